@@ -1,0 +1,141 @@
+//! Finds the tools that the other commands need, installs what can be installed, and says exactly what is missing.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, bail};
+
+use crate::report::{Outcome, Report};
+use crate::workspace::{Workspace, output};
+
+/// The version that is installed when there is none. Any version will do that understands `.config/nextest.toml`.
+const NEXTEST: &str = "0.9.143";
+
+/// What `python3` must at least be; the tests use its standard library only.
+const PYTHON: (u32, u32) = (3, 8);
+
+/// What `check` needs. True when the rest is worth trying.
+pub(crate) fn for_check(workspace: &Workspace, report: &mut Report) -> bool {
+    let mut ready = report.step("set-up: C compiler", c_compiler);
+    ready &= report.step("set-up: rustfmt and clippy", || components(workspace));
+    ready &= report.step("set-up: cargo-nextest", || nextest(workspace));
+    ready
+}
+
+/// What `test` needs beyond that.
+pub(crate) fn for_test(workspace: &Workspace, report: &mut Report) -> bool {
+    for_check(workspace, report) & report.step("set-up: python3", || python(workspace))
+}
+
+/// The cryptography behind TLS is C and assembler, compiled on this machine.
+fn c_compiler() -> anyhow::Result<Outcome> {
+    let named =
+        ["TARGET_CC", "CC"].iter().find_map(std::env::var_os).and_then(|name| name.into_string().ok());
+    let candidates =
+        named.map_or_else(|| vec!["cc".to_owned(), "gcc".to_owned(), "clang".to_owned()], |cc| vec![cc]);
+    for candidate in &candidates {
+        // CC may carry arguments: `CC="ccache gcc"`
+        let mut words = candidate.split_whitespace();
+        let Some(program) = words.next() else { continue };
+        let mut command = Command::new(program);
+        command.args(words).arg("--version").stdin(Stdio::null());
+        if let Ok(version) = output(command) {
+            return Ok(Outcome::Passed(version.lines().next().unwrap_or_default().to_owned()));
+        }
+    }
+    bail!(
+        "there is no C compiler: tried {}\nhelp: install one, for example `apt install gcc libc6-dev`, \
+         `dnf install gcc` or `apk add gcc musl-dev`, or name yours in CC",
+        candidates.join(", ")
+    )
+}
+
+/// rustfmt and clippy belong to the toolchain in `rust-toolchain.toml`; rustup normally brings them along.
+fn components(workspace: &Workspace) -> anyhow::Result<Outcome> {
+    let missing = |words: &[&str]| output(workspace.cargo(words)).is_err();
+    let find = || {
+        let mut names = Vec::new();
+        names.extend(missing(&["fmt", "--version"]).then_some("rustfmt"));
+        names.extend(missing(&["clippy", "--version"]).then_some("clippy"));
+        names
+    };
+    let wanted = find();
+    if wanted.is_empty() {
+        return Ok(Outcome::passed());
+    }
+    println!("   {} missing: adding with rustup", wanted.join(" and "));
+    let mut rustup = workspace.command("rustup");
+    rustup.args(["component", "add"]).args(&wanted);
+    let added = crate::workspace::run(rustup);
+    let wanting = find();
+    if wanting.is_empty() {
+        return Ok(Outcome::Passed(format!("added {}", wanted.join(", "))));
+    }
+    let help = format!(
+        "{} missing in the toolchain of rust-toolchain.toml\nhelp: install it with the same package manager that brought \
+         Rust, or get Rust from https://rustup.rs and run `rustup component add {}`",
+        wanting.join(" and "),
+        wanting.join(" ")
+    );
+    match added {
+        Ok(()) => bail!(help),
+        Err(error) => Err(error.context(help)),
+    }
+}
+
+/// The test runner: each test in a process of its own, with a time limit.
+fn nextest(workspace: &Workspace) -> anyhow::Result<Outcome> {
+    let version = || output(workspace.cargo(&["nextest", "--version"]));
+    let first = |text: String| text.lines().next().unwrap_or_default().to_owned();
+    if let Ok(text) = version() {
+        return Ok(Outcome::Passed(first(text)));
+    }
+    println!(
+        "   cargo-nextest is missing: building it once, into cargo's own folder of programs (a few minutes)"
+    );
+    let install = ["install", "--locked", "cargo-nextest", "--version", NEXTEST];
+    workspace.run_cargo(&install).with_context(|| {
+        format!(
+            "cargo-nextest cannot be installed\nhelp: see what stopped `cargo {}` above, or get it from \
+             https://nexte.st and put it on the PATH",
+            install.join(" ")
+        )
+    })?;
+    let text = version().context(
+        "cargo-nextest was installed, but cargo does not find it\nhelp: put cargo's folder of programs, normally \
+         ~/.cargo/bin, on the PATH",
+    )?;
+    Ok(Outcome::Passed(format!("installed {}", first(text))))
+}
+
+/// A peer written in another language takes part in the tests.
+fn python(workspace: &Workspace) -> anyhow::Result<Outcome> {
+    let help = "help: install it, for example `apt install python3`, `dnf install python3` or `apk add python3`; \
+                no further Python packages are needed";
+    let mut command = workspace.command("python3");
+    command.arg("--version");
+    let text = output(command).with_context(|| format!("there is no python3\n{help}"))?;
+    let (major, minor) = PYTHON;
+    match python_version(&text) {
+        Some(version) if version >= PYTHON => Ok(Outcome::Passed(text.trim().to_owned())),
+        _ => bail!("python3 says it is {:?}, but {major}.{minor} or newer is needed\n{help}", text.trim()),
+    }
+}
+
+/// Reads `Python 3.11.7`.
+fn python_version(text: &str) -> Option<(u32, u32)> {
+    let mut numbers = text.trim().strip_prefix("Python ")?.split('.').map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_of_python_are_compared_as_numbers() {
+        assert!(python_version("Python 3.11.7\n").unwrap() >= PYTHON);
+        assert!(python_version("Python 3.7.9").unwrap() < PYTHON);
+        assert!(python_version("Python 4.0").unwrap() >= PYTHON);
+        assert_eq!(python_version("Jython 2"), None);
+    }
+}
