@@ -1,0 +1,165 @@
+//! What a session's events make the driver do.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use futures_util::FutureExt;
+use redpoll_common::session::{CallId, Event, Incoming, StopReason};
+use redpoll_common::wire::{Fault, FaultCode, Notification, Raw};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::time::Instant;
+use tracing::Instrument;
+
+use super::Driver;
+use crate::command::Command;
+use crate::peer::CallError;
+use crate::service::{CallContext, Output, Running, Shared, Stop, stop_fault};
+
+/// What the map around a value may take of a frame, in bytes, beside the request's id.
+const VALUE_OVERHEAD: usize = 64;
+
+impl Driver {
+    /// Handles what there is, and notes the reason once the session has ended.
+    pub(super) fn handle_events(&mut self) {
+        while let Some(event) = self.session.poll_event() {
+            match event {
+                Event::Closed(reason, waiters) => {
+                    for waiter in waiters {
+                        let _gone = waiter.end.send(Err(CallError::Closed(reason.clone())));
+                    }
+                    self.ended = Some(reason);
+                }
+                Event::Request(incoming) => self.start(incoming),
+                Event::Stop(id, reason) => {
+                    let shared = match reason {
+                        StopReason::Closed => self.ending.running.remove(&id),
+                        StopReason::Cancelled | StopReason::TimedOut | StopReason::Draining => {
+                            self.ending.running.get(&id).cloned()
+                        }
+                    };
+                    if let Some(shared) = shared {
+                        shared.stop(reason);
+                    }
+                }
+                Event::Credit(id, bytes) => {
+                    if let Some(shared) = self.ending.running.get(&id) {
+                        shared.grant(bytes);
+                    }
+                }
+                Event::Notification(notification) => self.notified(notification),
+                Event::Value(call, data) => self.give_value(call, data),
+                Event::Progress(call, progress) => {
+                    if let Some(sink) = self.session.waiter_mut(call).and_then(|w| w.items.as_mut()) {
+                        sink.progress.send_replace(Some(progress));
+                    }
+                }
+                Event::Answered(waiter, result) => {
+                    let _gone = waiter.end.send(result.map_err(CallError::Fault));
+                }
+                Event::Expired(waiter) => {
+                    let timeout = waiter.timeout;
+                    let _gone = waiter.end.send(Err(CallError::TimedOut(timeout)));
+                }
+                Event::Pong(number, after) => {
+                    if let Some(done) = self.pings.remove(&number) {
+                        let _gone = done.send(after);
+                    }
+                }
+            }
+        }
+    }
+
+    fn give_value(&mut self, call: CallId, data: Raw) {
+        let len = data.len();
+        let Some(waiter) = self.session.waiter_mut(call) else { return };
+        let given = match &waiter.items {
+            Some(sink) => sink.values.try_send(data),
+            None => Err(TrySendError::Closed(data)),
+        };
+        match given {
+            Ok(()) => {}
+            // nobody looks at the values: the peer need not wait for it
+            Err(TrySendError::Closed(_)) => self.session.consumed(call, len),
+            Err(TrySendError::Full(_)) => {
+                // credit allows no more values than the channel takes, so this is a mistake of ours; the value's
+                // place in the order is lost, and with it the call
+                tracing::error!("a value came beyond the credit that was given");
+                if let Some(waiter) = self.session.abandon(call) {
+                    let fault = Fault::new(FaultCode::Internal, "a value was lost on the way");
+                    let _gone = waiter.end.send(Err(CallError::Fault(fault)));
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, incoming: Incoming) {
+        let Incoming { id, method, args, kwargs, deadline, trace } = incoming;
+        let terms = self.session.terms();
+        let shared = Shared::new(terms.limits.window);
+        let output = Output {
+            request: id.clone(),
+            shared: shared.clone(),
+            items: self.items_in.clone(),
+            window: terms.limits.window,
+            value_limit: terms.frame_limit().saturating_sub(VALUE_OVERHEAD + id.as_str().len()),
+            dropped: terms.is_oldest(),
+        };
+        let stop = Stop { shared: shared.clone() };
+        self.ending.running.insert(id.clone(), shared.clone());
+        // the peer chose both texts: as `Debug` they cannot break a line of the log
+        let span = tracing::info_span!("request", request = ?id, method = ?method);
+        let call = CallContext {
+            caller: self.ending.shared.info.clone(),
+            request: id.clone(),
+            method,
+            args,
+            kwargs,
+            deadline: deadline.map(Instant::from_std),
+            trace,
+            stop: stop.clone(),
+            output,
+        };
+        let running = span.in_scope(|| {
+            catch_unwind(AssertUnwindSafe(|| self.service.start(call)))
+                .unwrap_or_else(|panic| Running::refused(panicked(&*panic)))
+        });
+        let (commands, items) = (self.ending.shared.commands.clone(), self.items_in.clone());
+        let answer = async move {
+            let result = AssertUnwindSafe(answer(running, &stop)).catch_unwind().await;
+            let result = result.unwrap_or_else(|panic| Err(panicked(&*panic)));
+            // whoever still holds the output need not wait for credit that will never come
+            shared.answered();
+            // an answer must not overtake the values before it, so it takes their queue
+            let queue = if shared.has_items() { items } else { commands };
+            let _closed = queue.send(Box::new(Command::Respond(id, result))).await;
+        };
+        self.tracker.spawn(answer.instrument(span));
+    }
+
+    fn notified(&self, notification: Notification) {
+        let serve = || self.service.notified(&self.ending.shared.info, notification);
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(serve)) {
+            panicked(&*panic);
+        }
+    }
+}
+
+async fn answer(running: Running, stop: &Stop) -> Result<Raw, Fault> {
+    let Running { answer, graceful } = running;
+    if graceful {
+        return answer.await;
+    }
+    tokio::select! {
+        biased;
+        result = answer => result,
+        reason = stop.stopped() => Err(stop_fault(reason)),
+    }
+}
+
+/// Logs a panic of whatever served a request; the caller learns no more than that.
+fn panicked(panic: &(dyn Any + Send)) -> Fault {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text");
+    tracing::error!(panic = text, "the code that serves a request has panicked");
+    Fault::new(FaultCode::Internal, "the code that serves this method has panicked")
+}

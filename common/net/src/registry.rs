@@ -1,0 +1,180 @@
+//! Named procedures: built once at start, then only read.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use redpoll_common::wire::{Fault, FaultCode, Notification, Raw};
+
+use crate::service::{CallContext, Running};
+use crate::transport::PeerInfo;
+
+/// What a procedure is, for those who look for it.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct ProcedureInfo {
+    /// Its name.
+    pub name: String,
+    /// Its version, from 1.
+    pub version: u32,
+    /// What it does, in a sentence.
+    pub description: String,
+    /// The JSON Schema of its named arguments (draft 2020-12).
+    pub args: serde_json::Value,
+}
+
+impl ProcedureInfo {
+    /// A procedure of version 1.
+    pub fn new(name: &str, description: &str, args: serde_json::Value) -> Self {
+        Self { name: name.to_owned(), version: 1, description: description.to_owned(), args }
+    }
+}
+
+type Handler = Box<dyn Fn(CallContext) -> BoxFuture<'static, Result<Raw, Fault>> + Send + Sync>;
+type NoticeHandler = Box<dyn Fn(&PeerInfo, &Raw) + Send + Sync>;
+
+struct Entry {
+    info: ProcedureInfo,
+    handler: Handler,
+    graceful: bool,
+}
+
+/// A name was registered twice.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{name}@{version} is registered twice")]
+pub struct Duplicate {
+    /// The name.
+    pub name: String,
+    /// The version.
+    pub version: u32,
+}
+
+/// Procedures by name and version, and what to do on notifications.
+#[derive(Default)]
+pub struct Registry {
+    procedures: BTreeMap<String, BTreeMap<u32, Entry>>,
+    notices: BTreeMap<String, NoticeHandler>,
+}
+
+impl Registry {
+    /// A registry without procedures.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a procedure. When a call should stop, its future is dropped and the driver answers.
+    ///
+    /// # Errors
+    /// [`Duplicate`] when name and version are taken.
+    pub fn with<F, Fut>(self, info: ProcedureInfo, run: F) -> Result<Self, Duplicate>
+    where
+        F: Fn(CallContext) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Raw, Fault>> + Send + 'static,
+    {
+        self.insert(Entry { info, handler: Box::new(move |call| Box::pin(run(call))), graceful: false })
+    }
+
+    /// Adds a procedure that watches [`CallContext::stop`] itself, and answers soon after it.
+    ///
+    /// # Errors
+    /// [`Duplicate`] when name and version are taken.
+    pub fn with_graceful<F, Fut>(self, info: ProcedureInfo, run: F) -> Result<Self, Duplicate>
+    where
+        F: Fn(CallContext) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Raw, Fault>> + Send + 'static,
+    {
+        self.insert(Entry { info, handler: Box::new(move |call| Box::pin(run(call))), graceful: true })
+    }
+
+    fn insert(mut self, entry: Entry) -> Result<Self, Duplicate> {
+        let (name, version) = (entry.info.name.clone(), entry.info.version);
+        let versions = self.procedures.entry(name.clone()).or_default();
+        if versions.insert(version, entry).is_some() {
+            return Err(Duplicate { name, version });
+        }
+        Ok(self)
+    }
+
+    /// Adds what to do on notifications of a type; it must not wait. A second one replaces the first.
+    pub fn on_notification<F>(mut self, kind: &str, run: F) -> Self
+    where
+        F: Fn(&PeerInfo, &Raw) + Send + Sync + 'static,
+    {
+        self.notices.insert(kind.to_owned(), Box::new(run));
+        self
+    }
+
+    /// Every procedure, in the order of names and versions.
+    pub fn procedures(&self) -> impl Iterator<Item = &ProcedureInfo> {
+        self.procedures.values().flat_map(|versions| versions.values().map(|entry| &entry.info))
+    }
+
+    /// Runs a call, or refuses it when there is no such procedure.
+    pub fn start(&self, call: CallContext) -> Running {
+        match self.find(&call.method) {
+            Ok(entry) => Running { graceful: entry.graceful, answer: (entry.handler)(call) },
+            Err(fault) => Running::refused(fault),
+        }
+    }
+
+    /// Hands a notification to its handler; false when there is none.
+    pub fn notified(&self, from: &PeerInfo, notification: &Notification) -> bool {
+        let handler = self.notices.get(&notification.kind);
+        if let Some(handler) = handler {
+            handler(from, &notification.data);
+        }
+        handler.is_some()
+    }
+
+    fn find(&self, method: &str) -> Result<&Entry, Fault> {
+        let code = match method.starts_with("rp.") {
+            true => FaultCode::UnknownMethod,
+            false => FaultCode::UnknownProcedure,
+        };
+        let unknown = |text: String| Fault::new(code.clone(), text);
+        let (name, version) = match method.split_once('@') {
+            None => (method, None),
+            Some((name, text)) => match text.parse::<u32>() {
+                // one way to write a version, so that nobody's list of names is passed by
+                Ok(version) if version.to_string() == text => (name, Some(version)),
+                Ok(_) | Err(_) => return Err(unknown(format!("{text:?} in {method:?} is not a version"))),
+            },
+        };
+        let versions = self.procedures.get(name).ok_or_else(|| unknown(self.no_such(name)))?;
+        match version {
+            None => versions.values().next_back().ok_or_else(|| unknown(self.no_such(name))),
+            Some(version) => versions.get(&version).ok_or_else(|| {
+                let offered: Vec<String> = versions.keys().map(u32::to_string).collect();
+                unknown(format!("there is no version {version} of {name}, only {}", offered.join(", ")))
+            }),
+        }
+    }
+
+    fn no_such(&self, name: &str) -> String {
+        let shown: String = name.chars().take(redpoll_common::wire::MAX_METHOD_LEN).collect();
+        format!("{shown:?} is not offered here")
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.procedures.keys()).finish()
+    }
+}
+
+/// A registry that serves calls and drops notifications nobody handles, with a line in the log.
+#[derive(Debug)]
+pub struct RegistryService(pub Arc<Registry>);
+
+impl crate::service::Service for RegistryService {
+    fn start(&self, call: CallContext) -> Running {
+        self.0.start(call)
+    }
+
+    fn notified(&self, from: &PeerInfo, notification: Notification) {
+        if !self.0.notified(from, &notification) {
+            tracing::debug!(r#type = ?notification.kind, "a notification nobody handles");
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! The arguments and answers of the `rp.*` methods, shared by the manager and everyone who asks it.
+//!
+//! All are maps on the wire, so fields can be added: unknown ones are ignored, new ones have defaults.
+
+use serde::{Deserialize, Serialize};
+
+use crate::wire::{DecodeError, Raw, RawMap, fields::Fields};
+
+/// Names of the manager's methods.
+pub mod method {
+    /// Calls a procedure on an agent. [`super::CallArguments`] → the procedure's answer, values and progress.
+    pub const CALL: &str = "rp.call";
+    /// Sends a notification to an agent. [`super::NotifyArguments`] → nil.
+    pub const NOTIFY: &str = "rp.notify";
+    /// Lists the agents that the manager knows. → [`super::AgentList`].
+    pub const AGENTS_LIST: &str = "rp.agents.list";
+    /// Shows one agent. [`super::AgentArguments`] → [`super::AgentSummary`].
+    pub const AGENTS_SHOW: &str = "rp.agents.show";
+    /// Measures round trips to an agent. [`super::PingArguments`] → [`super::PingAnswer`].
+    pub const AGENTS_PING: &str = "rp.agents.ping";
+    /// Tells how the manager is. → [`super::Status`].
+    pub const STATUS: &str = "rp.status";
+    /// Answers with its arguments.
+    pub const MANAGER_ECHO: &str = "rp.manager.echo";
+    /// Tells the manager's clock. → [`super::Time`].
+    pub const MANAGER_TIME: &str = "rp.manager.time";
+    /// Lists the methods that the caller may use. → [`super::MethodList`].
+    pub const MANAGER_METHODS: &str = "rp.manager.methods";
+}
+
+/// Types of notifications with a meaning of their own.
+pub mod notice {
+    /// From an agent: it is draining and takes no new calls.
+    pub const AGENT_DRAINING: &str = "rp.agent.draining";
+    /// From an agent: a text for the manager's log.
+    pub const MANAGER_NOTE: &str = "rp.manager.note";
+    /// To an agent: a text for the agent's log.
+    pub const SYS_LOG: &str = "sys.log";
+}
+
+/// The arguments of `rp.call`. `args` and `kwargs` are not looked into on the way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallArguments {
+    /// The agent to call.
+    pub agent: String,
+    /// The procedure, `name` or `name@version`.
+    pub procedure: String,
+    /// Its positional arguments: an array.
+    pub args: Raw,
+    /// Its named arguments: a map.
+    pub kwargs: Raw,
+}
+
+impl CallArguments {
+    /// Reads the named arguments of a request.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when a field is missing or has another type.
+    pub fn read(kwargs: &Raw) -> Result<Self, DecodeError> {
+        let fields = Fields::of(kwargs)?;
+        Ok(Self {
+            agent: fields.text("agent", crate::ids::MAX_NAME_LEN)?.to_owned(),
+            procedure: fields.text("procedure", crate::wire::MAX_METHOD_LEN)?.to_owned(),
+            args: fields.opt_raw("args")?.unwrap_or_else(Raw::empty_array),
+            kwargs: fields.opt_raw("kwargs")?.unwrap_or_else(Raw::empty_map),
+        })
+    }
+
+    /// Writes them as the named arguments of a request.
+    pub fn write(&self) -> Raw {
+        RawMap::new()
+            .text("agent", &self.agent)
+            .text("procedure", &self.procedure)
+            .raw("args", &self.args)
+            .raw("kwargs", &self.kwargs)
+            .finish()
+    }
+}
+
+/// The arguments of `rp.notify`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotifyArguments {
+    /// The agent to tell.
+    pub agent: String,
+    /// The notification's type.
+    pub kind: String,
+    /// Its content.
+    pub data: Raw,
+}
+
+impl NotifyArguments {
+    /// Reads the named arguments of a request.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when a field is missing or has another type.
+    pub fn read(kwargs: &Raw) -> Result<Self, DecodeError> {
+        let fields = Fields::of(kwargs)?;
+        Ok(Self {
+            agent: fields.text("agent", crate::ids::MAX_NAME_LEN)?.to_owned(),
+            kind: fields.text("type", crate::wire::MAX_METHOD_LEN)?.to_owned(),
+            data: fields.opt_raw("data")?.unwrap_or_else(Raw::nil),
+        })
+    }
+
+    /// Writes them as the named arguments of a request.
+    pub fn write(&self) -> Raw {
+        RawMap::new().text("agent", &self.agent).text("type", &self.kind).raw("data", &self.data).finish()
+    }
+}
+
+/// The arguments of `rp.agents.show`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentArguments {
+    /// The agent.
+    pub agent: String,
+}
+
+/// The arguments of `rp.agents.ping`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PingArguments {
+    /// The agent.
+    pub agent: String,
+    /// How many pings, one after the other; 1 to 100.
+    #[serde(default = "one")]
+    pub count: u32,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// The answer of `rp.agents.ping`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PingAnswer {
+    /// Each round trip between manager and agent, in microseconds.
+    pub round_trips_us: Vec<u64>,
+}
+
+/// Whether an agent can be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentState {
+    /// It has a session.
+    Connected,
+    /// It has a session and takes no new calls.
+    Draining,
+    /// It has no session.
+    Away,
+}
+
+/// What the manager knows of an agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentSummary {
+    /// Its name.
+    pub id: String,
+    /// Whether it can be reached.
+    pub state: AgentState,
+    /// The address it dialled from, of the newest session.
+    #[serde(default)]
+    pub address: String,
+    /// The agent's own version.
+    #[serde(default)]
+    pub version: String,
+    /// The protocol of its newest session.
+    #[serde(default)]
+    pub protocol: u32,
+    /// Milliseconds since the state began.
+    #[serde(default)]
+    pub since_ms: u64,
+    /// Why the newest session ended, when away.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// The answer of `rp.agents.list`, in the order of the names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentList {
+    /// The agents.
+    pub agents: Vec<AgentSummary>,
+    /// The name to continue after, when more agents exist than fit one answer.
+    #[serde(default)]
+    pub next: Option<String>,
+}
+
+/// The arguments of `rp.agents.list`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentListArguments {
+    /// Only agents whose name matches this glob (`*` and `?`); absent = all.
+    #[serde(default)]
+    pub id: Option<String>,
+    /// Only names after this one.
+    #[serde(default)]
+    pub after: Option<String>,
+    /// At most so many; 1 to 1,000, 500 unless given.
+    #[serde(default)]
+    pub limit: Option<u32>,
+}
+
+/// The answer of `rp.status`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The manager's name.
+    pub manager: String,
+    /// Its cluster.
+    pub cluster: String,
+    /// Its version.
+    pub version: String,
+    /// Milliseconds since it started.
+    pub uptime_ms: u64,
+    /// Agents with a session.
+    pub agents_connected: u64,
+    /// Agents known and away.
+    pub agents_away: u64,
+    /// Operators with a session.
+    pub operators_connected: u64,
+    /// Whether the manager is stopping.
+    #[serde(default)]
+    pub draining: bool,
+    /// Named counters since the start, in the order of their names.
+    #[serde(default)]
+    pub counters: std::collections::BTreeMap<String, u64>,
+}
+
+/// The answer of `rp.manager.time`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Time {
+    /// The manager's wall clock in UTC milliseconds.
+    pub wall_ms: u64,
+    /// Milliseconds since the manager started.
+    pub uptime_ms: u64,
+}
+
+/// One method of the manager.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MethodSummary {
+    /// Its name.
+    pub name: String,
+    /// What it does.
+    pub summary: String,
+}
+
+/// The answer of `rp.manager.methods`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MethodList {
+    /// The methods.
+    pub methods: Vec<MethodSummary>,
+}
+
+/// One procedure that an agent offers: an element of the answer of `sys.procedures`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProcedureSummary {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: u32,
+    /// What it does.
+    #[serde(default)]
+    pub description: String,
+}

@@ -1,0 +1,15 @@
+//! Redpoll's rules, without I/O: this crate never opens a socket, reads a clock or draws a random number.
+//!
+//! - [`ids`] and [`identity`]: who somebody is, parsed once at the edge and trusted afterwards.
+//! - [`wire`]: payloads, frames and the eight kinds of message; what is checked before anything is decoded.
+//! - [`session`]: the protocol state of one connection: handshake, keep-alive, calls both ways, credit, back-off.
+//! - [`api`]: the arguments and answers of the `rp.*` methods, shared by the manager and everyone who asks it.
+//!
+//! What moves bytes lives in `redpoll-net`; what a manager decides lives in `redpoll-manager-core`.
+//! Start reading at [`session::Session`]; the same document for people is `docs/protocol.md`.
+
+pub mod api;
+pub mod identity;
+pub mod ids;
+pub mod session;
+pub mod wire;

@@ -1,0 +1,137 @@
+//! MessagePack values that nobody here looks into.
+
+use std::fmt;
+
+use bytes::{Bytes, BytesMut};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::head::{self, Head};
+use super::scan::{self, ScanError};
+use super::write::put_text;
+
+/// Exactly one MessagePack value as bytes: scanned where it came in, or written here.
+///
+/// Cheap to clone and to forward. Decode it only where its content is needed, with [`Raw::decode`].
+#[derive(Clone, PartialEq, Eq)]
+pub struct Raw(Bytes);
+
+/// Why a [`Raw`] cannot be read as a type.
+#[derive(Debug, thiserror::Error)]
+#[error("the value does not fit: {reason}")]
+pub struct RawError {
+    /// What serde said.
+    pub reason: String,
+}
+
+impl Raw {
+    /// The value `nil`.
+    pub fn nil() -> Self {
+        Self(Bytes::from_static(&[0xc0]))
+    }
+
+    /// The array without elements: no positional arguments.
+    pub fn empty_array() -> Self {
+        Self(Bytes::from_static(&[0x90]))
+    }
+
+    /// The map without entries: no named arguments.
+    pub fn empty_map() -> Self {
+        Self(Bytes::from_static(&[0x80]))
+    }
+
+    /// A text.
+    pub fn text(text: &str) -> Self {
+        let mut out = BytesMut::with_capacity(text.len() + 5);
+        put_text(&mut out, text);
+        Self(out.freeze())
+    }
+
+    /// Takes bytes of unknown origin.
+    ///
+    /// # Errors
+    /// [`ScanError`] when they are not exactly one acceptable value.
+    pub fn parse(bytes: Bytes) -> Result<Self, ScanError> {
+        scan::scan(&bytes)?;
+        Ok(Self(bytes))
+    }
+
+    /// Wraps a span of a payload that was scanned as a whole, or bytes written by this crate.
+    pub(crate) fn scanned(bytes: Bytes) -> Self {
+        Self(bytes)
+    }
+
+    /// Encodes a value: structs as maps, byte strings through `serde_bytes`.
+    ///
+    /// # Errors
+    /// [`RawError`] when the value cannot be encoded or does not pass the scan (too deep, too many nodes).
+    pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Self, RawError> {
+        let mut out = Vec::with_capacity(64);
+        let mut serializer = rmp_serde::Serializer::new(&mut out).with_struct_map().with_human_readable();
+        value.serialize(&mut serializer).map_err(|error| RawError { reason: error.to_string() })?;
+        Self::parse(Bytes::from(out)).map_err(|error| RawError { reason: error.to_string() })
+    }
+
+    /// Decodes the value.
+    ///
+    /// # Errors
+    /// [`RawError`] when it does not fit the type.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, RawError> {
+        let mut deserializer = rmp_serde::Deserializer::from_read_ref(&self.0[..]).with_human_readable();
+        deserializer.set_max_depth(super::MAX_DEPTH + 1);
+        T::deserialize(&mut deserializer).map_err(|error| RawError { reason: error.to_string() })
+    }
+
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The bytes, shared.
+    pub fn to_bytes(&self) -> Bytes {
+        self.0.clone()
+    }
+
+    /// How many bytes the value takes.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Never true: a value has at least one byte. Here because [`Raw::len`] is.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The bytes, for views that give out parts of them.
+    pub(super) fn bytes(&self) -> &Bytes {
+        &self.0
+    }
+
+    /// Whether the value is `nil`.
+    pub fn is_nil(&self) -> bool {
+        self.0.first() == Some(&0xc0)
+    }
+
+    /// Whether the value is an array.
+    pub fn is_array(&self) -> bool {
+        matches!(head::read(&self.0), Ok((Head::Array(_), _)))
+    }
+
+    /// Whether the value is a map.
+    pub fn is_map(&self) -> bool {
+        matches!(head::read(&self.0), Ok((Head::Map(_), _)))
+    }
+
+    /// The value, if it is a text.
+    pub fn as_text(&self) -> Option<&str> {
+        let (Head::Text(_), len) = head::read(&self.0).ok()? else { return None };
+        std::str::from_utf8(self.0.get(len..)?).ok()
+    }
+}
+
+impl fmt::Debug for Raw {
+    /// Shows the length only: content may be secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Raw({} bytes)", self.0.len())
+    }
+}
