@@ -1,0 +1,65 @@
+//! Redpoll's configuration: from files, environment and command line to checked, typed values.
+//!
+//! [`load`] reads [`ManagerConfig`], [`AgentConfig`] or [`RpctlConfig`]. Later sources win: built-in defaults ← file
+//! ← environment (`REDPOLL_MANAGER_…`, `REDPOLL_AGENT_…`, `RPCTL_…`, `__` between levels) ← command line.
+//! Unknown keys are refused, and all problems of all sources are reported at once, each with its file and line,
+//! variable or flag. [`report`] prints what `--check-config` shows.
+//!
+//! ```
+//! use redpoll_config::{AgentConfig, Override, Sources, load};
+//!
+//! let overrides = vec![Override::flag("--manager", "manager.addresses", "manager.example")];
+//! let loaded = load::<AgentConfig>(&Sources { overrides, ..Sources::default() })?;
+//! assert_eq!(loaded.config.manager.addresses[0].port(), 7051);
+//! # Ok::<(), redpoll_config::ConfigError>(())
+//! ```
+//!
+//! Not here: reading certificates (`redpoll-certs`), parsing log filters (whoever logs), command lines (`clap` in
+//! the programs). [`check_state_dir`] and [`TlsConfig::check_key`] are for the daemons to call before they start;
+//! loading itself touches no file but the configuration.
+//!
+//! To add a key: a field in its section with its default, its limits in that section's `check`, a line in
+//! `config/samples/*.toml`, a row in `docs/configuration.md`. A test fails until all four agree. A key that is a
+//! path also goes into [`Config::paths`]. Optional keys are `Option` leaves; a section is never optional, because
+//! the default configuration is where the loader learns which keys exist. No default may be a [`Secret`]: it
+//! would be read back as `***`.
+//!
+//! Start reading at [`load()`] in `load.rs`.
+
+mod address;
+mod agent;
+mod checks;
+#[cfg(feature = "daemon")]
+pub mod daemon;
+mod effective;
+mod environment;
+mod error;
+mod file;
+mod known;
+mod load;
+mod manager;
+mod permissions;
+mod rpctl;
+mod secret;
+mod sections;
+mod setting;
+mod sources;
+mod values;
+
+pub use address::{Address, AddressError, DEFAULT_PORT};
+pub use agent::{AgentConfig, AgentSection, DialConfig, LimitsConfig, ProceduresConfig};
+pub use effective::{Effective, report};
+pub use error::{ConfigError, ExitClass, Origin, Problem};
+pub use file::MAX_FILE_LEN;
+pub use load::{Config, Loaded, Program, load};
+pub use manager::{AdmissionConfig, ListenConfig, ManagerConfig, ManagerSection};
+pub use permissions::{PermissionError, check_private, check_state_dir};
+pub use rpctl::{AskConfig, CallConfig, ColorChoice, OutputConfig, OutputFormat, RpctlConfig};
+pub use secret::Secret;
+pub use sections::{
+    LogConfig, LogFormat, MAX_FRAME_LIMIT, MAX_IN_FLIGHT, MAX_WINDOW, SessionConfig, TlsConfig,
+};
+pub use sources::{Override, Sources};
+pub use values::ValueError;
+pub use values::duration::{MAX_DURATION, format_duration, parse_duration};
+pub use values::size::{format_size, parse_size};

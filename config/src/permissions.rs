@@ -1,0 +1,157 @@
+//! Files with keys or state belong to their daemon alone, and a daemon refuses to start otherwise.
+
+use std::fs::{self, DirBuilder, Metadata};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use crate::error::ExitClass;
+
+/// Permission bits of a mode, without the file's type.
+const PERMISSIONS: u32 = 0o7777;
+/// Any access by group or others.
+const OTHERS: u32 = 0o077;
+/// Write access by group or others.
+const OTHERS_WRITE: u32 = 0o022;
+
+/// Why a file or folder must not be used as it is.
+#[derive(Debug, thiserror::Error)]
+pub enum PermissionError {
+    /// Group or others have access to a private file or folder.
+    #[error("{} is open to others (mode {mode:04o}); run: chmod {wanted:o} {}", path.display(), path.display())]
+    Loose {
+        /// The file or folder.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+        /// The mode it should have.
+        wanted: u32,
+    },
+    /// Group or others may write a file that decides what this program does.
+    #[error("{} can be changed by others (mode {mode:04o}); run: chmod go-w {}", path.display(), path.display())]
+    Writable {
+        /// The file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// The state folder belongs to another user, who could replace anything in it.
+    #[error("{} belongs to user {owner}, not to user {us}; run: chown {us} {}", path.display(), path.display())]
+    Owner {
+        /// The folder.
+        path: PathBuf,
+        /// The user id of its owner.
+        owner: u32,
+        /// The user id this program runs as.
+        us: u32,
+    },
+    /// The path of a state folder names something else.
+    #[error("{} is not a folder", path.display())]
+    NotAFolder {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The path of a key file names something else.
+    #[error("{} is not a file", path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The file or folder cannot be looked at or created.
+    #[error("cannot use {}", path.display())]
+    Access {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl PermissionError {
+    /// Which exit code a daemon ends with: a path that leads nowhere is a wrong configuration, the rest is permissions.
+    pub fn exit_class(&self) -> ExitClass {
+        match self {
+            Self::NotAFolder { .. } | Self::NotAFile { .. } => ExitClass::Configuration,
+            Self::Access { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                ExitClass::Configuration
+            }
+            Self::Loose { .. } | Self::Writable { .. } | Self::Owner { .. } | Self::Access { .. } => {
+                ExitClass::Permissions
+            }
+        }
+    }
+}
+
+/// Refuses a file with a key or other secret that group or others can reach in any way.
+///
+/// Symbolic links are followed: the file that will be read is the one that counts.
+///
+/// # Errors
+/// [`PermissionError::Loose`] with the remedy, `NotAFile`, or `Access` when there is no such file.
+pub fn check_private(path: &Path) -> Result<(), PermissionError> {
+    let metadata =
+        fs::metadata(path).map_err(|source| PermissionError::Access { path: path.to_owned(), source })?;
+    if !metadata.is_file() {
+        return Err(PermissionError::NotAFile { path: path.to_owned() });
+    }
+    refuse_loose(path, &metadata, 0o600)
+}
+
+/// Makes sure that a state folder exists and is ours alone.
+///
+/// A missing folder is created with mode 0700; missing parents get the usual mode. The folder has to belong to
+/// the user this program runs as, or to root.
+///
+/// # Errors
+/// [`PermissionError`] with the remedy.
+pub fn check_state_dir(path: &Path) -> Result<(), PermissionError> {
+    let access = |source| PermissionError::Access { path: path.to_owned(), source };
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            create_private(path).map_err(access)?;
+            fs::metadata(path).map_err(access)?
+        }
+        Err(error) => return Err(access(error)),
+    };
+    if !metadata.is_dir() {
+        return Err(PermissionError::NotAFolder { path: path.to_owned() });
+    }
+    refuse_loose(path, &metadata, 0o700)?;
+    let us = rustix::process::geteuid().as_raw();
+    let owner = metadata.uid();
+    if owner != us && owner != 0 {
+        return Err(PermissionError::Owner { path: path.to_owned(), owner, us });
+    }
+    Ok(())
+}
+
+/// Refuses a file that group or others may write.
+pub(crate) fn refuse_writable(path: &Path, metadata: &Metadata) -> Result<(), PermissionError> {
+    // A pipe or a device has no contents at rest that somebody could change.
+    if metadata.is_file() && metadata.mode() & OTHERS_WRITE != 0 {
+        return Err(PermissionError::Writable { path: path.to_owned(), mode: metadata.mode() & PERMISSIONS });
+    }
+    Ok(())
+}
+
+/// Refuses a file or folder that group or others can reach; `wanted` is the mode to recommend.
+pub(crate) fn refuse_loose(path: &Path, metadata: &Metadata, wanted: u32) -> Result<(), PermissionError> {
+    let mode = metadata.mode() & PERMISSIONS;
+    if mode & OTHERS != 0 {
+        return Err(PermissionError::Loose { path: path.to_owned(), mode, wanted });
+    }
+    Ok(())
+}
+
+fn create_private(path: &Path) -> io::Result<()> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    match DirBuilder::new().mode(0o700).create(path) {
+        // Somebody was faster; what they made is checked like any other folder.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    }
+}
