@@ -1,0 +1,25 @@
+//! What a manager decides, without I/O: no socket, no clock, no random number, no lock.
+//!
+//! - [`admission`]: which connections get a handshake slot and which peers a seat;
+//!   [`bucket`] is the rate behind it, [`address`] what it counts as one address.
+//! - [`roster`]: which agents are connected, which were; the newest connection wins.
+//! - [`access`]: which role may use which method of the manager, one table.
+//! - [`spread`]: when somebody who is sent away should come back, so that a fleet does not return in one moment.
+//! - [`throttle`]: which repeated refusals are worth a line in the log.
+//! - [`counters`]: what the manager counts for `rp.status`.
+//!
+//! Time and randomness are arguments: `now: Instant`, `random: u64`. Every rule has one owner; the manager keeps
+//! [`roster::Roster`] and [`admission::Admission`] behind one mutex each, locked inside single short functions.
+//! Everything here takes O(log n) but the listings, which say so.
+//! Tasks, sockets and logs are in `redpoll-manager`; the protocol is in `redpoll-common`.
+//! Start reading at [`roster::Roster::connect`].
+
+pub mod access;
+pub mod address;
+pub mod admission;
+pub mod bucket;
+pub mod counters;
+pub mod roster;
+pub mod spread;
+mod text;
+pub mod throttle;

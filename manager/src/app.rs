@@ -1,0 +1,172 @@
+//! A manager from its start to its end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redpoll_common::wire::{Bye, ByeCode};
+use redpoll_config::daemon::logging::LogControl;
+use redpoll_config::daemon::{Failure, write_whole};
+use redpoll_config::{Effective, ExitClass, Loaded, ManagerConfig, Sources, check_state_dir};
+use redpoll_manager_core::spread::spread;
+use redpoll_net::shutdown::{Asked, Signals};
+use redpoll_net::socket::SocketOptions;
+use redpoll_net::tls::{ListenOptions, TlsListener, TlsServer};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use crate::gate::accept_loop;
+use crate::methods;
+use crate::reload::{credentials, reload};
+use crate::sessions::Sessions;
+use crate::state::Manager;
+
+/// How long sessions have to end after their goodbye.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// Where the addresses are written that were really bound, in the state folder.
+pub const LISTEN_FILE: &str = "listen.json";
+
+/// A running manager.
+#[derive(Debug)]
+pub struct App {
+    sessions: Arc<Sessions>,
+    server: Arc<TlsServer>,
+    listeners: TaskTracker,
+    stop: CancellationToken,
+    addresses: Vec<SocketAddr>,
+    effective: Vec<Effective>,
+}
+
+impl App {
+    /// Checks the files, binds the addresses and begins to accept.
+    ///
+    /// # Errors
+    /// A [`Failure`] with the exit code: configuration, permissions, or an address that cannot be bound.
+    pub async fn start(loaded: Loaded<ManagerConfig>) -> Result<Self, Failure> {
+        let Loaded { config, effective, .. } = loaded;
+        check_state_dir(&config.manager.state_dir)?;
+        let credentials = credentials(&config.tls)?;
+        let identity = credentials.info.identity.clone();
+        if let Some(expected) = &config.manager.id
+            && *expected != identity.id
+        {
+            let text = format!("manager.id is {expected}, the certificate says {}", identity.id);
+            return Err(Failure::new(ExitClass::Configuration, text)
+                .help("name the manager as its certificate does, or leave manager.id out"));
+        }
+        let server = Arc::new(TlsServer::new(credentials).map_err(|error| {
+            Failure::new(ExitClass::Configuration, "the manager's certificate cannot be used")
+                .caused_by(error)
+        })?);
+        let manager = Arc::new(Manager::new(identity, config));
+        let registry = methods::registry(&manager)
+            .map_err(|error| Failure::new(ExitClass::Internal, "methods").caused_by(error))?;
+        let sessions = Sessions::new(manager.clone(), Arc::new(registry));
+        let mut app = Self {
+            sessions,
+            server,
+            listeners: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            addresses: Vec::new(),
+            effective,
+        };
+        app.listen()?;
+        info!(
+            manager = %manager.identity, version = env!("CARGO_PKG_VERSION"),
+            addresses = ?app.addresses, "the manager is ready"
+        );
+        Ok(app)
+    }
+
+    fn listen(&mut self) -> Result<(), Failure> {
+        let manager = self.sessions.manager.clone();
+        let config = &manager.config;
+        let options = ListenOptions {
+            handshake: config.admission.tls_timeout,
+            socket: SocketOptions { dead_after: config.session.dead_after },
+        };
+        let mut bound = Vec::new();
+        for address in &config.listen.address {
+            let listener = TlsListener::bind(*address, self.server.clone(), options).map_err(|error| {
+                Failure::new(ExitClass::Unreachable, format!("cannot listen on {address}"))
+                    .caused_by(error)
+                    .help("is another program listening there, and may this user use the port?")
+            })?;
+            self.addresses.push(listener.local_addr());
+            bound.push(listener);
+        }
+        let list = serde_json::json!({ "addresses": self.addresses, "pid": std::process::id() });
+        let path = config.manager.state_dir.join(LISTEN_FILE);
+        write_whole(&path, &format!("{list}\n")).map_err(|error| {
+            Failure::new(ExitClass::Permissions, format!("cannot write {}", path.display())).caused_by(error)
+        })?;
+        for listener in bound {
+            let accepting = accept_loop(Box::new(listener), self.sessions.clone(), self.stop.clone());
+            self.listeners.spawn(accepting);
+        }
+        Ok(())
+    }
+
+    /// The addresses that were really bound.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// The state, for tests and benchmarks in the same process.
+    pub fn manager(&self) -> &Arc<Manager> {
+        &self.sessions.manager
+    }
+
+    /// Serves until a signal ends it, then drains.
+    pub async fn run(self, mut signals: Signals, sources: &Sources, log: &LogControl) {
+        loop {
+            match signals.next().await {
+                Asked::Reload => reload(sources, &self.effective, &self.server, log),
+                Asked::Drain => break,
+            }
+        }
+        self.drain(signals.ended()).await;
+    }
+
+    /// Stops: nobody is let in any more, running requests may finish until `drain_timeout` or `hurry`, then everybody
+    /// is told goodbye with a hint that spreads their return.
+    pub async fn drain(self, hurry: impl Future<Output = ()>) {
+        let manager = self.sessions.manager.clone();
+        manager.start_draining();
+        self.stop.cancel();
+        self.listeners.close();
+        self.listeners.wait().await;
+        let requests = &self.sessions.requests;
+        requests.close();
+        let within = manager.config.manager.drain_timeout;
+        info!(requests = requests.len(), ?within, "stopping");
+        let hurried = tokio::select! {
+            biased;
+            () = requests.wait() => false,
+            () = hurry => true,
+            () = tokio::time::sleep(within) => true,
+        };
+        if hurried {
+            warn!(requests = requests.len(), "stopping although requests are running");
+        }
+        self.say_goodbye().await;
+        let path = manager.config.manager.state_dir.join(LISTEN_FILE);
+        let _gone = std::fs::remove_file(path);
+    }
+
+    async fn say_goodbye(&self) {
+        let peers = self.sessions.peers();
+        let span = self.sessions.manager.config.manager.reconnect_spread;
+        for peer in &peers {
+            let wait = spread(peers.len(), span, redpoll_net::random::number());
+            peer.close(Bye::new(ByeCode::ShuttingDown, "the manager is stopping").retry_after(wait));
+        }
+        self.sessions.tracker.close();
+        let ended = tokio::time::timeout(FAREWELL, self.sessions.tracker.wait()).await;
+        match ended {
+            Ok(()) => info!(sessions = peers.len(), "stopped"),
+            Err(_elapsed) => warn!(left = self.sessions.tracker.len(), "stopped with sessions still open"),
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! The manager: the daemon that agents and operators dial.
+//!
+//! - [`app`]: assembly, from a configuration to a running manager and back to an orderly end. Start reading here.
+//! - [`state`]: what all sessions share, each part behind one short lock.
+//! - [`gate`]: from an accepted connection to an admitted session; [`sessions`]: its life in the roster.
+//! - [`service`] and [`methods`]: what peers may ask for.
+//! - [`reload`]: SIGHUP.
+//!
+//! Rules (who is let in, who may what, who is connected) are in `redpoll-manager-core`, the protocol in
+//! `redpoll-common`, transports and drivers in `redpoll-net`.
+
+pub mod app;
+pub mod gate;
+pub mod methods;
+pub mod reload;
+pub mod service;
+pub mod sessions;
+pub mod state;

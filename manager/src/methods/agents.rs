@@ -1,0 +1,167 @@
+//! `rp.agents.*`: what the manager knows of its agents.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use redpoll_common::api::{
+    AgentArguments, AgentList, AgentListArguments, AgentState, AgentSummary, PingAnswer, PingArguments,
+    method,
+};
+use redpoll_common::ids::PeerId;
+use redpoll_common::wire::{Fault, FaultCode, Raw};
+use redpoll_manager_core::roster::{Row, State};
+use redpoll_net::registry::Duplicate;
+use redpoll_net::{CallContext, Registry};
+
+use super::{info, read, write};
+use crate::state::{Manager, parse_agent, unknown_agent};
+
+/// Agents in one answer, unless asked for fewer or more.
+const PAGE: u32 = 500;
+/// The most agents in one answer: far below the frame limit.
+const MAX_PAGE: u32 = 1000;
+/// Agents looked at under one lock of the roster.
+const CHUNK: usize = 1000;
+/// The most pings of one request.
+const MAX_PINGS: u32 = 100;
+
+pub(super) fn register(registry: Registry, manager: &Arc<Manager>) -> Result<Registry, Duplicate> {
+    let (lister, shower, pinger) = (manager.clone(), manager.clone(), manager.clone());
+    registry
+        .with(info(method::AGENTS_LIST), move |call| {
+            let manager = lister.clone();
+            async move { list(&manager, &call) }
+        })?
+        .with(info(method::AGENTS_SHOW), move |call| {
+            let manager = shower.clone();
+            async move { show(&manager, &call) }
+        })?
+        .with(info(method::AGENTS_PING), move |call| ping(pinger.clone(), call))
+}
+
+fn list(manager: &Manager, call: &CallContext) -> Result<Raw, Fault> {
+    let arguments: AgentListArguments = read(&call.kwargs)?;
+    let limit = arguments.limit.unwrap_or(PAGE);
+    if !(1..=MAX_PAGE).contains(&limit) {
+        let text = format!("limit is {limit}; it must be 1 to {MAX_PAGE}");
+        return Err(Fault::new(FaultCode::BadArguments, text));
+    }
+    let limit = usize::try_from(limit).unwrap_or(CHUNK);
+    let mut after = arguments.after.as_deref().map(parse_agent).transpose()?;
+    let now = Instant::now();
+    let mut agents = Vec::new();
+    loop {
+        let page = manager.with_roster(|roster| roster.page(after.as_ref(), CHUNK));
+        let whole = page.len() == CHUNK;
+        for row in page {
+            if arguments.id.as_deref().is_some_and(|glob| !matches(glob, row.agent.as_str())) {
+                after = Some(row.agent);
+                continue;
+            }
+            if agents.len() == limit {
+                let next = after.map(|id: PeerId| id.to_string());
+                return write(&AgentList { agents, next });
+            }
+            after = Some(row.agent.clone());
+            agents.push(summary(&row, now));
+        }
+        if !whole {
+            return write(&AgentList { agents, next: None });
+        }
+    }
+}
+
+fn show(manager: &Manager, call: &CallContext) -> Result<Raw, Fault> {
+    let arguments: AgentArguments = read(&call.kwargs)?;
+    let id = parse_agent(&arguments.agent)?;
+    let row = manager.with_roster(|roster| roster.row(&id)).ok_or_else(|| unknown_agent(&id))?;
+    write(&summary(&row, Instant::now()))
+}
+
+async fn ping(manager: Arc<Manager>, call: CallContext) -> Result<Raw, Fault> {
+    let arguments: PingArguments = read(&call.kwargs)?;
+    if !(1..=MAX_PINGS).contains(&arguments.count) {
+        let text = format!("count is {}; it must be 1 to {MAX_PINGS}", arguments.count);
+        return Err(Fault::new(FaultCode::BadArguments, text));
+    }
+    let peer = manager.agent(&arguments.agent)?;
+    let mut round_trips_us = Vec::new();
+    for _ in 0..arguments.count {
+        let Some(after) = peer.ping().await else {
+            let text = format!("the session of {} ended before the pong", arguments.agent);
+            return Err(Fault::new(FaultCode::AgentGone, text));
+        };
+        round_trips_us.push(u64::try_from(after.as_micros()).unwrap_or(u64::MAX));
+    }
+    write(&PingAnswer { round_trips_us })
+}
+
+fn summary(row: &Row, now: Instant) -> AgentSummary {
+    let ms = |since: Instant| {
+        let elapsed: Duration = now.saturating_duration_since(since);
+        u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
+    };
+    let (state, since_ms, reason) = match &row.state {
+        State::Connected { since } => (AgentState::Connected, ms(*since), None),
+        State::Draining { since } => (AgentState::Draining, ms(*since), None),
+        State::Away { last_seen, reason } => (AgentState::Away, ms(*last_seen), Some(reason.to_string())),
+    };
+    AgentSummary {
+        id: row.agent.to_string(),
+        state,
+        address: row.entry.address().to_owned(),
+        version: row.entry.version().to_owned(),
+        protocol: row.entry.protocol(),
+        since_ms,
+        reason,
+    }
+}
+
+/// Whether a name matches a glob of `*` (any characters) and `?` (one). Linear in the name for each `*`.
+fn matches(glob: &str, name: &str) -> bool {
+    let (glob, name) = (glob.as_bytes(), name.as_bytes());
+    let (mut g, mut n) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while n < name.len() {
+        match glob.get(g) {
+            Some(b'*') => {
+                star = Some((g, n));
+                g += 1;
+            }
+            Some(b'?') => (g, n) = (g + 1, n + 1),
+            Some(c) if name.get(n) == Some(c) => (g, n) = (g + 1, n + 1),
+            Some(_) | None => match star {
+                Some((at, from)) => {
+                    star = Some((at, from + 1));
+                    (g, n) = (at + 1, from + 1);
+                }
+                None => return false,
+            },
+        }
+    }
+    glob.iter().skip(g).all(|c| *c == b'*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::matches;
+
+    #[test]
+    fn globs_match_whole_names() {
+        for (glob, name, expected) in [
+            ("*", "web-1", true),
+            ("web-*", "web-1", true),
+            ("web-?", "web-1", true),
+            ("web-?", "web-12", false),
+            ("*-1", "web-1", true),
+            ("*b*1", "web-1", true),
+            ("web", "web-1", false),
+            ("", "web-1", false),
+            ("", "", true),
+            ("**", "x", true),
+            ("a*a*a*b", "aaaaaaaaaaaaaaaaaaaaaaaa", false),
+        ] {
+            assert_eq!(matches(glob, name), expected, "{glob} {name}");
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! The manager's own methods. Each is registered once; who may use it says `redpoll_manager_core::access`.
+
+mod agents;
+mod call;
+mod own;
+
+use std::sync::Arc;
+
+use redpoll_common::wire::{Fault, FaultCode, Raw};
+use redpoll_manager_core::access::METHODS;
+use redpoll_net::registry::Duplicate;
+use redpoll_net::{ProcedureInfo, Registry};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::state::Manager;
+
+/// Registers every method.
+///
+/// # Errors
+/// A name twice, which a test excludes.
+pub fn registry(manager: &Arc<Manager>) -> Result<Registry, Duplicate> {
+    let registry = call::register(Registry::new(), manager)?;
+    let registry = agents::register(registry, manager)?;
+    own::register(registry, manager)
+}
+
+/// The description of a method, from the table of rights.
+fn info(name: &'static str) -> ProcedureInfo {
+    let summary = METHODS.iter().find(|method| method.name == name).map_or("", |method| method.summary);
+    ProcedureInfo::new(name, summary, serde_json::json!({ "type": "object" }))
+}
+
+/// Reads the named arguments of a request.
+fn read<T: DeserializeOwned>(kwargs: &Raw) -> Result<T, Fault> {
+    kwargs.decode().map_err(|error| Fault::new(FaultCode::BadArguments, error.to_string()))
+}
+
+/// Writes an answer.
+fn write<T: Serialize>(answer: &T) -> Result<Raw, Fault> {
+    Raw::encode(answer).map_err(|error| Fault::new(FaultCode::Internal, error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use redpoll_common::identity::Identity;
+    use redpoll_config::ManagerConfig;
+
+    #[test]
+    fn every_route_has_its_row_in_the_table_of_rights_and_the_reverse() {
+        let identity = Identity::parse("spiffe://home/manager/m1").unwrap();
+        let manager = Arc::new(Manager::new(identity, ManagerConfig::default()));
+        let registry = registry(&manager).unwrap();
+        redpoll_manager_core::access::check_routes(registry.procedures().map(|info| info.name.as_str()))
+            .unwrap();
+    }
+}

@@ -1,0 +1,59 @@
+//! What the manager says of itself.
+
+use std::sync::Arc;
+
+use redpoll_common::api::{MethodList, MethodSummary, Status, Time, method};
+use redpoll_common::wire::{Fault, Raw, RawMap};
+use redpoll_manager_core::access::methods_of;
+use redpoll_net::registry::Duplicate;
+use redpoll_net::{CallContext, Registry};
+
+use super::{info, write};
+use crate::state::{Manager, wall_ms};
+
+pub(super) fn register(registry: Registry, manager: &Arc<Manager>) -> Result<Registry, Duplicate> {
+    let (asked, clock) = (manager.clone(), manager.clone());
+    registry
+        .with(info(method::STATUS), move |_call| {
+            let manager = asked.clone();
+            async move { write(&status(&manager)) }
+        })?
+        .with(info(method::MANAGER_TIME), move |_call| {
+            let uptime_ms = uptime_ms(&clock);
+            async move { write(&Time { wall_ms: wall_ms(), uptime_ms }) }
+        })?
+        .with(info(method::MANAGER_ECHO), |call| async move { Ok(echo(&call)) })?
+        .with(info(method::MANAGER_METHODS), |call| async move { methods(&call) })
+}
+
+fn uptime_ms(manager: &Manager) -> u64 {
+    u64::try_from(manager.uptime().as_millis()).unwrap_or(u64::MAX)
+}
+
+fn status(manager: &Manager) -> Status {
+    let counts = manager.with_roster(|roster| roster.counts());
+    let operators = manager.with_operators(|operators| operators.len());
+    let counters = manager.counters.snapshot();
+    Status {
+        manager: manager.identity.id.to_string(),
+        cluster: manager.identity.cluster.to_string(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        uptime_ms: uptime_ms(manager),
+        agents_connected: counts.connected as u64,
+        agents_away: counts.away as u64,
+        operators_connected: operators as u64,
+        draining: manager.is_draining(),
+        counters: counters.rows().into_iter().map(|(name, n, _)| (name.to_owned(), n)).collect(),
+    }
+}
+
+fn echo(call: &CallContext) -> Raw {
+    RawMap::new().raw("args", &call.args).raw("kwargs", &call.kwargs).finish()
+}
+
+fn methods(call: &CallContext) -> Result<Raw, Fault> {
+    let methods = methods_of(call.caller.identity.role)
+        .map(|method| MethodSummary { name: method.name.to_owned(), summary: method.summary.to_owned() })
+        .collect();
+    write(&MethodList { methods })
+}

@@ -1,0 +1,91 @@
+//! What the manager does with the requests and notifications of one session: rights first, then the registry.
+
+use std::sync::Arc;
+
+use redpoll_common::api::notice;
+use redpoll_common::ids::ConnectionId;
+use redpoll_common::session::machine::Counters as SessionCounters;
+use redpoll_common::wire::{Fault, FaultCode, Notification};
+use redpoll_manager_core::access::{decide, decide_notification};
+use redpoll_net::service::{Running, Service};
+use redpoll_net::transport::PeerInfo;
+use redpoll_net::{CallContext, Registry};
+use tracing::{info, warn};
+
+use crate::state::Manager;
+
+/// Bytes of a note that are logged.
+const MAX_NOTE: usize = 1024;
+
+/// Serves one session of a manager.
+#[derive(Debug)]
+pub struct ManagerService {
+    manager: Arc<Manager>,
+    registry: Arc<Registry>,
+    connection: ConnectionId,
+}
+
+impl ManagerService {
+    /// Serves the session with this number.
+    pub fn new(manager: Arc<Manager>, registry: Arc<Registry>, connection: ConnectionId) -> Self {
+        Self { manager, registry, connection }
+    }
+}
+
+impl Service for ManagerService {
+    fn start(&self, call: CallContext) -> Running {
+        self.manager.counters.requests.up();
+        if self.manager.is_draining() {
+            return Running::refused(Fault::new(
+                FaultCode::ShuttingDown,
+                "the manager is stopping; nothing ran",
+            ));
+        }
+        let decision = decide(call.caller.identity.role, &call.method).map(|allowed| allowed.method().name);
+        match decision {
+            Ok(_name) => self.registry.start(call),
+            Err(denied) => {
+                self.manager.counters.denied(denied);
+                if let Some(left_out) = self.manager.log_due(call.caller.ip, "denied") {
+                    warn!(reason = %denied, left_out, "request denied");
+                }
+                Running::refused(denied.into())
+            }
+        }
+    }
+
+    fn notified(&self, from: &PeerInfo, notification: Notification) {
+        let counters = &self.manager.counters;
+        match decide_notification(from.identity.role, &notification.kind) {
+            Err(why) => {
+                counters.ignored(why);
+                if let Some(left_out) = self.manager.log_due(from.ip, "notification") {
+                    warn!(r#type = %notification.kind, reason = %why, left_out, "notification ignored");
+                }
+            }
+            Ok(accepted) => {
+                counters.notifications_taken.up();
+                match accepted.kind().name {
+                    notice::AGENT_DRAINING => {
+                        self.manager.with_roster(|roster| roster.drain(&from.identity.id, self.connection));
+                        info!("the agent is stopping");
+                    }
+                    notice::MANAGER_NOTE => {
+                        let text: String = notification.data.decode().unwrap_or_default();
+                        let text: String = text.chars().take(MAX_NOTE).flat_map(char::escape_debug).collect();
+                        info!(note = %text, "the agent says");
+                    }
+                    other => warn!(r#type = other, "a notification in the table that nobody handles"),
+                }
+            }
+        }
+    }
+
+    fn counted(&self, more: SessionCounters) {
+        let counters = &self.manager.counters;
+        counters.answers_late.add(more.late_answers);
+        counters.messages_unknown.add(more.unknown_kinds);
+        counters.flights_late.add(more.late_flights);
+        counters.requests_refused.add(more.refused_requests);
+    }
+}

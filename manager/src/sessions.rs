@@ -1,0 +1,195 @@
+//! The life of a session: into the roster, driven, out of the roster.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use redpoll_common::identity::{Identity, Role};
+use redpoll_common::ids::ConnectionId;
+use redpoll_common::session::handshake::Admission;
+use redpoll_common::session::{CloseReason, Terms};
+use redpoll_common::wire::{Bye, ByeCode};
+use redpoll_manager_core::roster::Entry;
+use redpoll_net::transport::BoxConnection;
+use redpoll_net::{Peer, Registry, drive};
+use tokio_util::task::TaskTracker;
+use tracing::{Instrument, info, info_span, warn};
+
+use crate::gate::HeldSeat;
+use crate::service::ManagerService;
+use crate::state::Manager;
+
+/// What makes and holds sessions.
+#[derive(Debug)]
+pub struct Sessions {
+    /// The state they share.
+    pub manager: Arc<Manager>,
+    /// Handshakes and sessions.
+    pub tracker: TaskTracker,
+    /// Requests of peers that are being served.
+    pub requests: TaskTracker,
+    registry: Arc<Registry>,
+}
+
+/// What a hello told, for the roster.
+#[derive(Debug)]
+pub struct Arrival {
+    identity: Identity,
+    version: String,
+    instance: Option<[u8; 16]>,
+}
+
+impl Arrival {
+    /// Takes it from an admission that is about to be answered.
+    pub fn of(admission: &Admission) -> Self {
+        let hello = admission.hello();
+        Self {
+            identity: admission.proved().clone(),
+            version: hello.version.clone(),
+            instance: hello.instance,
+        }
+    }
+}
+
+impl Sessions {
+    /// No sessions yet.
+    pub fn new(manager: Arc<Manager>, registry: Arc<Registry>) -> Arc<Self> {
+        Arc::new(Self { manager, tracker: TaskTracker::new(), requests: TaskTracker::new(), registry })
+    }
+
+    /// Begins the session of a peer that was let in.
+    pub fn begin(
+        self: &Arc<Self>,
+        connection: BoxConnection,
+        terms: Terms,
+        arrival: Arrival,
+        seat: HeldSeat,
+    ) {
+        let id = self.manager.next_connection();
+        let Arrival { identity, version, instance } = arrival;
+        let address = connection.peer().address.clone();
+        let expires = connection.peer().certificate.as_ref().map(|certificate| certificate.not_after);
+        let entry = Entry::new(&version, terms.protocol, &address, instance);
+        let span = match identity.role {
+            Role::Agent => info_span!(parent: None, "session", agent = %identity.id, connection = %id),
+            Role::Operator => info_span!(parent: None, "session", operator = %identity.id, connection = %id),
+            Role::Manager => info_span!(parent: None, "session", manager = %identity.id, connection = %id),
+        };
+        let service = Arc::new(ManagerService::new(self.manager.clone(), self.registry.clone(), id));
+        let options = self.manager.driver_options();
+        let protocol = terms.protocol;
+        let (peer, driver) = drive(connection, terms, service, options, self.requests.clone());
+        span.in_scope(|| {
+            info!(%address, version = %entry.version(), protocol, "session begins");
+            self.enter(&identity, id, entry, &peer);
+        });
+        let sessions = self.clone();
+        let life = async move {
+            let reason = until_expired(driver, &peer, expires).await;
+            sessions.leave(&identity, id, &reason);
+            drop(seat);
+        };
+        self.tracker.spawn(life.instrument(span));
+    }
+
+    fn enter(&self, identity: &Identity, id: ConnectionId, entry: Entry, peer: &Peer) {
+        let manager = &self.manager;
+        manager.counters.sessions_opened.up();
+        match identity.role {
+            Role::Agent => {
+                let now = Instant::now();
+                let agent = identity.id.clone();
+                let handle = peer.clone();
+                match manager.with_roster(|roster| roster.connect(agent, id, entry, handle, now)) {
+                    Ok(connected) => {
+                        if let Some(older) = connected.replaced {
+                            manager.counters.sessions_replaced.up();
+                            older.close(Bye::new(ByeCode::Replaced, "a newer connection took over"));
+                        }
+                        if connected.flapping {
+                            manager.counters.agents_flapping.up();
+                            warn!("replaced again and again: do two machines share this identity?");
+                        }
+                    }
+                    Err(superseded) => {
+                        manager.counters.sessions_superseded.up();
+                        superseded
+                            .handle
+                            .close(Bye::new(ByeCode::Replaced, "a newer connection is in place"));
+                    }
+                }
+            }
+            Role::Operator | Role::Manager => {
+                manager.with_operators(|operators| operators.insert(id, peer.clone()));
+            }
+        }
+        // whoever began to stop meanwhile has said goodbye to everybody but this one
+        if manager.is_draining() {
+            peer.close(Bye::new(ByeCode::ShuttingDown, "the manager is stopping"));
+        }
+    }
+
+    fn leave(&self, identity: &Identity, id: ConnectionId, reason: &CloseReason) {
+        let manager = &self.manager;
+        let counters = &manager.counters;
+        counters.sessions_closed.up();
+        match reason {
+            CloseReason::Silent(_) => counters.sessions_silent.up(),
+            CloseReason::Violation(_) => counters.sessions_violated.up(),
+            CloseReason::Ours(_)
+            | CloseReason::Theirs(_)
+            | CloseReason::Stalled(_)
+            | CloseReason::Lost(_)
+            | CloseReason::Ended => {}
+        }
+        let handle = match identity.role {
+            Role::Agent => manager.with_roster(|roster| {
+                roster.disconnect(&identity.id, id, &reason.to_string(), Instant::now())
+            }),
+            Role::Operator | Role::Manager => manager.with_operators(|operators| operators.remove(&id)),
+        };
+        drop(handle);
+        match reason {
+            CloseReason::Violation(_) => warn!(%reason, "session ends"),
+            CloseReason::Ours(_)
+            | CloseReason::Theirs(_)
+            | CloseReason::Silent(_)
+            | CloseReason::Stalled(_)
+            | CloseReason::Lost(_)
+            | CloseReason::Ended => info!(%reason, "session ends"),
+        }
+    }
+
+    /// Every peer with a session.
+    pub fn peers(&self) -> Vec<Peer> {
+        let mut peers: Vec<Peer> =
+            self.manager.with_roster(|roster| roster.handles().map(|(_, _, peer)| peer.clone()).collect());
+        peers.extend(self.manager.with_operators(|o| o.values().cloned().collect::<Vec<_>>()));
+        peers
+    }
+}
+
+/// Drives the session, and closes it when the peer's certificate expires: it would not be let in any more.
+async fn until_expired(
+    driver: impl Future<Output = CloseReason>,
+    peer: &Peer,
+    expires: Option<SystemTime>,
+) -> CloseReason {
+    tokio::pin!(driver);
+    let left = expires.and_then(|at| at.duration_since(SystemTime::now()).ok());
+    let Some(left) = left else { return driver.await };
+    // the clock may be set meanwhile, so a far end is not believed for longer than a day
+    let mut wait = left.min(Duration::from_secs(86_400));
+    loop {
+        tokio::select! {
+            biased;
+            reason = &mut driver => return reason,
+            () = tokio::time::sleep(wait) => {}
+        }
+        match expires.and_then(|at| at.duration_since(SystemTime::now()).ok()) {
+            Some(left) => wait = left.min(Duration::from_secs(86_400)),
+            None => break,
+        }
+    }
+    peer.close(Bye::new(ByeCode::Unauthorized, "the certificate has expired"));
+    driver.await
+}

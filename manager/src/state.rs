@@ -1,0 +1,190 @@
+//! What all sessions of a manager share. Each part has one lock, held inside one short function and never across
+//! an await.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use redpoll_common::identity::Identity;
+use redpoll_common::ids::{ConnectionId, PeerId};
+use redpoll_common::session::terms::{Liveness, Offer};
+use redpoll_common::wire::{Fault, FaultCode, Limits};
+use redpoll_config::{ManagerConfig, SessionConfig};
+use redpoll_manager_core::admission::{Admission, AdmissionOptions};
+use redpoll_manager_core::counters::Counters;
+use redpoll_manager_core::roster::{Lookup, Roster};
+use redpoll_manager_core::throttle::{LOG_KEYS, LOG_WINDOW, LogThrottle};
+use redpoll_net::Peer;
+use redpoll_net::driver::DriverOptions;
+
+/// What a throttled line of the log is about: an address and what happened, in a word.
+pub type Noise = (Option<IpAddr>, &'static str);
+
+/// The state of one manager.
+#[derive(Debug)]
+pub struct Manager {
+    /// Who the manager is, by its certificate.
+    pub identity: Identity,
+    /// What happened so far.
+    pub counters: Counters,
+    /// The configuration as it was at the start.
+    pub config: ManagerConfig,
+    started: Instant,
+    roster: Mutex<Roster<Peer>>,
+    operators: Mutex<BTreeMap<ConnectionId, Peer>>,
+    admission: Mutex<Admission>,
+    throttle: Mutex<LogThrottle<Noise>>,
+    connections: AtomicU64,
+    draining: AtomicBool,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // a panic inside one of these short functions leaves the maps consistent enough to go on
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Manager {
+    /// A manager without sessions.
+    pub fn new(identity: Identity, config: ManagerConfig) -> Self {
+        let admission = AdmissionOptions {
+            handshakes: config.admission.handshakes,
+            handshakes_per_address: config.admission.handshakes_per_address,
+            rate: config.admission.accept_rate,
+            burst: config.admission.accept_burst,
+            max_sessions: config.admission.connections,
+            reserve: redpoll_manager_core::admission::RESERVE,
+        };
+        Self {
+            identity,
+            counters: Counters::default(),
+            config,
+            started: Instant::now(),
+            roster: Mutex::new(Roster::default()),
+            operators: Mutex::new(BTreeMap::new()),
+            admission: Mutex::new(Admission::new(admission)),
+            throttle: Mutex::new(LogThrottle::new(LOG_WINDOW, LOG_KEYS)),
+            connections: AtomicU64::new(0),
+            draining: AtomicBool::new(false),
+        }
+    }
+
+    /// How long the manager has been running.
+    pub fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// The number of the next connection.
+    pub fn next_connection(&self) -> ConnectionId {
+        ConnectionId(self.connections.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// Whether the manager is stopping.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// From now on nobody is let in and nothing new is run.
+    pub fn start_draining(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Works on the roster. `work` must be short and must not wait.
+    pub fn with_roster<T>(&self, work: impl FnOnce(&mut Roster<Peer>) -> T) -> T {
+        work(&mut lock(&self.roster))
+    }
+
+    /// Works on the operators' sessions. `work` must be short and must not wait.
+    pub fn with_operators<T>(&self, work: impl FnOnce(&mut BTreeMap<ConnectionId, Peer>) -> T) -> T {
+        work(&mut lock(&self.operators))
+    }
+
+    /// Works on admission. `work` must be short and must not wait.
+    pub fn with_admission<T>(&self, work: impl FnOnce(&mut Admission) -> T) -> T {
+        work(&mut lock(&self.admission))
+    }
+
+    /// Whether a line about this is due in the log now: the lines left out since the last one, if so.
+    pub fn log_due(&self, ip: Option<IpAddr>, what: &'static str) -> Option<u64> {
+        let due = lock(&self.throttle).note(&(ip, what), Instant::now())?;
+        Some(due.suppressed.saturating_add(due.unlisted))
+    }
+
+    /// The session of an agent, for a call to it.
+    ///
+    /// # Errors
+    /// `bad_arguments` for what is no name, `unknown_agent`, `agent_away` or `shutting_down`.
+    pub fn agent(&self, name: &str) -> Result<Peer, Fault> {
+        let id = parse_agent(name)?;
+        self.with_roster(|roster| match roster.get(&id) {
+            Lookup::Connected { handle, draining: false, .. } => Ok(handle.clone()),
+            Lookup::Connected { draining: true, .. } => Err(Fault::new(
+                FaultCode::AgentAway,
+                format!("agent {id} is stopping and takes no new calls; nothing was sent"),
+            )),
+            Lookup::Away { last_seen, reason } => Err(Fault::new(
+                FaultCode::AgentAway,
+                format!(
+                    "agent {id} left {} s ago ({reason}); nothing was sent",
+                    last_seen.elapsed().as_secs()
+                ),
+            )),
+            Lookup::Unknown => Err(unknown_agent(&id)),
+        })
+    }
+
+    /// What is offered to a peer whose hello is accepted.
+    pub fn offer(&self) -> Offer {
+        let session = &self.config.session;
+        Offer {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            manager: self.identity.id.to_string(),
+            cluster: self.identity.cluster.to_string(),
+            limits: limits(session),
+            liveness: liveness(session),
+            wall_ms: wall_ms(),
+        }
+    }
+
+    /// How a session is driven.
+    pub fn driver_options(&self) -> DriverOptions {
+        let session = &self.config.session;
+        DriverOptions {
+            write_timeout: session.write_timeout,
+            queue_limit: usize::try_from(session.queue_limit).unwrap_or(usize::MAX),
+            seed: redpoll_net::random::number(),
+        }
+    }
+}
+
+/// The name of an agent as a peer wrote it.
+///
+/// # Errors
+/// `bad_arguments` says which rule it breaks.
+pub fn parse_agent(name: &str) -> Result<PeerId, Fault> {
+    PeerId::parse(name).map_err(|error| {
+        Fault::new(FaultCode::BadArguments, format!("{name:?} is not an agent's name: {error}"))
+    })
+}
+
+/// The fault for an agent nobody has seen.
+pub fn unknown_agent(id: &PeerId) -> Fault {
+    Fault::new(FaultCode::UnknownAgent, format!("no agent {id} has been seen since the manager started"))
+}
+
+/// The limits of a configuration.
+pub fn limits(session: &SessionConfig) -> Limits {
+    Limits { frame: session.frame_limit, in_flight: session.in_flight as u64, window: session.window }
+}
+
+fn liveness(session: &SessionConfig) -> Liveness {
+    let on = !session.ping_interval.is_zero();
+    Liveness { ping: on.then_some(session.ping_interval), dead: on.then_some(session.dead_after) }
+}
+
+/// The wall clock in UTC milliseconds.
+pub fn wall_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
