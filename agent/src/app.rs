@@ -1,0 +1,196 @@
+//! An agent from its start to its end.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use redpoll_certs::credentials::{Credentials, TlsFiles, load_identity_files};
+use redpoll_certs::expect::Expect;
+use redpoll_common::api::notice;
+use redpoll_common::identity::Role;
+use redpoll_common::session::backoff::BackoffOptions;
+use redpoll_common::wire::{Bye, ByeCode, Raw};
+use redpoll_config::daemon::Failure;
+use redpoll_config::daemon::logging::LogControl;
+use redpoll_config::{AgentConfig, ExitClass, Loaded, Sources, TlsConfig, check_state_dir, load};
+use redpoll_net::dial::{DialOptions, chain, keep_connected};
+use redpoll_net::driver::DriverOptions;
+use redpoll_net::shutdown::{Asked, Signals};
+use redpoll_net::socket::SocketOptions;
+use redpoll_net::tls::{self, TlsClient, TlsTransport};
+use redpoll_net::{Registry, random};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info, warn};
+
+use crate::builtin;
+use crate::link::AgentLink;
+use crate::service::AgentService;
+
+/// How long the session has to end after the goodbye.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// An agent that is ready to dial.
+#[derive(Debug)]
+pub struct App {
+    config: AgentConfig,
+    client: Arc<TlsClient>,
+    transport: TlsTransport,
+    link: AgentLink,
+    service: Arc<AgentService>,
+}
+
+impl App {
+    /// Checks the files and prepares everything; nothing is dialled yet. `registry` may hold procedures of one's own;
+    /// the built-in ones that the configuration names are added.
+    ///
+    /// # Errors
+    /// A [`Failure`] with the exit code: configuration or permissions.
+    pub fn new(loaded: Loaded<AgentConfig>, registry: Registry) -> Result<Self, Failure> {
+        let config = loaded.config;
+        check_state_dir(&config.agent.state_dir)?;
+        let secret = config.manager.credentials()?;
+        let credentials = credentials(&config.tls)?;
+        let identity = credentials.info.identity.clone();
+        if let Some(expected) = &config.agent.id
+            && *expected != identity.id
+        {
+            let text = format!("agent.id is {expected}, the certificate says {}", identity.id);
+            return Err(Failure::new(ExitClass::Configuration, text)
+                .help("name the agent as its certificate does, or leave agent.id out"));
+        }
+        let client = Arc::new(TlsClient::new(credentials).map_err(|error| {
+            Failure::new(ExitClass::Configuration, "the agent's certificate cannot be used").caused_by(error)
+        })?);
+        let registry = builtin::install(registry, &config.procedures, &config.limits).map_err(|error| {
+            Failure::new(ExitClass::Configuration, "the procedures cannot be offered").caused_by(error)
+        })?;
+        let run_timeout = Some(config.limits.run_timeout).filter(|limit| !limit.is_zero());
+        let service = Arc::new(AgentService::new(registry, config.limits.calls, run_timeout));
+        let transport = transport(&config, &client);
+        let link = AgentLink::new(identity.id.to_string(), secret, &config.session);
+        info!(agent = %identity, version = env!("CARGO_PKG_VERSION"), "the agent is ready");
+        Ok(Self { config, client, transport, link, service })
+    }
+
+    /// Keeps connected and serves until a signal ends it, then drains.
+    pub async fn run(self, mut signals: Signals, sources: &Sources, log: &LogControl) {
+        let tracker = TaskTracker::new();
+        let stop = CancellationToken::new();
+        let options = self.dial_options();
+        let dialling = keep_connected(
+            &self.transport,
+            &self.link,
+            self.service.clone(),
+            options,
+            &tracker,
+            stop.clone(),
+        );
+        tokio::pin!(dialling);
+        loop {
+            let asked = tokio::select! {
+                biased;
+                asked = signals.next() => asked,
+                () = &mut dialling => Asked::Drain,
+            };
+            match asked {
+                Asked::Reload => self.reload(sources, log),
+                Asked::Drain => break,
+            }
+        }
+        stop.cancel();
+        dialling.await;
+        self.drain(&tracker, signals.ended()).await;
+    }
+
+    fn dial_options(&self) -> DialOptions {
+        let (manager, session) = (&self.config.manager, &self.config.session);
+        DialOptions {
+            hello_timeout: manager.hello_timeout,
+            driver: DriverOptions {
+                write_timeout: session.write_timeout,
+                queue_limit: usize::try_from(session.queue_limit).unwrap_or(usize::MAX),
+                seed: random::number(),
+            },
+            backoff: BackoffOptions {
+                initial: manager.backoff_initial,
+                max: manager.backoff_max,
+                stable_after: manager.stable_after,
+            },
+        }
+    }
+
+    /// SIGHUP: certificates and log level, without touching the session or what runs.
+    fn reload(&self, sources: &Sources, log: &LogControl) {
+        let loaded = match load::<AgentConfig>(sources) {
+            Ok(loaded) => loaded,
+            Err(error) => return error!(error = %chain(&error), "nothing was reloaded"),
+        };
+        if let Err(error) = log.set_level(&loaded.config.log.level) {
+            error!(error = %chain(&error), "the log level was not reloaded");
+        }
+        let taken = credentials(&loaded.config.tls).and_then(|credentials| {
+            self.client.reload(credentials).map_err(|error| {
+                Failure::new(ExitClass::Configuration, "the certificate does not fit").caused_by(error)
+            })
+        });
+        match taken {
+            Ok(()) => info!("reloaded; the next session uses the certificates as they are now"),
+            Err(failure) => error!(error = %chain(&failure), "the certificates were not reloaded"),
+        }
+    }
+
+    /// Stops: nothing new is run, what runs may finish until `drain_timeout` or `hurry`, then goodbye.
+    async fn drain(&self, tracker: &TaskTracker, hurry: impl Future<Output = ()>) {
+        self.service.start_draining();
+        let within = self.config.agent.drain_timeout;
+        info!(running = self.service.running(), ?within, "stopping");
+        if let Some(peer) = self.link.present() {
+            let bye = Bye::new(ByeCode::ShuttingDown, "the agent is stopping");
+            let finished = async {
+                if !peer.terms().is_oldest() {
+                    let _gone = peer.notify(notice::AGENT_DRAINING, Raw::nil()).await;
+                }
+                peer.finish(bye.clone());
+                peer.closed().await;
+            };
+            tokio::select! {
+                biased;
+                () = finished => {}
+                () = hurry => warn!(running = self.service.running(), "stopping although calls are running"),
+                () = tokio::time::sleep(within) => {
+                    warn!(running = self.service.running(), "stopping although calls are running");
+                }
+            }
+            peer.close(bye);
+        }
+        tracker.close();
+        match tokio::time::timeout(FAREWELL, tracker.wait()).await {
+            Ok(()) => info!("stopped"),
+            Err(_elapsed) => warn!(left = tracker.len(), "stopped with tasks still running"),
+        }
+    }
+}
+
+fn credentials(tls: &TlsConfig) -> Result<Credentials, Failure> {
+    let files = TlsFiles { ca: tls.ca.clone(), cert: tls.cert.clone(), key: tls.key.clone() };
+    tls.check_key()?;
+    load_identity_files(&files, &Expect::role(Role::Agent), SystemTime::now()).map_err(|error| {
+        let help = error.help();
+        Failure::new(ExitClass::Configuration, "the agent's certificate cannot be used")
+            .caused_by(error)
+            .help(help)
+    })
+}
+
+fn transport(config: &AgentConfig, client: &Arc<TlsClient>) -> TlsTransport {
+    let within = config.manager.dial_timeout;
+    let addresses = config.manager.addresses.iter().map(|address| Arc::from(address.to_string())).collect();
+    let options = tls::DialOptions {
+        resolve: within,
+        connect: within,
+        handshake: within,
+        total: within.saturating_mul(4),
+        socket: SocketOptions { dead_after: config.session.dead_after },
+    };
+    TlsTransport::new(addresses, client.clone(), options)
+}

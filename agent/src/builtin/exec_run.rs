@@ -1,0 +1,275 @@
+//! `exec.run`: any program, for those who may.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use redpoll_common::session::StopReason as CallStop;
+use redpoll_common::wire::raw::RawError;
+use redpoll_common::wire::{Fault, FaultCode, Raw};
+use redpoll_config::LimitsConfig;
+use redpoll_net::service::{Output, OutputError, Stop, stop_fault};
+use redpoll_net::{CallContext, ProcedureInfo};
+use serde::Serialize;
+use serde_json::json;
+use tokio::sync::{mpsc, oneshot};
+
+use super::arguments::{BadArguments, answer};
+use super::exec_arguments::{ExecArguments, Octets};
+use crate::exec::{self, Chunk, EndedBy, ExecError, Exit, ProcessSpec, StopReason};
+
+/// Chunks between the program's pipes and the connection, beside the one on either side. When it is full, the
+/// program's output is not read.
+const CHUNKS_IN_FLIGHT: usize = 1;
+/// What a value takes in bytes beside the output in it, generously.
+const VALUE_OVERHEAD: usize = 64;
+
+/// What no call of `exec.run` may exceed; also what holds when a call asks for nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExecLimits {
+    /// The most bytes of output that are delivered.
+    pub output: u64,
+    /// The longest run; `None`: no limit.
+    pub run_timeout: Option<Duration>,
+    /// The longest time between SIGTERM and SIGKILL.
+    pub grace: Duration,
+}
+
+impl From<&LimitsConfig> for ExecLimits {
+    fn from(config: &LimitsConfig) -> Self {
+        let run_timeout = Some(config.run_timeout).filter(|limit| !limit.is_zero());
+        Self { output: config.output, run_timeout, grace: config.grace }
+    }
+}
+
+pub(super) fn info() -> ProcedureInfo {
+    let schema = json!({
+        "type": "object",
+        "properties": {
+            "argv": {
+                "type": "array", "minItems": 1,
+                "description": "The program and its arguments, texts or binary; also as positional arguments."
+            },
+            "env": {
+                "type": "object",
+                "description": "Variables, texts or binary, beside the inherited PATH, LANG, TZ and HOME."
+            },
+            "cwd": {"type": "string", "description": "The working directory; the agent's own if absent."},
+            "stdin": {"description": "The standard input, a text or binary; empty if absent."},
+            "output_limit": {
+                "type": "integer", "minimum": 0,
+                "description": "Bytes of output to deliver; the rest is counted. The agent may allow less."
+            },
+            "grace_ms": {
+                "type": "integer", "minimum": 0,
+                "description": "Milliseconds between SIGTERM and SIGKILL. The agent may allow less."
+            },
+            "run_timeout_ms": {
+                "type": "integer", "minimum": 1,
+                "description": "Milliseconds the program may run. The agent may allow less."
+            }
+        },
+        "additionalProperties": false
+    });
+    ProcedureInfo::new("exec.run", "Runs a program and streams its output as values.", schema)
+}
+
+/// How the program ended, in results and in the `data` of faults.
+#[derive(Debug, Serialize)]
+struct Summary {
+    exit: Option<i32>,
+    signal: Option<i32>,
+    stdout_bytes: u64,
+    stderr_bytes: u64,
+    dropped: u64,
+    duration_ms: u64,
+    /// Only when true: a process outside the run still held the pipes when they were closed.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pipes_held: bool,
+    /// Only when not zero: processes that outlived SIGKILL.
+    #[serde(skip_serializing_if = "is_zero")]
+    left_behind: usize,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
+impl From<&Exit> for Summary {
+    fn from(exit: &Exit) -> Self {
+        Self {
+            exit: exit.code,
+            signal: exit.signal,
+            stdout_bytes: exit.stdout_bytes,
+            stderr_bytes: exit.stderr_bytes,
+            dropped: exit.dropped,
+            duration_ms: u64::try_from(exit.duration.as_millis()).unwrap_or(u64::MAX),
+            pipes_held: exit.pipes_held,
+            left_behind: exit.left_behind,
+        }
+    }
+}
+
+/// Runs a program; its output becomes values `{stream, data}`, and at a stream's end `{stream, truncated, dropped}`.
+///
+/// Exit code 0 is a result; any other, or a signal, is a fault `failed` of class `ExitStatus` with the end of the
+/// standard error as its trace. A program that cannot be started is a fault `failed` of class `SpawnError`; one that
+/// was stopped answers `cancelled`, `timed_out` or `shutting_down` once nothing of it is left.
+pub(super) async fn exec_run(call: CallContext, limits: ExecLimits) -> Result<Raw, Fault> {
+    let CallContext { args, kwargs, stop, output, caller, .. } = call;
+    let spec = specify(ExecArguments::read(&args, &kwargs)?, limits);
+    drop((args, kwargs)); // the input lives on in the specification alone
+    let program = shown(&spec);
+    let run_timeout = spec.run_timeout;
+    tracing::debug!(%program, caller = %caller.identity, "exec.run starts");
+
+    let (sender, receiver) = mpsc::channel(CHUNKS_IN_FLIGHT);
+    let (running, ended) = oneshot::channel::<()>();
+    let run = async {
+        let exit = exec::run(spec, sender, stopped(&stop)).await;
+        drop(running);
+        exit
+    };
+    let forward = async {
+        tokio::select! {
+            biased; // what can be delivered is delivered
+            () = forward(receiver, &output) => {}
+            () = given_up(ended, &stop) => {}
+        }
+    };
+    let (exit, ()) = tokio::join!(run, forward);
+    let exit = exit.map_err(|error| not_started(&error))?;
+    tracing::debug!(%program, code = exit.code, signal = exit.signal, "exec.run ended");
+
+    let summary = answer(&Summary::from(&exit))?;
+    match exit.ended_by {
+        EndedBy::Itself if exit.code == Some(0) => Ok(summary),
+        EndedBy::Itself => Err(failed(&program, &exit).with_data(summary)),
+        EndedBy::Stopped(_) => Err(ended_early(&program, &stop, run_timeout).with_data(summary)),
+    }
+}
+
+fn specify(arguments: ExecArguments, limits: ExecLimits) -> ProcessSpec {
+    let wanted = arguments.run_timeout_ms.map(Duration::from_millis);
+    ProcessSpec {
+        argv: arguments.argv.into_iter().flatten().map(Octets::into_os).collect(),
+        env: arguments
+            .env
+            .into_iter()
+            .flatten()
+            .map(|(name, value)| (name.into_os(), value.into_os()))
+            .collect(),
+        cwd: arguments.cwd.map(|cwd| PathBuf::from(cwd.into_os())),
+        stdin: arguments.stdin.map(Octets::into_bytes),
+        run_timeout: [wanted, limits.run_timeout].into_iter().flatten().min(),
+        grace: arguments
+            .grace_ms
+            .map_or(limits.grace, |wanted| Duration::from_millis(wanted).min(limits.grace)),
+        output_limit: arguments.output_limit.map_or(limits.output, |wanted| wanted.min(limits.output)),
+    }
+}
+
+/// The program's name for messages: the last part of its path, in one line.
+fn shown(spec: &ProcessSpec) -> String {
+    let path = spec.argv.first().map(Path::new);
+    let name = path.and_then(|path| path.file_name().or(Some(path.as_os_str()))).unwrap_or_default();
+    name.to_string_lossy().chars().take(64).flat_map(char::escape_debug).collect()
+}
+
+async fn stopped(stop: &Stop) -> StopReason {
+    match stop.stopped().await {
+        CallStop::TimedOut => StopReason::TimedOut,
+        CallStop::Cancelled | CallStop::Closed | CallStop::Draining => StopReason::Cancelled,
+    }
+}
+
+/// Completes when the program has ended and a caller who stopped the call did not take its last output either.
+async fn given_up(ended: oneshot::Receiver<()>, stop: &Stop) {
+    ended.await.ok();
+    stop.stopped().await;
+    tokio::time::sleep(exec::DRAIN).await;
+}
+
+/// Sends chunks as values until there are no more, or nobody wants them; then the rest is counted and thrown away.
+async fn forward(mut chunks: mpsc::Receiver<Chunk>, output: &Output) {
+    let room = output.value_limit().saturating_sub(VALUE_OVERHEAD).max(1);
+    while let Some(chunk) = chunks.recv().await {
+        if let Err(error) = send(chunk, room, output).await {
+            tracing::debug!(%error, "output of exec.run is not delivered any more");
+            return;
+        }
+    }
+}
+
+/// Why a chunk could not be sent.
+#[derive(Debug, thiserror::Error)]
+enum SendError {
+    #[error(transparent)]
+    Output(#[from] OutputError),
+    #[error(transparent)]
+    Encode(#[from] RawError),
+}
+
+async fn send(chunk: Chunk, room: usize, output: &Output) -> Result<(), SendError> {
+    #[derive(Serialize)]
+    struct Piece<'a> {
+        stream: &'static str,
+        data: &'a serde_bytes::Bytes,
+    }
+    #[derive(Serialize)]
+    struct Mark {
+        stream: &'static str,
+        truncated: bool,
+        dropped: u64,
+    }
+    match chunk {
+        Chunk::Data { stream, data } => {
+            for piece in data.chunks(room) {
+                let piece = Piece { stream: stream.as_str(), data: serde_bytes::Bytes::new(piece) };
+                output.value(Raw::encode(&piece)?).await?;
+            }
+        }
+        Chunk::Truncated { stream, dropped } => {
+            let mark = Mark { stream: stream.as_str(), truncated: true, dropped };
+            output.value(Raw::encode(&mark)?).await?;
+        }
+    }
+    Ok(())
+}
+
+fn not_started(error: &ExecError) -> Fault {
+    if error.is_bad_request() {
+        return BadArguments(error.to_string()).into();
+    }
+    let mut text = error.to_string();
+    if let Some(cause) = std::error::Error::source(error) {
+        text = format!("{text}: {cause}");
+    }
+    let mut fault = Fault::new(FaultCode::Failed, text);
+    fault.class = Some("SpawnError".to_owned());
+    fault
+}
+
+fn failed(program: &str, exit: &Exit) -> Fault {
+    let text = match (exit.code, exit.signal) {
+        (Some(code), _) => format!("{program} exited with {code}"),
+        (None, Some(signal)) => format!("{program} was ended by signal {signal}"),
+        (None, None) => format!("{program} ended in an unknown way"),
+    };
+    let mut fault = Fault::new(FaultCode::Failed, text);
+    fault.class = Some("ExitStatus".to_owned());
+    let tail = exit.stderr_tail.as_bytes();
+    fault.trace = (!tail.is_empty()).then(|| String::from_utf8_lossy(tail).into_owned());
+    fault
+}
+
+fn ended_early(program: &str, stop: &Stop, run_timeout: Option<Duration>) -> Fault {
+    match (stop.reason(), run_timeout) {
+        (Some(reason), _) => stop_fault(reason),
+        (None, Some(limit)) => {
+            let text = format!("{program} exceeded its time limit of {} s", limit.as_secs_f64());
+            Fault::new(FaultCode::TimedOut, text)
+        }
+        (None, None) => Fault::new(FaultCode::TimedOut, format!("{program} exceeded its time limit")),
+    }
+}

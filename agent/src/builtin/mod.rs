@@ -1,0 +1,165 @@
+//! The procedures that every agent has built in, and which of them it offers.
+//!
+//! `sys.echo`, `sys.ping`, `sys.version`, `sys.facts`, `sys.procedures` and the notification `sys.log` are harmless;
+//! `exec.run` runs any program and is offered only when the agent's configuration names it in full. [`install`] puts
+//! what is offered into a registry.
+
+mod arguments;
+mod exec_arguments;
+mod exec_run;
+mod nearest;
+mod sys;
+
+use redpoll_common::wire::Raw;
+use redpoll_common::wire::raw::RawError;
+use redpoll_config::{LimitsConfig, ProceduresConfig};
+use redpoll_net::registry::Duplicate;
+use redpoll_net::{ProcedureInfo, Registry};
+
+pub use exec_run::ExecLimits;
+
+use nearest::nearest;
+
+/// Every built-in name, as `procedures.builtin` knows it, sorted.
+pub const NAMES: [&str; 7] =
+    ["exec.run", "sys.echo", "sys.facts", "sys.log", "sys.ping", "sys.procedures", "sys.version"];
+
+/// Why built-ins cannot be offered as configured.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// The configuration names what does not exist.
+    #[error("procedures.builtin: there is no built-in procedure {entry:?}{}", hint(.nearest.as_deref()))]
+    Unknown {
+        /// The entry of the configuration.
+        entry: String,
+        /// What was probably meant.
+        nearest: Option<String>,
+    },
+    /// The registry has a procedure of this name already.
+    #[error("a built-in procedure cannot be added")]
+    Taken(#[source] Duplicate),
+    /// The list for `sys.procedures` has no form on the wire.
+    #[error("the list of procedures cannot be encoded")]
+    List(#[source] RawError),
+}
+
+fn hint(nearest: Option<&str>) -> String {
+    nearest.map(|name| format!("; is {name:?} meant?")).unwrap_or_default()
+}
+
+impl From<Duplicate> for InstallError {
+    fn from(duplicate: Duplicate) -> Self {
+        Self::Taken(duplicate)
+    }
+}
+
+/// Adds the built-in procedures that `offered` names.
+///
+/// Install them last: `sys.procedures` lists what the registry has then.
+///
+/// # Errors
+/// [`InstallError`] when an entry of `offered` names nothing, or the registry has a built-in's name already.
+pub fn install(
+    registry: Registry,
+    offered: &ProceduresConfig,
+    limits: &LimitsConfig,
+) -> Result<Registry, InstallError> {
+    refuse_unknown(offered)?;
+    let mut registry = registry;
+    if offered.offers("exec.run") {
+        let limits = ExecLimits::from(limits);
+        registry = registry.with_graceful(exec_run::info(), move |call| exec_run::exec_run(call, limits))?;
+    }
+    if offered.offers("sys.echo") {
+        registry = registry.with(sys::echo_info(), sys::echo)?;
+    }
+    if offered.offers("sys.facts") {
+        let collector = sys::Collector::default();
+        registry = registry.with(sys::facts_info(), move |call| sys::facts(call, collector.clone()))?;
+    }
+    if offered.offers("sys.log") {
+        registry = registry.on_notification("sys.log", sys::log);
+    }
+    if offered.offers("sys.ping") {
+        registry = registry.with(sys::ping_info(), sys::ping)?;
+    }
+    if offered.offers("sys.version") {
+        registry = registry.with(sys::version_info(), sys::version)?;
+    }
+    if offered.offers("sys.procedures") {
+        let own = sys::procedures_info();
+        let mut all: Vec<&ProcedureInfo> = registry.procedures().chain([&own]).collect();
+        all.sort_by(|a, b| (&a.name, a.version).cmp(&(&b.name, b.version)));
+        let list = Raw::encode(&all).map_err(InstallError::List)?;
+        registry = registry.with(own, move |call| sys::procedures(&call, list.clone()))?;
+    }
+    Ok(registry)
+}
+
+fn refuse_unknown(offered: &ProceduresConfig) -> Result<(), InstallError> {
+    for entry in &offered.builtin {
+        let alone = ProceduresConfig { builtin: vec![entry.clone()] };
+        if !NAMES.iter().any(|name| alone.offers(name)) {
+            let nearest = nearest(entry, NAMES.into_iter().chain(["sys.*"])).map(str::to_owned);
+            return Err(InstallError::Unknown { entry: entry.clone(), nearest });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn installed(entries: &[&str]) -> Result<Vec<String>, String> {
+        let offered = ProceduresConfig { builtin: entries.iter().map(|&entry| entry.to_owned()).collect() };
+        install(Registry::new(), &offered, &LimitsConfig::default())
+            .map(|registry| registry.procedures().map(|info| info.name.clone()).collect())
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_agent_offers_what_its_configuration_names() {
+        assert_eq!(installed(&[]).unwrap(), Vec::<String>::new());
+        assert_eq!(installed(&["sys.ping"]).unwrap(), ["sys.ping"]);
+        let family = ["sys.echo", "sys.facts", "sys.ping", "sys.procedures", "sys.version"];
+        assert_eq!(installed(&["sys.*"]).unwrap(), family);
+        assert_eq!(installed(&["sys.log"]).unwrap(), Vec::<String>::new(), "a notification is no procedure");
+    }
+
+    #[test]
+    fn exec_run_is_offered_only_when_named_in_full() {
+        assert!(!installed(&["sys.*"]).unwrap().contains(&"exec.run".to_owned()));
+        assert_eq!(installed(&["exec.run"]).unwrap(), ["exec.run"]);
+        for family in ["*", "exec.*"] {
+            assert!(
+                installed(&[family]).is_ok_and(|names| !names.contains(&"exec.run".to_owned()))
+                    || installed(&[family]).is_err()
+            );
+        }
+    }
+
+    #[test]
+    fn a_name_that_does_not_exist_is_refused_with_the_nearest() {
+        let said = installed(&["sys.*", "exec.rum"]).unwrap_err();
+        assert_eq!(
+            said,
+            r#"procedures.builtin: there is no built-in procedure "exec.rum"; is "exec.run" meant?"#
+        );
+        assert_eq!(
+            installed(&["frobnicate"]).unwrap_err(),
+            r#"procedures.builtin: there is no built-in procedure "frobnicate""#
+        );
+    }
+
+    #[test]
+    fn every_schema_is_an_object_that_allows_no_other_arguments() {
+        let offered = ProceduresConfig { builtin: vec!["sys.*".into(), "exec.run".into()] };
+        let registry = install(Registry::new(), &offered, &LimitsConfig::default()).unwrap();
+        for info in registry.procedures().filter(|info| info.name != "sys.echo") {
+            assert_eq!(info.args["type"], "object", "{}", info.name);
+            assert_eq!(info.args["additionalProperties"], false, "{}", info.name);
+            assert!(!info.description.is_empty());
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Why a program could not be started.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::START_WAIT;
+
+/// Why a program could not be started; nothing has run.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecError {
+    /// There is no program to run.
+    #[error("the argument list is empty: its first element must name a program")]
+    NoProgram,
+    /// An argument, variable or directory has a NUL byte, which the operating system cannot pass on.
+    #[error("{what} has a NUL byte, which no program can be given")]
+    Nul {
+        /// Where it was found.
+        what: &'static str,
+    },
+    /// A variable's name cannot be one.
+    #[error("{name:?} cannot name a variable: a name is not empty and has no '='")]
+    Variable {
+        /// The name found.
+        name: String,
+    },
+    /// The working directory cannot be entered.
+    #[error("{cwd:?} cannot be the working directory")]
+    Directory {
+        /// The directory.
+        cwd: PathBuf,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// No such program.
+    #[error("{program:?} was not found; name it by its full path, or set PATH in env")]
+    NotFound {
+        /// The program.
+        program: String,
+    },
+    /// The agent's user may not execute it.
+    #[error("{program:?} may not be executed by the agent's user; is it an executable file?")]
+    Denied {
+        /// The program.
+        program: String,
+    },
+    /// It is executable, and no program.
+    #[error(
+        "{program:?} has no format that this machine executes; does its first line (#!) name an interpreter?"
+    )]
+    Format {
+        /// The program.
+        program: String,
+    },
+    /// The operating system's limit on arguments and environment.
+    #[error("arguments and environment are larger than this machine allows; pass large input through stdin")]
+    TooLarge,
+    /// The operating system did not say in time whether it could start it.
+    #[error("{program:?} did not start within {} s; does a network file system hang?", START_WAIT.as_secs())]
+    Slow {
+        /// The program.
+        program: String,
+    },
+    /// The machine has no room for another process, or something unforeseen.
+    #[error("{program:?} could not be started: {source}")]
+    System {
+        /// The program.
+        program: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
+}
+
+impl ExecError {
+    /// Whether the request itself is wrong, whatever the machine.
+    pub fn is_bad_request(&self) -> bool {
+        match self {
+            Self::NoProgram | Self::Nul { .. } | Self::Variable { .. } => true,
+            Self::Directory { .. }
+            | Self::NotFound { .. }
+            | Self::Denied { .. }
+            | Self::Format { .. }
+            | Self::TooLarge
+            | Self::Slow { .. }
+            | Self::System { .. } => false,
+        }
+    }
+
+    /// Sorts what the operating system said about starting `program`.
+    pub(super) fn of_start(program: String, source: io::Error) -> Self {
+        use rustix::io::Errno;
+        match Errno::from_io_error(&source) {
+            Some(Errno::NOENT | Errno::NOTDIR) => Self::NotFound { program },
+            Some(Errno::ACCESS | Errno::PERM | Errno::ISDIR) => Self::Denied { program },
+            Some(Errno::NOEXEC) => Self::Format { program },
+            Some(Errno::TOOBIG) => Self::TooLarge,
+            Some(_) | None => Self::System { program, source },
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! The process group of a run: started, watched, ended, and never forgotten.
+
+use std::process::Stdio;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::tree::{self, Lineage, Process};
+use super::{ExecError, INHERITED, KILL_WAIT, ProcessSpec, RUN_VARIABLE};
+
+/// How long a round of SIGKILL may take before the next looks for processes that were born meanwhile.
+const KILL_ROUND: Duration = Duration::from_millis(200);
+
+/// A program that runs, or that has ended and is not yet reaped: as long as this value lives its number, and with it
+/// the number of its group, belongs to nobody else. Dropped before [`Group::reap`], it kills the whole tree.
+pub(super) struct Group {
+    child: Child,
+    lineage: Lineage,
+    /// Wakes whenever any child of the agent ends.
+    deaths: SignalStream,
+    reaped: bool,
+}
+
+/// The agent's ends of the program's pipes.
+pub(super) struct Pipes {
+    pub(super) stdin: Option<ChildStdin>,
+    pub(super) stdout: Option<ChildStdout>,
+    pub(super) stderr: Option<ChildStderr>,
+}
+
+/// How the leader ended. Neither is known if somebody else reaped it.
+#[derive(Debug, Default)]
+pub(super) struct Status {
+    pub(super) code: Option<i32>,
+    pub(super) signal: Option<i32>,
+}
+
+impl Group {
+    /// Starts the program.
+    pub(super) fn spawn(spec: &ProcessSpec) -> Result<(Self, Pipes), ExecError> {
+        let program = check(spec)?;
+        let system = |source| ExecError::System { program: program.clone(), source };
+        // before the start, so that no end is missed
+        let deaths = signal(SignalKind::child()).map_err(system)?;
+        let run = unique_name();
+        let mut child = command(spec, &run)
+            .ok_or(ExecError::NoProgram)?
+            .spawn()
+            .map_err(|source| ExecError::of_start(program.clone(), source))?;
+        let pipes =
+            Pipes { stdin: child.stdin.take(), stdout: child.stdout.take(), stderr: child.stderr.take() };
+        let leader = child
+            .id()
+            .and_then(|id| Pid::from_raw(id.cast_signed()))
+            .ok_or_else(|| system(std::io::Error::other("the new process has no number")))?;
+        Ok((Self { child, lineage: Lineage { leader, run }, deaths, reaped: false }, pipes))
+    }
+
+    /// Completes when the leader has ended. It stays a zombie until [`Group::reap`]. Cancel-safe.
+    pub(super) async fn exited(&mut self) {
+        while self.is_running() {
+            if self.deaths.recv().await.is_none() {
+                return; // the runtime is going down
+            }
+        }
+    }
+
+    fn is_running(&self) -> bool {
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        matches!(waitid(WaitId::Pid(self.lineage.leader), look), Ok(None) | Err(Errno::INTR))
+    }
+
+    /// Ends the whole tree: SIGTERM, after `grace` SIGKILL. Says how many processes outlived even that.
+    pub(super) async fn end(&mut self, grace: Duration) -> usize {
+        if !grace.is_zero() {
+            self.signal(Signal::TERM).await;
+            // a stopped process notices SIGTERM only when it goes on
+            self.signal(Signal::CONT).await;
+            if self.gone_by(Instant::now() + grace).await {
+                return 0;
+            }
+        }
+        let until = Instant::now() + KILL_WAIT;
+        loop {
+            self.signal(Signal::KILL).await;
+            if self.gone_by(Instant::now() + KILL_ROUND).await {
+                return 0;
+            }
+            if Instant::now() >= until {
+                let left = self.members().await.len();
+                tracing::warn!(leader = %self.lineage.leader, left, "processes of a stopped run outlive SIGKILL");
+                return left;
+            }
+        }
+    }
+
+    /// Waits until nothing of the tree lives, at most until `deadline`.
+    async fn gone_by(&mut self, deadline: Instant) -> bool {
+        if timeout_at(deadline, self.exited()).await.is_err() {
+            return false;
+        }
+        // the others are not our children, so nobody tells us of their end
+        let mut pause = Duration::from_millis(2);
+        loop {
+            if self.members().await.is_empty() {
+                return true;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            sleep(pause.min(left)).await;
+            pause = (pause * 2).min(Duration::from_millis(100));
+        }
+    }
+
+    /// Signals the group as one, then each process of the tree that left it.
+    async fn signal(&self, signal: Signal) {
+        let members = self.members().await; // before the signal: a dead parent has no children
+        signal_tree(&self.lineage, &members, signal);
+    }
+
+    /// The living processes of the tree. Looked up on another thread: a machine may have ten thousand processes.
+    async fn members(&self) -> Vec<Process> {
+        let lineage = self.lineage.clone();
+        match tokio::task::spawn_blocking(move || lineage.members()).await {
+            Ok(Ok(members)) => members,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "/proc cannot be read: only the process group of a run is ended");
+                Vec::new()
+            }
+            Err(_) => Vec::new(), // the runtime is going down
+        }
+    }
+
+    /// Lets the leader go for good. Call it when it has ended; what is left of its tree is left alone.
+    pub(super) async fn reap(mut self) -> Status {
+        use std::os::unix::process::ExitStatusExt as _;
+        let status = self.child.wait().await;
+        self.reaped = true;
+        match status {
+            Ok(status) => Status { code: status.code(), signal: status.signal() },
+            Err(error) => {
+                tracing::warn!(%error, "the end of a program was taken by somebody else");
+                Status::default()
+            }
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if !self.reaped {
+            let members = self.lineage.members().unwrap_or_default();
+            signal_tree(&self.lineage, &members, Signal::KILL);
+            // the zombie is reaped by tokio, which keeps a list of children that nobody waits for
+        }
+    }
+}
+
+fn signal_tree(lineage: &Lineage, members: &[Process], signal: Signal) {
+    // cannot hit strangers: the leader is not reaped yet, so the group's number is still its own
+    match kill_process_group(lineage.leader, signal) {
+        Ok(()) | Err(Errno::SRCH) => {}
+        // all that is left of the group changed its user
+        Err(error) => tracing::warn!(leader = %lineage.leader, %error, "a process group cannot be signalled"),
+    }
+    for process in members.iter().filter(|process| process.group != lineage.leader.as_raw_pid()) {
+        tree::signal_one(*process, signal);
+    }
+}
+
+fn command(spec: &ProcessSpec, run: &str) -> Option<Command> {
+    let (program, arguments) = spec.argv.split_first()?;
+    let mut command = Command::new(program);
+    command.args(arguments).process_group(0).env_clear();
+    for name in INHERITED {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
+    }
+    command.envs(&spec.env).env(RUN_VARIABLE, run);
+    if let Some(cwd) = &spec.cwd {
+        command.current_dir(cwd);
+    }
+    let stdin = if spec.stdin.is_some() { Stdio::piped() } else { Stdio::null() };
+    command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
+    Some(command)
+}
+
+/// Finds what the operating system would refuse without saying why. Returns the program's name for messages.
+fn check(spec: &ProcessSpec) -> Result<String, ExecError> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let has_nul = |text: &std::ffi::OsStr| text.as_bytes().contains(&0);
+    let program = spec.argv.first().filter(|program| !program.is_empty()).ok_or(ExecError::NoProgram)?;
+    if spec.argv.iter().any(|argument| has_nul(argument)) {
+        return Err(ExecError::Nul { what: "an argument" });
+    }
+    for (name, value) in &spec.env {
+        if has_nul(name) || has_nul(value) {
+            return Err(ExecError::Nul { what: "a variable" });
+        }
+        if name.is_empty() || name.as_bytes().contains(&b'=') {
+            return Err(ExecError::Variable { name: name.to_string_lossy().into_owned() });
+        }
+    }
+    if let Some(cwd) = &spec.cwd {
+        if has_nul(cwd.as_os_str()) {
+            return Err(ExecError::Nul { what: "the working directory" });
+        }
+        let refused = |source| ExecError::Directory { cwd: cwd.clone(), source };
+        if !std::fs::metadata(cwd).map_err(refused)?.is_dir() {
+            return Err(refused(std::io::ErrorKind::NotADirectory.into()));
+        }
+        let enter = rustix::fs::Access::EXEC_OK;
+        rustix::fs::access(cwd, enter).map_err(|error| refused(error.into()))?;
+    }
+    Ok(program.to_string_lossy().into_owned())
+}
+
+/// A name that no other run on this machine has, also not one of another agent or of one that died.
+fn unique_name() -> String {
+    static SINCE: OnceLock<u128> = OnceLock::new();
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let since = SINCE
+        .get_or_init(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_nanos()));
+    format!("{}.{since:x}.{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}

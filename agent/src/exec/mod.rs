@@ -1,0 +1,318 @@
+//! Runs one program: start, streams while it runs, limits, and an end that leaves nothing behind.
+//!
+//! The engine knows nothing of the network: [`run`] takes a [`ProcessSpec`], sends [`Chunk`]s into a bounded
+//! channel and returns an [`Exit`]. Back-pressure is the channel's: while nobody takes chunks, the program's pipe
+//! is not read, so at most a few chunks and the pipe's own buffer are held however much the program writes.
+//!
+//! **How a program ends.** It is the leader of a process group of its own. On a stop or at its time limit the whole
+//! tree is asked to end (SIGTERM), and what is left after the grace is killed (SIGKILL); `run` returns when nothing
+//! of the tree is left. If the future of `run` is dropped, the tree is killed at once. The tree is the process group,
+//! all descendants, and every process that inherited the run's [`RUN_VARIABLE`], which finds daemons that left the
+//! group and lost their parent. Only a process that did all three (left the group, was orphaned, replaced its
+//! environment) escapes; no more is possible without cgroups.
+//!
+//! **A program that ends by itself** may leave a daemon behind on purpose (`service x start`): nothing is killed then.
+//! What the program wrote is delivered whole; should a daemon keep the pipes open, they are closed after
+//! [`DRAIN`] and [`Exit::pipes_held`] says so.
+
+mod error;
+mod feed;
+mod group;
+mod output;
+mod tree;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+pub use error::ExecError;
+
+use group::{Group, Pipes};
+use output::{Outlet, Phase};
+
+/// The most bytes one [`Chunk::Data`] carries.
+pub const CHUNK: usize = 16 * 1024;
+/// How long a chunk smaller than [`CHUNK`] waits for more output to join it.
+pub const BATCH: Duration = Duration::from_millis(5);
+/// How many bytes of the end of its standard error an [`Exit`] keeps.
+pub const TAIL: usize = 4096;
+/// How long a program may take to start. Only file systems that do not answer need so long.
+pub const START_WAIT: Duration = Duration::from_secs(30);
+/// How long pipes are read after the program's end, when somebody else still holds them.
+pub const DRAIN: Duration = Duration::from_secs(2);
+/// How long killed processes may take to disappear (they may hang in the kernel) before [`run`] returns without them.
+pub const KILL_WAIT: Duration = Duration::from_secs(5);
+/// What a program inherits from the agent's environment; everything else is given or absent.
+pub const INHERITED: [&str; 4] = ["PATH", "LANG", "TZ", "HOME"];
+/// The variable that marks every process of a run with the run's unique name.
+pub const RUN_VARIABLE: &str = "REDPOLL_RUN";
+
+/// What to run and within which limits.
+#[derive(Clone)]
+pub struct ProcessSpec {
+    /// The program, by path or looked up in `PATH`, and its arguments. Never a shell's text.
+    pub argv: Vec<OsString>,
+    /// Variables set beside, or in place of, the [`INHERITED`] ones.
+    pub env: BTreeMap<OsString, OsString>,
+    /// The working directory; `None`: the agent's own.
+    pub cwd: Option<PathBuf>,
+    /// What the program reads from its standard input; `None`: `/dev/null`.
+    pub stdin: Option<Bytes>,
+    /// How long the program may run; `None`: until it is stopped.
+    pub run_timeout: Option<Duration>,
+    /// How long the tree may take to end after SIGTERM before SIGKILL. Zero: SIGKILL at once.
+    pub grace: Duration,
+    /// How many bytes of output (both streams together) are delivered; the rest is counted and thrown away.
+    pub output_limit: u64,
+}
+
+impl fmt::Debug for ProcessSpec {
+    /// Shows the program only: arguments, variables and input may be secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProcessSpec")
+            .field("program", &self.argv.first())
+            .field("run_timeout", &self.run_timeout)
+            .field("grace", &self.grace)
+            .field("output_limit", &self.output_limit)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One of a program's two output streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum StreamName {
+    /// The standard output.
+    Stdout,
+    /// The standard error.
+    Stderr,
+}
+
+impl StreamName {
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+        }
+    }
+}
+
+/// A piece of output. Within one stream pieces come in the order the program wrote them.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Chunk {
+    /// Bytes as the program wrote them, at most [`CHUNK`] of them.
+    Data {
+        /// Where they were written to.
+        stream: StreamName,
+        /// The bytes.
+        data: Bytes,
+    },
+    /// The stream's last piece, if bytes of it were not delivered.
+    Truncated {
+        /// Which stream.
+        stream: StreamName,
+        /// How many of its bytes were thrown away.
+        dropped: u64,
+    },
+}
+
+impl fmt::Debug for Chunk {
+    /// Shows lengths only: output may be secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Data { stream, data } => write!(f, "Data({}, {} bytes)", stream.as_str(), data.len()),
+            Self::Truncated { stream, dropped } => write!(f, "Truncated({}, {dropped})", stream.as_str()),
+        }
+    }
+}
+
+/// Why somebody asks a program to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopReason {
+    /// Nobody wants it any longer.
+    Cancelled,
+    /// The caller's time is over.
+    TimedOut,
+}
+
+/// Who ended a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndedBy {
+    /// It ended by itself (or by a signal that was not ours).
+    Itself,
+    /// It was stopped, or ran into [`ProcessSpec::run_timeout`], which counts as [`StopReason::TimedOut`].
+    Stopped(StopReason),
+}
+
+/// The end of a stream, for those who have to explain a failure.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Tail(Vec<u8>);
+
+impl Tail {
+    /// The bytes, at most [`TAIL`].
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Tail {
+    /// Shows the length only: output may be secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tail({} bytes)", self.0.len())
+    }
+}
+
+/// How a program ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exit {
+    /// The exit code, unless a signal ended it.
+    pub code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// How many bytes were read from its standard output, those thrown away included.
+    pub stdout_bytes: u64,
+    /// How many bytes were read from its standard error, those thrown away included.
+    pub stderr_bytes: u64,
+    /// How many bytes of both streams were not delivered.
+    pub dropped: u64,
+    /// The end of its standard error, delivered or not.
+    pub stderr_tail: Tail,
+    /// From the start until the program's tree had ended and its output was delivered.
+    pub duration: Duration,
+    /// Who ended it.
+    pub ended_by: EndedBy,
+    /// Somebody kept the pipes open after the program's end; later output of theirs is lost.
+    pub pipes_held: bool,
+    /// How many processes of a stopped tree were still there [`KILL_WAIT`] after SIGKILL.
+    pub left_behind: usize,
+}
+
+/// Runs a program until it has ended and its output is delivered.
+///
+/// `stop` is polled until it completes once; make it pending for ever if nobody will stop the program. A closed
+/// `chunks` channel does not end the program: its output is counted and thrown away. After a stop, output that the
+/// channel does not take within [`DRAIN`] of the tree's end is thrown away too.
+///
+/// # Errors
+/// [`ExecError`] when the program could not be started. Nothing has run then. (After [`ExecError::Slow`] it may still
+/// start, and is killed at once.)
+///
+/// # Cancel safety
+/// Dropping the future kills the program's whole tree at once.
+pub async fn run(
+    spec: ProcessSpec,
+    chunks: mpsc::Sender<Chunk>,
+    stop: impl Future<Output = StopReason> + Send,
+) -> Result<Exit, ExecError> {
+    let started = Instant::now();
+    let deadline = spec.run_timeout.and_then(|limit| started.checked_add(limit));
+    let (mut group, pipes, mut spec) = start(spec).await?;
+
+    let outlet = Outlet::new(chunks, spec.output_limit);
+    let (phase, watching) = watch::channel(Phase::Running);
+    let (delivered, all_delivered) = oneshot::channel();
+    let streams = async {
+        let ended = watching.clone();
+        let pumped = tokio::join!(
+            output::pump(pipes.stdout, StreamName::Stdout, &outlet, watching.clone()),
+            output::pump(pipes.stderr, StreamName::Stderr, &outlet, watching.clone()),
+            feed::feed(pipes.stdin, spec.stdin.take(), ended),
+        );
+        drop(delivered);
+        pumped
+    };
+    let life = watch_over(&mut group, &phase, spec.grace, deadline, Stop { stop, all_delivered });
+    let ((stdout, stderr, ()), (ended_by, left_behind)) = tokio::join!(streams, life);
+
+    let status = group.reap().await;
+    Ok(Exit {
+        code: status.code,
+        signal: status.signal,
+        stdout_bytes: stdout.bytes,
+        stderr_bytes: stderr.bytes,
+        dropped: stdout.dropped.saturating_add(stderr.dropped),
+        stderr_tail: Tail(stderr.tail),
+        duration: started.elapsed(),
+        ended_by,
+        pipes_held: stdout.held || stderr.held,
+        left_behind,
+    })
+}
+
+/// Starts the program on another thread: a directory or a program on a network file system whose server is gone
+/// must not hold up everything else.
+async fn start(spec: ProcessSpec) -> Result<(Group, Pipes, ProcessSpec), ExecError> {
+    let program = spec.argv.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default();
+    let starting = tokio::task::spawn_blocking(move || {
+        // should nobody wait any more when this is done, the group is dropped, and with it the program killed
+        Group::spawn(&spec).map(|(group, pipes)| (group, pipes, spec))
+    });
+    match tokio::time::timeout(START_WAIT, starting).await {
+        Ok(Ok(started)) => started,
+        Ok(Err(error)) => Err(ExecError::System { program, source: error.into() }),
+        Err(_) => Err(ExecError::Slow { program }),
+    }
+}
+
+/// What may end the waiting of [`watch_over`].
+struct Stop<F> {
+    stop: F,
+    all_delivered: oneshot::Receiver<()>,
+}
+
+/// Waits for the program's end, or brings it about, and tells the streams how long they may still take.
+async fn watch_over<F: Future<Output = StopReason> + Send>(
+    group: &mut Group,
+    phase: &watch::Sender<Phase>,
+    grace: Duration,
+    deadline: Option<Instant>,
+    waiting: Stop<F>,
+) -> (EndedBy, usize) {
+    let Stop { stop, all_delivered } = waiting;
+    let mut stop = std::pin::pin!(stop);
+    match first_of(group, stop.as_mut(), deadline).await {
+        EndedBy::Itself => {
+            phase.send_replace(Phase::Ended { until: Instant::now() + DRAIN });
+            tokio::select! {
+                biased; // what is delivered already needs no stop any more
+                _ = all_delivered => {}
+                _ = stop => {
+                    phase.send_replace(Phase::Abandoned { until: Instant::now() + DRAIN });
+                }
+            }
+            (EndedBy::Itself, 0)
+        }
+        stopped @ EndedBy::Stopped(_) => {
+            let left_behind = group.end(grace).await;
+            phase.send_replace(Phase::Abandoned { until: Instant::now() + DRAIN });
+            (stopped, left_behind)
+        }
+    }
+}
+
+async fn first_of<F: Future<Output = StopReason>>(
+    group: &mut Group,
+    stop: Pin<&mut F>,
+    deadline: Option<Instant>,
+) -> EndedBy {
+    let time_is_over = async {
+        match deadline {
+            Some(deadline) => tokio::time::sleep_until(deadline).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased; // a program that has ended is not reported as stopped
+        () = group.exited() => EndedBy::Itself,
+        reason = stop => EndedBy::Stopped(reason),
+        () = time_is_over => EndedBy::Stopped(StopReason::TimedOut),
+    }
+}

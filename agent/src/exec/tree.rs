@@ -1,0 +1,174 @@
+//! Finds and signals the processes of a run through `/proc`.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
+
+use super::RUN_VARIABLE;
+
+/// What `/proc/<pid>/stat` says of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Process {
+    pub(super) pid: i32,
+    pub(super) parent: i32,
+    pub(super) group: i32,
+    /// It has ended and waits for its parent to notice.
+    pub(super) zombie: bool,
+    /// Clock ticks after boot; with the number it names a process for good.
+    pub(super) started: u64,
+}
+
+/// Which processes belong to a run.
+#[derive(Debug, Clone)]
+pub(super) struct Lineage {
+    /// The program itself, which is also the number of its process group.
+    pub(super) leader: Pid,
+    /// The value of [`RUN_VARIABLE`] that all its descendants inherit.
+    pub(super) run: String,
+}
+
+impl Lineage {
+    /// The living processes of the run, the leader included.
+    ///
+    /// A process that is being started while this looks may be missed: look again until nothing is found.
+    ///
+    /// # Errors
+    /// When `/proc` cannot be read.
+    pub(super) fn members(&self) -> io::Result<Vec<Process>> {
+        let all = scan(Path::new("/proc"))?;
+        let leader = self.leader.as_raw_pid();
+        // nothing of the run is older than its leader, which spares reading most environments
+        let since = all.iter().find(|process| process.pid == leader).map_or(0, |leader| leader.started);
+        let marker = format!("{RUN_VARIABLE}={}", self.run);
+        let mut members = select(&all, leader, |process| {
+            process.started >= since && has_variable(process.pid, marker.as_bytes())
+        });
+        members.retain(|process| !process.zombie);
+        Ok(members)
+    }
+}
+
+/// The leader, its group, those that `marked` names, and all descendants of these.
+fn select(all: &[Process], leader: i32, marked: impl Fn(&Process) -> bool) -> Vec<Process> {
+    let (mut members, mut others): (Vec<Process>, Vec<Process>) =
+        all.iter().partition(|process| process.pid == leader || process.group == leader || marked(process));
+    loop {
+        let (found, rest): (Vec<Process>, Vec<Process>) =
+            others.into_iter().partition(|process| members.iter().any(|member| member.pid == process.parent));
+        if found.is_empty() {
+            return members;
+        }
+        members.extend(found);
+        others = rest;
+    }
+}
+
+/// Every process that `/proc` shows.
+fn scan(proc: &Path) -> io::Result<Vec<Process>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(proc)? {
+        let entry = entry?;
+        if !entry.file_name().to_string_lossy().starts_with(|first: char| first.is_ascii_digit()) {
+            continue;
+        }
+        // a process may end while we look at it: not an error
+        found.extend(fs::read(entry.path().join("stat")).ok().and_then(|stat| parse_stat(&stat)));
+    }
+    Ok(found)
+}
+
+/// Parses `/proc/<pid>/stat`. The name, in parentheses, may have any bytes, so fields count from the last `)`.
+fn parse_stat(stat: &[u8]) -> Option<Process> {
+    let text = String::from_utf8_lossy(stat);
+    let (head, tail) = text.rsplit_once(')')?;
+    let pid = head.split_whitespace().next()?.parse().ok()?;
+    let mut fields = tail.split_whitespace();
+    let state = fields.next()?;
+    let parent = fields.next()?.parse().ok()?;
+    let group = fields.next()?.parse().ok()?;
+    // proc(5) counts from 1: state is 3, parent 4, group 5, start time 22
+    let started = fields.nth(22 - 6)?.parse().ok()?;
+    Some(Process { pid, parent, group, zombie: matches!(state, "Z" | "X"), started })
+}
+
+/// Whether the environment that the process was started with has this `NAME=value`. False if it may not be read.
+fn has_variable(pid: i32, variable: &[u8]) -> bool {
+    fs::read(format!("/proc/{pid}/environ"))
+        .is_ok_and(|environment| environment.split(|byte| *byte == 0).any(|entry| entry == variable))
+}
+
+/// Sends a signal to exactly this process, and to no other that got its number meanwhile.
+pub(super) fn signal_one(process: Process, signal: Signal) {
+    let Some(pid) = Pid::from_raw(process.pid) else { return };
+    let sent = match pidfd_open(pid, PidfdFlags::empty()) {
+        // the descriptor pins the number, so what is compared now is what is signalled
+        Ok(descriptor) if is_still(process) => pidfd_send_signal(descriptor, signal),
+        // before Linux 5.3: a window of microseconds remains
+        Err(Errno::NOSYS) if is_still(process) => kill_process(pid, signal),
+        Ok(_) | Err(_) => return,
+    };
+    if let Err(error) = sent
+        && error != Errno::SRCH
+    {
+        tracing::warn!(pid = process.pid, %error, "a process of a stopped run cannot be signalled");
+    }
+}
+
+fn is_still(process: Process) -> bool {
+    fs::read(format!("/proc/{}/stat", process.pid))
+        .ok()
+        .and_then(|stat| parse_stat(&stat))
+        .is_some_and(|now| now.started == process.started)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn process(pid: i32, parent: i32, group: i32) -> Process {
+        Process { pid, parent, group, zombie: false, started: 0 }
+    }
+
+    #[test]
+    fn a_name_with_parentheses_and_spaces_does_not_shift_the_fields() {
+        let stat = b"42 (a) b) R 1 (x) S 7 40 40 0 -1 4194560 107 0 0 0 0 0 0 0 20 0 1 0 8917 2703360 0 x";
+        let found = parse_stat(stat).unwrap();
+        assert_eq!(found, Process { pid: 42, parent: 7, group: 40, zombie: false, started: 8917 });
+    }
+
+    #[test]
+    fn what_is_no_stat_line_is_no_process() {
+        for stat in [&b""[..], b"42", b"42 (a", b"42 (a)", b"42 (a) S", b"x (a) S 1 1 1", b"\xff\xfe) \xff"] {
+            assert_eq!(parse_stat(stat), None, "{stat:?}");
+        }
+    }
+
+    #[test]
+    fn descendants_that_left_the_group_and_marked_orphans_belong_to_the_run() {
+        let all = [
+            process(1, 0, 1),
+            process(14, 13, 13), // listed before its parent
+            process(10, 1, 10),  // the leader
+            process(11, 10, 10),
+            process(12, 11, 10),
+            process(13, 12, 13), // left the group
+            process(20, 1, 20),  // orphan with the mark
+            process(21, 20, 20), // its child, which lost the mark
+            process(30, 1, 30),
+            process(31, 1, 10), // orphan that stayed in the group
+        ];
+        let mut found: Vec<i32> =
+            select(&all, 10, |process| process.pid == 20).iter().map(|p| p.pid).collect();
+        found.sort_unstable();
+        assert_eq!(found, [10, 11, 12, 13, 14, 20, 21, 31]);
+    }
+
+    #[test]
+    fn this_very_process_is_found() {
+        let me = i32::try_from(std::process::id()).unwrap();
+        assert!(scan(Path::new("/proc")).unwrap().iter().any(|process| process.pid == me));
+    }
+}

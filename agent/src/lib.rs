@@ -1,0 +1,15 @@
+//! The agent: the daemon on every machine. It dials out, proves who it is, and runs what its owner offers.
+//!
+//! - [`app`]: assembly, from a configuration to a connected agent and back to an orderly end. Start reading here.
+//! - [`link`]: the hello, and the present session. [`service`]: how many calls at a time, and none while stopping.
+//! - [`builtin`]: the built-in procedures; [`exec`] runs processes for them, [`facts`] reads what the machine is.
+//!
+//! The protocol is in `redpoll-common`, the connection in `redpoll-net`. An agent of one's own calls
+//! [`app::App::new`] with a registry of Rust procedures.
+
+pub mod app;
+pub mod builtin;
+pub mod exec;
+pub mod facts;
+pub mod link;
+pub mod service;

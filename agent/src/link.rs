@@ -1,0 +1,84 @@
+//! The agent's side of its session: what it says in the hello, and which session is the present one.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use redpoll_common::session::CloseReason;
+use redpoll_common::session::handshake::SPOKEN;
+use redpoll_common::wire::{AgentHello, Limits};
+use redpoll_config::{Secret, SessionConfig};
+use redpoll_net::Peer;
+use redpoll_net::dial::Link;
+
+/// Makes hellos and holds the present session.
+#[derive(Debug)]
+pub struct AgentLink {
+    id: String,
+    credentials: Option<Secret<String>>,
+    limits: Limits,
+    instance: [u8; 16],
+    boot: Option<String>,
+    present: Mutex<Option<Peer>>,
+}
+
+impl AgentLink {
+    /// A link without a session, for the agent with this name.
+    pub fn new(id: String, credentials: Option<Secret<String>>, session: &SessionConfig) -> Self {
+        Self {
+            id,
+            credentials,
+            limits: limits(session),
+            instance: redpoll_net::random::bytes16(),
+            boot: boot_id(),
+            present: Mutex::new(None),
+        }
+    }
+
+    /// The present session, if there is one.
+    pub fn present(&self) -> Option<Peer> {
+        self.present.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, peer: Option<Peer>) {
+        *self.present.lock().unwrap_or_else(PoisonError::into_inner) = peer;
+    }
+}
+
+impl Link for AgentLink {
+    fn hello(&self) -> AgentHello {
+        AgentHello {
+            id: self.id.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            credentials: self.credentials.as_ref().map(|secret| secret.expose().clone()).unwrap_or_default(),
+            protocol: Some(SPOKEN),
+            limits: Some(self.limits),
+            instance: Some(self.instance),
+            boot: self.boot.clone(),
+            wall_ms: Some(wall_ms()),
+            ..AgentHello::default()
+        }
+    }
+
+    fn connected(&self, peer: &Peer) {
+        self.set(Some(peer.clone()));
+    }
+
+    fn disconnected(&self, _reason: &CloseReason) {
+        self.set(None);
+    }
+}
+
+fn limits(session: &SessionConfig) -> Limits {
+    Limits { frame: session.frame_limit, in_flight: session.in_flight as u64, window: session.window }
+}
+
+/// The kernel's name for this boot; `None` where it has none.
+fn boot_id() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(text.trim().chars().take(64).collect())
+}
+
+fn wall_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

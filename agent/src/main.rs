@@ -1,0 +1,57 @@
+//! `redpoll-agent`: parses the command line, then [`redpoll_agent::app`].
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use redpoll_agent::app::App;
+use redpoll_config::daemon::{DaemonArgs, Failure, logging};
+use redpoll_config::{AgentConfig, ExitClass, load, report};
+use redpoll_net::Registry;
+use redpoll_net::shutdown::Signals;
+
+/// The Redpoll agent: keeps one connection to the manager and runs what this machine offers.
+///
+/// Configuration: built-in defaults, then the file, then REDPOLL_AGENT_… variables, then --set.
+/// Signals: SIGTERM finishes what runs and ends, a second one ends now; SIGHUP reads certificates and log level again.
+/// Exit: 0 ended in order · 64 configuration · 70 internal · 77 file permissions.
+#[derive(Debug, Parser)]
+#[command(name = "redpoll-agent", version, verbatim_doc_comment)]
+struct Arguments {
+    #[command(flatten)]
+    daemon: DaemonArgs,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments.daemon) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report("redpoll-agent"),
+    }
+}
+
+fn run(arguments: &DaemonArgs) -> Result<(), Failure> {
+    let sources = arguments.sources();
+    let loaded = load::<AgentConfig>(&sources)?;
+    if arguments.check_config {
+        #[expect(clippy::print_stdout, reason = "the report is what was asked for")]
+        {
+            print!("{}", report(&loaded.effective));
+        }
+        return Ok(());
+    }
+    let log = logging::init(&loaded.config.log)
+        .map_err(|error| Failure::new(ExitClass::Configuration, "cannot log").caused_by(error))?;
+    // one thread: an agent waits nearly always, and its size is part of the product
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(ExitClass::Internal, "cannot start the runtime").caused_by(error))?;
+    runtime.block_on(async {
+        let signals = Signals::new().map_err(|error| {
+            Failure::new(ExitClass::Internal, "cannot listen for signals").caused_by(error)
+        })?;
+        let app = App::new(loaded, Registry::new())?;
+        app.run(signals, &sources, &log).await;
+        Ok(())
+    })
+}

@@ -1,0 +1,198 @@
+//! How programs end, and that nothing of them is left, with real processes.
+
+#![expect(clippy::unwrap_used, reason = "test code")]
+
+mod exec_support;
+
+use std::time::Duration;
+
+use exec_support::{collect, collect_until, eventually, lives, never, next_text, shell};
+use redpoll_agent::exec::{Chunk, DRAIN, EndedBy, Exit, ProcessSpec, StopReason, run};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+/// Runs a program, cancels it once it has written `lines` lines, and returns these and the exit.
+async fn cancel_after(spec: ProcessSpec, lines: usize) -> (Vec<String>, Exit) {
+    let (sender, mut receiver) = mpsc::channel(8);
+    let (cancel, cancelled) = oneshot::channel::<()>();
+    let running = run(spec, sender, async {
+        cancelled.await.ok();
+        StopReason::Cancelled
+    });
+    let reading = async {
+        let mut text = String::new();
+        while text.lines().count() < lines {
+            text.push_str(&next_text(&mut receiver).await);
+        }
+        drop(cancel);
+        while let Some(chunk) = receiver.recv().await {
+            if let Chunk::Data { data, .. } = chunk {
+                text.push_str(&String::from_utf8_lossy(&data));
+            }
+        }
+        text.lines().map(str::to_owned).collect()
+    };
+    let (exit, lines) = tokio::join!(running, reading);
+    (lines, exit.unwrap())
+}
+
+#[tokio::test]
+async fn a_signal_is_told_from_a_code() {
+    let exit = collect(shell("kill -USR1 $$; sleep 1000")).await.unwrap().exit;
+    assert_eq!((exit.code, exit.signal), (None, Some(10)));
+    assert_eq!(exit.ended_by, EndedBy::Itself);
+}
+
+#[tokio::test]
+async fn cancelling_ends_the_whole_group() {
+    let (pids, exit) =
+        cancel_after(shell("sleep 1000 & echo $!; sleep 1001 & echo $!; echo $$; wait"), 3).await;
+    assert_eq!(exit.ended_by, EndedBy::Stopped(StopReason::Cancelled));
+    assert_eq!((exit.signal, exit.left_behind), (Some(15), 0));
+    assert!(exit.duration < Duration::from_secs(10), "SIGTERM was enough: {exit:?}");
+    for pid in pids {
+        assert!(!lives(&pid), "{pid} lives");
+    }
+}
+
+#[tokio::test]
+async fn a_program_may_use_its_grace_to_end_well() {
+    let script = "exec 2>/dev/null; trap 'echo bye; exit 5' TERM; echo ready; while :; do sleep 0.01; done";
+    let (lines, exit) = cancel_after(shell(script), 1).await;
+    assert_eq!(lines, ["ready", "bye"]);
+    assert_eq!((exit.code, exit.signal), (Some(5), None));
+    assert_eq!(exit.ended_by, EndedBy::Stopped(StopReason::Cancelled));
+}
+
+#[tokio::test]
+async fn who_ignores_sigterm_is_killed_after_the_grace() {
+    let mut stubborn = shell("trap '' TERM; echo $$; while :; do sleep 1000; done");
+    stubborn.grace = Duration::from_millis(50);
+    let (pids, exit) = cancel_after(stubborn, 1).await;
+    assert_eq!(exit.signal, Some(9));
+    assert!(exit.duration >= Duration::from_millis(50));
+    assert!(!lives(&pids[0]));
+}
+
+#[tokio::test]
+async fn a_child_that_ignores_sigterm_is_killed_though_the_leader_obeyed() {
+    let mut mixed = shell("(trap '' TERM; sh -c 'echo $PPID; exec sleep 1000'; sleep 1000) & wait");
+    mixed.grace = Duration::from_millis(50);
+    let (pids, exit) = cancel_after(mixed, 1).await;
+    assert_eq!((exit.signal, exit.left_behind), (Some(15), 0));
+    assert!(!lives(&pids[0]));
+}
+
+#[tokio::test]
+async fn a_frozen_program_hears_sigterm_too() {
+    let (pids, exit) = cancel_after(shell("echo $$; kill -STOP $$; sleep 1000"), 1).await;
+    assert_eq!(exit.signal, Some(15));
+    assert!(!lives(&pids[0]));
+}
+
+#[tokio::test]
+async fn the_time_limit_ends_a_program() {
+    let mut endless = shell("sleep 1000 & echo $!; wait");
+    endless.run_timeout = Some(Duration::from_millis(300));
+    let got = collect(endless).await.unwrap();
+    assert_eq!(got.exit.ended_by, EndedBy::Stopped(StopReason::TimedOut));
+    assert_eq!(got.exit.signal, Some(15));
+    assert!(got.exit.duration >= Duration::from_millis(300));
+    assert!(!lives(&String::from_utf8(got.stdout).unwrap()));
+}
+
+#[tokio::test]
+async fn a_stop_that_comes_before_the_start_still_ends_the_program() {
+    let got = collect_until(shell("sleep 1000"), async { StopReason::TimedOut }).await.unwrap();
+    assert_eq!(got.exit.ended_by, EndedBy::Stopped(StopReason::TimedOut));
+}
+
+#[tokio::test]
+async fn dropping_the_future_kills_the_tree() {
+    let (sender, mut receiver) = mpsc::channel(8);
+    let script =
+        "trap '' TERM; setsid sh -c 'echo $$; exec sleep 1000' & sleep 1000 & echo $!; echo $$; wait";
+    let mut running = tokio::task::JoinSet::new();
+    running.spawn(run(shell(script), sender, never()));
+    let mut text = String::new();
+    while text.lines().count() < 3 {
+        text.push_str(&next_text(&mut receiver).await);
+    }
+    drop(running); // aborts it
+    for pid in text.lines() {
+        eventually("the process is gone", || !lives(pid)).await;
+    }
+    // the leader is reaped as well, not only dead
+    eventually("no zombie is left", || {
+        text.lines().all(|pid| !std::path::Path::new("/proc").join(pid).exists())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn cancelling_finds_a_daemon_that_left_the_group_and_its_parent() {
+    let script = "(setsid sh -c 'echo $$; sleep 1000 & echo $!; wait' &) ; echo $$; sleep 1000";
+    let (pids, exit) = cancel_after(shell(script), 3).await;
+    assert_eq!(exit.left_behind, 0);
+    for pid in pids {
+        assert!(!lives(&pid), "{pid} lives");
+    }
+}
+
+#[tokio::test]
+async fn a_daemon_that_holds_the_pipes_does_not_hold_the_run() {
+    let started = Instant::now();
+    let got = collect(shell("(setsid sh -c 'echo $$; exec sleep 1000' &); exit 6")).await.unwrap();
+    let pid = String::from_utf8(got.stdout).unwrap();
+    assert_eq!((got.exit.code, got.exit.pipes_held), (Some(6), true));
+    assert_eq!(got.exit.ended_by, EndedBy::Itself);
+    assert!(started.elapsed() < DRAIN * 3);
+    // a program that ended by itself may leave a daemon behind on purpose
+    assert!(lives(&pid), "the daemon was ended");
+    let number = rustix::process::Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
+    rustix::process::kill_process(number, rustix::process::Signal::KILL).unwrap();
+}
+
+#[tokio::test]
+async fn a_daemon_that_writes_without_end_does_not_hold_the_run() {
+    let got = collect(shell("(setsid sh -c 'echo $$ >&2; exec yes' &); exit 0")).await.unwrap();
+    assert!(got.exit.pipes_held);
+    let pid = String::from_utf8(got.stderr).unwrap();
+    eventually("the daemon's pipe broke", || !lives(&pid)).await;
+}
+
+#[tokio::test]
+async fn a_cancelled_program_whose_output_nobody_takes_still_ends() {
+    let (sender, receiver) = mpsc::channel(1);
+    let mut noisy = shell("exec yes");
+    noisy.run_timeout = Some(Duration::from_millis(100));
+    let exit = run(noisy, sender, never()).await.unwrap();
+    assert_eq!(exit.ended_by, EndedBy::Stopped(StopReason::TimedOut));
+    assert!(exit.dropped > 0);
+    assert_eq!(receiver.len(), 1);
+}
+
+#[tokio::test]
+async fn cancelling_after_the_end_gives_up_the_output_and_keeps_the_exit() {
+    let (sender, receiver) = mpsc::channel(1);
+    let (cancel, cancelled) = oneshot::channel::<()>();
+    let directory = tempfile::tempdir().unwrap();
+    let mark = directory.path().join("pid");
+    let script = format!("head -c 60000 /dev/zero; echo $$ > {}; exit 9", mark.display());
+    let running = run(shell(&script), sender, async {
+        cancelled.await.ok();
+        StopReason::Cancelled
+    });
+    let cancelling = async {
+        eventually("the program ends", || {
+            std::fs::read_to_string(&mark).is_ok_and(|pid| pid.ends_with('\n') && !lives(&pid))
+        })
+        .await;
+        drop(cancel);
+    };
+    let (exit, ()) = tokio::join!(running, cancelling);
+    let exit = exit.unwrap();
+    assert_eq!((exit.code, exit.ended_by), (Some(9), EndedBy::Itself));
+    assert!(exit.dropped > 0);
+    drop(receiver);
+}

@@ -1,0 +1,102 @@
+//! What the tests of the process engine share.
+
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![expect(clippy::panic, reason = "test code")]
+
+use std::ffi::OsString;
+use std::future::Future;
+use std::time::Duration;
+
+use redpoll_agent::exec::{Chunk, ExecError, Exit, ProcessSpec, StopReason, StreamName, run};
+use tokio::sync::mpsc;
+
+/// A shell that runs `script`, with limits that no test reaches by accident.
+pub(crate) fn shell(script: &str) -> ProcessSpec {
+    spec(&["/bin/sh", "-c", script])
+}
+
+/// A program with its arguments.
+pub(crate) fn spec(argv: &[&str]) -> ProcessSpec {
+    ProcessSpec {
+        argv: argv.iter().map(OsString::from).collect(),
+        env: std::collections::BTreeMap::new(),
+        cwd: None,
+        stdin: None,
+        run_timeout: None,
+        grace: Duration::from_secs(20),
+        output_limit: u64::MAX,
+    }
+}
+
+/// Nobody stops the program.
+pub(crate) async fn never() -> StopReason {
+    std::future::pending().await
+}
+
+/// All that a program gave.
+#[derive(Debug)]
+pub(crate) struct Collected {
+    pub(crate) exit: Exit,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: Vec<u8>,
+    pub(crate) truncated: Vec<(StreamName, u64)>,
+    pub(crate) largest: usize,
+    pub(crate) chunks: usize,
+}
+
+/// Runs a program to its end and keeps all it gave.
+pub(crate) async fn collect(spec: ProcessSpec) -> Result<Collected, ExecError> {
+    collect_until(spec, never()).await
+}
+
+/// Runs a program until `stop` and keeps all it gave.
+pub(crate) async fn collect_until(
+    spec: ProcessSpec,
+    stop: impl Future<Output = StopReason> + Send,
+) -> Result<Collected, ExecError> {
+    let (sender, mut receiver) = mpsc::channel(2);
+    let take = async {
+        let (mut stdout, mut stderr, mut truncated) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut largest, mut chunks) = (0, 0);
+        while let Some(chunk) = receiver.recv().await {
+            chunks += 1;
+            match chunk {
+                Chunk::Data { stream, data } => {
+                    largest = largest.max(data.len());
+                    match stream {
+                        StreamName::Stdout => stdout.extend_from_slice(&data),
+                        StreamName::Stderr => stderr.extend_from_slice(&data),
+                    }
+                }
+                Chunk::Truncated { stream, dropped } => truncated.push((stream, dropped)),
+            }
+        }
+        (stdout, stderr, truncated, largest, chunks)
+    };
+    let (exit, (stdout, stderr, truncated, largest, chunks)) = tokio::join!(run(spec, sender, stop), take);
+    exit.map(|exit| Collected { exit, stdout, stderr, truncated, largest, chunks })
+}
+
+/// The next chunk's text, from a program that is expected to write soon.
+pub(crate) async fn next_text(receiver: &mut mpsc::Receiver<Chunk>) -> String {
+    match tokio::time::timeout(Duration::from_secs(20), receiver.recv()).await {
+        Ok(Some(Chunk::Data { data, .. })) => String::from_utf8_lossy(&data).into_owned(),
+        other => panic!("no output came: {other:?}"),
+    }
+}
+
+/// Whether a process lives; a zombie does not.
+pub(crate) fn lives(pid: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, tail)| !tail.trim_start().starts_with(['Z', 'X']))
+}
+
+/// Waits until a condition holds.
+pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let held = tokio::time::timeout(Duration::from_secs(20), async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    assert!(held.await.is_ok(), "never happened: {what}");
+}
