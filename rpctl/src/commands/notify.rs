@@ -1,0 +1,39 @@
+//! `rpctl notify`.
+
+use redpoll_common::api::{NotifyArguments, method};
+use redpoll_common::wire::Raw;
+
+use super::agent_id;
+use super::call::argument_report;
+use crate::Ended;
+use crate::Stop;
+use crate::arguments::read_json;
+use crate::cli::NotifyArgs;
+use crate::exit::Exit;
+use crate::link::Link;
+use crate::report::Target;
+use crate::value::encode;
+
+/// A notification, checked.
+#[derive(Debug)]
+pub(super) struct NotifyQuestion(NotifyArguments);
+
+impl NotifyQuestion {
+    pub(super) fn read(args: &NotifyArgs) -> Result<Self, Stop> {
+        let data = match &args.data {
+            Some(text) => {
+                let value = read_json("JSON", text, &mut std::io::stdin())
+                    .map_err(|error| argument_report(&error))?;
+                encode(&value).map_err(|error| argument_report(&error))?
+            }
+            None => Raw::nil(),
+        };
+        Ok(Self(NotifyArguments { agent: agent_id(&args.agent)?, kind: args.kind.clone(), data }))
+    }
+
+    pub(super) async fn run(&self, link: &Link, verbose: bool) -> Ended {
+        let target = Target::Agent { agent: self.0.agent.clone(), method: method::NOTIFY };
+        link.ask(link.request(method::NOTIFY, self.0.write()), &target, verbose).await?;
+        Ok(Exit::Good)
+    }
+}

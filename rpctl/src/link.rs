@@ -1,0 +1,276 @@
+//! Connects to the manager as an operator, for one question.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use redpoll_certs::credentials::{Credentials, TlsFiles, load_identity_files};
+use redpoll_certs::expect::Expect;
+use redpoll_common::identity::Role;
+use redpoll_common::session::backoff::BackoffOptions;
+use redpoll_common::session::{CloseReason, Refusal};
+use redpoll_common::wire::{
+    AgentHello, Bye, ByeCode, Fault, FaultCode, Limits, MAX_FRAME_LIMIT, Notification, PROTOCOL,
+    ProtocolRange, Raw,
+};
+use redpoll_config::TlsConfig;
+use redpoll_net::dial::{self, DialError, connect_once};
+use redpoll_net::service::Running;
+use redpoll_net::tls::{self, TlsClient, TlsTransport};
+use redpoll_net::transport::PeerInfo;
+use redpoll_net::{Call, CallContext, CallError, DriverOptions, Peer, Service};
+use tokio::time::{Instant, timeout};
+use tokio_util::task::TaskTracker;
+
+use crate::Stop;
+use crate::exit::Exit;
+use crate::report::{Report, Target, chain};
+use crate::settings::Settings;
+
+/// How long the goodbye at the end may take.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// A session with the manager.
+#[derive(Debug)]
+pub struct Link {
+    peer: Peer,
+    tracker: TaskTracker,
+    deadline: Instant,
+}
+
+impl Link {
+    /// Connects, within the dial timeout and before `deadline`.
+    ///
+    /// # Errors
+    /// [`Stop`] with exit code 2 when a local file is the reason, 4 when the manager is.
+    pub async fn connect(settings: &Settings, deadline: Instant) -> Result<Self, Stop> {
+        let credentials = credentials(&settings.config.tls)?;
+        let id = credentials.info.identity.id.to_string();
+        let client = TlsClient::new(credentials).map_err(|error| {
+            Report::of_error(Exit::Usage, &error, "name an operator's certificate and key in [tls]")
+        })?;
+        let within = settings.config.manager.dial_timeout.min(left(deadline));
+        let managers: Vec<Arc<str>> =
+            settings.config.manager.address.iter().map(|address| address.to_string().into()).collect();
+        let address = managers.join(", ");
+        let options = tls::DialOptions { total: within, ..tls::DialOptions::default() };
+        let transport = TlsTransport::new(managers, Arc::new(client), options);
+        let options = dial::DialOptions {
+            hello_timeout: within,
+            driver: DriverOptions { seed: random(), ..DriverOptions::default() },
+            backoff: BackoffOptions::default(),
+        };
+        let tracker = TaskTracker::new();
+        let dialling = connect_once(&transport, hello(id), Arc::new(Nothing), &options, &tracker);
+        match timeout(within, dialling).await {
+            Ok(Ok(peer)) => Ok(Self { peer, tracker, deadline }),
+            Ok(Err(error)) => Err(not_connected(&address, &error).into()),
+            Err(_elapsed) => Err(Report::new(
+                Exit::Unreachable,
+                format!("cannot reach the manager at {address}"),
+                format!("there was no session within {within:?}"),
+                "is the manager running, and does nothing between here and there swallow packets?",
+            )
+            .into()),
+        }
+    }
+
+    /// The peer that is the manager.
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// A call of one of the manager's methods that has all the time that is left.
+    pub fn request(&self, method: &'static str, kwargs: Raw) -> Call {
+        Call::new(method, left(self.deadline)).with_kwargs(kwargs)
+    }
+
+    /// Asks and waits for the answer.
+    ///
+    /// # Errors
+    /// [`Stop`] with a report on `target`.
+    pub async fn ask(&self, call: Call, target: &Target, verbose: bool) -> Result<Raw, Stop> {
+        self.peer.call(call).await.map_err(|error| no_answer(&error, target, verbose).into())
+    }
+
+    /// Says goodbye, so that the manager does not take this end for a loss.
+    pub async fn close(self) {
+        self.peer.close(Bye::new(ByeCode::Idle, "done"));
+        self.tracker.close();
+        // A manager that does not read in time sees the connection end without a goodbye, and that is no harm.
+        let _in_time = timeout(FAREWELL, self.tracker.wait()).await;
+    }
+}
+
+/// The time until a deadline.
+pub fn left(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
+}
+
+/// Why a question that changes nothing has no answer.
+fn no_answer(error: &CallError, target: &Target, verbose: bool) -> Report {
+    let name = target.name();
+    match error {
+        CallError::Fault(fault) => Report::of_fault(fault, target, verbose),
+        CallError::TimedOut(after) => timed_out(&name, *after),
+        CallError::Closed(reason) => Report::new(
+            Exit::Unreachable,
+            format!("{name}: the manager ended the session"),
+            reason.to_string(),
+            "try again; the manager's log says more",
+        ),
+        CallError::Refused(refusal) => refused(&name, refusal),
+    }
+}
+
+/// No answer came in time.
+pub(crate) fn timed_out(name: &str, after: Duration) -> Report {
+    Report::new(
+        Exit::TimedOut,
+        format!("{name} took too long"),
+        format!("there was no answer within {}", redpoll_config::format_duration(rounded(after))),
+        "it was told to stop and may have run; give it longer with --timeout DUR",
+    )
+}
+
+/// Nothing was sent.
+pub(crate) fn refused(name: &str, refusal: &Refusal) -> Report {
+    let (exit, help) = match refusal {
+        Refusal::Closed(_) => (Exit::Unreachable, "try again; the manager's log says more"),
+        Refusal::TooMany { .. } => (Exit::Unreachable, "try again in a moment"),
+        Refusal::TooLarge { .. } => {
+            (Exit::Refused, "send less at once, or raise [session] frame_limit of the manager")
+        }
+        Refusal::Unacceptable(_) => (Exit::Refused, "see rpctl call --help for the forms of arguments"),
+        Refusal::TextOnly => (Exit::Refused, "send text only, or use a newer manager"),
+    };
+    Report::new(exit, format!("{name} was not sent"), chain(refusal), help)
+}
+
+/// The session ended while a procedure may have been running.
+pub(crate) fn lost(name: &str, reason: &CloseReason) -> Report {
+    Report::new(
+        Exit::Unknown,
+        format!("the manager was lost during {name}"),
+        reason.to_string(),
+        "it may have run: look at the machine before you repeat it",
+    )
+}
+
+/// To the millisecond below a second, to the tenth of a second above: what is left of a limit is an odd number.
+fn rounded(duration: Duration) -> Duration {
+    let step = if duration < Duration::from_secs(1) { 1 } else { 100 };
+    let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    Duration::from_millis(millis.saturating_add(step / 2) / step * step)
+}
+
+fn credentials(tls: &TlsConfig) -> Result<Credentials, Stop> {
+    let files = TlsFiles { ca: tls.ca.clone(), cert: tls.cert.clone(), key: tls.key.clone() };
+    load_identity_files(&files, &Expect::role(Role::Operator), SystemTime::now()).map_err(|error| {
+        let help = format!("{}; [tls] of the configuration says where they are", error.help());
+        Report::usage("cannot use this operator's certificate", chain(&error), help).into()
+    })
+}
+
+fn hello(id: String) -> AgentHello {
+    let mut instance = [0; 16];
+    let (first, second) = instance.split_at_mut(8);
+    first.copy_from_slice(&random().to_be_bytes());
+    second.copy_from_slice(&random().to_be_bytes());
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    AgentHello {
+        id,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        protocol: Some(ProtocolRange { min: 0, max: PROTOCOL }),
+        // The manager's own limits are what counts.
+        limits: Some(Limits { frame: MAX_FRAME_LIMIT as u64, ..Limits::default() }),
+        instance: Some(instance),
+        wall_ms: u64::try_from(now.as_millis()).ok(),
+        ..AgentHello::default()
+    }
+}
+
+/// A random number, for request ids that differ from run to run. Not for secrets.
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+fn not_connected(address: &str, error: &DialError) -> Report {
+    let what = match error {
+        DialError::Transport { .. } => format!("cannot reach the manager at {address}"),
+        DialError::Greet { .. } => format!("the manager at {address} did not take us"),
+    };
+    let why = match std::error::Error::source(error) {
+        Some(source) => chain(source),
+        None => error.to_string(),
+    };
+    let help = match error.their_bye() {
+        Some(bye) => help_on_refusal(bye),
+        None => error.help().to_owned(),
+    };
+    Report::new(Exit::Unreachable, what, why, help)
+}
+
+fn help_on_refusal(bye: &Bye) -> String {
+    let wait = bye.retry_after_ms.map_or_else(
+        || "try again in a moment".to_owned(),
+        |ms| format!("try again in {} s", ms.div_ceil(1000)),
+    );
+    match bye.code {
+        Some(ByeCode::ShuttingDown | ByeCode::Overloaded | ByeCode::Replaced | ByeCode::Idle) => wait,
+        Some(ByeCode::Unauthorized) => {
+            "`rpctl certs show FILE` says whose certificate this is; ask for one of the manager's cluster"
+                .to_owned()
+        }
+        Some(ByeCode::Revoked | ByeCode::Quarantined) => {
+            "ask who revoked it; get a new certificate".to_owned()
+        }
+        Some(ByeCode::Version) => "use an rpctl of the manager's version".to_owned(),
+        Some(
+            ByeCode::Protocol | ByeCode::Malformed | ByeCode::TooLarge | ByeCode::Flow | ByeCode::Unknown,
+        )
+        | None => "compare the versions of rpctl and manager; the manager's log says more".to_owned(),
+    }
+}
+
+/// An operator at a command line serves nobody.
+#[derive(Debug)]
+struct Nothing;
+
+impl Service for Nothing {
+    fn start(&self, _call: CallContext) -> Running {
+        Running::refused(Fault::new(FaultCode::UnknownProcedure, "rpctl serves no procedures"))
+    }
+
+    fn notified(&self, _from: &PeerInfo, _notification: Notification) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_goodbye_and_refusal_says_what_to_do() {
+        for code in ByeCode::ALL {
+            assert!(!help_on_refusal(&Bye::new(*code, "no")).is_empty());
+        }
+        let bye = Bye::new(ByeCode::Overloaded, "full").retry_after(Duration::from_millis(1500));
+        assert_eq!(help_on_refusal(&bye), "try again in 2 s");
+        let exit = |refusal| refused("web-1: p", &refusal).exit;
+        assert_eq!(exit(Refusal::TooLarge { len: 2, limit: 1 }), Exit::Refused);
+        assert_eq!(exit(Refusal::TextOnly), Exit::Refused);
+        assert_eq!(exit(Refusal::TooMany { limit: 1 }), Exit::Unreachable);
+        assert_eq!(exit(Refusal::Closed(CloseReason::Ended)), Exit::Unreachable);
+    }
+
+    #[test]
+    fn a_question_and_a_call_end_differently_when_the_manager_is_lost() {
+        let target = Target::Manager { method: "rp.status" };
+        let report = no_answer(&CallError::Closed(CloseReason::Ended), &target, false);
+        assert_eq!(report.exit, Exit::Unreachable);
+        assert_eq!(lost("web-1: p", &CloseReason::Ended).exit, Exit::Unknown);
+        let report = no_answer(&CallError::TimedOut(Duration::from_millis(29_996)), &target, false);
+        assert_eq!((report.exit, report.why.as_str()), (Exit::TimedOut, "there was no answer within 30s"));
+    }
+}

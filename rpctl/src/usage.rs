@@ -1,0 +1,58 @@
+//! What the parser of the command line says, in our three lines.
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+use crate::report::Report;
+
+/// What came of a command line that is not to be run.
+#[derive(Debug)]
+pub enum NotRun {
+    /// Help or the version: text for standard output.
+    Text(String),
+    /// It is wrong.
+    Wrong(Report),
+}
+
+/// Reads clap's error.
+pub fn read(error: &clap::Error, color: bool) -> NotRun {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        let text = error.render();
+        return NotRun::Text(if color { text.ansi().to_string() } else { text.to_string() });
+    }
+    let text = error.render().to_string();
+    let mut paragraphs =
+        text.split("\n\n").map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "));
+    let what = paragraphs.next().unwrap_or_default();
+    let what = what.strip_prefix("error: ").unwrap_or(&what).to_owned();
+    let usage = text.lines().find_map(|line| line.strip_prefix("Usage: "));
+    let why = match usage {
+        Some(usage) => format!("usage: {usage}"),
+        None => "the command line does not have the form that the verb needs".to_owned(),
+    };
+    Report::usage(what, why, help(error)).into()
+}
+
+impl From<Report> for NotRun {
+    fn from(report: Report) -> Self {
+        Self::Wrong(report)
+    }
+}
+
+fn help(error: &clap::Error) -> String {
+    let suggestion =
+        [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand, ContextKind::SuggestedValue]
+            .into_iter()
+            .find_map(|kind| first_text(error.get(kind)?));
+    match suggestion {
+        Some(similar) => format!("did you mean {similar}? See rpctl --help"),
+        None => "see rpctl --help, or --help after the verb".to_owned(),
+    }
+}
+
+fn first_text(value: &ContextValue) -> Option<String> {
+    if let ContextValue::String(text) = value {
+        return Some(text.clone());
+    }
+    let ContextValue::Strings(texts) = value else { return None };
+    texts.first().cloned()
+}
