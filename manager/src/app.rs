@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::gate::accept_loop;
+use crate::housekeeping::housekeeping;
 use crate::methods;
 use crate::reload::{credentials, reload};
 use crate::sessions::Sessions;
@@ -39,11 +40,11 @@ pub struct App {
 }
 
 impl App {
-    /// Checks the files, binds the addresses and begins to accept.
+    /// Checks the files, binds the addresses and begins to accept; needs a runtime around it.
     ///
     /// # Errors
     /// A [`Failure`] with the exit code: configuration, permissions, or an address that cannot be bound.
-    pub async fn start(loaded: Loaded<ManagerConfig>) -> Result<Self, Failure> {
+    pub fn start(loaded: Loaded<ManagerConfig>) -> Result<Self, Failure> {
         let Loaded { config, effective, .. } = loaded;
         check_state_dir(&config.manager.state_dir)?;
         let credentials = credentials(&config.tls)?;
@@ -84,6 +85,7 @@ impl App {
         let config = &manager.config;
         let options = ListenOptions {
             handshake: config.admission.tls_timeout,
+            backlog: i32::try_from(config.listen.backlog).unwrap_or(i32::MAX),
             socket: SocketOptions { dead_after: config.session.dead_after },
         };
         let mut bound = Vec::new();
@@ -105,6 +107,7 @@ impl App {
             let accepting = accept_loop(Box::new(listener), self.sessions.clone(), self.stop.clone());
             self.listeners.spawn(accepting);
         }
+        self.listeners.spawn(housekeeping(manager.clone(), self.stop.clone()));
         Ok(())
     }
 
@@ -120,11 +123,8 @@ impl App {
 
     /// Serves until a signal ends it, then drains.
     pub async fn run(self, mut signals: Signals, sources: &Sources, log: &LogControl) {
-        loop {
-            match signals.next().await {
-                Asked::Reload => reload(sources, &self.effective, &self.server, log),
-                Asked::Drain => break,
-            }
+        while let Asked::Reload = signals.next().await {
+            reload(sources, &self.effective, &self.server, log);
         }
         self.drain(signals.ended()).await;
     }

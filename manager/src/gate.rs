@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use redpoll_common::identity::Role;
+use redpoll_common::ids::ConnectionId;
 use redpoll_common::session::handshake::{Admission, HandshakeError};
 use redpoll_common::wire::{Bye, ByeCode};
 use redpoll_manager_core::admission::{Applicant, Seat, Slot};
@@ -52,8 +53,10 @@ fn arrive(sessions: &Arc<Sessions>, incoming: Incoming) {
         }
         Ok(slot) => {
             let slot = HeldSlot { slot: Some(slot), manager: manager.clone() };
-            let span = info_span!("handshake", address = %incoming.address);
-            let task = handshake(sessions.clone(), incoming, slot).instrument(span);
+            // numbered here, because handshakes overtake each other: the newest is who arrived last
+            let id = manager.next_connection();
+            let span = info_span!("handshake", connection = %id, address = %incoming.address);
+            let task = handshake(sessions.clone(), id, incoming, slot).instrument(span);
             sessions.tracker.spawn(Box::pin(task));
         }
     }
@@ -73,7 +76,7 @@ impl Drop for HeldSlot {
     }
 }
 
-async fn handshake(sessions: Arc<Sessions>, incoming: Incoming, slot: HeldSlot) {
+async fn handshake(sessions: Arc<Sessions>, id: ConnectionId, incoming: Incoming, slot: HeldSlot) {
     let manager = sessions.manager.clone();
     let ip = incoming.ip;
     let connection = match incoming.handshake.await {
@@ -93,7 +96,7 @@ async fn handshake(sessions: Arc<Sessions>, incoming: Incoming, slot: HeldSlot) 
         }
     };
     match seat(&manager, &admission, slot) {
-        Ok(seat) => admit(sessions, connection, admission, seat).await,
+        Ok(seat) => admit(sessions, id, connection, admission, seat).await,
         Err(bye) => {
             info!(peer = %identity, %bye, "sent away");
             greet::refuse(connection, admission, bye).await;
@@ -186,9 +189,15 @@ impl std::fmt::Debug for HeldSeat {
     }
 }
 
-async fn admit(sessions: Arc<Sessions>, connection: BoxConnection, admission: Admission, seat: HeldSeat) {
+async fn admit(
+    sessions: Arc<Sessions>,
+    id: ConnectionId,
+    connection: BoxConnection,
+    admission: Admission,
+    seat: HeldSeat,
+) {
     let manager = &sessions.manager;
-    let arrival = sessions::Arrival::of(&admission);
+    let arrival = sessions::Arrival::of(id, &admission);
     let within = manager.config.admission.hello_timeout;
     match greet::accept(connection, admission, &manager.offer(), within).await {
         // the session lives in a task of its own: this one has the size of a handshake

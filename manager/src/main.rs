@@ -48,7 +48,7 @@ fn run(arguments: &DaemonArgs) -> Result<(), Failure> {
         let signals = Signals::new().map_err(|error| {
             Failure::new(ExitClass::Internal, "cannot listen for signals").caused_by(error)
         })?;
-        let app = App::start(loaded).await?;
+        let app = App::start(loaded)?;
         app.run(signals, &sources, &log).await;
         Ok(())
     })

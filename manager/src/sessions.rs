@@ -33,6 +33,7 @@ pub struct Sessions {
 /// What a hello told, for the roster.
 #[derive(Debug)]
 pub struct Arrival {
+    id: ConnectionId,
     identity: Identity,
     version: String,
     instance: Option<[u8; 16]>,
@@ -40,9 +41,10 @@ pub struct Arrival {
 
 impl Arrival {
     /// Takes it from an admission that is about to be answered.
-    pub fn of(admission: &Admission) -> Self {
+    pub fn of(id: ConnectionId, admission: &Admission) -> Self {
         let hello = admission.hello();
         Self {
+            id,
             identity: admission.proved().clone(),
             version: hello.version.clone(),
             instance: hello.instance,
@@ -64,8 +66,7 @@ impl Sessions {
         arrival: Arrival,
         seat: HeldSeat,
     ) {
-        let id = self.manager.next_connection();
-        let Arrival { identity, version, instance } = arrival;
+        let Arrival { id, identity, version, instance } = arrival;
         let address = connection.peer().address.clone();
         let expires = connection.peer().certificate.as_ref().map(|certificate| certificate.not_after);
         let entry = Entry::new(&version, terms.protocol, &address, instance);

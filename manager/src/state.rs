@@ -111,6 +111,11 @@ impl Manager {
         Some(due.suppressed.saturating_add(due.unlisted))
     }
 
+    /// What was left out of the log and has ended since, with its number; call it until `None`.
+    pub fn poll_left_out(&self, now: Instant) -> Option<(Noise, u64)> {
+        lock(&self.throttle).poll_suppressed(now)
+    }
+
     /// The session of an agent, for a call to it.
     ///
     /// # Errors

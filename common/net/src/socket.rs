@@ -61,17 +61,17 @@ impl SocketOptions {
     }
 }
 
-/// Listens on an address, with a long queue. Port 0 takes any free port.
+/// Listens on an address, with a queue of `backlog` connections. Port 0 takes any free port.
 ///
 /// # Errors
 /// What the operating system says: the address is in use, is not ours, or needs rights.
-pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+pub fn listen(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A restarted daemon gets its port back although connections of the old one linger.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
+    socket.listen(backlog)?;
     TcpListener::from_std(socket.into())
 }
 

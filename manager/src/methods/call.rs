@@ -11,7 +11,7 @@ use redpoll_net::peer::{Call, CallError, CallEvent, CallStream};
 use redpoll_net::registry::Duplicate;
 use redpoll_net::{CallContext, Registry};
 use tokio::time::{Instant, timeout_at};
-use tracing::info;
+use tracing::debug;
 
 use super::info as describe;
 use crate::state::Manager;
@@ -61,7 +61,7 @@ async fn route(manager: &Manager, call: &CallContext) -> Result<Raw, Fault> {
     let stream = begun.map_err(CallError::into_fault)?;
     let result = forward(call, stream).await;
     if let Err(fault) = &result {
-        info!(agent = %arguments.agent, code = %fault.code, "call ended with a fault");
+        debug!(agent = %arguments.agent, code = %fault.code, "call ended with a fault");
     }
     result
 }

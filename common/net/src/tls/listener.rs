@@ -29,13 +29,19 @@ const FAREWELL_BYTES: usize = 64 * 1024;
 pub struct ListenOptions {
     /// From the accepted connection to the end of the handshake.
     pub handshake: Duration,
+    /// How many connections the operating system holds until they are accepted.
+    pub backlog: i32,
     /// The sockets.
     pub socket: SocketOptions,
 }
 
 impl Default for ListenOptions {
     fn default() -> Self {
-        Self { handshake: Duration::from_secs(10), socket: SocketOptions::default() }
+        Self {
+            handshake: Duration::from_secs(10),
+            backlog: socket::BACKLOG,
+            socket: SocketOptions::default(),
+        }
     }
 }
 
@@ -54,7 +60,7 @@ impl TlsListener {
     /// # Errors
     /// What the operating system says: the address is in use, is not ours, or needs rights.
     pub fn bind(address: SocketAddr, server: Arc<TlsServer>, options: ListenOptions) -> io::Result<Self> {
-        let tcp = socket::listen(address)?;
+        let tcp = socket::listen(address, options.backlog)?;
         let local = tcp.local_addr()?;
         Ok(Self { tcp, local, server, options })
     }
