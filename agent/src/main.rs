@@ -1,6 +1,7 @@
 //! `redpoll-agent`: parses the command line, then [`redpoll_agent::app`].
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use redpoll_agent::app::App;
@@ -20,6 +21,9 @@ struct Arguments {
     #[command(flatten)]
     daemon: DaemonArgs,
 }
+
+/// How long threads that block may go on when everything else has ended.
+const LAST_WAIT: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -46,12 +50,15 @@ fn run(arguments: &DaemonArgs) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(ExitClass::Internal, "cannot start the runtime").caused_by(error))?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let signals = Signals::new().map_err(|error| {
             Failure::new(ExitClass::Internal, "cannot listen for signals").caused_by(error)
         })?;
         let app = App::new(loaded, Registry::new())?;
         app.run(signals, &sources, &log).await;
         Ok(())
-    })
+    });
+    // a blocking thread that hangs, on a dead network file system say, must not keep the process
+    runtime.shutdown_timeout(LAST_WAIT);
+    ended
 }

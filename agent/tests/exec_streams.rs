@@ -5,7 +5,7 @@ mod exec_support;
 use std::time::Duration;
 
 use bytes::Bytes;
-use exec_support::{collect, eventually, lives, never, next_text, shell, spec};
+use exec_support::{collect, counting_writer, eventually, lives, never, next_text, shell, spec, stalled};
 use redpoll_agent::exec::{CHUNK, Chunk, DRAIN, EndedBy, ExecError, StopReason, StreamName, TAIL, run};
 use tokio::sync::mpsc;
 
@@ -65,29 +65,13 @@ async fn a_slow_taker_holds_the_program_back_and_loses_nothing() {
     let (sender, mut receiver) = mpsc::channel(1);
     let directory = tempfile::tempdir().unwrap();
     let mark = directory.path().join("written");
-    // two programs' worth of output; the mark says how far the writer came while nobody takes anything
-    let script = format!(
-        "i=0; while [ $i -lt 160 ]; do head -c 65536 /dev/zero; i=$((i+1)); echo $i > {}; done",
-        mark.display()
-    );
+    let script = counting_writer(160, &mark);
     let running = run(shell(&script), sender, never());
     let reading = async {
-        let mut first = None;
-        eventually("the first chunk", || {
-            first = first.take().or_else(|| receiver.try_recv().ok());
-            first.is_some()
-        })
-        .await;
-        // nobody takes: what the program could write fits pipe (64 KiB), channel and reader (16 KiB each)
-        let mut written = String::new();
-        let mut stable = 0;
-        while stable < 20 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-            let now = std::fs::read_to_string(&mark).unwrap_or_default();
-            stable = if now == written { stable + 1 } else { 0 };
-            written = now;
-        }
-        assert!(written.trim().parse::<u32>().unwrap_or(0) <= 3, "{written} blocks written ahead");
+        let first = receiver.recv().await;
+        // nobody takes: what the program can write fits pipe (64 KiB), channel and reader (16 KiB each)
+        let ahead = stalled(&mark).await;
+        assert!(ahead <= 3, "{ahead} blocks written ahead");
         let mut taken = match first {
             Some(Chunk::Data { data, .. }) => data.len() as u64,
             other => panic!("{other:?}"),

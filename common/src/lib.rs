@@ -1,6 +1,7 @@
 //! Redpoll's rules, without I/O: this crate never opens a socket, reads a clock or draws a random number.
 //!
 //! - [`ids`] and [`identity`]: who somebody is, parsed once at the edge and trusted afterwards.
+//! - [`nearest`]: which name was probably meant.
 //! - [`wire`]: payloads, frames and the eight kinds of message; what is checked before anything is decoded.
 //! - [`session`]: the protocol state of one connection: handshake, keep-alive, calls both ways, credit, back-off.
 //! - [`api`]: the arguments and answers of the `rp.*` methods, shared by the manager and everyone who asks it.
@@ -11,5 +12,6 @@
 pub mod api;
 pub mod identity;
 pub mod ids;
+pub mod nearest;
 pub mod session;
 pub mod wire;

@@ -3,9 +3,10 @@
 use std::ffi::OsString;
 
 use figment::value::Value;
+use redpoll_common::nearest::nearest;
 
 use crate::error::Origin;
-use crate::known::{self, Known};
+use crate::known::Known;
 use crate::setting::{Collector, Setting};
 
 /// What follows the prefix in the variable that names the configuration file.
@@ -48,7 +49,7 @@ fn rest_of(key: &str) -> String {
 
 fn unknown(prefix: &str, rest: &str, known: &Known) -> String {
     let names: Vec<_> = known.keys().map(rest_of).collect();
-    match known::nearest(rest, names.iter().map(String::as_str)) {
+    match nearest(rest, names.iter().map(String::as_str)) {
         Some(nearest) => format!("unknown variable; did you mean {prefix}{nearest}?"),
         None => "unknown variable".to_owned(),
     }

@@ -6,12 +6,12 @@ use std::fmt;
 use std::os::unix::ffi::OsStringExt as _;
 
 use bytes::Bytes;
+use redpoll_common::nearest::nearest;
 use redpoll_common::wire::Raw;
 use serde::de::{DeserializeOwned, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::arguments::BadArguments;
-use super::nearest::nearest;
 
 const NAMES: [&str; 7] = ["argv", "env", "cwd", "stdin", "output_limit", "grace_ms", "run_timeout_ms"];
 

@@ -7,9 +7,9 @@
 mod arguments;
 mod exec_arguments;
 mod exec_run;
-mod nearest;
 mod sys;
 
+use redpoll_common::nearest::nearest;
 use redpoll_common::wire::Raw;
 use redpoll_common::wire::raw::RawError;
 use redpoll_config::{LimitsConfig, ProceduresConfig};
@@ -17,8 +17,6 @@ use redpoll_net::registry::Duplicate;
 use redpoll_net::{ProcedureInfo, Registry};
 
 pub use exec_run::ExecLimits;
-
-use nearest::nearest;
 
 /// Every built-in name, as `procedures.builtin` knows it, sorted.
 pub const NAMES: [&str; 7] =

@@ -71,7 +71,8 @@ impl Group {
         }
     }
 
-    fn is_running(&self) -> bool {
+    /// Whether the leader has not ended yet.
+    pub(super) fn is_running(&self) -> bool {
         let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         matches!(waitid(WaitId::Pid(self.lineage.leader), look), Ok(None) | Err(Errno::INTR))
     }

@@ -278,8 +278,18 @@ async fn watch_over<F: Future<Output = StopReason> + Send>(
 ) -> (EndedBy, usize) {
     let Stop { stop, all_delivered } = waiting;
     let mut stop = std::pin::pin!(stop);
-    match first_of(group, stop.as_mut(), deadline).await {
-        EndedBy::Itself => {
+    match stopped(group, stop.as_mut(), deadline).await {
+        Some(reason) if group.is_running() => {
+            let left_behind = group.end(grace).await;
+            phase.send_replace(Phase::Abandoned { until: Instant::now() + DRAIN });
+            (EndedBy::Stopped(reason), left_behind)
+        }
+        // it had ended, and we had not heard of it yet
+        Some(_) => {
+            phase.send_replace(Phase::Abandoned { until: Instant::now() + DRAIN });
+            (EndedBy::Itself, 0)
+        }
+        None => {
             phase.send_replace(Phase::Ended { until: Instant::now() + DRAIN });
             tokio::select! {
                 biased; // what is delivered already needs no stop any more
@@ -290,19 +300,15 @@ async fn watch_over<F: Future<Output = StopReason> + Send>(
             }
             (EndedBy::Itself, 0)
         }
-        stopped @ EndedBy::Stopped(_) => {
-            let left_behind = group.end(grace).await;
-            phase.send_replace(Phase::Abandoned { until: Instant::now() + DRAIN });
-            (stopped, left_behind)
-        }
     }
 }
 
-async fn first_of<F: Future<Output = StopReason>>(
+/// Waits until the program should be stopped; `None` when it has ended before.
+async fn stopped<F: Future<Output = StopReason>>(
     group: &mut Group,
     stop: Pin<&mut F>,
     deadline: Option<Instant>,
-) -> EndedBy {
+) -> Option<StopReason> {
     let time_is_over = async {
         match deadline {
             Some(deadline) => tokio::time::sleep_until(deadline).await,
@@ -311,8 +317,8 @@ async fn first_of<F: Future<Output = StopReason>>(
     };
     tokio::select! {
         biased; // a program that has ended is not reported as stopped
-        () = group.exited() => EndedBy::Itself,
-        reason = stop => EndedBy::Stopped(reason),
-        () = time_is_over => EndedBy::Stopped(StopReason::TimedOut),
+        () = group.exited() => None,
+        reason = stop => Some(reason),
+        () = time_is_over => Some(StopReason::TimedOut),
     }
 }

@@ -100,3 +100,21 @@ pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) 
     });
     assert!(held.await.is_ok(), "never happened: {what}");
 }
+
+/// A script that writes `blocks` blocks of 64 KiB, and after each the number of blocks so far into `mark`.
+pub(crate) fn counting_writer(blocks: u32, mark: &std::path::Path) -> String {
+    let mark = mark.display();
+    format!("i=0; while [ $i -lt {blocks} ]; do head -c 65536 /dev/zero; i=$((i+1)); echo $i > {mark}; done")
+}
+
+/// Waits until a [`counting_writer`] comes no further, and says how far it came.
+pub(crate) async fn stalled(mark: &std::path::Path) -> u32 {
+    let (mut written, mut unchanged) = (String::new(), 0);
+    while unchanged < 30 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let now = std::fs::read_to_string(mark).unwrap_or_default();
+        unchanged = if now == written { unchanged + 1 } else { 0 };
+        written = now;
+    }
+    written.trim().parse().unwrap_or(0)
+}
