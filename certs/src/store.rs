@@ -70,7 +70,7 @@ impl StoreError {
         match self {
             Self::File(error) => error.help(),
             Self::HasAuthority { directory } => format!(
-                "issue from it with `rpctl certs issue {} agent|operator|manager ID`, or choose another directory",
+                "issue from it with `rpctl certs issue agent|operator|manager ID --dir {}`, or choose another directory",
                 directory.display()
             ),
             Self::NoAuthority { directory } => {

@@ -48,7 +48,7 @@ pub struct AskConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OutputConfig {
-    /// The form of answers. Absent: a table on a terminal, JSON elsewhere.
+    /// The form of answers. Absent: a table.
     pub format: Option<OutputFormat>,
     /// Whether there are colours.
     pub color: ColorChoice,

@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | table | text; chunks of stdout and stderr go to ours | a line on standard error | the result as text; a fault as a report |
 //! | jsonl | `{"value": …}` | `{"progress": {"completed", "total", "details"}}` | `{"result": …}` or `{"fault": {…}}` |
-//! | json | an element of `"values"` | – | `"result"` or `"fault"` closes the one document `{"values": […], …}` |
+//! | json | an element of `"values"` | a line on standard error | `"result"` or `"fault"` closes the one document `{"values": […], …}` |
 //! | yaml | the same as json | – | the same |
 //!
 //! Nothing is collected: documents are written piece by piece, so a call may yield more than memory holds. A call that

@@ -23,11 +23,11 @@ pub fn read(error: &clap::Error, color: bool) -> NotRun {
     let mut paragraphs =
         text.split("\n\n").map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "));
     let what = paragraphs.next().unwrap_or_default();
-    let what = what.strip_prefix("error: ").unwrap_or(&what).to_owned();
+    let what = what.strip_prefix("error: ").unwrap_or(&what).replace("subcommand", "verb");
     let usage = text.lines().find_map(|line| line.strip_prefix("Usage: "));
     let why = match usage {
         Some(usage) => format!("usage: {usage}"),
-        None => "the command line does not have the form that the verb needs".to_owned(),
+        None => "the command line is not understood, so nothing was done".to_owned(),
     };
     Report::usage(what, why, help(error)).into()
 }

@@ -1,65 +1,13 @@
 //! The binary as people and scripts meet it, without a manager.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test code")]
+mod support;
 
 use std::io::Write;
 use std::net::TcpListener;
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-/// rpctl in an environment that holds nothing of this machine's configuration.
-fn rpctl(home: &Path, words: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_rpctl"));
-    command.args(words).env_clear().env("HOME", home).current_dir(home).stdin(Stdio::null());
-    command
-}
-
-fn run(home: &Path, words: &[&str]) -> Output {
-    rpctl(home, words).output().unwrap()
-}
-
-fn out(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn err(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-fn code(output: &Output) -> i32 {
-    output.status.code().unwrap()
-}
-
-/// Asserts the three lines and gives them without their labels.
-fn three_lines(output: &Output) -> [String; 3] {
-    let text = err(output);
-    let lines: Vec<_> = text.lines().collect();
-    assert_eq!(lines.len(), 3, "{text}");
-    let line = |n: usize, label: &str| {
-        let rest = lines[n].strip_prefix(label);
-        rest.unwrap_or_else(|| panic!("line {n} of {text:?} does not begin with {label:?}")).to_owned()
-    };
-    [line(0, "error: "), line(1, "why: "), line(2, "help: ")]
-}
-
-fn certificates(home: &Path) {
-    for words in [
-        &["certs", "init", "ca", "--cluster", "home"][..],
-        &["certs", "issue", "operator", "ada", "--dir", "ca"],
-    ] {
-        let output = run(home, words);
-        assert_eq!(code(&output), 0, "{}", err(&output));
-    }
-}
-
-/// Variables that make `certificates` the operator's.
-fn as_ada(command: &mut Command) -> &mut Command {
-    command
-        .env("RPCTL_TLS__CERT", "ca/operator-ada.crt")
-        .env("RPCTL_TLS__KEY", "ca/operator-ada.key")
-        .env("RPCTL_TLS__CA", "ca/ca.crt")
-}
+use support::{as_ada, certificates, code, err, out, rpctl, run, three_lines};
 
 #[test]
 fn wrong_usage_ends_with_2_and_three_lines() {
@@ -78,7 +26,7 @@ fn wrong_usage_ends_with_2_and_three_lines() {
         (&["call", "web-1", "p", "--cwd", "/"], "--cwd belongs to exec.run"),
         (&["call", "web-1", "p", "a=1", "a=2"], "twice"),
         (&["notify", "web-1", "t", "{"], "JSON"),
-        (&["agents"], "subcommand"),
+        (&["agents"], "requires a verb"),
         (&["agents", "list", ""], "selector is empty"),
         (&["agents", "list", "label.role=db"], "cannot select"),
         (&["agents", "ping", "web-1", "--count", "0"], "0"),
@@ -174,7 +122,7 @@ fn certificates_are_made_and_shown() {
     assert!(out(&init).contains("ca/ca.key"), "{}", out(&init));
     for words in [
         &["manager", "m1", "--dns", "manager.example", "--ip", "192.0.2.1"][..],
-        &["agent", "web-1", "--lifetime", "30d"],
+        &["agent", "web-1", "--lifetime", "30d 1h"],
         &["operator", "ada", "-o", "json"],
     ] {
         let words = [&["certs", "issue", "--dir", "ca"], words].concat();

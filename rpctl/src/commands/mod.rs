@@ -32,11 +32,12 @@ pub fn run(verb: &Verb, settings: &Settings, output: &mut Output, deadline: Inst
     let failed = |error: io::Error| {
         Report::of_error(Exit::Internal, &error, "is this machine out of descriptors or memory?")
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-    let ended = runtime.block_on(async {
-        let interrupts = Interrupts::new().map_err(failed)?;
-        ask(verb, settings, output, deadline, interrupts).await
-    });
+    // One thread drives the session and watches for signals, and this one asks and prints. A reader that does not read
+    // stops the printing only: pings are answered, and a paused `rpctl … | less` keeps its call.
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(failed)?;
+    let interrupts = Interrupts::watch(runtime.handle()).map_err(failed)?;
+    let ended = runtime.block_on(ask(verb, settings, output, deadline, interrupts));
     runtime.shutdown_timeout(RUNTIME_END);
     ended
 }
@@ -64,7 +65,11 @@ async fn ask(
             ended = question.run(&link, output, verbose) => ended,
         },
     };
-    link.close().await;
+    tokio::select! {
+        biased;
+        () = interrupts.next() => {}
+        () = link.close() => {}
+    }
     ended
 }
 

@@ -1,0 +1,242 @@
+//! A manager that plays a script: real TLS, real handshake, real driver, and no agents behind it.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, SystemTime};
+
+use redpoll_certs::credentials::load_identity_files;
+use redpoll_certs::expect::Expect;
+use redpoll_certs::store;
+use redpoll_common::api::{
+    AgentList, AgentListArguments, AgentState, AgentSummary, CallArguments, NotifyArguments, PingAnswer,
+    Status, method,
+};
+use redpoll_common::identity::Role;
+use redpoll_common::ids::PeerId;
+use redpoll_common::session::StopReason;
+use redpoll_common::session::terms::{Liveness, Offer};
+use redpoll_common::wire::{Fault, FaultCode, Limits, Notification, Raw};
+use redpoll_net::service::{Running, stop_fault};
+use redpoll_net::tls::{ListenOptions, TlsListener, TlsServer};
+use redpoll_net::transport::{Listener, PeerInfo};
+use redpoll_net::{CallContext, DriverOptions, Service, drive, greet};
+use rmpv::Value;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+const SOON: Duration = Duration::from_secs(10);
+const STUCK: Duration = Duration::from_millis(200);
+/// How long a peer may be silent. Short, so that a test can wait for longer.
+pub(crate) const DEAD: Duration = Duration::from_secs(3);
+
+/// What the manager saw.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Seen {
+    /// A call that hangs was begun.
+    Hanging,
+    /// A call that floods its caller got no more credit for a while.
+    Stuck,
+    /// A call was told to stop.
+    Stopped(StopReason),
+    /// A notification was handed over.
+    Notified(String, Value),
+}
+
+/// A running manager; it ends with the test.
+pub(crate) struct Scripted {
+    pub(crate) address: String,
+    pub(crate) seen: mpsc::Receiver<Seen>,
+    go: Arc<Semaphore>,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Scripted {
+    /// Starts on the authority in `ca`, to which a manager's certificate is added.
+    pub(crate) fn start(ca: &Path) -> Self {
+        let id = PeerId::parse("m1").unwrap();
+        let now = SystemTime::now();
+        let issued = store::issue(ca, Role::Manager, &id, &Default::default(), now).unwrap();
+        let credentials = load_identity_files(&issued.files, &Expect::role(Role::Manager), now).unwrap();
+        let server = Arc::new(TlsServer::new(credentials).unwrap());
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let (sender, seen) = mpsc::sync_channel(64);
+        let listener = runtime.block_on(async move {
+            let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+            TlsListener::bind(any, server, ListenOptions::default()).unwrap()
+        });
+        let address = listener.local_address();
+        let go = Arc::new(Semaphore::new(0));
+        runtime.spawn(serve(listener, sender, go.clone()));
+        Self { address, seen, go, _runtime: runtime }
+    }
+
+    /// Lets a call of `stream` go on after its progress.
+    pub(crate) fn go_on(&self) {
+        self.go.add_permits(1);
+    }
+
+    /// The next thing that it sees.
+    pub(crate) fn next(&self) -> Seen {
+        self.seen.recv_timeout(SOON).unwrap()
+    }
+}
+
+async fn serve(mut listener: TlsListener, seen: mpsc::SyncSender<Seen>, go: Arc<Semaphore>) {
+    let tracker = TaskTracker::new();
+    let offer = Offer {
+        version: "0.0.0".into(),
+        manager: "m1".into(),
+        cluster: "home".into(),
+        limits: Limits::default(),
+        liveness: Liveness { ping: Some(DEAD / 10), dead: Some(DEAD) },
+        wall_ms: 0,
+    };
+    while let Ok(incoming) = listener.accept().await {
+        let Ok(connection) = incoming.handshake.await else { continue };
+        let Ok((connection, admission)) = greet::expect_hello(connection, SOON).await else { continue };
+        let (connection, terms) = greet::accept(connection, admission, &offer, SOON).await.unwrap();
+        let cut = CancellationToken::new();
+        let script = Arc::new(Script { seen: seen.clone(), cut: cut.clone(), go: go.clone() });
+        let (_peer, driver) = drive(connection, terms, script, DriverOptions::default(), tracker.clone());
+        tracker.spawn(async move {
+            tokio::select! {
+                _ = driver => {}
+                () = cut.cancelled() => {}
+            }
+        });
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Script {
+    seen: mpsc::SyncSender<Seen>,
+    cut: CancellationToken,
+    go: Arc<Semaphore>,
+}
+
+impl Service for Script {
+    fn start(&self, call: CallContext) -> Running {
+        Running { answer: Box::pin(answer(call, self.clone())), graceful: true }
+    }
+
+    fn notified(&self, _from: &PeerInfo, _notification: Notification) {}
+}
+
+async fn answer(call: CallContext, script: Script) -> Result<Raw, Fault> {
+    let no = |code| Fault::new(code, "as the script says");
+    Ok(match call.method.as_str() {
+        method::CALL => return procedure(call, script).await,
+        method::NOTIFY => {
+            let told = NotifyArguments::read(&call.kwargs).unwrap();
+            script.seen.send(Seen::Notified(told.kind, value(&told.data))).unwrap();
+            Raw::nil()
+        }
+        method::STATUS => {
+            let status = Status { manager: "m1".into(), uptime_ms: 90_000, ..Status::default() };
+            Raw::encode(&status).unwrap()
+        }
+        method::AGENTS_LIST => Raw::encode(&page(&call.kwargs.decode().unwrap())).unwrap(),
+        method::AGENTS_SHOW => return Err(no(FaultCode::UnknownAgent)),
+        method::AGENTS_PING => Raw::encode(&PingAnswer { round_trips_us: vec![1000, 3000, 2000] }).unwrap(),
+        _ => return Err(no(FaultCode::UnknownMethod)),
+    })
+}
+
+/// Three agents, one a page.
+fn page(arguments: &AgentListArguments) -> AgentList {
+    let all = ["db-1", "web-1", "web-2"];
+    let prefix = arguments.id.as_deref().map(|glob| glob.trim_end_matches('*'));
+    let mut left = all
+        .into_iter()
+        .filter(|id| prefix.is_none_or(|prefix| id.starts_with(prefix)))
+        .filter(|id| arguments.after.as_deref().is_none_or(|after| *id > after));
+    let agents: Vec<_> = left
+        .next()
+        .map(|id| AgentSummary {
+            id: id.into(),
+            state: AgentState::Connected,
+            address: "192.0.2.1:1".into(),
+            version: "0.0.0\u{1b}[2J".into(),
+            protocol: 1,
+            since_ms: 1000,
+            reason: None,
+        })
+        .into_iter()
+        .collect();
+    let next = left.next().and_then(|_| agents.first()).map(|agent| agent.id.clone());
+    AgentList { agents, next }
+}
+
+fn raw(json: &str) -> Raw {
+    rpctl::value::encode(&rpctl::value::from_json(json).unwrap()).unwrap()
+}
+
+fn value(raw: &Raw) -> Value {
+    rpctl::value::decode(raw)
+}
+
+async fn procedure(call: CallContext, script: Script) -> Result<Raw, Fault> {
+    let seen = &script.seen;
+    let asked = CallArguments::read(&call.kwargs).unwrap();
+    match asked.procedure.as_str() {
+        "sys.echo" => {
+            let both = vec![("args".into(), value(&asked.args)), ("kwargs".into(), value(&asked.kwargs))];
+            Ok(rpctl::value::encode(&Value::Map(both)).unwrap())
+        }
+        "sys.procedures" => {
+            Ok(raw(r#"[{"name":"p","version":1,"description":"d","args":{"type":"object"}}]"#))
+        }
+        "stream" => {
+            call.output.value(raw("1")).await.unwrap();
+            call.output.progress(1, Some(2), Raw::nil());
+            script.go.acquire().await.unwrap().forget();
+            call.output.value(raw("2")).await.unwrap();
+            Ok(raw("\"end\""))
+        }
+        "exec.run" => {
+            call.output.value(raw(r#"{"stream":"stdout","data":{"$bin":"G1szMW1vdXQK"}}"#)).await.unwrap();
+            call.output.value(raw(r#"{"stream":"stderr","data":{"$bin":"ZXJyCg=="}}"#)).await.unwrap();
+            let fault = Fault::new(FaultCode::Failed, "sh exited with 3");
+            Err(fault.with_data(raw(r#"{"exit":3,"signal":null}"#)))
+        }
+        "hang" => {
+            call.output.value(raw("\"begun\"")).await.unwrap();
+            seen.send(Seen::Hanging).unwrap();
+            let reason = call.stop.stopped().await;
+            seen.send(Seen::Stopped(reason)).unwrap();
+            Err(stop_fault(reason))
+        }
+        "deaf" => {
+            seen.send(Seen::Hanging).unwrap();
+            std::future::pending().await
+        }
+        "flood" => flood(call, seen).await,
+        "lost" => {
+            script.cut.cancel();
+            std::future::pending().await
+        }
+        other => Err(Fault::new(FaultCode::from_wire(other), "as the script says")),
+    }
+}
+
+/// Sends values until told to stop; says once when nobody takes them.
+async fn flood(call: CallContext, seen: &mpsc::SyncSender<Seen>) -> Result<Raw, Fault> {
+    let mut told = false;
+    while call.stop.reason().is_none() {
+        let sending = call.output.value(raw("\"again and again\""));
+        match tokio::time::timeout(STUCK, sending).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_ended)) => break,
+            Err(_no_credit) => {
+                if !std::mem::replace(&mut told, true) {
+                    seen.send(Seen::Stuck).unwrap();
+                }
+            }
+        }
+    }
+    seen.send(Seen::Stopped(call.stop.stopped().await)).unwrap();
+    Ok(Raw::nil())
+}
