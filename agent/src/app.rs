@@ -9,9 +9,9 @@ use redpoll_common::api::notice;
 use redpoll_common::identity::Role;
 use redpoll_common::session::backoff::BackoffOptions;
 use redpoll_common::wire::{Bye, ByeCode, Raw};
-use redpoll_config::daemon::Failure;
 use redpoll_config::daemon::logging::LogControl;
-use redpoll_config::{AgentConfig, ExitClass, Loaded, Sources, TlsConfig, check_state_dir, load};
+use redpoll_config::daemon::{Failure, needing_restart, same_identity};
+use redpoll_config::{AgentConfig, Effective, ExitClass, Loaded, Sources, TlsConfig, check_state_dir, load};
 use redpoll_net::dial::{DialOptions, chain, keep_connected};
 use redpoll_net::driver::DriverOptions;
 use redpoll_net::shutdown::{Asked, Signals};
@@ -33,6 +33,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct App {
     config: AgentConfig,
+    effective: Vec<Effective>,
     client: Arc<TlsClient>,
     transport: TlsTransport,
     link: AgentLink,
@@ -46,7 +47,7 @@ impl App {
     /// # Errors
     /// A [`Failure`] with the exit code: configuration or permissions.
     pub fn new(loaded: Loaded<AgentConfig>, registry: Registry) -> Result<Self, Failure> {
-        let config = loaded.config;
+        let Loaded { config, effective, .. } = loaded;
         check_state_dir(&config.agent.state_dir)?;
         let secret = config.manager.credentials()?;
         let credentials = credentials(&config.tls)?;
@@ -69,7 +70,7 @@ impl App {
         let transport = transport(&config, &client);
         let link = AgentLink::new(identity.id.to_string(), secret, &config.session);
         info!(agent = %identity, version = env!("CARGO_PKG_VERSION"), "the agent is ready");
-        Ok(Self { config, client, transport, link, service })
+        Ok(Self { config, effective, client, transport, link, service })
     }
 
     /// Keeps connected and serves until a signal ends it, then drains.
@@ -85,20 +86,13 @@ impl App {
             &tracker,
             stop.clone(),
         );
-        tokio::pin!(dialling);
-        loop {
-            let asked = tokio::select! {
-                biased;
-                asked = signals.next() => asked,
-                () = &mut dialling => Asked::Drain,
-            };
-            match asked {
-                Asked::Reload => self.reload(sources, log),
-                Asked::Drain => break,
+        let until_told = async {
+            while let Asked::Reload = signals.next().await {
+                self.reload(sources, log);
             }
-        }
-        stop.cancel();
-        dialling.await;
+            stop.cancel();
+        };
+        tokio::join!(dialling, until_told);
         self.drain(&tracker, signals.ended()).await;
     }
 
@@ -129,6 +123,7 @@ impl App {
             error!(error = %chain(&error), "the log level was not reloaded");
         }
         let taken = credentials(&loaded.config.tls).and_then(|credentials| {
+            same_identity(&self.client.own_identity(), &credentials.info.identity)?;
             self.client.reload(credentials).map_err(|error| {
                 Failure::new(ExitClass::Configuration, "the certificate does not fit").caused_by(error)
             })
@@ -136,6 +131,9 @@ impl App {
         match taken {
             Ok(()) => info!("reloaded; the next session uses the certificates as they are now"),
             Err(failure) => error!(error = %chain(&failure), "the certificates were not reloaded"),
+        }
+        for key in needing_restart(&self.effective, &loaded.effective) {
+            warn!(key, "changed in the configuration; it takes effect after a restart");
         }
     }
 
@@ -185,11 +183,13 @@ fn credentials(tls: &TlsConfig) -> Result<Credentials, Failure> {
 fn transport(config: &AgentConfig, client: &Arc<TlsClient>) -> TlsTransport {
     let within = config.manager.dial_timeout;
     let addresses = config.manager.addresses.iter().map(|address| Arc::from(address.to_string())).collect();
+    // enough for each of them: managers that swallow packets must not hide those after them in the list
+    let managers = u32::try_from(config.manager.addresses.len()).unwrap_or(u32::MAX);
     let options = tls::DialOptions {
         resolve: within,
         connect: within,
         handshake: within,
-        total: within.saturating_mul(4),
+        total: within.saturating_mul(4).saturating_mul(managers),
         socket: SocketOptions { dead_after: config.session.dead_after },
     };
     TlsTransport::new(addresses, client.clone(), options)

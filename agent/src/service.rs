@@ -67,7 +67,7 @@ impl Service for AgentService {
 
     fn notified(&self, from: &PeerInfo, notification: Notification) {
         if !self.registry.notified(from, &notification) {
-            tracing::debug!(r#type = %notification.kind, "a notification nobody handles");
+            tracing::debug!(r#type = ?notification.kind, "a notification nobody handles");
         }
     }
 }

@@ -61,8 +61,8 @@ impl CallArguments {
         Ok(Self {
             agent: fields.text("agent", crate::ids::MAX_NAME_LEN)?.to_owned(),
             procedure: fields.text("procedure", crate::wire::MAX_METHOD_LEN)?.to_owned(),
-            args: fields.opt_raw("args")?.unwrap_or_else(Raw::empty_array),
-            kwargs: fields.opt_raw("kwargs")?.unwrap_or_else(Raw::empty_map),
+            args: fields.opt_array("args")?.unwrap_or_else(Raw::empty_array),
+            kwargs: fields.opt_map("kwargs")?.unwrap_or_else(Raw::empty_map),
         })
     }
 
@@ -256,4 +256,25 @@ pub struct ProcedureSummary {
     /// What it does.
     #[serde(default)]
     pub description: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_called_and_with_what_is_checked_before_it_is_passed_on() {
+        let good = RawMap::new().text("agent", "web-1").text("procedure", "sys.echo");
+        let read = CallArguments::read(&good.finish()).unwrap();
+        assert_eq!((read.args, read.kwargs), (Raw::empty_array(), Raw::empty_map()));
+        for (field, wrong) in
+            [("args", Raw::empty_map()), ("kwargs", Raw::empty_array()), ("args", Raw::text("x"))]
+        {
+            let kwargs =
+                RawMap::new().text("agent", "web-1").text("procedure", "sys.echo").raw(field, &wrong);
+            let error = CallArguments::read(&kwargs.finish()).unwrap_err().to_string();
+            assert!(error.contains(field), "{error}");
+        }
+        assert!(CallArguments::read(&RawMap::new().text("agent", "web-1").finish()).is_err());
+    }
 }

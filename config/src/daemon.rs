@@ -2,10 +2,15 @@
 
 use std::error::Error;
 use std::fmt;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::{ConfigError, ExitClass, LogConfig, LogFormat, Override, PermissionError, Sources};
+use redpoll_common::identity::Identity;
+
+use crate::{ConfigError, Effective, ExitClass, LogConfig, LogFormat, Override, PermissionError, Sources};
 
 /// The flags that every daemon has.
 #[derive(Debug, Clone, clap::Args)]
@@ -97,18 +102,49 @@ impl From<PermissionError> for Failure {
     }
 }
 
-/// Writes `text` to `path` so that readers see the old or the new content, never half of it.
+/// Refuses, at a reload, a certificate that names somebody else than the one this process began with: its hello, its
+/// state and its peers know it by the first name.
+///
+/// # Errors
+/// A [`Failure`] with both names.
+pub fn same_identity(running: &Identity, found: &Identity) -> Result<(), Failure> {
+    if running == found {
+        return Ok(());
+    }
+    let text = format!("the new certificate is that of {found}, this process is {running}");
+    Err(Failure::new(ExitClass::Configuration, text)
+        .help("renew the certificate under its name, or restart to take the other name"))
+}
+
+/// The keys that SIGHUP makes a daemon read anew, by their beginning.
+const RELOADED: &[&str] = &["log.level", "tls."];
+
+/// The keys whose values differ from those that a daemon runs with although SIGHUP does not change them: they take
+/// effect after a restart.
+pub fn needing_restart<'a>(running: &[Effective], found: &'a [Effective]) -> Vec<&'a str> {
+    let same = |row: &&Effective| running.iter().any(|old| old.key == row.key && old.value == row.value);
+    let reloaded = |row: &&Effective| RELOADED.iter().any(|beginning| row.key.starts_with(beginning));
+    found.iter().filter(|row| !same(row) && !reloaded(row)).map(|row| row.key.as_str()).collect()
+}
+
+/// Writes `text` to `path`, for its owner alone, so that readers see the old or the new content, never half of it.
 ///
 /// # Errors
 /// What the operating system says.
 pub fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
     let draft = path.with_extension("new");
-    std::fs::write(&draft, text)?;
+    // anew, because an old draft would keep its own mode
+    let _left_over = std::fs::remove_file(&draft);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+    file.write_all(text.as_bytes())?;
+    drop(file);
     std::fs::rename(&draft, path)
 }
 
 /// Logging that can be reloaded.
 pub mod logging {
+    use std::io::{self, Write};
+
     use super::{LogConfig, LogFormat};
     use tracing_subscriber::filter::EnvFilter;
     use tracing_subscriber::layer::SubscriberExt;
@@ -154,16 +190,44 @@ pub mod logging {
     /// [`LogError`].
     pub fn init(config: &LogConfig) -> Result<LogControl, LogError> {
         let (filter, control) = reload::Layer::new(filter(&config.level)?);
-        let lines = fmt::layer().with_writer(std::io::stderr);
+        let lines = fmt::layer().with_writer(|| OneLine(io::stderr()));
         let lines: Box<dyn Layer<_> + Send + Sync> = match config.format {
             LogFormat::Text => {
-                let colors = std::io::IsTerminal::is_terminal(&std::io::stderr());
+                let colors = io::IsTerminal::is_terminal(&io::stderr());
                 lines.with_ansi(colors).boxed()
             }
             LogFormat::Json => lines.json().with_current_span(false).with_span_list(true).boxed(),
         };
         tracing_subscriber::registry().with(filter).with(lines).try_init().map_err(LogError::Twice)?;
         Ok(LogControl { filter: control })
+    }
+
+    /// Writes an event as one line, whatever is in it: a peer's text cannot pass for another event.
+    struct OneLine<W>(W);
+
+    impl<W: Write> Write for OneLine<W> {
+        fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+            let line = event.strip_suffix(b"\n").unwrap_or(event);
+            if line.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
+                let mut escaped = Vec::with_capacity(event.len() + 16);
+                for byte in line {
+                    match byte {
+                        b'\n' => escaped.extend_from_slice(b"\\n"),
+                        b'\r' => escaped.extend_from_slice(b"\\r"),
+                        other => escaped.push(*other),
+                    }
+                }
+                escaped.extend_from_slice(event.strip_prefix(line).unwrap_or_default());
+                self.0.write_all(&escaped)?;
+            } else {
+                self.0.write_all(event)?;
+            }
+            Ok(event.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            self.0.flush()
+        }
     }
 
     impl LogControl {
@@ -173,6 +237,66 @@ pub mod logging {
         /// [`LogError::Filter`]; the old filter stays in use then.
         pub fn set_level(&self, level: &str) -> Result<(), LogError> {
             self.filter.reload(filter(level)?).map_err(|_gone| LogError::Gone)
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn an_event_is_one_line_whatever_a_peer_puts_into_it() {
+            let mut written = Vec::new();
+            OneLine(&mut written).write_all(b"INFO bye\n2030 ERROR forged\r\n\n").unwrap();
+            OneLine(&mut written).write_all(b"INFO next\n").unwrap();
+            let text = String::from_utf8(written).unwrap();
+            assert_eq!(text, "INFO bye\\n2030 ERROR forged\\r\\n\nINFO next\n");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_written_for_its_owner_alone_and_replaces_the_old_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("listen.json");
+        std::fs::write(path.with_extension("new"), "left over").unwrap();
+        for text in ["one", "two"] {
+            write_whole(&path, text).unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        }
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_reload_names_the_keys_that_it_does_not_change() {
+        let row = |key: &str, value: &str| Effective {
+            key: key.to_owned(),
+            value: value.to_owned(),
+            origin: crate::Origin::Default,
+        };
+        let running =
+            [row("log.level", "a"), row("log.format", "a"), row("tls.key", "a"), row("listen.backlog", "a")];
+        let found =
+            [row("log.level", "b"), row("log.format", "b"), row("tls.key", "b"), row("listen.backlog", "a")];
+        assert_eq!(needing_restart(&running, &found), ["log.format"]);
+        assert!(needing_restart(&running, &running).is_empty());
+    }
+
+    #[test]
+    fn a_reload_does_not_change_who_a_process_is() {
+        let identity = |uri| Identity::parse(uri).unwrap();
+        let running = identity("spiffe://home/agent/web-1");
+        assert!(same_identity(&running, &identity("spiffe://home/agent/web-1")).is_ok());
+        for other in
+            ["spiffe://home/agent/web-2", "spiffe://home/operator/web-1", "spiffe://work/agent/web-1"]
+        {
+            assert!(same_identity(&running, &identity(other)).is_err(), "{other}");
         }
     }
 }

@@ -4,11 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redpoll_common::wire::{Bye, ByeCode};
 use redpoll_config::daemon::logging::LogControl;
 use redpoll_config::daemon::{Failure, write_whole};
 use redpoll_config::{Effective, ExitClass, Loaded, ManagerConfig, Sources, check_state_dir};
-use redpoll_manager_core::spread::spread;
 use redpoll_net::shutdown::{Asked, Signals};
 use redpoll_net::socket::SocketOptions;
 use redpoll_net::tls::{ListenOptions, TlsListener, TlsServer};
@@ -35,6 +33,8 @@ pub struct App {
     server: Arc<TlsServer>,
     listeners: TaskTracker,
     stop: CancellationToken,
+    /// Cancelled when a listener broke.
+    deaf: CancellationToken,
     addresses: Vec<SocketAddr>,
     effective: Vec<Effective>,
 }
@@ -69,6 +69,7 @@ impl App {
             server,
             listeners: TaskTracker::new(),
             stop: CancellationToken::new(),
+            deaf: CancellationToken::new(),
             addresses: Vec::new(),
             effective,
         };
@@ -105,7 +106,12 @@ impl App {
         })?;
         for listener in bound {
             let accepting = accept_loop(Box::new(listener), self.sessions.clone(), self.stop.clone());
-            self.listeners.spawn(accepting);
+            let deaf = self.deaf.clone();
+            self.listeners.spawn(async move {
+                if accepting.await.is_err() {
+                    deaf.cancel();
+                }
+            });
         }
         self.listeners.spawn(housekeeping(manager.clone(), self.stop.clone()));
         Ok(())
@@ -122,11 +128,28 @@ impl App {
     }
 
     /// Serves until a signal ends it, then drains.
-    pub async fn run(self, mut signals: Signals, sources: &Sources, log: &LogControl) {
-        while let Asked::Reload = signals.next().await {
-            reload(sources, &self.effective, &self.server, log);
+    ///
+    /// # Errors
+    /// A [`Failure`] when a listener broke: nobody could come in any more, so it drains and ends as well.
+    pub async fn run(self, mut signals: Signals, sources: &Sources, log: &LogControl) -> Result<(), Failure> {
+        let deaf = self.deaf.clone();
+        loop {
+            // signals first: an order to stop is no failure
+            let asked = tokio::select! {
+                biased;
+                asked = signals.next() => asked,
+                () = deaf.cancelled() => Asked::Drain,
+            };
+            match asked {
+                Asked::Reload => reload(sources, &self.effective, &self.server, log),
+                Asked::Drain => break,
+            }
         }
         self.drain(signals.ended()).await;
+        if deaf.is_cancelled() {
+            return Err(Failure::new(ExitClass::Internal, "a listener broke; the log says why"));
+        }
+        Ok(())
     }
 
     /// Stops: nobody is let in any more, running requests may finish until `drain_timeout` or `hurry`, then everybody
@@ -157,11 +180,11 @@ impl App {
 
     async fn say_goodbye(&self) {
         let peers = self.sessions.peers();
-        let span = self.sessions.manager.config.manager.reconnect_spread;
         for peer in &peers {
-            let wait = spread(peers.len(), span, redpoll_net::random::number());
-            peer.close(Bye::new(ByeCode::ShuttingDown, "the manager is stopping").retry_after(wait));
+            peer.close(self.sessions.manager.stopping_bye(peers.len()));
         }
+        // whoever is not in by now need not be waited for
+        self.sessions.give_up_handshakes.cancel();
         self.sessions.tracker.close();
         let ended = tokio::time::timeout(FAREWELL, self.sessions.tracker.wait()).await;
         match ended {

@@ -11,29 +11,35 @@ use redpoll_common::session::handshake::{Admission, HandshakeError};
 use redpoll_common::wire::{Bye, ByeCode};
 use redpoll_manager_core::admission::{Applicant, Seat, Slot};
 use redpoll_manager_core::roster::Lookup;
-use redpoll_manager_core::spread::spread;
 use redpoll_net::dial::chain;
 use redpoll_net::greet::{self, GreetError};
-use redpoll_net::transport::{BoxConnection, Incoming, Listener, TransportError};
+use redpoll_net::transport::{AcceptError, BoxConnection, Incoming, Listener, TransportError};
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, debug, error, info, info_span, warn};
+use tracing::{Instrument, debug, error, info_span, warn};
 
 use crate::sessions::{self, Sessions};
 use crate::state::Manager;
 
-/// Accepts until told to stop, or until the listener breaks.
-pub async fn accept_loop(mut listener: Box<dyn Listener>, sessions: Arc<Sessions>, stop: CancellationToken) {
+/// Accepts until told to stop.
+///
+/// # Errors
+/// When the listener broke, for a reason that waiting does not heal; it is in the log.
+pub async fn accept_loop(
+    mut listener: Box<dyn Listener>,
+    sessions: Arc<Sessions>,
+    stop: CancellationToken,
+) -> Result<(), AcceptError> {
     loop {
         let accepted = tokio::select! {
             biased;
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => return Ok(()),
             accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok(incoming) => arrive(&sessions, incoming),
             Err(error) => {
                 error!(error = %chain(&error), address = %listener.local_address(), "the listener broke");
-                return;
+                return Err(error);
             }
         }
     }
@@ -56,8 +62,9 @@ fn arrive(sessions: &Arc<Sessions>, incoming: Incoming) {
             // numbered here, because handshakes overtake each other: the newest is who arrived last
             let id = manager.next_connection();
             let span = info_span!("handshake", connection = %id, address = %incoming.address);
-            let task = handshake(sessions.clone(), id, incoming, slot).instrument(span);
-            sessions.tracker.spawn(Box::pin(task));
+            let hurry = sessions.give_up_handshakes.clone();
+            let task = hurry.run_until_cancelled_owned(handshake(sessions.clone(), id, incoming, slot));
+            sessions.tracker.spawn(Box::pin(task.instrument(span)));
         }
     }
 }
@@ -98,7 +105,9 @@ async fn handshake(sessions: Arc<Sessions>, id: ConnectionId, incoming: Incoming
     match seat(&manager, &admission, slot) {
         Ok(seat) => admit(sessions, id, connection, admission, seat).await,
         Err(bye) => {
-            info!(peer = %identity, %bye, "sent away");
+            if let Some(left_out) = manager.log_due(ip, "sent away") {
+                warn!(peer = %identity, %bye, left_out, "sent away");
+            }
             greet::refuse(connection, admission, bye).await;
         }
     }
@@ -138,11 +147,8 @@ fn count_hello(manager: &Manager, error: &GreetError) {
 
 /// Trades the slot for a seat, or gives the goodbye for the peer.
 fn seat(manager: &Arc<Manager>, admission: &Admission, mut slot: HeldSlot) -> Result<HeldSeat, Bye> {
-    let random = redpoll_net::random::number();
     if manager.is_draining() {
-        let agents = manager.with_roster(|roster| roster.counts().connected);
-        let wait = spread(agents, manager.config.manager.reconnect_spread, random);
-        return Err(Bye::new(ByeCode::ShuttingDown, "the manager is stopping").retry_after(wait));
+        return Err(manager.stopping_bye(manager.with_roster(|roster| roster.counts().connected)));
     }
     let identity = admission.proved();
     let applicant = match identity.role {
@@ -159,7 +165,7 @@ fn seat(manager: &Arc<Manager>, admission: &Admission, mut slot: HeldSlot) -> Re
     let Some(taken) = slot.slot.take() else {
         return Err(Bye::new(ByeCode::Overloaded, "no handshake slot"));
     };
-    let now = Instant::now();
+    let (now, random) = (Instant::now(), redpoll_net::random::number());
     match manager.with_admission(|gate| gate.seat(taken, applicant, now, random)) {
         Ok(seat) => Ok(HeldSeat { seat: Some(seat), manager: manager.clone() }),
         Err(overloaded) => {

@@ -53,8 +53,7 @@ fn run(arguments: &DaemonArgs) -> Result<(), Failure> {
             Failure::new(ExitClass::Internal, "cannot listen for signals").caused_by(error)
         })?;
         let app = App::start(loaded)?;
-        app.run(signals, &sources, &log).await;
-        Ok(())
+        app.run(signals, &sources, &log).await
     });
     // a blocking thread that hangs, on a dead network file system say, must not keep the process
     runtime.shutdown_timeout(LAST_WAIT);

@@ -6,15 +6,12 @@ use std::time::SystemTime;
 use redpoll_certs::credentials::{Credentials, TlsFiles, load_identity_files};
 use redpoll_certs::expect::Expect;
 use redpoll_common::identity::Role;
-use redpoll_config::daemon::Failure;
 use redpoll_config::daemon::logging::LogControl;
+use redpoll_config::daemon::{Failure, needing_restart, same_identity};
 use redpoll_config::{Effective, ExitClass, ManagerConfig, Sources, TlsConfig, load};
 use redpoll_net::dial::chain;
 use redpoll_net::tls::TlsServer;
 use tracing::{error, info, warn};
-
-/// What SIGHUP changes: keys with one of these beginnings. Others need a restart.
-const RELOADED: &[&str] = &["log.level", "tls."];
 
 /// Loads the manager's certificate, key and authorities.
 ///
@@ -41,6 +38,7 @@ pub fn reload(sources: &Sources, running: &[Effective], server: &Arc<TlsServer>,
         error!(error = %chain(&error), "the log level was not reloaded");
     }
     let taken = credentials(&loaded.config.tls).and_then(|credentials| {
+        same_identity(&server.own_identity(), &credentials.info.identity)?;
         server.reload(credentials).map_err(|error| {
             Failure::new(ExitClass::Configuration, "the certificate does not fit").caused_by(error)
         })
@@ -49,18 +47,7 @@ pub fn reload(sources: &Sources, running: &[Effective], server: &Arc<TlsServer>,
         Ok(()) => info!("reloaded; new handshakes use the certificates as they are now"),
         Err(failure) => error!(error = %chain(&failure), "the certificates were not reloaded"),
     }
-    for key in changed(running, &loaded.effective) {
-        if !RELOADED.iter().any(|reloaded| key.starts_with(reloaded)) {
-            warn!(key, "changed in the configuration; it takes effect after a restart");
-        }
+    for key in needing_restart(running, &loaded.effective) {
+        warn!(key, "changed in the configuration; it takes effect after a restart");
     }
-}
-
-fn changed<'a>(before: &[Effective], after: &'a [Effective]) -> impl Iterator<Item = &'a str> {
-    let before: Vec<(String, String)> =
-        before.iter().map(|row| (row.key.clone(), row.value.clone())).collect();
-    after.iter().filter_map(move |row| {
-        let same = before.iter().any(|(key, value)| *key == row.key && *value == row.value);
-        (!same).then_some(row.key.as_str())
-    })
 }

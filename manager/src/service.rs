@@ -1,12 +1,14 @@
 //! What the manager does with the requests and notifications of one session: rights first, then the registry.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use redpoll_common::api::notice;
 use redpoll_common::ids::ConnectionId;
 use redpoll_common::session::machine::Counters as SessionCounters;
 use redpoll_common::wire::{Fault, FaultCode, Notification};
 use redpoll_manager_core::access::{decide, decide_notification};
+use redpoll_manager_core::bucket::TokenBucket;
 use redpoll_net::service::{Running, Service};
 use redpoll_net::transport::PeerInfo;
 use redpoll_net::{CallContext, Registry};
@@ -14,8 +16,10 @@ use tracing::{info, warn};
 
 use crate::state::Manager;
 
-/// Bytes of a note that are logged.
+/// Characters of a note that are logged.
 const MAX_NOTE: usize = 1024;
+/// Notes of one session that are logged: per second in the long run, and at once. Further ones are counted.
+const NOTES: (u32, u32) = (1, 20);
 
 /// Serves one session of a manager.
 #[derive(Debug)]
@@ -23,12 +27,26 @@ pub struct ManagerService {
     manager: Arc<Manager>,
     registry: Arc<Registry>,
     connection: ConnectionId,
+    notes: Mutex<TokenBucket>,
 }
 
 impl ManagerService {
     /// Serves the session with this number.
     pub fn new(manager: Arc<Manager>, registry: Arc<Registry>, connection: ConnectionId) -> Self {
-        Self { manager, registry, connection }
+        let (rate, burst) = NOTES;
+        Self { manager, registry, connection, notes: Mutex::new(TokenBucket::new(rate, burst)) }
+    }
+}
+
+impl ManagerService {
+    fn note(&self, text: &str) {
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        if notes.take(Instant::now()).is_err() {
+            return self.manager.counters.notes_left_out.up();
+        }
+        drop(notes);
+        let text: String = text.chars().take(MAX_NOTE).flat_map(char::escape_debug).collect();
+        info!(note = %text, "the agent says");
     }
 }
 
@@ -60,7 +78,7 @@ impl Service for ManagerService {
             Err(why) => {
                 counters.ignored(why);
                 if let Some(left_out) = self.manager.log_due(from.ip, "notification") {
-                    warn!(r#type = %notification.kind, reason = %why, left_out, "notification ignored");
+                    warn!(r#type = ?notification.kind, reason = %why, left_out, "notification ignored");
                 }
             }
             Ok(accepted) => {
@@ -71,9 +89,7 @@ impl Service for ManagerService {
                         info!("the agent is stopping");
                     }
                     notice::MANAGER_NOTE => {
-                        let text: String = notification.data.decode().unwrap_or_default();
-                        let text: String = text.chars().take(MAX_NOTE).flat_map(char::escape_debug).collect();
-                        info!(note = %text, "the agent says");
+                        self.note(notification.data.as_text().unwrap_or_default());
                     }
                     other => warn!(r#type = other, "a notification in the table that nobody handles"),
                 }

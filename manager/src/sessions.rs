@@ -11,12 +11,16 @@ use redpoll_common::wire::{Bye, ByeCode};
 use redpoll_manager_core::roster::Entry;
 use redpoll_net::transport::BoxConnection;
 use redpoll_net::{Peer, Registry, drive};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, info, info_span, warn};
 
 use crate::gate::HeldSeat;
 use crate::service::ManagerService;
 use crate::state::Manager;
+
+/// How long the wall clock is believed when it says that a certificate is still valid: it may be set meanwhile.
+const LOOK_AT_THE_CLOCK: Duration = Duration::from_secs(3600);
 
 /// What makes and holds sessions.
 #[derive(Debug)]
@@ -27,6 +31,8 @@ pub struct Sessions {
     pub tracker: TaskTracker,
     /// Requests of peers that are being served.
     pub requests: TaskTracker,
+    /// Ends the handshakes that are in progress.
+    pub give_up_handshakes: CancellationToken,
     registry: Arc<Registry>,
 }
 
@@ -55,7 +61,13 @@ impl Arrival {
 impl Sessions {
     /// No sessions yet.
     pub fn new(manager: Arc<Manager>, registry: Arc<Registry>) -> Arc<Self> {
-        Arc::new(Self { manager, tracker: TaskTracker::new(), requests: TaskTracker::new(), registry })
+        Arc::new(Self {
+            manager,
+            tracker: TaskTracker::new(),
+            requests: TaskTracker::new(),
+            give_up_handshakes: CancellationToken::new(),
+            registry,
+        })
     }
 
     /// Begins the session of a peer that was let in.
@@ -79,15 +91,15 @@ impl Sessions {
         let options = self.manager.driver_options();
         let protocol = terms.protocol;
         let (peer, driver) = drive(connection, terms, service, options, self.requests.clone());
-        span.in_scope(|| {
+        let stay = span.in_scope(|| {
             info!(%address, version = %entry.version(), protocol, "session begins");
             self.enter(&identity, id, entry, &peer);
+            Stay { sessions: self.clone(), identity, id, reason: None }
         });
-        let sessions = self.clone();
         let life = async move {
-            let reason = until_expired(driver, &peer, expires).await;
-            sessions.leave(&identity, id, &reason);
-            drop(seat);
+            let _seat = seat;
+            let mut stay = stay;
+            stay.reason = Some(until_expired(driver, &peer, expires).await);
         };
         self.tracker.spawn(life.instrument(span));
     }
@@ -108,7 +120,12 @@ impl Sessions {
                         }
                         if connected.flapping {
                             manager.counters.agents_flapping.up();
-                            warn!("replaced again and again: do two machines share this identity?");
+                            if let Some(left_out) = manager.log_due(peer.info().ip, "flapping") {
+                                warn!(
+                                    left_out,
+                                    "replaced again and again: do two machines share this identity?"
+                                );
+                            }
                         }
                     }
                     Err(superseded) => {
@@ -125,7 +142,7 @@ impl Sessions {
         }
         // whoever began to stop meanwhile has said goodbye to everybody but this one
         if manager.is_draining() {
-            peer.close(Bye::new(ByeCode::ShuttingDown, "the manager is stopping"));
+            peer.close(manager.stopping_bye(manager.with_roster(|roster| roster.counts().connected)));
         }
     }
 
@@ -135,10 +152,10 @@ impl Sessions {
         counters.sessions_closed.up();
         match reason {
             CloseReason::Silent(_) => counters.sessions_silent.up(),
+            CloseReason::Stalled(_) => counters.sessions_stalled.up(),
             CloseReason::Violation(_) => counters.sessions_violated.up(),
             CloseReason::Ours(_)
             | CloseReason::Theirs(_)
-            | CloseReason::Stalled(_)
             | CloseReason::Lost(_)
             | CloseReason::Ended => {}
         }
@@ -169,26 +186,38 @@ impl Sessions {
     }
 }
 
+/// A session in the roster. Its end is noted once, when this is dropped: also when the session's task has panicked, or
+/// the agent would stay "connected" until it comes back.
+#[derive(Debug)]
+struct Stay {
+    sessions: Arc<Sessions>,
+    identity: Identity,
+    id: ConnectionId,
+    reason: Option<CloseReason>,
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        let unknown = || CloseReason::Lost("the session's task was stopped".to_owned());
+        let reason = self.reason.take().unwrap_or_else(unknown);
+        self.sessions.leave(&self.identity, self.id, &reason);
+    }
+}
+
 /// Drives the session, and closes it when the peer's certificate expires: it would not be let in any more.
 async fn until_expired(
     driver: impl Future<Output = CloseReason>,
     peer: &Peer,
     expires: Option<SystemTime>,
 ) -> CloseReason {
+    let Some(expires) = expires else { return driver.await };
     tokio::pin!(driver);
-    let left = expires.and_then(|at| at.duration_since(SystemTime::now()).ok());
-    let Some(left) = left else { return driver.await };
-    // the clock may be set meanwhile, so a far end is not believed for longer than a day
-    let mut wait = left.min(Duration::from_secs(86_400));
-    loop {
+    // a certificate that expired during the handshake has nothing left
+    while let Ok(left) = expires.duration_since(SystemTime::now()) {
         tokio::select! {
             biased;
             reason = &mut driver => return reason,
-            () = tokio::time::sleep(wait) => {}
-        }
-        match expires.and_then(|at| at.duration_since(SystemTime::now()).ok()) {
-            Some(left) => wait = left.min(Duration::from_secs(86_400)),
-            None => break,
+            () = tokio::time::sleep(left.min(LOOK_AT_THE_CLOCK)) => {}
         }
     }
     peer.close(Bye::new(ByeCode::Unauthorized, "the certificate has expired"));

@@ -10,17 +10,19 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use redpoll_common::identity::Identity;
 use redpoll_common::ids::{ConnectionId, PeerId};
 use redpoll_common::session::terms::{Liveness, Offer};
-use redpoll_common::wire::{Fault, FaultCode, Limits};
+use redpoll_common::wire::{Bye, ByeCode, Fault, FaultCode, Limits};
 use redpoll_config::{ManagerConfig, SessionConfig};
+use redpoll_manager_core::address::AddressKey;
 use redpoll_manager_core::admission::{Admission, AdmissionOptions};
 use redpoll_manager_core::counters::Counters;
 use redpoll_manager_core::roster::{Lookup, Roster};
+use redpoll_manager_core::spread::spread;
 use redpoll_manager_core::throttle::{LOG_KEYS, LOG_WINDOW, LogThrottle};
 use redpoll_net::Peer;
 use redpoll_net::driver::DriverOptions;
 
 /// What a throttled line of the log is about: an address and what happened, in a word.
-pub type Noise = (Option<IpAddr>, &'static str);
+pub type Noise = (Option<AddressKey>, &'static str);
 
 /// The state of one manager.
 #[derive(Debug)]
@@ -90,6 +92,12 @@ impl Manager {
         self.draining.store(true, Ordering::Release);
     }
 
+    /// The goodbye for one of `sessions` peers that are sent away because the manager stops.
+    pub fn stopping_bye(&self, sessions: usize) -> Bye {
+        let wait = spread(sessions, self.config.manager.reconnect_spread, redpoll_net::random::number());
+        Bye::new(ByeCode::ShuttingDown, "the manager is stopping").retry_after(wait)
+    }
+
     /// Works on the roster. `work` must be short and must not wait.
     pub fn with_roster<T>(&self, work: impl FnOnce(&mut Roster<Peer>) -> T) -> T {
         work(&mut lock(&self.roster))
@@ -107,7 +115,7 @@ impl Manager {
 
     /// Whether a line about this is due in the log now: the lines left out since the last one, if so.
     pub fn log_due(&self, ip: Option<IpAddr>, what: &'static str) -> Option<u64> {
-        let due = lock(&self.throttle).note(&(ip, what), Instant::now())?;
+        let due = lock(&self.throttle).note(&(ip.map(AddressKey::of), what), Instant::now())?;
         Some(due.suppressed.saturating_add(due.unlisted))
     }
 

@@ -333,5 +333,20 @@ impl Driver {
 }
 
 fn lost(error: &TransportError) -> CloseReason {
-    CloseReason::Lost(chain(error))
+    match error {
+        // a process that was killed: its kernel ends the connection for it
+        TransportError::Reset { source } if source.kind() == std::io::ErrorKind::UnexpectedEof => {
+            CloseReason::Ended
+        }
+        TransportError::Reset { source } => CloseReason::Lost(source.to_string()),
+        other @ (TransportError::Unreachable { .. }
+        | TransportError::Resolve { .. }
+        | TransportError::Timeout { .. }
+        | TransportError::Certificate { .. }
+        | TransportError::Refused { .. }
+        | TransportError::Tls { .. }
+        | TransportError::Frame(_)
+        | TransportError::Closed
+        | TransportError::Io { .. }) => CloseReason::Lost(chain(other)),
+    }
 }

@@ -20,7 +20,7 @@ use crate::transport::PeerInfo;
 /// How long a value of a cancelled request still waits for credit: the caller may read on, or may have gone.
 const CREDIT_AFTER_CANCEL: Duration = Duration::from_secs(5);
 /// Levels of nesting, and values, that a message puts around a value.
-const AROUND_VALUE: (usize, usize) = (2, 11);
+const AROUND_VALUE: (usize, usize) = (2, 12);
 
 /// What serves the requests and notifications of a connection's peer.
 ///

@@ -200,7 +200,7 @@ mod tests {
 
     #[tokio::test]
     async fn connections_are_set_up_at_both_ends() {
-        let listener = listen(([127, 0, 0, 1], 0).into()).unwrap();
+        let listener = listen(([127, 0, 0, 1], 0).into(), BACKLOG).unwrap();
         let options = SocketOptions { dead_after: Duration::from_secs(7) };
         let address = listener.local_addr().unwrap();
         let (dialled, accepted) =
@@ -219,7 +219,7 @@ mod tests {
     #[tokio::test]
     async fn a_closed_port_is_unreachable_and_the_error_names_it() {
         let address = {
-            let listener = listen(([127, 0, 0, 1], 0).into()).unwrap();
+            let listener = listen(([127, 0, 0, 1], 0).into(), BACKLOG).unwrap();
             listener.local_addr().unwrap()
         };
         let error = connect(address, SocketOptions::default(), Duration::from_secs(5)).await.unwrap_err();

@@ -167,7 +167,8 @@ impl Accepting {
 
 fn choose(theirs: ProtocolRange) -> Result<u32, HandshakeError> {
     let chosen = SPOKEN.max.min(theirs.max);
-    if theirs.min > theirs.max || chosen < SPOKEN.min || chosen < theirs.min {
+    // ours begin with the oldest, so that end needs no comparison
+    if theirs.min > theirs.max || chosen < theirs.min {
         return Err(HandshakeError::NoCommonProtocol { ours: SPOKEN, theirs });
     }
     Ok(chosen)

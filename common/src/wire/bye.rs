@@ -1,6 +1,6 @@
 //! The last message of a connection, and what its receiver should do about it.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 /// Ends a connection and says why.
@@ -28,11 +28,19 @@ impl Bye {
 }
 
 impl fmt::Display for Bye {
+    /// In one line: the reason is a peer's text and goes into logs, where it must not begin a line of its own or move a
+    /// cursor.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.code {
-            Some(code) => write!(f, "{code}: {}", self.reason),
-            None => f.write_str(&self.reason),
+        if let Some(code) = self.code {
+            write!(f, "{code}: ")?;
         }
+        for character in self.reason.chars() {
+            match character {
+                '"' | '\'' => f.write_char(character)?,
+                other => write!(f, "{}", other.escape_debug())?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -115,6 +123,13 @@ impl fmt::Display for ByeCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reason_stays_in_its_line_and_moves_no_cursor() {
+        let bye = |reason: &str| Bye::new(ByeCode::Idle, reason).to_string();
+        assert_eq!(bye("it's \"done\" – ä"), "idle: it's \"done\" – ä");
+        assert_eq!(bye("a\nERROR b\r\u{1b}[2J\u{202e}"), "idle: a\\nERROR b\\r\\u{1b}[2J\\u{202e}");
+    }
 
     #[test]
     fn every_code_reads_back_and_unknown_ones_back_off() {

@@ -1,6 +1,6 @@
 //! Messages as payloads: what each kind looks like as bytes.
 //!
-//! Reading: the payload passes the [scan](super::scan), key `t` picks the kind, and the kind's fields are taken out by name, each
+//! Reading: the payload passes the [scan], key `t` picks the kind, and the kind's fields are taken out by name, each
 //! in exactly one type. Fields that this build does not know are ignored, kinds that it does not know are
 //! [`Message::Unknown`]; a known field of the wrong type makes the payload malformed.
 //! There is no serde here: tagged and flattened enums buffer, recurse and accept what they should not.

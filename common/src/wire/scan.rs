@@ -1,10 +1,10 @@
 //! Checks that bytes are exactly one acceptable MessagePack value, before anything is decoded.
 //!
-//! The scan walks the value once, with a stack of [`MAX_DEPTH`](super::MAX_DEPTH) entries instead of recursion, and looks
+//! The scan walks the value once, with a stack of [`MAX_DEPTH`] entries instead of recursion, and looks
 //! at lengths before it believes them. A hostile payload costs time linear in its bytes (times a logarithm for
 //! large maps) and at most 64 bytes of memory per key of a large map; an ordinary one costs no allocation at all.
 //!
-//! Refused: nesting deeper than [`MAX_DEPTH`](super::MAX_DEPTH), more than [`MAX_NODES`](super::MAX_NODES) values, text that is
+//! Refused: nesting deeper than [`MAX_DEPTH`], more than [`MAX_NODES`] values, text that is
 //! not UTF-8, a key twice in one map, a key that is an array or a map, the reserved marker, bytes missing,
 //! bytes left over. Extension types pass unread.
 

@@ -99,6 +99,8 @@ counters! {
     sessions_superseded,
     /// sessions ended because nothing was heard in time
     sessions_silent,
+    /// sessions ended because the peer read nothing in time
+    sessions_stalled,
     /// sessions ended because the peer broke the protocol
     sessions_violated,
     /// times an agent was replaced so often that two machines must share its identity
@@ -135,6 +137,8 @@ counters! {
     notifications_unknown,
     /// notifications that the peer's role may not send
     notifications_forbidden,
+    /// notes of agents that were not logged because there were too many
+    notes_left_out,
     /// messages of a kind that this build does not know
     messages_unknown,
     /// values, progress, cancels and credit for requests that had ended

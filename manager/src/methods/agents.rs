@@ -11,7 +11,8 @@ use redpoll_common::ids::PeerId;
 use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_manager_core::roster::{Row, State};
 use redpoll_net::registry::Duplicate;
-use redpoll_net::{CallContext, Registry};
+use redpoll_net::{CallContext, Peer, Registry};
+use tokio::time::timeout;
 
 use super::{info, read, write};
 use crate::state::{Manager, parse_agent, unknown_agent};
@@ -24,6 +25,8 @@ const MAX_PAGE: u32 = 1000;
 const CHUNK: usize = 1000;
 /// The most pings of one request.
 const MAX_PINGS: u32 = 100;
+/// How long one pong is waited for, also by a caller that names no limit and with a session that has no keep-alive.
+const PONG_WITHIN: Duration = Duration::from_secs(60);
 
 pub(super) fn register(registry: Registry, manager: &Arc<Manager>) -> Result<Registry, Duplicate> {
     let (lister, shower, pinger) = (manager.clone(), manager.clone(), manager.clone());
@@ -87,13 +90,24 @@ async fn ping(manager: Arc<Manager>, call: CallContext) -> Result<Raw, Fault> {
     let peer = manager.agent(&arguments.agent)?;
     let mut round_trips_us = Vec::new();
     for _ in 0..arguments.count {
-        let Some(after) = peer.ping().await else {
-            let text = format!("the session of {} ended before the pong", arguments.agent);
-            return Err(Fault::new(FaultCode::AgentGone, text));
-        };
+        let pong = timeout(PONG_WITHIN, peer.ping()).await;
+        let after = pong.map_err(|_elapsed| late_pong(&arguments.agent))?;
+        let after = after.ok_or_else(|| no_pong(&arguments.agent, &peer))?;
         round_trips_us.push(u64::try_from(after.as_micros()).unwrap_or(u64::MAX));
     }
     write(&PingAnswer { round_trips_us })
+}
+
+fn late_pong(agent: &str) -> Fault {
+    Fault::new(FaultCode::TimedOut, format!("no pong from {agent} within {} s", PONG_WITHIN.as_secs()))
+}
+
+fn no_pong(agent: &str, peer: &Peer) -> Fault {
+    if peer.is_closed() {
+        Fault::new(FaultCode::AgentGone, format!("the session of {agent} ended before the pong"))
+    } else {
+        Fault::new(FaultCode::Overloaded, format!("too many pings of {agent} are on the way already"))
+    }
 }
 
 fn summary(row: &Row, now: Instant) -> AgentSummary {

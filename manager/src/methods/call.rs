@@ -9,6 +9,7 @@ use redpoll_common::session::StopReason;
 use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_net::peer::{Call, CallError, CallEvent, CallStream};
 use redpoll_net::registry::Duplicate;
+use redpoll_net::service::{OutputError, stop_fault};
 use redpoll_net::{CallContext, Registry};
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
@@ -56,12 +57,12 @@ async fn route(manager: &Manager, call: &CallContext) -> Result<Raw, Fault> {
         biased;
         begun = peer.start(outgoing) => begun,
         // nothing was sent yet: dropping the attempt withdraws it
-        reason = call.stop.stopped() => return Err(redpoll_net::service::stop_fault(reason)),
+        reason = call.stop.stopped() => return Err(stop_fault(reason)),
     };
     let stream = begun.map_err(CallError::into_fault)?;
     let result = forward(call, stream).await;
     if let Err(fault) = &result {
-        debug!(agent = %arguments.agent, code = %fault.code, "call ended with a fault");
+        debug!(agent = %arguments.agent, code = ?fault.code.as_str(), "call ended with a fault");
     }
     result
 }
@@ -73,7 +74,7 @@ async fn forward(call: &CallContext, mut stream: CallStream) -> Result<Raw, Faul
         result = drain(call, &mut stream) => return result,
         reason = call.stop.stopped() => reason,
     };
-    let fault = redpoll_net::service::stop_fault(reason);
+    let fault = stop_fault(reason);
     match reason {
         StopReason::Cancelled | StopReason::Draining => {
             stream.cancel();
@@ -89,15 +90,24 @@ async fn drain(call: &CallContext, stream: &mut CallStream) -> Result<Raw, Fault
     while let Some(event) = stream.next().await {
         match event {
             CallEvent::Value(value) => {
-                if let Err(error) = call.output.value(value).await {
-                    return Err(Fault::new(FaultCode::TooLarge, format!("a value does not fit: {error}")));
-                }
+                call.output.value(value).await.map_err(|error| undelivered(call, error))?;
             }
             CallEvent::Progress(progress) => call.output.forward_progress(progress),
             CallEvent::End(result) => return result.map_err(CallError::into_fault),
         }
     }
     Err(Fault::new(FaultCode::Internal, "the call ended without an answer"))
+}
+
+/// Why a call ends whose value cannot be passed on. A caller that stopped is no reason to blame the value: its stop ends
+/// the waiting for credit, and may be seen here first.
+fn undelivered(call: &CallContext, error: OutputError) -> Fault {
+    match error {
+        OutputError::TooDeep | OutputError::TooLarge { .. } => {
+            Fault::new(FaultCode::TooLarge, format!("a value does not fit: {error}"))
+        }
+        OutputError::Ended => stop_fault(call.stop.reason().unwrap_or(StopReason::Closed)),
+    }
 }
 
 async fn notify(manager: Arc<Manager>, call: CallContext) -> Result<Raw, Fault> {

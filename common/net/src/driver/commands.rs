@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use redpoll_common::ids::RequestId;
-use redpoll_common::session::{CloseReason, OutgoingCall, Refusal};
+use redpoll_common::session::{CloseReason, OutgoingCall, Refusal, ValueError, chain};
 use redpoll_common::wire::{Bye, Fault, FaultCode, Raw};
 use tokio::time::Instant;
 
@@ -96,9 +96,13 @@ impl Driver {
             Command::Respond(id, result) => self.respond(&id, result),
             Command::Value(id, data) => {
                 self.send_progress(&id);
-                if let Err(error) = self.session.value(&id, data) {
-                    // credit and limits were checked by the sender, so only an answered request is left
-                    tracing::debug!(request = ?id, %error, "a value was not sent");
+                match self.session.value(&id, data) {
+                    Ok(()) => {}
+                    Err(ValueError::Ended) => tracing::debug!(request = ?id, "a value after the answer"),
+                    Err(error @ (ValueError::Unacceptable(_) | ValueError::NoCredit { .. })) => {
+                        // the output checks both before it hands a value over, so this is a mistake of ours
+                        tracing::error!(request = ?id, error = %chain(&error), "a value was not sent");
+                    }
                 }
             }
             Command::Progress(id) => self.send_progress(&id),

@@ -84,7 +84,7 @@ impl CallStream {
                 biased;
                 value = items.values.recv() => {
                     let Some(value) = value else {
-                        let last = items.progress.take().filter(|p| p.has_changed().unwrap_or(false));
+                        let last = items.progress.take().filter(|p| p.borrow().has_changed());
                         self.items = None;
                         return last.and_then(|p| p.borrow().clone()).map(CallEvent::Progress);
                     };

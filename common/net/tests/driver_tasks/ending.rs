@@ -1,0 +1,257 @@
+//! How drivers end, and that everybody is told.
+
+use std::time::Duration;
+
+use redpoll_common::session::{CloseReason, Refusal, StopReason};
+use redpoll_common::wire::{Bye, ByeCode, Integer, Message, Raw};
+use redpoll_net::driver::DriverOptions;
+use redpoll_net::{CallError, CallEvent, memory};
+use tokio::time::Instant;
+
+use crate::support::*;
+
+fn bye() -> Bye {
+    Bye::new(ByeCode::ShuttingDown, "over").retry_after(SECOND)
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_the_callers_connection_dies_its_requests_are_stopped() {
+    let (one, other) = bare(&quiet(), None);
+    drop(other);
+    assert!(matches!(one.check_over().await, CloseReason::Lost(_)));
+    let (one, other) = ends(&quiet());
+    let waits =
+        [one.peer.start(call("wait")).await.unwrap(), one.peer.start(call("graceful wait")).await.unwrap()];
+    eventually("they run", || other.notes.running() == 2).await;
+    one.driver.abort();
+    let notes = other.notes.clone();
+    assert!(matches!(other.check_over().await, CloseReason::Lost(_)));
+    assert_eq!(notes.stops(), [StopReason::Closed]);
+    drop(waits);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_driver_that_is_dropped_tells_everybody() {
+    let (one, other) = ends(&quiet());
+    let mut stream = one.peer.start(call("wait")).await.unwrap();
+    let served = other.peer.start(call("graceful wait")).await.unwrap();
+    eventually("both run", || one.notes.running() == 1 && other.notes.running() == 1).await;
+    let pinged = one.peer.clone();
+    let pinged = async move { pinged.ping().await };
+    one.driver.abort();
+    let event = tokio::time::timeout(SECOND, stream.next()).await.expect("told");
+    assert!(matches!(event, Some(CallEvent::End(Err(CallError::Closed(CloseReason::Lost(_)))))), "{event:?}");
+    assert!(matches!(one.peer.closed().await, CloseReason::Lost(_)));
+    assert!(one.peer.is_closed());
+    assert_eq!(pinged.await, None);
+    eventually("served requests stop", || one.notes.running() == 0).await;
+    assert_eq!(one.notes.stops(), [StopReason::Closed]);
+    let refused = one.peer.call(call("echo")).await;
+    assert!(matches!(refused, Err(CallError::Refused(Refusal::Closed(CloseReason::Lost(_))))), "{refused:?}");
+    drop(served);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_goodbye_goes_out_after_every_answer_that_was_given() {
+    for (one, other) in [ends(&quiet()), piped(&quiet(), 16)] {
+        let mut streams = Vec::new();
+        for _ in 0..50 {
+            streams.push(one.peer.start(values("values", 2, 10)).await.unwrap());
+            streams.push(one.peer.start(call("echo")).await.unwrap());
+        }
+        eventually("all have run", || other.notes.started() == 100 && other.notes.running() == 0).await;
+        // most answers are in the driver's queues, not on the wire
+        other.peer.close(bye());
+        let told = CloseReason::Theirs(bye());
+        for mut stream in streams {
+            loop {
+                match stream.next().await.unwrap() {
+                    CallEvent::End(result) => break assert!(result.is_ok(), "{result:?}"),
+                    CallEvent::Value(_) | CallEvent::Progress(_) => {}
+                }
+            }
+        }
+        assert_eq!(other.check_over().await, CloseReason::Ours(bye()));
+        assert_eq!(one.check_over().await, told);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_in_the_drivers_queue_goes_out_before_the_goodbye() {
+    let (mut one, mut other) = bare(&quiet(), None);
+    for id in ["1", "2"] {
+        say(&mut other, &request(id, "echo")).await;
+    }
+    // in one thread: the requests' tasks run and hand their answers over before the driver runs again
+    eventually("both have run", || one.notes.started() == 2).await;
+    while one.notes.running() > 0 {
+        tokio::task::yield_now().await;
+    }
+    one.peer.close(bye());
+    let mut heard = Vec::new();
+    while let Some(message) = hear(&mut other).await {
+        heard.push(message);
+    }
+    assert!(matches!(&heard[..], [Message::Response(_), Message::Response(_), Message::Bye(_)]), "{heard:?}");
+    drop(other);
+    assert_eq!((&mut one.driver).await.unwrap(), CloseReason::Ours(bye()));
+}
+
+fn request(id: &str, method: &str) -> Message {
+    Message::Request(redpoll_common::wire::Request {
+        id: redpoll_common::ids::RequestId::parse(id).unwrap(),
+        method: method.into(),
+        args: Raw::empty_array(),
+        kwargs: Raw::empty_map(),
+        timeout_ms: None,
+        trace: None,
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_after_a_close_is_refused_at_once_with_the_reason() {
+    let (one, _other) = bare(&quiet(), None);
+    let begin = Instant::now();
+    let early = one.peer.start(call("wait")).await.unwrap();
+    one.peer.close(bye());
+    one.peer.close(Bye::new(ByeCode::Idle, "the first one counts"));
+    let refused = || Refusal::Closed(CloseReason::Ours(bye()));
+    assert_eq!(one.peer.call(call("echo")).await, Err(CallError::Refused(refused())));
+    assert_eq!(one.peer.notify("x", Raw::nil()).await, Err(refused()));
+    assert_eq!(one.peer.ping().await, None);
+    let mut early = early;
+    assert_eq!(early.next().await, Some(CallEvent::End(Err(CallError::Refused(refused())))));
+    assert_eq!(one.peer.closed().await, CloseReason::Ours(bye()));
+    assert_eq!(begin.elapsed(), Duration::ZERO, "nobody waited for the goodbye to be written");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_peer_is_cut_at_the_agreed_time() {
+    let (one, mut other) = bare(&terms(), None);
+    let begin = Instant::now();
+    let hearing = tokio::time::timeout(10 * SECOND, async { while hear(&mut other).await.is_some() {} });
+    assert!(hearing.await.is_err());
+    say(&mut other, &Message::Unknown(99)).await;
+    let reason = one.peer.closed().await;
+    assert_eq!(begin.elapsed().as_millis() / 10, 5000, "40 s after the last byte: {:?}", begin.elapsed());
+    assert_eq!(reason, CloseReason::Silent(40 * SECOND));
+    assert_eq!(one.check_over().await, reason);
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_a_message_is_life() {
+    let mut terms = terms();
+    terms.liveness.ping = None;
+    let (one, mut other) = bare(&terms, Some(16));
+    let begin = Instant::now();
+    // a frame of 400 bytes through a pipe of 16, slowly read on the other side or not: bytes are life
+    let (mut bytes, _rest) = (redpoll_common::wire::codec::encode(&Message::Unknown(99), 1), ());
+    for _ in 0..3 {
+        tokio::time::sleep(39 * SECOND).await;
+        let payload = bytes.split_off(0);
+        bytes = payload.clone();
+        redpoll_net::transport::send(&mut *other, payload).await.unwrap();
+    }
+    assert!(!one.peer.is_closed());
+    assert_eq!(begin.elapsed().as_secs(), 117);
+    one.peer.closed().await;
+    assert_eq!(begin.elapsed().as_secs(), 157);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_never_reads_is_cut_and_nobody_else_notices() {
+    for pipe in [None, Some(4096)] {
+        let (one, mut other) = bare(&quiet(), pipe);
+        let (a, b) = ends(&quiet());
+        let begin = Instant::now();
+        let calls: Vec<_> = (0..100)
+            .map(|_| {
+                let peer = one.peer.clone();
+                let args = Raw::encode(&["x".repeat(100_000)]).unwrap();
+                a.tracker.spawn(async move { peer.call(call("echo").with_args(args)).await })
+            })
+            .collect();
+        // it speaks, and that does not help
+        let chatter = async {
+            loop {
+                say(&mut other, &Message::Unknown(99)).await;
+                tokio::time::sleep(SECOND).await;
+            }
+        };
+        tokio::select! {
+            () = chatter => {}
+            reason = one.peer.closed() => assert_eq!(reason, CloseReason::Stalled(10 * SECOND)),
+        }
+        assert_eq!(begin.elapsed().as_millis() / 10, 1000, "{:?}", begin.elapsed());
+        for result in futures_util::future::join_all(calls).await {
+            let error = result.unwrap().unwrap_err();
+            let told = matches!(
+                error,
+                CallError::Closed(CloseReason::Stalled(_))
+                    | CallError::Refused(Refusal::Closed(CloseReason::Stalled(_)))
+            );
+            assert!(told, "{error:?}");
+        }
+        assert!(one.driver.is_finished() || begin.elapsed() < 11 * SECOND, "cut at once, without ceremony");
+        assert_eq!(a.peer.call(call("echo")).await, Ok(Raw::empty_array()));
+        assert_eq!(b.peer.call(call("echo")).await, Ok(Raw::empty_array()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_peers_last_words_count_more_than_a_broken_pipe() {
+    for pipe in [None, Some(1 << 20)] {
+        let (one, mut other) = bare(&quiet(), pipe);
+        tokio::task::yield_now().await;
+        say(&mut other, &Message::Bye(bye())).await;
+        drop(other);
+        // the write fails first, for it comes first in the driver's turn
+        assert!(one.peer.notify("x", Raw::nil()).await.is_err());
+        assert_eq!(one.peer.closed().await, CloseReason::Theirs(bye()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_violation_is_told_to_the_peer() {
+    let (one, mut other) = bare(&quiet(), None);
+    say(&mut other, &Message::Pong(Integer::from(1u64))).await;
+    let Some(Message::Bye(told)) = hear(&mut other).await else { panic!("no goodbye") };
+    assert_eq!(told.code, Some(ByeCode::Protocol));
+    assert!(hear(&mut other).await.is_none());
+    drop(other);
+    assert_eq!(one.check_over().await, CloseReason::Violation(told));
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_that_are_no_frame_are_told_to_the_peer() {
+    let (one, mut other) = bare(&quiet(), Some(4096));
+    other.set_payload_limit(4 << 20);
+    let sending = async {
+        let _cut = redpoll_net::transport::send(&mut *other, vec![0xc0; 2 << 20].into()).await;
+    };
+    let (reason, ()) = tokio::join!(one.peer.closed(), sending);
+    assert!(
+        matches!(&reason, CloseReason::Violation(bye) if bye.code == Some(ByeCode::TooLarge)),
+        "{reason:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_ends_clean_without_a_goodbye_too() {
+    let (one, other) = bare(&quiet(), None);
+    redpoll_net::transport::close(other, SECOND).await;
+    assert_eq!(one.check_over().await, CloseReason::Ended);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_does_not_hear_the_goodbye_delays_the_end_by_two_seconds_at_most() {
+    let (one, other) = memory::framed_pair(agent(), manager(), 64);
+    let options = DriverOptions { write_timeout: 60 * SECOND, ..options(1) };
+    let one = End::new(one, &quiet(), options);
+    one.peer.notify("x", Raw::text(&"x".repeat(100_000))).await.unwrap();
+    let begin = Instant::now();
+    one.peer.close(bye());
+    assert_eq!(one.check_over().await, CloseReason::Ours(bye()));
+    assert!(begin.elapsed() <= 2 * SECOND + SECOND / 100, "{:?}", begin.elapsed());
+    drop(other);
+}

@@ -1,0 +1,173 @@
+//! A manager's sessions over connections within the process: what its peers see of it.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "test code: whatever cannot be done is a failure of the test"
+)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redpoll_common::api::{CallArguments, method};
+use redpoll_common::identity::Identity;
+use redpoll_common::ids::RequestId;
+use redpoll_common::session::handshake::SPOKEN;
+use redpoll_common::wire::{AgentHello, Bye, ByeCode, FaultCode, Message, Raw, Request, codec};
+use redpoll_config::ManagerConfig;
+use redpoll_manager::gate::accept_loop;
+use redpoll_manager::methods;
+use redpoll_manager::sessions::Sessions;
+use redpoll_manager::state::Manager;
+use redpoll_net::dial::{DialOptions, connect_once};
+use redpoll_net::memory::MemoryNetwork;
+use redpoll_net::registry::RegistryService;
+use redpoll_net::service::Service;
+use redpoll_net::transport::{BoxConnection, Transport, receive, send};
+use redpoll_net::{DriverOptions, Peer, ProcedureInfo, Registry};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+struct World {
+    sessions: Arc<Sessions>,
+    network: MemoryNetwork,
+    tracker: TaskTracker,
+}
+
+fn identity(uri: &str) -> Identity {
+    Identity::parse(uri).unwrap()
+}
+
+fn hello(id: &str) -> AgentHello {
+    let version = "test".to_owned();
+    AgentHello { id: id.to_owned(), version, protocol: Some(SPOKEN), ..AgentHello::default() }
+}
+
+impl World {
+    fn new() -> Self {
+        let manager = Arc::new(Manager::new(identity("spiffe://home/manager/m1"), ManagerConfig::default()));
+        let registry = Arc::new(methods::registry(&manager).unwrap());
+        let sessions = Sessions::new(manager, registry);
+        let (network, listener) = MemoryNetwork::new(identity("spiffe://home/manager/m1"));
+        let tracker = TaskTracker::new();
+        tracker.spawn(accept_loop(Box::new(listener), sessions.clone(), CancellationToken::new()));
+        Self { sessions, network, tracker }
+    }
+
+    async fn agent(&self, id: &str, registry: Registry) -> Peer {
+        let transport = self.network.transport(identity(&format!("spiffe://home/agent/{id}")));
+        let service: Arc<dyn Service> = Arc::new(RegistryService(Arc::new(registry)));
+        let options = DialOptions {
+            hello_timeout: PATIENCE,
+            driver: DriverOptions::default(),
+            backoff: redpoll_common::session::backoff::BackoffOptions::default(),
+        };
+        connect_once(&transport, hello(id), service, &options, &self.tracker).await.unwrap()
+    }
+
+    /// An operator in the hands of the test, past the hello.
+    async fn operator(&self) -> BoxConnection {
+        let transport = self.network.transport(identity("spiffe://home/operator/ada"));
+        let mut connection = transport.connect().await.unwrap();
+        say(&mut connection, &Message::AgentHello(Box::new(hello("ada")))).await;
+        let Message::ManagerHello(_) = hear(&mut connection).await else { panic!("no hello") };
+        connection.set_payload_limit(redpoll_common::wire::DEFAULT_FRAME_LIMIT);
+        connection
+    }
+}
+
+async fn say(connection: &mut BoxConnection, message: &Message) {
+    send(&mut **connection, codec::encode(message, redpoll_common::wire::PROTOCOL)).await.unwrap();
+}
+
+async fn hear(connection: &mut BoxConnection) -> Message {
+    let payload = tokio::time::timeout(PATIENCE, receive(&mut **connection)).await.unwrap();
+    codec::decode(&payload.unwrap().unwrap()).unwrap()
+}
+
+/// Offers a procedure whose values never end.
+fn endless() -> Registry {
+    let info = ProcedureInfo::new("endless", "Sends values until nobody takes them.", serde_json::json!({}));
+    let run = |call: redpoll_net::CallContext| async move {
+        while call.output.value(Raw::text(&"x".repeat(32 * 1024))).await.is_ok() {}
+        Ok(Raw::nil())
+    };
+    Registry::new().with(info, run).unwrap()
+}
+
+#[tokio::test]
+async fn a_call_whose_values_nobody_takes_ends_as_timed_out_and_not_as_too_large() {
+    let world = World::new();
+    let _agent = world.agent("web-1", endless()).await;
+    let mut operator = world.operator().await;
+    let arguments = CallArguments {
+        agent: "web-1".into(),
+        procedure: "endless".into(),
+        args: Raw::empty_array(),
+        kwargs: Raw::empty_map(),
+    };
+    let request = Request {
+        id: RequestId::numbered(1, 1),
+        method: method::CALL.into(),
+        args: Raw::empty_array(),
+        kwargs: arguments.write(),
+        timeout_ms: Some(300),
+        trace: None,
+    };
+    say(&mut operator, &Message::Request(request)).await;
+    // values come until the credit is spent; the test grants none
+    let answer = loop {
+        if let Message::Response(answer) = hear(&mut operator).await {
+            break answer;
+        }
+    };
+    assert_eq!(answer.result.unwrap_err().code, FaultCode::TimedOut);
+    assert_eq!(world.sessions.manager.counters.calls_timed_out.read(), 1);
+}
+
+#[tokio::test]
+async fn whoever_comes_while_the_manager_stops_is_told_when_to_come_back() {
+    let world = World::new();
+    world.sessions.manager.start_draining();
+    let transport = world.network.transport(identity("spiffe://home/agent/web-1"));
+    let mut connection = transport.connect().await.unwrap();
+    say(&mut connection, &Message::AgentHello(Box::new(hello("web-1")))).await;
+    let Message::Bye(bye) = hear(&mut connection).await else { panic!("no goodbye") };
+    assert_eq!(bye.code, Some(ByeCode::ShuttingDown));
+    assert!(bye.retry_after_ms.is_some());
+}
+
+#[tokio::test]
+async fn the_end_of_a_session_leaves_the_roster_and_gives_its_seat_back() {
+    let world = World::new();
+    let agent = world.agent("web-1", Registry::new()).await;
+    let manager = world.sessions.manager.clone();
+    assert_eq!(manager.with_roster(|roster| roster.counts().connected), 1);
+    assert_eq!(manager.with_admission(|admission| (admission.handshakes(), admission.sessions())), (0, 1));
+    agent.close(Bye::new(ByeCode::ShuttingDown, "done"));
+    world.sessions.tracker.close();
+    tokio::time::timeout(PATIENCE, world.sessions.tracker.wait()).await.unwrap();
+    assert_eq!(manager.with_roster(|roster| roster.counts().connected), 0);
+    assert_eq!(manager.with_admission(|admission| admission.sessions()), 0);
+    assert_eq!(manager.counters.sessions_closed.read(), 1);
+}
+
+#[tokio::test]
+async fn handshakes_of_silent_strangers_are_given_up_at_the_end() {
+    let world = World::new();
+    for _ in 0..20 {
+        world.network.dial_in_silence().await.unwrap();
+    }
+    // the last to arrive: when it is in, the strangers were taken
+    let _agent = world.agent("web-1", Registry::new()).await;
+    let manager = world.sessions.manager.clone();
+    assert_eq!(manager.with_admission(|admission| admission.handshakes()), 20);
+    world.sessions.give_up_handshakes.cancel();
+    let gone = async {
+        while manager.with_admission(|admission| admission.handshakes()) > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, gone).await.unwrap();
+}
