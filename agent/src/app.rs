@@ -28,6 +28,8 @@ use crate::service::AgentService;
 
 /// How long the session has to end after the goodbye.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// The same after a second signal. Programs that still run then are killed.
+const HURRIED_FAREWELL: Duration = Duration::from_secs(1);
 
 /// An agent that is ready to dial.
 #[derive(Debug)]
@@ -100,6 +102,7 @@ impl App {
         let (manager, session) = (&self.config.manager, &self.config.session);
         DialOptions {
             hello_timeout: manager.hello_timeout,
+            liveness: Some(session.liveness()),
             driver: DriverOptions {
                 write_timeout: session.write_timeout,
                 queue_limit: usize::try_from(session.queue_limit).unwrap_or(usize::MAX),
@@ -142,6 +145,7 @@ impl App {
         self.service.start_draining();
         let within = self.config.agent.drain_timeout;
         info!(running = self.service.running(), ?within, "stopping");
+        let mut farewell = FAREWELL;
         if let Some(peer) = self.link.present() {
             let bye = Bye::new(ByeCode::ShuttingDown, "the agent is stopping");
             let finished = async {
@@ -154,7 +158,10 @@ impl App {
             tokio::select! {
                 biased;
                 () = finished => {}
-                () = hurry => warn!(running = self.service.running(), "stopping although calls are running"),
+                () = hurry => {
+                    farewell = HURRIED_FAREWELL;
+                    warn!(running = self.service.running(), "stopping now although calls are running");
+                }
                 () = tokio::time::sleep(within) => {
                     warn!(running = self.service.running(), "stopping although calls are running");
                 }
@@ -162,7 +169,7 @@ impl App {
             peer.close(bye);
         }
         tracker.close();
-        match tokio::time::timeout(FAREWELL, tracker.wait()).await {
+        match tokio::time::timeout(farewell, tracker.wait()).await {
             Ok(()) => info!("stopped"),
             Err(_elapsed) => warn!(left = tracker.len(), "stopped with tasks still running"),
         }

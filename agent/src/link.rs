@@ -27,7 +27,7 @@ impl AgentLink {
         Self {
             id,
             credentials,
-            limits: limits(session),
+            limits: session.limits(),
             instance: redpoll_net::random::bytes16(),
             boot: boot_id(),
             present: Mutex::new(None),
@@ -66,10 +66,6 @@ impl Link for AgentLink {
     fn disconnected(&self, _reason: &CloseReason) {
         self.set(None);
     }
-}
-
-fn limits(session: &SessionConfig) -> Limits {
-    Limits { frame: session.frame_limit, in_flight: session.in_flight as u64, window: session.window }
 }
 
 /// The kernel's name for this boot; `None` where it has none.

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use crate::error::ExitClass;
+use crate::exit_class::ExitClass;
 
 /// Permission bits of a mode, without the file's type.
 const PERMISSIONS: u32 = 0o7777;

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use redpoll_common::session::terms::Liveness;
+use redpoll_common::wire::Limits;
 use serde::{Deserialize, Serialize};
 
 use crate::checks::Checks;
@@ -111,6 +113,17 @@ impl Default for SessionConfig {
 }
 
 impl SessionConfig {
+    /// The limits as they travel in the hello.
+    pub fn limits(&self) -> Limits {
+        Limits { frame: self.frame_limit, in_flight: self.in_flight as u64, window: self.window }
+    }
+
+    /// When to ping and when to give up; an interval of zero turns both off.
+    pub fn liveness(&self) -> Liveness {
+        let on = !self.ping_interval.is_zero();
+        Liveness { ping: on.then_some(self.ping_interval), dead: on.then_some(self.dead_after) }
+    }
+
     pub(crate) fn check(&self, checks: &mut Checks) {
         checks.duration_or_off("session.ping_interval", self.ping_interval, Duration::from_millis(50)..=HOUR);
         checks.duration("session.dead_after", self.dead_after, SHORTEST..=DAY);

@@ -154,10 +154,7 @@ impl Sessions {
             CloseReason::Silent(_) => counters.sessions_silent.up(),
             CloseReason::Stalled(_) => counters.sessions_stalled.up(),
             CloseReason::Violation(_) => counters.sessions_violated.up(),
-            CloseReason::Ours(_)
-            | CloseReason::Theirs(_)
-            | CloseReason::Lost(_)
-            | CloseReason::Ended => {}
+            CloseReason::Ours(_) | CloseReason::Theirs(_) | CloseReason::Lost(_) | CloseReason::Ended => {}
         }
         let handle = match identity.role {
             Role::Agent => manager.with_roster(|roster| {

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use redpoll_common::identity::Identity;
 use redpoll_common::ids::{ConnectionId, PeerId};
-use redpoll_common::session::terms::{Liveness, Offer};
-use redpoll_common::wire::{Bye, ByeCode, Fault, FaultCode, Limits};
-use redpoll_config::{ManagerConfig, SessionConfig};
+use redpoll_common::session::terms::Offer;
+use redpoll_common::wire::{Bye, ByeCode, Fault, FaultCode};
+use redpoll_config::ManagerConfig;
 use redpoll_manager_core::address::AddressKey;
 use redpoll_manager_core::admission::{Admission, AdmissionOptions};
 use redpoll_manager_core::counters::Counters;
@@ -154,8 +154,8 @@ impl Manager {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             manager: self.identity.id.to_string(),
             cluster: self.identity.cluster.to_string(),
-            limits: limits(session),
-            liveness: liveness(session),
+            limits: session.limits(),
+            liveness: session.liveness(),
             wall_ms: wall_ms(),
         }
     }
@@ -184,16 +184,6 @@ pub fn parse_agent(name: &str) -> Result<PeerId, Fault> {
 /// The fault for an agent nobody has seen.
 pub fn unknown_agent(id: &PeerId) -> Fault {
     Fault::new(FaultCode::UnknownAgent, format!("no agent {id} has been seen since the manager started"))
-}
-
-/// The limits of a configuration.
-pub fn limits(session: &SessionConfig) -> Limits {
-    Limits { frame: session.frame_limit, in_flight: session.in_flight as u64, window: session.window }
-}
-
-fn liveness(session: &SessionConfig) -> Liveness {
-    let on = !session.ping_interval.is_zero();
-    Liveness { ping: on.then_some(session.ping_interval), dead: on.then_some(session.dead_after) }
 }
 
 /// The wall clock in UTC milliseconds.

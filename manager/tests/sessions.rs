@@ -6,8 +6,9 @@
 )]
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use futures_util::future::BoxFuture;
 use redpoll_common::api::{CallArguments, method};
 use redpoll_common::identity::Identity;
 use redpoll_common::ids::RequestId;
@@ -19,10 +20,12 @@ use redpoll_manager::methods;
 use redpoll_manager::sessions::Sessions;
 use redpoll_manager::state::Manager;
 use redpoll_net::dial::{DialOptions, connect_once};
-use redpoll_net::memory::MemoryNetwork;
+use redpoll_net::memory::{self, MemoryNetwork};
 use redpoll_net::registry::RegistryService;
 use redpoll_net::service::Service;
-use redpoll_net::transport::{BoxConnection, Transport, receive, send};
+use redpoll_net::transport::{
+    AcceptError, BoxConnection, Incoming, Listener, PeerCertificate, PeerInfo, Transport, receive, send,
+};
 use redpoll_net::{DriverOptions, Peer, ProcedureInfo, Registry};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -60,6 +63,7 @@ impl World {
         let service: Arc<dyn Service> = Arc::new(RegistryService(Arc::new(registry)));
         let options = DialOptions {
             hello_timeout: PATIENCE,
+            liveness: None,
             driver: DriverOptions::default(),
             backoff: redpoll_common::session::backoff::BackoffOptions::default(),
         };
@@ -170,4 +174,44 @@ async fn handshakes_of_silent_strangers_are_given_up_at_the_end() {
         }
     };
     tokio::time::timeout(PATIENCE, gone).await.unwrap();
+}
+
+/// One peer who has arrived, and nobody after it.
+#[derive(Debug)]
+struct One(Option<Incoming>);
+
+impl Listener for One {
+    fn accept(&mut self) -> BoxFuture<'_, Result<Incoming, AcceptError>> {
+        let next = self.0.take();
+        Box::pin(async move {
+            match next {
+                Some(incoming) => Ok(incoming),
+                None => std::future::pending().await,
+            }
+        })
+    }
+
+    fn local_address(&self) -> String {
+        "memory:one".to_owned()
+    }
+}
+
+#[tokio::test]
+async fn a_session_does_not_outlive_its_certificate() {
+    for left in [Duration::from_millis(300), Duration::ZERO] {
+        let world = World::new();
+        let not_after = SystemTime::now() + left;
+        let certificate = Some(PeerCertificate { serial: "01".into(), not_after });
+        let agent = PeerInfo { certificate, ..memory::peer(identity("spiffe://home/agent/web-1")) };
+        let (mut mine, theirs) = memory::pair(agent, memory::peer(identity("spiffe://home/manager/m1")));
+        let handshake = Box::pin(async move { Ok(theirs) });
+        let listener = One(Some(Incoming { ip: None, address: "memory:agent".into(), handshake }));
+        let stop = CancellationToken::new();
+        world.tracker.spawn(accept_loop(Box::new(listener), world.sessions.clone(), stop));
+        say(&mut mine, &Message::AgentHello(Box::new(hello("web-1")))).await;
+        let Message::ManagerHello(_) = hear(&mut mine).await else { panic!("no hello") };
+        let Message::Bye(bye) = hear(&mut mine).await else { panic!("no goodbye") };
+        assert_eq!(bye.code, Some(ByeCode::Unauthorized), "{bye}");
+        assert!(SystemTime::now() >= not_after);
+    }
 }

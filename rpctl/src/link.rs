@@ -58,6 +58,7 @@ impl Link {
         let transport = TlsTransport::new(managers, Arc::new(client), options);
         let options = dial::DialOptions {
             hello_timeout: within,
+            liveness: None,
             driver: DriverOptions { seed: random(), ..DriverOptions::default() },
             backoff: BackoffOptions::default(),
         };

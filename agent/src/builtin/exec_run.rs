@@ -179,7 +179,7 @@ fn shown(spec: &ProcessSpec) -> String {
 async fn stopped(stop: &Stop) -> StopReason {
     match stop.stopped().await {
         CallStop::TimedOut => StopReason::TimedOut,
-        CallStop::Cancelled | CallStop::Closed | CallStop::Draining => StopReason::Cancelled,
+        CallStop::Cancelled | CallStop::Closed => StopReason::Cancelled,
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use redpoll_common::session::CloseReason;
 use redpoll_common::session::backoff::{Backoff, BackoffOptions};
 pub use redpoll_common::session::chain;
+use redpoll_common::session::terms::Liveness;
 use redpoll_common::wire::bye::Reaction;
 use redpoll_common::wire::{AgentHello, Bye};
 use tokio::time::{Instant, sleep};
@@ -91,6 +92,8 @@ impl DialError {
 pub struct DialOptions {
     /// How long the manager may take for its hello.
     pub hello_timeout: Duration,
+    /// When we ping and give up, if sooner than the manager says; `None`: as it says.
+    pub liveness: Option<Liveness>,
     /// For the driver of each session; its seed is mixed with a number per session.
     pub driver: DriverOptions,
     /// When to dial again.
@@ -111,9 +114,12 @@ pub async fn connect_once(
     let address = || transport.describe();
     let connection =
         transport.connect().await.map_err(|source| DialError::Transport { address: address(), source })?;
-    let (connection, terms) = greet::hello(connection, hello, options.hello_timeout)
+    let (connection, mut terms) = greet::hello(connection, hello, options.hello_timeout)
         .await
         .map_err(|source| DialError::Greet { address: address(), source })?;
+    if let Some(own) = options.liveness {
+        terms.liveness = terms.liveness.meet(own);
+    }
     let (peer, driver) = drive(connection, terms, service, options.driver, tracker.clone());
     tracker.spawn(driver.in_current_span());
     Ok(peer)

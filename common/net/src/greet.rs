@@ -150,7 +150,9 @@ async fn first_message(connection: &mut dyn Connection) -> Result<Message, Greet
 
 async fn farewell(mut connection: BoxConnection, bye: Option<Bye>) {
     if let Some(bye) = bye {
-        let payload = codec::encode(&Message::Bye(bye), redpoll_common::wire::PROTOCOL);
+        // no terms are agreed yet: who did not offer our protocol below gets what the oldest peers know
+        let protocol = if connection.peer().speaks_rp1 { redpoll_common::wire::PROTOCOL } else { 0 };
+        let payload = codec::encode(&Message::Bye(bye), protocol);
         let _in_time = timeout(FAREWELL, send(&mut *connection, payload)).await;
     }
     close(connection, FAREWELL).await;

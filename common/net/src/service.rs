@@ -121,7 +121,7 @@ impl Shared {
         }
         match reason {
             StopReason::Closed | StopReason::TimedOut => self.answered(),
-            StopReason::Cancelled | StopReason::Draining => {}
+            StopReason::Cancelled => {}
         }
     }
 
@@ -181,7 +181,6 @@ pub fn stop_fault(reason: StopReason) -> Fault {
         StopReason::Cancelled => Fault::new(FaultCode::Cancelled, "cancelled by the caller"),
         StopReason::Closed => Fault::new(FaultCode::Cancelled, "the caller's connection ended"),
         StopReason::TimedOut => Fault::new(FaultCode::TimedOut, "the caller's time limit passed"),
-        StopReason::Draining => Fault::new(FaultCode::ShuttingDown, "stopped: this program is stopping"),
     }
 }
 

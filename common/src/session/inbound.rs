@@ -33,8 +33,6 @@ pub enum StopReason {
     TimedOut,
     /// The caller's connection ended; the answer goes nowhere.
     Closed,
-    /// This program is stopping.
-    Draining,
 }
 
 /// One request of the peer.
@@ -50,6 +48,8 @@ pub struct Owed {
     pub has_items: bool,
     /// Whether a stop was announced.
     pub stopped: bool,
+    /// What its arguments take, in bytes.
+    pub bytes: usize,
 }
 
 /// Knows the requests that we owe an answer for.
@@ -57,9 +57,18 @@ pub struct Owed {
 pub struct Inbound {
     owed: BTreeMap<RequestId, Owed>,
     deadlines: BTreeSet<(Instant, RequestId)>,
+    bytes: usize,
 }
 
+/// Bytes of arguments that the peer's requests in flight may hold together. A single request may always come.
+pub const MAX_OWED_BYTES: usize = 16 * 1024 * 1024;
+
 impl Inbound {
+    /// Whether there is room for a request with so many bytes of arguments.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.owed.is_empty() || self.bytes.saturating_add(bytes) <= MAX_OWED_BYTES
+    }
+
     /// How many answers are owed. A cancelled request counts until it is answered.
     pub fn len(&self) -> usize {
         self.owed.len()
@@ -76,12 +85,14 @@ impl Inbound {
     }
 
     /// Registers a request.
-    pub fn start(&mut self, id: RequestId, deadline: Option<Instant>, window: u64) {
+    pub fn start(&mut self, id: RequestId, deadline: Option<Instant>, window: u64, bytes: usize) {
         if let Some(at) = deadline {
             self.deadlines.insert((at, id.clone()));
         }
         let credit = Spending::new(window);
-        self.owed.insert(id, Owed { deadline, credit, next_value: 0, has_items: false, stopped: false });
+        self.bytes += bytes;
+        let owed = Owed { deadline, credit, next_value: 0, has_items: false, stopped: false, bytes };
+        self.owed.insert(id, owed);
     }
 
     /// The request, to send values for or to stop.
@@ -92,6 +103,7 @@ impl Inbound {
     /// Takes the request out: it is being answered.
     pub fn finish(&mut self, id: &RequestId) -> Option<Owed> {
         let owed = self.owed.remove(id)?;
+        self.bytes = self.bytes.saturating_sub(owed.bytes);
         if let Some(at) = owed.deadline {
             self.deadlines.remove(&(at, id.clone()));
         }
@@ -123,6 +135,7 @@ impl Inbound {
     /// Takes out all: the session ended.
     pub fn end(&mut self) -> Vec<RequestId> {
         self.deadlines.clear();
+        self.bytes = 0;
         std::mem::take(&mut self.owed).into_keys().collect()
     }
 }

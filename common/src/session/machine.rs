@@ -309,7 +309,12 @@ impl<T> Session<T> {
 
     /// The next thing to do.
     pub fn poll_event(&mut self) -> Option<Event<T>> {
-        self.events.pop_front()
+        let event = self.events.pop_front();
+        if event.is_none() {
+            // an idle connection holds no buffers
+            self.events = VecDeque::new();
+        }
+        event
     }
 
     fn end(&mut self, reason: CloseReason) {

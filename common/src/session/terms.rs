@@ -47,6 +47,17 @@ pub struct Liveness {
     pub dead: Option<Duration>,
 }
 
+impl Liveness {
+    /// The smaller of each duration: whoever wants to know sooner, does. Never is more than any duration.
+    pub fn meet(self, other: Self) -> Self {
+        let smaller = |a: Option<Duration>, b: Option<Duration>| match (a, b) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        Self { ping: smaller(self.ping, other.ping), dead: smaller(self.dead, other.dead) }
+    }
+}
+
 impl Default for Liveness {
     fn default() -> Self {
         Self { ping: Some(DEFAULT_PING), dead: Some(DEFAULT_DEAD) }

@@ -49,7 +49,7 @@ impl fmt::Display for Bye {
 pub enum Reaction {
     /// Come back, not before the hint.
     ComeBack,
-    /// Come back slowly, and tell a human: nothing changes by itself.
+    /// Come back slowly, and tell a person: nothing changes by itself.
     ComeBackSlowly,
     /// One side broke the protocol: back off like after a lost connection.
     BackOff,
@@ -100,7 +100,7 @@ bye_codes! {
     Unauthorized = "unauthorized" => ComeBackSlowly;
     /// The certificate was revoked.
     Revoked = "revoked" => ComeBackSlowly;
-    /// The machine's state contradicts what the manager knows; a human must look.
+    /// The machine's state contradicts what the manager knows; a person must look.
     Quarantined = "quarantined" => ComeBackSlowly;
     /// There is no protocol version that both speak.
     Version = "version" => ComeBackSlowly;

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-use super::codec::{DecodeError, MAX_CODE_LEN, MAX_TEXT_LEN, cut};
+use super::codec::{MAX_CODE_LEN, MAX_TEXT_LEN, cut};
+use super::error::DecodeError;
 use super::message::kind;
 use super::scan::{self, ScanError};
 use super::{

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::codec::DecodeError;
+use super::error::DecodeError;
 use super::head::{self, Head};
 use super::{Integer, Raw};
 
@@ -124,14 +124,6 @@ impl<'a> Fields<'a> {
             let Head::Bool(bit) = head else { return None };
             Some(bit)
         })
-    }
-
-    /// True or false, if it is there.
-    ///
-    /// # Errors
-    /// [`DecodeError`] when it is neither.
-    pub fn opt_bool(&self, field: &'static str) -> Result<Option<bool>, DecodeError> {
-        self.when_there(field, Self::bool)
     }
 
     /// Any integer.

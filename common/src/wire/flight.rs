@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-use super::codec::{DecodeError, request_id};
+use super::codec::request_id;
+use super::error::DecodeError;
 use super::encode::begin;
 use super::fields::Fields;
 use super::message::kind;

@@ -9,6 +9,7 @@
 pub mod bye;
 pub mod codec;
 mod encode;
+mod error;
 pub mod fault;
 pub mod fields;
 pub mod flight;
@@ -21,7 +22,7 @@ pub mod scan;
 mod write;
 
 pub use bye::{Bye, ByeCode};
-pub use codec::DecodeError;
+pub use error::DecodeError;
 pub use fault::{Fault, FaultCode};
 pub use fields::Fields;
 pub use flight::Flight;

@@ -76,7 +76,7 @@ async fn forward(call: &CallContext, mut stream: CallStream) -> Result<Raw, Faul
     };
     let fault = stop_fault(reason);
     match reason {
-        StopReason::Cancelled | StopReason::Draining => {
+        StopReason::Cancelled => {
             stream.cancel();
             let until = Instant::now() + CANCEL_GRACE;
             timeout_at(until, drain(call, &mut stream)).await.unwrap_or(Err(fault))

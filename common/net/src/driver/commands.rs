@@ -13,6 +13,9 @@ use super::{BUDGET, COMMANDS, Driver, ITEMS_AHEAD};
 use crate::command::{CallKey, Command, Signal, Waiter};
 use crate::peer::CallError;
 
+/// Places for requests that an idle connection may keep.
+const KEPT: usize = 16;
+
 impl Driver {
     pub(super) fn take_signals(&mut self) -> bool {
         let signals = self.ending.shared.take_signals();
@@ -143,7 +146,7 @@ impl Driver {
     fn respond(&mut self, id: &RequestId, result: Result<Raw, Fault>) {
         self.send_progress(id);
         self.ending.running.remove(id);
-        if self.ending.running.is_empty() && self.ending.running.capacity() > 2 * BUDGET {
+        if self.ending.running.is_empty() && self.ending.running.capacity() > KEPT {
             // an idle connection holds no buffers
             self.ending.running.shrink_to_fit();
         }

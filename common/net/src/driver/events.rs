@@ -33,9 +33,7 @@ impl Driver {
                 Event::Stop(id, reason) => {
                     let shared = match reason {
                         StopReason::Closed => self.ending.running.remove(&id),
-                        StopReason::Cancelled | StopReason::TimedOut | StopReason::Draining => {
-                            self.ending.running.get(&id).cloned()
-                        }
+                        StopReason::Cancelled | StopReason::TimedOut => self.ending.running.get(&id).cloned(),
                     };
                     if let Some(shared) = shared {
                         shared.stop(reason);

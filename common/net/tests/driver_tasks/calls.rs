@@ -154,7 +154,7 @@ async fn a_dropped_call_frees_its_place_on_both_sides() {
 
 #[tokio::test(start_paused = true)]
 async fn a_panic_is_answered_logged_and_ends_nothing_else() {
-    let log = crate::support::log();
+    let log = log();
     let (one, other) = ends(&quiet());
     for method in ["panic at once", "panic later", "no such method"] {
         assert_eq!(fault(one.peer.call(call(method)).await), FaultCode::Internal, "{method}");

@@ -1,4 +1,4 @@
-//! Two drivers and a connection between them, in one process and mostly on a paused clock.
+//! Sessions in one process, mostly on a paused clock: greeting, two drivers, what they serve, dialling again and again.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -9,7 +9,10 @@
 )]
 
 mod calls;
+mod dial;
 mod ending;
+mod greet;
 mod pressure;
+mod registry;
 mod support;
 mod values;

@@ -16,34 +16,34 @@ use redpoll_net::{Call, Peer};
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
-pub const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
 /// What has happened to a [`Probe`] service.
 #[derive(Debug, Default)]
-pub struct Notes {
-    pub started: AtomicUsize,
-    pub running: AtomicUsize,
-    pub values: AtomicUsize,
-    pub notified: AtomicUsize,
-    pub stops: Mutex<Vec<StopReason>>,
-    pub output: Mutex<Vec<OutputError>>,
+pub(crate) struct Notes {
+    pub(crate) started: AtomicUsize,
+    pub(crate) running: AtomicUsize,
+    pub(crate) values: AtomicUsize,
+    pub(crate) notified: AtomicUsize,
+    pub(crate) stops: Mutex<Vec<StopReason>>,
+    pub(crate) output: Mutex<Vec<OutputError>>,
 }
 
 impl Notes {
-    pub fn started(&self) -> usize {
+    pub(crate) fn started(&self) -> usize {
         self.started.load(Ordering::SeqCst)
     }
 
     /// Futures of requests that exist.
-    pub fn running(&self) -> usize {
+    pub(crate) fn running(&self) -> usize {
         self.running.load(Ordering::SeqCst)
     }
 
-    pub fn values(&self) -> usize {
+    pub(crate) fn values(&self) -> usize {
         self.values.load(Ordering::SeqCst)
     }
 
-    pub fn stops(&self) -> Vec<StopReason> {
+    pub(crate) fn stops(&self) -> Vec<StopReason> {
         self.stops.lock().unwrap().clone()
     }
 }
@@ -65,8 +65,8 @@ impl Drop for InProgress {
 
 /// Serves what its methods are called.
 #[derive(Debug, Default)]
-pub struct Probe {
-    pub notes: Arc<Notes>,
+pub(crate) struct Probe {
+    pub(crate) notes: Arc<Notes>,
 }
 
 impl Service for Probe {
@@ -127,7 +127,7 @@ async fn serve(notes: &Arc<Notes>, call: CallContext) -> Result<Raw, Fault> {
     }
 }
 
-pub fn terms() -> Terms {
+pub(crate) fn terms() -> Terms {
     Terms {
         protocol: 1,
         limits: Limits::default(),
@@ -138,28 +138,28 @@ pub fn terms() -> Terms {
 }
 
 /// Terms without pings, where the clock is to stand still.
-pub fn quiet() -> Terms {
+pub(crate) fn quiet() -> Terms {
     Terms { liveness: Liveness { ping: None, dead: None }, ..terms() }
 }
 
-pub fn agent() -> PeerInfo {
+pub(crate) fn agent() -> PeerInfo {
     memory::peer(Identity::parse("spiffe://home/agent/web-1").unwrap())
 }
 
-pub fn manager() -> PeerInfo {
+pub(crate) fn manager() -> PeerInfo {
     memory::peer(Identity::parse("spiffe://home/manager/m-1").unwrap())
 }
 
 /// One end with its driver.
-pub struct End {
-    pub peer: Peer,
-    pub driver: JoinHandle<CloseReason>,
-    pub notes: Arc<Notes>,
-    pub tracker: TaskTracker,
+pub(crate) struct End {
+    pub(crate) peer: Peer,
+    pub(crate) driver: JoinHandle<CloseReason>,
+    pub(crate) notes: Arc<Notes>,
+    pub(crate) tracker: TaskTracker,
 }
 
 impl End {
-    pub fn new(connection: BoxConnection, terms: &Terms, options: DriverOptions) -> Self {
+    pub(crate) fn new(connection: BoxConnection, terms: &Terms, options: DriverOptions) -> Self {
         let probe = Probe::default();
         let notes = probe.notes.clone();
         let tracker = TaskTracker::new();
@@ -169,7 +169,7 @@ impl End {
     }
 
     /// Nothing runs any more.
-    pub async fn check_over(self) -> CloseReason {
+    pub(crate) async fn check_over(self) -> CloseReason {
         let reason = self.driver.await.unwrap();
         self.tracker.close();
         tokio::time::timeout(SECOND, self.tracker.wait()).await.expect("a task is left");
@@ -179,24 +179,24 @@ impl End {
     }
 }
 
-pub fn options(seed: u64) -> DriverOptions {
+pub(crate) fn options(seed: u64) -> DriverOptions {
     DriverOptions { seed, ..DriverOptions::default() }
 }
 
 /// Two ends of one connection.
-pub fn ends(terms: &Terms) -> (End, End) {
+pub(crate) fn ends(terms: &Terms) -> (End, End) {
     let (one, other) = memory::pair(agent(), manager());
     (End::new(one, terms, options(1)), End::new(other, terms, options(2)))
 }
 
 /// The same over frames in a pipe of so many bytes.
-pub fn piped(terms: &Terms, pipe: usize) -> (End, End) {
+pub(crate) fn piped(terms: &Terms, pipe: usize) -> (End, End) {
     let (one, other) = memory::framed_pair(agent(), manager(), pipe);
     (End::new(one, terms, options(1)), End::new(other, terms, options(2)))
 }
 
 /// An end, and the bare connection of a peer that does as the test says.
-pub fn bare(terms: &Terms, pipe: Option<usize>) -> (End, BoxConnection) {
+pub(crate) fn bare(terms: &Terms, pipe: Option<usize>) -> (End, BoxConnection) {
     let (one, mut other) = match pipe {
         None => memory::pair(agent(), manager()),
         Some(pipe) => memory::framed_pair(agent(), manager(), pipe),
@@ -205,24 +205,24 @@ pub fn bare(terms: &Terms, pipe: Option<usize>) -> (End, BoxConnection) {
     (End::new(one, terms, options(1)), other)
 }
 
-pub fn call(method: &str) -> Call {
+pub(crate) fn call(method: &str) -> Call {
     Call::new(method, 30 * SECOND)
 }
 
-pub fn values(method: &str, count: u32, len: usize) -> Call {
+pub(crate) fn values(method: &str, count: u32, len: usize) -> Call {
     call(method).with_args(Raw::encode(&(count, len)).unwrap())
 }
 
-pub async fn say(connection: &mut BoxConnection, message: &Message) {
+pub(crate) async fn say(connection: &mut BoxConnection, message: &Message) {
     send(&mut **connection, codec::encode(message, 1)).await.unwrap();
 }
 
-pub async fn hear(connection: &mut BoxConnection) -> Option<Message> {
+pub(crate) async fn hear(connection: &mut BoxConnection) -> Option<Message> {
     Some(codec::decode(&receive(&mut **connection).await?.ok()?).unwrap())
 }
 
 /// Waits for a condition that other tasks bring about; the clock may move on for it.
-pub async fn eventually(what: &str, condition: impl Fn() -> bool) {
+pub(crate) async fn eventually(what: &str, condition: impl Fn() -> bool) {
     for _ in 0..10_000 {
         if condition() {
             return;
@@ -233,18 +233,18 @@ pub async fn eventually(what: &str, condition: impl Fn() -> bool) {
 }
 
 /// Counts the lines that this thread logs while it lives.
-pub struct Log {
+pub(crate) struct Log {
     lines: Arc<Mutex<Vec<tracing::Level>>>,
     _guard: tracing::subscriber::DefaultGuard,
 }
 
 impl Log {
-    pub fn count(&self, level: tracing::Level) -> usize {
+    pub(crate) fn count(&self, level: tracing::Level) -> usize {
         self.lines.lock().unwrap().iter().filter(|line| **line == level).count()
     }
 }
 
-pub fn log() -> Log {
+pub(crate) fn log() -> Log {
     let lines = Arc::new(Mutex::new(Vec::new()));
     let guard = tracing::subscriber::set_default(Counting { lines: lines.clone() });
     Log { lines, _guard: guard }

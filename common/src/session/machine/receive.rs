@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::super::calls::Known;
 use super::super::chain;
-use super::super::inbound::{Incoming, StopReason};
+use super::super::inbound::{Incoming, MAX_OWED_BYTES, StopReason};
 use super::{CloseReason, Event, MAX_TIMEOUT, Session};
 use crate::wire::flight::Flight;
 use crate::wire::{ByeCode, Fault, FaultCode, Message, Notification, Request, Response, codec};
@@ -66,8 +66,16 @@ impl<T> Session<T> {
             self.refuse(id, Fault::new(FaultCode::Overloaded, text));
             return;
         }
+        let bytes = args.len() + kwargs.len();
+        if !self.inbound.has_room(bytes) {
+            self.counters.refused_requests += 1;
+            let text =
+                format!("the requests in flight hold {MAX_OWED_BYTES} bytes of arguments; nothing ran");
+            self.refuse(id, Fault::new(FaultCode::Overloaded, text));
+            return;
+        }
         let deadline = timeout_ms.map(|ms| now + Duration::from_millis(ms).min(MAX_TIMEOUT));
-        self.inbound.start(id.clone(), deadline, self.terms.limits.window);
+        self.inbound.start(id.clone(), deadline, self.terms.limits.window, bytes);
         self.events.push_back(Event::Request(Incoming { id, method, args, kwargs, deadline, trace }));
     }
 

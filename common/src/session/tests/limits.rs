@@ -1,6 +1,7 @@
 //! Limits in number and size, and the oldest peers.
 
 use super::*;
+use crate::session::inbound::MAX_OWED_BYTES;
 use crate::session::outbox::MAX_CONTROL;
 use crate::session::{Refusal, StopReason, ValueError};
 use crate::wire::flight::{Flight, Progress};
@@ -33,6 +34,36 @@ fn requests_beyond_the_limit_are_answered_overloaded_and_nothing_runs() {
     session.respond(&id, Err(Fault::new(FaultCode::Cancelled, "stopped")));
     session.handle_message(request("once more"), start());
     assert_eq!(events(&mut session).len(), 1);
+}
+
+#[test]
+fn requests_in_flight_hold_a_bounded_number_of_bytes_and_a_single_one_may_always_come() {
+    let mut session = Session::<u32>::new(terms(), 1, start());
+    let large = |id: &str, len: usize| {
+        let Message::Request(request) = request(id) else { panic!("not a request") };
+        Message::Request(Request { args: Raw::encode(&["x".repeat(len)]).unwrap(), ..request })
+    };
+    session.handle_message(large("a", MAX_OWED_BYTES - 64), start());
+    assert_eq!(events(&mut session).len(), 1, "alone it may be as large as a frame");
+    session.handle_message(large("b", 256), start());
+    assert_eq!(refusals(&mut session), [FaultCode::Overloaded]);
+    assert!(session.respond(&RequestId::parse("a").unwrap(), Ok(Raw::nil())));
+    session.handle_message(large("c", MAX_OWED_BYTES / 2), start());
+    session.handle_message(large("d", MAX_OWED_BYTES / 4), start());
+    assert_eq!(events(&mut session).len(), 2, "answered requests hold nothing");
+    session.handle_message(large("e", MAX_OWED_BYTES / 2), start());
+    assert_eq!(session.counters().refused_requests, 2);
+}
+
+#[test]
+fn the_side_that_wants_to_know_sooner_does() {
+    let at = |ping: u64, dead: u64| Liveness {
+        ping: (ping > 0).then(|| Duration::from_secs(ping)),
+        dead: (dead > 0).then(|| Duration::from_secs(dead)),
+    };
+    assert_eq!(at(15, 40).meet(at(5, 60)), at(5, 40));
+    assert_eq!(at(0, 0).meet(at(15, 40)), at(15, 40), "off is the longest of all");
+    assert_eq!(at(0, 0).meet(at(0, 0)), at(0, 0));
 }
 
 #[test]
