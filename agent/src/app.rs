@@ -1,18 +1,16 @@
 //! An agent from its start to its end.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use redpoll_certs::credentials::{Credentials, TlsFiles, load_identity_files};
-use redpoll_certs::expect::Expect;
 use redpoll_common::api::notice;
 use redpoll_common::identity::Role;
 use redpoll_common::session::backoff::BackoffOptions;
 use redpoll_common::wire::{Bye, ByeCode, Raw};
 use redpoll_config::daemon::logging::LogControl;
-use redpoll_config::daemon::{Failure, needing_restart, same_identity};
-use redpoll_config::{AgentConfig, Effective, ExitClass, Loaded, Sources, TlsConfig, check_state_dir, load};
-use redpoll_net::dial::{DialOptions, chain, keep_connected};
+use redpoll_config::daemon::{Failure, credentials, reload};
+use redpoll_config::{AgentConfig, Effective, ExitClass, Loaded, Sources, check_state_dir};
+use redpoll_net::dial::{DialOptions, keep_connected};
 use redpoll_net::driver::DriverOptions;
 use redpoll_net::shutdown::{Asked, Signals};
 use redpoll_net::socket::SocketOptions;
@@ -20,7 +18,7 @@ use redpoll_net::tls::{self, TlsClient, TlsTransport};
 use redpoll_net::{Registry, random};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::builtin;
 use crate::link::AgentLink;
@@ -52,7 +50,7 @@ impl App {
         let Loaded { config, effective, .. } = loaded;
         check_state_dir(&config.agent.state_dir)?;
         let secret = config.manager.credentials()?;
-        let credentials = credentials(&config.tls)?;
+        let credentials = credentials(&config.tls, Role::Agent)?;
         let identity = credentials.info.identity.clone();
         if let Some(expected) = &config.agent.id
             && *expected != identity.id
@@ -70,7 +68,7 @@ impl App {
         let run_timeout = Some(config.limits.run_timeout).filter(|limit| !limit.is_zero());
         let service = Arc::new(AgentService::new(registry, config.limits.calls, run_timeout));
         let transport = transport(&config, &client);
-        let link = AgentLink::new(identity.id.to_string(), secret, &config.session);
+        let link = AgentLink::new(client.clone(), secret, &config.session);
         info!(agent = %identity, version = env!("CARGO_PKG_VERSION"), "the agent is ready");
         Ok(Self { config, effective, client, transport, link, service })
     }
@@ -90,7 +88,10 @@ impl App {
         );
         let until_told = async {
             while let Asked::Reload = signals.next().await {
-                self.reload(sources, log);
+                // nothing that runs is touched: the next session uses the certificates
+                let own = self.client.own_identity();
+                let take = |credentials| self.client.reload(credentials);
+                reload::<AgentConfig, _>(sources, &self.effective, log, &own, take);
             }
             stop.cancel();
         };
@@ -113,30 +114,6 @@ impl App {
                 max: manager.backoff_max,
                 stable_after: manager.stable_after,
             },
-        }
-    }
-
-    /// SIGHUP: certificates and log level, without touching the session or what runs.
-    fn reload(&self, sources: &Sources, log: &LogControl) {
-        let loaded = match load::<AgentConfig>(sources) {
-            Ok(loaded) => loaded,
-            Err(error) => return error!(error = %chain(&error), "nothing was reloaded"),
-        };
-        if let Err(error) = log.set_level(&loaded.config.log.level) {
-            error!(error = %chain(&error), "the log level was not reloaded");
-        }
-        let taken = credentials(&loaded.config.tls).and_then(|credentials| {
-            same_identity(&self.client.own_identity(), &credentials.info.identity)?;
-            self.client.reload(credentials).map_err(|error| {
-                Failure::new(ExitClass::Configuration, "the certificate does not fit").caused_by(error)
-            })
-        });
-        match taken {
-            Ok(()) => info!("reloaded; the next session uses the certificates as they are now"),
-            Err(failure) => error!(error = %chain(&failure), "the certificates were not reloaded"),
-        }
-        for key in needing_restart(&self.effective, &loaded.effective) {
-            warn!(key, "changed in the configuration; it takes effect after a restart");
         }
     }
 
@@ -176,21 +153,11 @@ impl App {
     }
 }
 
-fn credentials(tls: &TlsConfig) -> Result<Credentials, Failure> {
-    let files = TlsFiles { ca: tls.ca.clone(), cert: tls.cert.clone(), key: tls.key.clone() };
-    tls.check_key()?;
-    load_identity_files(&files, &Expect::role(Role::Agent), SystemTime::now()).map_err(|error| {
-        let help = error.help();
-        Failure::new(ExitClass::Configuration, "the agent's certificate cannot be used")
-            .caused_by(error)
-            .help(help)
-    })
-}
-
 fn transport(config: &AgentConfig, client: &Arc<TlsClient>) -> TlsTransport {
     let within = config.manager.dial_timeout;
     let addresses = config.manager.addresses.iter().map(|address| Arc::from(address.to_string())).collect();
-    // enough for each of them: managers that swallow packets must not hide those after them in the list
+    // enough for each of them: managers that swallow packets must not hide those after them in the list;
+    // `manager.dial_timeout` documents the factor
     let managers = u32::try_from(config.manager.addresses.len()).unwrap_or(u32::MAX);
     let options = tls::DialOptions {
         resolve: within,

@@ -1,19 +1,19 @@
 //! The agent's side of its session: what it says in the hello, and which session is the present one.
 
-use std::sync::{Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use redpoll_common::session::CloseReason;
 use redpoll_common::session::handshake::SPOKEN;
 use redpoll_common::wire::{AgentHello, Limits};
 use redpoll_config::{Secret, SessionConfig};
-use redpoll_net::Peer;
 use redpoll_net::dial::Link;
+use redpoll_net::tls::TlsClient;
+use redpoll_net::{Peer, clock, expiry, random};
 
 /// Makes hellos and holds the present session.
 #[derive(Debug)]
 pub struct AgentLink {
-    id: String,
+    client: Arc<TlsClient>,
     credentials: Option<Secret<String>>,
     limits: Limits,
     instance: [u8; 16],
@@ -22,13 +22,13 @@ pub struct AgentLink {
 }
 
 impl AgentLink {
-    /// A link without a session, for the agent with this name.
-    pub fn new(id: String, credentials: Option<Secret<String>>, session: &SessionConfig) -> Self {
+    /// A link without a session, for the agent that `client` is.
+    pub fn new(client: Arc<TlsClient>, credentials: Option<Secret<String>>, session: &SessionConfig) -> Self {
         Self {
-            id,
+            client,
             credentials,
             limits: session.limits(),
-            instance: redpoll_net::random::bytes16(),
+            instance: random::bytes16(),
             boot: boot_id(),
             present: Mutex::new(None),
         }
@@ -47,19 +47,20 @@ impl AgentLink {
 impl Link for AgentLink {
     fn hello(&self) -> AgentHello {
         AgentHello {
-            id: self.id.clone(),
+            id: self.client.own_identity().id.to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             credentials: self.credentials.as_ref().map(|secret| secret.expose().clone()).unwrap_or_default(),
             protocol: Some(SPOKEN),
             limits: Some(self.limits),
             instance: Some(self.instance),
             boot: self.boot.clone(),
-            wall_ms: Some(wall_ms()),
+            wall_ms: Some(clock::wall_ms()),
             ..AgentHello::default()
         }
     }
 
     fn connected(&self, peer: &Peer) {
+        expiry::warn_if_soon("this agent", self.client.own_not_after());
         self.set(Some(peer.clone()));
     }
 
@@ -72,9 +73,4 @@ impl Link for AgentLink {
 fn boot_id() -> Option<String> {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     Some(text.trim().chars().take(64).collect())
-}
-
-fn wall_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

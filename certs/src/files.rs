@@ -38,7 +38,7 @@ pub enum FileError {
         path: PathBuf,
     },
     /// Others than the owner have access.
-    #[error("{} may be accessed by others than its owner (mode {mode:04o})", path.display())]
+    #[error("{} is open to others (mode {mode:04o})", path.display())]
     Loose {
         /// The file or directory.
         path: PathBuf,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::address::Address;
 use crate::checks::Checks;
 use crate::error::Problem;
-use crate::load::{Config, Program};
+use crate::load::{Config, Program, Shared};
 use crate::permissions::{PermissionError, check_private};
 use crate::secret::Secret;
 use crate::sections::{DEADLINE, LogConfig, SessionConfig, TlsConfig};
@@ -64,7 +64,8 @@ pub struct DialConfig {
     /// The managers, tried in this order; at least one. Names are resolved anew at each try.
     #[serde(with = "list")]
     pub addresses: Vec<Address>,
-    /// How long a connection may take, TLS included.
+    /// How long each step of a dial may take: resolving one name, connecting to one of its addresses, one TLS handshake.
+    /// All steps of a dial together may take four times as long for each of the managers named.
     #[serde(with = "duration")]
     pub dial_timeout: Duration,
     /// How long the manager may take to answer the hello.
@@ -170,6 +171,10 @@ impl Config for AgentConfig {
         self.limits.check(&mut checks);
         self.log.check(&mut checks);
         checks.into_problems()
+    }
+
+    fn shared(&self) -> Shared<'_> {
+        Shared { tls: &self.tls, log: &self.log }
     }
 
     fn paths(&mut self) -> Vec<(&'static str, &mut PathBuf)> {

@@ -43,6 +43,11 @@ fn key_of(rest: &str) -> String {
     rest.to_ascii_lowercase().replace("__", ".")
 }
 
+/// The variable that sets a key.
+pub(crate) fn variable(prefix: &str, key: &str) -> String {
+    format!("{prefix}{}", rest_of(key))
+}
+
 fn rest_of(key: &str) -> String {
     key.replace('.', "__").to_ascii_uppercase()
 }

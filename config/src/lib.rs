@@ -14,9 +14,11 @@
 //! # Ok::<(), redpoll_config::ConfigError>(())
 //! ```
 //!
+//! The feature `daemon` adds what both daemons do alike, see the module `daemon`.
+//!
 //! Not here: reading certificates (`redpoll-certs`), parsing log filters (whoever logs), command lines (`clap` in
-//! the programs). [`check_state_dir`] and [`TlsConfig::check_key`] are for the daemons to call before they start;
-//! loading itself touches no file but the configuration.
+//! the programs). [`check_state_dir`] is for the daemons to call before they start; loading itself touches no
+//! file but the configuration.
 //!
 //! To add a key: a field in its section with its default, its limits in that section's `check`, a line in
 //! `config/samples/*.toml`, a row in `docs/configuration.md`. A test fails until all four agree. A key that is a
@@ -53,7 +55,7 @@ pub use effective::{Effective, report};
 pub use error::{ConfigError, Origin, Problem};
 pub use exit_class::ExitClass;
 pub use file::MAX_FILE_LEN;
-pub use load::{Config, Loaded, Program, load};
+pub use load::{Config, Loaded, Program, Shared, load};
 pub use manager::{AdmissionConfig, ListenConfig, ManagerConfig, ManagerSection};
 pub use permissions::{PermissionError, check_private, check_state_dir};
 pub use rpctl::{AskConfig, CallConfig, ColorChoice, OutputConfig, OutputFormat, RpctlConfig};

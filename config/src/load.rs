@@ -18,6 +18,7 @@ use crate::file;
 use crate::known::{Known, tree};
 use crate::permissions::{refuse_loose, refuse_writable};
 use crate::secret::MASK;
+use crate::sections::{LogConfig, TlsConfig};
 use crate::setting::{Collector, Setting};
 use crate::sources::{Override, Sources};
 
@@ -42,8 +43,20 @@ pub trait Config: Serialize + DeserializeOwned + Default {
     /// Everything that is wrong with values that are readable but make no sense.
     fn check(&self) -> Vec<Problem>;
 
+    /// The sections that every program has.
+    fn shared(&self) -> Shared<'_>;
+
     /// The keys that are paths. The loader replaces `~/`, and resolves what a file names beside that file.
     fn paths(&mut self) -> Vec<(&'static str, &mut PathBuf)>;
+}
+
+/// The sections that every program has.
+#[derive(Debug, Clone, Copy)]
+pub struct Shared<'a> {
+    /// `[tls]`.
+    pub tls: &'a TlsConfig,
+    /// `[log]`.
+    pub log: &'a LogConfig,
 }
 
 /// A configuration that was loaded and checked.
@@ -75,6 +88,7 @@ pub fn load<C: Config>(sources: &Sources) -> Result<Loaded<C>, ConfigError> {
         collector.add(Setting { key: key.clone(), value, origin });
     }
     let mut config: C = extract(&mut collector)?;
+    refuse_secret_flags(&config, &mut collector)?;
     resolve_paths(&mut config, sources, &mut collector);
     let unreadable: Vec<_> = collector.problems.iter().map(|problem| problem.key.clone()).collect();
     // A key whose value could not be read has its default by now; what is wrong with that is not worth saying.
@@ -155,6 +169,25 @@ fn describe(kind: &Kind) -> String {
         }
         other => other.to_string(),
     }
+}
+
+/// Notes a problem for each secret that was given on the command line, which everybody on the machine can read.
+fn refuse_secret_flags<C: Config>(config: &C, collector: &mut Collector<'_>) -> Result<(), ConfigError> {
+    let secrets = rows(config, |key| collector.origin(key))?.into_iter().filter(|row| row.value == MASK);
+    for Effective { key, origin, .. } in secrets {
+        // the command line is the last source: a flag cannot be hidden behind another one
+        if let Origin::Flag { .. } = &origin {
+            let variable = environment::variable(C::PROGRAM.prefix, &key);
+            let file = Some(format!("{key}_file")).filter(|file| collector.known().has_key(file));
+            let instead = file.map_or(String::new(), |file| format!("{file} or "));
+            let what = format!(
+                "a secret on the command line can be seen by every user of this machine; \
+                 help: use {instead}the environment variable {variable}"
+            );
+            collector.problem(key, origin, what);
+        }
+    }
+    Ok(())
 }
 
 fn resolve_paths<C: Config>(config: &mut C, sources: &Sources, collector: &mut Collector<'_>) {

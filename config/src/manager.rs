@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::checks::Checks;
 use crate::error::Problem;
-use crate::load::{Config, Program};
+use crate::load::{Config, Program, Shared};
 use crate::sections::{DEADLINE, LogConfig, SessionConfig, TlsConfig};
 use crate::values::{duration, list, number};
 
@@ -139,6 +139,10 @@ impl Config for ManagerConfig {
         self.admission.check(&mut checks);
         self.log.check(&mut checks);
         checks.into_problems()
+    }
+
+    fn shared(&self) -> Shared<'_> {
+        Shared { tls: &self.tls, log: &self.log }
     }
 
     fn paths(&mut self) -> Vec<(&'static str, &mut PathBuf)> {

@@ -9,7 +9,7 @@ use crate::address::Address;
 use crate::agent::MAX_ADDRESSES;
 use crate::checks::Checks;
 use crate::error::Problem;
-use crate::load::{Config, Program};
+use crate::load::{Config, Program, Shared};
 use crate::sections::{DEADLINE, LogConfig, TlsConfig};
 use crate::values::choice::choice;
 use crate::values::{duration, list};
@@ -123,6 +123,10 @@ impl Config for RpctlConfig {
         checks.duration("call.timeout", self.call.timeout, Duration::from_millis(100)..=DAY * 30);
         self.log.check(&mut checks);
         checks.into_problems()
+    }
+
+    fn shared(&self) -> Shared<'_> {
+        Shared { tls: &self.tls, log: &self.log }
     }
 
     fn paths(&mut self) -> Vec<(&'static str, &mut PathBuf)> {

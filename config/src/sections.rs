@@ -8,7 +8,6 @@ use redpoll_common::wire::Limits;
 use serde::{Deserialize, Serialize};
 
 use crate::checks::Checks;
-use crate::permissions::{PermissionError, check_private};
 use crate::values::choice::choice;
 use crate::values::{duration, number, size};
 
@@ -36,7 +35,7 @@ pub const MAX_WINDOW: u64 = 16 * MIB;
 pub struct TlsConfig {
     /// The certificate, PEM, with intermediates after it if there are any.
     pub cert: PathBuf,
-    /// The private key of the certificate, PEM. Mode 0600 or stricter, see [`check_key`](Self::check_key).
+    /// The private key of the certificate, PEM. Mode 0600 or stricter, which is checked when it is read.
     pub key: PathBuf,
     /// The certificates of the authorities that peers may be signed by, PEM.
     pub ca: PathBuf,
@@ -60,14 +59,6 @@ impl TlsConfig {
 
     pub(crate) fn paths(&mut self) -> [(&'static str, &mut PathBuf); 3] {
         [("tls.cert", &mut self.cert), ("tls.key", &mut self.key), ("tls.ca", &mut self.ca)]
-    }
-
-    /// Refuses a key file that group or others can reach. Call it each time before the key is read.
-    ///
-    /// # Errors
-    /// See [`check_private`].
-    pub fn check_key(&self) -> Result<(), PermissionError> {
-        check_private(&self.key)
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::environment::FILE_VARIABLE;
 use crate::load::Program;
 
-/// One key set on the command line.
+/// One key set on the command line, where everybody can read it: a secret is refused there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Override {
     pub(crate) key: String,

@@ -142,6 +142,25 @@ fn a_wrong_secret_is_not_quoted() {
 }
 
 #[test]
+fn a_secret_on_the_command_line_is_refused_and_not_quoted() {
+    let overrides = vec![
+        Override::flag("--manager", "manager.addresses", "m"),
+        Override::parse_set("manager.credentials=hunter2").unwrap(),
+    ];
+    let found = problems_of::<AgentConfig>("", Sources { overrides, ..Sources::default() });
+    assert_eq!(
+        found,
+        [
+            "flag --set: manager.credentials: a secret on the command line can be seen by every user of this machine; \
+          help: use manager.credentials_file or the environment variable REDPOLL_AGENT_MANAGER__CREDENTIALS"
+        ]
+    );
+    let variables =
+        [("REDPOLL_AGENT_MANAGER__CREDENTIALS", "hunter2"), ("REDPOLL_AGENT_MANAGER__ADDRESSES", "m")];
+    assert_eq!(problems::<AgentConfig>("", &variables), Vec::<String>::new());
+}
+
+#[test]
 fn what_runs_programs_has_to_be_named_in_full() {
     let config = |builtin: &[&str]| {
         let mut config = AgentConfig::default();

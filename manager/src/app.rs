@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use redpoll_common::identity::Role;
 use redpoll_config::daemon::logging::LogControl;
-use redpoll_config::daemon::{Failure, write_whole};
+use redpoll_config::daemon::{Failure, credentials, reload, write_whole};
 use redpoll_config::{Effective, ExitClass, Loaded, ManagerConfig, Sources, check_state_dir};
 use redpoll_net::shutdown::{Asked, Signals};
 use redpoll_net::socket::SocketOptions;
@@ -17,7 +18,6 @@ use tracing::{info, warn};
 use crate::gate::accept_loop;
 use crate::housekeeping::housekeeping;
 use crate::methods;
-use crate::reload::{credentials, reload};
 use crate::sessions::Sessions;
 use crate::state::Manager;
 
@@ -47,7 +47,7 @@ impl App {
     pub fn start(loaded: Loaded<ManagerConfig>) -> Result<Self, Failure> {
         let Loaded { config, effective, .. } = loaded;
         check_state_dir(&config.manager.state_dir)?;
-        let credentials = credentials(&config.tls)?;
+        let credentials = credentials(&config.tls, Role::Manager)?;
         let identity = credentials.info.identity.clone();
         if let Some(expected) = &config.manager.id
             && *expected != identity.id
@@ -113,18 +113,8 @@ impl App {
                 }
             });
         }
-        self.listeners.spawn(housekeeping(manager.clone(), self.stop.clone()));
+        self.listeners.spawn(housekeeping(manager.clone(), self.server.clone(), self.stop.clone()));
         Ok(())
-    }
-
-    /// The addresses that were really bound.
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
-    }
-
-    /// The state, for tests and benchmarks in the same process.
-    pub fn manager(&self) -> &Arc<Manager> {
-        &self.sessions.manager
     }
 
     /// Serves until a signal ends it, then drains.
@@ -141,7 +131,11 @@ impl App {
                 () = deaf.cancelled() => Asked::Drain,
             };
             match asked {
-                Asked::Reload => reload(sources, &self.effective, &self.server, log),
+                Asked::Reload => {
+                    let own = self.server.own_identity();
+                    let take = |credentials| self.server.reload(credentials);
+                    reload::<ManagerConfig, _>(sources, &self.effective, log, &own, take);
+                }
                 Asked::Drain => break,
             }
         }
@@ -154,7 +148,7 @@ impl App {
 
     /// Stops: nobody is let in any more, running requests may finish until `drain_timeout` or `hurry`, then everybody
     /// is told goodbye with a hint that spreads their return.
-    pub async fn drain(self, hurry: impl Future<Output = ()>) {
+    async fn drain(self, hurry: impl Future<Output = ()>) {
         let manager = self.sessions.manager.clone();
         manager.start_draining();
         self.stop.cancel();

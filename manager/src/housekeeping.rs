@@ -1,18 +1,28 @@
 //! What is done once a minute: lines that were left out of the log are counted there, so that the end of a burst
-//! shows too.
+//! shows too. Once a day the log is told if the manager's own certificate ends soon.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use redpoll_manager_core::throttle::LOG_WINDOW;
+use redpoll_net::expiry;
+use redpoll_net::tls::TlsServer;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::state::Manager;
 
+/// How often the manager's own certificate is looked at.
+const LOOK_AT_CERTIFICATE: Duration = Duration::from_secs(86_400);
+
 /// Runs until told to stop.
-pub async fn housekeeping(manager: Arc<Manager>, stop: CancellationToken) {
+pub async fn housekeeping(manager: Arc<Manager>, server: Arc<TlsServer>, stop: CancellationToken) {
+    let mut looked: Option<Instant> = None;
     loop {
+        if looked.is_none_or(|at| at.elapsed() >= LOOK_AT_CERTIFICATE) {
+            looked = Some(Instant::now());
+            expiry::warn_if_soon("this manager", server.own_not_after());
+        }
         tokio::select! {
             biased;
             () = stop.cancelled() => return,

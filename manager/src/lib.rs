@@ -5,7 +5,6 @@
 //! - [`gate`]: from an accepted connection to an admitted session; [`sessions`]: its life in the roster.
 //! - [`service`] and [`methods`]: what peers may ask for.
 //! - [`housekeeping`]: what is done once a minute.
-//! - What SIGHUP does is in [`reload`].
 //!
 //! Rules (who is let in, who may what, who is connected) are in `redpoll-manager-core`, the protocol in
 //! `redpoll-common`, transports and drivers in `redpoll-net`.
@@ -14,7 +13,6 @@ pub mod app;
 pub mod gate;
 pub mod housekeeping;
 pub mod methods;
-pub mod reload;
 pub mod service;
 pub mod sessions;
 pub mod state;

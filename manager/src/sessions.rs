@@ -1,7 +1,7 @@
 //! The life of a session: into the roster, driven, out of the roster.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Instant;
 
 use redpoll_common::identity::{Identity, Role};
 use redpoll_common::ids::ConnectionId;
@@ -10,7 +10,7 @@ use redpoll_common::session::{CloseReason, Terms};
 use redpoll_common::wire::{Bye, ByeCode};
 use redpoll_manager_core::roster::Entry;
 use redpoll_net::transport::BoxConnection;
-use redpoll_net::{Peer, Registry, drive};
+use redpoll_net::{Peer, Registry, drive, expiry};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, info, info_span, warn};
@@ -18,9 +18,6 @@ use tracing::{Instrument, info, info_span, warn};
 use crate::gate::HeldSeat;
 use crate::service::ManagerService;
 use crate::state::Manager;
-
-/// How long the wall clock is believed when it says that a certificate is still valid: it may be set meanwhile.
-const LOOK_AT_THE_CLOCK: Duration = Duration::from_secs(3600);
 
 /// What makes and holds sessions.
 #[derive(Debug)]
@@ -80,7 +77,6 @@ impl Sessions {
     ) {
         let Arrival { id, identity, version, instance } = arrival;
         let address = connection.peer().address.clone();
-        let expires = connection.peer().certificate.as_ref().map(|certificate| certificate.not_after);
         let entry = Entry::new(&version, terms.protocol, &address, instance);
         let span = match identity.role {
             Role::Agent => info_span!(parent: None, "session", agent = %identity.id, connection = %id),
@@ -99,7 +95,7 @@ impl Sessions {
         let life = async move {
             let _seat = seat;
             let mut stay = stay;
-            stay.reason = Some(until_expired(driver, &peer, expires).await);
+            stay.reason = Some(expiry::close_when_expired(&peer, driver).await);
         };
         self.tracker.spawn(life.instrument(span));
     }
@@ -109,6 +105,10 @@ impl Sessions {
         manager.counters.sessions_opened.up();
         match identity.role {
             Role::Agent => {
+                // not for operators, who may have certificates for a day and see their end with `rpctl certs show`
+                if let Some(not_after) = expiry::of(peer) {
+                    expiry::warn_if_soon("agent", not_after);
+                }
                 let now = Instant::now();
                 let agent = identity.id.clone();
                 let handle = peer.clone();
@@ -199,24 +199,4 @@ impl Drop for Stay {
         let reason = self.reason.take().unwrap_or_else(unknown);
         self.sessions.leave(&self.identity, self.id, &reason);
     }
-}
-
-/// Drives the session, and closes it when the peer's certificate expires: it would not be let in any more.
-async fn until_expired(
-    driver: impl Future<Output = CloseReason>,
-    peer: &Peer,
-    expires: Option<SystemTime>,
-) -> CloseReason {
-    let Some(expires) = expires else { return driver.await };
-    tokio::pin!(driver);
-    // a certificate that expired during the handshake has nothing left
-    while let Ok(left) = expires.duration_since(SystemTime::now()) {
-        tokio::select! {
-            biased;
-            reason = &mut driver => return reason,
-            () = tokio::time::sleep(left.min(LOOK_AT_THE_CLOCK)) => {}
-        }
-    }
-    peer.close(Bye::new(ByeCode::Unauthorized, "the certificate has expired"));
-    driver.await
 }

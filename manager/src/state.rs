@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use redpoll_common::identity::Identity;
 use redpoll_common::ids::{ConnectionId, PeerId};
@@ -156,7 +156,7 @@ impl Manager {
             cluster: self.identity.cluster.to_string(),
             limits: session.limits(),
             liveness: session.liveness(),
-            wall_ms: wall_ms(),
+            wall_ms: redpoll_net::clock::wall_ms(),
         }
     }
 
@@ -184,10 +184,4 @@ pub fn parse_agent(name: &str) -> Result<PeerId, Fault> {
 /// The fault for an agent nobody has seen.
 pub fn unknown_agent(id: &PeerId) -> Fault {
     Fault::new(FaultCode::UnknownAgent, format!("no agent {id} has been seen since the manager started"))
-}
-
-/// The wall clock in UTC milliseconds.
-pub fn wall_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -160,7 +160,7 @@ async fn a_reload_that_cannot_be_used_is_told_and_changes_nothing() {
     replace(&manager.path("manager.crt"), &crt);
     replace(&manager.path("manager.key"), &key);
     fs::set_permissions(manager.path("manager.key"), Permissions::from_mode(0o644)).unwrap();
-    manager.reload("is open to others (mode 0644)");
+    manager.reload("is open to others (mode 0644) help=\"`chmod 600 ");
     fs::set_permissions(manager.path("manager.key"), Permissions::from_mode(0o600)).unwrap();
     replace(&manager.path("manager.toml"), format!("{toml}[lgo]\n"));
     manager.reload("nothing was reloaded");

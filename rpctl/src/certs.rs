@@ -18,7 +18,7 @@ use serde::Serialize;
 
 use crate::exit::Exit;
 use crate::output::{Format, Output};
-use crate::report::{Report, chain};
+use crate::report::Report;
 use crate::settings::parse_duration;
 use crate::{Ended, Stop};
 
@@ -258,13 +258,4 @@ fn shown_of(found: Description) -> Shown {
             .map(|problem| ShownProblem { what: problem.what, help: problem.help })
             .collect(),
     }
-}
-
-/// A failure of something on this machine, told with its causes.
-pub fn local_failure(
-    what: impl Into<String>,
-    error: &(dyn Error + 'static),
-    help: impl Into<String>,
-) -> Report {
-    Report::usage(what, chain(error), help)
 }

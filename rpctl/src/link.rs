@@ -1,9 +1,7 @@
 //! Connects to the manager as an operator, for one question.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use redpoll_certs::credentials::{Credentials, TlsFiles, load_identity_files};
 use redpoll_certs::expect::Expect;
@@ -19,7 +17,7 @@ use redpoll_net::dial::{self, DialError, connect_once};
 use redpoll_net::service::Running;
 use redpoll_net::tls::{self, TlsClient, TlsTransport};
 use redpoll_net::transport::PeerInfo;
-use redpoll_net::{Call, CallContext, CallError, DriverOptions, Peer, Service};
+use redpoll_net::{Call, CallContext, CallError, DriverOptions, Peer, Service, clock, random};
 use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 
@@ -59,7 +57,7 @@ impl Link {
         let options = dial::DialOptions {
             hello_timeout: within,
             liveness: None,
-            driver: DriverOptions { seed: random(), ..DriverOptions::default() },
+            driver: DriverOptions { seed: random::number(), ..DriverOptions::default() },
             backoff: BackoffOptions::default(),
         };
         let tracker = TaskTracker::new();
@@ -175,26 +173,16 @@ fn credentials(tls: &TlsConfig) -> Result<Credentials, Stop> {
 }
 
 fn hello(id: String) -> AgentHello {
-    let mut instance = [0; 16];
-    let (first, second) = instance.split_at_mut(8);
-    first.copy_from_slice(&random().to_be_bytes());
-    second.copy_from_slice(&random().to_be_bytes());
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     AgentHello {
         id,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         protocol: Some(ProtocolRange { min: 0, max: PROTOCOL }),
         // The manager's own limits are what counts.
         limits: Some(Limits { frame: MAX_FRAME_LIMIT as u64, ..Limits::default() }),
-        instance: Some(instance),
-        wall_ms: u64::try_from(now.as_millis()).ok(),
+        instance: Some(random::bytes16()),
+        wall_ms: Some(clock::wall_ms()),
         ..AgentHello::default()
     }
-}
-
-/// A random number, for request ids that differ from run to run. Not for secrets.
-fn random() -> u64 {
-    RandomState::new().build_hasher().finish()
 }
 
 fn not_connected(address: &str, error: &DialError) -> Report {

@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 use redpoll_common::wire::{Fault, FaultCode, MAX_DEPTH, PROTOCOL, Raw, scan};
 use redpoll_net::transport::PeerInfo;
-use redpoll_net::{CallContext, ProcedureInfo};
+use redpoll_net::{CallContext, ProcedureInfo, clock};
 use serde::Serialize;
 use serde_json::json;
 use tokio::sync::Semaphore;
@@ -61,8 +61,7 @@ pub(super) async fn ping(call: CallContext) -> Result<Raw, Fault> {
         wall_ms: u64,
     }
     no_arguments(&call)?;
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Ok(answer(&Pong { pong: true, wall_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX) })?)
+    Ok(answer(&Pong { pong: true, wall_ms: clock::wall_ms() })?)
 }
 
 pub(super) fn version_info() -> ProcedureInfo {

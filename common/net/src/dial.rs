@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{Instrument, debug, error, info, info_span, warn};
 
 use crate::driver::{DriverOptions, drive};
+use crate::expiry;
 use crate::greet::{self, GreetError};
 use crate::peer::Peer;
 use crate::service::Service;
@@ -100,7 +101,7 @@ pub struct DialOptions {
     pub backoff: BackoffOptions,
 }
 
-/// Dials once: the handle of the session. Its driver runs on `tracker`.
+/// Dials once: the handle of the session. Its driver runs on `tracker`, and closes it when the peer's certificate ends.
 ///
 /// # Errors
 /// [`DialError`]; the transport and the hello have deadlines of their own.
@@ -121,7 +122,9 @@ pub async fn connect_once(
         terms.liveness = terms.liveness.meet(own);
     }
     let (peer, driver) = drive(connection, terms, service, options.driver, tracker.clone());
-    tracker.spawn(driver.in_current_span());
+    let session = peer.clone();
+    let life = async move { expiry::close_when_expired(&session, driver).await };
+    tracker.spawn(life.in_current_span());
     Ok(peer)
 }
 
@@ -137,7 +140,7 @@ pub trait Link: Send + Sync + fmt::Debug {
 
 /// Keeps one session with the manager until told to stop: dials, serves, backs off, without end.
 ///
-/// The first failure in a row and every tenth are logged at WARN, or at ERROR when a human must act; the others at
+/// The first failure in a row and every tenth are logged at WARN, or at ERROR when a person must act; the others at
 /// DEBUG. A stop during a session leaves the session to whoever holds its [`Peer`].
 pub async fn keep_connected(
     transport: &dyn Transport,
@@ -153,19 +156,19 @@ pub async fn keep_connected(
     while !stop.is_cancelled() {
         connection += 1;
         options.driver.seed = options.driver.seed.wrapping_add(1);
-        let span = info_span!("session", connection);
-        let attempt = connect_once(transport, link.hello(), service.clone(), &options, tracker);
+        let hello = link.hello();
+        let span = info_span!("session", agent = %hello.id, connection);
+        let attempt = connect_once(transport, hello, service.clone(), &options, tracker);
         let outcome = tokio::select! {
             biased;
             () = stop.cancelled() => return,
             outcome = attempt.instrument(span.clone()) => outcome,
         };
-        let bye = match outcome {
+        let (bye, failed) = match outcome {
             Ok(peer) => {
                 backoff.connected(Instant::now().into_std());
                 failures = 0;
-                let manager = &peer.info().identity.id;
-                info!(parent: &span, %manager, address = %peer.info().address, version = %peer.terms().peer_version, protocol = peer.terms().protocol, "connected");
+                span.in_scope(|| greeted(&peer));
                 link.connected(&peer);
                 let reason = tokio::select! {
                     biased;
@@ -174,22 +177,21 @@ pub async fn keep_connected(
                 };
                 let bye = reason.their_bye().cloned();
                 if needs_a_person(bye.as_ref()) {
-                    error!(parent: &span, %reason, "disconnected; a human must act");
+                    error!(parent: &span, %reason, "disconnected; a person must act");
                 } else {
                     info!(parent: &span, %reason, "disconnected");
                 }
                 link.disconnected(&reason);
-                bye
+                (bye, None)
             }
-            Err(error) => {
-                let bye = error.their_bye().cloned();
-                log_failure(&error, failures);
-                failures = failures.saturating_add(1);
-                bye
-            }
+            Err(error) => (error.their_bye().cloned(), Some(error)),
         };
         let delay = backoff.ended(bye.as_ref(), Instant::now().into_std());
-        debug!(?delay, attempt = backoff.attempt(), "dialling again");
+        if let Some(error) = failed {
+            span.in_scope(|| log_failure(&error, failures, delay));
+            failures = failures.saturating_add(1);
+        }
+        debug!(parent: &span, ?delay, attempt = backoff.attempt(), "dialling again");
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
@@ -203,13 +205,22 @@ fn needs_a_person(bye: Option<&Bye>) -> bool {
     code.is_some_and(|code| code.reaction() == Reaction::ComeBackSlowly)
 }
 
-fn log_failure(error: &DialError, failures: u32) {
+fn greeted(peer: &Peer) {
+    let (info, terms) = (peer.info(), peer.terms());
+    let (manager, address) = (&info.identity.id, &info.address);
+    info!(%manager, %address, version = %terms.peer_version, protocol = terms.protocol, "connected");
+    if let Some(not_after) = expiry::of(peer) {
+        expiry::warn_if_soon("manager", not_after);
+    }
+}
+
+fn log_failure(error: &DialError, failures: u32, delay: Duration) {
     let (why, help) = (chain(error), error.help());
     if !failures.is_multiple_of(LOG_EVERY) {
-        debug!(error = %why, failures, "cannot connect");
+        debug!(error = %why, failures, ?delay, "cannot connect");
     } else if error.needs_a_person() {
-        error!(error = %why, help, failures, "cannot connect, a human must act; will try again");
+        error!(error = %why, help, failures, ?delay, "cannot connect, a person must act; will try again");
     } else {
-        warn!(error = %why, help, failures, "cannot connect, will try again");
+        warn!(error = %why, help, failures, ?delay, "cannot connect, will try again");
     }
 }

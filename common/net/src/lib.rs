@@ -5,14 +5,17 @@
 //! - [`service`] and [`registry`]: what answers a peer's requests, the same type on agents and on the manager.
 //! - [`greet`]: the two sides of the handshake on a connection.
 //! - [`dial`]: connecting again and again, with back-off.
-//! - [`shutdown`]: the signals of a daemon.
+//! - [`expiry`]: what the end of a certificate means for a session.
+//! - [`shutdown`]: the signals of a daemon, and the runtime around it.
 //!
 //! Rules live in `redpoll-common`; who is let in and what is run is the programs' business. Start with [`driver`].
 
+pub mod clock;
 mod command;
 pub mod conformance;
 pub mod dial;
 pub mod driver;
+pub mod expiry;
 pub mod framed;
 pub mod greet;
 pub mod memory;

@@ -1,8 +1,39 @@
-//! The signals of a daemon: SIGTERM and SIGINT drain, a second one ends now, SIGHUP reloads.
+//! The signals of a daemon: SIGTERM and SIGINT drain, a second one ends now, SIGHUP reloads. And the runtime around it.
 
 use std::io;
+use std::time::Duration;
 
+use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// How long threads that block may go on when everything else has ended.
+const LAST_WAIT: Duration = Duration::from_secs(1);
+
+/// Why a daemon's runtime does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// There are no threads or no I/O.
+    #[error("the operating system gives no runtime")]
+    Runtime(#[source] io::Error),
+    /// Signals cannot be listened for.
+    #[error("cannot listen for signals")]
+    Signals(#[source] io::Error),
+}
+
+/// Runs a daemon to its end on a runtime of its own, with the signals that it gets.
+///
+/// # Errors
+/// [`RuntimeError`]; `daemon` was not begun then.
+pub fn run<T>(runtime: &mut Builder, daemon: impl AsyncFnOnce(Signals) -> T) -> Result<T, RuntimeError> {
+    let runtime = runtime.enable_all().build().map_err(RuntimeError::Runtime)?;
+    let ended = runtime.block_on(async {
+        let signals = Signals::new().map_err(RuntimeError::Signals)?;
+        Ok(daemon(signals).await)
+    });
+    // a blocking thread that hangs, on a dead network file system say, must not keep the process
+    runtime.shutdown_timeout(LAST_WAIT);
+    ended
+}
 
 /// What a signal asks of a daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

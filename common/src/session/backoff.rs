@@ -33,15 +33,13 @@ pub struct Backoff {
     options: BackoffOptions,
     attempt: u32,
     up_since: Option<Instant>,
-    floor: Duration,
-    slow: bool,
     seed: u64,
 }
 
 impl Backoff {
     /// Starts fresh; `seed` should differ from machine to machine.
     pub fn new(options: BackoffOptions, seed: u64) -> Self {
-        Self { options, attempt: 0, up_since: None, floor: Duration::ZERO, slow: false, seed }
+        Self { options, attempt: 0, up_since: None, seed }
     }
 
     /// How many attempts have failed in a row.
@@ -52,7 +50,6 @@ impl Backoff {
     /// A session began.
     pub fn connected(&mut self, now: Instant) {
         self.up_since = Some(now);
-        self.slow = false;
     }
 
     /// A session or an attempt ended, with the manager's goodbye if there was one. Gives the delay to wait.
@@ -68,12 +65,11 @@ impl Backoff {
         }
         let hint = bye.and_then(|bye| bye.retry_after_ms).map_or(Duration::ZERO, Duration::from_millis);
         // a hint is obeyed up to an hour; a confused manager must not silence an agent for ever
-        self.floor = hint.min(Duration::from_secs(3600));
-        self.slow = bye.and_then(|bye| bye.code).map_or(Reaction::BackOff, ByeCode::reaction)
-            == Reaction::ComeBackSlowly;
+        let floor = hint.min(Duration::from_secs(3600));
+        let reaction = bye.and_then(|bye| bye.code).map_or(Reaction::BackOff, ByeCode::reaction);
         self.seed = self.seed.wrapping_add(1);
         let share = (mix(self.seed) >> 11) as f64 / (1u64 << 53) as f64;
-        let delay = if self.slow {
+        let delay = if reaction == Reaction::ComeBackSlowly {
             // nothing changes by itself: half of the longest delay at least
             self.options.max.mul_f64(0.5 + 0.5 * share)
         } else {
@@ -85,12 +81,7 @@ impl Backoff {
             bound.mul_f64(share)
         };
         self.attempt = self.attempt.saturating_add(1);
-        delay.max(self.floor)
-    }
-
-    /// Whether the last goodbye said that a human must act.
-    pub fn needs_a_human(&self) -> bool {
-        self.slow
+        delay.max(floor)
     }
 }
 
@@ -148,13 +139,11 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_that_needs_a_human_is_retried_slowly_and_says_so() {
+    fn a_refusal_that_needs_a_person_is_retried_slowly_until_another_end() {
         let now = start();
         let mut backoff = Backoff::new(BackoffOptions::default(), 1);
         let delay = backoff.ended(Some(&Bye::new(ByeCode::Unauthorized, "x")), now);
         assert!(delay >= Duration::from_secs(150));
-        assert!(backoff.needs_a_human());
-        backoff.ended(None, now);
-        assert!(!backoff.needs_a_human());
+        assert!(backoff.ended(None, now) <= Duration::from_secs(2), "the second of the ordinary delays");
     }
 }

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use super::codec::request_id;
-use super::error::DecodeError;
 use super::encode::begin;
+use super::error::DecodeError;
 use super::fields::Fields;
 use super::message::kind;
 use super::{Notification, Raw, RawMap};

@@ -210,11 +210,6 @@ impl Admission {
         self.handshakes
     }
 
-    /// Handshakes in progress from this address.
-    pub fn handshakes_of(&self, address: IpAddr) -> usize {
-        self.addresses.get(&AddressKey::of(address)).copied().unwrap_or(0)
-    }
-
     /// Seats taken.
     pub fn sessions(&self) -> usize {
         self.sessions
@@ -302,7 +297,7 @@ mod tests {
         slots.push(admission.arrive(host(2), now).unwrap());
         admission.finished(slots.remove(0));
         slots.push(admission.arrive(host(1), now).unwrap());
-        assert_eq!(admission.handshakes_of(host(1)), 3);
+        assert_eq!(admission.addresses[&AddressKey::of(host(1))], 3);
         slots.extend([2, 2, 3, 3].map(|n| admission.arrive(host(n), now).unwrap()));
         assert_eq!(admission.arrive(host(4), now), Err(Refusal::NoSlot));
     }

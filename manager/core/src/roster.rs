@@ -75,7 +75,7 @@ pub enum Lookup<'a, H> {
 /// Who is connected, with a handle `H` on each.
 ///
 /// It has one owner. To read it from many tasks keep it behind one mutex and clone the handle out of [`Roster::get`]:
-/// each operation is O(log n) and copies no text; [`Roster::list`] shares the texts and can be taken in pages.
+/// each operation is O(log n) and copies no text; a listing shares the texts and is taken in [pages](Roster::page).
 /// No operation drops a handle: whoever leaves is returned, so that a handle's drop runs outside of the lock.
 #[derive(Debug)]
 pub struct Roster<H> {
@@ -204,11 +204,6 @@ impl<H> Roster<H> {
     /// One agent's row, or `None` if it is unknown.
     pub fn row(&self, agent: &PeerId) -> Option<Row> {
         self.agents.get_key_value(agent).map(|(agent, record)| record.row(agent))
-    }
-
-    /// Every agent that is remembered, in order of name. O(n), without copying texts.
-    pub fn list(&self) -> Vec<Row> {
-        self.agents.iter().map(|(agent, record)| record.row(agent)).collect()
     }
 
     /// The first `limit` agents whose names come after `after`, in order of name.

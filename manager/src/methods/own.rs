@@ -9,7 +9,7 @@ use redpoll_net::registry::Duplicate;
 use redpoll_net::{CallContext, Registry};
 
 use super::{info, write};
-use crate::state::{Manager, wall_ms};
+use crate::state::Manager;
 
 pub(super) fn register(registry: Registry, manager: &Arc<Manager>) -> Result<Registry, Duplicate> {
     let (asked, clock) = (manager.clone(), manager.clone());
@@ -20,7 +20,7 @@ pub(super) fn register(registry: Registry, manager: &Arc<Manager>) -> Result<Reg
         })?
         .with(info(method::MANAGER_TIME), move |_call| {
             let uptime_ms = uptime_ms(&clock);
-            async move { write(&Time { wall_ms: wall_ms(), uptime_ms }) }
+            async move { write(&Time { wall_ms: redpoll_net::clock::wall_ms(), uptime_ms }) }
         })?
         .with(info(method::MANAGER_ECHO), |call| async move { Ok(echo(&call)) })?
         .with(info(method::MANAGER_METHODS), |call| async move { methods(&call) })

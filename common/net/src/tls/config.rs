@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use redpoll_certs::CertificateError;
@@ -53,6 +54,7 @@ pub enum TlsSetupError {
 struct Setting<C> {
     config: Arc<C>,
     own: Identity,
+    not_after: SystemTime,
 }
 
 /// The manager's end. Cheap to share; connections that exist are untouched by [`Self::reload`].
@@ -83,6 +85,11 @@ impl TlsServer {
     /// Who we are.
     pub fn own_identity(&self) -> Identity {
         self.setting.load().own.clone()
+    }
+
+    /// When our certificate ends.
+    pub fn own_not_after(&self) -> SystemTime {
+        self.setting.load().not_after
     }
 
     pub(super) fn config(&self) -> Arc<ServerConfig> {
@@ -126,6 +133,11 @@ impl TlsClient {
         self.setting.load().own.clone()
     }
 
+    /// When our certificate ends.
+    pub fn own_not_after(&self) -> SystemTime {
+        self.setting.load().not_after
+    }
+
     pub(super) fn config(&self) -> Arc<ClientConfig> {
         Arc::clone(&self.setting.load().config)
     }
@@ -139,7 +151,7 @@ impl fmt::Debug for TlsClient {
 
 fn server_setting(credentials: Credentials) -> Result<Setting<ServerConfig>, TlsSetupError> {
     expect_role(&credentials.info, &[Role::Manager]).map_err(TlsSetupError::Certificate)?;
-    let own = credentials.info.identity;
+    let (own, not_after) = (credentials.info.identity, credentials.info.not_after);
     let provider = Arc::new(aws_lc_rs::default_provider());
     let want = Expect::CLIENTS.in_cluster(own.cluster.clone());
     let verifier = DiallersVerifier::new(authorities(&credentials.roots)?, &provider, want)?;
@@ -156,12 +168,12 @@ fn server_setting(credentials: Credentials) -> Result<Setting<ServerConfig>, Tls
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
-    Ok(Setting { config: Arc::new(config), own })
+    Ok(Setting { config: Arc::new(config), own, not_after })
 }
 
 fn client_setting(credentials: Credentials) -> Result<Setting<ClientConfig>, TlsSetupError> {
     expect_role(&credentials.info, DIALLERS).map_err(TlsSetupError::Certificate)?;
-    let own = credentials.info.identity;
+    let (own, not_after) = (credentials.info.identity, credentials.info.not_after);
     let provider = Arc::new(aws_lc_rs::default_provider());
     let want = Expect::role(Role::Manager).in_cluster(own.cluster.clone());
     let verifier = ManagersVerifier::new(authorities(&credentials.roots)?, &provider, want);
@@ -177,7 +189,7 @@ fn client_setting(credentials: Credentials) -> Result<Setting<ClientConfig>, Tls
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.resumption = Resumption::disabled();
     config.enable_early_data = false;
-    Ok(Setting { config: Arc::new(config), own })
+    Ok(Setting { config: Arc::new(config), own, not_after })
 }
 
 fn authorities(roots: &[CertificateDer<'static>]) -> Result<Arc<RootCertStore>, TlsSetupError> {

@@ -132,7 +132,7 @@ pub(crate) fn hello() -> AgentHello {
     AgentHello { id: "web-1".into(), version: "1".into(), protocol: Some(SPOKEN), ..AgentHello::default() }
 }
 
-fn dial_options() -> DialOptions {
+pub(crate) fn dial_options() -> DialOptions {
     DialOptions {
         hello_timeout: 5 * SECOND,
         liveness: None,
@@ -143,10 +143,10 @@ fn dial_options() -> DialOptions {
 
 /// Notes what a link hears.
 #[derive(Debug, Default)]
-struct Linked {
+pub(crate) struct Linked {
     hellos: Mutex<usize>,
-    peers: Mutex<Vec<Peer>>,
-    reasons: Mutex<Vec<CloseReason>>,
+    pub(crate) peers: Mutex<Vec<Peer>>,
+    pub(crate) reasons: Mutex<Vec<CloseReason>>,
 }
 
 impl Link for Linked {
@@ -193,7 +193,9 @@ async fn a_manager_that_is_away_for_a_week_is_dialled_in_bounds_and_logged_now_a
         assert!(*gap <= bound + SECOND / 100, "attempt {n} after {gap:?}");
     }
     let attempts = gaps.len() + 1;
-    assert_eq!(log.count(Level::WARN), attempts.div_ceil(10));
+    let warnings = log.lines(Level::WARN);
+    assert_eq!(warnings.len(), attempts.div_ceil(10));
+    assert!(warnings.iter().all(|line| line.contains("delay=") && line.contains("help=")), "{}", warnings[0]);
     assert_eq!((log.count(Level::ERROR), log.count(Level::INFO)), (0, 0));
     assert_eq!(*link.hellos.lock().unwrap(), attempts, "each attempt says a hello of its own");
 }
@@ -222,7 +224,7 @@ async fn a_manager_that_closes_at_once_is_not_hammered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_that_needs_a_human_is_retried_slowly_and_loud() {
+async fn a_refusal_that_needs_a_person_is_retried_slowly_and_loud() {
     let bye = Bye::new(ByeCode::Unauthorized, "who are you?");
     for act in [Act::TurnAway(bye.clone()), Act::Session(Duration::ZERO, Some(bye))] {
         let log = log();
@@ -233,6 +235,7 @@ async fn a_refusal_that_needs_a_human_is_retried_slowly_and_loud() {
         assert!(gaps.iter().all(|gap| *gap >= 150 * SECOND), "one came too early");
         assert!(log.count(Level::ERROR) >= gaps.len() / 10, "{} lines", log.count(Level::ERROR));
         assert_eq!(log.count(Level::WARN), 0);
+        assert!(log.lines(Level::ERROR).iter().all(|line| line.contains("a person must act")));
     }
 }
 

@@ -1,12 +1,19 @@
 //! How drivers end, and that everybody is told.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use redpoll_common::session::{CloseReason, Refusal, StopReason};
-use redpoll_common::wire::{Bye, ByeCode, Integer, Message, Raw};
-use redpoll_net::driver::DriverOptions;
-use redpoll_net::{CallError, CallEvent, memory};
-use tokio::time::Instant;
+use redpoll_common::wire::{Bye, ByeCode, Integer, Message, Notification, Raw};
+use redpoll_net::driver::{DriverOptions, drive};
+use redpoll_net::framed::Framed;
+use redpoll_net::service::{CallContext, Running, Service};
+use redpoll_net::stream::Metered;
+use redpoll_net::transport::PeerInfo;
+use redpoll_net::{CallError, CallEvent, Peer, memory};
+use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, sleep};
+use tokio_util::task::TaskTracker;
 
 use crate::support::*;
 
@@ -76,36 +83,42 @@ async fn a_goodbye_goes_out_after_every_answer_that_was_given() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn an_answer_in_the_drivers_queue_goes_out_before_the_goodbye() {
-    let (mut one, mut other) = bare(&quiet(), None);
-    for id in ["1", "2"] {
-        say(&mut other, &request(id, "echo")).await;
+/// Says goodbye in the instant in which it has an answer, before the driver can have taken it.
+#[derive(Debug, Default)]
+struct Hasty(Arc<OnceLock<Peer>>);
+
+struct CloseOnDrop(Peer);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.0.close(bye());
     }
-    // in one thread: the requests' tasks run and hand their answers over before the driver runs again
-    eventually("both have run", || one.notes.started() == 2).await;
-    while one.notes.running() > 0 {
-        tokio::task::yield_now().await;
-    }
-    one.peer.close(bye());
-    let mut heard = Vec::new();
-    while let Some(message) = hear(&mut other).await {
-        heard.push(message);
-    }
-    assert!(matches!(&heard[..], [Message::Response(_), Message::Response(_), Message::Bye(_)]), "{heard:?}");
-    drop(other);
-    assert_eq!((&mut one.driver).await.unwrap(), CloseReason::Ours(bye()));
 }
 
-fn request(id: &str, method: &str) -> Message {
-    Message::Request(redpoll_common::wire::Request {
-        id: redpoll_common::ids::RequestId::parse(id).unwrap(),
-        method: method.into(),
-        args: Raw::empty_array(),
-        kwargs: Raw::empty_map(),
-        timeout_ms: None,
-        trace: None,
-    })
+impl Service for Hasty {
+    fn start(&self, _call: CallContext) -> Running {
+        let close = CloseOnDrop(self.0.get().unwrap().clone());
+        let answer = Box::pin(async move {
+            let _close = close;
+            Ok(Raw::text("in time"))
+        });
+        Running { answer, graceful: true }
+    }
+
+    fn notified(&self, _from: &PeerInfo, _notification: Notification) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_in_the_drivers_queue_goes_out_before_the_goodbye() {
+    let (one, other) = memory::pair(agent(), manager());
+    let (hasty, tracker) = (Hasty::default(), TaskTracker::new());
+    let own = hasty.0.clone();
+    let (peer, driver) = drive(other, quiet(), Arc::new(hasty), options(2), tracker.clone());
+    own.set(peer).unwrap();
+    tracker.spawn(driver);
+    let one = End::new(one, &quiet(), options(1));
+    assert_eq!(one.peer.call(call("x")).await, Ok(Raw::text("in time")));
+    assert_eq!(one.check_over().await, CloseReason::Theirs(bye()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -140,22 +153,17 @@ async fn a_silent_peer_is_cut_at_the_agreed_time() {
 
 #[tokio::test(start_paused = true)]
 async fn half_a_message_is_life() {
-    let mut terms = terms();
-    terms.liveness.ping = None;
-    let (one, mut other) = bare(&terms, Some(16));
+    let (one, mut other) = tokio::io::duplex(4096);
+    let one = Box::new(Framed::new(Metered::new(one), manager()));
+    let one = End::new(one, &terms(), options(1));
     let begin = Instant::now();
-    // a frame of 400 bytes through a pipe of 16, slowly read on the other side or not: bytes are life
-    let (mut bytes, _rest) = (redpoll_common::wire::codec::encode(&Message::Unknown(99), 1), ());
-    for _ in 0..3 {
-        tokio::time::sleep(39 * SECOND).await;
-        let payload = bytes.split_off(0);
-        bytes = payload.clone();
-        redpoll_net::transport::send(&mut *other, payload).await.unwrap();
+    other.write_all(&1000_u32.to_be_bytes()).await.unwrap();
+    for _ in 0..10 {
+        sleep(39 * SECOND).await;
+        other.write_all(&[0xc0]).await.unwrap();
     }
-    assert!(!one.peer.is_closed());
-    assert_eq!(begin.elapsed().as_secs(), 117);
-    one.peer.closed().await;
-    assert_eq!(begin.elapsed().as_secs(), 157);
+    assert_eq!(one.peer.closed().await, CloseReason::Silent(40 * SECOND));
+    assert_eq!(begin.elapsed().as_secs(), 430, "40 s after the last byte");
 }
 
 #[tokio::test(start_paused = true)]
@@ -175,7 +183,7 @@ async fn a_peer_that_never_reads_is_cut_and_nobody_else_notices() {
         let chatter = async {
             loop {
                 say(&mut other, &Message::Unknown(99)).await;
-                tokio::time::sleep(SECOND).await;
+                sleep(SECOND).await;
             }
         };
         tokio::select! {
@@ -200,13 +208,14 @@ async fn a_peer_that_never_reads_is_cut_and_nobody_else_notices() {
 
 #[tokio::test(start_paused = true)]
 async fn the_peers_last_words_count_more_than_a_broken_pipe() {
-    for pipe in [None, Some(1 << 20)] {
+    for pipe in [None, Some(4096)] {
         let (one, mut other) = bare(&quiet(), pipe);
-        tokio::task::yield_now().await;
+        for _ in 0..3 {
+            one.peer.notify("x", Raw::text(&"x".repeat(100_000))).await.unwrap();
+        }
+        // more waits to be written than goes in: the write fails before the driver reads
         say(&mut other, &Message::Bye(bye())).await;
         drop(other);
-        // the write fails first, for it comes first in the driver's turn
-        assert!(one.peer.notify("x", Raw::nil()).await.is_err());
         assert_eq!(one.peer.closed().await, CloseReason::Theirs(bye()));
     }
 }

@@ -11,6 +11,7 @@
 mod calls;
 mod dial;
 mod ending;
+mod expiry;
 mod greet;
 mod pressure;
 mod registry;

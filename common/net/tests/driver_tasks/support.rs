@@ -1,4 +1,4 @@
-//! What the tests of drivers share: a service that notes what happens to it, ends of connections, a log that counts.
+//! What the tests of drivers share: a service that notes what happens to it, ends of connections, a log that is kept.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -232,29 +232,47 @@ pub(crate) async fn eventually(what: &str, condition: impl Fn() -> bool) {
     panic!("never: {what}");
 }
 
-/// Counts the lines that this thread logs while it lives.
+/// Keeps the lines that this thread logs while it lives.
 pub(crate) struct Log {
-    lines: Arc<Mutex<Vec<tracing::Level>>>,
+    lines: Lines,
     _guard: tracing::subscriber::DefaultGuard,
 }
 
 impl Log {
     pub(crate) fn count(&self, level: tracing::Level) -> usize {
-        self.lines.lock().unwrap().iter().filter(|line| **line == level).count()
+        self.lines(level).len()
+    }
+
+    /// The fields of each line of a level, as `message=… name=…`.
+    pub(crate) fn lines(&self, level: tracing::Level) -> Vec<String> {
+        let lines = self.lines.lock().unwrap();
+        lines.iter().filter(|(of, _)| *of == level).map(|(_, text)| text.clone()).collect()
     }
 }
 
 pub(crate) fn log() -> Log {
-    let lines = Arc::new(Mutex::new(Vec::new()));
-    let guard = tracing::subscriber::set_default(Counting { lines: lines.clone() });
+    let lines = Lines::default();
+    let guard = tracing::subscriber::set_default(Keeping { lines: lines.clone() });
     Log { lines, _guard: guard }
 }
 
-struct Counting {
-    lines: Arc<Mutex<Vec<tracing::Level>>>,
+type Lines = Arc<Mutex<Vec<(tracing::Level, String)>>>;
+
+struct Keeping {
+    lines: Lines,
 }
 
-impl tracing::Subscriber for Counting {
+/// Writes fields down.
+#[derive(Default)]
+struct Fields(String);
+
+impl tracing::field::Visit for Fields {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        self.0.push_str(&format!("{}={value:?} ", field.name()));
+    }
+}
+
+impl tracing::Subscriber for Keeping {
     fn enabled(&self, _metadata: &tracing::Metadata<'_>) -> bool {
         true
     }
@@ -268,7 +286,9 @@ impl tracing::Subscriber for Counting {
     fn record_follows_from(&self, _span: &tracing::span::Id, _follows: &tracing::span::Id) {}
 
     fn event(&self, event: &tracing::Event<'_>) {
-        self.lines.lock().unwrap().push(*event.metadata().level());
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        self.lines.lock().unwrap().push((*event.metadata().level(), fields.0));
     }
 
     fn enter(&self, _span: &tracing::span::Id) {}

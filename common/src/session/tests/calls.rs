@@ -203,6 +203,29 @@ fn what_is_stopped_before_it_was_written_stays_in_order_with_the_expiry() {
 }
 
 #[test]
+fn a_cancelled_call_that_expires_is_not_cancelled_again() {
+    let mut session = Session::<u32>::new(terms(), 1, start());
+    let call = session.call(outgoing(SECOND), 1, start()).unwrap();
+    session.cancel(call);
+    session.handle_timeout(start() + 2 * SECOND);
+    assert_eq!(events(&mut session), [Event::Expired(1)]);
+    assert_eq!(written(&mut session).iter().filter(|message| is_cancel(message)).count(), 1);
+}
+
+#[test]
+fn the_deadline_of_an_answered_request_does_not_stop_the_next_of_its_id() {
+    let mut session = Session::<u32>::new(terms(), 1, start());
+    let Message::Request(first) = request("a") else { unreachable!() };
+    session.handle_message(Message::Request(Request { timeout_ms: Some(1000), ..first }), start());
+    session.respond(&RequestId::parse("a").unwrap(), Ok(Raw::nil()));
+    session.handle_message(request("a"), start());
+    assert_eq!(events(&mut session).len(), 2);
+    session.handle_timeout(start() + 2 * SECOND);
+    assert_eq!(events(&mut session), []);
+    assert!(session.poll_timeout().unwrap() > start() + 2 * SECOND, "it would wake for nothing");
+}
+
+#[test]
 fn calls_after_the_end_are_refused_with_the_reason() {
     let mut pair = Pair::new(&terms());
     pair.ends[0].close(crate::wire::Bye::new(ByeCode::Idle, "nothing to do"));

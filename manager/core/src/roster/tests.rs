@@ -191,7 +191,7 @@ fn pages_list_every_agent_once_in_order_of_name() {
         after = page.last().map(|row| row.agent.clone()).or(after);
         paged.extend(page);
     }
-    assert_eq!(paged, roster.list());
+    assert_eq!(paged, roster.page(None, usize::MAX));
     assert_eq!(paged.iter().map(|row| row.connection.0).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
 }
 
@@ -295,7 +295,7 @@ proptest! {
             let counts = roster.counts();
             prop_assert_eq!((counts.connected, counts.away), (reference.here.len(), reference.away.len()));
             prop_assert_eq!(counts.draining, reference.here.values().filter(|line| line.1).count());
-            prop_assert_eq!(roster.list().len(), counts.connected + counts.away);
+            prop_assert_eq!(roster.page(None, usize::MAX).len(), counts.connected + counts.away);
         }
     }
 }
