@@ -20,9 +20,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::task::TaskTracker;
 
-use crate::command::{Command, Waiter};
+use crate::command::Command;
 use crate::peer::{Peer, PeerShared};
 use crate::service::{Service, Shared};
+use crate::slot::Waiter;
 use crate::transport::{BoxConnection, TransportError, WRITE_MARK, close};
 
 /// Commands that wait for the driver; more make their senders wait.

@@ -24,6 +24,7 @@ pub mod random;
 pub mod registry;
 pub mod service;
 pub mod shutdown;
+mod slot;
 pub mod socket;
 pub mod stream;
 pub mod tls;

@@ -8,11 +8,12 @@ use std::time::Duration;
 use futures_util::task::AtomicWaker;
 use redpoll_common::session::{CloseReason, MAX_TIMEOUT, OutgoingCall, Refusal, Terms, chain, credit};
 use redpoll_common::wire::{Bye, Fault, FaultCode, Raw};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::command::{CallKey, Command, ItemSink, Signal, Waiter};
+use crate::command::{Command, Signal};
+use crate::slot::{CallSlot, Waiter};
 use crate::transport::PeerInfo;
 
 pub use stream::{CallEvent, CallStream};
@@ -165,7 +166,7 @@ impl Peer {
     /// # Errors
     /// [`CallError`].
     pub async fn call(&self, call: Call) -> Result<Raw, CallError> {
-        self.launch(call, None).await?.answer().await
+        self.launch(call, 0).await?.answer().await
     }
 
     /// Calls the peer and gives what comes, one by one. Dropping the stream cancels the call.
@@ -174,20 +175,16 @@ impl Peer {
     /// [`CallError::Refused`] or [`CallError::TimedOut`] when it could not even be queued.
     pub async fn start(&self, call: Call) -> Result<CallStream, CallError> {
         let window = self.shared.terms.limits.window;
-        let capacity = usize::try_from(window / credit::MIN_COST).unwrap_or(1) + 1;
         // as many as credit allows: never full while the peer keeps the rules
-        let (values, values_end) = mpsc::channel(capacity);
-        let (progress, progress_end) = watch::channel(None);
-        let stream = self.launch(call, Some(ItemSink { values, progress })).await?;
-        Ok(stream.with_items(values_end, progress_end))
+        let capacity = usize::try_from(window / credit::MIN_COST).unwrap_or(1) + 1;
+        self.launch(call, capacity).await
     }
 
-    async fn launch(&self, call: Call, items: Option<ItemSink>) -> Result<CallStream, CallError> {
+    async fn launch(&self, call: Call, capacity: usize) -> Result<CallStream, CallError> {
         let Call { method, args, kwargs, timeout, trace } = call;
         let deadline = Instant::now() + timeout.min(MAX_TIMEOUT);
-        let (end, answer) = oneshot::channel();
-        let key = Arc::new(CallKey::default());
-        let waiter = Waiter { key: key.clone(), timeout, end, items };
+        let slot = CallSlot::new(capacity);
+        let waiter = Waiter { slot: slot.clone(), timeout };
         let outgoing = OutgoingCall { method, args, kwargs, timeout, trace };
         let command = Box::new(Command::Call(outgoing, deadline, waiter));
         match timeout_at(deadline, self.shared.commands.send(command)).await {
@@ -195,7 +192,7 @@ impl Peer {
             Ok(Err(_closed)) => return Err(CallError::Refused(Refusal::Closed(self.shared.close_reason()))),
             Err(_elapsed) => return Err(CallError::TimedOut(timeout)),
         }
-        Ok(CallStream::new(self.shared.clone(), key, answer, (deadline + BACKSTOP, timeout)))
+        Ok(CallStream::new(self.shared.clone(), slot, deadline + BACKSTOP, timeout))
     }
 
     /// Sends a one-way message, once there is room for it; a peer that makes no room is cut by the driver's write timeout.

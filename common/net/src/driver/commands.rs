@@ -10,8 +10,9 @@ use redpoll_common::wire::{Bye, Fault, FaultCode, Raw};
 use tokio::time::Instant;
 
 use super::{BUDGET, COMMANDS, Driver, ITEMS_AHEAD};
-use crate::command::{CallKey, Command, Signal, Waiter};
+use crate::command::{Command, Signal};
 use crate::peer::CallError;
+use crate::slot::{CallSlot, Waiter};
 
 /// Places for requests that an idle connection may keep.
 const KEPT: usize = 16;
@@ -24,18 +25,18 @@ impl Driver {
             match signal {
                 Signal::Close(bye) => self.close(bye),
                 Signal::Finish(bye) => self.finishing = Some(bye),
-                Signal::Cancel(key) => {
-                    if let Some(call) = key.id.get() {
+                Signal::Cancel(slot) => {
+                    if let Some(call) = slot.id.get() {
                         self.session.cancel(*call);
                     }
                 }
-                Signal::Abandon(key) => {
-                    if let Some(call) = key.id.get() {
+                Signal::Abandon(slot) => {
+                    if let Some(call) = slot.id.get() {
                         self.session.abandon(*call);
                     }
                 }
-                Signal::Consumed(key, len) => {
-                    if let Some(call) = key.id.get() {
+                Signal::Consumed(slot, len) => {
+                    if let Some(call) = slot.id.get() {
                         self.session.consumed(*call, len);
                     }
                 }
@@ -118,27 +119,27 @@ impl Driver {
     }
 
     fn handle_call(&mut self, mut call: OutgoingCall, deadline: Instant, waiter: Waiter, now: Instant) {
-        let key: Arc<CallKey> = waiter.key.clone();
-        if key.abandoned.load(Ordering::Acquire) {
+        let slot: Arc<CallSlot> = waiter.slot.clone();
+        if slot.abandoned.load(Ordering::Acquire) {
             return;
         }
-        if key.cancelled.load(Ordering::Acquire) {
+        if slot.cancelled.load(Ordering::Acquire) {
             let fault = Fault::new(FaultCode::Cancelled, "cancelled before it was sent");
-            let _gone = waiter.end.send(Err(CallError::Fault(fault)));
+            waiter.end(Err(CallError::Fault(fault)));
             return;
         }
         let waited = call.timeout;
         call.timeout = deadline.saturating_duration_since(now);
         if call.timeout.is_zero() {
-            let _gone = waiter.end.send(Err(CallError::TimedOut(waited)));
+            waiter.end(Err(CallError::TimedOut(waited)));
             return;
         }
         match self.session.call(call, waiter, now.into_std()) {
             Ok(id) => {
-                let _first = key.id.set(id);
+                let _first = slot.id.set(id);
             }
             Err((waiter, refusal)) => {
-                let _gone = waiter.end.send(Err(CallError::Refused(refusal)));
+                waiter.end(Err(CallError::Refused(refusal)));
             }
         }
     }
@@ -174,9 +175,7 @@ impl Driver {
 fn refuse(command: Command, reason: &CloseReason) {
     let closed = Refusal::Closed(reason.clone());
     match command {
-        Command::Call(_, _, waiter) => {
-            let _gone = waiter.end.send(Err(CallError::Refused(closed)));
-        }
+        Command::Call(_, _, waiter) => waiter.end(Err(CallError::Refused(closed))),
         Command::Notify(_, _, done) => {
             let _gone = done.send(Err(closed));
         }

@@ -6,7 +6,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use futures_util::FutureExt;
 use redpoll_common::session::{CallId, Event, Incoming, StopReason};
 use redpoll_common::wire::{Fault, FaultCode, Notification, Raw};
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::Instant;
 use tracing::Instrument;
 
@@ -14,6 +13,7 @@ use super::Driver;
 use crate::command::Command;
 use crate::peer::CallError;
 use crate::service::{CallContext, Output, Running, Shared, Stop, stop_fault};
+use crate::slot::NotTaken;
 
 /// What the map around a value may take of a frame, in bytes, beside the request's id.
 const VALUE_OVERHEAD: usize = 64;
@@ -25,7 +25,7 @@ impl Driver {
             match event {
                 Event::Closed(reason, waiters) => {
                     for waiter in waiters {
-                        let _gone = waiter.end.send(Err(CallError::Closed(reason.clone())));
+                        waiter.end(Err(CallError::Closed(reason.clone())));
                     }
                     self.ended = Some(reason);
                 }
@@ -47,16 +47,14 @@ impl Driver {
                 Event::Notification(notification) => self.notified(notification),
                 Event::Value(call, data) => self.give_value(call, data),
                 Event::Progress(call, progress) => {
-                    if let Some(sink) = self.session.waiter_mut(call).and_then(|w| w.items.as_mut()) {
-                        sink.progress.send_replace(Some(progress));
+                    if let Some(waiter) = self.session.waiter_mut(call) {
+                        waiter.progress(progress);
                     }
                 }
-                Event::Answered(waiter, result) => {
-                    let _gone = waiter.end.send(result.map_err(CallError::Fault));
-                }
+                Event::Answered(waiter, result) => waiter.end(result.map_err(CallError::Fault)),
                 Event::Expired(waiter) => {
                     let timeout = waiter.timeout;
-                    let _gone = waiter.end.send(Err(CallError::TimedOut(timeout)));
+                    waiter.end(Err(CallError::TimedOut(timeout)));
                 }
                 Event::Pong(number, after) => {
                     if let Some(done) = self.pings.remove(&number) {
@@ -70,21 +68,17 @@ impl Driver {
     fn give_value(&mut self, call: CallId, data: Raw) {
         let len = data.len();
         let Some(waiter) = self.session.waiter_mut(call) else { return };
-        let given = match &waiter.items {
-            Some(sink) => sink.values.try_send(data),
-            None => Err(TrySendError::Closed(data)),
-        };
-        match given {
+        match waiter.value(data) {
             Ok(()) => {}
             // nobody looks at the values: the peer need not wait for it
-            Err(TrySendError::Closed(_)) => self.session.consumed(call, len),
-            Err(TrySendError::Full(_)) => {
-                // credit allows no more values than the channel takes, so this is a mistake of ours; the value's
+            Err(NotTaken::Unwanted) => self.session.consumed(call, len),
+            Err(NotTaken::Full) => {
+                // credit allows no more values than the slot takes, so this is a mistake of ours; the value's
                 // place in the order is lost, and with it the call
                 tracing::error!("a value came beyond the credit that was given");
                 if let Some(waiter) = self.session.abandon(call) {
                     let fault = Fault::new(FaultCode::Internal, "a value was lost on the way");
-                    let _gone = waiter.end.send(Err(CallError::Fault(fault)));
+                    waiter.end(Err(CallError::Fault(fault)));
                 }
             }
         }
