@@ -1,0 +1,129 @@
+//! `redpoll-bench`: measures the real programs beside the barest ones that do the same, and prints the ratios.
+//!
+//! `redpoll-bench NAME [--quick] --out FILE` runs one measurement: it prints a table and leaves one JSON object in FILE.
+//! It finds `redpoll-manager` and `redpoll-agent` beside itself; `cargo xtask bench` builds them and starts it.
+//! What the figures mean is told in `docs/benchmarks.md`.
+//!
+//! - [`call`], [`idle`], [`storm`], [`agent`]: the measurements.
+//! - [`bare`]: what they are compared with: tokio-rustls and nothing else.
+//! - [`fleet`]: many agents in one process. [`world`], [`process`]: the programs, their files and what they use.
+
+#![expect(clippy::print_stdout, reason = "tables and the talk between its processes go to stdout")]
+
+mod agent;
+mod bare;
+mod call;
+mod fleet;
+mod idle;
+mod pki;
+mod process;
+mod stats;
+mod storm;
+mod table;
+mod world;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use serde_json::{Value, json};
+
+use crate::bare::Spot;
+use crate::fleet::Kind;
+
+/// Measures the real programs beside the barest ones that do the same.
+#[derive(Debug, Parser)]
+#[command(name = "redpoll-bench")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Args)]
+struct Common {
+    /// Few rounds and small numbers: shows that it works, not how fast.
+    #[arg(long)]
+    quick: bool,
+    /// Where the figures go, as JSON.
+    #[arg(long)]
+    out: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Round trips and calls per second through the manager.
+    Call(Common),
+    /// Memory of the manager per idle agent.
+    Idle(Common),
+    /// How fast a fleet is back after the manager restarts.
+    Storm(Common),
+    /// Memory and size of an idle agent.
+    Agent(Common),
+    /// Used by the others: many agents in one process.
+    #[command(hide = true)]
+    Fleet {
+        #[arg(value_enum)]
+        kind: Kind,
+        #[arg(long)]
+        pki: PathBuf,
+        #[arg(long)]
+        target: SocketAddr,
+        #[arg(long)]
+        at_once: usize,
+    },
+    /// Used by the others: passes frames between a requester and a responder.
+    #[command(hide = true)]
+    BareRelay(Spot),
+    /// Used by the others: sends frames back to a relay.
+    #[command(hide = true)]
+    BareResponder(Spot),
+    /// Used by the others: accepts, greets, holds and echoes.
+    #[command(hide = true)]
+    BareServer(Spot),
+    /// Used by the others: one connection that is held.
+    #[command(hide = true)]
+    BareAgent(Spot),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().command {
+        Command::Call(common) => measure("call", &common, call::run(common.quick)),
+        Command::Idle(common) => measure("idle", &common, idle::run(common.quick)),
+        Command::Storm(common) => measure("storm", &common, storm::run(common.quick)),
+        Command::Agent(common) => measure("agent", &common, agent::run(common.quick)),
+        Command::Fleet { kind, pki, target, at_once } => {
+            one_thread()?.block_on(fleet::run(kind, &pki, target, at_once))
+        }
+        Command::BareRelay(spot) => one_thread()?.block_on(bare::relay::run(&spot)),
+        Command::BareResponder(spot) => one_thread()?.block_on(bare::echo::respond(&spot)),
+        Command::BareAgent(spot) => one_thread()?.block_on(bare::hold::dial(&spot)),
+        Command::BareServer(spot) => {
+            // as many threads as the manager has
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            runtime.block_on(bare::hold::serve(&spot))
+        }
+    }
+}
+
+fn one_thread() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")
+}
+
+fn measure(
+    name: &str,
+    common: &Common,
+    work: impl Future<Output = anyhow::Result<Value>>,
+) -> anyhow::Result<()> {
+    let figures = one_thread()?.block_on(work)?;
+    let machine = json!({
+        "cores": std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        "kernel": std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim(),
+    });
+    let whole = json!({ "name": name, "quick": common.quick, "machine": machine, "figures": figures });
+    write(&common.out, &whole)
+}
+
+fn write(path: &Path, value: &Value) -> anyhow::Result<()> {
+    std::fs::write(path, format!("{value:#}\n")).with_context(|| format!("cannot write {}", path.display()))
+}

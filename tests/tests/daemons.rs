@@ -1,0 +1,189 @@
+//! How the daemons start, refuse to start, and read their files again while they run.
+#![expect(clippy::unwrap_used, reason = "test code")]
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use redpoll_certs::testing::TestAuthority;
+use redpoll_tests::line::Line;
+use redpoll_tests::process::command;
+use redpoll_tests::world::{HONEST, World, arguments, manager_config, write_config};
+use redpoll_tests::{eventually, in_time};
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+/// A folder from which a manager would start.
+fn sound() -> (TempDir, PathBuf) {
+    let directory = TempDir::new().unwrap();
+    TestAuthority::new("home").manager("m-1").write(directory.path(), "manager");
+    let config = manager_config(directory.path(), "127.0.0.1:0");
+    (directory, config)
+}
+
+/// Starts a manager that must not start, and gives its exit code and what it says.
+async fn refusal(config: &Path, settings: &[&str]) -> (Option<i32>, String) {
+    let output = run("redpoll-manager", &arguments(config, settings)).await;
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+async fn run(program: &str, arguments: &[String]) -> Output {
+    in_time("the end of a daemon", command(program).args(arguments).output()).await.unwrap()
+}
+
+fn chmod(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[tokio::test]
+async fn files_that_others_may_read_or_change_are_refused_with_77_and_the_remedy() {
+    let (directory, config) = sound();
+    let key = directory.path().join("manager.key");
+    chmod(&key, 0o640);
+    let (code, said) = refusal(&config, &[]).await;
+    assert_eq!(code, Some(77), "{said}");
+    assert!(said.contains("manager.key is open to others") && said.contains("chmod 600"), "{said}");
+    chmod(&key, 0o600);
+
+    let state = directory.path().join("manager-state");
+    std::fs::create_dir_all(&state).unwrap();
+    chmod(&state, 0o755);
+    let (code, said) = refusal(&config, &[]).await;
+    assert_eq!(code, Some(77), "{said}");
+    assert!(said.contains("manager-state") && said.contains("chmod 700"), "{said}");
+}
+
+#[tokio::test]
+async fn a_wrong_configuration_ends_with_64_and_names_the_key_and_the_right_one() {
+    let (directory, config) = sound();
+    for (settings, says) in [
+        (&["sesion.ping_interval=5s"][..], "session.ping_interval"),
+        (&["session.ping_interval=fast"], "session.ping_interval"),
+        (&["session.dead_after=1s"], "session.dead_after"),
+        (&["manager.id=somebody"], "manager.id is somebody, the certificate says m-1"),
+    ] {
+        let (code, said) = refusal(&config, settings).await;
+        assert_eq!(code, Some(64), "{settings:?}: {said}");
+        assert!(said.contains(says), "{settings:?}: {said}");
+    }
+    let missing = directory.path().join("none.toml");
+    let (code, said) = refusal(&missing, &[]).await;
+    assert_eq!(code, Some(64), "{said}");
+    assert!(said.contains("none.toml"), "{said}");
+    let text = std::fs::read_to_string(&config).unwrap();
+    write_config(&config, &format!("{text}\n[admision]\nhandshakes = 5\n"));
+    let (code, said) = refusal(&config, &[]).await;
+    assert_eq!(code, Some(64), "{said}");
+    assert!(
+        said.contains("manager.toml") && said.contains("admision") && said.contains("admission"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn an_address_in_use_ends_with_69() {
+    let (_directory, config) = sound();
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = taken.local_addr().unwrap();
+    let (code, said) = refusal(&config, &[&format!("listen.address={address}")]).await;
+    assert_eq!(code, Some(69), "{said}");
+    assert!(said.contains(&format!("cannot listen on {address}")) && said.contains("help: "), "{said}");
+}
+
+#[tokio::test]
+async fn check_config_shows_every_value_and_where_it_comes_from_and_starts_nothing() {
+    let (directory, config) = sound();
+    let mut arguments = arguments(&config, &["session.write_timeout=7s"]);
+    arguments.push("--check-config".to_owned());
+    let mut command = command("redpoll-manager");
+    command.args(&arguments).env("REDPOLL_MANAGER_SESSION__PING_INTERVAL", "5s");
+    let output = in_time("the report", command.output()).await.unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let said = String::from_utf8(output.stdout).unwrap();
+    for (key, value, origin) in [
+        ("session.write_timeout", "7s", "write_timeout"),
+        ("session.ping_interval", "5s", "REDPOLL_MANAGER_SESSION__PING_INTERVAL"),
+        ("listen.address", "127.0.0.1:0", "manager.toml"),
+        ("admission.hello_timeout", "5s", "default"),
+    ] {
+        let line = said.lines().find(|line| line.contains(key)).unwrap_or_default();
+        assert!(line.contains(value) && line.contains(origin), "{key}: {line:?} in\n{said}");
+    }
+    assert!(!directory.path().join("manager-state").exists());
+}
+
+#[tokio::test]
+async fn a_manager_reads_certificates_and_log_level_again_and_drops_no_session() {
+    let mut world = World::start(&[]).await;
+    let own = world.certificate("web-9");
+    let shown = async |world: &World| Line::stranger(world.address, &own).await.peer_certificate();
+    let before = shown(&world).await;
+    let renewed = world.authority.manager("m-1");
+    assert_ne!(before, renewed.chain[0]);
+    for suffix in ["crt", "key"] {
+        std::fs::remove_file(world.directory().join(format!("manager.{suffix}"))).unwrap();
+    }
+    renewed.write(world.directory(), "manager");
+    let config = world.directory().join("manager.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    write_config(&config, &format!("{text}\n[log]\nlevel = \"debug\"\n[session]\nping_interval = \"14s\"\n"));
+    world.manager.signal(Signal::HUP);
+    world.manager.logged(&["INFO", "reloaded"]).await;
+    world.manager.logged(&["WARN", "session.ping_interval", "restart"]).await;
+    assert_eq!(shown(&world).await, renewed.chain[0]);
+    world.manager.logged(&["DEBUG"]).await;
+
+    // what cannot be used is told, and what was in use stays
+    let good = std::fs::read(world.directory().join("manager.crt")).unwrap();
+    std::fs::write(world.directory().join("manager.crt"), "no certificate").unwrap();
+    world.manager.signal(Signal::HUP);
+    world.manager.logged(&["ERROR", "not reloaded", "manager.crt"]).await;
+    assert_eq!(shown(&world).await, renewed.chain[0]);
+    std::fs::write(world.directory().join("manager.crt"), good).unwrap();
+    write_config(&config, "what = is this");
+    world.manager.signal(Signal::HUP);
+    world.manager.logged(&["ERROR", "nothing was reloaded", "manager.toml"]).await;
+    world.operator.echo(HONEST, "still here").await.unwrap();
+    world.witness_saw_nothing().await;
+}
+
+#[tokio::test]
+async fn an_agent_reads_its_certificate_again_and_shows_it_in_its_next_session() {
+    let mut world = World::start(&[]).await;
+    world.agent("web-1", &[]).await;
+    let since = world.operator.agent("web-1").await.unwrap().since_ms;
+    for suffix in ["crt", "key"] {
+        std::fs::remove_file(world.directory().join(format!("agent-web-1.{suffix}"))).unwrap();
+    }
+    world.certificate("web-1").write(world.directory(), "agent-web-1");
+    world.agent_process("web-1").signal(Signal::HUP);
+    world.agent_process("web-1").logged(&["INFO", "reloaded"]).await;
+    world.operator.echo("web-1", "same session").await.unwrap();
+    assert!(world.operator.agent("web-1").await.unwrap().since_ms >= since);
+    // a certificate of somebody else is not a renewal
+    for suffix in ["crt", "key"] {
+        std::fs::remove_file(world.directory().join(format!("agent-web-1.{suffix}"))).unwrap();
+    }
+    TestAuthority::new("elsewhere").agent("web-1").write(world.directory(), "agent-web-1");
+    world.agent_process("web-1").signal(Signal::HUP);
+    world.agent_process("web-1").logged(&["ERROR", "not reloaded"]).await;
+    // the next session is made with what was in use
+    drop(Line::agent(world.address, &world.certificate("web-1"), "web-1").await);
+    eventually("the agent is back", async || world.operator.echo("web-1", "again").await.ok()).await;
+    world.nobody_else_noticed().await;
+}
+
+#[tokio::test]
+async fn logs_can_be_json_with_agent_connection_and_request_as_fields() {
+    let mut world = World::start(&["log.format=json"]).await;
+    let mut line = world.line("web-9").await;
+    line.request("r-1", "rp.status", &serde_json::json!({})).await;
+    line.hear().await;
+    let denied = world.manager.logged(&["request denied"]).await;
+    let denied: serde_json::Value = serde_json::from_str(&denied).unwrap();
+    let text = denied.to_string();
+    for part in ["\"agent\":\"web-9\"", "\"connection\"", "r-1", "\"level\":\"WARN\""] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    world.nobody_else_noticed().await;
+}
