@@ -95,7 +95,20 @@ impl Sessions {
         let life = async move {
             let _seat = seat;
             let mut stay = stay;
-            stay.reason = Some(expiry::close_when_expired(&peer, driver).await);
+            let driving = expiry::close_when_expired(&peer, driver);
+            tokio::pin!(driving);
+            let ended = tokio::select! {
+                biased;
+                reason = &mut driving => {
+                    stay.reason = Some(reason);
+                    return;
+                }
+                reason = peer.closed() => reason,
+            };
+            // out of the roster at once: the farewell may take its time
+            stay.reason = Some(ended);
+            drop(stay);
+            driving.await;
         };
         self.tracker.spawn(life.instrument(span));
     }
