@@ -17,10 +17,10 @@ pub(crate) const NAMES: [&str; 4] = ["call", "idle", "storm", "agent"];
 /// # Errors
 /// When something does not build, a measurement fails, or leaves no figures.
 pub(crate) fn run(workspace: &Workspace, name: Option<&str>, quick: bool) -> anyhow::Result<ExitCode> {
-    let packages = ["-p", "redpoll-tests", "-p", "redpoll-manager", "-p", "redpoll-agent"];
-    let mut build = workspace.cargo(&["build", "--release", "--bins"]);
-    build.args(packages);
-    run_command(build)?;
+    // one by one: built together they would get each other's features, and not be the programs that ship
+    for package in ["redpoll-tests", "redpoll-manager", "redpoll-agent"] {
+        run_command(workspace.cargo(&["build", "--release", "--bins", "--package", package]))?;
+    }
     let target = workspace.target()?;
     let folder = target.join("bench");
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
