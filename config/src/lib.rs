@@ -1,6 +1,6 @@
 //! Redpoll's configuration: from files, environment and command line to checked, typed values.
 //!
-//! [`load`] reads [`ManagerConfig`], [`AgentConfig`] or [`RpctlConfig`]. Later sources win: built-in defaults ← file
+//! [`load()`] reads [`ManagerConfig`], [`AgentConfig`] or [`RpctlConfig`]. Later sources win: built-in defaults ← file
 //! ← environment (`REDPOLL_MANAGER_…`, `REDPOLL_AGENT_…`, `RPCTL_…`, `__` between levels) ← command line.
 //! Unknown keys are refused, and all problems of all sources are reported at once, each with its file and line,
 //! variable or flag. [`report`] prints what `--check-config` shows.
