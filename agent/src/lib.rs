@@ -4,6 +4,8 @@
 //! - [`link`]: the hello, and the present session. [`service`]: how many calls at a time, and none while stopping.
 //! - [`builtin`]: the built-in procedures; [`exec`] runs processes for them, [`facts`] reads what the machine is.
 //!
+//! - [`spool`]: what must survive the agent's end, on disk; jobs are going to use it.
+//!
 //! The protocol is in `redpoll-common`, the connection in `redpoll-net`. An agent of one's own calls
 //! [`app::App::new`] with a registry of Rust procedures.
 
@@ -13,3 +15,4 @@ pub mod exec;
 pub mod facts;
 pub mod link;
 pub mod service;
+pub mod spool;

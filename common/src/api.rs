@@ -2,6 +2,8 @@
 //!
 //! All are maps on the wire, so fields can be added: unknown ones are ignored, new ones have defaults.
 
+mod value;
+
 use serde::{Deserialize, Serialize};
 
 use crate::wire::{DecodeError, Raw, RawMap, fields::Fields};

@@ -1,6 +1,7 @@
 //! Redpoll's rules, without I/O: this crate never opens a socket, reads a clock or draws a random number.
 //!
 //! - [`ids`] and [`identity`]: who somebody is, parsed once at the edge and trusted afterwards.
+//! - [`job`]: what a job is, the states of its runs, what travels about it, and the rules of an agent's spool.
 //! - [`nearest`]: which name was probably meant.
 //! - [`wire`]: payloads, frames and the eight kinds of message; what is checked before anything is decoded.
 //! - [`session`]: the protocol state of one connection: handshake, keep-alive, calls both ways, credit, back-off.
@@ -12,6 +13,7 @@
 pub mod api;
 pub mod identity;
 pub mod ids;
+pub mod job;
 pub mod nearest;
 pub mod session;
 pub mod wire;

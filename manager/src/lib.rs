@@ -6,6 +6,8 @@
 //! - [`service`] and [`methods`]: what peers may ask for.
 //! - [`housekeeping`]: what is done once a minute.
 //!
+//! - [`store`]: where jobs are kept; the engine that uses it is still to come.
+//!
 //! Rules (who is let in, who may what, who is connected) are in `redpoll-manager-core`, the protocol in
 //! `redpoll-common`, transports and drivers in `redpoll-net`.
 
@@ -16,3 +18,4 @@ pub mod methods;
 pub mod service;
 pub mod sessions;
 pub mod state;
+pub mod store;

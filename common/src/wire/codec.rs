@@ -147,7 +147,8 @@ fn response(fields: &Fields<'_>) -> Result<Response, DecodeError> {
     Ok(Response { id, result: Err(fault) })
 }
 
-fn read_fault(fields: &Fields<'_>) -> Result<Fault, DecodeError> {
+/// The fields of a fault.
+pub(crate) fn read_fault(fields: &Fields<'_>) -> Result<Fault, DecodeError> {
     let code = fields.text("code", MAX_CODE_LEN)?;
     // these texts are as long as the frame allows
     let text = |field| fields.opt_text(field, usize::MAX).map(|text| text.map(str::to_owned));

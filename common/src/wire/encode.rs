@@ -194,7 +194,8 @@ fn response(answer: &Response, ours: bool) -> RawMap {
     }
 }
 
-fn write_fault(map: RawMap, fault: &Fault) -> RawMap {
+/// The fields of a fault.
+pub(crate) fn write_fault(map: RawMap, fault: &Fault) -> RawMap {
     map.text("code", fault.code.as_str())
         .text("message", &fault.message)
         .opt_text("class", fault.class.as_deref())

@@ -126,6 +126,14 @@ impl<'a> Fields<'a> {
         })
     }
 
+    /// True or false, if it is there.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when it is neither.
+    pub fn opt_bool(&self, field: &'static str) -> Result<Option<bool>, DecodeError> {
+        self.when_there(field, Self::bool)
+    }
+
     /// Any integer.
     ///
     /// # Errors

@@ -7,8 +7,9 @@
 //! (`args`, `kwargs`, `data`) stays [`Raw`]: bytes that passed the scan and that nobody decodes on the way.
 
 pub mod bye;
+mod canonical;
 pub mod codec;
-mod encode;
+pub(crate) mod encode;
 mod error;
 pub mod fault;
 pub mod fields;
@@ -16,6 +17,7 @@ pub mod flight;
 pub mod frame;
 mod head;
 mod keys;
+pub mod list;
 pub mod message;
 pub mod raw;
 pub mod scan;

@@ -6,7 +6,7 @@ use super::scan::ScanError;
 use super::{Integer, Raw};
 
 /// Space for the longest header of a map, which is written last because only then its count is known.
-const HEADROOM: usize = 5;
+pub(super) const HEADROOM: usize = 5;
 
 /// Builds a map entry by entry, in the order of the calls.
 ///
@@ -175,6 +175,18 @@ impl RawMap {
     /// An entry that is a map, which `fill` writes.
     pub fn map(mut self, key: &str, fill: impl FnOnce(Self) -> Self) -> Self {
         self.key(key);
+        self.nested(fill)
+    }
+
+    /// An entry that is an array of maps, one per value, each written by `fill`.
+    pub fn maps<T>(mut self, key: &str, values: &[T], fill: impl Fn(Self, &T) -> Self) -> Self {
+        self.key(key);
+        put_array_header(&mut self.out, values.len());
+        values.iter().fold(self, |map, value| map.nested(|map| fill(map, value)))
+    }
+
+    /// A map as the next value, without a key.
+    fn nested(mut self, fill: impl FnOnce(Self) -> Self) -> Self {
         let at = self.out.len();
         let entries = std::mem::take(&mut self.entries);
         self.out.put_u8(0x80);
@@ -197,7 +209,7 @@ impl RawMap {
 }
 
 /// Writes the header of a map into the front of `out`; gives its length.
-fn map_header(entries: u32, out: &mut [u8; HEADROOM]) -> usize {
+pub(super) fn map_header(entries: u32, out: &mut [u8; HEADROOM]) -> usize {
     let [a, b, c, d] = entries.to_be_bytes();
     match (a, b, c, d) {
         (0, 0, 0, 0..=15) => {
@@ -215,7 +227,7 @@ fn map_header(entries: u32, out: &mut [u8; HEADROOM]) -> usize {
     }
 }
 
-fn put_array_header(out: &mut BytesMut, count: usize) {
+pub(super) fn put_array_header(out: &mut BytesMut, count: usize) {
     match (u8::try_from(count), u16::try_from(count)) {
         (Ok(count @ 0..=15), _) => out.put_u8(0x90 | count),
         (_, Ok(count)) => {
@@ -239,7 +251,7 @@ pub(super) fn put_text(out: &mut BytesMut, text: &str) {
 }
 
 /// Writes a length after the marker for its width.
-fn put_len(out: &mut BytesMut, len: usize, [narrow, middle, wide]: [u8; 3]) {
+pub(super) fn put_len(out: &mut BytesMut, len: usize, [narrow, middle, wide]: [u8; 3]) {
     match (u8::try_from(len), u16::try_from(len)) {
         (Ok(len), _) => {
             out.put_u8(narrow);
@@ -257,7 +269,7 @@ fn put_len(out: &mut BytesMut, len: usize, [narrow, middle, wide]: [u8; 3]) {
     }
 }
 
-fn put_uint(out: &mut BytesMut, n: u64) {
+pub(super) fn put_uint(out: &mut BytesMut, n: u64) {
     match (u8::try_from(n), u16::try_from(n), u32::try_from(n)) {
         (Ok(n @ 0..=0x7f), ..) => out.put_u8(n),
         (Ok(n), ..) => out.put_slice(&[0xcc, n]),
@@ -276,7 +288,7 @@ fn put_uint(out: &mut BytesMut, n: u64) {
     }
 }
 
-fn put_negative(out: &mut BytesMut, n: i64) {
+pub(super) fn put_negative(out: &mut BytesMut, n: i64) {
     match (i8::try_from(n), i16::try_from(n), i32::try_from(n)) {
         (Ok(n @ -32..=-1), ..) => out.put_i8(n),
         (Ok(n), ..) => {

@@ -1,0 +1,141 @@
+//! A spool that lives long stays small, and keeps what matters.
+
+#![expect(clippy::unwrap_used, reason = "test code")]
+
+mod spool_support;
+
+use std::fs;
+use std::path::Path;
+
+use redpoll_common::job::Dno;
+use redpoll_common::job::spool::Record;
+use spool_support::{
+    SMALL, acked, append, close, done, gone, image_of, items, journals, open, received, starting, temporary,
+    wait,
+};
+
+fn size(folder: &Path) -> u64 {
+    journals(folder).iter().map(|path| fs::metadata(path).unwrap().len()).sum()
+}
+
+#[test]
+fn what_does_not_matter_any_more_is_deleted_and_the_rest_is_kept() {
+    let temporary = temporary();
+    let folder = temporary.path().join("spool");
+    let opened = open(&folder).unwrap();
+    let id = opened.id;
+    let mut all: Vec<Vec<Record>> = Vec::new();
+    let mut write = |records: Vec<Record>| {
+        append(&opened.spool, records.clone()).unwrap();
+        all.push(records);
+    };
+    // one run that stays, in all its states, among a thousand that come and go
+    write(vec![received(1, "stays")]);
+    write(vec![received(2, "runs")]);
+    write(vec![starting(2), items(2, 0..3)]);
+    write(vec![received(3, "ends"), starting(3), items(3, 0..2), done(3, 2)]);
+    for dno in 10..1_010 {
+        write(vec![received(dno, "x"), starting(dno), items(dno, 0..2), done(dno, 2)]);
+        write(vec![acked(dno, 2), gone(dno)]);
+        if dno == 500 {
+            write(vec![acked(2, 2), items(2, 3..4)]);
+        }
+    }
+    // deletion follows the next commit
+    write(vec![acked(3, 1)]);
+    assert!(size(&folder) < 8 * SMALL.file_bytes, "{} bytes", size(&folder));
+    let stored = wait(opened.spool.load(Dno(2), 2, 1_000)).unwrap();
+    assert_eq!(stored.iter().map(|item| item.n).collect::<Vec<_>>(), [2, 3], "read back after it was moved");
+    close(opened.spool);
+    let again = open(&folder).unwrap();
+    assert_eq!(again.id, id);
+    assert_eq!(again.image.max_dno(), Dno(1_009), "the heads of the files remember what was deleted");
+    let (kept, expected) = (again.image.rows().clone(), image_of(&all));
+    assert_eq!(kept.keys().collect::<Vec<_>>(), expected.rows().keys().collect::<Vec<_>>());
+    for (dno, row) in &kept {
+        let whole = &expected.rows()[dno];
+        assert_eq!((row.run, &row.ending, row.acked_n), (whole.run, &whole.ending, whole.acked_n), "{dno}");
+        assert_eq!(
+            (row.next_n(), row.starting || row.ending.is_some()),
+            (whole.next_n(), whole.starting),
+            "{dno}"
+        );
+    }
+    assert!(kept[&Dno(1)].received.is_some(), "its arguments are needed yet");
+    assert!(again.image.into_rows().is_ok(), "no gaps");
+}
+
+#[test]
+fn the_highest_number_outlives_everything_else() {
+    let temporary = temporary();
+    let folder = temporary.path().join("spool");
+    let opened = open(&folder).unwrap();
+    append(&opened.spool, vec![Record::Floor { dno: Dno(u64::MAX) }]).unwrap();
+    for dno in 1..500 {
+        append(&opened.spool, vec![received(dno, &"x".repeat(100)), gone(dno)]).unwrap();
+    }
+    let first = folder.join("journal-0000000000000001");
+    assert!(!first.exists(), "the file with the number in it went");
+    close(opened.spool);
+    assert_eq!(open(&folder).unwrap().image.max_dno(), Dno(u64::MAX));
+}
+
+#[test]
+fn a_crash_between_copying_and_deleting_changes_nothing() {
+    let temporary = temporary();
+    let (folder, links) = (temporary.path().join("spool"), temporary.path().join("links"));
+    let opened = open(&folder).unwrap();
+    append(&opened.spool, vec![received(1, "stays"), starting(1), items(1, 0..5)]).unwrap();
+    let mut present = journals(&folder);
+    let mut seen = 0;
+    for dno in 10..400 {
+        // links keep what the spool deletes
+        for path in &present {
+            let link = links.join(path.file_name().unwrap());
+            fs::create_dir_all(&links).unwrap();
+            let _linked_before = fs::hard_link(path, link);
+        }
+        append(&opened.spool, vec![received(dno, &"x".repeat(100)), gone(dno)]).unwrap();
+        // answered after all that the commit brought about
+        wait(opened.spool.load(Dno(1), 0, 1)).unwrap();
+        let now = journals(&folder);
+        let deleted: Vec<_> = present.iter().filter(|path| !now.contains(path)).collect();
+        for first in 0..deleted.len() {
+            let crashed = temporary.path().join("crashed");
+            spool_support::copy(&folder, &crashed);
+            for path in &deleted[first..] {
+                let name = path.file_name().unwrap();
+                fs::copy(links.join(name), crashed.join(name)).unwrap();
+            }
+            let again = open(&crashed).unwrap();
+            let row = &again.image.rows()[&Dno(1)];
+            assert_eq!((row.run.is_some(), row.starting, row.next_n()), (true, true, 5));
+            assert_eq!(again.image.rows().len(), 1, "what was gone stays gone");
+            assert_eq!(again.image.max_dno(), Dno(dno));
+            close(again.spool);
+            seen += 1;
+        }
+        present = now;
+    }
+    assert!(seen > 10, "files were deleted {seen} times");
+}
+
+#[test]
+fn items_are_read_back_from_where_they_are_wanted() {
+    let temporary = temporary();
+    let folder = temporary.path().join("spool");
+    let opened = open(&folder).unwrap();
+    append(&opened.spool, vec![received(1, "a"), starting(1)]).unwrap();
+    for first in (0..100).step_by(10) {
+        append(&opened.spool, vec![items(1, first..first + 10)]).unwrap();
+    }
+    let load = |from, bytes| wait(opened.spool.load(Dno(1), from, bytes)).unwrap();
+    let numbers =
+        |items: Vec<redpoll_common::job::Item>| items.into_iter().map(|item| item.n).collect::<Vec<_>>();
+    assert_eq!(numbers(load(13, 1)), (13..20).collect::<Vec<_>>());
+    assert_eq!(numbers(load(13, 1_000_000)), (13..100).collect::<Vec<_>>());
+    assert_eq!(numbers(load(100, 1_000)), [0; 0]);
+    append(&opened.spool, vec![acked(1, 25)]).unwrap();
+    assert_eq!(numbers(load(0, 1)), [0; 0], "acknowledged items are not kept");
+    assert_eq!(numbers(load(25, 1)), (25..30).collect::<Vec<_>>());
+}

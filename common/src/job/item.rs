@@ -1,0 +1,47 @@
+//! Values and output of a run: numbered from 0 without gaps per attempt, recorded, never changed.
+
+use crate::wire::Raw;
+
+/// What an item is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ItemKind {
+    /// A value of the procedure.
+    Value,
+    /// Bytes of stdout.
+    Stdout,
+    /// Bytes of stderr.
+    Stderr,
+    /// From here on output was dropped: `{stream, bytes}`. Part of the record, so that nobody takes it for the whole.
+    Truncated,
+}
+
+impl ItemKind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Value, Self::Stdout, Self::Stderr, Self::Truncated];
+
+    /// The text on the wire and in stores.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Value => "value",
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+            Self::Truncated => "truncated",
+        }
+    }
+
+    /// Reads the text.
+    pub fn from_wire(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+/// One item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// Its number within the attempt, from 0.
+    pub n: u64,
+    /// What it is.
+    pub kind: ItemKind,
+    /// Its content: a value, or a byte string for output.
+    pub data: Raw,
+}

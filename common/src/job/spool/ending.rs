@@ -1,0 +1,163 @@
+//! How runs end, and what time does to them.
+
+use super::row::Phase;
+use super::{BATCH_MS, Cause, Exit, KEPT, Now, Output, Record, SMALL_ENDING, Spool};
+use crate::job::ids::Dno;
+use crate::job::run::Ending;
+
+impl<T> Spool<T> {
+    /// When [`handle_timeout`](Self::handle_timeout) is due, in milliseconds of the boot-time clock.
+    pub fn poll_timeout(&self) -> Option<u64> {
+        let rows = self.live.iter().filter_map(|dno| self.rows.get(dno)?.due());
+        let session = self.session.retry_at();
+        rows.chain(self.flush_at).chain(self.hold_until).chain(session).min()
+    }
+
+    /// Does what is due. Too early, or a second time, it does nothing.
+    pub fn handle_timeout(&mut self, now: Now) {
+        let past = |at: Option<u64>| at.is_some_and(|at| at <= now.boot_ms);
+        let due: Vec<Dno> = self
+            .live
+            .iter()
+            .copied()
+            .filter(|dno| self.rows.get(dno).is_some_and(|row| past(row.due())))
+            .collect();
+        for dno in due {
+            let Some(row) = self.rows.get_mut(&dno) else { continue };
+            if past(row.kill_at) {
+                row.kill_at = None;
+                self.outputs.push_back(Output::Kill(dno));
+            } else if past(row.start_by) {
+                row.start_by = None;
+                self.expire(dno, now);
+            } else if past(row.run_by) {
+                self.stop(dno, Cause::RunTimeout, None, now);
+            } else if past(row.idle_by) {
+                self.stop(dno, Cause::IdleTimeout, None, now);
+            }
+        }
+        if past(self.flush_at) {
+            self.flush(now);
+        }
+        if past(self.hold_until) {
+            self.hold_until = None;
+            self.report(now);
+        }
+        if past(self.session.retry_at()) {
+            self.send_page(now);
+        }
+    }
+
+    pub(super) fn exited(&mut self, dno: Dno, exit: Exit, now: Now) {
+        let max = self.options.max_item;
+        let Some(row) = self.rows.get_mut(&dno).filter(|row| row.is_live()) else { return };
+        row.stream.close();
+        let ending = row.ending(exit, now, max);
+        self.finish(dno, ending, now);
+    }
+
+    /// A run has ended: to disk with it, then into a report.
+    pub(super) fn finish(&mut self, dno: Dno, ending: Ending, now: Now) {
+        let Some(row) = self.rows.get_mut(&dno) else { return };
+        (row.start_by, row.run_by, row.idle_by, row.kill_at) = (None, None, None, None);
+        row.progress = None;
+        self.live.remove(&dno);
+        if row.unwanted {
+            self.forget(dno);
+            return self.flush_soon(now);
+        }
+        row.phase = Phase::Ending(ending);
+        self.dirty.insert(dno);
+        self.flush(now);
+    }
+
+    /// Nothing needs to be remembered of a run but that its number is used up.
+    pub(super) fn forget(&mut self, dno: Dno) {
+        let Some(row) = self.rows.remove(&dno) else { return };
+        let attempt = (row.run.job, row.run.attempt);
+        if self.attempts.get(&attempt) == Some(&dno) {
+            self.attempts.remove(&attempt);
+        }
+        self.live.remove(&dno);
+        self.refused.remove(&dno);
+        self.dirty.remove(&dno);
+        self.ready.remove(&dno);
+        self.lazy.push(Record::Gone { dno });
+        self.gone.insert(dno, attempt);
+        if self.gone.len() > KEPT {
+            self.gone.pop_first();
+        }
+    }
+
+    pub(super) fn flush_soon(&mut self, now: Now) {
+        self.flush_at = self.flush_at.or_else(|| Some(now.after(BATCH_MS)));
+    }
+
+    /// Writes everything down that is not, as far as the disk has room, and reports.
+    pub(super) fn flush(&mut self, now: Now) {
+        (self.flush_at, self.pending_bytes) = (None, 0);
+        let mut records = std::mem::take(&mut self.lazy);
+        for dno in std::mem::take(&mut self.dirty) {
+            if !self.write_row(dno, &mut records) {
+                self.dirty.insert(dno);
+            }
+        }
+        if !records.is_empty() {
+            self.outputs.push_back(Output::Commit(records));
+        }
+        self.report(now);
+    }
+
+    /// Gives whether all that a row has was written. While the disk is full only small endings are: the rest waits in
+    /// memory, where a crash makes the run unknown, which is true.
+    fn write_row(&mut self, dno: Dno, records: &mut Vec<Record>) -> bool {
+        let Some(row) = self.rows.get_mut(&dno) else { return true };
+        let full = self.full;
+        if row.stream.has_pending() {
+            if full {
+                return false;
+            }
+            let items = row.stream.commit(self.options.window);
+            for part in items.chunks(super::MAX_RECORD_ITEMS) {
+                records.push(Record::Items { dno, items: part.to_vec() });
+            }
+            self.ready.insert(dno);
+        }
+        if let Phase::Ending(ending) = &row.phase {
+            let record = Record::Done { run: row.run, ending: Box::new(ending.clone()), told: false };
+            if full && record.write().len() > SMALL_ENDING {
+                return false;
+            }
+            row.phase = Phase::Done(ending.clone());
+            records.push(record);
+            self.ready.insert(dno);
+        }
+        true
+    }
+
+    /// Makes a program wait, or go on, by what the manager has not acknowledged yet.
+    pub(super) fn pace(&mut self, dno: Dno, now: Now) {
+        let full = self.full;
+        let Some(row) = self.rows.get_mut(&dno).filter(|row| row.is_live()) else { return };
+        let (unacked, limit) = (row.stream.unacked_bytes(), row.pause_above(self.options.unacked));
+        if !row.paused && (full || unacked >= limit) {
+            row.paused = true;
+            row.idle_by = None;
+            self.outputs.push_back(Output::Pause(dno));
+        } else if row.paused && !full && unacked <= limit / 2 {
+            row.paused = false;
+            row.restart_idle(now);
+            self.outputs.push_back(Output::Unpause(dno));
+        }
+    }
+
+    pub(super) fn filled(&mut self, full: bool, now: Now) {
+        self.full = full;
+        for dno in self.live.clone() {
+            self.pace(dno, now);
+        }
+        if !full {
+            self.flush(now);
+        }
+    }
+}

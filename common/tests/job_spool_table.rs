@@ -1,0 +1,151 @@
+//! Every state of a run in the spool × everything that can happen to it: `golden/job_spool.txt` is the table.
+
+mod job_support;
+
+use std::fmt::Write as _;
+
+use job_support::{Bench, limits, offer, run};
+use redpoll_common::job::spool::{Exit, Input, NotSpawned};
+use redpoll_common::job::wire::{Act, RunRef};
+use redpoll_common::job::{Attempt, Dno};
+
+const TABLE: &str = include_str!("golden/job_spool.txt");
+
+type Make = fn() -> Bench;
+type Event = fn(&mut Bench) -> String;
+
+/// Run 5 in each state, with a session whose pages are answered, or with one whose page waits.
+const STATES: &[(&str, Make)] = &[
+    ("never seen", || connected(Bench::new())),
+    ("refused", || {
+        let mut bench = connected(Bench::new());
+        bench.refuse(5);
+        bench
+    }),
+    ("cancelled before it was seen", || {
+        let mut bench = connected(Bench::new());
+        bench.cancel(5);
+        bench
+    }),
+    ("starting", starting),
+    ("running", running),
+    ("being ended", || {
+        let mut bench = running();
+        bench.cancel(5);
+        bench
+    }),
+    ("done, reported", done),
+    ("acknowledged", || {
+        let mut bench = done();
+        bench.ack(run(5), 1, true, false);
+        bench.pass(5);
+        bench
+    }),
+    ("resume: received", || {
+        let mut bench = Bench::new();
+        bench.offer(5);
+        bench.disk.truncate(1);
+        resuming(bench.restarted())
+    }),
+    ("resume: died at the start", || {
+        let mut bench = Bench::new();
+        bench.offer(5);
+        resuming(bench.restarted())
+    }),
+    ("resume: died while running", || resuming(running().restarted())),
+    ("resume: running", || resuming(running())),
+    ("resume: done", || resuming(done())),
+    ("resume: refused", || {
+        let mut bench = connected(Bench::new());
+        bench.refuse(5);
+        resuming(bench)
+    }),
+];
+
+const EVENTS: &[(&str, Event)] = &[
+    ("offer again", |bench| bench.offer(5)),
+    ("offer under 9", |bench| {
+        let again = RunRef { dno: Dno(9), ..run(5) };
+        bench.put(Input::Offer { token: "o", offer: offer(again, limits()), verdict: Ok(()) })
+    }),
+    ("offer attempt 2 under 5", |bench| {
+        let other = RunRef { attempt: Attempt(2), ..run(5) };
+        bench.put(Input::Offer { token: "o", offer: offer(other, limits()), verdict: Ok(()) })
+    }),
+    ("cancel", |bench| bench.cancel(5)),
+    ("spawned", |bench| bench.put(Input::Spawned(Dno(5))) + " … " + &bench.pass(5)),
+    ("not spawned", |bench| bench.not_spawned(5)),
+    ("too late to spawn", |bench| bench.put(Input::NotSpawned(Dno(5), NotSpawned::Late))),
+    ("item", |bench| bench.item(5, "more") + " … " + &bench.pass(5)),
+    ("progress", |bench| bench.progress(5) + " … " + &bench.pass(5)),
+    ("exit: succeeded", |bench| bench.succeed(5)),
+    ("exit: failed", |bench| bench.put(Input::Exited(Dno(5), Exit::Failed(job_support::fault("no"))))),
+    ("1 s passes", |bench| bench.pass(1_000)),
+    ("11 s pass", |bench| bench.pass(11_000)),
+    ("continue", |bench| bench.answer(&[(run(5), Act::Continue)], 0)),
+    ("send from 0", |bench| bench.answer(&[(run(5), Act::SendFrom(0))], 0)),
+    ("send from 1", |bench| bench.answer(&[(run(5), Act::SendFrom(1))], 0) + " … " + &bench.pass(5)),
+    ("kill", |bench| bench.answer(&[(run(5), Act::Kill)], 0)),
+    ("drop", |bench| bench.answer(&[(run(5), Act::Drop)], 0) + " … " + &bench.pass(5)),
+    ("silence about it", |bench| bench.answer(&[], 0)),
+    ("purge below 6", |bench| bench.answer(&[(run(5), Act::Continue)], 6)),
+    ("ack of nothing", |bench| bench.ack(run(5), 0, false, false)),
+    ("ack of all", |bench| bench.ack(run(5), 1, true, false)),
+    ("ack: stop", |bench| bench.ack(run(5), 1, false, true)),
+    ("disconnected", |bench| bench.put(Input::Disconnected)),
+    ("connected", |bench| bench.put(Input::Connected)),
+    ("restart", |bench| {
+        let again = std::mem::replace(bench, Bench::new()).restarted();
+        *bench = again;
+        bench.words()
+    }),
+];
+
+fn connected(mut bench: Bench) -> Bench {
+    bench.words();
+    bench.connect();
+    bench
+}
+
+fn resuming(mut bench: Bench) -> Bench {
+    bench.words();
+    bench.put(Input::Connected);
+    bench
+}
+
+fn starting() -> Bench {
+    let mut bench = connected(Bench::new());
+    bench.offer(5);
+    bench
+}
+
+/// With one item, reported and not answered.
+fn running() -> Bench {
+    let mut bench = starting();
+    bench.put(Input::Spawned(Dno(5)));
+    bench.item(5, "first");
+    bench.pass(5);
+    bench
+}
+
+fn done() -> Bench {
+    let mut bench = running();
+    bench.ack(run(5), 1, false, false);
+    bench.succeed(5);
+    bench
+}
+
+#[test]
+fn every_state_meets_every_event_as_the_table_says() {
+    let mut text = String::from("# What the spool does. Compared by `job_spool_table.rs`.\n");
+    for (state, make) in STATES {
+        writeln!(text, "\n{state}").unwrap();
+        for (event, happen) in EVENTS {
+            let mut bench = make();
+            let words = happen(&mut bench);
+            let words = words.trim().trim_end_matches('…').trim();
+            writeln!(text, "    {event:24}{}", if words.is_empty() { "-" } else { words }).unwrap();
+        }
+    }
+    assert!(text == TABLE, "the rules changed; if that is intended, golden/job_spool.txt becomes:\n{text}");
+}

@@ -1,0 +1,92 @@
+//! Tells of the ends of jobs until somebody has heard, and records that once.
+
+use redpoll_common::job::JobId;
+
+use super::Jobs;
+use super::effect::Effect;
+use super::model::Timer;
+use super::record::{CallbackRecord, CallbackState, Change, EventKind};
+use super::settings::{backoff, lot};
+
+/// A callback that is pending.
+#[derive(Debug)]
+pub(super) struct Pending {
+    record: CallbackRecord,
+    under_way: bool,
+}
+
+impl<T> Jobs<T> {
+    pub(super) fn add_callback(&mut self, record: CallbackRecord) {
+        self.changes.push(Change::CallbackChanged(record.clone()));
+        self.restore_callback(record);
+    }
+
+    pub(super) fn restore_callback(&mut self, record: CallbackRecord) {
+        let (job, serial) = (record.job, record.serial);
+        self.timers.insert((record.due_ms, Timer::Callback(job, serial)));
+        self.callbacks.insert((job, serial), Pending { record, under_way: false });
+    }
+
+    /// A callback is due: it goes out as soon as fewer than the limit are under way.
+    pub(super) fn callback_due(&mut self, job: JobId, serial: u16) {
+        self.callbacks_due.push_back((job, serial));
+    }
+
+    pub(super) fn deliver_callbacks(&mut self) {
+        while self.callbacks_under_way < self.settings.callbacks_at_once
+            && let Some((job, serial)) = self.callbacks_due.pop_front()
+        {
+            if let Some(pending) = self.callbacks.get_mut(&(job, serial)) {
+                pending.under_way = true;
+                self.callbacks_under_way += 1;
+                let target = pending.record.target.clone();
+                self.effects.push(Effect::Deliver { job, serial, target });
+            }
+        }
+    }
+
+    pub(super) fn callback_tried(&mut self, job: JobId, serial: u16, error: Option<String>, now_ms: u64) {
+        let Some(pending) = self.callbacks.get_mut(&(job, serial)).filter(|pending| pending.under_way) else {
+            return;
+        };
+        pending.under_way = false;
+        self.callbacks_under_way = self.callbacks_under_way.saturating_sub(1);
+        let record = &mut pending.record;
+        record.tries = record.tries.saturating_add(1);
+        record.error.clone_from(&error);
+        let (tries, settings) = (record.tries, self.settings);
+        if error.is_none() || tries >= settings.callback_tries {
+            let delivered = error.is_none();
+            record.state = if delivered { CallbackState::Delivered } else { CallbackState::Abandoned };
+            let kind = if delivered { EventKind::CallbackDelivered } else { EventKind::CallbackAbandoned };
+            self.changes.push(Change::CallbackChanged(record.clone()));
+            self.callbacks.remove(&(job, serial));
+            self.event(now_ms, kind, |event| {
+                event.job = Some(job);
+                event.detail = error;
+            });
+            return;
+        }
+        let random = lot(job.to_bytes(), u64::from(tries) << 32 | u64::from(serial));
+        let wait = backoff(settings.callback_first_ms, settings.callback_max_ms, tries, random);
+        record.due_ms = now_ms.saturating_add(wait);
+        self.timers.insert((record.due_ms, Timer::Callback(job, serial)));
+        self.changes.push(Change::CallbackChanged(record.clone()));
+    }
+
+    /// Whether the end of the job has not been told yet.
+    pub(super) fn has_callback(&self, job: JobId) -> bool {
+        self.callbacks.range((job, 0)..=(job, u16::MAX)).next().is_some()
+    }
+
+    /// The job is deleted, and with it whatever was to be told of it.
+    pub(super) fn drop_callbacks(&mut self, job: JobId) {
+        while let Some((id, _)) = self.callbacks.range((job, 0)..=(job, u16::MAX)).next() {
+            let id = *id;
+            if let Some(pending) = self.callbacks.remove(&id) {
+                self.timers.remove(&(pending.record.due_ms, Timer::Callback(id.0, id.1)));
+                self.callbacks_under_way -= usize::from(pending.under_way);
+            }
+        }
+    }
+}

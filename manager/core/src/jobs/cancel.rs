@@ -1,0 +1,91 @@
+//! Ends runs on request: at once where none has started, through the agent where one may have.
+
+use redpoll_common::job::wire::RunRef;
+use redpoll_common::job::{JobId, Outcome};
+
+use super::Jobs;
+use super::effect::{Answer, Cancelled, Effect, Refusal};
+use super::input::Scope;
+use super::model::{At, Phase};
+use super::record::{Cancelling, EventKind};
+
+impl<T> Jobs<T> {
+    /// Ends what is in scope, all in one step: nothing that waits starts because something else in scope ended.
+    ///
+    /// Asking twice is asking once; the second time tells the agents again, with the new grace.
+    pub(super) fn cancel(
+        &mut self,
+        token: T,
+        scope: &Scope,
+        cancelling: Cancelling,
+        preview: bool,
+        now_ms: u64,
+    ) {
+        let Some(mut places) = self.places_in(scope) else {
+            return self.answer(token, Err(Refusal::NotOpen));
+        };
+        places.sort();
+        let mut result = Cancelled::default();
+        for at in places {
+            let Some(phase) = self.run(at).map(|run| run.phase).filter(|phase| !phase.is_ended()) else {
+                continue;
+            };
+            if result.jobs.last() != Some(&at.job) {
+                result.jobs.push(at.job);
+            }
+            if phase.is_dispatched() {
+                result.asked += 1;
+            } else {
+                result.ended += 1;
+            }
+            if !preview {
+                self.cancel_run(at, phase, cancelling, now_ms);
+            }
+        }
+        if !preview {
+            for job in result.jobs.clone() {
+                self.event(now_ms, EventKind::CancelAsked, |event| event.job = Some(job));
+            }
+        }
+        self.answer(token, Ok(Answer::Cancelled(result)));
+    }
+
+    fn cancel_run(&mut self, at: At, phase: Phase, cancelling: Cancelling, now_ms: u64) {
+        if !phase.is_dispatched() {
+            return self.end_unstarted(at, Outcome::Cancelled, "cancelled before it started", now_ms);
+        }
+        let Some(job) = self.jobs.get_mut(&at.job) else { return };
+        let Some(agent) = job.agent(at.index).cloned() else { return };
+        let Some(run) = job.run_mut(at.index) else { return };
+        run.cancel = Some(cancelling);
+        let about = RunRef { job: at.job, attempt: run.attempt, dno: run.dno };
+        self.write(at);
+        // when it is in doubt, the answer to the agent's next resume says it
+        if phase != Phase::InDoubt
+            && let Some(connection) = self.agents.get(&agent).and_then(|entry| entry.connection())
+        {
+            let grace_ms = cancelling.grace_ms;
+            self.effects.push(Effect::CancelOnAgent { agent, connection, run: about, grace_ms });
+        }
+    }
+
+    fn places_in(&self, scope: &Scope) -> Option<Vec<At>> {
+        let all = |id: &JobId| self.jobs.get(id).filter(|job| job.summary.open > 0).map(|job| job.places());
+        match scope {
+            Scope::Run(id, agent) => {
+                let at = self.place(*id, agent)?;
+                self.run(at).is_some_and(|run| !run.phase.is_ended()).then(|| vec![at])
+            }
+            Scope::Job(id) => Some(all(id)?.collect()),
+            Scope::Queue(key) => {
+                let queue = self.queues.get(key);
+                let waiting = queue.iter().flat_map(|queue| queue.waiting.values().copied());
+                Some(waiting.chain(queue.iter().flat_map(|queue| queue.slots.iter().copied())).collect())
+            }
+            Scope::Where(criteria) => {
+                let matching = self.open_jobs().filter(|job| criteria.matches(job));
+                Some(matching.filter_map(|job| all(&job.record.id)).flatten().collect())
+            }
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! Which jobs are meant, by what their callers said of them and by their own fields.
+//!
+//! A criterion is a map with one entry: `{"and": [c, …]}`, `{"or": [c, …]}`, or a comparison over a map of fields that all
+//! have to hold: `{"eq": {"info.customer": 7}}`. The comparisons:
+//!
+//! | word | holds when the field |
+//! |---|---|
+//! | `match` | is equal; in a text, `*` stands for any characters |
+//! | `eq`, `neq` | is equal, is there and not equal |
+//! | `gt`, `lt` | is greater, is less: both numbers, or both texts |
+//! | `in` | is equal to one of the listed values |
+//!
+//! Fields: `info.…` (keys of the caller's info, with dots into inner maps), and of the job `id`, `submitter`, `procedure`,
+//! `queue`, `key`, `held`, `idempotent`, `submitted_ms`; `agent` and `state` hold when they do for one of its runs. **A field
+//! that is not there never matches**, not even with `neq`: what nobody said is no reason to end a job.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
+use redpoll_common::wire::Raw;
+
+use super::view::JobView;
+
+/// How deep criteria may be nested.
+pub const MAX_DEPTH: usize = 8;
+/// How many comparisons, lists and listed values one criterion may have in all.
+pub const MAX_PARTS: usize = 1_000;
+
+/// A condition on jobs.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Criteria {
+    /// All of them hold.
+    And(Vec<Self>),
+    /// At least one holds.
+    Or(Vec<Self>),
+    /// A field compares so with one of the values; with `neq`, with the one value.
+    Field(String, Comparison, Vec<Raw>),
+}
+
+/// How a field is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Comparison {
+    /// Equal, `*` in texts standing for any characters.
+    Match,
+    /// Equal.
+    Eq,
+    /// Not equal.
+    Neq,
+    /// Greater.
+    Gt,
+    /// Less.
+    Lt,
+    /// Equal to one of several.
+    In,
+}
+
+/// Why a value is no criterion.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CriteriaError {
+    /// It is no map with one entry.
+    #[error("a criterion is a map with one entry, such as {{\"eq\": {{\"info.customer\": 7}}}}")]
+    NotOne,
+    /// Its word is none of the known ones.
+    #[error("{word:?} is none of and, or, match, eq, neq, gt, lt, in")]
+    UnknownWord {
+        /// The word, shortened.
+        word: String,
+    },
+    /// What follows `and` or `or` is no list with something in it.
+    #[error("{word:?} needs a list of criteria, with at least one")]
+    NoList {
+        /// The word.
+        word: &'static str,
+    },
+    /// What follows a comparison is no map with something in it.
+    #[error("{word:?} needs a map of fields, with at least one")]
+    NoFields {
+        /// The word.
+        word: String,
+    },
+    /// What follows `in` for a field is no list.
+    #[error("\"in\" needs a list of values for {field:?}")]
+    NoValues {
+        /// The field.
+        field: String,
+    },
+    /// No job has such a field.
+    #[error("{field:?} is no field of a job; the caller's own are info.NAME")]
+    UnknownField {
+        /// The field, shortened.
+        field: String,
+    },
+    /// It is too deep or too large.
+    #[error("the criteria are nested deeper than {MAX_DEPTH} or have more than {MAX_PARTS} parts")]
+    TooLarge,
+}
+
+const FIELDS: [&str; 10] =
+    ["id", "submitter", "procedure", "queue", "key", "held", "idempotent", "submitted_ms", "agent", "state"];
+
+impl Criteria {
+    /// Reads criteria as somebody gave them.
+    ///
+    /// # Errors
+    /// [`CriteriaError`] says what is wrong. Nothing that is misspelt is ever taken for "all".
+    pub fn parse(value: &Raw) -> Result<Self, CriteriaError> {
+        let mut parts = MAX_PARTS;
+        read(value, MAX_DEPTH, &mut parts)
+    }
+
+    /// Whether the job meets them.
+    pub fn matches(&self, job: &JobView<'_>) -> bool {
+        match self {
+            Self::And(all) => all.iter().all(|criteria| criteria.matches(job)),
+            Self::Or(any) => any.iter().any(|criteria| criteria.matches(job)),
+            Self::Field(field, comparison, values) => {
+                let hit = |found: &Raw| values.iter().any(|value| compare(*comparison, found, value));
+                match field.as_str() {
+                    "agent" => job.runs().any(|run| hit(&Raw::text(run.agent.as_str()))),
+                    "state" => job.runs().any(|run| hit(&Raw::text(run.state))),
+                    field => of_job(job, field).is_some_and(|found| hit(&found)),
+                }
+            }
+        }
+    }
+}
+
+fn read(value: &Raw, depth: usize, parts: &mut usize) -> Result<Criteria, CriteriaError> {
+    let depth = depth.checked_sub(1).ok_or(CriteriaError::TooLarge)?;
+    take(parts, 1)?;
+    let entries: BTreeMap<String, Raw> = value.decode().map_err(|_no_map| CriteriaError::NotOne)?;
+    let mut entries = entries.into_iter();
+    let (Some((word, operand)), None) = (entries.next(), entries.next()) else {
+        return Err(CriteriaError::NotOne);
+    };
+    let list = |word, parts: &mut usize| {
+        let all: Vec<Raw> = operand.decode().map_err(|_no_list| CriteriaError::NoList { word })?;
+        if all.is_empty() {
+            return Err(CriteriaError::NoList { word });
+        }
+        all.iter().map(|value| read(value, depth, parts)).collect::<Result<Vec<_>, _>>()
+    };
+    let comparison = match word.as_str() {
+        "and" => return list("and", parts).map(Criteria::And),
+        "or" => return list("or", parts).map(Criteria::Or),
+        "match" => Comparison::Match,
+        "eq" => Comparison::Eq,
+        "neq" => Comparison::Neq,
+        "gt" => Comparison::Gt,
+        "lt" => Comparison::Lt,
+        "in" => Comparison::In,
+        other => return Err(CriteriaError::UnknownWord { word: short(other) }),
+    };
+    let fields: BTreeMap<String, Raw> =
+        operand.decode().map_err(|_no_map| CriteriaError::NoFields { word: word.clone() })?;
+    take(parts, fields.len())?;
+    let mut all = Vec::with_capacity(fields.len());
+    for (field, value) in fields {
+        if !FIELDS.contains(&field.as_str()) && !field.starts_with("info.") {
+            return Err(CriteriaError::UnknownField { field: short(&field) });
+        }
+        let values = if comparison == Comparison::In {
+            value.decode::<Vec<Raw>>().map_err(|_no_list| CriteriaError::NoValues { field: field.clone() })?
+        } else {
+            vec![value]
+        };
+        take(parts, values.len())?;
+        all.push(Criteria::Field(field, comparison, values));
+    }
+    match all.len() {
+        0 => Err(CriteriaError::NoFields { word }),
+        1 => all.pop().ok_or(CriteriaError::NotOne),
+        _ => Ok(Criteria::And(all)),
+    }
+}
+
+fn take(parts: &mut usize, count: usize) -> Result<(), CriteriaError> {
+    *parts = parts.checked_sub(count).ok_or(CriteriaError::TooLarge)?;
+    Ok(())
+}
+
+fn short(text: &str) -> String {
+    text.chars().take(64).collect()
+}
+
+fn of_job(job: &JobView<'_>, field: &str) -> Option<Raw> {
+    let record = job.record;
+    match field {
+        "id" => Some(Raw::text(&record.id.to_string())),
+        "submitter" => Some(Raw::text(record.submitter.as_str())),
+        "procedure" => Some(Raw::text(&record.spec.procedure)),
+        "queue" => record.spec.queue.as_ref().map(|queue| queue.name.to_raw()),
+        "key" => record.key().map(Raw::text),
+        "held" => Raw::encode(&record.is_held()).ok(),
+        "idempotent" => Raw::encode(&record.idempotent).ok(),
+        "submitted_ms" => Raw::encode(&record.submitted_ms).ok(),
+        field => {
+            let mut value = record.spec.info.clone();
+            for name in field.strip_prefix("info.")?.split('.') {
+                value = value.decode::<BTreeMap<String, Raw>>().ok()?.remove(name)?;
+            }
+            Some(value)
+        }
+    }
+}
+
+fn compare(comparison: Comparison, found: &Raw, wanted: &Raw) -> bool {
+    match comparison {
+        Comparison::Eq | Comparison::In => is_equal(found, wanted),
+        Comparison::Neq => !is_equal(found, wanted),
+        Comparison::Gt => order(found, wanted) == Some(Ordering::Greater),
+        Comparison::Lt => order(found, wanted) == Some(Ordering::Less),
+        Comparison::Match => match (found.as_text(), wanted.as_text()) {
+            (Some(found), Some(pattern)) => fits(found, pattern),
+            (Some(_) | None, Some(_) | None) => is_equal(found, wanted),
+        },
+    }
+}
+
+fn is_equal(one: &Raw, other: &Raw) -> bool {
+    order(one, other).map_or_else(|| one.canonical() == other.canonical(), |order| order == Ordering::Equal)
+}
+
+/// Of two numbers or two texts; `None` for everything else.
+fn order(one: &Raw, other: &Raw) -> Option<Ordering> {
+    if let (Some(one), Some(other)) = (one.as_text(), other.as_text()) {
+        return Some(one.cmp(other));
+    }
+    if let (Some(one), Some(other)) = (integer(one), integer(other)) {
+        return Some(one.cmp(&other));
+    }
+    float(one)?.partial_cmp(&float(other)?)
+}
+
+fn integer(value: &Raw) -> Option<i128> {
+    value.decode::<u64>().map(i128::from).or_else(|_| value.decode::<i64>().map(i128::from)).ok()
+}
+
+fn float(value: &Raw) -> Option<f64> {
+    value.decode::<f64>().ok()
+}
+
+/// Whether a text fits a pattern in which `*` stands for any characters. Linear in time but for the search of the parts.
+fn fits(text: &str, pattern: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else { return false };
+    let Some(last) = parts.next_back() else { return rest.is_empty() };
+    for part in parts {
+        let Some((_, after)) = rest.split_once(part) else { return false };
+        rest = after;
+    }
+    rest.ends_with(last)
+}

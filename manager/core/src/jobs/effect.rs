@@ -1,0 +1,164 @@
+//! What the machine wants done.
+
+use std::sync::Arc;
+
+use redpoll_common::ids::{ConnectionId, PeerId};
+use redpoll_common::job::wire::{Ack, ResumeAnswer, RunRef};
+use redpoll_common::job::{Callback, JobId, JobSpec};
+
+use super::record::{Change, EventRecord};
+
+/// Commit `changes`, then perform `effects`, in order; turns in their order.
+///
+/// Several turns may be committed as one. When a commit fails the process has to end: the machine has moved on.
+#[derive(Debug)]
+#[must_use = "what is not committed is forgotten, and nobody is answered"]
+pub struct Turn<T> {
+    /// What the store writes, in one transaction.
+    pub changes: Vec<Change>,
+    /// What is done once the changes are on disk.
+    pub effects: Vec<Effect<T>>,
+}
+
+/// Something to do after the changes of the turn are on disk.
+#[derive(Debug)]
+pub enum Effect<T> {
+    /// Offer a run: on this connection or not at all. Offers to an agent leave in the order of their numbers.
+    Offer(Box<Offer>),
+    /// Ask an agent to end a run: on this connection or not at all.
+    CancelOnAgent {
+        /// The agent.
+        agent: PeerId,
+        /// Its connection.
+        connection: ConnectionId,
+        /// Job, attempt and number.
+        run: RunRef,
+        /// Between TERM and KILL.
+        grace_ms: Option<u32>,
+    },
+    /// Close a connection: only the agent's next resume can tell what became of an offer.
+    Disconnect {
+        /// The agent.
+        agent: PeerId,
+        /// The connection.
+        connection: ConnectionId,
+    },
+    /// Answer somebody.
+    Answer(T, Result<Answer, Refusal>),
+    /// Acknowledge a report.
+    AckReport(T, Vec<Ack>),
+    /// Answer a page of a resume.
+    ResumeAnswer(T, ResumeAnswer),
+    /// Tell the listeners.
+    Publish(EventRecord),
+    /// Tell the receiver of a callback, and the machine with [`Input::CallbackTried`](super::input::Input::CallbackTried) what came of it.
+    Deliver {
+        /// The job.
+        job: JobId,
+        /// With the job the id of the callback, for the receiver too.
+        serial: u16,
+        /// Who is told.
+        target: Callback,
+    },
+    /// Look an idempotency key up in the store, after all turns before this one are in it; answer with [`Input::KeyFound`](super::input::Input::KeyFound).
+    FindKey {
+        /// Whose.
+        submitter: PeerId,
+        /// Which.
+        key: String,
+    },
+    /// Read which jobs ended first, and how many have; answer with [`Input::Oldest`](super::input::Input::Oldest).
+    FindOldest {
+        /// How many at most.
+        limit: usize,
+    },
+}
+
+/// An offer of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    /// To whom.
+    pub agent: PeerId,
+    /// On which connection.
+    pub connection: ConnectionId,
+    /// Job, attempt and number.
+    pub run: RunRef,
+    /// What to run.
+    pub spec: Arc<JobSpec>,
+    /// What is left of `start_within`.
+    pub start_within_ms: Option<u64>,
+    /// Who submitted it.
+    pub submitter: PeerId,
+}
+
+/// A good answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// The job is on disk.
+    Submitted {
+        /// Its id.
+        job: JobId,
+        /// It was there before, under the same key.
+        existing: bool,
+    },
+    /// The job may start.
+    Released,
+    /// They end, or have ended.
+    Cancelled(Cancelled),
+    /// It is gone.
+    Deleted,
+}
+
+/// What a cancel reached, or would reach.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Cancelled {
+    /// The jobs, those with an open run in scope.
+    pub jobs: Vec<JobId>,
+    /// How many runs ended at once: they never started and never will.
+    pub ended: u32,
+    /// How many their agents end.
+    pub asked: u32,
+}
+
+/// Why not.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The key is in use for something else.
+    #[error("the key was used for job {job}, which is a different one")]
+    IdemConflict {
+        /// For what.
+        job: JobId,
+    },
+    /// The job requires agents that are not connected.
+    #[error("{} of its agents are not connected", agents.len())]
+    AgentsAway {
+        /// Which, sorted.
+        agents: Vec<PeerId>,
+    },
+    /// The job names no agent.
+    #[error("a job needs at least one agent")]
+    NoAgents,
+    /// There are too many open runs.
+    #[error("there are {open} open runs, and {limit} are the limit")]
+    TooManyRuns {
+        /// How many are open.
+        open: usize,
+        /// How many may be.
+        limit: usize,
+    },
+    /// The disk is full.
+    #[error("the store is full")]
+    StoreFull,
+    /// The store could not be read.
+    #[error("the store cannot be read")]
+    StoreUnreadable,
+    /// No open job has this id, or not on this agent.
+    #[error("there is no such open job")]
+    NotOpen,
+    /// It was released before, or never held.
+    #[error("the job is not held")]
+    NotHeld,
+    /// It has to end first.
+    #[error("the job has not ended; cancel it first")]
+    StillOpen,
+}

@@ -1,0 +1,202 @@
+//! How runs and jobs end: once, truthfully, and tried again only where that is safe.
+
+use redpoll_common::job::{Ending, JobId, Outcome, RunKey};
+use redpoll_common::wire::{Fault, FaultCode};
+
+use super::Jobs;
+use super::model::{At, Job, Phase, stamp};
+use super::record::{CallbackRecord, CallbackState, Change, EventKind};
+use super::settings::{backoff, lot};
+
+impl<T> Jobs<T> {
+    /// Takes a conclusion about the dispatch in force, or late evidence about an outcome that is unknown.
+    pub(super) fn conclude(&mut self, at: At, ending: Ending, now_ms: u64) {
+        let Some(run) = self.run(at) else { return };
+        if run.is_replaceable() {
+            self.correct(at, ending, now_ms);
+        } else if !run.phase.is_ended() {
+            match self.retry_at(at, &ending, now_ms) {
+                Some(due) => self.retry(at, ending, due, now_ms),
+                None => self.end(at, ending, now_ms),
+            }
+        }
+    }
+
+    /// An end without a start, decided here.
+    pub(super) fn end_unstarted(&mut self, at: At, outcome: Outcome, why: &str, now_ms: u64) {
+        let code = if outcome == Outcome::Expired { FaultCode::TimedOut } else { FaultCode::Cancelled };
+        self.end(at, Ending::unstarted(outcome, Fault::new(code, why)), now_ms);
+    }
+
+    /// Nobody can tell whether it ran.
+    pub(super) fn end_unknown(&mut self, at: At, cause: &str, now_ms: u64) {
+        let fault = Fault::new(FaultCode::AgentGone, cause);
+        let mut ending = Ending::unstarted(Outcome::Unknown, fault);
+        ending.started = self.run(at).and_then(|run| run.started.map(|_| true));
+        self.conclude(at, ending, now_ms);
+    }
+
+    /// When the run is tried again, if it may be: nothing ran and the reason passes, or it may be repeated.
+    fn retry_at(&self, at: At, ending: &Ending, now_ms: u64) -> Option<u64> {
+        let job = self.job_of(at)?;
+        let run = job.run(at.index)?;
+        let code = ending.fault.as_ref().map(|fault| &fault.code);
+        let passing = matches!(code, Some(FaultCode::Overloaded | FaultCode::ShuttingDown));
+        let safe = match ending.outcome {
+            Outcome::Rejected => passing && ending.started == Some(false),
+            Outcome::Failed | Outcome::TimedOut | Outcome::Unknown => job.record.idempotent,
+            Outcome::Succeeded | Outcome::Cancelled | Outcome::Expired => false,
+        };
+        if !safe || run.cancel.is_some() || run.attempt.0 >= job.record.spec.max_attempts {
+            return None;
+        }
+        let random = lot(at.job.to_bytes(), u64::from(at.index) << 16 | u64::from(run.attempt.0));
+        let failures = u32::from(run.attempt.0);
+        let wait = backoff(self.settings.retry_first_ms, self.settings.retry_max_ms, failures, random);
+        let hint = ending.fault.as_ref().and_then(|fault| fault.retry_after_ms).unwrap_or(0);
+        let due = now_ms.saturating_add(wait.max(hint));
+        // an attempt after the deadline would say `expired` and hide what really happened
+        job.deadline().is_none_or(|deadline| due < deadline).then_some(due)
+    }
+
+    fn retry(&mut self, at: At, ending: Ending, due: u64, now_ms: u64) {
+        self.change(at, now_ms, |run| {
+            if ending.started != Some(false) {
+                run.earlier = Some(ending.outcome);
+            }
+            run.phase = Phase::Queued;
+            run.not_before = due;
+            run.doubt = None;
+        });
+        self.write(at);
+        let Some((key, attempt)) = self.key_attempt(at) else { return };
+        let outcome = ending.outcome;
+        let detail = ending.fault.as_ref().map(|fault| fault.code.to_string());
+        self.changes.push(Change::AttemptEnded { key, attempt, outcome, fault: ending.fault, at_ms: now_ms });
+        self.run_event(at, EventKind::RunRetried, Some(outcome), detail, now_ms);
+    }
+
+    /// Ends a run for good.
+    pub(super) fn end(&mut self, at: At, ending: Ending, now_ms: u64) {
+        let Some(run) = self.run(at).filter(|run| !run.phase.is_ended()) else { return };
+        let ending = match run.earlier {
+            Some(earlier) => after(earlier, ending),
+            None => ending,
+        };
+        self.finish(at, ending, EventKind::RunEnded, now_ms);
+        self.open_runs = self.open_runs.saturating_sub(1);
+        let Some(job) = self.jobs.get_mut(&at.job) else { return };
+        job.summary.open = job.summary.open.saturating_sub(1);
+        if job.summary.open == 0 {
+            job.record_mut().ended_ms = Some(now_ms);
+            self.ended_jobs += 1;
+            self.job_ended(at.job, now_ms);
+            self.prune_if_many();
+        }
+    }
+
+    /// Replaces `unknown`, once. Nothing is tried again because of it.
+    fn correct(&mut self, at: At, ending: Ending, now_ms: u64) {
+        if ending.outcome == Outcome::Unknown {
+            return;
+        }
+        if let Some(job) = self.jobs.get_mut(&at.job) {
+            job.summary.remove(Outcome::Unknown);
+            if let Some(run) = job.run_mut(at.index) {
+                run.corrected = true;
+            }
+        }
+        self.finish(at, ending, EventKind::RunCorrected, now_ms);
+        if self.job_of(at).is_some_and(|job| job.summary.open == 0) {
+            self.job_ended(at.job, now_ms);
+        }
+    }
+
+    fn finish(&mut self, at: At, mut ending: Ending, kind: EventKind, now_ms: u64) {
+        let outcome = ending.outcome;
+        let detail = ending.fault.as_ref().map(|fault| fault.code.to_string());
+        self.change(at, now_ms, |run| {
+            run.phase = Phase::Ended(outcome);
+            run.ended = stamp(now_ms);
+            run.not_before = 0;
+            ending.items = run.items;
+        });
+        self.write_row(at, |_| ending);
+        if let Some(job) = self.jobs.get_mut(&at.job) {
+            job.summary.add(outcome);
+        }
+        self.run_event(at, kind, Some(outcome), detail, now_ms);
+    }
+
+    /// Writes the end of a job, or its correction, tells of it, and forgets the job if nothing can change any more.
+    fn job_ended(&mut self, id: JobId, now_ms: u64) {
+        let Some(job) = self.jobs.get(&id) else { return };
+        let (summary, target) = (job.summary, job.record.spec.callback.clone());
+        let ended_ms = job.record.ended_ms.unwrap_or(now_ms);
+        let corrected = job.runs.iter().filter(|run| run.corrected).count();
+        self.changes.push(Change::JobEnded { job: id, ended_ms, summary });
+        self.event(now_ms, EventKind::JobEnded, |event| {
+            event.job = Some(id);
+            event.outcome = summary.outcome();
+        });
+        if let Some(target) = target {
+            let serial = u16::try_from(corrected + 1).unwrap_or(u16::MAX);
+            let state = CallbackState::Pending;
+            let record =
+                CallbackRecord { job: id, serial, target, state, due_ms: now_ms, tries: 0, error: None };
+            self.add_callback(record);
+        }
+        if summary.count(Outcome::Unknown) == 0 {
+            self.forget(id);
+        }
+    }
+
+    /// Forgets a job that has ended; the store has it.
+    pub(super) fn forget(&mut self, id: JobId) {
+        let Some(job) = self.jobs.remove(&id) else { return };
+        if let Some(key) = job.record.key() {
+            self.keys.remove(&(job.record.submitter.clone(), key.to_owned()));
+        }
+    }
+
+    /// Writes a run that has not ended.
+    pub(super) fn write(&mut self, at: At) {
+        // without content: rows of ended runs are written by `finish` alone
+        self.write_row(at, |outcome| Ending::unstarted(outcome, Fault::new(FaultCode::Internal, "ended")));
+    }
+
+    fn write_row(&mut self, at: At, ending: impl FnOnce(Outcome) -> Ending) {
+        let Some(job) = self.jobs.get(&at.job) else { return };
+        let (Some(run), Some(key)) = (job.run(at.index), job.key(at.index)) else { return };
+        let row = Change::RunChanged(Box::new(run.record(key, ending)));
+        // a row that was written before in this turn is replaced where it is
+        let place = *self.rows.entry(at).or_insert(self.changes.len());
+        match self.changes.get_mut(place) {
+            Some(before) => *before = row,
+            None => self.changes.push(row),
+        }
+    }
+
+    fn key_attempt(&self, at: At) -> Option<(RunKey, redpoll_common::job::Attempt)> {
+        let job = self.job_of(at)?;
+        Some((job.key(at.index)?, job.run(at.index)?.attempt))
+    }
+}
+
+/// The end of a run of which an earlier attempt ran, or may have: never one that says that nothing did.
+fn after(earlier: Outcome, mut ending: Ending) -> Ending {
+    if ending.started == Some(false) {
+        ending.started = (earlier != Outcome::Unknown).then_some(true);
+        if matches!(ending.outcome, Outcome::Rejected | Outcome::Expired) {
+            ending.outcome = earlier;
+        }
+    }
+    ending
+}
+
+impl Job {
+    /// Its key in the store.
+    pub(super) fn key(&self, index: u32) -> Option<RunKey> {
+        Some(RunKey { job: self.record.id, agent: self.agent(index)?.clone() })
+    }
+}

@@ -1,0 +1,204 @@
+//! What the machine is told.
+
+use std::sync::Arc;
+
+use redpoll_common::ids::{ConnectionId, PeerId};
+use redpoll_common::job::wire::{ResumeRow, RunReport, SpoolState};
+use redpoll_common::job::{Dno, JobId, JobSpec, QueueKey};
+use redpoll_common::wire::Fault;
+
+use super::criteria::Criteria;
+use super::record::Digest;
+use super::settings::Settings;
+
+/// Something happened. `T` stands for whoever waits for an answer.
+#[derive(Debug)]
+pub enum Input<T> {
+    /// Somebody submits a job.
+    Submit(Box<Submit<T>>),
+    /// What [`Effect::FindKey`](super::effect::Effect::FindKey) found.
+    KeyFound {
+        /// As asked.
+        submitter: PeerId,
+        /// As asked.
+        key: String,
+        /// What the store has under it.
+        found: Found,
+    },
+    /// Somebody releases a held job.
+    Release {
+        /// Who waits.
+        token: T,
+        /// The job.
+        job: JobId,
+    },
+    /// Somebody wants runs to end.
+    Cancel {
+        /// Who waits.
+        token: T,
+        /// Which runs.
+        scope: Scope,
+        /// Between TERM and KILL, if not as the job says.
+        grace_ms: Option<u32>,
+        /// Only say which jobs it would be.
+        preview: bool,
+    },
+    /// Somebody wants an ended job gone. The caller has seen that it is stored.
+    Delete {
+        /// Who waits.
+        token: T,
+        /// The job.
+        job: JobId,
+    },
+    /// An agent's session began. Nothing is offered before the last page of its resume was answered.
+    AgentUp {
+        /// The agent.
+        agent: PeerId,
+        /// Its connection; a later one has a higher number.
+        connection: ConnectionId,
+    },
+    /// An agent's session ended. Of no effect when a newer connection is in place.
+    AgentDown {
+        /// The agent.
+        agent: PeerId,
+        /// The connection that ended.
+        connection: ConnectionId,
+        /// Why, for the event.
+        reason: String,
+    },
+    /// An agent tells what it has.
+    Resume(ResumePage<T>),
+    /// An agent answered an offer, or never will.
+    OfferAnswered {
+        /// The agent.
+        agent: PeerId,
+        /// The job offered.
+        job: JobId,
+        /// Under which number.
+        dno: Dno,
+        /// What it said.
+        answer: OfferAnswer,
+    },
+    /// An agent answered a cancel. One that is lost is not told: the next resume settles it.
+    CancelAnswered {
+        /// The agent.
+        agent: PeerId,
+        /// The job.
+        job: JobId,
+        /// The number of the dispatch that was to be cancelled.
+        dno: Dno,
+        /// Where the run is on the agent.
+        state: SpoolState,
+    },
+    /// An agent reports.
+    Report {
+        /// Who waits for the acknowledgement.
+        token: T,
+        /// The agent.
+        agent: PeerId,
+        /// What it reports, in its order.
+        reports: Vec<RunReport>,
+    },
+    /// What became of [`Effect::Deliver`](super::effect::Effect::Deliver).
+    CallbackTried {
+        /// As in the effect.
+        job: JobId,
+        /// As in the effect.
+        serial: u16,
+        /// Why it was not taken; `None` when it was.
+        error: Option<String>,
+    },
+    /// The answer to [`Effect::FindOldest`](super::effect::Effect::FindOldest).
+    Oldest {
+        /// How many ended jobs are stored.
+        stored: u64,
+        /// The ones that ended first, with the time of their end, in its order.
+        jobs: Vec<(JobId, u64)>,
+    },
+    /// The disk is full, or is no longer: new jobs are refused while it is.
+    StoreFull(bool),
+    /// The settings were reloaded.
+    Settings(Settings),
+}
+
+/// A job to store.
+#[derive(Debug)]
+pub struct Submit<T> {
+    /// Who waits for the id.
+    pub token: T,
+    /// The id that it gets: fresh, from [`JobId::new`].
+    pub id: JobId,
+    /// Who submits.
+    pub submitter: PeerId,
+    /// What, checked and with its defaults.
+    pub spec: Arc<JobSpec>,
+    /// Of spec and agents.
+    pub digest: Digest,
+    /// The agents, each with whether it is connected now.
+    pub agents: Vec<(PeerId, bool)>,
+    /// The procedure itself declares that it may be repeated.
+    pub idempotent: bool,
+}
+
+/// What a store has under an idempotency key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing.
+    Free,
+    /// A job.
+    Taken {
+        /// Its id.
+        job: JobId,
+        /// Its digest.
+        digest: Digest,
+    },
+    /// The store could not be read.
+    Unreadable,
+}
+
+/// Which runs are meant.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Scope {
+    /// One run.
+    Run(JobId, PeerId),
+    /// All runs of a job.
+    Job(JobId),
+    /// All runs that wait or run in a queue. Held jobs are in no queue yet.
+    Queue(QueueKey),
+    /// All open jobs that the criteria match.
+    Where(Criteria),
+}
+
+/// What became of an offer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OfferAnswer {
+    /// The agent has it on disk.
+    Accepted,
+    /// The agent refused; it did not start and never will under this number.
+    Refused(Fault),
+    /// The agent has seen the number before; this is what it knows of it.
+    Known(SpoolState),
+    /// The offer could not be sent and will not be, for instance because it is larger than a frame.
+    Unsendable(Fault),
+    /// No answer came in time, or one that says nothing. The machine asks for the connection to be closed.
+    Lost,
+}
+
+/// One page of what an agent has.
+#[derive(Debug)]
+pub struct ResumePage<T> {
+    /// Who waits for the answer.
+    pub token: T,
+    /// The agent.
+    pub agent: PeerId,
+    /// Its connection.
+    pub connection: ConnectionId,
+    /// The id of its spool.
+    pub spool: [u8; 16],
+    /// The highest dispatch number it has seen.
+    pub max_dno: Dno,
+    /// Whether no page follows.
+    pub last: bool,
+    /// Its rows, of this page.
+    pub rows: Vec<ResumeRow>,
+}

@@ -1,0 +1,51 @@
+//! Retention: how long, and how many, ended jobs and events are kept.
+//!
+//! Ended jobs are in the store alone. When some may have to go, the machine asks which ended first, and decides.
+
+use redpoll_common::job::JobId;
+
+use super::Jobs;
+use super::effect::Effect;
+use super::model::Timer;
+
+/// Ended jobs beyond the limit before they are looked for, so that it is not done for each.
+const SLACK: u64 = 64;
+
+impl<T> Jobs<T> {
+    pub(super) fn prune_due(&mut self, now_ms: u64) {
+        self.timers.insert((now_ms.saturating_add(self.settings.prune_every_ms.max(1)), Timer::Prune));
+        self.find_oldest();
+    }
+
+    pub(super) fn prune_if_many(&mut self) {
+        if self.ended_jobs > self.settings.keep_jobs.saturating_add(SLACK) {
+            self.find_oldest();
+        }
+    }
+
+    fn find_oldest(&mut self) {
+        if !self.finding_oldest {
+            self.finding_oldest = true;
+            self.effects.push(Effect::FindOldest { limit: self.settings.prune_at_once });
+        }
+    }
+
+    /// Deletes those of the oldest that are too old or too many. One whose end has still to be told stays.
+    pub(super) fn oldest_found(&mut self, stored: u64, jobs: Vec<(JobId, u64)>, now_ms: u64) {
+        self.finding_oldest = false;
+        self.ended_jobs = stored;
+        let full = jobs.len() >= self.settings.prune_at_once;
+        let mut deleted = false;
+        for (id, ended_ms) in jobs {
+            let old = self.settings.keep_ms.is_some_and(|keep| ended_ms.saturating_add(keep) <= now_ms);
+            let open = self.jobs.get(&id).is_some_and(|job| job.summary.open > 0);
+            if (old || self.ended_jobs > self.settings.keep_jobs) && !open && !self.has_callback(id) {
+                self.delete_ended(id, now_ms);
+                deleted = true;
+            }
+        }
+        if full && deleted {
+            self.find_oldest();
+        }
+    }
+}

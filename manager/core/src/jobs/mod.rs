@@ -1,0 +1,234 @@
+//! Jobs: which run goes to which agent when, and what became of it.
+//!
+//! [`Jobs`] is told what happened ([`input`]), with the time, and says in turns what has to be written and done
+//! ([`effect`]): a turn's changes are committed before any of its effects is performed. So a number is on disk before its
+//! offer leaves, an end before its report is acknowledged, a job before its id is given out; and after a crash
+//! [`Jobs::recover`] goes on from the [`record`]s, with nothing started twice and nothing lost.
+//!
+//! - `submit`: jobs in, once per idempotency key; release; delete. `cancel`, [`criteria`]: ending them.
+//! - `dispatch`, `index`: what starts next, found without looking at what cannot start.
+//! - `report`: what agents answer; `resume`: what their coming and going means.
+//! - `end`: ends, retries, corrections. `callbacks`, `keep`: telling of ends, retention.
+//! - [`record`]: what a store keeps; [`event`]: the public history; [`view`]: what is open.
+//!
+//! Only what is open is in memory. Everything takes O(log n) per run that changes; nothing depends on how many ended
+//! jobs are stored. Times are UTC milliseconds; a clock that is set back delays what is due and breaks nothing else.
+
+mod callbacks;
+mod cancel;
+pub mod criteria;
+mod dispatch;
+pub mod effect;
+mod end;
+pub mod event;
+mod index;
+pub mod input;
+mod keep;
+mod model;
+pub mod record;
+mod recover;
+mod report;
+mod resume;
+mod settings;
+mod submit;
+pub mod view;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::mem;
+
+use redpoll_common::ids::PeerId;
+use redpoll_common::job::{JobId, Outcome, QueueKey};
+
+pub use self::criteria::Criteria;
+pub use self::effect::{Answer, Cancelled, Effect, Offer, Refusal, Turn};
+pub use self::input::{Found, Input, OfferAnswer, ResumePage, Scope, Submit};
+pub use self::settings::Settings;
+
+use self::callbacks::Pending;
+use self::model::{Agent, At, Job, LaneKey, Phase, Queue, Timer};
+use self::record::{Cancelling, Change, EventKind, EventRecord};
+
+/// Decides about all jobs. `T` stands for whoever waits for an answer, as in [`Input`] and [`Effect`].
+#[derive(Debug)]
+pub struct Jobs<T> {
+    settings: Settings,
+    jobs: BTreeMap<JobId, Job>,
+    /// The idempotency keys of the jobs above; those of ended ones are in the store.
+    keys: BTreeMap<(PeerId, String), JobId>,
+    /// Submits that wait until the store was asked for their key.
+    lookups: BTreeMap<(PeerId, String), Vec<Submit<T>>>,
+    queues: BTreeMap<QueueKey, Queue>,
+    agents: BTreeMap<PeerId, Agent>,
+    /// What waits and is not put off, per agent and queue.
+    lanes: BTreeMap<LaneKey, At>,
+    timers: BTreeSet<(u64, Timer)>,
+    callbacks: BTreeMap<(JobId, u16), Pending>,
+    callbacks_due: VecDeque<(JobId, u16)>,
+    callbacks_under_way: usize,
+    open_runs: usize,
+    ended_jobs: u64,
+    finding_oldest: bool,
+    store_full: bool,
+    last_seq: u64,
+    last_event: u64,
+    /// What may be able to start since the last look.
+    dirty_queues: BTreeSet<QueueKey>,
+    dirty_agents: BTreeSet<PeerId>,
+    /// The turn in the making, and where in it the rows of runs are.
+    changes: Vec<Change>,
+    effects: Vec<Effect<T>>,
+    rows: BTreeMap<At, usize>,
+}
+
+impl<T> Jobs<T> {
+    /// A machine without jobs, for a store without any.
+    pub fn new(settings: Settings, now_ms: u64) -> Self {
+        Self {
+            settings,
+            jobs: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            lookups: BTreeMap::new(),
+            queues: BTreeMap::new(),
+            agents: BTreeMap::new(),
+            lanes: BTreeMap::new(),
+            timers: BTreeSet::from([(now_ms.saturating_add(settings.prune_every_ms), Timer::Prune)]),
+            callbacks: BTreeMap::new(),
+            callbacks_due: VecDeque::new(),
+            callbacks_under_way: 0,
+            open_runs: 0,
+            ended_jobs: 0,
+            finding_oldest: false,
+            store_full: false,
+            last_seq: 0,
+            last_event: 0,
+            dirty_queues: BTreeSet::new(),
+            dirty_agents: BTreeSet::new(),
+            changes: Vec::new(),
+            effects: Vec::new(),
+            rows: BTreeMap::new(),
+        }
+    }
+
+    /// Takes in what happened. What follows from it comes out of [`Jobs::poll_turn`].
+    pub fn handle(&mut self, input: Input<T>, now_ms: u64) {
+        match input {
+            Input::Submit(submit) => self.submit(*submit, now_ms),
+            Input::KeyFound { submitter, key, found } => self.key_found(submitter, key, &found, now_ms),
+            Input::Release { token, job } => self.release(token, job, now_ms),
+            Input::Cancel { token, scope, grace_ms, preview } => {
+                self.cancel(token, &scope, Cancelling { grace_ms }, preview, now_ms);
+            }
+            Input::Delete { token, job } => self.delete(token, job, now_ms),
+            Input::AgentUp { agent, connection } => _ = self.agent_up(&agent, connection, now_ms),
+            Input::AgentDown { agent, connection, reason } => {
+                self.agent_down(&agent, connection, reason, now_ms);
+            }
+            Input::Resume(page) => self.resume(page, now_ms),
+            Input::OfferAnswered { agent, job, dno, answer } => {
+                self.offer_answered(&agent, job, dno, answer, now_ms);
+            }
+            Input::CancelAnswered { agent, job, dno, state } => {
+                self.cancel_answered(&agent, job, dno, state, now_ms);
+            }
+            Input::Report { token, agent, reports } => {
+                let acks = reports.into_iter().map(|report| self.report(&agent, report, now_ms)).collect();
+                self.effects.push(Effect::AckReport(token, acks));
+            }
+            Input::CallbackTried { job, serial, error } => self.callback_tried(job, serial, error, now_ms),
+            Input::Oldest { stored, jobs } => self.oldest_found(stored, jobs, now_ms),
+            Input::StoreFull(full) => self.store_full = full,
+            Input::Settings(settings) => self.reload(settings),
+        }
+        self.settle(now_ms);
+        self.deliver_callbacks();
+    }
+
+    /// Does what is due. Early and repeated calls do nothing.
+    pub fn handle_timeout(&mut self, now_ms: u64) {
+        while let Some((due, timer)) = self.timers.first().copied()
+            && due <= now_ms
+        {
+            self.timers.remove(&(due, timer));
+            match timer {
+                Timer::Expire(at) => self.expire(at, now_ms),
+                Timer::Retry(at) => _ = self.change(at, now_ms, |run| run.not_before = 0),
+                Timer::GiveUp(at) => {
+                    self.end_unknown(at, "the agent did not return within unknown_after", now_ms);
+                }
+                Timer::Callback(job, serial) => self.callback_due(job, serial),
+                Timer::Prune => self.prune_due(now_ms),
+            }
+        }
+        self.settle(now_ms);
+        self.deliver_callbacks();
+    }
+
+    /// When [`Jobs::handle_timeout`] has something to do.
+    pub fn poll_timeout(&self) -> Option<u64> {
+        self.timers.first().map(|(due, _)| *due)
+    }
+
+    /// What has to be written and done since the last turn. Poll after every input: less is lost in a crash, and one
+    /// turn is one transaction.
+    pub fn poll_turn(&mut self) -> Option<Turn<T>> {
+        if self.changes.is_empty() && self.effects.is_empty() {
+            return None;
+        }
+        self.rows.clear();
+        Some(Turn { changes: mem::take(&mut self.changes), effects: mem::take(&mut self.effects) })
+    }
+
+    fn expire(&mut self, at: At, now_ms: u64) {
+        if self.run(at).is_some_and(|run| run.phase == Phase::Queued) {
+            self.end_unstarted(at, Outcome::Expired, "start_within passed before it could start", now_ms);
+        }
+    }
+
+    fn answer(&mut self, token: T, answer: Result<Answer, Refusal>) {
+        self.effects.push(Effect::Answer(token, answer));
+    }
+
+    fn event(&mut self, now_ms: u64, kind: EventKind, fill: impl FnOnce(&mut EventRecord)) {
+        self.last_event += 1;
+        let mut event = EventRecord::new(self.last_event, now_ms, kind);
+        fill(&mut event);
+        self.changes.push(Change::Event(event.clone()));
+        self.effects.push(Effect::Publish(event));
+        let keep = self.settings.keep_events;
+        // in steps: one deletion for many events
+        if self.last_event > keep && self.last_event.is_multiple_of(1024) {
+            self.changes.push(Change::EventsPruned { below: self.last_event - keep + 1 });
+        }
+    }
+
+    fn run_event(
+        &mut self,
+        at: At,
+        kind: EventKind,
+        outcome: Option<Outcome>,
+        detail: Option<String>,
+        now_ms: u64,
+    ) {
+        let Some(job) = self.jobs.get(&at.job) else { return };
+        let (agent, attempt) = (job.agent(at.index).cloned(), job.run(at.index).map(|run| run.attempt));
+        self.event(now_ms, kind, |event| {
+            event.job = Some(at.job);
+            event.agent = agent;
+            event.attempt = attempt.filter(|attempt| attempt.0 > 0);
+            event.outcome = outcome;
+            event.detail = detail;
+        });
+    }
+
+    /// O(n) in the runs that agents have.
+    fn reload(&mut self, settings: Settings) {
+        self.timers.retain(|(_, timer)| !matches!(timer, Timer::GiveUp(_)));
+        self.settings = settings;
+        let Some(after) = settings.unknown_after_ms else { return };
+        let has = self.agents.values().flat_map(|agent| agent.has.values().copied());
+        let doubtful = has.filter_map(|at| Some((at, self.run(at)?.doubt?.get())));
+        let due: Vec<_> =
+            doubtful.map(|(at, since)| (since.saturating_add(after), Timer::GiveUp(at))).collect();
+        self.timers.extend(due);
+    }
+}

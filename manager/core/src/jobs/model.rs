@@ -1,0 +1,309 @@
+//! What the machine keeps in memory: open jobs and their runs, as small as they can be.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU64;
+use std::sync::Arc;
+
+use redpoll_common::ids::{ConnectionId, PeerId};
+use redpoll_common::job::wire::RunRef;
+use redpoll_common::job::{Attempt, Dno, Ending, JobId, Outcome, QueueKey, RunKey, RunState};
+
+use super::record::{AgentCounters, Cancelling, JobRecord, RunRecord, Summary};
+
+/// Where a run is in memory: its job, and its place among the job's runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct At {
+    pub(super) job: JobId,
+    pub(super) index: u32,
+}
+
+/// A job of which a run is open, or ended as unknown and not corrected.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) record: Arc<JobRecord>,
+    /// One per agent, in the agents' order.
+    pub(super) runs: Box<[Run]>,
+    pub(super) summary: Summary,
+}
+
+/// A point in time in a small space. Millisecond 0 counts as 1.
+pub(super) type Stamp = Option<NonZeroU64>;
+
+pub(super) fn stamp(ms: u64) -> Stamp {
+    NonZeroU64::new(ms.max(1))
+}
+
+fn ms(stamp: Stamp) -> Option<u64> {
+    stamp.map(NonZeroU64::get)
+}
+
+/// [`RunState`] without what is kept beside it, nor the content of an ending: the store has that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    Held,
+    Queued,
+    Offered,
+    Accepted,
+    Running,
+    InDoubt,
+    Ended(Outcome),
+}
+
+impl Phase {
+    /// Whether an agent has the run, or may have it.
+    pub(super) fn is_dispatched(self) -> bool {
+        match self {
+            Self::Offered | Self::Accepted | Self::Running | Self::InDoubt => true,
+            Self::Held | Self::Queued | Self::Ended(_) => false,
+        }
+    }
+
+    pub(super) fn is_ended(self) -> bool {
+        matches!(self, Self::Ended(_))
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Run {
+    pub(super) phase: Phase,
+    pub(super) corrected: bool,
+    pub(super) earlier: Option<Outcome>,
+    pub(super) attempt: Attempt,
+    pub(super) dno: Dno,
+    pub(super) seq: u64,
+    pub(super) items: u64,
+    pub(super) not_before: u64,
+    pub(super) queued: Stamp,
+    pub(super) offered: Stamp,
+    pub(super) accepted: Stamp,
+    pub(super) started: Stamp,
+    pub(super) doubt: Stamp,
+    pub(super) ended: Stamp,
+    pub(super) cancel: Option<Cancelling>,
+}
+
+impl Run {
+    pub(super) fn new(phase: Phase) -> Self {
+        Self {
+            phase,
+            corrected: false,
+            earlier: None,
+            attempt: Attempt(0),
+            dno: Dno(0),
+            seq: 0,
+            items: 0,
+            not_before: 0,
+            queued: None,
+            offered: None,
+            accepted: None,
+            started: None,
+            doubt: None,
+            ended: None,
+            cancel: None,
+        }
+    }
+
+    /// Takes back what [`Run::record`] made.
+    pub(super) fn restore(record: &RunRecord) -> Self {
+        let stamp = |at: Option<u64>| at.and_then(stamp);
+        Self {
+            phase: match &record.state {
+                RunState::Held => Phase::Held,
+                RunState::Queued => Phase::Queued,
+                RunState::Offered(..) => Phase::Offered,
+                RunState::Accepted(..) => Phase::Accepted,
+                RunState::Running(..) => Phase::Running,
+                RunState::InDoubt(..) => Phase::InDoubt,
+                RunState::Ended(ending) => Phase::Ended(ending.outcome),
+            },
+            corrected: record.corrected,
+            earlier: record.earlier,
+            attempt: record.attempt,
+            dno: record.dno,
+            seq: record.seq,
+            items: record.items,
+            not_before: record.not_before_ms,
+            queued: stamp(record.queued_ms),
+            offered: stamp(record.offered_ms),
+            accepted: stamp(record.accepted_ms),
+            started: stamp(record.started_ms),
+            doubt: stamp(record.doubt_ms),
+            ended: stamp(record.ended_ms),
+            cancel: record.cancel,
+        }
+    }
+
+    /// The row for a store; `ending` is asked for when the run has ended.
+    pub(super) fn record(&self, key: RunKey, ending: impl FnOnce(Outcome) -> Ending) -> RunRecord {
+        let (attempt, dno) = (self.attempt, self.dno);
+        RunRecord {
+            key,
+            seq: self.seq,
+            state: match self.phase {
+                Phase::Held => RunState::Held,
+                Phase::Queued => RunState::Queued,
+                Phase::Offered => RunState::Offered(attempt, dno),
+                Phase::Accepted => RunState::Accepted(attempt, dno),
+                Phase::Running => RunState::Running(attempt, dno),
+                Phase::InDoubt => RunState::InDoubt(attempt, dno),
+                Phase::Ended(outcome) => RunState::Ended(Box::new(ending(outcome))),
+            },
+            attempt,
+            dno,
+            queued_ms: ms(self.queued),
+            offered_ms: ms(self.offered),
+            accepted_ms: ms(self.accepted),
+            started_ms: ms(self.started),
+            doubt_ms: ms(self.doubt),
+            ended_ms: ms(self.ended),
+            not_before_ms: self.not_before,
+            items: self.items,
+            cancel: self.cancel,
+            corrected: self.corrected,
+            earlier: self.earlier,
+        }
+    }
+
+    /// Whether a report about this dispatch is about what the run is now.
+    pub(super) fn is_about(&self, about: &RunRef) -> bool {
+        self.attempt == about.attempt && self.dno == about.dno
+    }
+
+    /// Whether later evidence may replace its outcome.
+    pub(super) fn is_replaceable(&self) -> bool {
+        self.phase == Phase::Ended(Outcome::Unknown) && !self.corrected
+    }
+}
+
+impl Job {
+    pub(super) fn agent(&self, index: u32) -> Option<&PeerId> {
+        self.record.agents.get(usize::try_from(index).ok()?)
+    }
+
+    pub(super) fn run(&self, index: u32) -> Option<&Run> {
+        self.runs.get(usize::try_from(index).ok()?)
+    }
+
+    pub(super) fn run_mut(&mut self, index: u32) -> Option<&mut Run> {
+        self.runs.get_mut(usize::try_from(index).ok()?)
+    }
+
+    pub(super) fn index_of(&self, agent: &PeerId) -> Option<u32> {
+        u32::try_from(self.record.agents.binary_search(agent).ok()?).ok()
+    }
+
+    pub(super) fn queue(&self) -> Option<&QueueKey> {
+        self.record.spec.queue.as_ref().map(|queue| &queue.name)
+    }
+
+    /// When a run that has not started by then ends as expired.
+    pub(super) fn deadline(&self) -> Option<u64> {
+        let within = self.record.spec.limits.start_within?;
+        let within = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+        Some(self.record.released_ms?.saturating_add(within))
+    }
+
+    /// The places of its runs.
+    pub(super) fn places(&self) -> impl Iterator<Item = At> + use<> {
+        let job = self.record.id;
+        (0..u32::try_from(self.runs.len()).unwrap_or(u32::MAX)).map(move |index| At { job, index })
+    }
+}
+
+/// A queue in which something waits or runs.
+#[derive(Debug)]
+pub(super) struct Queue {
+    pub(super) concurrency: u32,
+    pub(super) opened_ms: u64,
+    /// What waits, also for its agent or for a retry, in order.
+    pub(super) waiting: BTreeMap<u64, At>,
+    /// What agents have or may have: the taken slots.
+    pub(super) slots: BTreeSet<At>,
+    /// The first of each lane whose agent takes offers: what can start.
+    pub(super) heads: BTreeSet<(u64, PeerId)>,
+}
+
+impl Queue {
+    pub(super) fn has_slot(&self) -> bool {
+        u32::try_from(self.slots.len()).is_ok_and(|taken| taken < self.concurrency)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.slots.is_empty()
+    }
+}
+
+/// What waits for one agent in one queue, or in none: a lane, in order of `seq`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct LaneKey {
+    pub(super) agent: PeerId,
+    pub(super) queue: Option<QueueKey>,
+    pub(super) seq: u64,
+}
+
+/// An agent that was connected, or has ever been offered something.
+#[derive(Debug)]
+pub(super) struct Agent {
+    pub(super) counters: AgentCounters,
+    pub(super) link: Link,
+    /// What it has or may have, by dispatch number.
+    pub(super) has: BTreeMap<Dno, At>,
+    /// How many of these are offered and not answered.
+    pub(super) unanswered: usize,
+    /// The first of each of its lanes which found it with too many unanswered offers.
+    pub(super) blocked: BTreeSet<(u64, QueueKey)>,
+}
+
+/// An agent's session.
+#[derive(Debug)]
+pub(super) enum Link {
+    Away,
+    /// It has not told everything that it has.
+    Resuming {
+        connection: ConnectionId,
+        /// `None` before the first page; then whether the spool is the one that we know.
+        same_spool: Option<bool>,
+        /// The numbers it has told of, of those it should have.
+        told: BTreeSet<Dno>,
+    },
+    /// It takes offers.
+    Live(ConnectionId),
+}
+
+impl Agent {
+    pub(super) fn new(agent: PeerId) -> Self {
+        let counters = AgentCounters { agent, spool: None, last_dno: Dno(0), seen_dno: Dno(0) };
+        Self { counters, link: Link::Away, has: BTreeMap::new(), unanswered: 0, blocked: BTreeSet::new() }
+    }
+
+    /// The number of its next new offer.
+    pub(super) fn next_dno(&self) -> Dno {
+        Dno(self.counters.last_dno.0.saturating_add(1))
+    }
+
+    pub(super) fn is_live(&self) -> bool {
+        matches!(self.link, Link::Live(_))
+    }
+
+    pub(super) fn connection(&self) -> Option<ConnectionId> {
+        match &self.link {
+            Link::Away => None,
+            Link::Resuming { connection, .. } | Link::Live(connection) => Some(*connection),
+        }
+    }
+}
+
+/// What is due at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Timer {
+    /// A waiting run was not started in time.
+    Expire(At),
+    /// A run may be tried again.
+    Retry(At),
+    /// A run was in doubt for long enough.
+    GiveUp(At),
+    /// A callback is to be delivered.
+    Callback(JobId, u16),
+    /// Look for jobs that are too old.
+    Prune,
+}

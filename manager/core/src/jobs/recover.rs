@@ -1,0 +1,110 @@
+//! Goes on after a restart, from what the store has.
+
+use redpoll_common::ids::PeerId;
+use redpoll_common::job::JobId;
+
+use super::Jobs;
+use super::model::{At, Job, Phase, Run, stamp};
+use super::record::{EventKind, JobRecord, Records, RunRecord, Summary};
+use super::settings::Settings;
+
+impl<T> Jobs<T> {
+    /// The machine as its store left it. What agents had is in doubt now: the first turn says so.
+    ///
+    /// Rows that fit nothing are left out: a run without its job, a second one for the same agent.
+    pub fn recover(settings: Settings, records: Records, now_ms: u64) -> Self {
+        let Records { jobs, runs, queues, agents, callbacks, last_event, ended_jobs } = records;
+        let mut machine = Self::new(settings, now_ms);
+        machine.last_event = last_event;
+        machine.ended_jobs = ended_jobs;
+        for counters in agents {
+            let agent = counters.agent.clone();
+            machine.agent_mut(&agent).counters = counters;
+        }
+        for queue in &queues {
+            machine.restore_queue(queue);
+        }
+        for job in jobs {
+            machine.restore_job(job);
+        }
+        for run in &runs {
+            machine.restore_run(run);
+        }
+        machine.enter_all(now_ms);
+        for mut callback in callbacks {
+            // a try that was under way is not known to have arrived
+            callback.due_ms = callback.due_ms.min(now_ms);
+            machine.restore_callback(callback);
+        }
+        machine.dirty_queues.extend(queues.into_iter().map(|queue| queue.key));
+        machine.settle(now_ms);
+        machine
+    }
+
+    fn restore_job(&mut self, record: JobRecord) {
+        let id = record.id;
+        if let Some(key) = record.key() {
+            self.keys.insert((record.submitter.clone(), key.to_owned()), id);
+        }
+        let runs = vec![Run::new(Phase::Held); record.agents.len()].into_boxed_slice();
+        self.jobs.insert(id, Job { record: record.into(), runs, summary: Summary::default() });
+    }
+
+    fn restore_run(&mut self, record: &RunRecord) {
+        self.last_seq = self.last_seq.max(record.seq);
+        let Some(at) = self.place(record.key.job, &record.key.agent) else { return };
+        let Some(job) = self.jobs.get_mut(&at.job) else { return };
+        if let Some(run) = job.run_mut(at.index) {
+            *run = Run::restore(record);
+        }
+        self.saw_number(&record.key.agent, record);
+    }
+
+    /// Numbers that were given out are never given out again, whatever became of the row that counts them.
+    fn saw_number(&mut self, agent: &PeerId, record: &RunRecord) {
+        if record.dno.0 > 0 {
+            let counters = &mut self.agent_mut(agent).counters;
+            counters.last_dno = counters.last_dno.max(record.dno);
+            if record.accepted_ms.is_some() {
+                counters.seen_dno = counters.seen_dno.max(record.dno);
+            }
+        }
+    }
+
+    fn enter_all(&mut self, now_ms: u64) {
+        let ids: Vec<JobId> = self.jobs.keys().copied().collect();
+        for id in ids {
+            let places: Vec<At> = self.jobs.get(&id).map(|job| job.places().collect()).unwrap_or_default();
+            let mut summary = Summary::default();
+            for at in places {
+                match self.run(at).map(|run| run.phase) {
+                    Some(Phase::Ended(outcome)) => summary.add(outcome),
+                    Some(phase) => {
+                        summary.open += 1;
+                        self.enter(at, phase, now_ms);
+                    }
+                    None => {}
+                }
+            }
+            self.open_runs += usize::try_from(summary.open).unwrap_or(usize::MAX);
+            if let Some(job) = self.jobs.get_mut(&id) {
+                job.summary = summary;
+            }
+        }
+    }
+
+    fn enter(&mut self, at: At, phase: Phase, now_ms: u64) {
+        if phase.is_dispatched()
+            && let Some(run) = self.jobs.get_mut(&at.job).and_then(|job| job.run_mut(at.index))
+        {
+            run.phase = Phase::InDoubt;
+            // the time in which no agent could tell does not count
+            run.doubt = stamp(now_ms);
+        }
+        self.link(at, now_ms);
+        if phase.is_dispatched() && phase != Phase::InDoubt {
+            self.write(at);
+            self.run_event(at, EventKind::RunInDoubt, None, None, now_ms);
+        }
+    }
+}

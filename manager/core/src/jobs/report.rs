@@ -1,0 +1,231 @@
+//! What agents answer and report: only the holder of the dispatch in force changes a run.
+
+use redpoll_common::ids::PeerId;
+use redpoll_common::job::wire::{Ack, RunReport, SpoolState};
+use redpoll_common::job::{Dno, Ending, Item, JobId, Outcome};
+use redpoll_common::wire::{Fault, FaultCode};
+
+use super::Jobs;
+use super::effect::Effect;
+use super::input::OfferAnswer;
+use super::model::{At, Phase, stamp};
+use super::record::{Change, EventKind, Progress};
+
+impl<T> Jobs<T> {
+    pub(super) fn offer_answered(
+        &mut self,
+        agent: &PeerId,
+        job: JobId,
+        dno: Dno,
+        answer: OfferAnswer,
+        now_ms: u64,
+    ) {
+        let Some(at) = self.dispatched(agent, job, dno) else { return };
+        let Some(run) = self.run(at) else { return };
+        let (phase, attempt, accepted) = (run.phase, run.attempt, run.accepted.is_some());
+        match answer {
+            // one offer has one answer: an agent that took it cannot have refused it
+            _ if accepted => {}
+            OfferAnswer::Refused(fault) if is_proof(&fault.code) => {
+                self.saw(agent, dno);
+                self.refused(at, fault, now_ms);
+            }
+            OfferAnswer::Unsendable(fault) => self.refused(at, fault, now_ms),
+            // the answers below tell nothing once something newer is known
+            _ if phase != Phase::Offered => {}
+            OfferAnswer::Accepted
+            | OfferAnswer::Known(SpoolState::Received | SpoolState::Starting | SpoolState::Done) => {
+                self.saw(agent, dno);
+                self.follow(at, false, now_ms);
+            }
+            OfferAnswer::Known(SpoolState::Running) => {
+                self.saw(agent, dno);
+                self.follow(at, true, now_ms);
+            }
+            OfferAnswer::Known(SpoolState::Absent) => {
+                self.saw(agent, dno);
+                if self.run(at).is_some_and(|run| run.cancel.is_some()) {
+                    self.end_unstarted(at, Outcome::Cancelled, "cancelled before it started", now_ms);
+                } else {
+                    self.offer(at, attempt, None, now_ms);
+                }
+            }
+            OfferAnswer::Refused(_) | OfferAnswer::Lost => {
+                if let Some(connection) = self.agents.get(agent).and_then(|agent| agent.connection()) {
+                    self.effects.push(Effect::Disconnect { agent: agent.clone(), connection });
+                }
+            }
+        }
+    }
+
+    fn refused(&mut self, at: At, fault: Fault, now_ms: u64) {
+        if self.run(at).is_some_and(|run| run.cancel.is_some()) {
+            self.end_unstarted(at, Outcome::Cancelled, "cancelled before it started", now_ms);
+        } else {
+            self.conclude(at, Ending::unstarted(Outcome::Rejected, fault), now_ms);
+        }
+    }
+
+    pub(super) fn cancel_answered(
+        &mut self,
+        agent: &PeerId,
+        job: JobId,
+        dno: Dno,
+        state: SpoolState,
+        now_ms: u64,
+    ) {
+        let Some(at) = self.dispatched(agent, job, dno) else { return };
+        let cancelling = self.run(at).is_some_and(|run| run.cancel.is_some() && run.accepted.is_none());
+        match state {
+            // the number is used up and nothing was ever there: it never starts
+            SpoolState::Absent if cancelling => {
+                self.saw(agent, dno);
+                self.end_unstarted(at, Outcome::Cancelled, "cancelled before it started", now_ms);
+            }
+            // the report of its end comes
+            SpoolState::Absent
+            | SpoolState::Received
+            | SpoolState::Starting
+            | SpoolState::Running
+            | SpoolState::Done => {}
+        }
+    }
+
+    /// The run that the agent has, or may have, under this number.
+    fn dispatched(&self, agent: &PeerId, job: JobId, dno: Dno) -> Option<At> {
+        self.agents.get(agent)?.has.get(&dno).copied().filter(|at| at.job == job)
+    }
+
+    /// The agent is known to have this number on disk. Written with its next counters: what is lost by that is only
+    /// how soon a spool that was rolled back is recognised.
+    fn saw(&mut self, agent: &PeerId, dno: Dno) {
+        let counters = &mut self.agent_mut(agent).counters;
+        counters.seen_dno = counters.seen_dno.max(dno);
+    }
+
+    /// The agent has the run, and runs it or will.
+    pub(super) fn follow(&mut self, at: At, running: bool, now_ms: u64) {
+        self.change(at, now_ms, |run| {
+            run.phase = if running || run.started.is_some() { Phase::Running } else { Phase::Accepted };
+            run.accepted = run.accepted.or_else(|| stamp(now_ms));
+            run.doubt = None;
+        });
+        self.write(at);
+    }
+
+    /// Applies what an agent reports of one run, and says what it may forget.
+    pub(super) fn report(&mut self, agent: &PeerId, report: RunReport, now_ms: u64) -> Ack {
+        let RunReport { run: about, started_ms_ago, items, progress, done } = report;
+        let told = items.last().map_or(0, |item| item.n.saturating_add(1));
+        let told = told.max(done.as_ref().map_or(0, |done| done.items));
+        // nothing here depends on this dispatch any more
+        let over =
+            Ack { job: about.job, attempt: about.attempt, next_n: told, done: true, stop: done.is_none() };
+        let Some(at) = self.place(about.job, agent) else { return over };
+        let Some(run) = self.run(at) else { return over };
+        let open = run.phase.is_dispatched();
+        if !run.is_about(&about) || !(open || run.is_replaceable()) {
+            return over;
+        }
+        self.saw(agent, about.dno);
+        if open {
+            self.started(at, agent, started_ms_ago, now_ms);
+        }
+        let next_n = self.take_items(at, items);
+        if let Some(progress) = progress {
+            self.take_progress(at, progress);
+        }
+        // an end before its last item is not taken: the acknowledgement asks for what is missing first
+        let done = done.filter(|done| done.items <= next_n);
+        let ended = done.is_some();
+        if let Some(done) = done {
+            let started = self.run(at).is_some_and(|run| run.started.is_some());
+            self.conclude(at, plausible(done, started), now_ms);
+        }
+        Ack { job: about.job, attempt: about.attempt, next_n, done: ended, stop: false }
+    }
+
+    pub(super) fn place(&self, job: JobId, agent: &PeerId) -> Option<At> {
+        Some(At { job, index: self.jobs.get(&job)?.index_of(agent)? })
+    }
+
+    fn started(&mut self, at: At, agent: &PeerId, ago: Option<u64>, now_ms: u64) {
+        let Some(run) = self.run(at) else { return };
+        let first = ago.filter(|_| run.started.is_none());
+        let phase = run.phase;
+        if let Some(ago) = first {
+            self.change(at, now_ms, |run| run.started = stamp(now_ms.saturating_sub(ago)));
+        }
+        let live = self.agents.get(agent).is_some_and(|agent| agent.is_live());
+        // what was under way when the session ended is true, but does not end the doubt
+        let moves = matches!(phase, Phase::Offered) || (ago.is_some() && phase == Phase::Accepted);
+        if moves && live {
+            self.follow(at, ago.is_some(), now_ms);
+        } else if first.is_some() {
+            self.write(at);
+        }
+        if first.is_some() {
+            self.run_event(at, EventKind::RunStarted, None, None, now_ms);
+        }
+    }
+
+    /// Appends the items that come next, leaves out those that are stored, stops at a gap. Gives the next number.
+    fn take_items(&mut self, at: At, items: Vec<Item>) -> u64 {
+        let Some(job) = self.jobs.get_mut(&at.job) else { return 0 };
+        let Some(key) = job.key(at.index) else { return 0 };
+        let Some(run) = job.run_mut(at.index) else { return 0 };
+        let from = run.items;
+        let mut next = from;
+        let fresh = items.into_iter().skip_while(|item| item.n < from);
+        let fresh: Vec<Item> = fresh
+            .take_while(|item| {
+                let fits = item.n == next;
+                next += u64::from(fits);
+                fits
+            })
+            .collect();
+        run.items = next;
+        let attempt = run.attempt;
+        if !fresh.is_empty() {
+            self.changes.push(Change::Items { key, attempt, from, items: fresh });
+            // a later row of this turn must not go before these items
+            self.rows.remove(&at);
+        }
+        next
+    }
+
+    fn take_progress(&mut self, at: At, progress: redpoll_common::wire::flight::Progress) {
+        let Some(job) = self.job_of(at) else { return };
+        let (Some(key), Some(run)) = (job.key(at.index), job.run(at.index)) else { return };
+        let details = Some(progress.details).filter(|details| !details.is_nil());
+        let progress = Progress { completed: Some(progress.completed), total: progress.total, details };
+        self.changes.push(Change::Progress { key, attempt: run.attempt, progress });
+    }
+}
+
+/// Whether a refusal with this code says that nothing ran and nothing will.
+fn is_proof(code: &FaultCode) -> bool {
+    matches!(
+        code,
+        FaultCode::Rejected
+            | FaultCode::UnknownProcedure
+            | FaultCode::BadArguments
+            | FaultCode::Overloaded
+            | FaultCode::ShuttingDown
+    )
+}
+
+/// An agent's account without contradictions: what a result proves, and what a refusal does.
+fn plausible(mut done: Ending, was_started: bool) -> Ending {
+    if was_started && done.started == Some(false) {
+        // it told that it began: whoever says now that it did not has lost its records
+        (done.outcome, done.started, done.result) = (Outcome::Unknown, Some(true), None);
+        return done;
+    }
+    match done.outcome {
+        Outcome::Succeeded => done.started = Some(true),
+        Outcome::Rejected | Outcome::Expired => done.started = Some(false),
+        Outcome::Failed | Outcome::Cancelled | Outcome::TimedOut | Outcome::Unknown => {}
+    }
+    done
+}

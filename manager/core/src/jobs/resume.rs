@@ -1,0 +1,203 @@
+//! What an agent's coming and going means for its runs: in doubt while it is away, settled by what its spool shows.
+//!
+//! | the spool | then |
+//! |---|---|
+//! | is another one, or an older state of its own | `unknown`: it may have run, and the evidence is lost |
+//! | has the row | follow it |
+//! | has no row, `max_dno < dno` | provably never received: the same attempt and number again |
+//! | has no row, `max_dno ≥ dno` | never accepted, and never will be: the same attempt, a new number |
+//! | has no row of a run it accepted | as if the spool were another one |
+
+use std::collections::BTreeSet;
+use std::mem;
+
+use redpoll_common::ids::{ConnectionId, PeerId};
+use redpoll_common::job::wire::{Act, ResumeAct, ResumeAnswer, ResumeRow, SpoolState};
+use redpoll_common::job::{Dno, Outcome};
+
+use super::Jobs;
+use super::effect::Effect;
+use super::input::ResumePage;
+use super::model::{At, Link, Phase, stamp};
+use super::record::{Change, EventKind};
+
+const SPOOL_LOST: &str = "the agent came back without its records of this run (spool_lost)";
+
+impl<T> Jobs<T> {
+    /// An agent's session began. `false` when a newer one, or the same, is in place.
+    pub(super) fn agent_up(&mut self, agent: &PeerId, connection: ConnectionId, now_ms: u64) -> bool {
+        if self.agent_mut(agent).connection().is_some_and(|current| connection <= current) {
+            return false;
+        }
+        self.detach(agent, now_ms);
+        self.agent_mut(agent).link = Link::Resuming { connection, same_spool: None, told: BTreeSet::new() };
+        self.event(now_ms, EventKind::AgentConnected, |event| event.agent = Some(agent.clone()));
+        true
+    }
+
+    pub(super) fn agent_down(
+        &mut self,
+        agent: &PeerId,
+        connection: ConnectionId,
+        reason: String,
+        now_ms: u64,
+    ) {
+        if self.agents.get(agent).and_then(|entry| entry.connection()) != Some(connection) {
+            return;
+        }
+        self.detach(agent, now_ms);
+        self.event(now_ms, EventKind::AgentDisconnected, |event| {
+            event.agent = Some(agent.clone());
+            event.detail = Some(reason);
+        });
+    }
+
+    /// Nothing is offered to the agent from here on, and what it has is in doubt.
+    fn detach(&mut self, agent: &PeerId, now_ms: u64) {
+        self.leave_heads(agent);
+        let entry = self.agent_mut(agent);
+        entry.link = Link::Away;
+        let has: Vec<At> = entry.has.values().copied().collect();
+        for at in has {
+            if self.run(at).is_some_and(|run| run.phase != Phase::InDoubt) {
+                self.change(at, now_ms, |run| {
+                    run.phase = Phase::InDoubt;
+                    run.doubt = stamp(now_ms);
+                });
+                self.write(at);
+                self.run_event(at, EventKind::RunInDoubt, None, None, now_ms);
+            }
+        }
+    }
+
+    pub(super) fn resume(&mut self, page: ResumePage<T>, now_ms: u64) {
+        let ResumePage { token, agent, connection, spool, max_dno, last, rows } = page;
+        self.agent_up(&agent, connection, now_ms);
+        if self.agent_mut(&agent).connection() != Some(connection) {
+            // a connection that was replaced: nobody reads the answer
+            let answer = ResumeAnswer { jobs: Vec::new(), purge_below_dno: Dno(0) };
+            self.effects.push(Effect::ResumeAnswer(token, answer));
+            return;
+        }
+        if self.agent_mut(&agent).is_live() {
+            // it tells again from the start
+            self.detach(&agent, now_ms);
+            self.agent_mut(&agent).link =
+                Link::Resuming { connection, same_spool: None, told: BTreeSet::new() };
+        }
+        let same = self.same_spool(&agent, spool, max_dno, now_ms);
+        let jobs = rows.iter().map(|row| self.resume_row(&agent, row, same, now_ms)).collect();
+        let purge_below_dno = self.agents.get(&agent).map_or(Dno(0), |entry| self.lowest_dno(entry));
+        self.effects.push(Effect::ResumeAnswer(token, ResumeAnswer { jobs, purge_below_dno }));
+        if last {
+            self.resumed(&agent, connection, max_dno, now_ms);
+        }
+    }
+
+    /// Decides on the first page whether the spool is the one that we know.
+    fn same_spool(&mut self, agent: &PeerId, spool: [u8; 16], max_dno: Dno, now_ms: u64) -> bool {
+        let entry = self.agent_mut(agent);
+        if let Link::Resuming { same_spool: Some(same), .. } = entry.link {
+            return same;
+        }
+        let counters = &mut entry.counters;
+        let same = counters.spool.is_none_or(|known| known == spool) && max_dno >= counters.seen_dno;
+        counters.spool = Some(spool);
+        counters.seen_dno = max_dno;
+        // higher than ours after the store was restored from a backup: numbers must not be used twice
+        counters.last_dno = counters.last_dno.max(max_dno);
+        let counters = counters.clone();
+        if let Link::Resuming { same_spool, .. } = &mut entry.link {
+            *same_spool = Some(same);
+        }
+        let has: Vec<At> = entry.has.values().copied().collect();
+        self.changes.push(Change::AgentCounters(counters));
+        if !same {
+            self.event(now_ms, EventKind::SpoolLost, |event| event.agent = Some(agent.clone()));
+            for at in has {
+                self.end_unknown(at, SPOOL_LOST, now_ms);
+            }
+        }
+        same
+    }
+
+    fn resume_row(&mut self, agent: &PeerId, row: &ResumeRow, same: bool, now_ms: u64) -> ResumeAct {
+        let act = self.act(agent, row, same, now_ms).unwrap_or(Act::Drop);
+        ResumeAct { job: row.run.job, attempt: row.run.attempt, act }
+    }
+
+    /// What becomes of a row; `None` when nobody wants it.
+    fn act(&mut self, agent: &PeerId, row: &ResumeRow, same: bool, now_ms: u64) -> Option<Act> {
+        let at = self.place(row.run.job, agent)?;
+        let run = self.run(at).filter(|run| run.is_about(&row.run))?;
+        let (items, cancelling) = (run.items, run.cancel.is_some());
+        let follow = if row.acked_n == items { Act::Continue } else { Act::SendFrom(items) };
+        if run.is_replaceable() {
+            return match row.state {
+                // an end is true in whatever spool it is
+                SpoolState::Done => Some(follow),
+                SpoolState::Running | SpoolState::Starting if same && !cancelling => Some(follow),
+                // it had begun: an older state of the spool proves nothing
+                SpoolState::Received if run.started.is_some() => None,
+                // it must not start now; its word that it never did is late evidence
+                SpoolState::Received | SpoolState::Running | SpoolState::Starting if same => Some(Act::Kill),
+                SpoolState::Received | SpoolState::Running | SpoolState::Starting | SpoolState::Absent => {
+                    None
+                }
+            };
+        }
+        if !run.phase.is_dispatched() || row.state == SpoolState::Absent {
+            return None;
+        }
+        if row.state == SpoolState::Received && run.started.is_some() {
+            // it had begun: this is an older state of the spool, and it would start a second time
+            self.end_unknown(at, SPOOL_LOST, now_ms);
+            return None;
+        }
+        if let Some(Link::Resuming { told, .. }) = self.agents.get_mut(agent).map(|entry| &mut entry.link) {
+            told.insert(row.run.dno);
+        }
+        let acked = row.acked_n.max(items);
+        if let Some(run) = self.jobs.get_mut(&at.job).and_then(|job| job.run_mut(at.index)) {
+            // acknowledged items are gone from the agent, and from a store that was restored from a backup
+            run.items = acked;
+        }
+        self.follow(at, row.state == SpoolState::Running, now_ms);
+        match row.state {
+            SpoolState::Received | SpoolState::Starting | SpoolState::Running if cancelling => {
+                Some(Act::Kill)
+            }
+            SpoolState::Received
+            | SpoolState::Starting
+            | SpoolState::Running
+            | SpoolState::Done
+            | SpoolState::Absent => {
+                Some(if row.acked_n == acked { Act::Continue } else { Act::SendFrom(acked) })
+            }
+        }
+    }
+
+    /// The agent has told everything: settles what it did not tell of, and offers again.
+    fn resumed(&mut self, agent: &PeerId, connection: ConnectionId, max_dno: Dno, now_ms: u64) {
+        let entry = self.agent_mut(agent);
+        let Link::Resuming { told, .. } = mem::replace(&mut entry.link, Link::Live(connection)) else {
+            return;
+        };
+        let untold = entry.has.iter().filter(|(dno, _)| !told.contains(dno)).map(|(dno, at)| (*dno, *at));
+        // numbers that are used again first: offers leave in the order of their numbers
+        let (burnt, unseen): (Vec<_>, Vec<_>) = untold.partition(|(dno, _)| *dno <= max_dno);
+        for (dno, at) in unseen.into_iter().chain(burnt) {
+            let Some(run) = self.run(at) else { continue };
+            let (attempt, accepted, cancelling) = (run.attempt, run.accepted.is_some(), run.cancel.is_some());
+            if accepted {
+                // it was there, and an end is not forgotten before it was acknowledged
+                self.end_unknown(at, SPOOL_LOST, now_ms);
+            } else if cancelling {
+                self.end_unstarted(at, Outcome::Cancelled, "cancelled before it started", now_ms);
+            } else {
+                self.offer(at, attempt, (dno > max_dno).then_some(dno), now_ms);
+            }
+        }
+        self.enter_heads(agent);
+    }
+}

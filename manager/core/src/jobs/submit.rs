@@ -1,0 +1,191 @@
+//! Takes jobs in: once per idempotency key; releases those that were held; deletes those that have ended.
+
+use std::sync::Arc;
+
+use redpoll_common::ids::PeerId;
+use redpoll_common::job::{JobId, Offline, Outcome};
+
+use super::Jobs;
+use super::effect::{Answer, Effect, Refusal};
+use super::input::{Found, Submit};
+use super::model::{At, Job, Phase, Run, stamp};
+use super::record::{Change, Digest, EventKind, JobRecord, Summary};
+
+impl<T> Jobs<T> {
+    pub(super) fn submit(&mut self, submit: Submit<T>, now_ms: u64) {
+        let Some(key) = submit.spec.key.clone() else {
+            self.store(submit, now_ms);
+            return;
+        };
+        let key = (submit.submitter.clone(), key);
+        if let Some(job) = self.keys.get(&key).and_then(|id| self.jobs.get(id)) {
+            let (id, digest) = (job.record.id, job.record.digest);
+            return self.answer_existing(submit, id, &digest);
+        }
+        // whoever comes with the same key meanwhile waits for the same lookup
+        if let Some(waiting) = self.lookups.get_mut(&key) {
+            waiting.push(submit);
+            return;
+        }
+        self.effects.push(Effect::FindKey { submitter: key.0.clone(), key: key.1.clone() });
+        self.lookups.insert(key, vec![submit]);
+    }
+
+    pub(super) fn key_found(&mut self, submitter: PeerId, key: String, found: &Found, now_ms: u64) {
+        let Some(waiting) = self.lookups.remove(&(submitter, key)) else { return };
+        let mut taken = match found {
+            Found::Taken { job, digest } => Some((*job, *digest)),
+            Found::Free | Found::Unreadable => None,
+        };
+        for submit in waiting {
+            match taken {
+                Some((job, digest)) => self.answer_existing(submit, job, &digest),
+                None if *found == Found::Unreadable => {
+                    self.answer(submit.token, Err(Refusal::StoreUnreadable));
+                }
+                // the first one is stored, and may have ended at once; the others are answered with it
+                None => taken = self.store(submit, now_ms),
+            }
+        }
+    }
+
+    fn answer_existing(&mut self, submit: Submit<T>, job: JobId, digest: &Digest) {
+        let answer = if *digest == submit.digest {
+            Ok(Answer::Submitted { job, existing: true })
+        } else {
+            Err(Refusal::IdemConflict { job })
+        };
+        self.answer(submit.token, answer);
+    }
+
+    /// Stores a job, unless something speaks against it.
+    fn store(&mut self, submit: Submit<T>, now_ms: u64) -> Option<(JobId, Digest)> {
+        let Submit { token, id, submitter, spec, digest, mut agents, idempotent } = submit;
+        agents.sort();
+        agents.dedup_by(|(agent, _), (other, _)| agent == other);
+        if let Some(refusal) = self.refusal(id, &agents, spec.offline) {
+            self.answer(token, Err(refusal));
+            return None;
+        }
+        let (agents, connected): (Vec<_>, Vec<_>) = agents.into_iter().unzip();
+        let held = spec.held;
+        let record = Arc::new(JobRecord {
+            id,
+            submitter: submitter.clone(),
+            digest,
+            idempotent: idempotent || spec.idempotent,
+            agents: Arc::from(agents),
+            submitted_ms: now_ms,
+            released_ms: (!held).then_some(now_ms),
+            ended_ms: None,
+            summary: None,
+            spec,
+        });
+        if let Some(key) = record.key() {
+            self.keys.insert((submitter, key.to_owned()), id);
+        }
+        let runs = vec![Run::new(Phase::Held); connected.len()].into_boxed_slice();
+        let open = u32::try_from(runs.len()).unwrap_or(u32::MAX);
+        self.open_runs += runs.len();
+        let job = Job { record: Arc::clone(&record), runs, summary: Summary { open, ..Summary::default() } };
+        let places = job.places();
+        let skips = job.record.spec.offline == Offline::Skip;
+        self.jobs.insert(id, job);
+        self.changes.push(Change::JobSubmitted(record));
+        self.event(now_ms, EventKind::JobSubmitted, |event| event.job = Some(id));
+        for (at, connected) in places.zip(connected) {
+            if held {
+                self.write(at);
+            } else {
+                self.start_waiting(at, connected || !skips, now_ms);
+            }
+        }
+        self.answer(token, Ok(Answer::Submitted { job: id, existing: false }));
+        Some((id, digest))
+    }
+
+    fn refusal(&self, id: JobId, agents: &[(PeerId, bool)], offline: Offline) -> Option<Refusal> {
+        let (open, limit) = (self.open_runs, self.settings.open_runs);
+        if self.store_full {
+            return Some(Refusal::StoreFull);
+        }
+        if agents.is_empty() {
+            return Some(Refusal::NoAgents);
+        }
+        if open.saturating_add(agents.len()) > limit {
+            return Some(Refusal::TooManyRuns { open, limit });
+        }
+        if self.jobs.contains_key(&id) {
+            return Some(Refusal::IdemConflict { job: id });
+        }
+        let away: Vec<PeerId> =
+            agents.iter().filter(|(_, here)| !here).map(|(agent, _)| agent.clone()).collect();
+        (offline == Offline::Require && !away.is_empty()).then_some(Refusal::AgentsAway { agents: away })
+    }
+
+    /// Puts a new or released run in its place; one that must not wait for its agent ends at once.
+    fn start_waiting(&mut self, at: At, may_wait: bool, now_ms: u64) {
+        if !may_wait {
+            return self.end_unstarted(
+                at,
+                Outcome::Expired,
+                "the agent is not connected, and the job skips those",
+                now_ms,
+            );
+        }
+        self.last_seq += 1;
+        let seq = self.last_seq;
+        self.change(at, now_ms, |run| {
+            run.phase = Phase::Queued;
+            run.seq = seq;
+            run.queued = stamp(now_ms);
+        });
+        self.write(at);
+    }
+
+    /// Lets a held job start, once. Whether its agents are connected is judged now.
+    pub(super) fn release(&mut self, token: T, id: JobId, now_ms: u64) {
+        let Some(job) = self.jobs.get_mut(&id) else {
+            return self.answer(token, Err(Refusal::NotOpen));
+        };
+        if !job.record.is_held() {
+            return self.answer(token, Err(Refusal::NotHeld));
+        }
+        job.record_mut().released_ms = Some(now_ms);
+        let skips = job.record.spec.offline == Offline::Skip;
+        let places: Vec<(At, PeerId)> = job.places().zip(job.record.agents.iter().cloned()).collect();
+        self.changes.push(Change::JobReleased { job: id, at_ms: now_ms });
+        self.event(now_ms, EventKind::JobReleased, |event| event.job = Some(id));
+        for (at, agent) in places {
+            // single runs of it may have been cancelled
+            if self.run(at).is_some_and(|run| run.phase == Phase::Held) {
+                let here = self.agents.get(&agent).is_some_and(|agent| agent.connection().is_some());
+                self.start_waiting(at, here || !skips, now_ms);
+            }
+        }
+        self.answer(token, Ok(Answer::Released));
+    }
+
+    pub(super) fn delete(&mut self, token: T, id: JobId, now_ms: u64) {
+        if self.jobs.get(&id).is_some_and(|job| job.summary.open > 0) {
+            return self.answer(token, Err(Refusal::StillOpen));
+        }
+        self.delete_ended(id, now_ms);
+        self.answer(token, Ok(Answer::Deleted));
+    }
+
+    /// Deletes a job that has ended, with whatever is kept of it here.
+    pub(super) fn delete_ended(&mut self, id: JobId, now_ms: u64) {
+        self.forget(id);
+        self.drop_callbacks(id);
+        self.ended_jobs = self.ended_jobs.saturating_sub(1);
+        self.changes.push(Change::JobDeleted(id));
+        self.event(now_ms, EventKind::JobDeleted, |event| event.job = Some(id));
+    }
+}
+
+impl Job {
+    pub(super) fn record_mut(&mut self) -> &mut JobRecord {
+        Arc::make_mut(&mut self.record)
+    }
+}

@@ -1,0 +1,205 @@
+//! A store in memory that applies changes and refuses what no machine may ask for.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use redpoll_common::ids::PeerId;
+use redpoll_common::job::{Attempt, Dno, Item, JobId, Outcome, QueueKey, RunKey, RunState};
+use redpoll_manager_core::jobs::Found;
+use redpoll_manager_core::jobs::record::{
+    AgentCounters, CallbackRecord, CallbackState, Change, EventRecord, JobRecord, QueueRecord, Records,
+    RunRecord,
+};
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Store {
+    pub(crate) jobs: BTreeMap<JobId, JobRecord>,
+    pub(crate) runs: BTreeMap<RunKey, RunRecord>,
+    pub(crate) items: BTreeMap<(RunKey, Attempt), Vec<Item>>,
+    pub(crate) queues: BTreeMap<QueueKey, QueueRecord>,
+    pub(crate) agents: BTreeMap<PeerId, AgentCounters>,
+    pub(crate) callbacks: BTreeMap<(JobId, u16), CallbackRecord>,
+    pub(crate) events: Vec<EventRecord>,
+    pub(crate) deleted: Vec<JobId>,
+}
+
+impl Store {
+    pub(crate) fn apply(&mut self, changes: &[Change]) {
+        for change in changes {
+            self.change(change);
+        }
+        self.check();
+    }
+
+    fn change(&mut self, change: &Change) {
+        match change {
+            Change::JobSubmitted(job) => {
+                assert!(!self.jobs.contains_key(&job.id), "{} was submitted twice", job.id);
+                let key = job.key().map(|key| (&job.submitter, key));
+                let same = self
+                    .jobs
+                    .values()
+                    .find(|other| key.is_some() && other.key().map(|key| (&other.submitter, key)) == key);
+                assert!(same.is_none(), "two jobs with one idempotency key");
+                self.jobs.insert(job.id, JobRecord::clone(job));
+            }
+            Change::JobReleased { job, at_ms } => self.jobs.get_mut(job).unwrap().released_ms = Some(*at_ms),
+            Change::RunChanged(run) => self.run(run),
+            Change::Items { key, attempt, from, items } => {
+                let stored = self.items.entry((key.clone(), *attempt)).or_default();
+                assert_eq!(*from, stored.len() as u64, "items of {key} do not follow");
+                for item in items {
+                    assert_eq!(item.n, stored.len() as u64, "a gap in the items of {key}");
+                    stored.push(item.clone());
+                }
+                let have = stored.len() as u64;
+                let run = self.runs.get_mut(key).unwrap();
+                assert_eq!(run.attempt, *attempt);
+                run.items = have;
+            }
+            Change::Progress { .. } | Change::AttemptEnded { .. } | Change::EventsPruned { .. } => {}
+            Change::QueueOpened(queue) => {
+                assert!(
+                    self.queues.insert(queue.key.clone(), queue.clone()).is_none(),
+                    "a queue was opened twice"
+                );
+            }
+            Change::QueueClosed(key) => assert!(self.queues.remove(key).is_some(), "no such queue to close"),
+            Change::AgentCounters(counters) => {
+                if let Some(before) = self.agents.insert(counters.agent.clone(), counters.clone()) {
+                    assert!(counters.last_dno >= before.last_dno, "dispatch numbers went back");
+                }
+            }
+            Change::JobEnded { job, ended_ms, summary } => {
+                let record = self.jobs.get_mut(job).unwrap();
+                assert!(record.ended_ms.is_none_or(|before| before == *ended_ms), "a job ended twice");
+                (record.ended_ms, record.summary) = (Some(*ended_ms), Some(*summary));
+            }
+            Change::JobDeleted(job) => {
+                self.deleted.push(*job);
+                self.jobs.remove(job);
+                self.runs.retain(|key, _| key.job != *job);
+                self.items.retain(|(key, _), _| key.job != *job);
+                self.callbacks.retain(|(id, _), _| id != job);
+            }
+            Change::Event(event) => {
+                assert_eq!(event.n, self.events.len() as u64 + 1, "events are numbered without gaps");
+                self.events.push(event.clone());
+            }
+            Change::CallbackChanged(callback) => {
+                let key = (callback.job, callback.serial);
+                if let Some(before) = self.callbacks.insert(key, callback.clone()) {
+                    assert_eq!(before.state, CallbackState::Pending, "a callback went on after its end");
+                }
+            }
+        }
+    }
+
+    /// A terminal state is final but for `unknown`, once.
+    fn run(&mut self, run: &RunRecord) {
+        if let Some(before) = self.runs.get(&run.key)
+            && let RunState::Ended(old) = &before.state
+        {
+            let RunState::Ended(new) = &run.state else { panic!("{} came back to life", run.key) };
+            assert_eq!(old.outcome, Outcome::Unknown, "{}: an outcome was replaced", run.key);
+            assert!(!before.corrected && run.corrected, "{}: unknown was replaced twice", run.key);
+            assert_ne!(new.outcome, Outcome::Unknown);
+            assert_eq!((before.attempt, before.dno), (run.attempt, run.dno));
+        }
+        self.runs.insert(run.key.clone(), run.clone());
+    }
+
+    /// What holds between turns.
+    fn check(&self) {
+        for (key, record) in &self.queues {
+            let slots = self.of_queue(key).filter(|run| run.state.holds_slot()).count();
+            assert!(
+                slots <= record.concurrency as usize,
+                "{slots} slots of {} are taken",
+                record.concurrency
+            );
+            let waiting = self.of_queue(key).filter(|run| matches!(run.state, RunState::Queued)).count();
+            assert!(slots + waiting > 0, "an empty queue is kept");
+        }
+        for (key, run) in &self.runs {
+            let job = &self.jobs[&key.job];
+            if matches!(run.state, RunState::Queued) || run.state.holds_slot() {
+                let queue = job.spec.queue.as_ref();
+                assert!(
+                    queue.is_none_or(|queue| self.queues.contains_key(&queue.name)),
+                    "{key} is in no queue"
+                );
+                assert!(job.ended_ms.is_none(), "{key} is open and its job has ended");
+            }
+            let last = self.agents.get(&key.agent).map_or(Dno(0), |counters| counters.last_dno);
+            assert!(run.dno <= last, "{key} has a number that was not given out");
+            let have = self.items.get(&(key.clone(), run.attempt)).map_or(0, Vec::len) as u64;
+            assert_eq!(run.items, have, "{key}: its row and its items disagree");
+        }
+        for job in self.jobs.values() {
+            let runs: Vec<_> = job
+                .agents
+                .iter()
+                .map(|agent| &self.runs[&RunKey { job: job.id, agent: agent.clone() }])
+                .collect();
+            let open = runs.iter().any(|run| !matches!(run.state, RunState::Ended(_)));
+            assert_eq!(open, job.ended_ms.is_none(), "{}: job and runs disagree", job.id);
+            if let Some(summary) = job.summary {
+                for outcome in Outcome::ALL {
+                    let count = runs
+                        .iter()
+                        .filter(|run| matches!(&run.state, RunState::Ended(end) if end.outcome == outcome))
+                        .count();
+                    assert_eq!(summary.count(outcome) as usize, count, "the summary of {} miscounts", job.id);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn of_queue(&self, key: &QueueKey) -> impl Iterator<Item = &RunRecord> {
+        self.runs.values().filter(move |run| {
+            self.jobs[&run.key.job].spec.queue.as_ref().is_some_and(|queue| queue.name == *key)
+        })
+    }
+
+    pub(crate) fn find_key(&self, submitter: &PeerId, key: &str) -> Found {
+        match self.jobs.values().find(|job| job.submitter == *submitter && job.key() == Some(key)) {
+            Some(job) => Found::Taken { job: job.id, digest: job.digest },
+            None => Found::Free,
+        }
+    }
+
+    pub(crate) fn oldest(&self, limit: usize) -> (u64, Vec<(JobId, u64)>) {
+        let mut ended: Vec<_> = self.jobs.values().filter_map(|job| Some((job.ended_ms?, job.id))).collect();
+        ended.sort();
+        (ended.len() as u64, ended.into_iter().take(limit).map(|(at, id)| (id, at)).collect())
+    }
+
+    /// What a machine starts from.
+    pub(crate) fn records(&self) -> Records {
+        let alive = |job: &JobId| self.runs.values().any(|run| run.key.job == *job && run.is_alive());
+        let jobs: Vec<_> = self.jobs.values().filter(|job| alive(&job.id)).cloned().collect();
+        Records {
+            runs: self.runs.values().filter(|run| alive(&run.key.job)).cloned().collect(),
+            jobs,
+            queues: self.queues.values().cloned().collect(),
+            agents: self.agents.values().cloned().collect(),
+            callbacks: self
+                .callbacks
+                .values()
+                .filter(|c| c.state == CallbackState::Pending)
+                .cloned()
+                .collect(),
+            last_event: self.events.len() as u64,
+            ended_jobs: self.jobs.values().filter(|job| job.ended_ms.is_some()).count() as u64,
+        }
+    }
+
+    pub(crate) fn run_of(&self, job: JobId, agent: &PeerId) -> Option<&RunRecord> {
+        self.runs.get(&RunKey { job, agent: agent.clone() })
+    }
+
+    pub(crate) fn spec_of(&self, job: JobId) -> Option<Arc<redpoll_common::job::JobSpec>> {
+        self.jobs.get(&job).map(|job| Arc::clone(&job.spec))
+    }
+}

@@ -1,0 +1,345 @@
+//! Where jobs are kept: what [`Change`]s say is written durably, and what was written is found again.
+//!
+//! - [`Store`]: the one trait; [`Sqlite`] keeps it on disk, [`Memory`] is for tests. One conformance suite runs on both.
+//! - [`queue`]: the bounded queue to the one thread that writes; its numbers, and what happens when it is full.
+//! - [`items`]: how items lie in chunks; [`spec`]: how the parts of a job that nobody filters by are written down.
+//! - [`faults`]: failures on demand, for tests.
+//!
+//! **Writing.** A call's changes are applied together or not at all, calls in the order in which they were handed over. The
+//! answer comes when they are on disk. Calls that wait at the same moment share one transaction and one fsync.
+//!
+//! **When the disk is full** the order of calls must not break: who gave changes away has already gone on in memory. So new
+//! work is turned away *before* it becomes changes: ask [`Store::admit`] first. From the first write that finds the disk full
+//! the store lives on its reserve: what is under way can still be recorded, [`Store::room`] says [`Room::Reserve`], and
+//! `admit` refuses. If the reserve is used up too ([`Room::Nothing`]), calls wait, in their order, for space; a caller sees
+//! [`CommitError::Full`] only after the store's patience, and so does everybody behind, until somebody recovers. Reading goes on all the time, and nothing has to be restarted.
+//!
+//! **When the disk fails** (a write or fsync error, a damaged file) nobody knows what is stored, so the process says so and aborts.
+
+use std::fmt;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use redpoll_common::ids::PeerId;
+use redpoll_common::job::{Attempt, Item, JobId, Outcome, QueueKey, RunKey};
+use redpoll_common::wire::Fault;
+use redpoll_manager_core::jobs::record::{
+    CallbackRecord, Change, EventRecord, JobRecord, Progress, Records, RunRecord,
+};
+
+pub mod faults;
+pub mod items;
+pub mod memory;
+pub mod queue;
+pub mod spec;
+pub mod sqlite;
+mod weight;
+
+pub use faults::Faults;
+pub use memory::Memory;
+pub use queue::Durable;
+pub use sqlite::{OpenError, Options, Sqlite};
+
+/// The most jobs, runs or events that one read gives.
+pub const MAX_PAGE: usize = 1000;
+/// The most items that one read gives.
+pub const MAX_ITEMS: usize = 10_000;
+/// Bytes of items after which a read stops; one item may exceed it.
+pub const MAX_ITEM_BYTES: usize = 1024 * 1024;
+/// How many jobs one [`Store::prune`] deletes at most: a bound on how long it holds up the writer.
+pub const PRUNE_JOBS: usize = 200;
+
+/// Keeps jobs. Cheap to share as `Arc<dyn Store>`.
+///
+/// Reads see every change whose [`Durable`] has resolved. They never wait for writing.
+pub trait Store: Send + Sync + fmt::Debug {
+    /// Hands changes over: waits for a place in the queue to the writer, which has [`queue::QUEUE_BYTES`]. Calls are applied
+    /// in the order in which they get their places; a caller who awaits this before the next call keeps his order.
+    fn enqueue(&self, changes: Vec<Change>) -> BoxFuture<'_, Durable>;
+
+    /// Hands changes over and waits until they are on disk.
+    ///
+    /// # Errors
+    /// [`CommitError`]; nothing of the changes is applied then.
+    fn commit(&self, changes: Vec<Change>) -> BoxFuture<'_, Result<(), CommitError>> {
+        Box::pin(async move { self.enqueue(changes).await.await })
+    }
+
+    /// How much space there is.
+    fn room(&self) -> Room;
+
+    /// Whether new work may be taken. To be asked before a submit is given to the machine that makes changes of it.
+    ///
+    /// # Errors
+    /// [`CommitError::Full`] unless there is plenty of room.
+    fn admit(&self) -> Result<(), CommitError> {
+        if self.room() == Room::Plenty { Ok(()) } else { Err(CommitError::Full) }
+    }
+
+    /// Everything that is not over, for the machine's start. Takes time by what is open, not by what is stored. After a
+    /// [`CommitError::Full`] it lets calls pass again; those handed over before should have been awaited by then.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    fn recover(&self) -> BoxFuture<'_, Result<Records, ReadError>>;
+
+    /// One job.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    fn job(&self, id: JobId) -> BoxFuture<'_, Result<Option<JobRecord>, ReadError>>;
+
+    /// The job that a submitter gave this idempotency key.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    fn by_key(&self, submitter: &PeerId, key: &str) -> BoxFuture<'_, Result<Option<JobRecord>, ReadError>>;
+
+    /// Jobs, the newest first: those older than `before`, at most `limit` and [`MAX_PAGE`]. The last one's id is the
+    /// cursor for the next page; an empty page is the end.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    fn list(
+        &self,
+        filter: Filter,
+        before: Option<JobId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<JobRecord>, ReadError>>;
+
+    /// The runs of a job by the agent's name: those after `after`, at most `limit` and [`MAX_PAGE`]. Results are left out
+    /// of their endings, see [`Store::run`].
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    fn runs(
+        &self,
+        job: JobId,
+        after: Option<PeerId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<RunRecord>, ReadError>>;
+
+    /// One run, with its result.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    fn run(&self, key: &RunKey) -> BoxFuture<'_, Result<Option<RunRecord>, ReadError>>;
+
+    /// The attempts of a run that were tried again, from the first.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    fn attempts(&self, key: &RunKey) -> BoxFuture<'_, Result<Vec<AttemptRecord>, ReadError>>;
+
+    /// Items of an attempt from number `from`, without gaps: at most `limit`, [`MAX_ITEMS`] and about [`MAX_ITEM_BYTES`]. An
+    /// empty page is the end of what is stored.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    fn items(
+        &self,
+        key: &RunKey,
+        attempt: Attempt,
+        from: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Item>, ReadError>>;
+
+    /// How many items of an attempt are stored: the number of the next one. The `n` most recent begin at this less `n`.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    fn next_item(&self, key: &RunKey, attempt: Attempt) -> BoxFuture<'_, Result<u64, ReadError>>;
+
+    /// How far a run is, and which attempt says so.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    fn progress(&self, key: &RunKey) -> BoxFuture<'_, Result<Option<(Attempt, Progress)>, ReadError>>;
+
+    /// The callbacks of a job.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    fn callbacks(&self, job: JobId) -> BoxFuture<'_, Result<Vec<CallbackRecord>, ReadError>>;
+
+    /// Events after number `since`, at most `limit` and [`MAX_PAGE`].
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    fn events(&self, since: u64, limit: usize) -> BoxFuture<'_, Result<Vec<EventRecord>, ReadError>>;
+
+    /// How much there is. Walks an index: for people and for the metrics of a minute, not for each request.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    fn counts(&self) -> BoxFuture<'_, Result<Counts, ReadError>>;
+
+    /// The ended jobs that retention no longer keeps, those that ended first coming first, at most `limit` and
+    /// [`MAX_PAGE`]: they ended before `before_ms`, or are more than `keep`.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    fn expendable(
+        &self,
+        before_ms: u64,
+        keep: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<JobId>, ReadError>>;
+
+    /// Deletes what [`Store::expendable`] names, at most [`PRUNE_JOBS`], and says which: as many means that there may be more.
+    ///
+    /// # Errors
+    /// [`PruneError`].
+    fn prune(&self, before_ms: u64, keep: u64) -> BoxFuture<'_, Result<Vec<JobId>, PruneError>> {
+        Box::pin(async move {
+            let jobs = self.expendable(before_ms, keep, PRUNE_JOBS).await?;
+            if !jobs.is_empty() {
+                self.commit(jobs.iter().copied().map(Change::JobDeleted).collect()).await?;
+            }
+            Ok(jobs)
+        })
+    }
+
+    /// Writes what was handed over, then closes. Commits after it fail as [`CommitError::Stopped`].
+    fn close(&self) -> BoxFuture<'_, ()>;
+}
+
+/// Which jobs [`Store::list`] gives; each `None` lets all pass.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Filter {
+    /// Where they are.
+    pub state: Option<Whereabouts>,
+    /// They have a run on this agent.
+    pub agent: Option<PeerId>,
+    /// They stand, or stood, in a queue of this name.
+    pub queue: Option<QueueKey>,
+    /// Who submitted them.
+    pub submitter: Option<PeerId>,
+    /// They were submitted at this time or later, in UTC milliseconds.
+    pub since_ms: Option<u64>,
+}
+
+/// Where a job is, for a filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whereabouts {
+    /// It has not ended.
+    Open,
+    /// It has not ended, and has a run in the state of this word, see
+    /// [`RunState::word`](redpoll_common::job::RunState::word).
+    In(&'static str),
+    /// It has ended.
+    Ended,
+    /// It has ended, with this outcome to show.
+    EndedAs(Outcome),
+}
+
+/// The end of an attempt that was tried again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptRecord {
+    /// Which one.
+    pub attempt: Attempt,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why.
+    pub fault: Option<Fault>,
+    /// When, in UTC milliseconds.
+    pub at_ms: u64,
+}
+
+/// How much is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Jobs that have not ended.
+    pub open_jobs: u64,
+    /// Jobs that have.
+    pub ended_jobs: u64,
+    /// The number of the last event.
+    pub last_event: u64,
+}
+
+/// How much space there is for what is to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// As far as anybody knows, enough.
+    Plenty,
+    /// The disk was full; what is under way is recorded in the space kept for it. No new work.
+    Reserve,
+    /// That is used up too: calls wait.
+    Nothing,
+}
+
+/// Why changes were not stored. Nothing of them is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CommitError {
+    /// No space, for longer than the store waits for it. All later calls fail the same way, also when there is space again,
+    /// until [`Store::recover`] is called: what comes after a gap is never stored, and whoever keeps state in memory has to
+    /// take it from the store anew.
+    #[error("the store's disk is full")]
+    Full,
+    /// The store was closed, or broke down and the process is about to end.
+    #[error("the store has stopped")]
+    Stopped,
+}
+
+/// What went wrong underneath.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why something stored cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The disk or the database says no.
+    #[error("the store cannot be read")]
+    Failed(#[source] Cause),
+    /// What is stored is not what this build writes.
+    #[error("the store holds {what} that cannot be understood")]
+    Damaged {
+        /// A table and column, or a value.
+        what: String,
+    },
+    /// The store was closed.
+    #[error("the store has stopped")]
+    Stopped,
+}
+
+/// Why [`Store::prune`] did not.
+#[derive(Debug, thiserror::Error)]
+pub enum PruneError {
+    /// It could not be seen what to delete.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// It could not be deleted.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+}
+
+/// Is told why the process cannot go on, and ends it. One that returns (in a test) leaves a store that has stopped.
+#[derive(Clone)]
+pub struct AbortHook(Arc<dyn Fn(&str) + Send + Sync>);
+
+impl AbortHook {
+    /// A hook of one's own.
+    pub fn new(hook: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(hook))
+    }
+
+    /// The last word.
+    pub(crate) fn call(&self, last_word: &str) {
+        (self.0)(last_word);
+    }
+}
+
+impl Default for AbortHook {
+    /// Logs the last word and aborts: no clean-up may run that believes in what is in memory.
+    fn default() -> Self {
+        Self::new(|last_word| {
+            tracing::error!("{last_word}");
+            std::process::abort()
+        })
+    }
+}
+
+impl fmt::Debug for AbortHook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AbortHook")
+    }
+}

@@ -1,0 +1,189 @@
+//! How the parts of a job are written down that nobody filters by: one MessagePack map each, fields added and never changed.
+
+use std::time::Duration;
+
+use redpoll_common::job::{Callback, JobSpec, Limits, Offline, Overflow, QueueKey, QueueSpec};
+use redpoll_common::wire::{DecodeError, Fault, FaultCode, Fields, Raw, RawMap};
+use redpoll_manager_core::jobs::record::Progress;
+
+/// The parts of a spec that have a place of their own in a store.
+#[derive(Debug)]
+pub struct Parts {
+    /// [`JobSpec::procedure`].
+    pub procedure: String,
+    /// [`JobSpec::args`].
+    pub args: Raw,
+    /// [`JobSpec::kwargs`].
+    pub kwargs: Raw,
+    /// The name of the queue.
+    pub queue: Option<QueueKey>,
+    /// [`JobSpec::key`].
+    pub key: Option<String>,
+    /// [`JobSpec::info`].
+    pub info: Raw,
+    /// What [`rest`] wrote.
+    pub rest: Raw,
+}
+
+/// Everything else of a spec.
+pub fn rest(spec: &JobSpec) -> Raw {
+    let limits = &spec.limits;
+    let map = RawMap::new()
+        .opt_uint("concurrency", spec.queue.as_ref().map(|queue| queue.concurrency.into()))
+        .text("offline", offline_word(spec.offline))
+        .opt_uint("start_within_ms", limits.start_within.map(millis))
+        .opt_uint("run_ms", limits.run_timeout.map(millis))
+        .opt_uint("idle_ms", limits.idle_timeout.map(millis))
+        .opt_uint("grace_ms", limits.grace.map(millis))
+        .opt_uint("output", limits.output)
+        .text("overflow", overflow_word(limits.overflow))
+        .uint("max_attempts", spec.max_attempts.into())
+        .bool("idempotent", spec.idempotent)
+        .bool("held", spec.held);
+    let map = match &spec.callback {
+        Some(Callback::Webhook(url)) => map.text("webhook", url),
+        Some(Callback::Procedure(name)) => map.text("callback", name),
+        None => map,
+    };
+    map.finish()
+}
+
+/// The spec again.
+///
+/// # Errors
+/// [`DecodeError`] when a field is missing or is something else.
+pub fn spec(parts: Parts) -> Result<JobSpec, DecodeError> {
+    let fields = Fields::of(&parts.rest)?;
+    let queue = match parts.queue {
+        Some(name) => Some(QueueSpec {
+            name,
+            concurrency: fields.opt_u32("concurrency")?.ok_or_else(|| missing("concurrency"))?,
+        }),
+        None => None,
+    };
+    let webhook = fields.opt_text("webhook", usize::MAX)?.map(|url| Callback::Webhook(url.to_owned()));
+    let callback = fields.opt_text("callback", usize::MAX)?.map(|name| Callback::Procedure(name.to_owned()));
+    let limits = Limits {
+        start_within: fields.opt_u64("start_within_ms")?.map(Duration::from_millis),
+        run_timeout: fields.opt_u64("run_ms")?.map(Duration::from_millis),
+        idle_timeout: fields.opt_u64("idle_ms")?.map(Duration::from_millis),
+        grace: fields.opt_u64("grace_ms")?.map(Duration::from_millis),
+        output: fields.opt_u64("output")?,
+        overflow: word(
+            &fields,
+            "overflow",
+            [Overflow::Block, Overflow::Truncate, Overflow::Kill],
+            overflow_word,
+        )?,
+    };
+    let attempts = u16::try_from(fields.u64("max_attempts")?);
+    Ok(JobSpec {
+        limits,
+        offline: word(&fields, "offline", [Offline::Wait, Offline::Skip, Offline::Require], offline_word)?,
+        max_attempts: attempts.map_err(|_large| wrong("max_attempts", "a number of attempts"))?,
+        idempotent: fields.bool("idempotent")?,
+        held: fields.bool("held")?,
+        callback: webhook.or(callback),
+        procedure: parts.procedure,
+        args: parts.args,
+        kwargs: parts.kwargs,
+        key: parts.key,
+        info: parts.info,
+        queue,
+    })
+}
+
+/// A fault as one value.
+pub fn put_fault(fault: &Fault) -> Raw {
+    RawMap::new()
+        .text("code", fault.code.as_str())
+        .text("message", &fault.message)
+        .opt_text("class", fault.class.as_deref())
+        .opt_text("module", fault.module.as_deref())
+        .opt_text("trace", fault.trace.as_deref())
+        .opt_raw("args", fault.args.as_ref())
+        .opt_raw("state", fault.state.as_ref())
+        .opt_raw("data", fault.data.as_ref())
+        .opt_uint("retry_after_ms", fault.retry_after_ms)
+        .finish()
+}
+
+/// The fault again.
+///
+/// # Errors
+/// [`DecodeError`] when a field is missing or is something else.
+pub fn fault(value: &Raw) -> Result<Fault, DecodeError> {
+    let fields = Fields::of(value)?;
+    let text = |field| Ok::<_, DecodeError>(fields.opt_text(field, usize::MAX)?.map(str::to_owned));
+    Ok(Fault {
+        code: FaultCode::from_wire(fields.text("code", usize::MAX)?),
+        message: fields.text("message", usize::MAX)?.to_owned(),
+        class: text("class")?,
+        module: text("module")?,
+        trace: text("trace")?,
+        args: fields.opt_raw("args")?,
+        state: fields.opt_raw("state")?,
+        data: fields.opt_raw("data")?,
+        retry_after_ms: fields.opt_u64("retry_after_ms")?,
+    })
+}
+
+/// Progress as one value.
+pub fn put_progress(progress: &Progress) -> Raw {
+    RawMap::new()
+        .opt_uint("completed", progress.completed)
+        .opt_uint("total", progress.total)
+        .opt_raw("details", progress.details.as_ref())
+        .finish()
+}
+
+/// The progress again.
+///
+/// # Errors
+/// [`DecodeError`] when a field is something else.
+pub fn progress(value: &Raw) -> Result<Progress, DecodeError> {
+    let fields = Fields::of(value)?;
+    Ok(Progress {
+        completed: fields.opt_u64("completed")?,
+        total: fields.opt_u64("total")?,
+        details: fields.opt_raw("details")?,
+    })
+}
+
+fn offline_word(offline: Offline) -> &'static str {
+    match offline {
+        Offline::Wait => "wait",
+        Offline::Skip => "skip",
+        Offline::Require => "require",
+    }
+}
+
+fn overflow_word(overflow: Overflow) -> &'static str {
+    match overflow {
+        Overflow::Block => "block",
+        Overflow::Truncate => "truncate",
+        Overflow::Kill => "kill",
+    }
+}
+
+fn word<T: Copy, const N: usize>(
+    fields: &Fields<'_>,
+    field: &'static str,
+    all: [T; N],
+    write: fn(T) -> &'static str,
+) -> Result<T, DecodeError> {
+    let found = fields.text(field, usize::MAX)?;
+    all.into_iter().find(|value| write(*value) == found).ok_or_else(|| wrong(field, "a word that is known"))
+}
+
+fn missing(field: &'static str) -> DecodeError {
+    DecodeError::Missing { field }
+}
+
+fn wrong(field: &'static str, wanted: &'static str) -> DecodeError {
+    DecodeError::WrongType { field, wanted }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

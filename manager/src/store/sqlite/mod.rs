@@ -1,0 +1,336 @@
+//! The store on disk: one SQLite database, written by one thread.
+//!
+//! - [`Sqlite`]: opens it, hands changes to the writer and questions to the readers.
+//! - `writer`: the thread; `write`: changes as SQL; `space`: what happens when the disk is full.
+//! - `pool`: the reading connections; `read`: questions as SQL; `rows`: rows as records.
+//! - `migrations`: from the version of an older build to ours; `files`: folder, modes and lock.
+//!
+//! WAL, `synchronous=FULL`: a commit is on disk when it returns, by one fsync of the log. The writer itself moves the log into
+//! the database between two commits, so that an error there is seen too. Only one process may have the store open. No
+//! network file systems: their locks and fsyncs cannot be relied on.
+
+mod files;
+mod migrations;
+mod pool;
+mod read;
+mod rows;
+mod space;
+mod write;
+mod writer;
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use redpoll_common::ids::PeerId;
+use redpoll_common::job::{Attempt, Item, JobId, RunKey};
+use redpoll_config::PermissionError;
+use redpoll_manager_core::jobs::record::{
+    CallbackRecord, Change, EventRecord, JobRecord, Progress, Records, RunRecord,
+};
+
+use super::queue::{self, Intake};
+use super::{
+    AbortHook, AttemptRecord, CommitError, Counts, Durable, Faults, Filter, MAX_ITEMS, MAX_PAGE, ReadError,
+    Room, Store,
+};
+use pool::Pool;
+use space::Gauge;
+
+pub use files::DATABASE;
+pub use migrations::VERSION;
+
+/// How a store is kept.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Bytes set aside in a file of its own, given back to the file system when the disk is full: what is under way is
+    /// recorded in them. 0 is none.
+    pub reserve_bytes: u64,
+    /// The largest size of the database file in bytes, the reserve of which stays for what is under way. `None` is no limit
+    /// but the disk's.
+    pub max_bytes: Option<u64>,
+    /// How long a call waits for space when the reserve is used up too, before it fails.
+    pub full_patience: Duration,
+    /// Ends the process when the disk fails.
+    pub abort: AbortHook,
+    /// For tests.
+    pub faults: Faults,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            reserve_bytes: 64 * 1024 * 1024,
+            max_bytes: None,
+            full_patience: Duration::from_secs(30),
+            abort: AbortHook::default(),
+            faults: Faults::default(),
+        }
+    }
+}
+
+/// Why a store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Others could read the folder or the database, or it belongs to somebody else.
+    #[error(transparent)]
+    Permissions(#[from] PermissionError),
+    /// A file cannot be made or opened.
+    #[error("cannot use {}", path.display())]
+    File {
+        /// Which one.
+        path: PathBuf,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Another process has it open.
+    #[error(
+        "the store in {} is open already\nhelp: is another manager running with this state folder?",
+        folder.display()
+    )]
+    InUse {
+        /// Its folder.
+        folder: PathBuf,
+    },
+    /// The file is something else.
+    #[error("{} is not a store of jobs\nhelp: move it away, or name another state folder", path.display())]
+    NotAStore {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A later build wrote it.
+    #[error(
+        "{} has version {found}, this build knows versions up to {known}\n\
+         help: run the build that wrote it, or restore the copy made before the upgrade",
+        path.display()
+    )]
+    Newer {
+        /// The database.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// The version of this build.
+        known: usize,
+    },
+    /// It could not be brought to the version of this build, and is as it was.
+    #[error("{} cannot be brought to version {version}", path.display())]
+    Migration {
+        /// The database.
+        path: PathBuf,
+        /// The step that failed; 0 when its version could not be read.
+        version: usize,
+        /// What the database said.
+        #[source]
+        source: super::Cause,
+    },
+    /// It is damaged.
+    #[error("{} is damaged\nhelp: restore it from a backup; move it away to begin with nothing", path.display())]
+    Damaged {
+        /// The database.
+        path: PathBuf,
+        /// What the database said.
+        #[source]
+        source: super::Cause,
+    },
+    /// The database refuses for another reason.
+    #[error("cannot open {}", path.display())]
+    Refused {
+        /// The database.
+        path: PathBuf,
+        /// What the database said.
+        #[source]
+        source: super::Cause,
+    },
+}
+
+/// A store in a folder.
+pub struct Sqlite {
+    folder: PathBuf,
+    intake: Mutex<Option<Intake>>,
+    gauge: Gauge,
+    readers: Pool,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl fmt::Debug for Sqlite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sqlite")
+            .field("folder", &self.folder)
+            .field("room", &self.gauge.room())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Sqlite {
+    /// Opens the store in a folder (mode 0700), makes it if there is none, and brings it to the version of this build. Blocks.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what to do.
+    pub fn open(folder: &Path, options: Options) -> Result<Self, OpenError> {
+        let (files, lock) = files::Files::prepare(folder)?;
+        let gauge = Gauge::default();
+        let connection = writer::connect(&files)?;
+        let readers = Pool::open(&files.database).map_err(|error| opening(&files.database, error))?;
+        let (intake, outlet) = queue::queue();
+        let path = files.database.clone();
+        let writer = writer::Writer::new(connection, outlet, files, lock, options, gauge.clone());
+        let writer = writer.map_err(|error| opening(&path, error))?;
+        let writer = std::thread::Builder::new().name("store".to_owned()).spawn(move || writer.run());
+        let writer = writer.map_err(|source| OpenError::File { path: folder.to_owned(), source })?;
+        Ok(Self {
+            folder: folder.to_owned(),
+            intake: Mutex::new(Some(intake)),
+            gauge,
+            readers,
+            writer: Mutex::new(Some(writer)),
+        })
+    }
+
+    fn intake(&self) -> Option<Intake> {
+        self.intake.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Why a database does not open, in the words of [`OpenError`].
+fn opening(path: &Path, error: rusqlite::Error) -> OpenError {
+    let path = path.to_owned();
+    match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::NotADatabase) => OpenError::NotAStore { path },
+        Some(rusqlite::ErrorCode::DatabaseCorrupt) => OpenError::Damaged { path, source: error.into() },
+        _ => OpenError::Refused { path, source: error.into() },
+    }
+}
+
+/// Whether it is not the file that is wrong.
+fn is_refusal(error: &rusqlite::Error) -> bool {
+    !matches!(
+        error.sqlite_error_code(),
+        Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt)
+    )
+}
+
+impl From<rusqlite::Error> for ReadError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl Store for Sqlite {
+    fn enqueue(&self, changes: Vec<Change>) -> BoxFuture<'_, Durable> {
+        #[expect(
+            clippy::async_yields_async,
+            reason = "a place in the queue is waited for first, the disk later"
+        )]
+        Box::pin(async move {
+            match self.intake() {
+                Some(intake) => intake.push(changes).await,
+                None => Durable::settled(Err(CommitError::Stopped)),
+            }
+        })
+    }
+
+    fn room(&self) -> Room {
+        self.gauge.room()
+    }
+
+    fn recover(&self) -> BoxFuture<'_, Result<Records, ReadError>> {
+        self.gauge.set_gap(false);
+        self.readers.ask(read::recover)
+    }
+
+    fn job(&self, id: JobId) -> BoxFuture<'_, Result<Option<JobRecord>, ReadError>> {
+        self.readers.ask(move |connection| read::job(connection, id))
+    }
+
+    fn by_key(&self, submitter: &PeerId, key: &str) -> BoxFuture<'_, Result<Option<JobRecord>, ReadError>> {
+        let (submitter, key) = (submitter.clone(), key.to_owned());
+        self.readers.ask(move |connection| read::by_key(connection, &submitter, &key))
+    }
+
+    fn list(
+        &self,
+        filter: Filter,
+        before: Option<JobId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<JobRecord>, ReadError>> {
+        self.readers.ask(move |connection| read::list(connection, &filter, before, limit.min(MAX_PAGE)))
+    }
+
+    fn runs(
+        &self,
+        job: JobId,
+        after: Option<PeerId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<RunRecord>, ReadError>> {
+        self.readers.ask(move |connection| read::runs(connection, job, after.as_ref(), limit.min(MAX_PAGE)))
+    }
+
+    fn run(&self, key: &RunKey) -> BoxFuture<'_, Result<Option<RunRecord>, ReadError>> {
+        let key = key.clone();
+        self.readers.ask(move |connection| read::run(connection, &key))
+    }
+
+    fn attempts(&self, key: &RunKey) -> BoxFuture<'_, Result<Vec<AttemptRecord>, ReadError>> {
+        let key = key.clone();
+        self.readers.ask(move |connection| read::attempts(connection, &key))
+    }
+
+    fn items(
+        &self,
+        key: &RunKey,
+        attempt: Attempt,
+        from: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Item>, ReadError>> {
+        let key = key.clone();
+        self.readers.ask(move |connection| read::items(connection, &key, attempt, from, limit.min(MAX_ITEMS)))
+    }
+
+    fn next_item(&self, key: &RunKey, attempt: Attempt) -> BoxFuture<'_, Result<u64, ReadError>> {
+        let key = key.clone();
+        self.readers.ask(move |connection| read::next_item(connection, &key, attempt))
+    }
+
+    fn progress(&self, key: &RunKey) -> BoxFuture<'_, Result<Option<(Attempt, Progress)>, ReadError>> {
+        let key = key.clone();
+        self.readers.ask(move |connection| read::progress(connection, &key))
+    }
+
+    fn callbacks(&self, job: JobId) -> BoxFuture<'_, Result<Vec<CallbackRecord>, ReadError>> {
+        self.readers.ask(move |connection| read::callbacks(connection, job))
+    }
+
+    fn events(&self, since: u64, limit: usize) -> BoxFuture<'_, Result<Vec<EventRecord>, ReadError>> {
+        self.readers.ask(move |connection| read::events(connection, since, limit.min(MAX_PAGE)))
+    }
+
+    fn counts(&self) -> BoxFuture<'_, Result<Counts, ReadError>> {
+        self.readers.ask(read::counts)
+    }
+
+    fn expendable(
+        &self,
+        before_ms: u64,
+        keep: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<JobId>, ReadError>> {
+        self.readers.ask(move |connection| read::expendable(connection, before_ms, keep, limit.min(MAX_PAGE)))
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            drop(self.intake.lock().unwrap_or_else(PoisonError::into_inner).take());
+            self.readers.close();
+            let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(writer) = writer {
+                // the thread has no panics of its own, and what it was given is answered either way
+                let _ = tokio::task::spawn_blocking(move || writer.join()).await;
+            }
+        })
+    }
+}

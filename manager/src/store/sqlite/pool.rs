@@ -1,0 +1,81 @@
+//! The connections that read: each question gets one for itself, on a thread where it may block, and gives it back with
+//! its transaction over. So no read transaction outlives a question, and the log can always be moved into the database.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::future::BoxFuture;
+use rusqlite::{Connection, OpenFlags};
+use tokio::sync::Semaphore;
+
+use crate::store::ReadError;
+
+/// How many questions are answered at a time; others wait in their order.
+pub(super) const READERS: usize = 4;
+/// The page cache of each, in KiB.
+const CACHE_KIB: i64 = 4096;
+/// How many prepared statements each keeps.
+const STATEMENTS: usize = 64;
+
+#[derive(Debug)]
+pub(super) struct Pool {
+    free: Arc<Mutex<Vec<Connection>>>,
+    turns: Arc<Semaphore>,
+}
+
+impl Pool {
+    pub(super) fn open(database: &Path) -> rusqlite::Result<Self> {
+        let connections = (0..READERS).map(|_| connect(database)).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { free: Arc::new(Mutex::new(connections)), turns: Arc::new(Semaphore::new(READERS)) })
+    }
+
+    /// Asks a question. All its statements see the same state.
+    pub(super) fn ask<T, F>(&self, question: F) -> BoxFuture<'_, Result<T, ReadError>>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, ReadError> + Send + 'static,
+    {
+        Box::pin(async move {
+            let turn = self.turns.clone().acquire_owned().await.map_err(|_closed| ReadError::Stopped)?;
+            let free = self.free.clone();
+            let asked = tokio::task::spawn_blocking(move || {
+                let taken = free.lock().unwrap_or_else(PoisonError::into_inner).pop();
+                let connection = taken.ok_or(ReadError::Stopped)?;
+                let answer = answer(&connection, question);
+                free.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+                drop(turn);
+                answer
+            });
+            asked.await.unwrap_or(Err(ReadError::Stopped))
+        })
+    }
+
+    /// Questions from now on are turned away; the connections close when the last answer was given.
+    pub(super) fn close(&self) {
+        self.turns.close();
+        self.free.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+fn answer<T>(
+    connection: &Connection,
+    question: impl FnOnce(&Connection) -> Result<T, ReadError>,
+) -> Result<T, ReadError> {
+    let snapshot = connection.unchecked_transaction()?;
+    let answer = question(connection);
+    snapshot.finish()?;
+    answer
+}
+
+fn connect(database: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(database, flags)?;
+    connection.pragma_update(None, "query_only", true)?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    connection.pragma_update(None, "temp_store", "memory")?;
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    connection.busy_timeout(super::writer::BUSY)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(connection)
+}

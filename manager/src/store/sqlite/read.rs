@@ -1,0 +1,250 @@
+//! Questions as SQL. Each is answered from one state of the database.
+
+use redpoll_common::ids::PeerId;
+use redpoll_common::job::{Attempt, Item, JobId, RunKey};
+use redpoll_manager_core::jobs::record::{
+    CallbackRecord, EventRecord, JobRecord, Progress, Records, RunRecord,
+};
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, Params, Row, params, params_from_iter};
+
+use super::rows::{self, JOB, RUN, int, uint};
+use crate::store::items::{self as chunks, Chunk};
+use crate::store::{AttemptRecord, Counts, Filter, MAX_ITEM_BYTES, ReadError, Whereabouts, spec};
+
+/// The jobs that are not over: see [`Records::jobs`].
+const ALIVE: &str = "(SELECT id FROM job WHERE ended_ms IS NULL UNION SELECT job FROM run WHERE alive = 1)";
+
+pub(super) fn recover(db: &Connection) -> Result<Records, ReadError> {
+    let jobs = format!("SELECT {JOB} FROM job WHERE id IN {ALIVE} ORDER BY id");
+    let runs = format!("SELECT {RUN}, NULL FROM run WHERE job IN {ALIVE} ORDER BY job, agent");
+    let callbacks = format!("{CALLBACKS} WHERE state = 'pending' ORDER BY due_ms, job, serial");
+    let counts = counts(db)?;
+    Ok(Records {
+        jobs: all(db, &jobs, [], rows::job)?,
+        runs: all(db, &runs, [], rows::run)?,
+        queues: all(db, "SELECT key, concurrency, opened_ms FROM queue ORDER BY key", [], rows::queue)?,
+        agents: all(
+            db,
+            "SELECT agent, spool, last_dno, seen_dno FROM agent ORDER BY agent",
+            [],
+            rows::agent,
+        )?,
+        callbacks: all(db, &callbacks, [], rows::callback)?,
+        last_event: counts.last_event,
+        ended_jobs: counts.ended_jobs,
+    })
+}
+
+pub(super) fn job(db: &Connection, id: JobId) -> Result<Option<JobRecord>, ReadError> {
+    one(db, &format!("SELECT {JOB} FROM job WHERE id = ?1"), params![id.to_bytes()], rows::job)
+}
+
+pub(super) fn by_key(db: &Connection, submitter: &PeerId, key: &str) -> Result<Option<JobRecord>, ReadError> {
+    let sql = format!("SELECT {JOB} FROM job WHERE submitter = ?1 AND key = ?2");
+    one(db, &sql, params![submitter.as_str(), key], rows::job)
+}
+
+pub(super) fn list(
+    db: &Connection,
+    filter: &Filter,
+    before: Option<JobId>,
+    limit: usize,
+) -> Result<Vec<JobRecord>, ReadError> {
+    // the runs of an agent lead to its jobs in their order: one that has few must not cost a walk over all jobs
+    let (from, id) = match &filter.agent {
+        Some(_) => {
+            ("(SELECT job AS theirs FROM run WHERE agent = ?) CROSS JOIN job ON job.id = theirs", "theirs")
+        }
+        None => ("job", "id"),
+    };
+    let (older, newer) = (format!("{id} < ?"), format!("{id} >= ?"));
+    let mut conditions = vec!["1"];
+    let mut parameters: Vec<Value> = filter.agent.iter().map(|peer| peer.to_string().into()).collect();
+    let mut condition = |sql, value: Option<Value>| {
+        if let Some(value) = value {
+            conditions.push(sql);
+            parameters.push(value);
+        }
+    };
+    let blob = |id: JobId| Value::Blob(id.to_bytes().to_vec());
+    condition(&older, before.map(blob));
+    // ids begin with the time
+    condition(&newer, filter.since_ms.map(|since| blob(first_of(since))));
+    let submitter = filter.submitter.as_ref().map(|peer| peer.to_string().into());
+    condition("submitter = ?", submitter);
+    condition("queue = ?", filter.queue.as_ref().map(|queue| Value::Blob(queue.as_bytes().to_vec())));
+    match filter.state {
+        None => {}
+        Some(Whereabouts::Open) => conditions.push("ended_ms IS NULL"),
+        Some(Whereabouts::Ended) => conditions.push("ended_ms IS NOT NULL"),
+        Some(Whereabouts::In(word)) => {
+            conditions.push(
+                "ended_ms IS NULL AND EXISTS (SELECT 1 FROM run WHERE run.job = job.id AND run.state = ?)",
+            );
+            parameters.push(word.to_owned().into());
+        }
+        Some(Whereabouts::EndedAs(outcome)) => {
+            // written out, so that the index of those that did not succeed can be used
+            conditions.push(if outcome.as_str() == "succeeded" {
+                "outcome = ?"
+            } else {
+                "outcome <> 'succeeded' AND outcome = ?"
+            });
+            parameters.push(outcome.as_str().to_owned().into());
+        }
+    }
+    parameters.push(count(limit).into());
+    let conditions = conditions.join(" AND ");
+    let sql = format!("SELECT {JOB} FROM {from} WHERE {conditions} ORDER BY {id} DESC LIMIT ?");
+    all(db, &sql, params_from_iter(parameters), rows::job)
+}
+
+/// The lowest id of a millisecond.
+fn first_of(ms: u64) -> JobId {
+    let id = JobId::new(ms, 0).to_bytes();
+    JobId::from_bytes((u128::from_be_bytes(id) >> 80 << 80).to_be_bytes())
+}
+
+pub(super) fn runs(
+    db: &Connection,
+    job: JobId,
+    after: Option<&PeerId>,
+    limit: usize,
+) -> Result<Vec<RunRecord>, ReadError> {
+    let sql = format!("SELECT {RUN}, NULL FROM run WHERE job = ?1 AND agent > ?2 ORDER BY agent LIMIT ?3");
+    let after = after.map_or("", |peer| peer.as_str());
+    all(db, &sql, params![job.to_bytes(), after, count(limit)], rows::run)
+}
+
+pub(super) fn run(db: &Connection, key: &RunKey) -> Result<Option<RunRecord>, ReadError> {
+    let sql = format!("SELECT {RUN}, result FROM run WHERE job = ?1 AND agent = ?2");
+    one(db, &sql, params![key.job.to_bytes(), key.agent.as_str()], rows::run)
+}
+
+pub(super) fn attempts(db: &Connection, key: &RunKey) -> Result<Vec<AttemptRecord>, ReadError> {
+    let sql = "SELECT attempt, outcome, fault, at_ms FROM attempt \
+        WHERE run = (SELECT n FROM run WHERE job = ?1 AND agent = ?2) ORDER BY attempt";
+    all(db, sql, params![key.job.to_bytes(), key.agent.as_str()], rows::attempt)
+}
+
+pub(super) fn items(
+    db: &Connection,
+    key: &RunKey,
+    attempt: Attempt,
+    from: u64,
+    limit: usize,
+) -> Result<Vec<Item>, ReadError> {
+    let mut items = Vec::new();
+    let Some(run) = run_number(db, key)? else { return Ok(items) };
+    // from the chunk in which the first one lies
+    let sql = "SELECT first, count, body FROM item WHERE run = ?1 AND attempt = ?2 AND first >= \
+        (SELECT coalesce(max(first), 0) FROM item WHERE run = ?1 AND attempt = ?2 AND first <= ?3) ORDER BY first";
+    let mut statement = db.prepare_cached(sql)?;
+    let mut rows = statement.query(params![run, attempt.0, int(from)])?;
+    let mut bytes = 0;
+    while let Some(row) = rows.next()?
+        && items.len() < limit
+        && bytes < MAX_ITEM_BYTES
+    {
+        let body: Vec<u8> = row.get(2)?;
+        let chunk = Chunk { first: uint(row.get(0)?)?, count: uint(row.get(1)?)?, body: body.into() };
+        chunks::unpack(chunk, from, &mut |item| {
+            if items.len() < limit {
+                bytes += item.data.len();
+                items.push(item);
+            }
+            items.len() < limit
+        })?;
+    }
+    Ok(items)
+}
+
+pub(super) fn next_item(db: &Connection, key: &RunKey, attempt: Attempt) -> Result<u64, ReadError> {
+    let Some(run) = run_number(db, key)? else { return Ok(0) };
+    let sql = "SELECT first + count FROM item WHERE run = ?1 AND attempt = ?2 ORDER BY first DESC LIMIT 1";
+    let next = one(db, sql, params![run, attempt.0], |row| uint(row.get(0)?))?;
+    Ok(next.unwrap_or(0))
+}
+
+fn run_number(db: &Connection, key: &RunKey) -> Result<Option<i64>, ReadError> {
+    let sql = "SELECT n FROM run WHERE job = ?1 AND agent = ?2";
+    one(db, sql, params![key.job.to_bytes(), key.agent.as_str()], |row| Ok(row.get(0)?))
+}
+
+pub(super) fn progress(db: &Connection, key: &RunKey) -> Result<Option<(Attempt, Progress)>, ReadError> {
+    let sql =
+        "SELECT attempt, body FROM progress WHERE run = (SELECT n FROM run WHERE job = ?1 AND agent = ?2)";
+    one(db, sql, params![key.job.to_bytes(), key.agent.as_str()], |row| {
+        let body = rows::value(row.get(1)?)?;
+        let progress = spec::progress(&body).map_err(|error| rows::fields("progress", &error))?;
+        Ok((Attempt(row.get(0)?), progress))
+    })
+}
+
+const CALLBACKS: &str = "SELECT job, serial, kind, target, state, due_ms, tries, error FROM callback";
+
+pub(super) fn callbacks(db: &Connection, job: JobId) -> Result<Vec<CallbackRecord>, ReadError> {
+    let sql = format!("{CALLBACKS} WHERE job = ?1 ORDER BY serial");
+    all(db, &sql, params![job.to_bytes()], rows::callback)
+}
+
+pub(super) fn events(db: &Connection, since: u64, limit: usize) -> Result<Vec<EventRecord>, ReadError> {
+    let sql = "SELECT n, at_ms, kind, job, agent, queue, attempt, outcome, detail FROM event \
+        WHERE n > ?1 ORDER BY n LIMIT ?2";
+    all(db, sql, params![int(since), count(limit)], rows::event)
+}
+
+pub(super) fn counts(db: &Connection) -> Result<Counts, ReadError> {
+    let number = |sql| db.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0));
+    Ok(Counts {
+        open_jobs: uint(number("SELECT count(*) FROM job WHERE ended_ms IS NULL")?)?,
+        ended_jobs: uint(number("SELECT count(*) FROM job WHERE ended_ms IS NOT NULL")?)?,
+        last_event: uint(number("SELECT coalesce(max(n), 0) FROM event")?)?,
+    })
+}
+
+pub(super) fn expendable(
+    db: &Connection,
+    before_ms: u64,
+    keep: u64,
+    limit: usize,
+) -> Result<Vec<JobId>, ReadError> {
+    let surplus = counts(db)?.ended_jobs.saturating_sub(keep);
+    let sql = "SELECT id, ended_ms < ?1 FROM job WHERE ended_ms IS NOT NULL ORDER BY ended_ms, id LIMIT ?2";
+    let oldest = all(db, sql, params![int(before_ms), count(limit)], |row| {
+        Ok((JobId::from_bytes(row.get(0)?), row.get::<_, bool>(1)?))
+    })?;
+    let gone = (0..).zip(oldest).filter(|(place, (_, too_old))| *too_old || *place < surplus);
+    Ok(gone.map(|(_, (id, _))| id).collect())
+}
+
+fn count(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+fn all<T>(
+    db: &Connection,
+    sql: &str,
+    parameters: impl Params,
+    mut read: impl FnMut(&Row<'_>) -> Result<T, ReadError>,
+) -> Result<Vec<T>, ReadError> {
+    let mut statement = db.prepare_cached(sql)?;
+    let mut rows = statement.query(parameters)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(read(row)?);
+    }
+    Ok(found)
+}
+
+fn one<T>(
+    db: &Connection,
+    sql: &str,
+    parameters: impl Params,
+    read: impl FnOnce(&Row<'_>) -> Result<T, ReadError>,
+) -> Result<Option<T>, ReadError> {
+    let mut statement = db.prepare_cached(sql)?;
+    let found = statement.query_row(parameters, |row| Ok(read(row))).optional()?;
+    found.transpose()
+}

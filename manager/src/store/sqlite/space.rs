@@ -1,0 +1,210 @@
+//! What happens when the disk is full: a reserve is given up, so that what is under way can still be recorded, and is taken
+//! again when there is space.
+//!
+//! The reserve is two things. *A file* with space really allocated to it: removing it gives the space back to the file system
+//! at once, without writing anything. And, where the size of the database is limited, *a margin* of pages below the limit.
+//! It is taken again only when there is a quarter more than it needs, so that the store does not go back and forth.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+use rustix::fs::FallocateFlags;
+
+use super::Options;
+use super::files::private;
+use super::writer::Trouble;
+use crate::store::Room;
+
+/// Pages given back to the disk at one time, while space is scarce: 8 MiB.
+const VACUUM_PAGES: i64 = 2048;
+
+/// Shows how much room there is, to everybody, and whether a call was refused that later ones may build on.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Gauge(Arc<Hands>);
+
+#[derive(Debug, Default)]
+struct Hands {
+    room: AtomicU8,
+    gap: AtomicBool,
+}
+
+impl Gauge {
+    pub(super) fn room(&self) -> Room {
+        match self.0.room.load(Ordering::SeqCst) {
+            0 => Room::Plenty,
+            1 => Room::Reserve,
+            _ => Room::Nothing,
+        }
+    }
+
+    fn set(&self, room: Room) {
+        let number = match room {
+            Room::Plenty => 0,
+            Room::Reserve => 1,
+            Room::Nothing => 2,
+        };
+        self.0.room.store(number, Ordering::SeqCst);
+    }
+
+    /// Whether calls are refused because an earlier one was.
+    pub(super) fn has_gap(&self) -> bool {
+        self.0.gap.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn set_gap(&self, gap: bool) {
+        self.0.gap.store(gap, Ordering::SeqCst);
+    }
+}
+
+/// The writer's view.
+#[derive(Debug)]
+pub(super) struct Space {
+    gauge: Gauge,
+    file: PathBuf,
+    file_bytes: u64,
+    limit: Option<Limit>,
+    checked: Instant,
+}
+
+/// A limit for the database, in pages.
+#[derive(Debug, Clone, Copy)]
+struct Limit {
+    pages: i64,
+    margin: i64,
+}
+
+impl Space {
+    /// Takes the reserve; without space for it the store begins as one whose disk is full.
+    pub(super) fn new(
+        connection: &Connection,
+        file: PathBuf,
+        options: &Options,
+        gauge: Gauge,
+    ) -> rusqlite::Result<Self> {
+        let page = page_size(connection)?;
+        let pages = |bytes: u64| i64::try_from(bytes / page).unwrap_or(i64::MAX);
+        let limit = options
+            .max_bytes
+            .map(|bytes| Limit { pages: pages(bytes), margin: pages(options.reserve_bytes) });
+        let mut space =
+            Self { gauge, file, file_bytes: options.reserve_bytes, limit, checked: Instant::now() };
+        space.gauge.set(Room::Reserve);
+        match space.restore(connection).map_err(Trouble::from) {
+            Ok(()) | Err(Trouble::Full) => Ok(space),
+            Err(Trouble::Broken(_, error)) => Err(error),
+        }
+    }
+
+    pub(super) fn room(&self) -> Room {
+        self.gauge.room()
+    }
+
+    /// A write found no space: gives up the reserve, if it is still there.
+    pub(super) fn release(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        self.checked = Instant::now();
+        if self.gauge.room() == Room::Plenty {
+            tracing::error!("the disk is full: no new jobs are taken. help: make space, or delete jobs");
+            self.gauge.set(Room::Reserve);
+        }
+        if let Err(error) = std::fs::remove_file(&self.file)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, "the reserve cannot be given up");
+        }
+        match self.limit {
+            Some(limit) => set_limit(connection, limit.pages),
+            None => Ok(()),
+        }
+    }
+
+    /// A write found no space, and there is no reserve.
+    pub(super) fn exhausted(&self) {
+        if self.gauge.room() != Room::Nothing {
+            tracing::error!("the disk is full, also the reserve: changes wait for space. help: make space");
+            self.gauge.set(Room::Nothing);
+        }
+    }
+
+    /// A write succeeded.
+    pub(super) fn found(&self) {
+        if self.gauge.room() == Room::Nothing {
+            self.gauge.set(Room::Reserve);
+        }
+    }
+
+    /// Whether an earlier call was refused, so that this one must be too.
+    pub(super) fn has_gap(&self) -> bool {
+        self.gauge.has_gap()
+    }
+
+    /// A call is refused: so are all later ones, until somebody takes the state from the store anew.
+    pub(super) fn leave_gap(&self) {
+        self.gauge.set_gap(true);
+    }
+
+    /// Whether the reserve is missing, and nobody looked for that long.
+    pub(super) fn is_due(&self, interval: Duration) -> bool {
+        self.gauge.room() != Room::Plenty && self.checked.elapsed() >= interval
+    }
+
+    /// Takes the reserve again if there is space, or gives back to the disk what deleted jobs left.
+    pub(super) fn restore(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        self.checked = Instant::now();
+        if let Some(limit) = self.limit {
+            let (pages, free) = pages(connection)?;
+            if pages - free + limit.margin + limit.margin / 4 > limit.pages {
+                return Ok(());
+            }
+            set_limit(connection, limit.pages - limit.margin)?;
+        }
+        match take(&self.file, self.file_bytes) {
+            Ok(()) => {
+                tracing::info!(bytes = self.file_bytes, "the store has its reserve");
+                self.gauge.set(Room::Plenty);
+                Ok(())
+            }
+            Err(error) => {
+                tracing::debug!(%error, "no space for the reserve yet");
+                connection.execute_batch(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
+                connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_row| Ok(()))
+            }
+        }
+    }
+}
+
+/// Makes the reserve if it is not there: first a quarter more, so that not the very last space is taken.
+fn take(path: &Path, bytes: u64) -> io::Result<()> {
+    if bytes == 0 || std::fs::metadata(path).is_ok_and(|found| found.len() == bytes) {
+        return Ok(());
+    }
+    let file = private(path)?;
+    let taken = allocate(&file, bytes + bytes / 4).and_then(|()| file.set_len(bytes));
+    if taken.is_err() {
+        std::fs::remove_file(path)?;
+    }
+    taken
+}
+
+fn allocate(file: &File, bytes: u64) -> io::Result<()> {
+    Ok(rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes)?)
+}
+
+fn page_size(connection: &Connection) -> rusqlite::Result<u64> {
+    let size: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
+    Ok(u64::try_from(size).unwrap_or(0).max(1))
+}
+
+/// All pages of the database, and the unused among them.
+fn pages(connection: &Connection) -> rusqlite::Result<(i64, i64)> {
+    let read = |name| connection.pragma_query_value(None, name, |row| row.get(0));
+    Ok((read("page_count")?, read("freelist_count")?))
+}
+
+fn set_limit(connection: &Connection, pages: i64) -> rusqlite::Result<()> {
+    connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_row| Ok(()))
+}

@@ -1,0 +1,281 @@
+//! The one thread that writes: takes what waits, commits it as one transaction, answers, and between two commits moves the log
+//! into the database and looks after the space.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
+
+use super::files::{Files, Lock};
+use super::migrations::{self, MigrationError};
+use super::space::{Gauge, Space};
+use super::{OpenError, Options, is_refusal, opening, write};
+use crate::store::faults::Fault;
+use crate::store::queue::{Call, Closed, Outlet};
+use crate::store::{AbortHook, CommitError, Faults, Room};
+
+/// Pages of the log after which it is moved into the database: 16 MiB.
+const LOG_PAGES: i64 = 4096;
+/// How long a connection waits for a lock. Nobody else writes, so it does so only while a log is recovered.
+pub(super) const BUSY: Duration = Duration::from_secs(5);
+/// How often the writer looks after the space while it is scarce.
+const SPACE_CHECK: Duration = Duration::from_secs(1);
+/// How long the writer sleeps when nothing comes and nothing is wrong.
+const IDLE: Duration = Duration::from_secs(60);
+/// How soon a call that found no space is tried again.
+const FULL_RETRY: Duration = Duration::from_millis(100);
+/// The page cache, in KiB.
+const CACHE_KIB: i64 = 32 * 1024;
+/// How many prepared statements are kept.
+const STATEMENTS: usize = 128;
+/// "RPjb": says that a database is ours.
+pub(super) const APPLICATION: i64 = 0x5250_6a62;
+
+/// Opens the database for writing and brings it to the version of this build. With a full disk the reserve is given up for it.
+pub(super) fn connect(files: &Files) -> Result<Connection, OpenError> {
+    match open(files) {
+        Err(OpenError::Refused { .. }) if std::fs::remove_file(&files.reserve).is_ok() => open(files),
+        other => other,
+    }
+}
+
+fn open(files: &Files) -> Result<Connection, OpenError> {
+    let path = &files.database;
+    let at = |error| opening(path, error);
+    let mut connection = prepare(path).map_err(at)?;
+    let ours = |connection: &Connection| {
+        let application: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+        let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        Ok((application, tables))
+    };
+    match ours(&connection).map_err(at)? {
+        (APPLICATION, _) => {}
+        (0, 0) => connection.pragma_update(None, "application_id", APPLICATION).map_err(at)?,
+        _ => return Err(OpenError::NotAStore { path: path.clone() }),
+    }
+    migrations::migrate(&mut connection, migrations::STEPS).map_err(|error| match error {
+        MigrationError::Newer(found) => {
+            OpenError::Newer { path: path.clone(), found, known: migrations::VERSION }
+        }
+        MigrationError::Step(version, source) if is_refusal(&source) => {
+            OpenError::Migration { path: path.clone(), version, source: source.into() }
+        }
+        MigrationError::Step(_, source) => opening(path, source),
+    })?;
+    first_rows(&connection).map_err(at)?;
+    Ok(connection)
+}
+
+/// Looks into each table, so that a file in shreds is refused here and not in the middle of the work.
+fn first_rows(connection: &Connection) -> rusqlite::Result<()> {
+    let mut tables = connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'")?;
+    let mut names = tables.query([])?;
+    while let Some(name) = names.next()? {
+        let sql = format!("SELECT * FROM {} LIMIT 1", name.get::<_, String>(0)?);
+        connection.prepare(&sql)?.query([])?.next()?;
+    }
+    Ok(())
+}
+
+fn prepare(path: &std::path::Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY)?;
+    // so that what was deleted can be given back to the disk; counts only for a database that is still empty
+    connection.pragma_update(None, "auto_vacuum", "incremental")?;
+    let mode: String = connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CANTOPEN), None));
+    }
+    connection.pragma_update(None, "synchronous", "full")?;
+    connection.pragma_update(None, "foreign_keys", false)?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    connection.pragma_update(None, "cell_size_check", true)?;
+    connection.pragma_update(None, "temp_store", "memory")?;
+    connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(connection)
+}
+
+/// Why a transaction was not committed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Trouble {
+    /// No space. Nothing of it is stored, and it can be tried again.
+    #[error("the disk is full")]
+    Full,
+    /// Anything else: nobody can say what is on disk.
+    #[error("{1} (SQLite code {0})")]
+    Broken(i32, rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for Trouble {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error().map(|error| (error.code, error.extended_code)) {
+            // the log's index is a file too, and is grown like one
+            Some((ErrorCode::DiskFull, _) | (_, ffi::SQLITE_IOERR_SHMSIZE)) => Self::Full,
+            Some((_, extended)) => Self::Broken(extended, error),
+            None => Self::Broken(0, error),
+        }
+    }
+}
+
+impl Trouble {
+    /// Work that can be done later: a full disk is no reason to stop.
+    fn only_broken(self) -> Result<(), Self> {
+        match self {
+            Self::Full => Ok(()),
+            Self::Broken(..) => Err(self),
+        }
+    }
+}
+
+pub(super) struct Writer {
+    connection: Connection,
+    outlet: Outlet,
+    space: Space,
+    patience: Duration,
+    abort: AbortHook,
+    faults: Faults,
+    /// Held until the thread ends, that is after the connection is closed.
+    _lock: Lock,
+}
+
+impl Writer {
+    pub(super) fn new(
+        connection: Connection,
+        outlet: Outlet,
+        files: Files,
+        lock: Lock,
+        options: Options,
+        gauge: Gauge,
+    ) -> rusqlite::Result<Self> {
+        let space = Space::new(&connection, files.reserve, &options, gauge)?;
+        let Options { full_patience, abort, faults, .. } = options;
+        Ok(Self { connection, outlet, space, patience: full_patience, abort, faults, _lock: lock })
+    }
+
+    /// Writes until there is nobody left who could ask for it.
+    pub(super) fn run(mut self) {
+        loop {
+            let patience = if self.space.room() == Room::Plenty { IDLE } else { SPACE_CHECK };
+            let done = match self.outlet.group(patience) {
+                Ok(group) => self.store(group).and_then(|()| self.tidy()),
+                Err(Closed) => return,
+            };
+            if let Err(reason) = done {
+                self.abort.call(&format!(
+                    "the store's disk failed, and nobody can say what is on it: {reason}. \
+                     help: look at the disk; what was acknowledged is found again at the next start"
+                ));
+                return;
+            }
+        }
+    }
+
+    fn store(&mut self, group: Vec<Call>) -> Result<(), Trouble> {
+        if group.is_empty() {
+            return Ok(());
+        }
+        if self.space.has_gap() {
+            group.into_iter().for_each(|call| call.answer(Err(CommitError::Full)));
+            return Ok(());
+        }
+        match self.write(&group) {
+            Ok(()) => {
+                self.space.found();
+                group.into_iter().for_each(|call| call.answer(Ok(())));
+                Ok(())
+            }
+            Err(Trouble::Full) => self.store_in_need(group.into()),
+            Err(broken @ Trouble::Broken(..)) => Err(broken),
+        }
+    }
+
+    /// One by one, in their order, from the reserve, and then waiting for space. What cannot be stored within the patience fails, with
+    /// all that comes behind it.
+    fn store_in_need(&mut self, mut calls: VecDeque<Call>) -> Result<(), Trouble> {
+        self.space.release(&self.connection)?;
+        let mut deadline = Instant::now() + self.patience;
+        while let Some(call) = calls.pop_front() {
+            match self.write(std::slice::from_ref(&call)) {
+                Ok(()) => {
+                    self.space.found();
+                    deadline = Instant::now() + self.patience;
+                    call.answer(Ok(()));
+                }
+                Err(broken @ Trouble::Broken(..)) => return Err(broken),
+                Err(Trouble::Full) => {
+                    calls.push_front(call);
+                    self.space.exhausted();
+                    if Instant::now() >= deadline {
+                        tracing::error!(
+                            calls = calls.len(),
+                            "the disk is full, also the reserve: changes were not stored"
+                        );
+                        // before anybody is told: a call that comes then finds the gap
+                        self.space.leave_gap();
+                        calls.into_iter().for_each(|call| call.answer(Err(CommitError::Full)));
+                        return Ok(());
+                    }
+                    std::thread::sleep(FULL_RETRY);
+                    self.move_log()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Commits calls as one transaction, or nothing of them.
+    fn write(&self, calls: &[Call]) -> Result<(), Trouble> {
+        let done = self.transaction(calls);
+        if done.is_err() && !self.connection.is_autocommit() {
+            self.connection.execute_batch("ROLLBACK")?;
+        }
+        done
+    }
+
+    fn transaction(&self, calls: &[Call]) -> Result<(), Trouble> {
+        self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        for call in calls {
+            for change in &call.changes {
+                write::apply(&self.connection, change)?;
+            }
+            match self.faults.next() {
+                None => {}
+                Some(Fault::Full) => return Err(Trouble::Full),
+                Some(Fault::Broken) => return Err(io_error().into()),
+            }
+        }
+        self.connection.prepare_cached("COMMIT")?.execute([])?;
+        Ok(())
+    }
+
+    fn tidy(&mut self) -> Result<(), Trouble> {
+        if self.log_pages()? >= LOG_PAGES {
+            self.move_log()?;
+        }
+        if self.space.is_due(SPACE_CHECK) {
+            let restored = self.space.restore(&self.connection);
+            restored.map_err(Trouble::from).or_else(Trouble::only_broken)?;
+        }
+        Ok(())
+    }
+
+    fn log_pages(&self) -> rusqlite::Result<i64> {
+        let mut statement = self.connection.prepare_cached("PRAGMA wal_checkpoint(NOOP)")?;
+        statement.query_row([], |row| row.get(1))
+    }
+
+    /// Moves the log into the database, as far as readers let it. Without space for that the log stays as it is.
+    fn move_log(&self) -> Result<(), Trouble> {
+        let moved = self.connection.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)");
+        let moved = moved.and_then(|mut statement| statement.query_row([], |_row| Ok(())));
+        moved.map_err(Trouble::from).or_else(Trouble::only_broken)
+    }
+}
+
+/// What a broken disk looks like.
+fn io_error() -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_IOERR_FSYNC), None)
+}

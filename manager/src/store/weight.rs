@@ -1,0 +1,56 @@
+//! What a change counts for in the queue to the writer.
+
+use redpoll_common::job::{Ending, RunState};
+use redpoll_common::wire::{Fault, Raw};
+use redpoll_manager_core::jobs::record::Change;
+
+/// What a row counts for beside the bytes of callers and procedures in it.
+const ROW: usize = 256;
+
+/// About how many bytes a change has in memory, and on disk.
+pub(super) fn weight(change: &Change) -> usize {
+    ROW + match change {
+        Change::JobSubmitted(job) => {
+            let spec = &job.spec;
+            let names: usize = job.agents.iter().map(|agent| agent.as_str().len() + 1).sum();
+            spec.args.len() + spec.kwargs.len() + spec.info.len() + names
+        }
+        Change::RunChanged(run) => match &run.state {
+            RunState::Ended(ending) => ending_weight(ending),
+            RunState::Held
+            | RunState::Queued
+            | RunState::Offered(..)
+            | RunState::Accepted(..)
+            | RunState::Running(..)
+            | RunState::InDoubt(..) => 0,
+        },
+        Change::Items { items, .. } => items.iter().map(|item| item.data.len() + 64).sum(),
+        Change::Progress { progress, .. } => raw_weight(progress.details.as_ref()),
+        Change::AttemptEnded { fault, .. } => fault.as_ref().map_or(0, fault_weight),
+        Change::JobReleased { .. }
+        | Change::QueueOpened(_)
+        | Change::QueueClosed(_)
+        | Change::AgentCounters(_)
+        | Change::JobEnded { .. }
+        | Change::JobDeleted(_)
+        | Change::Event(_)
+        | Change::EventsPruned { .. }
+        | Change::CallbackChanged(_) => 0,
+    }
+}
+
+fn ending_weight(ending: &Ending) -> usize {
+    raw_weight(ending.result.as_ref()) + ending.fault.as_ref().map_or(0, fault_weight)
+}
+
+fn fault_weight(fault: &Fault) -> usize {
+    let texts = [&fault.class, &fault.module, &fault.trace];
+    let texts: usize = texts.into_iter().flatten().map(String::len).sum();
+    let values: usize =
+        [&fault.args, &fault.state, &fault.data].into_iter().map(|raw| raw_weight(raw.as_ref())).sum();
+    fault.message.len() + texts + values
+}
+
+fn raw_weight(raw: Option<&Raw>) -> usize {
+    raw.map_or(0, Raw::len)
+}

@@ -1,0 +1,179 @@
+//! The files of the store on disk: who may read them, what is refused at the start and in which words, and what old ones become.
+
+#![expect(clippy::unwrap_used, reason = "test code")]
+
+mod store_common;
+
+use std::error::Error;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::sync_channel;
+
+use redpoll_common::job::Outcome;
+use redpoll_manager::store::sqlite::{DATABASE, VERSION};
+use redpoll_manager::store::{AbortHook, CommitError, OpenError, Options, ReadError, Sqlite, Store};
+use store_common::everything::*;
+use store_common::*;
+use tempfile::TempDir;
+
+const VERSION_1: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/store_common/version1.db");
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+/// A folder with a closed store in it that has some jobs.
+async fn some_jobs() -> (TempDir, PathBuf) {
+    let folder = private_folder();
+    let store = Sqlite::open(folder.path(), small()).unwrap();
+    for n in 1..=200 {
+        store.commit(submit(n, "a1")).await.unwrap();
+        store.commit(end(n, "a1", Outcome::Succeeded, NOON)).await.unwrap();
+    }
+    store.close().await;
+    let database = folder.path().join(DATABASE);
+    (folder, database)
+}
+
+fn refused(folder: &TempDir) -> OpenError {
+    Sqlite::open(folder.path(), small()).unwrap_err()
+}
+
+#[tokio::test]
+async fn the_files_are_their_owners_alone() {
+    let folder = private_folder();
+    let inner = folder.path().join("new");
+    let store = Sqlite::open(&inner, small()).unwrap();
+    store.commit(submit(1, "a1")).await.unwrap();
+    assert_eq!(mode(&inner), 0o700);
+    let files: Vec<_> = fs::read_dir(&inner).unwrap().map(|file| file.unwrap().path()).collect();
+    // the database, its log and its index, the lock, the reserve
+    assert_eq!(files.len(), 5, "{files:?}");
+    assert!(files.iter().all(|file| mode(file) == 0o600), "{files:?}");
+}
+
+#[tokio::test]
+async fn what_others_could_read_is_refused() {
+    let (folder, database) = some_jobs().await;
+    fs::set_permissions(&database, Permissions::from_mode(0o640)).unwrap();
+    assert!(matches!(refused(&folder), OpenError::Permissions(_)));
+    fs::set_permissions(&database, Permissions::from_mode(0o600)).unwrap();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o750)).unwrap();
+    assert!(matches!(refused(&folder), OpenError::Permissions(_)));
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o700)).unwrap();
+    Sqlite::open(folder.path(), small()).unwrap();
+}
+
+#[tokio::test]
+async fn two_managers_cannot_have_the_same_store() {
+    let folder = private_folder();
+    let first = Sqlite::open(folder.path(), small()).unwrap();
+    let error = refused(&folder);
+    assert!(matches!(error, OpenError::InUse { .. }) && error.to_string().contains("help: "), "{error}");
+    first.close().await;
+    Sqlite::open(folder.path(), small()).unwrap();
+}
+
+#[tokio::test]
+async fn a_store_of_version_1_is_brought_to_ours_with_all_it_has() {
+    let folder = private_folder();
+    let database = folder.path().join(DATABASE);
+    fs::copy(VERSION_1, &database).unwrap();
+    fs::set_permissions(&database, Permissions::from_mode(0o600)).unwrap();
+    let store = Sqlite::open(folder.path(), small()).unwrap();
+    assert_everything(&store).await;
+    store.commit(submit(2, "a1")).await.unwrap();
+    store.close().await;
+    let version: i64 = open(&database).pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+    assert_eq!(usize::try_from(version).unwrap(), VERSION);
+}
+
+/// Makes such a file as the test above has, of the version of this build.
+#[tokio::test]
+#[ignore = "writes a file into this folder"]
+async fn write_a_store_of_this_version() {
+    let folder = private_folder();
+    let store = Sqlite::open(folder.path(), small()).unwrap();
+    store.commit(everything()).await.unwrap();
+    store.close().await;
+    let database = folder.path().join(DATABASE);
+    // small pages: the file is mostly empty ones
+    open(&database).execute_batch("PRAGMA journal_mode = DELETE; PRAGMA page_size = 512; VACUUM").unwrap();
+    fs::copy(database, VERSION_1.replace("version1", &format!("version{VERSION}"))).unwrap();
+}
+
+fn open(database: &Path) -> rusqlite::Connection {
+    rusqlite::Connection::open(database).unwrap()
+}
+
+#[tokio::test]
+async fn a_store_of_a_later_build_is_refused_untouched() {
+    let (folder, database) = some_jobs().await;
+    open(&database).pragma_update(None, "user_version", 99).unwrap();
+    let error = refused(&folder);
+    assert!(matches!(error, OpenError::Newer { found: 99, known: VERSION, .. }), "{error}");
+    assert!(error.to_string().contains("version 99") && error.to_string().contains("help: "), "{error}");
+    open(&database).pragma_update(None, "user_version", VERSION.to_string()).unwrap();
+    let store = Sqlite::open(folder.path(), small()).unwrap();
+    assert_eq!(store.counts().await.unwrap().ended_jobs, 200);
+}
+
+#[tokio::test]
+async fn files_that_are_no_store_are_refused() {
+    let folder = private_folder();
+    let database = folder.path().join(DATABASE);
+    let private = || fs::set_permissions(&database, Permissions::from_mode(0o600)).unwrap();
+    fs::write(&database, "hello, this is a text and no database at all".repeat(100)).unwrap();
+    private();
+    assert!(matches!(refused(&folder), OpenError::NotAStore { .. }), "{}", refused(&folder));
+    fs::remove_file(&database).unwrap();
+    open(&database).execute_batch("CREATE TABLE notes (x)").unwrap();
+    private();
+    let error = refused(&folder);
+    assert!(matches!(error, OpenError::NotAStore { .. }) && error.to_string().contains("help: "), "{error}");
+}
+
+#[tokio::test]
+async fn a_damaged_store_is_refused_in_clear_words() {
+    let (folder, database) = some_jobs().await;
+    let file = fs::OpenOptions::new().write(true).open(&database).unwrap();
+    let pages = fs::metadata(&database).unwrap().len() / 4096;
+    for page in 2..pages {
+        file.write_all_at(&[0xaa; 4096], page * 4096).unwrap();
+    }
+    let error = refused(&folder);
+    assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+    assert!(
+        error.to_string().contains("is damaged\nhelp: restore it") && error.source().is_some(),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn damage_that_is_met_later_is_an_error_to_readers_and_the_end_for_the_writer() {
+    let (folder, database) = some_jobs().await;
+    // the last leaves of a table of jobs; the first row of each table is whole
+    let sql = "SELECT pageno FROM dbstat WHERE name = 'job' AND pagetype = 'leaf' ORDER BY path DESC LIMIT 3";
+    let pages: Vec<u64> = {
+        let connection = open(&database);
+        let mut statement = connection.prepare(sql).unwrap();
+        statement
+            .query_map([], |row| row.get::<_, i64>(0))
+            .unwrap()
+            .map(|page| page.unwrap() as u64)
+            .collect()
+    };
+    let file = fs::OpenOptions::new().write(true).open(&database).unwrap();
+    for page in pages {
+        file.write_all_at(&[0xaa; 4096], (page - 1) * 4096).unwrap();
+    }
+    let (tell, told) = sync_channel(1);
+    let abort = AbortHook::new(move |word| tell.send(word.to_owned()).unwrap());
+    let store = Sqlite::open(folder.path(), Options { abort, ..small() }).unwrap();
+    assert!(matches!(store.job(id(200)).await, Err(ReadError::Failed(_))));
+    assert!(store.job(id(1)).await.unwrap().is_some());
+    assert_eq!(store.commit(submit(201, "a1")).await, Err(CommitError::Stopped));
+    let last_word = told.recv().unwrap();
+    assert!(last_word.contains("malformed") && last_word.contains("help: "), "{last_word}");
+}
