@@ -127,7 +127,7 @@ mod tests {
         let running = identity("spiffe://home/agent/web-1");
         assert!(same_identity(&running, &identity("spiffe://home/agent/web-1")).is_ok());
         for other in
-            ["spiffe://home/agent/web-2", "spiffe://home/operator/web-1", "spiffe://work/agent/web-1"]
+            ["spiffe://home/agent/web-2", "spiffe://home/operator/web-1", "spiffe://office/agent/web-1"]
         {
             assert!(same_identity(&running, &identity(other)).is_err(), "{other}");
         }
