@@ -6,6 +6,7 @@
 //! - [`greet`]: the two sides of the handshake on a connection.
 //! - [`dial`]: connecting again and again, with back-off.
 //! - [`expiry`]: what the end of a certificate means for a session.
+//! - [`failpoint`]: where tests let a daemon die.
 //! - [`shutdown`]: the signals of a daemon, and the runtime around it.
 //!
 //! Rules live in `redpoll-common`; who is let in and what is run is the programs' business. Start with [`driver`].
@@ -16,6 +17,7 @@ pub mod conformance;
 pub mod dial;
 pub mod driver;
 pub mod expiry;
+pub mod failpoint;
 pub mod framed;
 pub mod greet;
 pub mod memory;
