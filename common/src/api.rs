@@ -2,6 +2,11 @@
 //!
 //! All are maps on the wire, so fields can be added: unknown ones are ignored, new ones have defaults.
 
+pub mod events;
+pub mod items;
+pub mod jobs;
+pub mod queues;
+pub mod submit;
 mod value;
 
 use serde::{Deserialize, Serialize};
@@ -28,6 +33,49 @@ pub mod method {
     pub const MANAGER_TIME: &str = "rp.manager.time";
     /// Lists the methods that the caller may use. → [`super::MethodList`].
     pub const MANAGER_METHODS: &str = "rp.manager.methods";
+    /// Submits a job. [`super::submit::SubmitArguments`] → [`super::submit::SubmitAnswer`].
+    pub const JOBS_SUBMIT: &str = "rp.jobs.submit";
+    /// Shows the agents that a job would reach. [`super::submit::PreviewArguments`] → [`super::submit::Preview`].
+    pub const JOBS_PREVIEW: &str = "rp.jobs.preview";
+    /// Lets a held job start, once. [`super::jobs::JobArguments`] → nil.
+    pub const JOBS_RELEASE: &str = "rp.jobs.release";
+    /// Lists jobs. [`super::jobs::JobListArguments`] → [`super::jobs::JobList`].
+    pub const JOBS_LIST: &str = "rp.jobs.list";
+    /// Shows a job with its runs. [`super::jobs::JobShowArguments`] → [`super::jobs::JobDetail`].
+    pub const JOBS_SHOW: &str = "rp.jobs.show";
+    /// What came of a job, waiting for it or not. [`super::jobs::ResultArguments`] → [`super::jobs::JobResult`].
+    pub const JOBS_RESULT: &str = "rp.jobs.result";
+    /// What a run has given so far. [`super::items::ReadArguments`] → [`super::items::ItemPage`].
+    pub const JOBS_READ: &str = "rp.jobs.read";
+    /// Past and future of a job's runs. [`super::items::FollowArguments`] → [`super::items::FollowEvent`]s, then
+    /// [`super::jobs::JobSummary`].
+    pub const JOBS_FOLLOW: &str = "rp.jobs.follow";
+    /// Ends runs. [`super::jobs::CancelArguments`] → [`super::jobs::CancelAnswer`].
+    pub const JOBS_CANCEL: &str = "rp.jobs.cancel";
+    /// Deletes a job that has ended. [`super::jobs::JobArguments`] → nil.
+    pub const JOBS_DELETE: &str = "rp.jobs.delete";
+    /// Lists queues. [`super::queues::QueueListArguments`] → [`super::queues::QueueList`].
+    pub const QUEUES_LIST: &str = "rp.queues.list";
+    /// Shows a queue with its runs. [`super::queues::QueueArguments`] → [`super::queues::QueueDetail`].
+    pub const QUEUES_SHOW: &str = "rp.queues.show";
+    /// Ends all that waits or runs in a queue. [`super::queues::QueueCancelArguments`] → [`super::jobs::CancelAnswer`].
+    pub const QUEUES_CANCEL: &str = "rp.queues.cancel";
+    /// A page of the public history. [`super::events::EventListArguments`] → [`super::events::EventList`].
+    pub const EVENTS_LIST: &str = "rp.events.list";
+    /// The public history as it goes on. [`super::events::EventListArguments`] → [`super::events::EventSummary`]s.
+    pub const EVENTS_FOLLOW: &str = "rp.events.follow";
+    /// From an agent: what is new about its runs. [`crate::job::wire::Report`] → [`crate::job::wire::ReportAnswer`].
+    pub const JOB_REPORT: &str = "rp.job.report";
+    /// From an agent: what its spool holds. [`crate::job::wire::Resume`] → [`crate::job::wire::ResumeAnswer`].
+    pub const JOB_RESUME: &str = "rp.job.resume";
+}
+
+/// Methods of an agent that the manager alone may use.
+pub mod agent_method {
+    /// Offers a run. [`crate::job::wire::Offer`] → [`crate::job::wire::OfferAnswer`].
+    pub const JOB_OFFER: &str = "rp.job.offer";
+    /// Ends a run, or has it never start. [`crate::job::wire::Cancel`] → [`crate::job::wire::StateAnswer`].
+    pub const JOB_CANCEL: &str = "rp.job.cancel";
 }
 
 /// Types of notifications with a meaning of their own.

@@ -73,10 +73,13 @@ impl Exit {
             | FaultCode::Forbidden
             | FaultCode::UnknownMethod
             | FaultCode::UnknownProcedure
-            | FaultCode::BadArguments => Self::Refused,
+            | FaultCode::BadArguments
+            | FaultCode::UnknownJob
+            | FaultCode::IdemConflict
+            | FaultCode::WrongState => Self::Refused,
             FaultCode::UnknownAgent | FaultCode::AgentAway => Self::Away,
             // Nothing ran and nothing is wrong with the call: try again.
-            FaultCode::Overloaded | FaultCode::ShuttingDown => Self::Unreachable,
+            FaultCode::Overloaded | FaultCode::ShuttingDown | FaultCode::StoreFull => Self::Unreachable,
             FaultCode::TimedOut => Self::TimedOut,
             FaultCode::Cancelled => Self::Cancelled,
             FaultCode::Internal => Self::Internal,
@@ -114,6 +117,10 @@ mod tests {
             ("overloaded", 4),
             ("shutting_down", 4),
             ("internal", 70),
+            ("unknown_job", 3),
+            ("idem_conflict", 3),
+            ("wrong_state", 3),
+            ("store_full", 4),
         ];
         let found: Vec<_> =
             FaultCode::ALL.iter().map(|code| (code.as_str(), Exit::of_fault(code).code())).collect();

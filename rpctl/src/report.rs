@@ -196,11 +196,31 @@ fn phrases(fault: &Fault, target: &Target) -> (String, String) {
             format!("{name}: the system around it failed"),
             format!("the logs of {agent} and of the manager say more"),
         ),
+        FaultCode::UnknownJob | FaultCode::IdemConflict | FaultCode::WrongState | FaultCode::StoreFull => {
+            phrases_of_jobs(&fault.code, verb, &again)
+        }
         FaultCode::Other(code) => (
             format!("{name} ended with {code:?}, which this rpctl does not know"),
             "it may have run; use an rpctl as new as the manager".to_owned(),
         ),
     }
+}
+
+/// The same for the codes that only jobs have; what is none of the others says that something is in another state.
+fn phrases_of_jobs(code: &FaultCode, verb: &str, again: &str) -> (String, String) {
+    if *code == FaultCode::UnknownJob {
+        return (format!("{verb}: there is no such job"), "see which there are: rpctl jobs list".to_owned());
+    }
+    if *code == FaultCode::IdemConflict {
+        let help = "nothing was stored; use another --key, or submit exactly what it was used for";
+        return (format!("{verb}: the key is taken"), help.to_owned());
+    }
+    if *code == FaultCode::StoreFull {
+        let help = format!("nothing was stored; make room on the manager's machine, or {again}");
+        return (format!("{verb}: the manager's disk is full"), help);
+    }
+    let help = "see how it stands: rpctl jobs show JOB, rpctl queues list";
+    (format!("{verb}: not in this state"), help.to_owned())
 }
 
 #[cfg(test)]

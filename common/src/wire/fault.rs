@@ -62,6 +62,14 @@ fault_codes! {
     ShuttingDown = "shutting_down";
     /// The system around the procedure failed.
     Internal = "internal";
+    /// No job of this id is stored; or it has no run on this agent.
+    UnknownJob = "unknown_job";
+    /// The idempotency key was used for a different job. Nothing was stored.
+    IdemConflict = "idem_conflict";
+    /// The job or queue is not in the state that this needs: not held, not open, not ended.
+    WrongState = "wrong_state";
+    /// The manager's disk is full: no new jobs; nothing was stored.
+    StoreFull = "store_full";
 }
 
 impl fmt::Display for FaultCode {

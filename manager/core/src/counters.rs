@@ -194,6 +194,10 @@ impl Counters {
             | FaultCode::Overloaded
             | FaultCode::ShuttingDown
             | FaultCode::Internal
+            | FaultCode::UnknownJob
+            | FaultCode::IdemConflict
+            | FaultCode::WrongState
+            | FaultCode::StoreFull
             | FaultCode::Other(_) => {}
         }
     }
