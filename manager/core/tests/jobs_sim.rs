@@ -71,7 +71,7 @@ fn nothing_is_lost_started_twice_or_told_wrongly_whatever_fails() {
         Err(TestError::Abort(why)) => panic!("seed {seed}: {why}"),
     }
     for seen in Outcome::ALL.iter().map(|outcome| format!("run.ended {outcome}")).chain(
-        ["run.corrected succeeded", "run.retried failed", "run.retried rejected", "agent.spool_lost"]
+        ["run.corrected succeeded", "run.retried failed", "run.put_back", "agent.spool_lost"]
             .map(str::to_owned),
     ) {
         assert!(

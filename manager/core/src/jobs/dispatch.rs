@@ -8,7 +8,7 @@ use redpoll_common::job::{Attempt, Dno, Outcome, QueueKey};
 
 use super::Jobs;
 use super::effect::{Effect, Offer};
-use super::model::{At, Link, Phase, Queue, stamp};
+use super::model::{Agent, At, Link, Phase, Queue, stamp};
 use super::record::{Change, EventKind, QueueRecord};
 
 impl<T> Jobs<T> {
@@ -78,8 +78,9 @@ impl<T> Jobs<T> {
     }
 
     fn takes_offers(&self, agent: &PeerId) -> bool {
-        let limit = self.settings.offers_per_agent;
-        self.agents.get(agent).is_some_and(|entry| entry.is_live() && entry.unanswered < limit)
+        let (offers, runs) = (self.settings.offers_per_agent, self.settings.runs_per_agent);
+        let room = |entry: &Agent| entry.unanswered < offers && entry.has.len() < runs;
+        self.agents.get(agent).is_some_and(|entry| entry.is_live() && room(entry))
     }
 
     /// Offers a waiting run as its next attempt.

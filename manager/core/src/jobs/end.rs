@@ -1,6 +1,6 @@
 //! How runs and jobs end: once, truthfully, and tried again only where that is safe.
 
-use redpoll_common::job::{Ending, JobId, Outcome, RunKey};
+use redpoll_common::job::{Attempt, Ending, JobId, Outcome, RunKey};
 use redpoll_common::wire::{Fault, FaultCode};
 
 use super::Jobs;
@@ -14,7 +14,7 @@ impl<T> Jobs<T> {
         let Some(run) = self.run(at) else { return };
         if run.is_replaceable() {
             self.correct(at, ending, now_ms);
-        } else if !run.phase.is_ended() {
+        } else if !run.phase.is_ended() && !self.is_put_back(at, &ending, now_ms) {
             match self.retry_at(at, &ending, now_ms) {
                 Some(due) => self.retry(at, ending, due, now_ms),
                 None => self.end(at, ending, now_ms),
@@ -36,16 +36,46 @@ impl<T> Jobs<T> {
         self.conclude(at, ending, now_ms);
     }
 
-    /// When the run is tried again, if it may be: nothing ran and the reason passes, or it may be repeated.
+    /// A refusal whose answer was lost comes as a report.
+    fn is_put_back(&mut self, at: At, ending: &Ending, now_ms: u64) -> bool {
+        let refused = ending.outcome == Outcome::Rejected && ending.started == Some(false);
+        let cancelled = self.run(at).is_some_and(|run| run.cancel.is_some());
+        match &ending.fault {
+            Some(fault) if refused && !cancelled => self.put_back(at, fault, now_ms),
+            Some(_) | None => false,
+        }
+    }
+
+    /// Puts a run back that its agent had no room for, or refused because it stops: that says nothing of the run, so it waits
+    /// on, under the same attempt, until `start_within`. `false` when the fault says something else.
+    pub(super) fn put_back(&mut self, at: At, fault: &Fault, now_ms: u64) -> bool {
+        let passing = fault.code == FaultCode::Overloaded || fault.code == FaultCode::ShuttingDown;
+        let Some(run) = self.run(at).filter(|run| passing && !run.phase.is_ended()) else { return false };
+        // a quarter of the time that it waits already: soon at first, seldom later, and no counter to keep
+        let waited = run.queued.map_or(0, |since| now_ms.saturating_sub(since.get()));
+        let (first, max) = (self.settings.retry_first_ms, self.settings.retry_max_ms);
+        let wait = (waited / 4).clamp(first.min(max), max);
+        let wait = wait.max(fault.retry_after_ms.unwrap_or(0));
+        let random = lot(at.job.to_bytes(), u64::from(at.index) << 16 ^ now_ms);
+        let due = now_ms.saturating_add(wait).saturating_add(random % (wait / 2 + 1));
+        self.change(at, now_ms, |run| {
+            run.phase = Phase::Queued;
+            run.attempt = Attempt(run.attempt.0.saturating_sub(1));
+            run.not_before = due;
+            run.doubt = None;
+        });
+        self.write(at);
+        self.run_event(at, EventKind::RunPutBack, None, Some(fault.code.to_string()), now_ms);
+        true
+    }
+
+    /// When the run is tried again, if it may be: it may be repeated, and has attempts left.
     fn retry_at(&self, at: At, ending: &Ending, now_ms: u64) -> Option<u64> {
         let job = self.job_of(at)?;
         let run = job.run(at.index)?;
-        let code = ending.fault.as_ref().map(|fault| &fault.code);
-        let passing = matches!(code, Some(FaultCode::Overloaded | FaultCode::ShuttingDown));
         let safe = match ending.outcome {
-            Outcome::Rejected => passing && ending.started == Some(false),
             Outcome::Failed | Outcome::TimedOut | Outcome::Unknown => job.record.idempotent,
-            Outcome::Succeeded | Outcome::Cancelled | Outcome::Expired => false,
+            Outcome::Rejected | Outcome::Succeeded | Outcome::Cancelled | Outcome::Expired => false,
         };
         if !safe || run.cancel.is_some() || run.attempt.0 >= job.record.spec.max_attempts {
             return None;
@@ -177,7 +207,7 @@ impl<T> Jobs<T> {
         }
     }
 
-    fn key_attempt(&self, at: At) -> Option<(RunKey, redpoll_common::job::Attempt)> {
+    fn key_attempt(&self, at: At) -> Option<(RunKey, Attempt)> {
         let job = self.job_of(at)?;
         Some((job.key(at.index)?, job.run(at.index)?.attempt))
     }

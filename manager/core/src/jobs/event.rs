@@ -28,6 +28,8 @@ pub enum EventKind {
     RunInDoubt,
     /// A run is tried again.
     RunRetried,
+    /// Its agent had no room for a run, or stops; it waits on.
+    RunPutBack,
     /// A run ended.
     RunEnded,
     /// Later evidence replaced the outcome `unknown`.
@@ -44,7 +46,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::AgentConnected,
         Self::AgentDisconnected,
         Self::SpoolLost,
@@ -56,6 +58,7 @@ impl EventKind {
         Self::RunStarted,
         Self::RunInDoubt,
         Self::RunRetried,
+        Self::RunPutBack,
         Self::RunEnded,
         Self::RunCorrected,
         Self::QueueOpened,
@@ -78,6 +81,7 @@ impl EventKind {
             Self::RunStarted => "run.started",
             Self::RunInDoubt => "run.in_doubt",
             Self::RunRetried => "run.retried",
+            Self::RunPutBack => "run.put_back",
             Self::RunEnded => "run.ended",
             Self::RunCorrected => "run.corrected",
             Self::QueueOpened => "queue.opened",

@@ -6,6 +6,8 @@ pub struct Settings {
     /// How many offers to one agent may wait for their answer. Beyond, runs wait in the manager; must be below what
     /// a session lets through at a time.
     pub offers_per_agent: usize,
+    /// How many runs one agent may have at a time, running or not. Beyond, runs wait in the manager.
+    pub runs_per_agent: usize,
     /// How many runs may be open at a time; a submit beyond is refused.
     pub open_runs: usize,
     /// After how long in doubt a run ends as unknown; `None` is never: the agent decides when it returns.
@@ -38,6 +40,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             offers_per_agent: 16,
+            runs_per_agent: 500,
             open_runs: 1_000_000,
             unknown_after_ms: None,
             retry_first_ms: 1_000,
