@@ -144,6 +144,26 @@ impl<H> Roster<H> {
         }
     }
 
+    /// Enters an agent that was connected before this roster was made, as away. Of no effect when it is known already.
+    ///
+    /// Only as many as the roster remembers: the rest is left out.
+    pub fn remember(&mut self, agent: PeerId, reason: &str, now: Instant) {
+        if self.away.len() >= self.max_away || self.agents.contains_key(&agent) {
+            return;
+        }
+        let departure = self.departures;
+        self.departures += 1;
+        self.away.insert(departure, agent.clone());
+        let reason = tidy(reason, MAX_REASON_LEN).into();
+        let record = Record {
+            connection: ConnectionId(0),
+            entry: Arc::new(Entry::new("", 0, "", None)),
+            presence: Presence::Away { departure, last_seen: now, reason },
+            replacements: VecDeque::new(),
+        };
+        self.agents.insert(agent, record);
+    }
+
     /// Notes the end of a connection and returns its handle; from here on the agent is away.
     ///
     /// `None`, and nothing changes, when this connection is not the one in place: it was replaced, or its end is

@@ -1,101 +1,21 @@
 //! Rules of jobs that need no world: keys, queues, cancelling, callbacks, retention, and what a waiting run costs.
 
-#![expect(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "test code")]
+#![expect(clippy::unwrap_used, reason = "test code")]
 
 mod jobs_support;
 
 use std::collections::BTreeMap;
 
-use jobs_support::{Plan, agent, job, store::Store};
+use jobs_support::alone::{Manager, answers, ids, offers};
+use jobs_support::{Plan, agent, job};
 use redpoll_common::ids::{ConnectionId, PeerId};
-use redpoll_common::job::wire::{RunRef, RunReport};
-use redpoll_common::job::{Attempt, Dno, Ending, JobId, Offline, Outcome, QueueKey, RunState};
+use redpoll_common::job::wire::RunRef;
+use redpoll_common::job::{Attempt, Dno, JobId, Offline, Outcome, QueueKey, RunState};
 use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_manager_core::jobs::record::{CallbackState, Change, EventKind};
 use redpoll_manager_core::jobs::{
-    Answer, Criteria, Effect, Found, Input, Jobs, Offer, OfferAnswer, Refusal, ResumePage, Scope, Settings,
+    Answer, Criteria, Effect, Found, Input, Jobs, Offer, OfferAnswer, Refusal, Scope, Settings,
 };
-
-struct Manager {
-    jobs: Jobs<u32>,
-    store: Store,
-    now: u64,
-}
-
-impl Manager {
-    fn new(settings: Settings) -> Self {
-        Self { jobs: Jobs::new(settings, 1_000), store: Store::default(), now: 1_000 }
-    }
-
-    fn feed(&mut self, input: Input<u32>) -> Vec<Effect<u32>> {
-        self.jobs.handle(input, self.now);
-        self.take()
-    }
-
-    fn take(&mut self) -> Vec<Effect<u32>> {
-        let Some(turn) = self.jobs.poll_turn() else { return Vec::new() };
-        self.store.apply(&turn.changes);
-        turn.effects
-    }
-
-    fn later(&mut self, ms: u64) -> Vec<Effect<u32>> {
-        self.now += ms;
-        self.jobs.handle_timeout(self.now);
-        self.take()
-    }
-
-    fn submit(&mut self, n: u64, plan: &Plan, agents: &[(&str, bool)]) -> Vec<Effect<u32>> {
-        self.feed(Input::Submit(plan.submit(0, job(n), agents)))
-    }
-
-    fn up(&mut self, name: &str) -> Vec<Effect<u32>> {
-        self.feed(Input::Resume(ResumePage {
-            token: 0,
-            agent: agent(name),
-            connection: ConnectionId(1),
-            spool: [1; 16],
-            max_dno: Dno(0),
-            last: true,
-            rows: Vec::new(),
-        }))
-    }
-
-    fn done(&mut self, offer: &Offer, outcome: Outcome) -> Vec<Effect<u32>> {
-        let ending =
-            Ending { outcome, started: Some(true), result: None, fault: None, items: 0, duration_ms: None };
-        let report = RunReport { done: Some(ending), ..RunReport::about(offer.run) };
-        self.feed(Input::Report { token: 0, agent: offer.agent.clone(), reports: vec![report] })
-    }
-
-    fn cancel(&mut self, scope: Scope, preview: bool) -> Vec<Effect<u32>> {
-        self.feed(Input::Cancel { token: 0, scope, grace_ms: None, preview })
-    }
-
-    fn outcome(&self, n: u64, name: &str) -> Option<Outcome> {
-        match &self.store.run_of(job(n), &agent(name)).unwrap().state {
-            RunState::Ended(ending) => Some(ending.outcome),
-            _ => None,
-        }
-    }
-}
-
-fn offers(effects: &[Effect<u32>]) -> Vec<Offer> {
-    effects
-        .iter()
-        .filter_map(|effect| if let Effect::Offer(offer) = effect { Some(Offer::clone(offer)) } else { None })
-        .collect()
-}
-
-fn answers(effects: &[Effect<u32>]) -> Vec<Result<Answer, Refusal>> {
-    effects
-        .iter()
-        .filter_map(|effect| if let Effect::Answer(_, answer) = effect { Some(answer.clone()) } else { None })
-        .collect()
-}
-
-fn ids(effects: &[Effect<u32>]) -> Vec<JobId> {
-    offers(effects).iter().map(|offer| offer.run.job).collect()
-}
 
 #[test]
 fn one_key_is_one_job_and_another_spec_is_a_conflict() {
@@ -231,7 +151,7 @@ fn what_was_never_received_is_not_offered_again_after_its_time() {
     manager.feed(down);
     manager.later(10_000);
     assert_eq!(manager.outcome(1, "a"), None, "nobody can tell yet");
-    assert!(offers(&manager.up("a")).is_empty());
+    assert!(offers(&manager.up_again("a", 2)).is_empty());
     assert_eq!(manager.outcome(1, "a"), Some(Outcome::Expired));
 }
 

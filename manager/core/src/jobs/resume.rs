@@ -24,9 +24,11 @@ use super::record::{Change, EventKind};
 const SPOOL_LOST: &str = "the agent came back without its records of this run (spool_lost)";
 
 impl<T> Jobs<T> {
-    /// An agent's session began. `false` when a newer one, or the same, is in place.
+    /// An agent's session began. `false` when a newer one, or the same, is in place, or when it has ended already: who tells
+    /// of beginnings and ends need not keep their order.
     pub(super) fn agent_up(&mut self, agent: &PeerId, connection: ConnectionId, now_ms: u64) -> bool {
-        if self.agent_mut(agent).connection().is_some_and(|current| connection <= current) {
+        let entry = self.agent_mut(agent);
+        if connection <= entry.ended || entry.connection().is_some_and(|current| connection <= current) {
             return false;
         }
         self.detach(agent, now_ms);
@@ -42,7 +44,9 @@ impl<T> Jobs<T> {
         reason: String,
         now_ms: u64,
     ) {
-        if self.agents.get(agent).and_then(|entry| entry.connection()) != Some(connection) {
+        let entry = self.agent_mut(agent);
+        entry.ended = entry.ended.max(connection);
+        if entry.connection() != Some(connection) {
             return;
         }
         self.detach(agent, now_ms);

@@ -299,3 +299,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_agent_of_before_is_remembered_as_away_until_it_comes() {
+    let mut roster: Roster<u8> = Roster::new(2);
+    let (now, name) = (start(), agent);
+    for agent in ["a", "b", "c"] {
+        roster.remember(name(agent), "before", now);
+    }
+    assert!(matches!(roster.get(&name("a")), Lookup::Away { reason: "before", .. }));
+    assert_eq!(roster.get(&name("c")), Lookup::Unknown, "more than it remembers");
+    let entry = Entry::new("1", 1, "x", None);
+    assert!(roster.connect(name("a"), ConnectionId(1), entry, 7, now).is_ok());
+    roster.remember(name("a"), "again", now);
+    assert!(matches!(roster.get(&name("a")), Lookup::Connected { .. }));
+    assert_eq!(roster.counts(), Counts { connected: 1, draining: 0, away: 1 });
+}

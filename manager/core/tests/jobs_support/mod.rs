@@ -11,6 +11,7 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 pub(crate) mod agent;
+pub(crate) mod alone;
 pub(crate) mod judge;
 pub(crate) mod operator;
 pub(crate) mod store;

@@ -1,0 +1,73 @@
+//! What an agent has no room for waits on, and what is told late of a connection changes nothing.
+
+#![expect(clippy::unwrap_used, reason = "test code")]
+
+mod jobs_support;
+
+use jobs_support::alone::{Manager, ids, offers};
+use jobs_support::{Plan, agent, job};
+use redpoll_common::ids::ConnectionId;
+use redpoll_common::job::{Attempt, Outcome};
+use redpoll_common::wire::{Fault, FaultCode};
+use redpoll_manager_core::jobs::{Effect, Input, Offer, OfferAnswer, Settings};
+
+fn refused(offer: &Offer, code: FaultCode) -> Input<u32> {
+    let answer = OfferAnswer::Refused(Fault::new(code, "no"));
+    Input::OfferAnswered { agent: offer.agent.clone(), job: offer.run.job, dno: offer.run.dno, answer }
+}
+
+#[test]
+fn a_run_that_its_agent_has_no_room_for_is_offered_again_under_the_same_attempt() {
+    let mut manager = Manager::new(Settings::default());
+    manager.up("a");
+    let mut offer = offers(&manager.submit(1, &Plan::default(), &[("a", true)])).remove(0);
+    for code in [FaultCode::Overloaded, FaultCode::ShuttingDown, FaultCode::Overloaded] {
+        assert!(offers(&manager.feed(refused(&offer, code))).is_empty(), "not at once");
+        assert_eq!(manager.outcome(1, "a"), None);
+        let due = manager.jobs.poll_timeout().unwrap();
+        let again = offers(&manager.later(due - manager.now)).remove(0);
+        assert_eq!(again.run.attempt, Attempt(1));
+        assert!(again.run.dno > offer.run.dno, "a refusal uses the number up");
+        offer = again;
+    }
+    manager.feed(refused(&offer, FaultCode::UnknownProcedure));
+    assert_eq!(manager.outcome(1, "a"), Some(Outcome::Rejected), "another refusal is one");
+}
+
+#[test]
+fn a_run_that_finds_no_room_in_time_expires() {
+    let mut manager = Manager::new(Settings::default());
+    manager.up("a");
+    let plan = Plan { start_within_ms: Some(500), ..Plan::default() };
+    let offer = offers(&manager.submit(1, &plan, &[("a", true)])).remove(0);
+    manager.feed(refused(&offer, FaultCode::Overloaded));
+    assert!(offers(&manager.later(500)).is_empty());
+    assert_eq!(manager.outcome(1, "a"), Some(Outcome::Expired));
+}
+
+#[test]
+fn an_agent_gets_no_more_runs_at_a_time_than_it_may_have() {
+    let mut manager = Manager::new(Settings { runs_per_agent: 2, ..Settings::default() });
+    manager.up("a");
+    let mut given = Vec::new();
+    for n in 1..=3 {
+        let plan = if n == 3 { Plan::queued("q", 5) } else { Plan::default() };
+        given.extend(offers(&manager.submit(n, &plan, &[("a", true)])));
+    }
+    assert_eq!(given.iter().map(|offer| offer.run.job).collect::<Vec<_>>(), [job(1), job(2)]);
+    let effects = manager.done(&given[0], Outcome::Succeeded);
+    assert_eq!(ids(&effects), [job(3)], "the next one, as soon as there is room");
+}
+
+#[test]
+fn a_beginning_that_is_told_after_its_end_begins_nothing() {
+    let mut manager = Manager::new(Settings::default());
+    let (a, connection) = (agent("a"), ConnectionId(7));
+    manager.feed(Input::AgentDown { agent: a.clone(), connection, reason: "cut".to_owned() });
+    manager.feed(Input::AgentUp { agent: a.clone(), connection });
+    manager.up_again("a", 7);
+    assert!(offers(&manager.submit(1, &Plan::default(), &[("a", true)])).is_empty());
+    let effects = manager.up_again("a", 8);
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::ResumeAnswer(..))));
+    assert_eq!(ids(&effects), [job(1)]);
+}
