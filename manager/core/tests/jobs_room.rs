@@ -1,7 +1,5 @@
 //! What an agent has no room for waits on, and what is told late of a connection changes nothing.
 
-#![expect(clippy::unwrap_used, reason = "test code")]
-
 mod jobs_support;
 
 use jobs_support::alone::{Manager, ids, offers};
@@ -64,7 +62,7 @@ fn a_beginning_that_is_told_after_its_end_begins_nothing() {
     let mut manager = Manager::new(Settings::default());
     let (a, connection) = (agent("a"), ConnectionId(7));
     manager.feed(Input::AgentDown { agent: a.clone(), connection, reason: "cut".to_owned() });
-    manager.feed(Input::AgentUp { agent: a.clone(), connection });
+    manager.feed(Input::AgentUp { agent: a, connection });
     manager.up_again("a", 7);
     assert!(offers(&manager.submit(1, &Plan::default(), &[("a", true)])).is_empty());
     let effects = manager.up_again("a", 8);

@@ -1,0 +1,46 @@
+//! What makes two submits the same job.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use redpoll_common::api::submit::SubmitArguments;
+use redpoll_manager_core::jobs::record::Digest;
+
+/// The digest of what was asked for: the spec, and the agents as they were named, in any order. Not the agents that a `*` stood for:
+/// whoever repeats a submit means the job that it made, also when another agent has joined since.
+///
+/// Taken from the canonical form, so that it does not matter how a number was written.
+pub fn of(asked: &SubmitArguments) -> Digest {
+    let mut asked = asked.clone();
+    asked.agents.sort_unstable();
+    asked.agents.dedup();
+    let mut out = Digest::default();
+    let hash = digest(&SHA256, asked.write().canonical().as_bytes());
+    out.iter_mut().zip(hash.as_ref()).for_each(|(to, from)| *to = *from);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use redpoll_common::wire::{Raw, RawMap};
+
+    #[test]
+    fn the_order_of_agents_is_of_no_importance_and_everything_else_is() {
+        let submit = |agents: &[&str], procedure: &str| {
+            SubmitArguments::new(agents.iter().map(|&agent| agent.to_owned()).collect(), procedure)
+        };
+        let one = of(&submit(&["a", "b"], "p"));
+        assert_eq!(one, of(&submit(&["b", "a", "b"], "p")));
+        assert_ne!(one, of(&submit(&["a"], "p")));
+        assert_ne!(one, of(&submit(&["a", "b"], "q")));
+        let mut other = submit(&["a", "b"], "p");
+        other.spec.info = Raw::text("x");
+        assert_ne!(one, of(&other));
+        // 5 written in one byte and in nine
+        let mut short = submit(&["a"], "p");
+        short.spec.kwargs = RawMap::new().uint("n", 5).finish();
+        let mut long = short.clone();
+        let bytes = [0x81, 0xa1, b'n', 0xcf, 0, 0, 0, 0, 0, 0, 0, 5];
+        long.spec.kwargs = Raw::parse(bytes::Bytes::copy_from_slice(&bytes)).unwrap();
+        assert_eq!(of(&short), of(&long));
+    }
+}

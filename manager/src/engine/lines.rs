@@ -1,0 +1,218 @@
+//! What is on its way to agents: one line per connection, so that offers leave in the order of their numbers and a slow agent
+//! holds up nobody but itself.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use redpoll_common::api::agent_method;
+use redpoll_common::ids::{ConnectionId, PeerId};
+use redpoll_common::job::JobSpec;
+use redpoll_common::job::wire::{self, RunRef, StateAnswer};
+use redpoll_common::session::Refusal;
+use redpoll_common::wire::{Fault, FaultCode, Raw};
+use redpoll_manager_core::jobs::{Input, OfferAnswer};
+use redpoll_net::{Call, CallError, CallEvent, Peer, failpoint};
+use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
+
+use super::Waiter;
+use super::performer::send;
+use super::task::Message;
+
+/// Orders that may wait for one agent. Offers are far fewer, and cancels beyond are settled by the next session.
+const LINE: usize = 1024;
+/// Lines that have ended are forgotten when there are so many more than at the last look.
+const SWEEP: usize = 256;
+/// How long to wait before something is sent again for which there were too many requests in flight.
+const CROWDED: Duration = Duration::from_millis(50);
+
+/// Something to send to an agent.
+#[derive(Debug)]
+pub(super) enum Order {
+    Offer { run: RunRef, spec: Arc<JobSpec>, start_within_ms: Option<u64>, submitter: PeerId },
+    Cancel { run: RunRef, grace_ms: Option<u32> },
+}
+
+/// All lines.
+#[derive(Debug)]
+pub(super) struct Lines {
+    lines: HashMap<ConnectionId, mpsc::Sender<Order>>,
+    inbox: mpsc::WeakSender<Message>,
+    timeout: Duration,
+    tracker: TaskTracker,
+    swept: usize,
+}
+
+impl Lines {
+    pub(super) fn new(inbox: mpsc::WeakSender<Message>, timeout: Duration, tracker: TaskTracker) -> Self {
+        Self { lines: HashMap::new(), inbox, timeout, tracker, swept: 0 }
+    }
+
+    /// Puts an order into the line of a connection, which is begun if there is none. `false` when the line is full. An order for
+    /// a connection that has ended goes nowhere: the machine hears of its end.
+    pub(super) fn send(
+        &mut self,
+        agent: &PeerId,
+        connection: ConnectionId,
+        order: Order,
+        peer: impl FnOnce() -> Option<Peer>,
+    ) -> bool {
+        if let Some(line) = self.lines.get(&connection) {
+            return match line.try_send(order) {
+                Ok(()) => true,
+                Err(mpsc::error::TrySendError::Full(_)) => false,
+                Err(mpsc::error::TrySendError::Closed(_)) => {
+                    self.lines.remove(&connection);
+                    true
+                }
+            };
+        }
+        let Some(peer) = peer() else { return true };
+        self.sweep();
+        let (line, orders) = mpsc::channel(LINE);
+        // it is empty
+        let _room = line.try_send(order);
+        self.lines.insert(connection, line);
+        let (agent, inbox, timeout) = (agent.clone(), self.inbox.clone(), self.timeout);
+        self.tracker.spawn(Line { agent, peer, inbox, timeout, answers: FuturesUnordered::new() }.run(orders));
+        true
+    }
+
+    fn sweep(&mut self) {
+        if self.lines.len() >= self.swept + SWEEP {
+            self.lines.retain(|_, line| !line.is_closed());
+            self.swept = self.lines.len();
+        }
+    }
+}
+
+/// The line of one connection.
+struct Line {
+    agent: PeerId,
+    peer: Peer,
+    inbox: mpsc::WeakSender<Message>,
+    timeout: Duration,
+    answers: FuturesUnordered<BoxFuture<'static, Option<Input<Waiter>>>>,
+}
+
+impl Line {
+    async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
+        let peer = self.peer.clone();
+        loop {
+            // answers first: they make room for more offers
+            tokio::select! {
+                biased;
+                Some(answer) = self.answers.next() => {
+                    if let Some(input) = answer {
+                        send(&self.inbox, input).await;
+                    }
+                }
+                order = orders.recv() => match order {
+                    Some(order) => self.order(order).await,
+                    None => break,
+                },
+                _reason = peer.closed() => break,
+            }
+        }
+    }
+
+    async fn order(&mut self, order: Order) {
+        let agent = self.agent.clone();
+        match order {
+            Order::Offer { run, spec, start_within_ms, submitter } => {
+                let kwargs = offer(run, &spec, start_within_ms, &submitter);
+                let answer = self.call(agent_method::JOB_OFFER, kwargs).await;
+                let input = async move {
+                    let answer = offer_answer(answer.await)?;
+                    failpoint::reached("M3");
+                    Some(Input::OfferAnswered { agent, job: run.job, dno: run.dno, answer })
+                };
+                self.answers.push(Box::pin(input));
+            }
+            Order::Cancel { run, grace_ms } => {
+                let cancel = wire::Cancel { run, grace_ms: grace_ms.map(u64::from) };
+                let answer = self.call(agent_method::JOB_CANCEL, cancel.write()).await;
+                let input = async move {
+                    let state = StateAnswer::read(&answer.await.ok()?).ok()?.state;
+                    Some(Input::CancelAnswered { agent, job: run.job, dno: run.dno, state })
+                };
+                self.answers.push(Box::pin(input));
+            }
+        }
+    }
+
+    /// Sends a request, in its place among the others; the future waits for its answer.
+    async fn call(
+        &self,
+        method: &'static str,
+        kwargs: Raw,
+    ) -> impl Future<Output = Result<Raw, CallError>> + Send + use<> {
+        let call = Call::new(method, self.timeout).with_kwargs(kwargs);
+        let peer = self.peer.clone();
+        let started = peer.start(call.clone()).await;
+        async move {
+            let mut started = started;
+            loop {
+                let ended = match started {
+                    Ok(mut stream) => loop {
+                        match stream.next().await {
+                            Some(CallEvent::End(ended)) => break ended,
+                            Some(CallEvent::Value(_) | CallEvent::Progress(_)) => {}
+                            None => break Err(CallError::Closed(peer.closed().await)),
+                        }
+                    },
+                    Err(error) => Err(error),
+                };
+                match ended {
+                    // other callers use the agent's places up; the number is fenced, so that order is of no importance now
+                    Err(CallError::Refused(Refusal::TooMany { .. })) => tokio::time::sleep(CROWDED).await,
+                    ended => return ended,
+                }
+                started = peer.start(call.clone()).await;
+            }
+        }
+    }
+}
+
+fn offer(run: RunRef, spec: &JobSpec, start_within_ms: Option<u64>, submitter: &PeerId) -> Raw {
+    let mut limits = spec.limits;
+    limits.start_within = start_within_ms.map(Duration::from_millis);
+    wire::Offer {
+        run,
+        procedure: spec.procedure.clone(),
+        args: spec.args.clone(),
+        kwargs: spec.kwargs.clone(),
+        limits,
+        info: spec.info.clone(),
+        operator: submitter.to_string(),
+    }
+    .write()
+}
+
+/// What an answer to an offer means; `None` when the connection's end will say more.
+fn offer_answer(answer: Result<Raw, CallError>) -> Option<OfferAnswer> {
+    Some(match answer {
+        Ok(data) => match wire::OfferAnswer::read(&data) {
+            Ok(wire::OfferAnswer::Accepted) => OfferAnswer::Accepted,
+            Ok(wire::OfferAnswer::Known(state)) => OfferAnswer::Known(state),
+            Err(_unreadable) => OfferAnswer::Lost,
+        },
+        Err(CallError::Fault(fault)) => OfferAnswer::Refused(fault),
+        Err(CallError::TimedOut(_)) => OfferAnswer::Lost,
+        Err(CallError::Closed(_) | CallError::Refused(Refusal::Closed(_))) => return None,
+        Err(CallError::Refused(refusal)) => {
+            let code = match &refusal {
+                Refusal::TooLarge { .. } => FaultCode::TooLarge,
+                Refusal::Closed(_)
+                | Refusal::TooMany { .. }
+                | Refusal::Unacceptable(_)
+                | Refusal::TextOnly => FaultCode::BadArguments,
+            };
+            OfferAnswer::Unsendable(Fault::new(code, refusal.to_string()))
+        }
+    })
+}

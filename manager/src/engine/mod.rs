@@ -1,0 +1,378 @@
+//! Drives the machine of jobs: what happened goes in, what it decides is committed, and only then done.
+//!
+//! ```text
+//! methods, sessions ──▶ inbox ──▶ task (owns the machine) ──▶ store ──▶ performer ──▶ agents, callers, callbacks
+//!                         ▲                                                  │
+//!                         └────────── answers of agents, timers ◀────────────┘
+//! ```
+//!
+//! - [`Engine`]: the handle. `task`: the one owner of the machine, and what it asks the store to write. `performer`: does what was
+//!   decided, in order, once it is on disk. `lines`: offers and cancels on their way to one agent. [`feed`]: who is told of
+//!   changes. `refusal`: the machine's refusals as faults.
+//!
+//! Every queue here is bounded, and a full one makes whoever fills it wait. Only the performer never waits for a
+//! slow agent or caller: a line that is full is cut, and the agent's next session settles what was on its way.
+
+pub mod digest;
+pub mod feed;
+mod lines;
+mod performer;
+mod refusal;
+mod task;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redpoll_common::ids::{ConnectionId, PeerId};
+use redpoll_common::job::wire::{Ack, Report, ReportAnswer, Resume, ResumeAnswer};
+use redpoll_common::job::{JobId, JobSpec, QueueKey};
+use redpoll_common::wire::{Fault, FaultCode};
+use redpoll_manager_core::jobs::record::Digest;
+use redpoll_manager_core::jobs::view::QueueView;
+use redpoll_manager_core::jobs::{Answer, Cancelled, Input, Refusal, ResumePage, Scope, Settings};
+use redpoll_net::{clock, random};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::store::{ReadError, Room, Store};
+
+pub use self::feed::JobWatch;
+use self::feed::Feed;
+use self::task::{Ask, Message};
+
+/// Messages that may wait for the machine. Beyond, whoever has one waits.
+const INBOX: usize = 1024;
+/// How long an agent waits before it reports again while the store has no room, in milliseconds.
+const FULL_RETRY_MS: u64 = 2_000;
+
+/// Who waits for an answer.
+#[derive(Debug)]
+pub(crate) enum Waiter {
+    /// An operator.
+    Operator(oneshot::Sender<Result<Answer, Refusal>>),
+    /// An agent that reported.
+    Report(oneshot::Sender<Vec<Ack>>),
+    /// An agent that showed its spool.
+    Resume(oneshot::Sender<ResumeAnswer>),
+}
+
+/// A job to store.
+#[derive(Debug, Clone)]
+pub struct NewJob {
+    /// Who submits it.
+    pub submitter: PeerId,
+    /// What, checked and with its defaults.
+    pub spec: Arc<JobSpec>,
+    /// Of what was asked for, see [`digest::of`].
+    pub digest: Digest,
+    /// Where it runs; doubles count once.
+    pub agents: Vec<PeerId>,
+}
+
+/// A job that is on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    /// Its id.
+    pub job: JobId,
+    /// It was there before, under the same key.
+    pub existing: bool,
+}
+
+/// A run in a queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueRunView {
+    /// The job.
+    pub job: JobId,
+    /// The agent.
+    pub agent: PeerId,
+    /// Its state in one word.
+    pub state: &'static str,
+}
+
+/// What an engine needs to know of its surroundings.
+#[derive(Debug)]
+pub struct EngineOptions {
+    /// The numbers behind the rules.
+    pub settings: Settings,
+    /// How long an agent may take to answer an offer or a cancel before its connection is closed.
+    pub offer_timeout: Duration,
+}
+
+/// A handle on the engine. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    inbox: mpsc::Sender<Message>,
+    store: Arc<dyn Store>,
+    feed: Arc<Feed>,
+    last_event: watch::Receiver<u64>,
+}
+
+/// Reaches agents for the engine: the roster, in a manager.
+pub trait Agents: Send + Sync + std::fmt::Debug {
+    /// The agent's session, if this connection is the one in place.
+    fn peer(&self, agent: &PeerId, connection: ConnectionId) -> Option<redpoll_net::Peer>;
+    /// Whether the agent has a session and takes new work.
+    fn is_connected(&self, agent: &PeerId) -> bool;
+    /// Closes a connection: only the agent's next session can tell what became of what was sent.
+    fn disconnect(&self, agent: &PeerId, connection: ConnectionId, why: &str);
+    /// Closes all agents' connections, which come back and tell what they have.
+    fn disconnect_all(&self, why: &str);
+}
+
+/// Tells of the ends of jobs for the engine.
+pub trait Callbacks: Send + Sync + std::fmt::Debug {
+    /// Tries once to tell the receiver.
+    ///
+    /// # Errors
+    /// Why it was not taken, in short.
+    fn deliver(
+        &self,
+        job: JobId,
+        serial: u16,
+        target: redpoll_common::job::Callback,
+    ) -> futures_util::future::BoxFuture<'static, Result<(), String>>;
+}
+
+impl Engine {
+    /// Goes on from what the store has, and gives the agents that it knows.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the store cannot be read.
+    pub async fn start(
+        store: Arc<dyn Store>,
+        agents: Arc<dyn Agents>,
+        callbacks: Arc<dyn Callbacks>,
+        options: EngineOptions,
+    ) -> Result<(Self, Running, Vec<PeerId>), ReadError> {
+        let records = store.recover().await?;
+        let known = records.agents.iter().map(|counters| counters.agent.clone()).collect();
+        let (inbox, messages) = mpsc::channel(INBOX);
+        let (event_sender, last_event) = watch::channel(records.last_event);
+        let feed = Arc::new(Feed::default());
+        let engine = Self { inbox, store: store.clone(), feed: feed.clone(), last_event };
+        let outside = performer::Outside {
+            store,
+            agents,
+            callbacks,
+            feed,
+            last_event: event_sender,
+            inbox: engine.inbox.clone().downgrade(),
+            offer_timeout: options.offer_timeout,
+        };
+        let running = task::spawn(messages, records, options.settings, outside);
+        Ok((engine, running, known))
+    }
+
+    /// The store, for reading. What it shows is on disk.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Stores a job and lets it run. Returns when it is on disk.
+    ///
+    /// # Errors
+    /// A fault that says why not; then nothing was stored.
+    pub async fn submit(&self, job: NewJob) -> Result<Stored, Fault> {
+        let NewJob { submitter, spec, digest, agents } = job;
+        let id = JobId::new(clock::wall_ms(), u128::from_be_bytes(random::bytes16()));
+        let (told, answer) = oneshot::channel();
+        let submit = task::NewSubmit { told, id, submitter, spec, digest, agents };
+        self.send(Message::Submit(Box::new(submit))).await?;
+        match answered(answer).await? {
+            Answer::Submitted { job, existing } => Ok(Stored { job, existing }),
+            Answer::Released | Answer::Cancelled(_) | Answer::Deleted => Err(wrong_answer()),
+        }
+    }
+
+    /// Lets a held job start, once.
+    ///
+    /// # Errors
+    /// A fault that says why not.
+    pub async fn release(&self, job: JobId) -> Result<(), Fault> {
+        let answer = self.operate(|token| Input::Release { token, job }).await;
+        answer.map(|_released| ()).map_err(|fault| self.about(job, fault))
+    }
+
+    /// Ends runs, or says which it would reach. Returns when that is on disk.
+    ///
+    /// # Errors
+    /// A fault that says why not.
+    pub async fn cancel(
+        &self,
+        scope: Scope,
+        grace_ms: Option<u32>,
+        preview: bool,
+    ) -> Result<Cancelled, Fault> {
+        match self.operate(|token| Input::Cancel { token, scope, grace_ms, preview }).await? {
+            Answer::Cancelled(cancelled) => Ok(cancelled),
+            Answer::Submitted { .. } | Answer::Released | Answer::Deleted => Err(wrong_answer()),
+        }
+    }
+
+    /// Deletes a job that has ended.
+    ///
+    /// # Errors
+    /// A fault that says why not.
+    pub async fn delete(&self, job: JobId) -> Result<(), Fault> {
+        match self.store.job(job).await {
+            Ok(Some(_)) => {}
+            Ok(None) => return Err(unknown_job(job)),
+            Err(error) => return Err(unreadable(&error)),
+        }
+        self.operate(|token| Input::Delete { token, job }).await.map(|_deleted| ())
+    }
+
+    /// All queues, by name.
+    ///
+    /// # Errors
+    /// `shutting_down`.
+    pub async fn queues(&self) -> Result<Vec<QueueView>, Fault> {
+        let (told, answer) = oneshot::channel();
+        self.send(Message::Ask(Ask::Queues(told))).await?;
+        answer.await.map_err(|_gone| stopped())
+    }
+
+    /// One queue with its runs: those that hold its slots, then the first `limit` that wait. `None` if it is not there.
+    ///
+    /// # Errors
+    /// `shutting_down`.
+    pub async fn queue(
+        &self,
+        key: QueueKey,
+        limit: usize,
+    ) -> Result<Option<(QueueView, Vec<QueueRunView>)>, Fault> {
+        let (told, answer) = oneshot::channel();
+        self.send(Message::Ask(Ask::Queue { key, limit, told })).await?;
+        answer.await.map_err(|_gone| stopped())
+    }
+
+    /// Wakes after each commit that touched the job. Make it **before** reading the store: then nothing is missed.
+    pub fn watch(&self, job: JobId) -> JobWatch {
+        self.feed.watch(job)
+    }
+
+    /// The number of the last event on disk.
+    pub fn last_event(&self) -> watch::Receiver<u64> {
+        self.last_event.clone()
+    }
+
+    /// Takes what an agent reports, and answers when it is on disk.
+    ///
+    /// # Errors
+    /// `store_full` while items cannot be taken: the agent keeps them and comes again.
+    pub async fn report(&self, agent: &PeerId, report: Report) -> Result<ReportAnswer, Fault> {
+        let has_items = report.reports.iter().any(|report| !report.items.is_empty());
+        if has_items && self.store.room() != Room::Plenty {
+            // what is left of the disk is for ends
+            let mut fault = Fault::new(FaultCode::StoreFull, "the manager's disk is full; keep the items");
+            fault.retry_after_ms = Some(FULL_RETRY_MS);
+            return Err(fault);
+        }
+        let (told, answer) = oneshot::channel();
+        let input =
+            Input::Report { token: Waiter::Report(told), agent: agent.clone(), reports: report.reports };
+        self.send(Message::Input(input)).await?;
+        let acks = answer.await.map_err(|_lost| not_stored())?;
+        Ok(ReportAnswer { acks })
+    }
+
+    /// Takes a page of what an agent's spool holds, and answers when what follows from it is on disk.
+    ///
+    /// # Errors
+    /// `internal` or `shutting_down`: the agent asks again.
+    pub async fn resume(
+        &self,
+        agent: &PeerId,
+        connection: ConnectionId,
+        resume: Resume,
+    ) -> Result<ResumeAnswer, Fault> {
+        let (told, answer) = oneshot::channel();
+        let Resume { spool, max_dno, last, jobs } = resume;
+        let (token, agent) = (Waiter::Resume(told), agent.clone());
+        let page = ResumePage { token, agent, connection, spool, max_dno, last, rows: jobs };
+        self.send(Message::Input(Input::Resume(page))).await?;
+        answer.await.map_err(|_lost| not_stored())
+    }
+
+    /// Tells of a session that began. Beginnings and ends may come in any order.
+    pub async fn agent_up(&self, agent: PeerId, connection: ConnectionId) {
+        // an engine that has stopped needs to know nothing
+        let _stopped = self.send(Message::Input(Input::AgentUp { agent, connection })).await;
+    }
+
+    /// Tells of a session that ended.
+    pub async fn agent_down(&self, agent: PeerId, connection: ConnectionId, reason: String) {
+        let _stopped = self.send(Message::Input(Input::AgentDown { agent, connection, reason })).await;
+    }
+
+    /// New numbers behind the rules.
+    pub async fn reload(&self, settings: Settings) {
+        let _stopped = self.send(Message::Input(Input::Settings(settings))).await;
+    }
+
+    async fn operate(&self, input: impl FnOnce(Waiter) -> Input<Waiter>) -> Result<Answer, Fault> {
+        let (told, answer) = oneshot::channel();
+        self.send(Message::Input(input(Waiter::Operator(told)))).await?;
+        answered(answer).await
+    }
+
+    async fn send(&self, message: Message) -> Result<(), Fault> {
+        self.inbox.send(message).await.map_err(|_closed| stopped())
+    }
+
+    /// A job that is not open may never have been there.
+    fn about(&self, job: JobId, mut fault: Fault) -> Fault {
+        if fault.code == FaultCode::WrongState {
+            fault.message = format!("job {job}: {}", fault.message);
+        }
+        fault
+    }
+}
+
+/// The engine's tasks.
+#[derive(Debug)]
+pub struct Running {
+    stop: tokio_util::sync::CancellationToken,
+    tracker: tokio_util::task::TaskTracker,
+}
+
+impl Running {
+    /// Takes what is in the inbox, commits and performs it, and ends. Nobody should send any more.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+}
+
+async fn answered(answer: oneshot::Receiver<Result<Answer, Refusal>>) -> Result<Answer, Fault> {
+    match answer.await {
+        Ok(answer) => answer.map_err(|refusal| refusal::fault(&refusal)),
+        Err(_lost) => Err(not_stored()),
+    }
+}
+
+/// The fault for a job that nobody knows.
+pub fn unknown_job(job: JobId) -> Fault {
+    Fault::new(FaultCode::UnknownJob, format!("there is no job {job}; it may have been deleted"))
+}
+
+/// The fault for a store that cannot be read.
+pub fn unreadable(error: &ReadError) -> Fault {
+    tracing::error!(error = %redpoll_net::dial::chain(error), "the store cannot be read");
+    Fault::new(FaultCode::Internal, "the store cannot be read; the manager's log says why")
+}
+
+fn stopped() -> Fault {
+    Fault::new(FaultCode::ShuttingDown, "the manager is stopping; nothing was changed")
+}
+
+/// The turn that held the answer was not committed.
+fn not_stored() -> Fault {
+    let mut fault = Fault::new(FaultCode::StoreFull, "it could not be stored; nothing was changed");
+    fault.retry_after_ms = Some(FULL_RETRY_MS);
+    fault
+}
+
+fn wrong_answer() -> Fault {
+    Fault::new(FaultCode::Internal, "the machine of jobs gave another answer than was asked for")
+}

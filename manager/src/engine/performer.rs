@@ -1,0 +1,185 @@
+//! Does what the machine decided, turn by turn, each after its changes are on disk.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redpoll_common::ids::PeerId;
+use redpoll_manager_core::jobs::{Answer, Effect, Found, Input, Offer};
+use redpoll_net::failpoint;
+use tokio::sync::{mpsc, watch};
+use tokio_util::task::TaskTracker;
+use tracing::error;
+
+use super::feed::{Feed, Touched};
+use super::lines::{Lines, Order};
+use super::task::Message;
+use super::{Agents, Callbacks, Waiter};
+use crate::store::{CommitError, Durable, Store};
+
+/// Everything around the engine.
+#[derive(Debug)]
+pub(super) struct Outside {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) agents: Arc<dyn Agents>,
+    pub(super) callbacks: Arc<dyn Callbacks>,
+    pub(super) feed: Arc<Feed>,
+    pub(super) last_event: watch::Sender<u64>,
+    /// Weak: the engine ends when nobody else has a handle.
+    pub(super) inbox: mpsc::WeakSender<Message>,
+    pub(super) offer_timeout: Duration,
+}
+
+/// A turn whose changes the store has.
+#[derive(Debug)]
+pub(super) struct Committing {
+    /// `None` when it changes nothing.
+    pub(super) durable: Option<Durable>,
+    pub(super) effects: Vec<Effect<Waiter>>,
+    pub(super) touched: Vec<Touched>,
+}
+
+pub(super) struct Performer {
+    outside: Outside,
+    committing: mpsc::Receiver<Committing>,
+    lost: mpsc::Sender<()>,
+    lines: Lines,
+    tracker: TaskTracker,
+}
+
+impl Performer {
+    pub(super) fn new(
+        outside: Outside,
+        committing: mpsc::Receiver<Committing>,
+        lost: mpsc::Sender<()>,
+        tracker: TaskTracker,
+    ) -> Self {
+        let lines = Lines::new(outside.inbox.clone(), outside.offer_timeout, tracker.clone());
+        Self { outside, committing, lost, lines, tracker }
+    }
+
+    pub(super) async fn run(mut self) {
+        while let Some(Committing { durable, effects, touched }) = self.committing.recv().await {
+            let committed = match durable {
+                Some(durable) => durable.await,
+                None => Ok(()),
+            };
+            match committed {
+                Ok(()) => {
+                    self.outside.feed.tell(&touched);
+                    effects.into_iter().for_each(|effect| self.perform(effect));
+                }
+                // whoever waits hears that nothing was stored, because the effects are dropped
+                Err(CommitError::Full) => {
+                    // full: it has been told already
+                    let _known = self.lost.try_send(());
+                }
+                Err(CommitError::Stopped) => {
+                    error!("the store has stopped; nothing more can be recorded");
+                }
+            }
+        }
+    }
+
+    fn perform(&mut self, effect: Effect<Waiter>) {
+        match effect {
+            Effect::Offer(offer) => self.offer(*offer),
+            Effect::CancelOnAgent { agent, connection, run, grace_ms } => {
+                self.order(&agent, connection, Order::Cancel { run, grace_ms });
+            }
+            Effect::Disconnect { agent, connection } => {
+                self.outside.agents.disconnect(&agent, connection, "an offer was not answered");
+            }
+            Effect::Answer(waiter, answer) => {
+                if matches!(answer, Ok(Answer::Submitted { .. })) {
+                    failpoint::reached("M1");
+                }
+                if let Waiter::Operator(told) = waiter {
+                    // whoever asked may be gone
+                    let _gone = told.send(answer);
+                }
+            }
+            Effect::AckReport(waiter, acks) => {
+                failpoint::reached(if acks.iter().any(|ack| ack.done) { "M5" } else { "M4" });
+                if let Waiter::Report(told) = waiter {
+                    let _gone = told.send(acks);
+                }
+            }
+            Effect::ResumeAnswer(waiter, answer) => {
+                if let Waiter::Resume(told) = waiter {
+                    let _gone = told.send(answer);
+                }
+            }
+            Effect::Publish(event) => {
+                self.outside.last_event.send_replace(event.n);
+            }
+            Effect::Deliver { job, serial, target } => {
+                let trying = self.outside.callbacks.deliver(job, serial, target);
+                let inbox = self.outside.inbox.clone();
+                self.tracker.spawn(async move {
+                    let error = trying.await.err();
+                    send(&inbox, Input::CallbackTried { job, serial, error }).await;
+                });
+            }
+            Effect::FindKey { submitter, key } => self.find_key(submitter, key),
+            Effect::FindOldest { limit } => self.find_oldest(limit),
+        }
+    }
+
+    fn offer(&mut self, offer: Offer) {
+        failpoint::reached("M2");
+        let Offer { agent, connection, run, spec, start_within_ms, submitter } = offer;
+        let order = Order::Offer { run, spec, start_within_ms, submitter };
+        self.order(&agent, connection, order);
+    }
+
+    fn order(&mut self, agent: &PeerId, connection: redpoll_common::ids::ConnectionId, order: Order) {
+        let agents = &self.outside.agents;
+        if !self.lines.send(agent, connection, order, || agents.peer(agent, connection)) {
+            agents.disconnect(agent, connection, "it takes no offers");
+        }
+    }
+
+    fn find_key(&self, submitter: PeerId, key: String) {
+        let (store, inbox) = (self.outside.store.clone(), self.outside.inbox.clone());
+        self.tracker.spawn(async move {
+            let found = match store.by_key(&submitter, &key).await {
+                Ok(Some(job)) => Found::Taken { job: job.id, digest: job.digest },
+                Ok(None) => Found::Free,
+                Err(error) => {
+                    error!(error = %redpoll_net::dial::chain(&error), "the store cannot be read");
+                    Found::Unreadable
+                }
+            };
+            send(&inbox, Input::KeyFound { submitter, key, found }).await;
+        });
+    }
+
+    fn find_oldest(&self, limit: usize) {
+        let (store, inbox) = (self.outside.store.clone(), self.outside.inbox.clone());
+        self.tracker.spawn(async move {
+            let found = async {
+                let jobs = store.expendable(u64::MAX, 0, limit).await?;
+                let mut ended = Vec::with_capacity(jobs.len());
+                for id in jobs {
+                    if let Some(ended_ms) = store.job(id).await?.and_then(|job| job.ended_ms) {
+                        ended.push((id, ended_ms));
+                    }
+                }
+                Ok::<_, crate::store::ReadError>((store.counts().await?.ended_jobs, ended))
+            };
+            // an empty answer lets the machine ask again some time
+            let (stored, jobs) = found.await.unwrap_or_else(|error| {
+                error!(error = %redpoll_net::dial::chain(&error), "the store cannot be read");
+                (0, Vec::new())
+            });
+            send(&inbox, Input::Oldest { stored, jobs }).await;
+        });
+    }
+}
+
+/// Tells the machine, if it is still there.
+pub(super) async fn send(inbox: &mpsc::WeakSender<Message>, input: Input<Waiter>) {
+    if let Some(inbox) = inbox.upgrade() {
+        let _stopped = inbox.send(Message::Input(input)).await;
+    }
+}

@@ -1,0 +1,32 @@
+//! The machine's refusals as faults for whoever asked.
+
+use redpoll_common::wire::{Fault, FaultCode};
+use redpoll_manager_core::jobs::Refusal;
+
+/// Agents that a fault names.
+const NAMED: usize = 10;
+
+/// What the caller is told.
+pub(super) fn fault(refusal: &Refusal) -> Fault {
+    let text = refusal.to_string();
+    match refusal {
+        Refusal::IdemConflict { .. } => Fault::new(FaultCode::IdemConflict, text),
+        Refusal::AgentsAway { agents } => {
+            let names: Vec<&str> = agents.iter().take(NAMED).map(|agent| agent.as_str()).collect();
+            let more = if agents.len() > NAMED { ", …" } else { "" };
+            let text = format!("{text}: {}{more}; nothing was stored", names.join(", "));
+            Fault::new(FaultCode::AgentAway, text)
+        }
+        Refusal::NoAgents => Fault::new(FaultCode::BadArguments, text),
+        Refusal::TooManyRuns { .. } => {
+            let text = format!("{text}, jobs.open_runs of the manager; nothing was stored");
+            Fault::new(FaultCode::Overloaded, text)
+        }
+        Refusal::StoreFull => {
+            let text = "the manager's disk is full: no new jobs; nothing was stored";
+            Fault::new(FaultCode::StoreFull, text)
+        }
+        Refusal::StoreUnreadable => Fault::new(FaultCode::Internal, text),
+        Refusal::NotOpen | Refusal::NotHeld | Refusal::StillOpen => Fault::new(FaultCode::WrongState, text),
+    }
+}

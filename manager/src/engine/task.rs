@@ -1,0 +1,225 @@
+//! The task that owns the machine: takes messages in their order, hands what they change to the store, and what follows to the
+//! performer. It never waits for anybody but the store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redpoll_common::ids::PeerId;
+use redpoll_common::job::{JobId, JobSpec, QueueKey};
+use redpoll_manager_core::jobs::record::{Digest, Records};
+use redpoll_manager_core::jobs::view::QueueView;
+use redpoll_manager_core::jobs::{Answer, Input, Jobs, Refusal, Settings, Submit, Turn};
+use redpoll_net::clock;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info, warn};
+
+use super::feed;
+use super::performer::{Committing, Outside, Performer};
+use super::{QueueRunView, Running, Waiter};
+use crate::store::{Room, Store};
+
+/// Turns that may wait for their commits. Beyond, the machine takes nothing in.
+const TURNS: usize = 4096;
+/// Messages that are handled before the clock is looked at again.
+const BATCH: usize = 64;
+/// How long to wait before the store is read again that could not be.
+const RECOVER_AGAIN: Duration = Duration::from_secs(1);
+/// The longest sleep: the wall clock, which decides what is due, may be set.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+
+/// What the task is told.
+#[derive(Debug)]
+pub(super) enum Message {
+    /// A job, for which the agents have to be looked up.
+    Submit(Box<NewSubmit>),
+    /// Something for the machine.
+    Input(Input<Waiter>),
+    /// A question about what is open.
+    Ask(Ask),
+}
+
+/// A job to store, before its agents were looked up.
+#[derive(Debug)]
+pub(super) struct NewSubmit {
+    pub(super) told: oneshot::Sender<Result<Answer, Refusal>>,
+    pub(super) id: JobId,
+    pub(super) submitter: PeerId,
+    pub(super) spec: Arc<JobSpec>,
+    pub(super) digest: Digest,
+    pub(super) agents: Vec<PeerId>,
+}
+
+/// A question about what is open, which is in memory alone.
+#[derive(Debug)]
+pub(super) enum Ask {
+    Queues(oneshot::Sender<Vec<QueueView>>),
+    Queue { key: QueueKey, limit: usize, told: oneshot::Sender<Option<(QueueView, Vec<QueueRunView>)>> },
+}
+
+/// Starts the task and its performer.
+pub(super) fn spawn(
+    messages: mpsc::Receiver<Message>,
+    records: Records,
+    settings: Settings,
+    outside: Outside,
+) -> Running {
+    let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
+    let (turns, committing) = mpsc::channel(TURNS);
+    let (lost_sender, lost) = mpsc::channel(1);
+    let (store, agents) = (outside.store.clone(), outside.agents.clone());
+    let performer = Performer::new(outside, committing, lost_sender, tracker.clone());
+    tracker.spawn(performer.run());
+    let jobs = Jobs::recover(settings, records, clock::wall_ms());
+    let task = Task { jobs, settings, messages, turns, lost, store, agents, stop: stop.clone() };
+    tracker.spawn(task.run());
+    Running { stop, tracker }
+}
+
+struct Task {
+    jobs: Jobs<Waiter>,
+    settings: Settings,
+    messages: mpsc::Receiver<Message>,
+    turns: mpsc::Sender<Committing>,
+    /// The performer says that a turn was not committed.
+    lost: mpsc::Receiver<()>,
+    store: Arc<dyn Store>,
+    agents: Arc<dyn super::Agents>,
+    stop: CancellationToken,
+}
+
+impl Task {
+    async fn run(mut self) {
+        self.turn().await;
+        loop {
+            let wake = self.wake_at();
+            // what was lost first: everything after it would be lost too; messages before the clock, because they may
+            // make what is due unnecessary
+            tokio::select! {
+                biased;
+                Some(()) = self.lost.recv() => self.rebuild().await,
+                message = self.messages.recv() => match message {
+                    Some(message) => self.take(message).await,
+                    None => return,
+                },
+                () = sleep_until(wake) => self.tick().await,
+                () = self.stop.cancelled() => return self.finish().await,
+            }
+        }
+    }
+
+    fn wake_at(&self) -> Instant {
+        let left = self.jobs.poll_timeout().map(|due| due.saturating_sub(clock::wall_ms()));
+        Instant::now() + left.map_or(LONGEST_SLEEP, Duration::from_millis).min(LONGEST_SLEEP)
+    }
+
+    async fn take(&mut self, first: Message) {
+        self.handle(first).await;
+        for _ in 1..BATCH {
+            let Ok(message) = self.messages.try_recv() else { break };
+            self.handle(message).await;
+        }
+        self.tick().await;
+    }
+
+    async fn tick(&mut self) {
+        let now = clock::wall_ms();
+        if self.jobs.poll_timeout().is_some_and(|due| due <= now) {
+            self.jobs.handle_timeout(now);
+            self.turn().await;
+        }
+    }
+
+    async fn handle(&mut self, message: Message) {
+        let now = clock::wall_ms();
+        match message {
+            Message::Ask(ask) => return self.answer(ask),
+            Message::Submit(submit) => {
+                // asked before the submit becomes changes, whose order must not break
+                self.jobs.handle(Input::StoreFull(self.store.room() != Room::Plenty), now);
+                let NewSubmit { told, id, submitter, spec, digest, agents } = *submit;
+                let agents = agents.into_iter().map(|agent| {
+                    let connected = self.agents.is_connected(&agent);
+                    (agent, connected)
+                });
+                let (token, agents) = (Waiter::Operator(told), agents.collect());
+                let submit = Submit { token, id, submitter, spec, digest, agents, idempotent: false };
+                self.jobs.handle(Input::Submit(Box::new(submit)), now);
+            }
+            Message::Input(input) => {
+                if let Input::Settings(settings) = &input {
+                    self.settings = *settings;
+                }
+                self.jobs.handle(input, now);
+            }
+        }
+        self.turn().await;
+    }
+
+    /// Hands over what the machine decided. Waits for a place in the store's queue, and for the performer.
+    async fn turn(&mut self) {
+        while let Some(Turn { changes, effects }) = self.jobs.poll_turn() {
+            let touched = changes.iter().filter_map(feed::touched).collect();
+            let durable = match changes.is_empty() {
+                true => None,
+                false => Some(self.store.enqueue(changes).await),
+            };
+            if self.turns.send(Committing { durable, effects, touched }).await.is_err() {
+                error!("the performer of jobs has ended");
+                return;
+            }
+        }
+    }
+
+    fn answer(&self, ask: Ask) {
+        match ask {
+            Ask::Queues(told) => {
+                // whoever asked may be gone
+                let _gone = told.send(self.jobs.queues().collect());
+            }
+            Ask::Queue { key, limit, told } => {
+                let found = self.jobs.queue(&key).map(|queue| {
+                    let runs = self.jobs.queue_runs(&key, limit);
+                    let run = |(job, run): (JobId, redpoll_manager_core::jobs::view::RunView<'_>)| {
+                        QueueRunView { job, agent: run.agent.clone(), state: run.state }
+                    };
+                    (queue, runs.map(run).collect())
+                });
+                let _gone = told.send(found);
+            }
+        }
+    }
+
+    /// A turn was not committed, and none after it will be: the machine in memory is ahead of the disk. Begins anew from the
+    /// disk; whoever waits is told that nothing was stored, and the agents tell again what they have.
+    async fn rebuild(&mut self) {
+        warn!("the store took nothing more for want of space; beginning anew from what it has");
+        self.agents.disconnect_all("the manager's disk is full");
+        let records = loop {
+            match self.store.recover().await {
+                Ok(records) => break records,
+                Err(error) => error!(error = %redpoll_net::dial::chain(&error), "the store cannot be read"),
+            }
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return,
+                () = sleep(RECOVER_AGAIN) => {}
+            }
+        };
+        self.jobs = Jobs::recover(self.settings, records, clock::wall_ms());
+        // told again of what came meanwhile
+        while self.lost.try_recv().is_ok() {}
+        info!("the store takes changes again");
+        self.turn().await;
+    }
+
+    /// Takes what has come, so that nobody waits in vain.
+    async fn finish(mut self) {
+        self.messages.close();
+        while let Some(message) = self.messages.recv().await {
+            self.handle(message).await;
+        }
+    }
+}
