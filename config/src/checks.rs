@@ -36,6 +36,13 @@ impl Checks {
         }
     }
 
+    /// A size in bytes has to lie within limits, or be 0, which turns something off.
+    pub(crate) fn size_or_off(&mut self, key: &str, value: u64, limits: RangeInclusive<u64>) {
+        if value != 0 {
+            self.size(key, value, limits);
+        }
+    }
+
     /// A duration has to lie within limits.
     pub(crate) fn duration(&mut self, key: &str, value: Duration, limits: RangeInclusive<Duration>) {
         if !limits.contains(&value) {

@@ -23,8 +23,8 @@
 //! To add a key: a field in its section with its default, its limits in that section's `check`, a line in
 //! `config/samples/*.toml`, a row in `docs/configuration.md`. A test fails until all four agree. A key that is a
 //! path also goes into [`Config::paths`]. Optional keys are `Option` leaves; a section is never optional, because
-//! the default configuration is where the loader learns which keys exist. No default may be a [`Secret`]: it
-//! would be read back as `***`.
+//! the default configuration is where the loader learns which keys exist. A table whose names people choose is
+//! therefore one key, and shows itself as text. No default may be a [`Secret`]: it would be read back as `***`.
 //!
 //! Start reading at [`load()`] in `load.rs`.
 
@@ -38,6 +38,8 @@ mod environment;
 mod error;
 mod exit_class;
 mod file;
+mod hosts;
+mod jobs;
 mod known;
 mod load;
 mod manager;
@@ -47,6 +49,7 @@ mod secret;
 mod sections;
 mod setting;
 mod sources;
+mod store;
 mod values;
 
 pub use address::{Address, AddressError, DEFAULT_PORT};
@@ -55,6 +58,8 @@ pub use effective::{Effective, report};
 pub use error::{ConfigError, Origin, Problem};
 pub use exit_class::ExitClass;
 pub use file::MAX_FILE_LEN;
+pub use hosts::HostPattern;
+pub use jobs::{CallbacksConfig, JobsConfig, MAX_WEBHOOK_SECRET, MIN_WEBHOOK_SECRET, WebhookSecretError};
 pub use load::{Config, Loaded, Program, Shared, load};
 pub use manager::{AdmissionConfig, ListenConfig, ManagerConfig, ManagerSection};
 pub use permissions::{PermissionError, check_private, check_state_dir};
@@ -64,6 +69,7 @@ pub use sections::{
     LogConfig, LogFormat, MAX_FRAME_LIMIT, MAX_IN_FLIGHT, MAX_WINDOW, SessionConfig, TlsConfig,
 };
 pub use sources::{Override, Sources};
+pub use store::StoreConfig;
 pub use values::ValueError;
 pub use values::duration::{MAX_DURATION, format_duration, parse_duration};
 pub use values::size::{format_size, parse_size};

@@ -1,7 +1,7 @@
 //! The configuration of `redpoll-manager`.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use redpoll_common::ids::PeerId;
@@ -9,8 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::checks::Checks;
 use crate::error::Problem;
+use crate::jobs::JobsConfig;
 use crate::load::{Config, Program, Shared};
 use crate::sections::{DEADLINE, LogConfig, SessionConfig, TlsConfig};
+use crate::store::StoreConfig;
 use crate::values::{duration, list, number};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -29,6 +31,10 @@ pub struct ManagerConfig {
     pub session: SessionConfig,
     /// `[admission]`: who gets in how fast.
     pub admission: AdmissionConfig,
+    /// `[jobs]`: how many jobs there may be, how long they are kept, how their ends are told.
+    pub jobs: JobsConfig,
+    /// `[store]`: where they are kept.
+    pub store: StoreConfig,
     /// `[log]`: what is logged, and how.
     pub log: LogConfig,
 }
@@ -101,6 +107,8 @@ impl Default for ManagerConfig {
             tls: TlsConfig::named("/etc/redpoll/tls", "manager"),
             session: SessionConfig::default(),
             admission: AdmissionConfig::default(),
+            jobs: JobsConfig::default(),
+            store: StoreConfig::default(),
             log: LogConfig::at("info"),
         }
     }
@@ -137,6 +145,8 @@ impl Config for ManagerConfig {
         self.tls.check(&mut checks);
         self.session.check(&mut checks);
         self.admission.check(&mut checks);
+        self.jobs.check(&mut checks);
+        self.store.check(&mut checks);
         self.log.check(&mut checks);
         checks.into_problems()
     }
@@ -148,7 +158,16 @@ impl Config for ManagerConfig {
     fn paths(&mut self) -> Vec<(&'static str, &mut PathBuf)> {
         let mut paths = vec![("manager.state_dir", &mut self.manager.state_dir)];
         paths.extend(self.tls.paths());
+        paths.extend(self.jobs.paths());
+        paths.extend(self.store.paths());
         paths
+    }
+}
+
+impl ManagerConfig {
+    /// The folder of the store: `store.path`, or the state folder.
+    pub fn store_folder(&self) -> &Path {
+        self.store.path.as_deref().unwrap_or(&self.manager.state_dir)
     }
 }
 

@@ -4,6 +4,7 @@
 //! number where a number is wanted and stays `0123` where a text is wanted. So every type here reads text.
 
 pub(crate) mod choice;
+pub(crate) mod commands;
 pub(crate) mod duration;
 pub(crate) mod list;
 pub(crate) mod number;
