@@ -38,6 +38,10 @@ pub struct JobsConfig {
     /// allows fewer requests at a time has the last word.
     #[serde(with = "number")]
     pub offers_per_agent: usize,
+    /// How many runs one agent may have at a time, running or not; further ones wait in the manager. The agent's
+    /// `limits.jobs` has the last word.
+    #[serde(with = "number")]
+    pub runs_per_agent: usize,
     /// How many runs may be open at a time; a submit beyond is refused.
     #[serde(with = "number")]
     pub open_runs: usize,
@@ -134,6 +138,7 @@ impl Default for JobsConfig {
     fn default() -> Self {
         Self {
             offers_per_agent: 16,
+            runs_per_agent: 500,
             open_runs: 1_000_000,
             unknown_after: Duration::ZERO,
             retry_first: SECOND,
@@ -177,6 +182,7 @@ impl JobsConfig {
 
     pub(crate) fn check(&self, checks: &mut Checks) {
         checks.number("jobs.offers_per_agent", self.offers_per_agent, 1..=MAX_IN_FLIGHT - 1);
+        checks.number("jobs.runs_per_agent", self.runs_per_agent, 1..=100_000);
         checks.number("jobs.open_runs", self.open_runs, 1..=10_000_000);
         checks.duration_or_off("jobs.unknown_after", self.unknown_after, SECOND..=365 * DAY);
         checks.duration("jobs.retry_first", self.retry_first, SHORT..=HOUR);

@@ -11,12 +11,15 @@ use redpoll_config::{Effective, ExitClass, Loaded, ManagerConfig, Sources, check
 use redpoll_net::shutdown::{Asked, Signals};
 use redpoll_net::socket::SocketOptions;
 use redpoll_net::tls::{ListenOptions, TlsListener, TlsServer};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use crate::engine::{Engine, Running};
 use crate::gate::accept_loop;
 use crate::housekeeping::housekeeping;
+use crate::jobs::start_engine;
 use crate::methods;
 use crate::sessions::Sessions;
 use crate::state::Manager;
@@ -30,6 +33,8 @@ pub const LISTEN_FILE: &str = "listen.json";
 #[derive(Debug)]
 pub struct App {
     sessions: Arc<Sessions>,
+    engine: Engine,
+    jobs: Running,
     server: Arc<TlsServer>,
     listeners: TaskTracker,
     stop: CancellationToken,
@@ -44,7 +49,7 @@ impl App {
     ///
     /// # Errors
     /// A [`Failure`] with the exit code: configuration, permissions, or an address that cannot be bound.
-    pub fn start(loaded: Loaded<ManagerConfig>) -> Result<Self, Failure> {
+    pub async fn start(loaded: Loaded<ManagerConfig>) -> Result<Self, Failure> {
         let Loaded { config, effective, .. } = loaded;
         check_state_dir(&config.manager.state_dir)?;
         let credentials = credentials(&config.tls, Role::Manager)?;
@@ -61,11 +66,14 @@ impl App {
                 .caused_by(error)
         })?);
         let manager = Arc::new(Manager::new(identity, config));
-        let registry = methods::registry(&manager)
+        let (engine, jobs) = start_engine(&manager).await?;
+        let registry = methods::registry(&manager, &engine)
             .map_err(|error| Failure::new(ExitClass::Internal, "methods").caused_by(error))?;
-        let sessions = Sessions::new(manager.clone(), Arc::new(registry));
+        let sessions = Sessions::new(manager.clone(), Arc::new(registry), engine.clone());
         let mut app = Self {
             sessions,
+            engine,
+            jobs,
             server,
             listeners: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -168,6 +176,12 @@ impl App {
             warn!(requests = requests.len(), "stopping although requests are running");
         }
         self.say_goodbye().await;
+        // what the last sessions told is recorded before the end
+        let Self { engine, jobs, .. } = self;
+        if timeout(FAREWELL, jobs.stop()).await.is_err() {
+            warn!("stopped before all that came was recorded; those who told it tell it again");
+        }
+        engine.store().close().await;
         let path = manager.config.manager.state_dir.join(LISTEN_FILE);
         let _gone = std::fs::remove_file(path);
     }
@@ -180,7 +194,7 @@ impl App {
         // whoever is not in by now need not be waited for
         self.sessions.give_up_handshakes.cancel();
         self.sessions.tracker.close();
-        let ended = tokio::time::timeout(FAREWELL, self.sessions.tracker.wait()).await;
+        let ended = timeout(FAREWELL, self.sessions.tracker.wait()).await;
         match ended {
             Ok(()) => info!(sessions = peers.len(), "stopped"),
             Err(_elapsed) => warn!(left = self.sessions.tracker.len(), "stopped with sessions still open"),

@@ -6,14 +6,16 @@
 //! - [`service`] and [`methods`]: what peers may ask for.
 //! - [`housekeeping`]: what is done once a minute.
 //!
-//! - [`store`]: where jobs are kept; the engine that uses it is still to come.
+//! - [`engine`]: drives the machine of jobs; [`store`]: where they are kept; [`jobs`]: both from a configuration.
 //!
 //! Rules (who is let in, who may what, who is connected) are in `redpoll-manager-core`, the protocol in
 //! `redpoll-common`, transports and drivers in `redpoll-net`.
 
 pub mod app;
+pub mod engine;
 pub mod gate;
 pub mod housekeeping;
+pub mod jobs;
 pub mod methods;
 pub mod service;
 pub mod sessions;

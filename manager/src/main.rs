@@ -24,7 +24,7 @@ struct Arguments {
 fn main() -> ExitCode {
     Arguments::parse().daemon.main("redpoll-manager", |Start { loaded, sources, log }| {
         let ended = shutdown::run(&mut Builder::new_multi_thread(), async |signals| {
-            App::start(loaded)?.run(signals, &sources, &log).await
+            App::start(loaded).await?.run(signals, &sources, &log).await
         });
         ended.map_err(|error| Failure::new(ExitClass::Internal, "cannot begin").caused_by(error))?
     })

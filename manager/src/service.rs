@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use redpoll_common::api::notice;
+use redpoll_common::api::{method, notice};
 use redpoll_common::ids::ConnectionId;
 use redpoll_common::session::machine::Counters as SessionCounters;
 use redpoll_common::wire::{Fault, FaultCode, Notification};
@@ -14,6 +14,8 @@ use redpoll_net::transport::PeerInfo;
 use redpoll_net::{CallContext, Registry};
 use tracing::{info, warn};
 
+use crate::engine::Engine;
+use crate::methods::reports;
 use crate::state::Manager;
 
 /// Characters of a note that are logged.
@@ -26,15 +28,22 @@ const NOTES: (u32, u32) = (1, 20);
 pub struct ManagerService {
     manager: Arc<Manager>,
     registry: Arc<Registry>,
+    engine: Engine,
     connection: ConnectionId,
     notes: Mutex<TokenBucket>,
 }
 
 impl ManagerService {
     /// Serves the session with this number.
-    pub fn new(manager: Arc<Manager>, registry: Arc<Registry>, connection: ConnectionId) -> Self {
+    pub fn new(
+        manager: Arc<Manager>,
+        registry: Arc<Registry>,
+        engine: Engine,
+        connection: ConnectionId,
+    ) -> Self {
         let (rate, burst) = NOTES;
-        Self { manager, registry, connection, notes: Mutex::new(TokenBucket::new(rate, burst)) }
+        let notes = Mutex::new(TokenBucket::new(rate, burst));
+        Self { manager, registry, engine, connection, notes }
     }
 }
 
@@ -61,6 +70,10 @@ impl Service for ManagerService {
         }
         let decision = decide(call.caller.identity.role, &call.method).map(|allowed| allowed.method().name);
         match decision {
+            Ok(method::JOB_RESUME) => {
+                let answer = reports::resume(self.engine.clone(), self.connection, call);
+                Running { answer: Box::pin(answer), graceful: false }
+            }
             Ok(_name) => self.registry.start(call),
             Err(denied) => {
                 self.manager.counters.denied(denied);

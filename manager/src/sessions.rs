@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, info, info_span, warn};
 
+use crate::engine::Engine;
 use crate::gate::HeldSeat;
 use crate::service::ManagerService;
 use crate::state::Manager;
@@ -31,6 +32,7 @@ pub struct Sessions {
     /// Ends the handshakes that are in progress.
     pub give_up_handshakes: CancellationToken,
     registry: Arc<Registry>,
+    engine: Engine,
 }
 
 /// What a hello told, for the roster.
@@ -57,13 +59,14 @@ impl Arrival {
 
 impl Sessions {
     /// No sessions yet.
-    pub fn new(manager: Arc<Manager>, registry: Arc<Registry>) -> Arc<Self> {
+    pub fn new(manager: Arc<Manager>, registry: Arc<Registry>, engine: Engine) -> Arc<Self> {
         Arc::new(Self {
             manager,
             tracker: TaskTracker::new(),
             requests: TaskTracker::new(),
             give_up_handshakes: CancellationToken::new(),
             registry,
+            engine,
         })
     }
 
@@ -83,7 +86,12 @@ impl Sessions {
             Role::Operator => info_span!(parent: None, "session", operator = %identity.id, connection = %id),
             Role::Manager => info_span!(parent: None, "session", manager = %identity.id, connection = %id),
         };
-        let service = Arc::new(ManagerService::new(self.manager.clone(), self.registry.clone(), id));
+        let service = Arc::new(ManagerService::new(
+            self.manager.clone(),
+            self.registry.clone(),
+            self.engine.clone(),
+            id,
+        ));
         let options = self.manager.driver_options();
         let protocol = terms.protocol;
         let (peer, driver) = drive(connection, terms, service, options, self.requests.clone());
@@ -153,6 +161,11 @@ impl Sessions {
                 manager.with_operators(|operators| operators.insert(id, peer.clone()));
             }
         }
+        if identity.role == Role::Agent {
+            // after the roster, where the engine looks for it
+            let (engine, agent) = (self.engine.clone(), identity.id.clone());
+            self.tracker.spawn(async move { engine.agent_up(agent, id).await });
+        }
         // whoever began to stop meanwhile has said goodbye to everybody but this one
         if manager.is_draining() {
             peer.close(manager.stopping_bye(manager.with_roster(|roster| roster.counts().connected)));
@@ -168,6 +181,10 @@ impl Sessions {
             CloseReason::Stalled(_) => counters.sessions_stalled.up(),
             CloseReason::Violation(_) => counters.sessions_violated.up(),
             CloseReason::Ours(_) | CloseReason::Theirs(_) | CloseReason::Lost(_) | CloseReason::Ended => {}
+        }
+        if identity.role == Role::Agent {
+            let (engine, agent, reason) = (self.engine.clone(), identity.id.clone(), reason.to_string());
+            self.tracker.spawn(async move { engine.agent_down(agent, id, reason).await });
         }
         let handle = match identity.role {
             Role::Agent => manager.with_roster(|roster| {

@@ -21,6 +21,8 @@ use redpoll_manager_core::throttle::{LOG_KEYS, LOG_WINDOW, LogThrottle};
 use redpoll_net::Peer;
 use redpoll_net::driver::DriverOptions;
 
+use crate::engine::Agents;
+
 /// What a throttled line of the log is about: an address and what happened, in a word.
 pub type Noise = (Option<AddressKey>, &'static str);
 
@@ -171,6 +173,37 @@ impl Manager {
     }
 }
 
+impl Agents for Manager {
+    fn peer(&self, agent: &PeerId, connection: ConnectionId) -> Option<Peer> {
+        self.with_roster(|roster| match roster.get(agent) {
+            Lookup::Connected { connection: current, handle, .. } if current == connection => {
+                Some(handle.clone())
+            }
+            Lookup::Connected { .. } | Lookup::Away { .. } | Lookup::Unknown => None,
+        })
+    }
+
+    fn is_connected(&self, agent: &PeerId) -> bool {
+        self.with_roster(|roster| matches!(roster.get(agent), Lookup::Connected { draining: false, .. }))
+    }
+
+    fn disconnect(&self, agent: &PeerId, connection: ConnectionId, why: &str) {
+        if let Some(peer) = self.peer(agent, connection) {
+            peer.close(Bye::new(ByeCode::Overloaded, why));
+        }
+    }
+
+    fn disconnect_all(&self, why: &str) {
+        let peers: Vec<Peer> =
+            self.with_roster(|roster| roster.handles().map(|(_, _, peer)| peer.clone()).collect());
+        let spread_over = self.config.manager.reconnect_spread;
+        for peer in &peers {
+            let wait = spread(peers.len(), spread_over, redpoll_net::random::number());
+            peer.close(Bye::new(ByeCode::Overloaded, why).retry_after(wait));
+        }
+    }
+}
+
 /// The name of an agent as a peer wrote it.
 ///
 /// # Errors
@@ -183,5 +216,5 @@ pub fn parse_agent(name: &str) -> Result<PeerId, Fault> {
 
 /// The fault for an agent nobody has seen.
 pub fn unknown_agent(id: &PeerId) -> Fault {
-    Fault::new(FaultCode::UnknownAgent, format!("no agent {id} has been seen since the manager started"))
+    Fault::new(FaultCode::UnknownAgent, format!("no agent {id} has ever connected"))
 }

@@ -16,6 +16,7 @@ use redpoll_common::session::handshake::SPOKEN;
 use redpoll_common::wire::{AgentHello, Bye, ByeCode, FaultCode, Message, Raw, Request, codec};
 use redpoll_config::ManagerConfig;
 use redpoll_manager::gate::accept_loop;
+use redpoll_manager::jobs::start_engine;
 use redpoll_manager::methods;
 use redpoll_manager::sessions::Sessions;
 use redpoll_manager::state::Manager;
@@ -27,6 +28,7 @@ use redpoll_net::transport::{
     AcceptError, BoxConnection, Incoming, Listener, PeerCertificate, PeerInfo, Transport, receive, send,
 };
 use redpoll_net::{DriverOptions, Peer, ProcedureInfo, Registry};
+use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -36,6 +38,7 @@ struct World {
     sessions: Arc<Sessions>,
     network: MemoryNetwork,
     tracker: TaskTracker,
+    _folder: TempDir,
 }
 
 fn identity(uri: &str) -> Identity {
@@ -48,14 +51,18 @@ fn hello(id: &str) -> AgentHello {
 }
 
 impl World {
-    fn new() -> Self {
-        let manager = Arc::new(Manager::new(identity("spiffe://home/manager/m1"), ManagerConfig::default()));
-        let registry = Arc::new(methods::registry(&manager).unwrap());
-        let sessions = Sessions::new(manager, registry);
+    async fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        let mut config = ManagerConfig::default();
+        config.store.path = Some(folder.path().join("store"));
+        let manager = Arc::new(Manager::new(identity("spiffe://home/manager/m1"), config));
+        let (engine, _running) = start_engine(&manager).await.unwrap();
+        let registry = Arc::new(methods::registry(&manager, &engine).unwrap());
+        let sessions = Sessions::new(manager, registry, engine);
         let (network, listener) = MemoryNetwork::new(identity("spiffe://home/manager/m1"));
         let tracker = TaskTracker::new();
         tracker.spawn(accept_loop(Box::new(listener), sessions.clone(), CancellationToken::new()));
-        Self { sessions, network, tracker }
+        Self { sessions, network, tracker, _folder: folder }
     }
 
     async fn agent(&self, id: &str, registry: Registry) -> Peer {
@@ -102,7 +109,7 @@ fn endless() -> Registry {
 
 #[tokio::test]
 async fn a_call_whose_values_nobody_takes_ends_as_timed_out_and_not_as_too_large() {
-    let world = World::new();
+    let world = World::new().await;
     let _agent = world.agent("web-1", endless()).await;
     let mut operator = world.operator().await;
     let arguments = CallArguments {
@@ -132,7 +139,7 @@ async fn a_call_whose_values_nobody_takes_ends_as_timed_out_and_not_as_too_large
 
 #[tokio::test]
 async fn whoever_comes_while_the_manager_stops_is_told_when_to_come_back() {
-    let world = World::new();
+    let world = World::new().await;
     world.sessions.manager.start_draining();
     let transport = world.network.transport(identity("spiffe://home/agent/web-1"));
     let mut connection = transport.connect().await.unwrap();
@@ -144,7 +151,7 @@ async fn whoever_comes_while_the_manager_stops_is_told_when_to_come_back() {
 
 #[tokio::test]
 async fn the_end_of_a_session_leaves_the_roster_and_gives_its_seat_back() {
-    let world = World::new();
+    let world = World::new().await;
     let agent = world.agent("web-1", Registry::new()).await;
     let manager = world.sessions.manager.clone();
     assert_eq!(manager.with_roster(|roster| roster.counts().connected), 1);
@@ -159,7 +166,7 @@ async fn the_end_of_a_session_leaves_the_roster_and_gives_its_seat_back() {
 
 #[tokio::test]
 async fn handshakes_of_silent_strangers_are_given_up_at_the_end() {
-    let world = World::new();
+    let world = World::new().await;
     for _ in 0..20 {
         world.network.dial_in_silence().await.unwrap();
     }
@@ -199,7 +206,7 @@ impl Listener for One {
 #[tokio::test]
 async fn a_session_does_not_outlive_its_certificate() {
     for left in [Duration::from_millis(300), Duration::ZERO] {
-        let world = World::new();
+        let world = World::new().await;
         let not_after = SystemTime::now() + left;
         let certificate = Some(PeerCertificate { serial: "01".into(), not_after });
         let agent = PeerInfo { certificate, ..memory::peer(identity("spiffe://home/agent/web-1")) };

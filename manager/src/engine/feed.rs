@@ -71,7 +71,9 @@ impl Feed {
     fn forget(&self, job: JobId, shared: &Arc<Shared>) {
         let mut watches = lock(&self.watches);
         if let Some(of_job) = watches.get_mut(&job) {
-            of_job.retain(|watch| watch.strong_count() > 0 && !std::ptr::eq(watch.as_ptr(), Arc::as_ptr(shared)));
+            of_job.retain(|watch| {
+                watch.strong_count() > 0 && !std::ptr::eq(watch.as_ptr(), Arc::as_ptr(shared))
+            });
             if of_job.is_empty() {
                 watches.remove(&job);
             }

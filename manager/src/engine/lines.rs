@@ -78,7 +78,8 @@ impl Lines {
         let _room = line.try_send(order);
         self.lines.insert(connection, line);
         let (agent, inbox, timeout) = (agent.clone(), self.inbox.clone(), self.timeout);
-        self.tracker.spawn(Line { agent, peer, inbox, timeout, answers: FuturesUnordered::new() }.run(orders));
+        self.tracker
+            .spawn(Line { agent, peer, inbox, timeout, answers: FuturesUnordered::new() }.run(orders));
         true
     }
 
@@ -112,68 +113,75 @@ impl Line {
                     }
                 }
                 order = orders.recv() => match order {
-                    Some(order) => self.order(order).await,
+                    Some(order) => {
+                        let answer = sent(self.agent.clone(), &peer, self.timeout, order).await;
+                        self.answers.push(answer);
+                    }
                     None => break,
                 },
                 _reason = peer.closed() => break,
             }
         }
     }
+}
 
-    async fn order(&mut self, order: Order) {
-        let agent = self.agent.clone();
-        match order {
-            Order::Offer { run, spec, start_within_ms, submitter } => {
-                let kwargs = offer(run, &spec, start_within_ms, &submitter);
-                let answer = self.call(agent_method::JOB_OFFER, kwargs).await;
-                let input = async move {
-                    let answer = offer_answer(answer.await)?;
-                    failpoint::reached("M3");
-                    Some(Input::OfferAnswered { agent, job: run.job, dno: run.dno, answer })
-                };
-                self.answers.push(Box::pin(input));
-            }
-            Order::Cancel { run, grace_ms } => {
-                let cancel = wire::Cancel { run, grace_ms: grace_ms.map(u64::from) };
-                let answer = self.call(agent_method::JOB_CANCEL, cancel.write()).await;
-                let input = async move {
-                    let state = StateAnswer::read(&answer.await.ok()?).ok()?.state;
-                    Some(Input::CancelAnswered { agent, job: run.job, dno: run.dno, state })
-                };
-                self.answers.push(Box::pin(input));
-            }
+/// Sends an order; the future gives what its answer tells the machine.
+async fn sent(
+    agent: PeerId,
+    peer: &Peer,
+    timeout: Duration,
+    order: Order,
+) -> BoxFuture<'static, Option<Input<Waiter>>> {
+    match order {
+        Order::Offer { run, spec, start_within_ms, submitter } => {
+            let kwargs = offer(run, &spec, start_within_ms, &submitter);
+            let answer = call(peer, timeout, agent_method::JOB_OFFER, kwargs).await;
+            Box::pin(async move {
+                let answer = offer_answer(answer.await)?;
+                failpoint::reached("M3");
+                Some(Input::OfferAnswered { agent, job: run.job, dno: run.dno, answer })
+            })
+        }
+        Order::Cancel { run, grace_ms } => {
+            let cancel = wire::Cancel { run, grace_ms: grace_ms.map(u64::from) };
+            let answer = call(peer, timeout, agent_method::JOB_CANCEL, cancel.write()).await;
+            Box::pin(async move {
+                let state = StateAnswer::read(&answer.await.ok()?).ok()?.state;
+                Some(Input::CancelAnswered { agent, job: run.job, dno: run.dno, state })
+            })
         }
     }
+}
 
-    /// Sends a request, in its place among the others; the future waits for its answer.
-    async fn call(
-        &self,
-        method: &'static str,
-        kwargs: Raw,
-    ) -> impl Future<Output = Result<Raw, CallError>> + Send + use<> {
-        let call = Call::new(method, self.timeout).with_kwargs(kwargs);
-        let peer = self.peer.clone();
-        let started = peer.start(call.clone()).await;
-        async move {
-            let mut started = started;
-            loop {
-                let ended = match started {
-                    Ok(mut stream) => loop {
-                        match stream.next().await {
-                            Some(CallEvent::End(ended)) => break ended,
-                            Some(CallEvent::Value(_) | CallEvent::Progress(_)) => {}
-                            None => break Err(CallError::Closed(peer.closed().await)),
-                        }
-                    },
-                    Err(error) => Err(error),
-                };
-                match ended {
-                    // other callers use the agent's places up; the number is fenced, so that order is of no importance now
-                    Err(CallError::Refused(Refusal::TooMany { .. })) => tokio::time::sleep(CROWDED).await,
-                    ended => return ended,
-                }
-                started = peer.start(call.clone()).await;
+/// Sends a request, in its place among the others; the future waits for its answer.
+async fn call(
+    peer: &Peer,
+    timeout: Duration,
+    method: &'static str,
+    kwargs: Raw,
+) -> impl Future<Output = Result<Raw, CallError>> + Send + use<> {
+    let call = Call::new(method, timeout).with_kwargs(kwargs);
+    let peer = peer.clone();
+    let started = peer.start(call.clone()).await;
+    async move {
+        let mut started = started;
+        loop {
+            let ended = match started {
+                Ok(mut stream) => loop {
+                    match stream.next().await {
+                        Some(CallEvent::End(ended)) => break ended,
+                        Some(CallEvent::Value(_) | CallEvent::Progress(_)) => {}
+                        None => break Err(CallError::Closed(peer.closed().await)),
+                    }
+                },
+                Err(error) => Err(error),
+            };
+            match ended {
+                // other callers use the agent's places up; the number is fenced, so that order is of no importance now
+                Err(CallError::Refused(Refusal::TooMany { .. })) => tokio::time::sleep(CROWDED).await,
+                ended => return ended,
             }
+            started = peer.start(call.clone()).await;
         }
     }
 }

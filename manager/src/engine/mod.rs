@@ -19,6 +19,8 @@ mod lines;
 mod performer;
 mod refusal;
 mod task;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,8 +37,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::store::{ReadError, Room, Store};
 
-pub use self::feed::JobWatch;
 use self::feed::Feed;
+pub use self::feed::JobWatch;
 use self::task::{Ask, Message};
 
 /// Messages that may wait for the machine. Beyond, whoever has one waits.
@@ -155,7 +157,7 @@ impl Engine {
             callbacks,
             feed,
             last_event: event_sender,
-            inbox: engine.inbox.clone().downgrade(),
+            inbox: engine.inbox.downgrade(),
             offer_timeout: options.offer_timeout,
         };
         let running = task::spawn(messages, records, options.settings, outside);
@@ -270,7 +272,7 @@ impl Engine {
         let (told, answer) = oneshot::channel();
         let input =
             Input::Report { token: Waiter::Report(told), agent: agent.clone(), reports: report.reports };
-        self.send(Message::Input(input)).await?;
+        self.send(Message::Input(Box::new(input))).await?;
         let acks = answer.await.map_err(|_lost| not_stored())?;
         Ok(ReportAnswer { acks })
     }
@@ -289,29 +291,30 @@ impl Engine {
         let Resume { spool, max_dno, last, jobs } = resume;
         let (token, agent) = (Waiter::Resume(told), agent.clone());
         let page = ResumePage { token, agent, connection, spool, max_dno, last, rows: jobs };
-        self.send(Message::Input(Input::Resume(page))).await?;
+        self.send(Message::Input(Box::new(Input::Resume(page)))).await?;
         answer.await.map_err(|_lost| not_stored())
     }
 
     /// Tells of a session that began. Beginnings and ends may come in any order.
     pub async fn agent_up(&self, agent: PeerId, connection: ConnectionId) {
         // an engine that has stopped needs to know nothing
-        let _stopped = self.send(Message::Input(Input::AgentUp { agent, connection })).await;
+        let _stopped = self.send(Message::Input(Box::new(Input::AgentUp { agent, connection }))).await;
     }
 
     /// Tells of a session that ended.
     pub async fn agent_down(&self, agent: PeerId, connection: ConnectionId, reason: String) {
-        let _stopped = self.send(Message::Input(Input::AgentDown { agent, connection, reason })).await;
+        let _stopped =
+            self.send(Message::Input(Box::new(Input::AgentDown { agent, connection, reason }))).await;
     }
 
     /// New numbers behind the rules.
     pub async fn reload(&self, settings: Settings) {
-        let _stopped = self.send(Message::Input(Input::Settings(settings))).await;
+        let _stopped = self.send(Message::Input(Box::new(Input::Settings(settings)))).await;
     }
 
     async fn operate(&self, input: impl FnOnce(Waiter) -> Input<Waiter>) -> Result<Answer, Fault> {
         let (told, answer) = oneshot::channel();
-        self.send(Message::Input(input(Waiter::Operator(told)))).await?;
+        self.send(Message::Input(Box::new(input(Waiter::Operator(told))))).await?;
         answered(answer).await
     }
 

@@ -180,6 +180,6 @@ impl Performer {
 /// Tells the machine, if it is still there.
 pub(super) async fn send(inbox: &mpsc::WeakSender<Message>, input: Input<Waiter>) {
     if let Some(inbox) = inbox.upgrade() {
-        let _stopped = inbox.send(Message::Input(input)).await;
+        let _stopped = inbox.send(Message::Input(Box::new(input))).await;
     }
 }

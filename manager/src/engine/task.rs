@@ -36,7 +36,7 @@ pub(super) enum Message {
     /// A job, for which the agents have to be looked up.
     Submit(Box<NewSubmit>),
     /// Something for the machine.
-    Input(Input<Waiter>),
+    Input(Box<Input<Waiter>>),
     /// A question about what is open.
     Ask(Ask),
 }
@@ -149,10 +149,10 @@ impl Task {
                 self.jobs.handle(Input::Submit(Box::new(submit)), now);
             }
             Message::Input(input) => {
-                if let Input::Settings(settings) = &input {
+                if let Input::Settings(settings) = &*input {
                     self.settings = *settings;
                 }
-                self.jobs.handle(input, now);
+                self.jobs.handle(*input, now);
             }
         }
         self.turn().await;

@@ -3,6 +3,7 @@
 mod agents;
 mod call;
 mod own;
+pub(crate) mod reports;
 
 use std::sync::Arc;
 
@@ -13,15 +14,17 @@ use redpoll_net::{ProcedureInfo, Registry};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::engine::Engine;
 use crate::state::Manager;
 
 /// Registers every method.
 ///
 /// # Errors
 /// A name twice, which a test excludes.
-pub fn registry(manager: &Arc<Manager>) -> Result<Registry, Duplicate> {
+pub fn registry(manager: &Arc<Manager>, engine: &Engine) -> Result<Registry, Duplicate> {
     let registry = call::register(Registry::new(), manager)?;
     let registry = agents::register(registry, manager)?;
+    let registry = reports::register(registry, engine)?;
     own::register(registry, manager)
 }
 
@@ -47,12 +50,15 @@ mod tests {
     use redpoll_common::identity::Identity;
     use redpoll_config::ManagerConfig;
 
-    #[test]
-    fn every_route_has_its_row_in_the_table_of_rights_and_the_reverse() {
+    #[tokio::test]
+    async fn every_route_has_its_row_in_the_table_of_rights_and_the_reverse() {
         let identity = Identity::parse("spiffe://home/manager/m1").unwrap();
         let manager = Arc::new(Manager::new(identity, ManagerConfig::default()));
-        let registry = registry(&manager).unwrap();
-        redpoll_manager_core::access::check_routes(registry.procedures().map(|info| info.name.as_str()))
-            .unwrap();
+        let engine = crate::engine::testing::engine().await;
+        let registry = registry(&manager, &engine).unwrap();
+        let names = registry.procedures().map(|info| info.name.as_str());
+        // the one that the sessions serve themselves
+        let names = names.chain([redpoll_common::api::method::JOB_RESUME]);
+        redpoll_manager_core::access::check_routes(names).unwrap();
     }
 }

@@ -6,6 +6,7 @@ use redpoll_common::wire::{Fault, FaultCode};
 use super::Jobs;
 use super::model::{At, Job, Phase, stamp};
 use super::record::{CallbackRecord, CallbackState, Change, EventKind};
+use super::report::is_passing;
 use super::settings::{backoff, lot};
 
 impl<T> Jobs<T> {
@@ -49,7 +50,7 @@ impl<T> Jobs<T> {
     /// Puts a run back that its agent had no room for, or refused because it stops: that says nothing of the run, so it waits
     /// on, under the same attempt, until `start_within`. `false` when the fault says something else.
     pub(super) fn put_back(&mut self, at: At, fault: &Fault, now_ms: u64) -> bool {
-        let passing = fault.code == FaultCode::Overloaded || fault.code == FaultCode::ShuttingDown;
+        let passing = is_passing(&fault.code);
         let Some(run) = self.run(at).filter(|run| passing && !run.phase.is_ended()) else { return false };
         // a quarter of the time that it waits already: soon at first, seldom later, and no counter to keep
         let waited = run.queued.map_or(0, |since| now_ms.saturating_sub(since.get()));

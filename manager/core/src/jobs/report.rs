@@ -27,7 +27,10 @@ impl<T> Jobs<T> {
             // one offer has one answer: an agent that took it cannot have refused it
             _ if accepted => {}
             OfferAnswer::Refused(fault) if is_proof(&fault.code) => {
-                self.saw(agent, dno);
+                // a session that is crowded, or stops, refuses before the spool has seen the number
+                if !is_passing(&fault.code) {
+                    self.saw(agent, dno);
+                }
                 self.refused(at, fault, now_ms);
             }
             OfferAnswer::Unsendable(fault) => self.refused(at, fault, now_ms),
@@ -213,6 +216,11 @@ fn is_proof(code: &FaultCode) -> bool {
             | FaultCode::Overloaded
             | FaultCode::ShuttingDown
     )
+}
+
+/// Whether a refusal with this code says nothing of the run: there was no room, or no time.
+pub(super) fn is_passing(code: &FaultCode) -> bool {
+    matches!(code, FaultCode::Overloaded | FaultCode::ShuttingDown)
 }
 
 /// An agent's account without contradictions: what a result proves, and what a refusal does.

@@ -1,0 +1,45 @@
+//! An engine without agents, for tests of what is around it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use redpoll_common::ids::{ConnectionId, PeerId};
+use redpoll_common::job::{Callback, JobId};
+use redpoll_manager_core::jobs::Settings;
+use redpoll_net::Peer;
+
+use super::{Agents, Callbacks, Engine, EngineOptions};
+use crate::store::{AbortHook, Faults, Memory};
+
+#[derive(Debug)]
+struct Nobody;
+
+impl Agents for Nobody {
+    fn peer(&self, _agent: &PeerId, _connection: ConnectionId) -> Option<Peer> {
+        None
+    }
+
+    fn is_connected(&self, _agent: &PeerId) -> bool {
+        false
+    }
+
+    fn disconnect(&self, _agent: &PeerId, _connection: ConnectionId, _why: &str) {}
+
+    fn disconnect_all(&self, _why: &str) {}
+}
+
+impl Callbacks for Nobody {
+    fn deliver(&self, _: JobId, _: u16, _: Callback) -> BoxFuture<'static, Result<(), String>> {
+        Box::pin(std::future::ready(Err("nobody is there".to_owned())))
+    }
+}
+
+/// An engine with a store in memory.
+pub(crate) async fn engine() -> Engine {
+    let store = Arc::new(Memory::new(Faults::default(), AbortHook::default()));
+    let options = EngineOptions { settings: Settings::default(), offer_timeout: Duration::from_secs(1) };
+    let (engine, _running, _known) =
+        Engine::start(store, Arc::new(Nobody), Arc::new(Nobody), options).await.unwrap();
+    engine
+}

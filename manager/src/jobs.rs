@@ -1,0 +1,107 @@
+//! The engine of jobs as a configuration wants it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redpoll_config::daemon::Failure;
+use redpoll_config::{ExitClass, ManagerConfig};
+use redpoll_manager_core::jobs::Settings;
+use redpoll_net::dial::chain;
+use tracing::info;
+
+use crate::engine::{Engine, EngineOptions, Running};
+use crate::state::Manager;
+use crate::store::{OpenError, Options, Sqlite, Store};
+
+/// What the roster says of agents that have not come yet since the manager's start.
+const NOT_YET: &str = "it has not come since the manager started";
+
+/// Opens the store, recovers what is in it, and starts the engine. The roster learns of the agents that the store knows.
+///
+/// # Errors
+/// A [`Failure`] with the exit code: permissions, or a store that cannot be used.
+pub async fn start_engine(manager: &Arc<Manager>) -> Result<(Engine, Running), Failure> {
+    let config = &manager.config;
+    let store = open(config).await?;
+    let callbacks = Arc::new(Unheard);
+    let options = EngineOptions { settings: settings(config), offer_timeout: config.jobs.offer_timeout };
+    let started = Engine::start(store, manager.clone(), callbacks, options).await;
+    let (engine, running, known) = started.map_err(|error| {
+        Failure::new(ExitClass::Internal, "the store of jobs cannot be read").caused_by(error)
+    })?;
+    info!(agents = known.len(), folder = %config.store_folder().display(), "jobs are recovered");
+    let now = std::time::Instant::now();
+    for agent in known {
+        manager.with_roster(|roster| roster.remember(agent, NOT_YET, now));
+    }
+    Ok((engine, running))
+}
+
+async fn open(config: &ManagerConfig) -> Result<Arc<dyn Store>, Failure> {
+    let folder = config.store_folder().to_owned();
+    let store = &config.store;
+    let options = Options {
+        reserve_bytes: store.reserve,
+        max_bytes: store.max_size(),
+        full_patience: store.full_patience,
+        ..Options::default()
+    };
+    // reads and writes files
+    let opened = tokio::task::spawn_blocking(move || Sqlite::open(&folder, options)).await;
+    let opened = opened.map_err(|panic| {
+        Failure::new(ExitClass::Internal, "the store of jobs cannot be opened").caused_by(panic)
+    })?;
+    let store = opened.map_err(|error| {
+        let class = match &error {
+            OpenError::Permissions(_) => ExitClass::Permissions,
+            OpenError::File { .. }
+            | OpenError::InUse { .. }
+            | OpenError::NotAStore { .. }
+            | OpenError::Newer { .. }
+            | OpenError::Migration { .. }
+            | OpenError::Damaged { .. }
+            | OpenError::Refused { .. } => ExitClass::Internal,
+        };
+        Failure::new(class, format!("the store of jobs cannot be used: {}", chain(&error)))
+    })?;
+    Ok(Arc::new(store))
+}
+
+/// The numbers behind the machine's rules.
+pub fn settings(config: &ManagerConfig) -> Settings {
+    let jobs = &config.jobs;
+    let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    // a session lets through a number of requests; some have to be left for calls
+    let in_flight = config.session.in_flight.saturating_sub(1).max(1);
+    Settings {
+        offers_per_agent: jobs.offers_per_agent.min(in_flight),
+        runs_per_agent: jobs.runs_per_agent,
+        open_runs: jobs.open_runs,
+        unknown_after_ms: jobs.unknown_after().map(ms),
+        retry_first_ms: ms(jobs.retry_first),
+        retry_max_ms: ms(jobs.retry_max),
+        callbacks_at_once: jobs.callbacks.at_once,
+        callback_tries: jobs.callbacks.tries,
+        callback_first_ms: ms(jobs.callbacks.first),
+        callback_max_ms: ms(jobs.callbacks.max),
+        keep_ms: jobs.keep().map(ms),
+        keep_jobs: jobs.keep_jobs,
+        prune_every_ms: ms(jobs.prune_every),
+        keep_events: jobs.keep_events,
+        ..Settings::default()
+    }
+}
+
+#[derive(Debug)]
+struct Unheard;
+
+impl crate::engine::Callbacks for Unheard {
+    fn deliver(
+        &self,
+        _: redpoll_common::job::JobId,
+        _: u16,
+        _: redpoll_common::job::Callback,
+    ) -> futures_util::future::BoxFuture<'static, Result<(), String>> {
+        Box::pin(std::future::ready(Err("callbacks are not there yet".to_owned())))
+    }
+}

@@ -1,0 +1,35 @@
+//! `rp.job.report` and `rp.job.resume`: what agents tell of their runs. The agent is the session's, never what a message says.
+
+use redpoll_common::api::method;
+use redpoll_common::ids::ConnectionId;
+use redpoll_common::job::wire::{Report, Resume};
+use redpoll_common::wire::{DecodeError, Fault, FaultCode, Raw};
+use redpoll_net::registry::Duplicate;
+use redpoll_net::{CallContext, Registry};
+
+use super::info;
+use crate::engine::Engine;
+
+pub(super) fn register(registry: Registry, engine: &Engine) -> Result<Registry, Duplicate> {
+    let engine = engine.clone();
+    registry.with(info(method::JOB_REPORT), move |call| report(engine.clone(), call))
+}
+
+async fn report(engine: Engine, call: CallContext) -> Result<Raw, Fault> {
+    let report = Report::read(&call.kwargs).map_err(|error| wrong(method::JOB_REPORT, &error))?;
+    Ok(engine.report(&call.caller.identity.id, report).await?.write())
+}
+
+/// Serves `rp.job.resume`. Not in the registry, because it has to know its session.
+pub(crate) async fn resume(
+    engine: Engine,
+    connection: ConnectionId,
+    call: CallContext,
+) -> Result<Raw, Fault> {
+    let resume = Resume::read(&call.kwargs).map_err(|error| wrong(method::JOB_RESUME, &error))?;
+    Ok(engine.resume(&call.caller.identity.id, connection, resume).await?.write())
+}
+
+fn wrong(method: &str, error: &DecodeError) -> Fault {
+    Fault::new(FaultCode::BadArguments, format!("{method}: {error}"))
+}
