@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use redpoll_common::api::notice;
 use redpoll_common::identity::Role;
+use redpoll_common::ids::PeerId;
 use redpoll_common::session::backoff::BackoffOptions;
 use redpoll_common::wire::{Bye, ByeCode, Raw};
 use redpoll_config::daemon::logging::LogControl;
@@ -18,26 +19,26 @@ use redpoll_net::tls::{self, TlsClient, TlsTransport};
 use redpoll_net::{Registry, random};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::builtin;
+use crate::jobs::{Jobs, JobsOptions, Runner};
 use crate::link::AgentLink;
 use crate::service::AgentService;
+use crate::spool::{OpenError, OpenOptions, Spool, SpoolError};
 
 /// How long the session has to end after the goodbye.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// The same after a second signal. Programs that still run then are killed.
 const HURRIED_FAREWELL: Duration = Duration::from_secs(1);
+/// What a run of a job has between TERM and KILL after a second signal.
+const HURRIED_GRACE: Duration = Duration::from_millis(500);
 
 /// An agent that is ready to dial.
 #[derive(Debug)]
 pub struct App {
-    config: AgentConfig,
-    effective: Vec<Effective>,
-    client: Arc<TlsClient>,
-    transport: TlsTransport,
-    link: AgentLink,
-    service: Arc<AgentService>,
+    serving: Serving,
+    runner: Runner,
 }
 
 impl App {
@@ -65,27 +66,43 @@ impl App {
         let registry = builtin::install(registry, &config.procedures, &config.limits).map_err(|error| {
             Failure::new(ExitClass::Configuration, "the procedures cannot be offered").caused_by(error)
         })?;
+        let registry = Arc::new(registry);
+        let (jobs, runner) = open_jobs(&config, identity.id.clone(), registry.clone())?;
         let run_timeout = Some(config.limits.run_timeout).filter(|limit| !limit.is_zero());
-        let service = Arc::new(AgentService::new(registry, config.limits.calls, run_timeout));
+        let service = Arc::new(AgentService::new(registry, jobs.clone(), config.limits.calls, run_timeout));
         let transport = transport(&config, &client);
-        let link = AgentLink::new(client.clone(), secret, &config.session);
+        let link = AgentLink::new(client.clone(), secret, &config.session, jobs.clone());
         info!(agent = %identity, version = env!("CARGO_PKG_VERSION"), "the agent is ready");
-        Ok(Self { config, effective, client, transport, link, service })
+        let serving = Serving { config, effective, client, transport, link, service, jobs };
+        Ok(Self { serving, runner })
     }
 
     /// Keeps connected and serves until a signal ends it, then drains.
-    pub async fn run(self, mut signals: Signals, sources: &Sources, log: &LogControl) {
+    pub async fn run(self, signals: Signals, sources: &Sources, log: &LogControl) {
         let tracker = TaskTracker::new();
+        tracker.spawn(self.runner.run(tracker.clone()));
+        self.serving.serve(signals, sources, log, &tracker).await;
+    }
+}
+
+/// An agent whose spool is served.
+#[derive(Debug)]
+struct Serving {
+    config: AgentConfig,
+    effective: Vec<Effective>,
+    client: Arc<TlsClient>,
+    transport: TlsTransport,
+    link: AgentLink,
+    service: Arc<AgentService>,
+    jobs: Jobs,
+}
+
+impl Serving {
+    async fn serve(&self, mut signals: Signals, sources: &Sources, log: &LogControl, tracker: &TaskTracker) {
         let stop = CancellationToken::new();
         let options = self.dial_options();
-        let dialling = keep_connected(
-            &self.transport,
-            &self.link,
-            self.service.clone(),
-            options,
-            &tracker,
-            stop.clone(),
-        );
+        let dialling =
+            keep_connected(&self.transport, &self.link, self.service.clone(), options, tracker, stop.clone());
         let until_told = async {
             while let Asked::Reload = signals.next().await {
                 // nothing that runs is touched: the next session uses the certificates
@@ -96,7 +113,7 @@ impl App {
             stop.cancel();
         };
         tokio::join!(dialling, until_told);
-        self.drain(&tracker, signals.ended()).await;
+        self.drain(tracker, signals.ended()).await;
     }
 
     fn dial_options(&self) -> DialOptions {
@@ -120,29 +137,36 @@ impl App {
     /// Stops: nothing new is run, what runs may finish until `drain_timeout` or `hurry`, then goodbye.
     async fn drain(&self, tracker: &TaskTracker, hurry: impl Future<Output = ()>) {
         self.service.start_draining();
+        self.jobs.drain().await;
         let within = self.config.agent.drain_timeout;
-        info!(running = self.service.running(), ?within, "stopping");
-        let mut farewell = FAREWELL;
-        if let Some(peer) = self.link.present() {
-            let bye = Bye::new(ByeCode::ShuttingDown, "the agent is stopping");
-            let finished = async {
-                if !peer.terms().is_oldest() {
-                    let _gone = peer.notify(notice::AGENT_DRAINING, Raw::nil()).await;
-                }
-                peer.finish(bye.clone());
-                peer.closed().await;
-            };
-            tokio::select! {
-                biased;
-                () = finished => {}
-                () = hurry => {
-                    farewell = HURRIED_FAREWELL;
-                    warn!(running = self.service.running(), "stopping now although calls are running");
-                }
-                () = tokio::time::sleep(within) => {
-                    warn!(running = self.service.running(), "stopping although calls are running");
-                }
+        let (calls, runs) = (self.service.running(), self.jobs.status().running);
+        info!(running = calls, runs, ?within, "stopping");
+        let peer = self.link.present();
+        let bye = Bye::new(ByeCode::ShuttingDown, "the agent is stopping");
+        let finished = async {
+            if let Some(peer) = peer.as_ref().filter(|peer| !peer.terms().is_oldest()) {
+                let _gone = peer.notify(notice::AGENT_DRAINING, Raw::nil()).await;
             }
+            self.jobs.until(|status| status.running == 0 && status.settled).await;
+            let Some(peer) = &peer else { return };
+            self.told(FAREWELL).await;
+            peer.finish(bye.clone());
+            peer.closed().await;
+        };
+        let (mut farewell, mut grace) = (FAREWELL, self.config.limits.grace);
+        tokio::select! {
+            biased;
+            () = finished => {}
+            () = hurry => {
+                (farewell, grace) = (HURRIED_FAREWELL, HURRIED_GRACE);
+                warn!(running = self.service.running(), "stopping now although calls are running");
+            }
+            () = tokio::time::sleep(within) => {
+                warn!(running = self.service.running(), "stopping although calls are running");
+            }
+        }
+        self.end_jobs(grace, farewell).await;
+        if let Some(peer) = peer {
             peer.close(bye);
         }
         tracker.close();
@@ -151,6 +175,73 @@ impl App {
             Err(_elapsed) => warn!(left = tracker.len(), "stopped with tasks still running"),
         }
     }
+
+    /// Ends the runs that are left, each with a record of it, tells the manager if it listens, and closes the spool.
+    async fn end_jobs(&self, grace: Duration, farewell: Duration) {
+        let left = self.jobs.status().running;
+        if left > 0 {
+            warn!(
+                runs = left,
+                "ending what runs for jobs; it is recorded, and told the manager now or in the next session"
+            );
+        }
+        // what a killed process still needs to disappear, and the disk to take the record
+        let patience = grace.saturating_add(farewell);
+        if tokio::time::timeout(patience, self.jobs.end(grace)).await.is_err() {
+            let left = self.jobs.status().running;
+            warn!(runs = left, "runs are not recorded as ended: they will be unknown");
+        }
+        self.told(HURRIED_FAREWELL).await;
+        if tokio::time::timeout(farewell, self.jobs.close()).await.is_err() {
+            warn!("the spool does not close in time");
+        }
+    }
+
+    /// Waits until the manager knows how all runs ended, if it takes that now.
+    async fn told(&self, within: Duration) {
+        let Some(peer) = self.link.present() else { return };
+        tokio::select! {
+            biased; // the order is of no importance
+            () = self.jobs.until(|status| status.untold == 0 && status.settled) => {}
+            _ended = peer.closed() => {}
+            () = tokio::time::sleep(within) => {}
+        }
+    }
+}
+
+/// Opens the spool, or begins one.
+fn open_jobs(
+    config: &AgentConfig,
+    agent: PeerId,
+    registry: Arc<Registry>,
+) -> Result<(Jobs, Runner), Failure> {
+    let folder = config.agent.state_dir.join("spool");
+    let failed = |error: OpenError| {
+        let class = match &error {
+            OpenError::Loose { .. } => ExitClass::Permissions,
+            OpenError::Io { .. }
+            | OpenError::Locked { .. }
+            | OpenError::Corrupt { .. }
+            | OpenError::Missing { .. }
+            | OpenError::Record { .. }
+            | OpenError::Image { .. } => ExitClass::Internal,
+        };
+        let help = error.help();
+        Failure::new(class, "the spool of jobs cannot be used").caused_by(error).help(help)
+    };
+    let opened = Spool::open(&folder, OpenOptions::default(), last_word).map_err(failed)?;
+    let options = JobsOptions::new(agent, &config.limits, &config.session);
+    Jobs::new(opened, options, registry).map_err(|source| failed(OpenError::Image { path: folder, source }))
+}
+
+/// What is on disk is not known any more: nothing that this process says from here on would be worth anything.
+fn last_word(error: &SpoolError) {
+    error!(
+        %error,
+        help = "look at the disk of the agent's state folder, then start the agent again",
+        "the spool of jobs failed, and the agent aborts; what ran becomes unknown, nothing is run a second time"
+    );
+    std::process::abort();
 }
 
 fn transport(config: &AgentConfig, client: &Arc<TlsClient>) -> TlsTransport {

@@ -4,15 +4,18 @@
 //! - [`link`]: the hello, and the present session. [`service`]: how many calls at a time, and none while stopping.
 //! - [`builtin`]: the built-in procedures; [`exec`] runs processes for them, [`facts`] reads what the machine is.
 //!
-//! - [`spool`]: what must survive the agent's end, on disk; jobs are going to use it.
+//! - [`jobs`]: runs of jobs, and what the agent owes the manager about them; [`spool`] keeps it on disk.
+//! - [`clock`]: the clock that goes on while the machine sleeps.
 //!
 //! The protocol is in `redpoll-common`, the connection in `redpoll-net`. An agent of one's own calls
 //! [`app::App::new`] with a registry of Rust procedures.
 
 pub mod app;
 pub mod builtin;
+pub mod clock;
 pub mod exec;
 pub mod facts;
+pub mod jobs;
 pub mod link;
 pub mod service;
 pub mod spool;

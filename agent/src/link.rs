@@ -8,7 +8,10 @@ use redpoll_common::wire::{AgentHello, Limits};
 use redpoll_config::{Secret, SessionConfig};
 use redpoll_net::dial::Link;
 use redpoll_net::tls::TlsClient;
-use redpoll_net::{Peer, clock, expiry, random};
+use redpoll_net::{Peer, expiry, random};
+
+use crate::clock;
+use crate::jobs::Jobs;
 
 /// Makes hellos and holds the present session.
 #[derive(Debug)]
@@ -18,18 +21,25 @@ pub struct AgentLink {
     limits: Limits,
     instance: [u8; 16],
     boot: Option<String>,
+    jobs: Jobs,
     present: Mutex<Option<Peer>>,
 }
 
 impl AgentLink {
     /// A link without a session, for the agent that `client` is.
-    pub fn new(client: Arc<TlsClient>, credentials: Option<Secret<String>>, session: &SessionConfig) -> Self {
+    pub fn new(
+        client: Arc<TlsClient>,
+        credentials: Option<Secret<String>>,
+        session: &SessionConfig,
+        jobs: Jobs,
+    ) -> Self {
         Self {
             client,
             credentials,
             limits: session.limits(),
             instance: random::bytes16(),
-            boot: boot_id(),
+            boot: clock::boot_id(),
+            jobs,
             present: Mutex::new(None),
         }
     }
@@ -54,7 +64,9 @@ impl Link for AgentLink {
             limits: Some(self.limits),
             instance: Some(self.instance),
             boot: self.boot.clone(),
-            wall_ms: Some(clock::wall_ms()),
+            spool: Some(self.jobs.spool()),
+            max_dno: Some(self.jobs.max_dno().0),
+            wall_ms: Some(redpoll_net::clock::wall_ms()),
             ..AgentHello::default()
         }
     }
@@ -62,15 +74,10 @@ impl Link for AgentLink {
     fn connected(&self, peer: &Peer) {
         expiry::warn_if_soon("this agent", self.client.own_not_after());
         self.set(Some(peer.clone()));
+        self.jobs.connected(peer);
     }
 
     fn disconnected(&self, _reason: &CloseReason) {
         self.set(None);
     }
-}
-
-/// The kernel's name for this boot; `None` where it has none.
-fn boot_id() -> Option<String> {
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    Some(text.trim().chars().take(64).collect())
 }

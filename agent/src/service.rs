@@ -1,4 +1,5 @@
-//! What an agent does with the manager's requests: as many at a time as configured, none while it stops.
+//! What an agent does with the manager's requests: as many calls at a time as configured, none while it stops. Jobs have
+//! limits of their own.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,10 +11,13 @@ use redpoll_net::transport::PeerInfo;
 use redpoll_net::{CallContext, Registry};
 use tokio::sync::Semaphore;
 
+use crate::jobs::Jobs;
+
 /// Serves the manager.
 #[derive(Debug)]
 pub struct AgentService {
-    registry: Registry,
+    registry: Arc<Registry>,
+    jobs: Jobs,
     places: Arc<Semaphore>,
     limit: usize,
     run_timeout: Option<Duration>,
@@ -22,12 +26,12 @@ pub struct AgentService {
 
 impl AgentService {
     /// Serves what the registry offers, at most `limit` calls at a time, none longer than `run_timeout`.
-    pub fn new(registry: Registry, limit: usize, run_timeout: Option<Duration>) -> Self {
+    pub fn new(registry: Arc<Registry>, jobs: Jobs, limit: usize, run_timeout: Option<Duration>) -> Self {
         let places = Arc::new(Semaphore::new(limit));
-        Self { registry, places, limit, run_timeout, draining: AtomicBool::new(false) }
+        Self { registry, jobs, places, limit, run_timeout, draining: AtomicBool::new(false) }
     }
 
-    /// From now on nothing new is run.
+    /// From now on no new call is run.
     pub fn start_draining(&self) {
         self.draining.store(true, Ordering::Release);
     }
@@ -40,6 +44,9 @@ impl AgentService {
 
 impl Service for AgentService {
     fn start(&self, call: CallContext) -> Running {
+        if Jobs::serves(&call.method) {
+            return self.jobs.start(call);
+        }
         if self.draining.load(Ordering::Acquire) {
             return Running::refused(Fault::new(
                 FaultCode::ShuttingDown,

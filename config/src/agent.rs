@@ -99,16 +99,26 @@ pub struct ProceduresConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LimitsConfig {
-    /// How many procedures may run at a time.
+    /// How many calls may run at a time.
     #[serde(with = "number")]
     pub calls: usize,
-    /// How many bytes of stdout and stderr together are kept of one `exec.run` before they are cut off.
+    /// How many runs of jobs may be here at a time, those included whose end the manager has not acknowledged.
+    #[serde(with = "number")]
+    pub jobs: usize,
+    /// How many bytes of one run's items may be on their way to the manager.
+    #[serde(with = "size")]
+    pub job_window: u64,
+    /// How many bytes of one run's items may wait for the manager's acknowledgement before its program has to wait.
+    #[serde(with = "size")]
+    pub job_unacked: u64,
+    /// How many bytes of stdout and stderr together are kept of one `exec.run` before they are cut off; of a run of a
+    /// job, how many bytes of items, unless the job asks for less.
     #[serde(with = "size")]
     pub output: u64,
-    /// The longest a call may run, whatever its caller allows; zero is no limit.
+    /// The longest a call or a run may take, whatever its caller allows; zero is no limit.
     #[serde(with = "duration")]
     pub run_timeout: Duration,
-    /// How long a process group has between TERM and KILL.
+    /// How long a process group has between TERM and KILL, at most.
     #[serde(with = "duration")]
     pub grace: Duration,
 }
@@ -148,7 +158,15 @@ impl Default for DialConfig {
 
 impl Default for LimitsConfig {
     fn default() -> Self {
-        Self { calls: 64, output: 16 * 1024 * KIB, run_timeout: HOUR, grace: Duration::from_secs(5) }
+        Self {
+            calls: 64,
+            jobs: 1000,
+            job_window: 256 * KIB,
+            job_unacked: 16 * 1024 * KIB,
+            output: 16 * 1024 * KIB,
+            run_timeout: HOUR,
+            grace: Duration::from_secs(5),
+        }
     }
 }
 
@@ -262,6 +280,12 @@ fn is_entry(entry: &str) -> bool {
 impl LimitsConfig {
     fn check(&self, checks: &mut Checks) {
         checks.number("limits.calls", self.calls, 1..=4096);
+        checks.number("limits.jobs", self.jobs, 1..=100_000);
+        checks.size("limits.job_window", self.job_window, 64 * KIB..=16 * 1024 * KIB);
+        checks.size("limits.job_unacked", self.job_unacked, 64 * KIB..=GIB);
+        if self.job_window > self.job_unacked {
+            checks.add("limits.job_unacked", "it is smaller than limits.job_window");
+        }
         checks.size("limits.output", self.output, KIB..=GIB);
         checks.duration_or_off("limits.run_timeout", self.run_timeout, Duration::from_secs(1)..=DAY * 365);
         checks.duration("limits.grace", self.grace, Duration::ZERO..=HOUR);

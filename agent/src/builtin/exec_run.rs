@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use redpoll_common::job::ItemKind;
 use redpoll_common::session::StopReason as CallStop;
-use redpoll_common::wire::raw::RawError;
 use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_config::LimitsConfig;
-use redpoll_net::service::{Output, OutputError, Stop, stop_fault};
+use redpoll_net::service::{Output, RunContext, Stop, stop_fault};
 use redpoll_net::{CallContext, ProcedureInfo};
 use serde::Serialize;
 use serde_json::json;
@@ -15,13 +15,13 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::arguments::{BadArguments, answer};
 use super::exec_arguments::{ExecArguments, Octets};
-use crate::exec::{self, Chunk, EndedBy, ExecError, Exit, ProcessSpec, StopReason};
+use crate::exec::{self, Chunk, EndedBy, ExecError, Exit, ProcessSpec, StopReason, StreamName};
 
 /// Chunks between the program's pipes and the connection, beside the one on either side. When it is full, the
 /// program's output is not read.
 const CHUNKS_IN_FLIGHT: usize = 1;
-/// What a value takes in bytes beside the output in it, generously.
-const VALUE_OVERHEAD: usize = 64;
+/// The grace of what somebody else kills when its time is over.
+const FOR_EVER: Duration = Duration::from_secs(365 * 86_400);
 
 /// What no call of `exec.run` may exceed; also what holds when a call asks for nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,14 +110,19 @@ impl From<&Exit> for Summary {
     }
 }
 
-/// Runs a program; its output becomes values `{stream, data}`, and at a stream's end `{stream, truncated, dropped}`.
+/// Runs a program; its output becomes values `{stream, data}`, and at a stream's end `{stream, truncated, dropped}`; in a
+/// job, items.
 ///
 /// Exit code 0 is a result; any other, or a signal, is a fault `failed` of class `ExitStatus` with the end of the
 /// standard error as its trace. A program that cannot be started is a fault `failed` of class `SpawnError`; one that
 /// was stopped answers `cancelled`, `timed_out` or `shutting_down` once nothing of it is left.
 pub(super) async fn exec_run(call: CallContext, limits: ExecLimits) -> Result<Raw, Fault> {
-    let CallContext { args, kwargs, stop, output, caller, .. } = call;
-    let spec = specify(ExecArguments::read(&args, &kwargs)?, limits);
+    let CallContext { args, kwargs, stop, output, caller, run, .. } = call;
+    let arguments = ExecArguments::read(&args, &kwargs)?;
+    let spec = match &run {
+        None => specify(arguments, limits),
+        Some(run) => specify_run(arguments, run),
+    };
     drop((args, kwargs)); // the input lives on in the specification alone
     let program = shown(&spec);
     let run_timeout = spec.run_timeout;
@@ -126,7 +131,11 @@ pub(super) async fn exec_run(call: CallContext, limits: ExecLimits) -> Result<Ra
     let (sender, receiver) = mpsc::channel(CHUNKS_IN_FLIGHT);
     let (running, ended) = oneshot::channel::<()>();
     let run = async {
-        let exit = exec::run(spec, sender, stopped(&stop)).await;
+        let exit = exec::run_announced(spec, sender, stopped(&stop), || output.started()).await;
+        if let Err(ExecError::Slow { .. }) = &exit {
+            // nobody knows that it will not start yet, for a moment
+            output.started();
+        }
         drop(running);
         exit
     };
@@ -166,7 +175,24 @@ fn specify(arguments: ExecArguments, limits: ExecLimits) -> ProcessSpec {
             .grace_ms
             .map_or(limits.grace, |wanted| Duration::from_millis(wanted).min(limits.grace)),
         output_limit: arguments.output_limit.map_or(limits.output, |wanted| wanted.min(limits.output)),
+        not_after: None,
     }
+}
+
+/// The same for a run of a job, whose limits are kept by whoever recorded it: the program runs, and gives output, until it
+/// is stopped.
+fn specify_run(arguments: ExecArguments, run: &RunContext) -> ProcessSpec {
+    let none = ExecLimits { output: u64::MAX, run_timeout: None, grace: FOR_EVER };
+    let own = [
+        ("REDPOLL_JOB", run.run.job.to_string()),
+        ("REDPOLL_ATTEMPT", run.run.attempt.to_string()),
+        ("REDPOLL_DNO", run.run.dno.to_string()),
+        ("REDPOLL_AGENT", run.agent.to_string()),
+        ("REDPOLL_PROCEDURE", run.procedure.clone()),
+    ];
+    let mut spec = specify(arguments, none);
+    spec.env.extend(own.map(|(name, value)| (name.into(), value.into())));
+    ProcessSpec { not_after: run.not_after, ..spec }
 }
 
 /// The program's name for messages: the last part of its path, in one line.
@@ -190,51 +216,25 @@ async fn given_up(ended: oneshot::Receiver<()>, stop: &Stop) {
     tokio::time::sleep(exec::DRAIN).await;
 }
 
-/// Sends chunks as values until there are no more, or nobody wants them; then the rest is counted and thrown away.
+/// Sends chunks until there are no more, or nobody wants them; then the rest is counted and thrown away.
 async fn forward(mut chunks: mpsc::Receiver<Chunk>, output: &Output) {
-    let room = output.value_limit().saturating_sub(VALUE_OVERHEAD).max(1);
     while let Some(chunk) = chunks.recv().await {
-        if let Err(error) = send(chunk, room, output).await {
+        let sent = match chunk {
+            Chunk::Data { stream, data } => output.chunk(kind(stream), &data).await,
+            Chunk::Truncated { stream, dropped } => output.truncated(kind(stream), dropped).await,
+        };
+        if let Err(error) = sent {
             tracing::debug!(%error, "output of exec.run is not delivered any more");
             return;
         }
     }
 }
 
-/// Why a chunk could not be sent.
-#[derive(Debug, thiserror::Error)]
-enum SendError {
-    #[error(transparent)]
-    Output(#[from] OutputError),
-    #[error(transparent)]
-    Encode(#[from] RawError),
-}
-
-async fn send(chunk: Chunk, room: usize, output: &Output) -> Result<(), SendError> {
-    #[derive(Serialize)]
-    struct Piece<'a> {
-        stream: &'static str,
-        data: &'a serde_bytes::Bytes,
+fn kind(stream: StreamName) -> ItemKind {
+    match stream {
+        StreamName::Stdout => ItemKind::Stdout,
+        StreamName::Stderr => ItemKind::Stderr,
     }
-    #[derive(Serialize)]
-    struct Mark {
-        stream: &'static str,
-        truncated: bool,
-        dropped: u64,
-    }
-    match chunk {
-        Chunk::Data { stream, data } => {
-            for piece in data.chunks(room) {
-                let piece = Piece { stream: stream.as_str(), data: serde_bytes::Bytes::new(piece) };
-                output.value(Raw::encode(&piece)?).await?;
-            }
-        }
-        Chunk::Truncated { stream, dropped } => {
-            let mark = Mark { stream: stream.as_str(), truncated: true, dropped };
-            output.value(Raw::encode(&mark)?).await?;
-        }
-    }
-    Ok(())
 }
 
 fn not_started(error: &ExecError) -> Fault {

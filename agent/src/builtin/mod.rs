@@ -66,7 +66,7 @@ pub fn install(
     let mut registry = registry;
     if offered.offers("exec.run") {
         let limits = ExecLimits::from(limits);
-        registry = registry.with_graceful(exec_run::info(), move |call| exec_run::exec_run(call, limits))?;
+        registry = registry.with_program(exec_run::info(), move |call| exec_run::exec_run(call, limits))?;
     }
     if offered.offers("sys.echo") {
         registry = registry.with(sys::echo_info(), sys::echo)?;

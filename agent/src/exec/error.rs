@@ -8,6 +8,9 @@ use super::START_WAIT;
 /// Why a program could not be started; nothing has run.
 #[derive(Debug, thiserror::Error)]
 pub enum ExecError {
+    /// It is too late to start it.
+    #[error("it could not be started in time")]
+    Late,
     /// There is no program to run.
     #[error("the argument list is empty: its first element must name a program")]
     NoProgram,
@@ -76,7 +79,8 @@ impl ExecError {
     pub fn is_bad_request(&self) -> bool {
         match self {
             Self::NoProgram | Self::Nul { .. } | Self::Variable { .. } => true,
-            Self::Directory { .. }
+            Self::Late
+            | Self::Directory { .. }
             | Self::NotFound { .. }
             | Self::Denied { .. }
             | Self::Format { .. }

@@ -35,6 +35,8 @@ use tokio::time::Instant;
 
 pub use error::ExecError;
 
+use crate::clock::boot_ms;
+
 use group::{Group, Pipes};
 use output::{Outlet, Phase};
 
@@ -72,6 +74,8 @@ pub struct ProcessSpec {
     pub grace: Duration,
     /// How many bytes of output (both streams together) are delivered; the rest is counted and thrown away.
     pub output_limit: u64,
+    /// The [boot-time clock](crate::clock::boot_ms) at which it is too late to start it; `None`: never.
+    pub not_after: Option<u64>,
 }
 
 impl fmt::Debug for ProcessSpec {
@@ -212,9 +216,23 @@ pub async fn run(
     chunks: mpsc::Sender<Chunk>,
     stop: impl Future<Output = StopReason> + Send,
 ) -> Result<Exit, ExecError> {
-    let started = Instant::now();
-    let deadline = spec.run_timeout.and_then(|limit| started.checked_add(limit));
+    run_announced(spec, chunks, stop, || {}).await
+}
+
+/// The same as [`run`]; calls `started` once there is a process.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_announced(
+    spec: ProcessSpec,
+    chunks: mpsc::Sender<Chunk>,
+    stop: impl Future<Output = StopReason> + Send,
+    started: impl FnOnce() + Send,
+) -> Result<Exit, ExecError> {
+    let begin = Instant::now();
+    let deadline = spec.run_timeout.and_then(|limit| begin.checked_add(limit));
     let (mut group, pipes, mut spec) = start(spec).await?;
+    started();
 
     let outlet = Outlet::new(chunks, spec.output_limit);
     let (phase, watching) = watch::channel(Phase::Running);
@@ -240,7 +258,7 @@ pub async fn run(
         stderr_bytes: stderr.bytes,
         dropped: stdout.dropped.saturating_add(stderr.dropped),
         stderr_tail: Tail(stderr.tail),
-        duration: started.elapsed(),
+        duration: begin.elapsed(),
         ended_by,
         pipes_held: stdout.held || stderr.held,
         left_behind,
@@ -252,6 +270,9 @@ pub async fn run(
 async fn start(spec: ProcessSpec) -> Result<(Group, Pipes, ProcessSpec), ExecError> {
     let program = spec.argv.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default();
     let starting = tokio::task::spawn_blocking(move || {
+        if spec.not_after.is_some_and(|at| at <= boot_ms()) {
+            return Err(ExecError::Late);
+        }
         // should nobody wait any more when this is done, the group is dropped, and with it the program killed
         Group::spawn(&spec).map(|(group, pipes)| (group, pipes, spec))
     });

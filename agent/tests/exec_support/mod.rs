@@ -25,6 +25,7 @@ pub(crate) fn spec(argv: &[&str]) -> ProcessSpec {
         run_timeout: None,
         grace: Duration::from_secs(20),
         output_limit: u64::MAX,
+        not_after: None,
     }
 }
 

@@ -38,6 +38,15 @@ struct Entry {
     info: ProcedureInfo,
     handler: Handler,
     graceful: bool,
+    announces: bool,
+}
+
+fn boxed<F, Fut>(run: F) -> Handler
+where
+    F: Fn(CallContext) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<Raw, Fault>> + Send + 'static,
+{
+    Box::new(move |call| Box::pin(run(call)))
 }
 
 /// A name was registered twice.
@@ -72,7 +81,7 @@ impl Registry {
         F: Fn(CallContext) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Raw, Fault>> + Send + 'static,
     {
-        self.insert(Entry { info, handler: Box::new(move |call| Box::pin(run(call))), graceful: false })
+        self.insert(Entry { info, handler: boxed(run), graceful: false, announces: false })
     }
 
     /// Adds a procedure that watches [`CallContext::stop`] itself, and answers soon after it.
@@ -84,7 +93,21 @@ impl Registry {
         F: Fn(CallContext) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Raw, Fault>> + Send + 'static,
     {
-        self.insert(Entry { info, handler: Box::new(move |call| Box::pin(run(call))), graceful: true })
+        self.insert(Entry { info, handler: boxed(run), graceful: true, announces: false })
+    }
+
+    /// Adds a procedure that is graceful, and says with [`Output::started`](crate::service::Output::started) when
+    /// something has run: as long as it has not, its fault means that nothing did. Others count as started when they
+    /// are first polled.
+    ///
+    /// # Errors
+    /// [`Duplicate`] when name and version are taken.
+    pub fn with_program<F, Fut>(self, info: ProcedureInfo, run: F) -> Result<Self, Duplicate>
+    where
+        F: Fn(CallContext) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Raw, Fault>> + Send + 'static,
+    {
+        self.insert(Entry { info, handler: boxed(run), graceful: true, announces: true })
     }
 
     fn insert(mut self, entry: Entry) -> Result<Self, Duplicate> {
@@ -108,6 +131,19 @@ impl Registry {
     /// Every procedure, in the order of names and versions.
     pub fn procedures(&self) -> impl Iterator<Item = &ProcedureInfo> {
         self.procedures.values().flat_map(|versions| versions.values().map(|entry| &entry.info))
+    }
+
+    /// Whether there is such a procedure.
+    ///
+    /// # Errors
+    /// The fault that a call of it would be answered with.
+    pub fn offers(&self, method: &str) -> Result<(), Fault> {
+        self.find(method).map(|_entry| ())
+    }
+
+    /// Whether a procedure says itself when something has run, see [`with_program`](Self::with_program).
+    pub fn announces(&self, method: &str) -> bool {
+        self.find(method).is_ok_and(|entry| entry.announces)
     }
 
     /// Runs a call, or refuses it when there is no such procedure.

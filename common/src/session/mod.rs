@@ -22,7 +22,7 @@ pub use calls::CallId;
 pub use close::CloseReason;
 pub use inbound::{Incoming, StopReason};
 pub use machine::{Event, MAX_TIMEOUT, OutgoingCall, Refusal, Session, ValueError};
-pub use outbox::Class;
+pub use outbox::{Class, SMALL};
 pub use terms::Terms;
 
 /// Mixes a counter into a well-spread number (SplitMix64, Steele et al. 2014): jitter, not secrecy.

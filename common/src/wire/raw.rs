@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::head::{self, Head};
 use super::scan::{self, ScanError};
-use super::write::put_text;
+use super::write::{put_len, put_text};
 
 /// Exactly one MessagePack value as bytes: scanned where it came in, or written here.
 ///
@@ -44,6 +44,14 @@ impl Raw {
     pub fn text(text: &str) -> Self {
         let mut out = BytesMut::with_capacity(text.len() + 5);
         put_text(&mut out, text);
+        Self(out.freeze())
+    }
+
+    /// A byte string.
+    pub fn bin(data: &[u8]) -> Self {
+        let mut out = BytesMut::with_capacity(data.len() + 5);
+        put_len(&mut out, data.len(), [0xc4, 0xc5, 0xc6]);
+        out.put_slice(data);
         Self(out.freeze())
     }
 

@@ -12,7 +12,7 @@ use tracing::Instrument;
 use super::Driver;
 use crate::command::Command;
 use crate::peer::CallError;
-use crate::service::{CallContext, Output, Running, Shared, Stop, stop_fault};
+use crate::service::{CallContext, Output, Running, Shared, Sink, Stop, stop_fault};
 use crate::slot::NotTaken;
 
 /// What the map around a value may take of a frame, in bytes, beside the request's id.
@@ -88,13 +88,15 @@ impl Driver {
         let Incoming { id, method, args, kwargs, deadline, trace } = incoming;
         let terms = self.session.terms();
         let shared = Shared::new(terms.limits.window);
+        let sink = match terms.is_oldest() {
+            true => Sink::Nowhere,
+            false => Sink::Call { request: id.clone(), items: self.items_in.clone() },
+        };
         let output = Output {
-            request: id.clone(),
             shared: shared.clone(),
-            items: self.items_in.clone(),
+            sink,
             window: terms.limits.window,
             value_limit: terms.frame_limit().saturating_sub(VALUE_OVERHEAD + id.as_str().len()),
-            dropped: terms.is_oldest(),
         };
         let stop = Stop { shared: shared.clone() };
         self.ending.running.insert(id.clone(), shared.clone());
@@ -110,6 +112,7 @@ impl Driver {
             trace,
             stop: stop.clone(),
             output,
+            run: None,
         };
         let running = span.in_scope(|| {
             catch_unwind(AssertUnwindSafe(|| self.service.start(call)))

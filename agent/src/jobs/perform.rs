@@ -1,0 +1,117 @@
+//! Does what the rules say, in their order: nothing passes a commit before it is durable.
+
+use std::sync::Arc;
+
+use redpoll_common::job::Dno;
+use redpoll_common::job::spool::Record;
+use redpoll_common::job::spool::{self as rules, NotSpawned};
+use redpoll_common::job::wire::{Offer, OfferAnswer, StateAnswer};
+use redpoll_common::wire::{Fault, FaultCode};
+use redpoll_net::failpoint;
+use redpoll_net::service::run_call;
+
+use super::Output;
+use super::execution::Execution;
+use super::notes::{self, Notes};
+use super::runner::Runner;
+use super::session::Ask;
+use crate::clock::now;
+
+impl Runner {
+    /// Does what can be done now.
+    pub(super) fn perform(&mut self) {
+        loop {
+            while let Some(output) = self.machine.poll_output() {
+                if let Output::Commit(records) = &output {
+                    self.backlog = self.backlog.saturating_add(notes::bytes(records));
+                }
+                self.outputs.push_back(output);
+            }
+            if self.commit.is_some() {
+                return;
+            }
+            let Some(output) = self.outputs.pop_front() else { return };
+            self.perform_one(output);
+        }
+    }
+
+    fn perform_one(&mut self, output: Output) {
+        match output {
+            Output::Commit(records) => self.begin_commit(records),
+            Output::OfferAnswer(token, answer) => {
+                if matches!(answer, Ok(OfferAnswer::Accepted)) {
+                    failpoint::reached("A2");
+                }
+                // whoever asked may be gone
+                let _told = token.send(answer.map(OfferAnswer::write));
+            }
+            Output::CancelAnswer(token, state) => {
+                let _told = token.send(Ok(StateAnswer { state }.write()));
+            }
+            Output::Spawn { offer, not_after } => self.spawn(*offer, not_after),
+            Output::Terminate(dno) => self.with(dno, Execution::terminate),
+            Output::Kill(dno) => self.with(dno, Execution::kill),
+            Output::Pause(dno) => self.with(dno, |execution| execution.pause(true)),
+            Output::Unpause(dno) => self.with(dno, |execution| execution.pause(false)),
+            Output::Resume(id, page) => self.ask(Ask::Resume(id, page)),
+            Output::Report(id, report) => {
+                if report.reports.iter().any(|report| report.done.is_some()) {
+                    failpoint::reached("A6");
+                }
+                self.ask(Ask::Report(id, report));
+            }
+            Output::Load { dno, from, bytes } => self.load(dno, from, bytes),
+        }
+    }
+
+    fn begin_commit(&mut self, mut records: Vec<Record>) {
+        // nothing stands between them, so that one write does for both
+        while let Some(Output::Commit(_)) = self.outputs.front() {
+            if let Some(Output::Commit(more)) = self.outputs.pop_front() {
+                records.extend(more);
+            }
+        }
+        let notes = Notes::of(&records);
+        let journal = self.journal.clone();
+        let commit = async move { journal.append(records).await?.wait().await };
+        self.commit = Some((Box::pin(commit), notes));
+    }
+
+    fn with(&self, dno: Dno, act: impl FnOnce(&Execution)) {
+        if let Some(execution) = self.executions.get(&dno) {
+            act(execution);
+        }
+    }
+
+    /// Asks the manager. When its session has ended meanwhile, the rules know or hear of it soon, and ask anew.
+    fn ask(&self, ask: Ask) {
+        if let Some(session) = &self.session {
+            session.ask(ask);
+        }
+    }
+
+    fn spawn(&mut self, offer: Offer, not_after: Option<u64>) {
+        failpoint::reached("A3");
+        let (run, caller) = (offer.run, self.caller.clone());
+        let Some(caller) = caller.filter(|_| !self.ending) else {
+            let fault = Fault::new(FaultCode::ShuttingDown, "the agent is stopping; nothing ran");
+            let why = NotSpawned::Refused(Box::new(fault));
+            return self.machine.handle(rules::Input::NotSpawned(run.dno, why), now());
+        };
+        let (agent, limit) = (self.options.agent.clone(), self.options.max_item());
+        let call = run_call(caller, agent, offer, not_after, limit);
+        let (execution, task) = Execution::new(call, run, Arc::clone(&self.registry), self.work.clone());
+        self.executions.insert(run.dno, execution);
+        self.tracker.spawn(task.run());
+    }
+
+    fn load(&self, dno: Dno, from: u64, bytes: u64) {
+        let (journal, answers) = (self.journal.clone(), self.answers.clone());
+        self.tracker.spawn(async move {
+            // when the journal has failed nothing matters any more
+            if let Ok(items) = journal.load(dno, from, bytes).await {
+                let _ended = answers.send(rules::Input::Loaded(dno, items)).await;
+            }
+        });
+    }
+}

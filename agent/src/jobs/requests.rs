@@ -1,0 +1,66 @@
+//! `rp.job.offer` and `rp.job.cancel`, as the manager asks.
+
+use redpoll_common::identity::Role;
+use redpoll_common::job::wire::{Cancel, Offer};
+use redpoll_common::wire::{DecodeError, Fault, FaultCode, Raw};
+use redpoll_net::CallContext;
+use redpoll_net::service::Running;
+use tokio::sync::oneshot;
+
+use super::{Control, Jobs};
+
+/// The method that offers a run.
+const OFFER: &str = "rp.job.offer";
+/// The method that cancels one.
+const CANCEL: &str = "rp.job.cancel";
+
+impl Jobs {
+    /// Whether a method is one of jobs.
+    pub fn serves(method: &str) -> bool {
+        matches!(method, OFFER | CANCEL)
+    }
+
+    /// Takes a request of the manager. It is queued at once, so that requests keep their order; the answer comes when
+    /// it is true, which is after the disk has it.
+    pub fn start(&self, call: CallContext) -> Running {
+        let (token, answer) = oneshot::channel();
+        let queued = self.read(call, token).and_then(|control| {
+            self.shared.control.try_send(control).map_err(|_full| {
+                let text = "the agent does not keep up with the offers; nothing ran";
+                Fault { retry_after_ms: Some(1_000), ..Fault::new(FaultCode::Overloaded, text) }
+            })
+        });
+        match queued {
+            Err(fault) => Running::refused(fault),
+            Ok(()) => Running {
+                answer: Box::pin(async move { answer.await.unwrap_or_else(gone) }),
+                graceful: false,
+            },
+        }
+    }
+
+    fn read(&self, call: CallContext, token: super::Token) -> Result<Control, Fault> {
+        let CallContext { caller, method, kwargs, .. } = call;
+        if caller.identity.role != Role::Manager {
+            return Err(Fault::new(FaultCode::Forbidden, format!("{method} is for managers")));
+        }
+        if method == CANCEL {
+            let mut cancel = Cancel::read(&kwargs).map_err(unreadable)?;
+            cancel.grace_ms = cancel.grace_ms.map(|grace| grace.min(self.shared.limits.grace_ms()));
+            return Ok(Control::Cancel { token, cancel });
+        }
+        let mut offer = Box::new(Offer::read(&kwargs).map_err(unreadable)?);
+        self.shared.limits.cap(&mut offer.limits);
+        let verdict = self.shared.registry.offers(&offer.procedure);
+        Ok(Control::Offer { token, offer, caller, verdict })
+    }
+}
+
+fn unreadable(error: DecodeError) -> Fault {
+    Fault::new(FaultCode::BadArguments, error.to_string())
+}
+
+/// The runner is gone, and with it the process very soon.
+fn gone(_closed: oneshot::error::RecvError) -> Result<Raw, Fault> {
+    Err(Fault::new(FaultCode::ShuttingDown, "the agent is ending; ask again"))
+}

@@ -1,0 +1,214 @@
+//! What is asked of the manager in one session: what the spool holds, and reports. Each has one answer, or none by a
+//! deadline; all of it goes with the session.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use redpoll_common::job::Dno;
+use redpoll_common::job::wire::{Report, ReportAnswer, Resume, ResumeAnswer};
+use redpoll_common::session::{Refusal, SMALL};
+use redpoll_common::wire::{DecodeError, FaultCode, Raw};
+use redpoll_net::{Call, CallError, CallEvent, CallStream, Peer};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, info, warn};
+
+use super::Input;
+use super::split::split;
+
+/// What the first request of each session is called.
+const RESUME: &str = "rp.job.resume";
+/// What reports are called.
+const REPORT: &str = "rp.job.report";
+/// How long the manager may take for an answer; then the same is sent again. It commits first, and may be busy.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Requests that may wait: a page and the reports that the rules allow at a time are fewer.
+const ASKS: usize = 16;
+/// When to ask a manager again that knows no jobs, in milliseconds.
+const KNOWS_NONE: u64 = 60_000;
+/// When to send again what does not fit into the manager's frames, in milliseconds: its next session may take more.
+const FITS_NOT: u64 = 60_000;
+/// What a request takes of a frame beside its named arguments, generously.
+const AROUND: usize = 256;
+
+/// A question to the manager, by its number.
+#[derive(Debug)]
+pub(super) enum Ask {
+    Resume(u64, Resume),
+    Report(u64, Report),
+}
+
+/// The session, as long as this lives.
+#[derive(Debug)]
+pub(super) struct Session {
+    peer: Peer,
+    asks: mpsc::Sender<Ask>,
+}
+
+impl Session {
+    /// Begins; answers go to `answers`.
+    pub(super) fn new(peer: Peer, answers: mpsc::Sender<Input>, tracker: &TaskTracker) -> Self {
+        let (asks, asked) = mpsc::channel(ASKS);
+        let asker = Asker { peer: peer.clone(), answers, tracker: tracker.clone(), large: Vec::new() };
+        tracker.spawn(asker.run(asked));
+        Self { peer, asks }
+    }
+
+    pub(super) fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// Asks; never waits.
+    pub(super) fn ask(&self, ask: Ask) {
+        if let Err(error) = self.asks.try_send(ask) {
+            // the session is at its end, or the rules have changed: either way the same is asked again later
+            debug!(%error, "not asked");
+        }
+    }
+}
+
+/// Sends what is asked, in order.
+struct Asker {
+    peer: Peer,
+    answers: mpsc::Sender<Input>,
+    tracker: TaskTracker,
+    /// Large reports that were not answered, and the runs in them.
+    large: Vec<(BTreeSet<Dno>, JoinHandle<()>)>,
+}
+
+impl Asker {
+    async fn run(mut self, mut asked: mpsc::Receiver<Ask>) {
+        while let Some(ask) = asked.recv().await {
+            match ask {
+                Ask::Resume(id, page) => {
+                    let stream = self.send(RESUME, page.write()).await;
+                    let answers = self.answers.clone();
+                    self.tracker.spawn(async move {
+                        let answer = resumed(answer(stream).await);
+                        // an error means that the runner has ended
+                        let _ended = answers.send(Input::Resumed(id, answer)).await;
+                    });
+                }
+                Ask::Report(id, report) => self.report(id, report).await,
+            }
+        }
+    }
+
+    async fn send(&self, method: &'static str, kwargs: Raw) -> Result<CallStream, CallError> {
+        self.peer.start(Call::new(method, PATIENCE).with_kwargs(kwargs)).await
+    }
+
+    async fn report(&mut self, id: u64, report: Report) {
+        let runs: BTreeSet<Dno> = report.reports.iter().map(|report| report.run.dno).collect();
+        let kwargs = report.write();
+        let room = self.peer.terms().frame_limit().saturating_sub(AROUND);
+        if kwargs.len() > room {
+            let answer = self.in_pieces(report, room).await;
+            let _ended = self.answers.send(Input::Reported(id, answer)).await;
+            return;
+        }
+        self.large.retain(|(_, task)| !task.is_finished());
+        if kwargs.len() <= SMALL {
+            // what is small overtakes what is large; the items of a run must not
+            for (_, task) in self.large.extract_if(.., |(others, _)| !others.is_disjoint(&runs)) {
+                let _answered = task.await;
+            }
+        }
+        let is_large = kwargs.len() + AROUND > SMALL;
+        let stream = self.send(REPORT, kwargs).await;
+        let answers = self.answers.clone();
+        let task = self.tracker.spawn(async move {
+            let answer = reported(answer(stream).await);
+            let _ended = answers.send(Input::Reported(id, answer)).await;
+        });
+        if is_large {
+            self.large.push((runs, task));
+        }
+    }
+
+    /// One piece after the other, as one report with one answer.
+    async fn in_pieces(&self, report: Report, room: usize) -> Result<ReportAnswer, Option<u64>> {
+        let Some(pieces) = split(report, room) else {
+            warn!(
+                room,
+                "an item or a result does not fit into the frames that the manager takes; is its session.frame_limit smaller \
+                 than that of this agent?"
+            );
+            return Err(Some(FITS_NOT));
+        };
+        let mut acks = Vec::new();
+        for piece in pieces {
+            let answer = reported(answer(self.send(REPORT, piece.write()).await).await)?;
+            for ack in answer.acks {
+                acks.retain(|older: &redpoll_common::job::wire::Ack| {
+                    (older.job, older.attempt) != (ack.job, ack.attempt)
+                });
+                acks.push(ack);
+            }
+        }
+        Ok(ReportAnswer { acks })
+    }
+}
+
+async fn answer(stream: Result<CallStream, CallError>) -> Result<Raw, CallError> {
+    let mut stream = stream?;
+    loop {
+        match stream.next().await {
+            Some(CallEvent::Value(_) | CallEvent::Progress(_)) => {}
+            Some(CallEvent::End(result)) => return result,
+            // the end was given already, which cannot be
+            None => return Err(CallError::TimedOut(PATIENCE)),
+        }
+    }
+}
+
+/// The answer, or when to ask again.
+fn resumed(answer: Result<Raw, CallError>) -> Result<ResumeAnswer, Option<u64>> {
+    match answer {
+        Ok(data) => ResumeAnswer::read(&data).map_err(unreadable),
+        Err(CallError::Fault(fault)) if fault.code == FaultCode::UnknownMethod => {
+            info!("the manager knows no jobs; this agent asks again now and then");
+            Err(Some(fault.retry_after_ms.unwrap_or(KNOWS_NONE)))
+        }
+        Err(error) => Err(again(&error)),
+    }
+}
+
+fn reported(answer: Result<Raw, CallError>) -> Result<ReportAnswer, Option<u64>> {
+    match answer {
+        Ok(data) => ReportAnswer::read(&data).map_err(unreadable),
+        Err(error) => Err(again(&error)),
+    }
+}
+
+/// When to ask again, if the manager said so.
+fn again(error: &CallError) -> Option<u64> {
+    match error {
+        CallError::Fault(fault) => {
+            warn!(code = %fault.code, error = ?fault.message, "the manager did not take what jobs did; it is sent again");
+            fault.retry_after_ms
+        }
+        CallError::TimedOut(_) => {
+            warn!(%error, "the manager did not take what jobs did; it is sent again");
+            None
+        }
+        // the session ends, and the next one begins with what is missing
+        CallError::Closed(_)
+        | CallError::Refused(
+            Refusal::Closed(_)
+            | Refusal::TooMany { .. }
+            | Refusal::TooLarge { .. }
+            | Refusal::TextOnly
+            | Refusal::Unacceptable(_),
+        ) => {
+            debug!(%error, "not told");
+            None
+        }
+    }
+}
+
+fn unreadable(error: DecodeError) -> Option<u64> {
+    warn!(%error, "an answer of the manager about jobs cannot be read; the same is sent again");
+    None
+}

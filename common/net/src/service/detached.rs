@@ -1,0 +1,88 @@
+//! A call without a connection.
+
+use std::sync::Arc;
+
+use redpoll_common::ids::RequestId;
+use redpoll_common::session::{StopReason, credit};
+use redpoll_common::wire::Raw;
+use redpoll_common::wire::flight::Progress;
+use tokio::sync::mpsc;
+
+use super::{CallContext, Output, Shared, Sink, Stop};
+use crate::command::Command;
+use crate::transport::PeerInfo;
+
+/// A call that belongs to no connection, for tests of whatever serves calls.
+///
+/// The returned receiver gives the values; credit is unlimited up to the window of 16 MiB.
+pub fn detached_call(
+    caller: PeerInfo,
+    method: &str,
+    args: Raw,
+    kwargs: Raw,
+) -> (CallContext, DetachedOutput, StopHandle) {
+    let window = redpoll_common::session::terms::MAX_WINDOW;
+    let shared = Shared::new(window);
+    let (items, receiver) = mpsc::channel(64);
+    let request = RequestId::numbered(0, 0);
+    let output = Output {
+        shared: shared.clone(),
+        sink: Sink::Call { request: request.clone(), items },
+        window,
+        value_limit: redpoll_common::wire::DEFAULT_FRAME_LIMIT,
+    };
+    let call = CallContext {
+        caller: Arc::new(caller),
+        request,
+        method: method.to_owned(),
+        args,
+        kwargs,
+        deadline: None,
+        trace: None,
+        stop: Stop { shared: shared.clone() },
+        output,
+        run: None,
+    };
+    (call, DetachedOutput { receiver, shared: shared.clone() }, StopHandle { shared })
+}
+
+/// The values and progress of a [`detached_call`].
+#[derive(Debug)]
+pub struct DetachedOutput {
+    receiver: mpsc::Receiver<Box<Command>>,
+    shared: Arc<Shared>,
+}
+
+impl DetachedOutput {
+    /// The next value or progress; `None` when the call's output was dropped.
+    pub async fn next(&mut self) -> Option<Result<Raw, Progress>> {
+        loop {
+            match *self.receiver.recv().await? {
+                Command::Value(_, data) => {
+                    let window = redpoll_common::session::terms::MAX_WINDOW;
+                    self.shared.grant(credit::cost(data.len(), window));
+                    return Some(Ok(data));
+                }
+                Command::Progress(_) => {
+                    if let Some(progress) = self.shared.take_progress() {
+                        return Some(Err(progress));
+                    }
+                }
+                Command::Call(..) | Command::Notify(..) | Command::Respond(..) | Command::Ping(..) => {}
+            }
+        }
+    }
+}
+
+/// Stops a [`detached_call`] or a [`run_call`](super::run_call).
+#[derive(Debug)]
+pub struct StopHandle {
+    pub(super) shared: Arc<Shared>,
+}
+
+impl StopHandle {
+    /// Stops it.
+    pub fn stop(&self, reason: StopReason) {
+        self.shared.stop(reason);
+    }
+}

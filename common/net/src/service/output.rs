@@ -1,0 +1,206 @@
+//! Values, output and progress on their way from what serves a request.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use redpoll_common::ids::RequestId;
+use redpoll_common::job::ItemKind;
+use redpoll_common::session::credit;
+use redpoll_common::wire::flight::Progress;
+use redpoll_common::wire::{MAX_DEPTH, MAX_NODES, Raw, RawMap, scan};
+use tokio::sync::{SemaphorePermit, mpsc};
+use tokio::time::timeout;
+
+use super::{RunEvent, Shared, Stop};
+use crate::command::Command;
+
+/// How long a value of a cancelled request still waits for credit: the caller may read on, or may have gone.
+const CREDIT_AFTER_CANCEL: Duration = Duration::from_secs(5);
+/// Levels of nesting, and values, that a message puts around a value.
+const AROUND_VALUE: (usize, usize) = (2, 12);
+/// What a value takes in bytes beside the output in it, generously.
+const AROUND_CHUNK: usize = 64;
+
+/// Why a value was not sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum OutputError {
+    /// Nobody waits for it any more.
+    #[error("the request has ended")]
+    Ended,
+    /// It nests too deep, or has too many values, to stand in a message.
+    #[error("the value nests too deep or has too many values for a message")]
+    TooDeep,
+    /// It exceeds the frame limit that was agreed with the caller.
+    #[error("a value of {len} bytes exceeds the limit of {limit}")]
+    TooLarge {
+        /// Its size in bytes.
+        len: usize,
+        /// The largest value that fits, in bytes.
+        limit: usize,
+    },
+}
+
+/// Takes the values and the progress of a request, on their way to the caller; of a run, on their way to its record.
+#[derive(Debug, Clone)]
+pub struct Output {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) sink: Sink,
+    pub(crate) window: u64,
+    pub(crate) value_limit: usize,
+}
+
+/// Where values go.
+#[derive(Debug, Clone)]
+pub(crate) enum Sink {
+    /// To the peer that called.
+    Call { request: RequestId, items: mpsc::Sender<Box<Command>> },
+    /// Nowhere: the oldest peers know no values.
+    Nowhere,
+    /// To whoever records the run.
+    Run(mpsc::Sender<RunEvent>),
+}
+
+impl Output {
+    /// The largest value that fits, in bytes.
+    pub fn value_limit(&self) -> usize {
+        self.value_limit
+    }
+
+    /// Says that from here on something has run. For procedures that
+    /// [announce](crate::registry::Registry::with_program) it; in a call nobody wants to know.
+    pub fn started(&self) {
+        if let Sink::Run(events) = &self.sink {
+            // full: it has given something before, which tells the same
+            let _implied = events.try_send(RunEvent::Started);
+        }
+    }
+
+    /// Sends a value, as soon as the caller has granted credit for it: this is the back-pressure.
+    ///
+    /// Dropping the future may lose the value, and nothing else. After a cancel it waits for credit for a few seconds
+    /// at most; after the deadline, the answer or the end of the session it fails at once.
+    ///
+    /// # Errors
+    /// [`OutputError`]; then the value was not sent.
+    pub async fn value(&self, data: Raw) -> Result<(), OutputError> {
+        // where the rules of the receiver are broken, the value would be refused by the driver, too late to tell
+        let fits = || {
+            scan::measure(data.as_bytes()).is_ok_and(|cost| {
+                let (levels, values) = AROUND_VALUE;
+                cost.depth + levels <= MAX_DEPTH && cost.nodes + values <= MAX_NODES
+            })
+        };
+        if matches!(self.sink, Sink::Call { .. }) && data.len() <= self.value_limit && !fits() {
+            return Err(OutputError::TooDeep);
+        }
+        self.item(ItemKind::Value, data).await
+    }
+
+    /// Sends bytes of a stream, [`ItemKind::Stdout`] or [`ItemKind::Stderr`]: in a call as values `{stream, data}`, in a
+    /// run as items of that kind. In pieces, where a value would not fit; credit as with [`value`](Self::value).
+    ///
+    /// # Errors
+    /// [`OutputError`]; then the rest was not sent.
+    pub async fn chunk(&self, stream: ItemKind, data: &[u8]) -> Result<(), OutputError> {
+        for piece in data.chunks(self.value_limit.saturating_sub(AROUND_CHUNK).max(1)) {
+            match self.sink {
+                Sink::Run(_) => self.item(stream, Raw::bin(piece)).await?,
+                Sink::Call { .. } | Sink::Nowhere => {
+                    let value = RawMap::with_capacity(piece.len() + AROUND_CHUNK);
+                    self.item(
+                        ItemKind::Value,
+                        value.text("stream", stream.as_str()).bin("data", piece).finish(),
+                    )
+                    .await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Says that so many bytes of a stream were thrown away: in a call with a value `{stream, truncated, dropped}`, in a
+    /// run with an item of its own kind.
+    ///
+    /// # Errors
+    /// [`OutputError`]; then it was not said.
+    pub async fn truncated(&self, stream: ItemKind, dropped: u64) -> Result<(), OutputError> {
+        let mark = RawMap::new().text("stream", stream.as_str());
+        match self.sink {
+            Sink::Run(_) => self.item(ItemKind::Truncated, mark.uint("bytes", dropped).finish()).await,
+            Sink::Call { .. } | Sink::Nowhere => {
+                let mark = mark.bool("truncated", true).uint("dropped", dropped);
+                self.item(ItemKind::Value, mark.finish()).await
+            }
+        }
+    }
+
+    async fn item(&self, kind: ItemKind, data: Raw) -> Result<(), OutputError> {
+        let len = data.len();
+        if matches!(self.sink, Sink::Nowhere) {
+            return Ok(());
+        }
+        if len > self.value_limit {
+            return Err(OutputError::TooLarge { len, limit: self.value_limit });
+        }
+        let credit = self.credit(credit::cost(len, self.window)).await?;
+        match &self.sink {
+            Sink::Call { request, items } => {
+                self.shared.has_items.store(true, Ordering::Release);
+                let value = Box::new(Command::Value(request.clone(), data));
+                items.send(value).await.map_err(|_closed| OutputError::Ended)?;
+            }
+            Sink::Run(events) => {
+                let item = RunEvent::Item(kind, data);
+                events.send(item).await.map_err(|_closed| OutputError::Ended)?;
+            }
+            Sink::Nowhere => {}
+        }
+        // spent only now: until the value is on its way, a drop gives the credit back
+        credit.forget();
+        Ok(())
+    }
+
+    async fn credit(&self, cost: u64) -> Result<SemaphorePermit<'_>, OutputError> {
+        let cost = u32::try_from(cost).unwrap_or(u32::MAX);
+        if let Ok(permit) = self.shared.credit.try_acquire_many(cost) {
+            return Ok(permit);
+        }
+        let mut granted = std::pin::pin!(self.shared.credit.acquire_many(cost));
+        let stop = Stop { shared: self.shared.clone() };
+        let granted = tokio::select! {
+            biased;
+            granted = &mut granted => granted,
+            _reason = stop.stopped() => {
+                timeout(CREDIT_AFTER_CANCEL, granted).await.map_err(|_elapsed| OutputError::Ended)?
+            }
+        };
+        granted.map_err(|_closed| OutputError::Ended)
+    }
+
+    /// Sends how far the request is. Only the newest counts: while the connection is busy, it replaces the one before.
+    pub fn progress(&self, completed: u64, total: Option<u64>, details: Raw) {
+        let progress = Progress { completed, total, details };
+        self.forward_progress(progress);
+    }
+
+    /// Passes on progress that came from somewhere else.
+    pub fn forward_progress(&self, progress: Progress) {
+        if matches!(self.sink, Sink::Nowhere) {
+            return;
+        }
+        self.shared.has_items.store(true, Ordering::Release);
+        let mut latest = self.shared.latest();
+        latest.progress = Some(progress);
+        if !latest.told {
+            // full: the request's next value or its answer takes it along
+            latest.told = match &self.sink {
+                Sink::Call { request, items } => {
+                    items.try_send(Box::new(Command::Progress(request.clone()))).is_ok()
+                }
+                Sink::Run(events) => events.try_send(RunEvent::Progressed).is_ok(),
+                Sink::Nowhere => true,
+            };
+        }
+    }
+}
