@@ -49,11 +49,7 @@ pub(super) fn register(
         })
 }
 
-/// Answers `rp.events.list`.
-///
-/// # Errors
-/// The fault for the caller.
-pub async fn list(store: &dyn Store, call: &CallContext) -> Result<Raw, Fault> {
+async fn list(store: &dyn Store, call: &CallContext) -> Result<Raw, Fault> {
     let arguments: EventListArguments = read(&call.kwargs)?;
     let limit = page_size(arguments.limit, PAGE, MAX_PAGE)?;
     let wanted = Wanted::parse(arguments.kind)?;
@@ -86,12 +82,8 @@ fn answer(events: &[Raw], last: u64, more: bool) -> Raw {
     RawMap::new().raws("events", events).uint("last", last).bool("more", more).finish()
 }
 
-/// Answers `rp.events.follow`: ends when its caller ends it, or the manager stops. `newest` is the number of the last event that
-/// is stored.
-///
-/// # Errors
-/// The fault for the caller.
-pub async fn follow(
+/// Ends when its caller ends it, or the manager stops. `newest` is the number of the last event that is stored.
+async fn follow(
     manager: &Manager,
     store: &dyn Store,
     newest: watch::Receiver<u64>,
@@ -151,7 +143,9 @@ struct Wanted(Option<String>);
 impl Wanted {
     fn parse(glob: Option<String>) -> Result<Self, Fault> {
         match glob {
-            Some(glob) if glob.is_empty() => Err(bad("type is empty, which no event's is; leave it out for all")),
+            Some(glob) if glob.is_empty() => {
+                Err(bad("type is empty, which no event's is; leave it out for all"))
+            }
             Some(glob) if glob.len() > MAX_METHOD_LEN => {
                 Err(bad(format!("type has {} bytes; the limit is {MAX_METHOD_LEN}", glob.len())))
             }

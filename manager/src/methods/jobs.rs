@@ -55,7 +55,9 @@ pub(super) async fn show(store: &dyn Store, call: &CallContext) -> Result<Raw, F
             let run = write(&jobs_rows::run(store, &row).await?)?;
             if runs.len() == limit || !room.take(&run) {
                 if runs.is_empty() {
-                    return Err(room.too_large(&format!("what is told of the run on {}", row.key.agent), &run));
+                    return Err(
+                        room.too_large(&format!("what is told of the run on {}", row.key.agent), &run)
+                    );
                 }
                 next = after;
                 break 'pages;
@@ -103,7 +105,10 @@ pub(super) async fn release(engine: &Engine, call: &CallContext) -> Result<Raw, 
     let arguments: JobArguments = read(&call.kwargs)?;
     let job = stored(&**engine.store(), job_id(&arguments.job)?).await?;
     if job.ended_ms.is_some() {
-        return Err(Fault::new(FaultCode::WrongState, format!("the job {} has ended; it is not held", job.id)));
+        return Err(Fault::new(
+            FaultCode::WrongState,
+            format!("the job {} has ended; it is not held", job.id),
+        ));
     }
     engine.release(job.id).await?;
     Ok(Raw::nil())

@@ -38,7 +38,9 @@ pub(super) async fn cancel(engine: &Engine, call: &CallContext) -> Result<Raw, F
             let criteria = Criteria::parse(&criteria).map_err(|error| bad(format!("where: {error}")))?;
             Scope::Where(criteria)
         }
-        (None, None, None) => return Err(bad("exactly one of job, queue and where says what to cancel; none did")),
+        (None, None, None) => {
+            return Err(bad("exactly one of job, queue and where says what to cancel; none did"));
+        }
         (Some(_), Some(_), _) | (Some(_), _, Some(_)) | (_, Some(_), Some(_)) => {
             return Err(bad("exactly one of job, queue and where says what to cancel; there were several"));
         }
@@ -72,7 +74,9 @@ pub(super) async fn of_queue(engine: &Engine, key: QueueKey) -> Result<Scope, Fa
 
 /// The fault for a queue that is not there.
 pub(super) fn no_queue(key: &QueueKey) -> Fault {
-    let text = format!("there is no queue {key}: it is gone, or never was; a queue is there while something waits or runs in it");
+    let text = format!(
+        "there is no queue {key}: it is gone, or never was; a queue is there while something waits or runs in it"
+    );
     Fault::new(FaultCode::WrongState, text)
 }
 

@@ -73,7 +73,8 @@ async fn show(engine: &Engine, call: &CallContext) -> Result<Raw, Fault> {
     let queue = write(&summary(&queue))?;
     let _always = room.take(&queue);
     for run in all {
-        let row = QueueRun { job: run.job.to_string(), agent: run.agent.to_string(), state: run.state.to_owned() };
+        let row =
+            QueueRun { job: run.job.to_string(), agent: run.agent.to_string(), state: run.state.to_owned() };
         let row = write(&row)?;
         if !room.take(&row) {
             break;

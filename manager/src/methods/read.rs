@@ -17,11 +17,7 @@ use crate::store::Store;
 /// What an item takes in an answer beside its data.
 pub(super) const AROUND_ITEM: (usize, usize) = (40, 6);
 
-/// Answers `rp.jobs.read`.
-///
-/// # Errors
-/// The fault for the caller.
-pub async fn read(store: &dyn Store, call: &CallContext) -> Result<Raw, Fault> {
+pub(super) async fn read(store: &dyn Store, call: &CallContext) -> Result<Raw, Fault> {
     let arguments: ReadArguments = arguments(&call.kwargs)?;
     since_or_recent(arguments.since, arguments.recent)?;
     let most = u32::try_from(MAX_ITEMS).unwrap_or(u32::MAX);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use redpoll_common::api::submit::{SubmitAnswer, SubmitArguments};
 use redpoll_common::job::{Callback, JobSpec};
 use redpoll_common::wire::{Fault, FaultCode, MAX_DEPTH, MAX_METHOD_LEN, MAX_NODES, Raw, scan};
-use redpoll_config::ManagerConfig;
+use redpoll_config::{CallbacksConfig, ManagerConfig};
 use redpoll_manager_core::access::RESERVED_PREFIX;
 use redpoll_net::CallContext;
 
@@ -13,7 +13,7 @@ use super::arguments::{bad, unread};
 use super::jobs_rows::count;
 use super::submit_agents::Choice;
 use super::write;
-use crate::engine::{Engine, NewJob};
+use crate::engine::{Engine, NewJob, digest};
 use crate::state::Manager;
 
 /// Bytes of a frame kept for what stands around a job's arguments and info where it is offered or shown.
@@ -25,22 +25,21 @@ const AROUND_INFO: usize = 4;
 
 /// Answers `rp.jobs.submit`.
 pub(super) async fn submit(manager: &Manager, engine: &Engine, call: &CallContext) -> Result<Raw, Fault> {
-    let SubmitArguments { agents, spec } =
+    let asked =
         SubmitArguments::read(&call.kwargs).map_err(|error| bad(format!("rp.jobs.submit: {error}")))?;
-    check(&spec, &manager.config)?;
-    let choice = Choice::parse(&agents)?;
+    check(&asked.spec, &manager.config)?;
     let submitter = call.caller.identity.id.clone();
-    if let (Choice::All, Some(key)) = (&choice, &spec.key) {
-        // the agents of then are not those of now: what was submitted is the same if all else is
-        let stored = engine.store().by_key(&submitter, key).await.map_err(unread)?;
-        if let Some(job) = stored.filter(|job| *job.spec == spec) {
-            let runs = count(job.agents.len());
-            return write(&SubmitAnswer { job: job.id.to_string(), existing: true, runs });
-        }
+    let digest = digest::of(&asked);
+    let SubmitArguments { agents, spec } = asked;
+    let agents: Vec<_> =
+        Choice::parse(&agents)?.resolve(manager)?.into_iter().map(|(agent, _)| agent).collect();
+    let mut runs = count(agents.len());
+    let stored = engine.submit(NewJob { submitter, spec: Arc::new(spec), digest, agents }).await?;
+    if stored.existing {
+        // `*` may have stood for others then
+        let job = engine.store().job(stored.job).await.map_err(unread)?;
+        runs = job.map_or(runs, |job| count(job.agents.len()));
     }
-    let agents: Vec<_> = choice.resolve(manager)?.into_iter().map(|(agent, _)| agent).collect();
-    let runs = count(agents.len());
-    let stored = engine.submit(NewJob { submitter, spec: Arc::new(spec), agents }).await?;
     write(&SubmitAnswer { job: stored.job.to_string(), existing: stored.existing, runs })
 }
 
@@ -51,25 +50,20 @@ fn check(spec: &JobSpec, config: &ManagerConfig) -> Result<(), Fault> {
     }
     check_size(spec, config)?;
     match &spec.callback {
-        Some(Callback::Webhook(url)) => check_url(url),
+        Some(Callback::Webhook(url)) => check_url(url, &config.jobs.callbacks),
         Some(Callback::Procedure(name)) => {
-            check_procedure("callback", name)?;
-            let offered = callback_procedures(config);
-            if offered.iter().any(|offer| offer == name) {
+            let offered = &config.jobs.callbacks.procedures;
+            if offered.contains_key(name) {
                 return Ok(());
             }
-            let offered = if offered.is_empty() { "none".to_owned() } else { offered.join(", ") };
+            let names: Vec<&str> = offered.keys().map(String::as_str).collect();
+            let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
             Err(bad(format!(
-                "callback {name:?} is not a procedure that this manager's configuration names (there: {offered})"
+                "callback {name:?} is none of jobs.callbacks.procedures of the manager ({names})"
             )))
         }
         None => Ok(()),
     }
-}
-
-/// The procedures of the manager that may be told of ends.
-fn callback_procedures(_config: &ManagerConfig) -> Vec<&str> {
-    Vec::new()
 }
 
 /// `name` or `name@version`: visible ASCII, the version a number from 1 without leading zeros.
@@ -97,8 +91,10 @@ fn check_procedure(field: &str, procedure: &str) -> Result<(), Fault> {
 
 /// What is taken in must fit the frames in which it is offered and shown.
 fn check_size(spec: &JobSpec, config: &ManagerConfig) -> Result<(), Fault> {
-    let too_large = |text: String| Err(Fault::new(FaultCode::TooLarge, format!("{text}; nothing was stored")));
-    let max = usize::try_from(config.session.limits().frame).unwrap_or(usize::MAX).saturating_sub(AROUND_BYTES);
+    let too_large =
+        |text: String| Err(Fault::new(FaultCode::TooLarge, format!("{text}; nothing was stored")));
+    let max =
+        usize::try_from(config.session.limits().frame).unwrap_or(usize::MAX).saturating_sub(AROUND_BYTES);
     let (mut bytes, mut nodes) = (0_usize, 0_usize);
     for part in [&spec.args, &spec.kwargs, &spec.info] {
         bytes = bytes.saturating_add(part.len());
@@ -120,8 +116,9 @@ fn check_size(spec: &JobSpec, config: &ManagerConfig) -> Result<(), Fault> {
 }
 
 /// An HTTP address without a password in it: it is shown to whoever may see the job.
-fn check_url(url: &str) -> Result<(), Fault> {
-    let wrong = |why: &str| Err(bad(format!("webhook {why}; it is an address such as https://example.org/hook")));
+fn check_url(url: &str, callbacks: &CallbacksConfig) -> Result<(), Fault> {
+    let wrong =
+        |why: &str| Err(bad(format!("webhook {why}; it is an address such as https://example.org/hook")));
     let Some((scheme, rest)) = url.split_once("://") else { return wrong("has no scheme") };
     if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
         return wrong("is neither http nor https");
@@ -141,10 +138,14 @@ fn check_url(url: &str) -> Result<(), Fault> {
     if host.is_empty() {
         return wrong("has no host");
     }
-    match port {
-        Some(port) if port.parse::<u16>().is_err() => wrong("has a port that is no number up to 65535"),
-        Some(_) | None => Ok(()),
+    let usual = if scheme.eq_ignore_ascii_case("https") { Ok(443) } else { Ok(80) };
+    let Ok(port) = port.map_or(usual, str::parse::<u16>) else {
+        return wrong("has a port that is no number up to 65535");
+    };
+    if !callbacks.allows(host.trim_start_matches('[').trim_end_matches(']'), port) {
+        return wrong("goes to a host that is none of jobs.callbacks.allow of the manager");
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -164,13 +165,23 @@ mod tests {
 
     #[test]
     fn a_webhook_is_an_http_address_without_a_password() {
-        for good in ["http://a", "HTTPS://a.example:8443/x?y=@z", "http://[::1]/", "https://[::1]:80/hook#a"] {
-            assert_eq!(check_url(good), Ok(()), "{good}");
-        }
-        for wrong in
-            ["", "a", "ftp://a", "http://", "http:///x", "http://:80", "http://a:b", "http://u:p@a/", "http://a b"]
+        let any = CallbacksConfig::default();
+        for good in ["http://a", "HTTPS://a.example:8443/x?y=@z", "http://[::1]/", "https://[::1]:80/hook#a"]
         {
-            let fault = check_url(wrong).unwrap_err();
+            assert_eq!(check_url(good, &any), Ok(()), "{good}");
+        }
+        for wrong in [
+            "",
+            "a",
+            "ftp://a",
+            "http://",
+            "http:///x",
+            "http://:80",
+            "http://a:b",
+            "http://u:p@a/",
+            "http://a b",
+        ] {
+            let fault = check_url(wrong, &any).unwrap_err();
             assert!(!fault.message.contains("u:p"), "{fault}");
         }
     }

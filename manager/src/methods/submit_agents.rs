@@ -109,7 +109,8 @@ fn strangers(unknown: &[PeerId]) -> Fault {
     let names: Vec<&str> = unknown.iter().take(NAMED).map(PeerId::as_str).collect();
     let more = unknown.len().saturating_sub(NAMED);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    let text = format!("no agent has ever been seen with the name {}{more}; nothing was stored", names.join(", "));
+    let text =
+        format!("no agent has ever been seen with the name {}{more}; nothing was stored", names.join(", "));
     Fault::new(FaultCode::UnknownAgent, text)
 }
 
@@ -122,7 +123,9 @@ pub(super) fn preview(manager: &Manager, call: &CallContext) -> Result<Raw, Faul
     let connected = agents.iter().filter(|(_, connected)| *connected).count();
     let (mut room, mut page, mut last) = (Room::of(call), Vec::new(), None);
     let mut next = None;
-    for (agent, connected) in agents.iter().filter(|(agent, _)| after.as_ref().is_none_or(|after| agent > after)) {
+    for (agent, connected) in
+        agents.iter().filter(|(agent, _)| after.as_ref().is_none_or(|after| agent > after))
+    {
         let row = write(&PreviewAgent { id: agent.to_string(), connected: *connected })?;
         if page.len() == limit || !room.take(&row) {
             next = last;
