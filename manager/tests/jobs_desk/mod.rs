@@ -25,7 +25,7 @@ use redpoll_manager::store::{AbortHook, Faults, Memory, Options, Sqlite, Store};
 use redpoll_manager_core::jobs::Settings;
 use redpoll_manager_core::jobs::record::RunRecord;
 use redpoll_net::service::{DetachedOutput, StopHandle, detached_call};
-use redpoll_net::{Peer, Registry, memory};
+use redpoll_net::{CallContext, Peer, Registry, memory};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tempfile::TempDir;
@@ -145,10 +145,19 @@ impl Desk {
 
     /// The same over a session whose values may have so many bytes.
     pub(crate) fn start_within(&self, method: &str, kwargs: Raw, value_limit: usize) -> Request {
+        self.begin(method, kwargs, |call| call.with_value_limit(value_limit))
+    }
+
+    /// The same with a caller who waits so long.
+    pub(crate) fn start_until(&self, method: &str, kwargs: Raw, wait: Duration) -> Request {
+        let deadline = Some(tokio::time::Instant::now() + wait);
+        self.begin(method, kwargs, |call| CallContext { deadline, ..call })
+    }
+
+    fn begin(&self, method: &str, kwargs: Raw, change: impl FnOnce(CallContext) -> CallContext) -> Request {
         let caller = memory::peer(Identity::parse("spiffe://home/operator/ada").unwrap());
-        let (mut call, output, stop) = detached_call(caller, method, Raw::empty_array(), kwargs);
-        call.deadline = None;
-        let running = self.registry.start(call.with_value_limit(value_limit));
+        let (call, output, stop) = detached_call(caller, method, Raw::empty_array(), kwargs);
+        let running = self.registry.start(change(call));
         #[expect(clippy::disallowed_methods, reason = "a test's own task")]
         let answer = tokio::spawn(running.answer);
         Request { output, answer, stop }
