@@ -5,6 +5,7 @@
 mod jobs_desk;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jobs_desk::{Desk, Request, ended, items, large_items, succeeded};
 use redpoll_common::api::items::{FollowArguments, FollowFrom};
@@ -245,4 +246,27 @@ async fn what_makes_no_sense_is_refused() {
         let fault = desk.refused(method::JOBS_FOLLOW, &arguments).await;
         assert!(fault.code == code && fault.message.contains(word), "{fault}");
     }
+}
+
+/// The clock of this test stands still while anybody has something to do: a look at the store that nobody asked for shows.
+#[tokio::test(start_paused = true)]
+async fn what_is_committed_while_a_follower_begins_wakes_it() {
+    let desk = Desk::memory().await;
+    desk.connect(&["a1"]).await;
+    let job = desk.submit(&["a1"]).await;
+    for page in 0..300 {
+        // more than what may be on its way to a follower who takes nothing
+        desk.give(job, "a1", large_items(page, 1, 100_000)).await;
+    }
+    let began = tokio::time::Instant::now();
+    let mut request = follow(&desk, &all_of(job));
+    for _ in 0..10_000 {
+        tokio::task::yield_now().await;
+    }
+    desk.give(job, "a1", large_items(300, 1, 10)).await;
+    let mut told = 0;
+    while told < 301 {
+        told += request.event().await.unwrap().items.len();
+    }
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
 }

@@ -248,3 +248,21 @@ async fn a_job_on_many_agents_is_waited_for_to_its_last_run() {
     let answer: JobResult = waiting.answer().await.unwrap().decode().unwrap();
     assert_eq!((answer.job.state.as_str(), answer.runs.len(), answer.job.open), ("ended", 300, 0));
 }
+
+/// The clock of this test stands still while anybody has something to do: a look at the store that nobody asked for shows.
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_for_a_result_is_woken_by_it() {
+    let desk = Desk::memory().await;
+    desk.connect(&["a1", "a2"]).await;
+    let job = desk.submit(&["a1", "a2"]).await;
+    let began = tokio::time::Instant::now();
+    let waiting = desk.start(method::JOBS_RESULT, Raw::encode(&short_of(job)).unwrap());
+    for agent in ["a2", "a1"] {
+        for _ in 0..1000 {
+            tokio::task::yield_now().await;
+        }
+        desk.end(job, agent, succeeded(0, Raw::nil())).await;
+    }
+    assert!(waiting.answer().await.is_ok());
+    assert!(began.elapsed() < Duration::from_millis(900), "{:?}", began.elapsed());
+}
