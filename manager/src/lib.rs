@@ -6,12 +6,14 @@
 //! - [`service`] and [`methods`]: what peers may ask for.
 //! - [`housekeeping`]: what is done once a minute.
 //!
-//! - [`store`]: where jobs are kept; the engine that uses it is still to come.
+//! - [`store`]: where jobs are kept; [`callbacks`]: telling somebody of their ends. The engine that uses both is still to
+//!   come.
 //!
 //! Rules (who is let in, who may what, who is connected) are in `redpoll-manager-core`, the protocol in
 //! `redpoll-common`, transports and drivers in `redpoll-net`.
 
 pub mod app;
+pub mod callbacks;
 pub mod gate;
 pub mod housekeeping;
 pub mod methods;
