@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use redpoll_common::job::{Ending, Outcome, RunState};
-use redpoll_common::session::chain;
-use redpoll_common::wire::{Fault, Raw};
-use redpoll_manager_core::jobs::record::{JobRecord, RunRecord};
+use redpoll_common::job::Outcome;
+use redpoll_common::wire::Fault;
+use redpoll_manager_core::jobs::record::RunRecord;
 use serde::Serialize;
 
+use super::gather::{Found, ending, gather};
 use super::value::Json;
-use super::{Delivery, MAX_BODY, MAX_RUNS};
-use crate::store::{ReadError, Store};
+use super::{Delivery, MAX_BODY};
+use crate::store::Store;
 
 #[derive(Serialize)]
 struct Body<'a> {
@@ -60,12 +60,6 @@ struct RunPart<'a> {
 struct FaultPart<'a> {
     code: &'a str,
     message: &'a str,
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    details: Option<FaultDetails<'a>>,
-}
-
-#[derive(Serialize)]
-struct FaultDetails<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     class: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -82,58 +76,25 @@ struct FaultDetails<'a> {
     retry_after_ms: Option<u64>,
 }
 
-/// What the store has of a job.
-struct Found {
-    job: JobRecord,
-    queue: Option<Raw>,
-    runs: Vec<RunRecord>,
-    /// The results are there.
-    whole: bool,
-}
-
 /// Reads a job and writes it as the body of a delivery, at most [`MAX_BODY`] bytes.
 ///
 /// # Errors
 /// In one line: the store cannot be read, or the job is not in it.
 pub(super) async fn read(store: &dyn Store, cluster: &str, delivery: Delivery) -> Result<Bytes, String> {
-    let mut found = find(store, delivery).await?;
+    let mut found = gather(store, delivery.job).await?;
     let mut body = write(&found, cluster, delivery)?;
+    // JSON may be longer than what was counted
     if body.len() > MAX_BODY && found.whole {
-        found.whole = false;
+        found.leave_out();
         body = write(&found, cluster, delivery)?;
     }
-    // Thousands of long faults do not fit either; the first half of them says as much to a receiver.
+    // Many long messages of faults do not fit either: the first of them say as much to a receiver.
     while body.len() > MAX_BODY && !found.runs.is_empty() {
-        found.runs.truncate(found.runs.len() / 2);
+        let len = found.runs.len();
+        found.runs.truncate((len * MAX_BODY / body.len()).min(len - 1));
         body = write(&found, cluster, delivery)?;
     }
     Ok(body)
-}
-
-async fn find(store: &dyn Store, delivery: Delivery) -> Result<Found, String> {
-    let reading = |error: ReadError| format!("the store cannot be read: {}", chain(&error));
-    let job = store.job(delivery.job).await.map_err(reading)?;
-    let job = job.ok_or_else(|| "the job is not stored any more".to_owned())?;
-    let mut runs = store.runs(delivery.job, None, MAX_RUNS).await.map_err(reading)?;
-    let whole = fill(store, &mut runs).await.map_err(reading)?;
-    let queue = job.spec.queue.as_ref().map(|queue| queue.name.to_raw());
-    Ok(Found { job, queue, runs, whole })
-}
-
-/// Reads the results, which a list of runs does not have. Gives up when they cannot all fit, and says so with `false`.
-async fn fill(store: &dyn Store, runs: &mut [RunRecord]) -> Result<bool, ReadError> {
-    let mut room = MAX_BODY;
-    for run in runs {
-        if !matches!(&run.state, RunState::Ended(ending) if ending.outcome == Outcome::Succeeded) {
-            continue;
-        }
-        let Some(whole) = store.run(&run.key).await? else { continue };
-        let len = ending(&whole).and_then(|ending| ending.result.as_ref()).map_or(0, Raw::len);
-        let Some(left) = room.checked_sub(len) else { return Ok(false) };
-        room = left;
-        *run = whole;
-    }
-    Ok(true)
 }
 
 fn write(found: &Found, cluster: &str, delivery: Delivery) -> Result<Bytes, String> {
@@ -142,7 +103,7 @@ fn write(found: &Found, cluster: &str, delivery: Delivery) -> Result<Bytes, Stri
         kind: if delivery.serial <= 1 { "job.ended" } else { "job.corrected" },
         cluster,
         job: job_part(found),
-        runs: found.runs.iter().map(|run| run_part(run, found.whole)).collect(),
+        runs: found.runs.iter().map(run_part).collect(),
         more: found.job.agents.len() > found.runs.len(),
         results_left_out: !found.whole,
     };
@@ -169,22 +130,24 @@ fn job_part(found: &Found) -> JobPart<'_> {
     }
 }
 
-fn run_part(run: &RunRecord, whole: bool) -> RunPart<'_> {
+fn run_part(run: &RunRecord) -> RunPart<'_> {
     let ending = ending(run);
     RunPart {
         agent: run.key.agent.as_str(),
         attempt: run.attempt.0,
         outcome: ending.map(|ending| ending.outcome.as_str()),
         started: ending.and_then(|ending| ending.started),
-        result: ending.and_then(|ending| ending.result.as_ref()).filter(|_| whole).map(Json),
-        fault: ending.and_then(|ending| ending.fault.as_ref()).map(|fault| fault_part(fault, whole)),
+        result: ending.and_then(|ending| ending.result.as_ref()).map(Json),
+        fault: ending.and_then(|ending| ending.fault.as_ref()).map(fault_part),
         items: ending.map_or(run.items, |ending| ending.items),
         duration_ms: ending.and_then(|ending| ending.duration_ms),
     }
 }
 
-fn fault_part(fault: &Fault, whole: bool) -> FaultPart<'_> {
-    let details = FaultDetails {
+fn fault_part(fault: &Fault) -> FaultPart<'_> {
+    FaultPart {
+        code: fault.code.as_str(),
+        message: &fault.message,
         class: fault.class.as_deref(),
         module: fault.module.as_deref(),
         trace: fault.trace.as_deref(),
@@ -192,19 +155,6 @@ fn fault_part(fault: &Fault, whole: bool) -> FaultPart<'_> {
         state: fault.state.as_ref().map(Json),
         data: fault.data.as_ref().map(Json),
         retry_after_ms: fault.retry_after_ms,
-    };
-    FaultPart { code: fault.code.as_str(), message: &fault.message, details: whole.then_some(details) }
-}
-
-fn ending(run: &RunRecord) -> Option<&Ending> {
-    match &run.state {
-        RunState::Ended(ending) => Some(ending),
-        RunState::Held
-        | RunState::Queued
-        | RunState::Offered(..)
-        | RunState::Accepted(..)
-        | RunState::Running(..)
-        | RunState::InDoubt(..) => None,
     }
 }
 

@@ -1,7 +1,8 @@
 //! Telling somebody of the end of a job: one try of one callback.
 //!
 //! - [`Deliverer`]: does it, and says in one line why it did not work. Start reading here.
-//! - `body`: what is told, read from the store at the moment of the try; `value`: MessagePack as JSON.
+//! - `gather`: what is told, read from the store at the moment of the try; `body`: that as JSON; `value`: MessagePack as
+//!   JSON.
 //! - `webhook`: an HTTP POST, signed by `signature`; `authorities`: whom it believes over https.
 //! - `command`: a program on the manager, ended with its process group when its time is over.
 //!
@@ -11,6 +12,7 @@
 mod authorities;
 mod body;
 mod command;
+mod gather;
 mod signature;
 mod value;
 mod webhook;

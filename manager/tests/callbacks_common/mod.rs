@@ -12,7 +12,7 @@ use redpoll_manager::callbacks::Deliverer;
 use redpoll_manager::store::Store;
 use redpoll_manager_core::jobs::record::{Change, JobRecord, RunRecord, Summary};
 use serde_json::Value;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use crate::store_common::{NOON, changed, id, job, run, submitted};
@@ -100,4 +100,26 @@ pub(crate) async fn receive(stream: &mut (impl AsyncRead + Unpin)) -> Request {
 pub(crate) async fn until_cut(stream: &mut (impl AsyncRead + Unpin)) {
     let mut buffer = [0; 1024];
     while let Ok(1..) = stream.read(&mut buffer).await {}
+}
+
+/// Takes one request on a stream and answers it.
+pub(crate) async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, text: &str) -> Request {
+    let request = receive(&mut stream).await;
+    stream.write_all(text.as_bytes()).await.unwrap();
+    until_cut(&mut stream).await;
+    request
+}
+
+/// Delivers to a server that gives this answer.
+pub(crate) async fn told(
+    config: &CallbacksConfig,
+    store: &Arc<dyn Store>,
+    serial: u16,
+    text: &str,
+) -> (Result<(), String>, Request) {
+    let (listener, target) = listen("http").await;
+    let deliverer = deliverer(config, store);
+    tokio::join!(deliverer.deliver(id(1), serial, &target), async {
+        answer(listener.accept().await.unwrap().0, text).await
+    })
 }
