@@ -117,7 +117,7 @@ async fn a_procedure_that_hangs_is_killed_with_its_children() {
     let folder = tempfile::tempdir().unwrap();
     let store = store_with(Raw::nil()).await;
     // deaf to SIGTERM, and with a child that holds the pipe
-    let text = "trap '' TERM; sleep 1000 & echo $! > $1/child; echo $$ > $1/leader; echo waiting >&2; wait";
+    let text = "trap '' TERM; sleep 100 & echo $! > $1/child; echo $$ > $1/leader; echo waiting >&2; wait";
     let config = script(within(Duration::from_secs(2)), text, folder.path());
     let told = deliverer(&config, &store).deliver(id(1), 1, &tell()).await;
     assert_eq!(told.unwrap_err(), "the procedure did not end in time and was killed: waiting");
@@ -131,7 +131,7 @@ async fn a_procedure_that_hangs_is_killed_with_its_children() {
 async fn what_a_procedure_leaves_behind_in_its_group_ends_with_it() {
     let folder = tempfile::tempdir().unwrap();
     let store = store_with(Raw::nil()).await;
-    let config = script(patient(), "sleep 1000 & echo $! > $1/child", folder.path());
+    let config = script(patient(), "sleep 100 & echo $! > $1/child", folder.path());
     let since = Instant::now();
     assert_eq!(deliverer(&config, &store).deliver(id(1), 1, &tell()).await, Ok(()));
     assert!(since.elapsed() < Duration::from_secs(10), "it waited for the child");
@@ -144,7 +144,7 @@ async fn a_delivery_that_is_given_up_kills_its_procedure() {
     let folder = tempfile::tempdir().unwrap();
     let store = store_with(Raw::nil()).await;
     let config =
-        script(patient(), "sleep 1000 & echo $! > $1/child; mv $1/child $1/ready; wait", folder.path());
+        script(patient(), "sleep 100 & echo $! > $1/child; mv $1/child $1/ready; wait", folder.path());
     let deliverer = deliverer(&config, &store);
     let ready = folder.path().join("ready");
     let target = tell();

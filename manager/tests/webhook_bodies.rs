@@ -9,7 +9,7 @@ use redpoll_common::wire::{Fault, FaultCode, Raw, RawMap};
 use redpoll_manager::callbacks::MAX_BODY;
 use serde_json::json;
 
-use callbacks_common::{ended_job, patient, told};
+use callbacks_common::{OK, ended_job, patient, told};
 use store_common::{NOON, Rig, ended, fault, full_spec, id, plain_spec};
 
 #[tokio::test]
@@ -69,7 +69,7 @@ async fn of_many_runs_the_first_thousand_are_told() {
     let runs =
         names.iter().map(|name| (name.as_str(), ended(Outcome::Succeeded, None, Some(Raw::text("r")))));
     ended_job(store.as_ref(), plain_spec(), runs.collect()).await;
-    let (taken, request) = told(&patient(), &store, 1, "HTTP/1.1 200 OK\r\n\r\n").await;
+    let (taken, request) = told(&patient(), &store, 1, OK).await;
     assert_eq!(taken, Ok(()));
     let body = request.json();
     assert_eq!((&body["more"], body["runs"].as_array().unwrap().len()), (&json!(true), 1000));
@@ -92,7 +92,7 @@ async fn results_that_do_not_fit_are_left_out_all_together() {
             ("a4", ended(Outcome::Failed, Some(fault()), None)),
         ];
         ended_job(store.as_ref(), plain_spec(), runs).await;
-        let (taken, request) = told(&patient(), &store, 1, "HTTP/1.1 200 OK\r\n\r\n").await;
+        let (taken, request) = told(&patient(), &store, 1, OK).await;
         assert_eq!(taken, Ok(()));
         assert!(request.body.len() < 10_000, "{}", request.body.len());
         let body = request.json();
@@ -110,7 +110,7 @@ async fn faults_that_do_not_fit_shorten_the_list() {
     let long = Fault::new(FaultCode::Failed, "x".repeat(50_000));
     let runs = names.iter().map(|name| (name.as_str(), ended(Outcome::Failed, Some(long.clone()), None)));
     ended_job(store.as_ref(), plain_spec(), runs.collect()).await;
-    let (taken, request) = told(&patient(), &store, 1, "HTTP/1.1 200 OK\r\n\r\n").await;
+    let (taken, request) = told(&patient(), &store, 1, OK).await;
     assert_eq!(taken, Ok(()));
     assert!(request.body.len() <= MAX_BODY, "{}", request.body.len());
     let body = request.json();

@@ -20,6 +20,9 @@ use crate::store_common::{NOON, changed, id, job, run, submitted};
 /// The name of the cluster in all these tests.
 pub(crate) const CLUSTER: &str = "home";
 
+/// The answer of a server that takes everything.
+pub(crate) const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+
 /// Stores a job whose runs ended so.
 pub(crate) async fn ended_job(store: &dyn Store, spec: JobSpec, runs: Vec<(&str, RunState)>) -> JobId {
     let names: Vec<_> = runs.iter().map(|(agent, _)| *agent).collect();
