@@ -252,6 +252,7 @@ impl Runner {
                 let kill_at = Instant::now() + grace;
                 self.kill_at = Some(self.kill_at.map_or(kill_at, |at| at.min(kill_at)));
             }
+            Control::Leave => self.disconnected(),
             Control::Close(closed) => self.closing = Some(closed),
         }
     }
