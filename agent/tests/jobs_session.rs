@@ -6,7 +6,7 @@ mod jobs_support;
 use std::time::Duration;
 
 use exec_support::lives;
-use jobs_support::{Mood, World, ended, eventually, limited, offer, run, shell, terms};
+use jobs_support::{Mood, PATIENCE, World, ended, eventually, limited, offer, run, shell, terms};
 use redpoll_agent::spool::{OpenOptions, Spool};
 use redpoll_common::job::spool::{Record, Stamp};
 use redpoll_common::job::wire::{Act, OfferAnswer, SpoolState};
@@ -107,7 +107,11 @@ async fn what_the_disk_says_decides_after_a_crash() {
         offer: Box::new(shell(dno, &format!("echo {dno} >> {}", oracle.display()))),
         at: Stamp { boot: [0; 16], boot_ms: 0, wall_ms: redpoll_net::clock::wall_ms() },
     };
-    let records = vec![received(1), received(2), Record::Starting { run: run(2) }, received(3)];
+    let gone = Record::Received {
+        offer: Box::new(offer(4, "old.procedure", json!([]), json!({}))),
+        at: Stamp { boot: [0; 16], boot_ms: 0, wall_ms: 0 },
+    };
+    let records = vec![received(1), received(2), Record::Starting { run: run(2) }, received(3), gone];
     opened.spool.append(records).await.unwrap().wait().await.unwrap();
     opened.spool.close().await;
 
@@ -120,11 +124,14 @@ async fn what_the_disk_says_decides_after_a_crash() {
     assert_eq!(ended(&ending), (Outcome::Unknown, None, Some(FaultCode::AgentGone)));
     let ending = world.manager.ending(3).await;
     assert_eq!(ended(&ending), (Outcome::Cancelled, Some(false), Some(FaultCode::Cancelled)));
+    let ending = world.manager.ending(4).await;
+    assert_eq!(ended(&ending), (Outcome::Rejected, Some(false), Some(FaultCode::UnknownProcedure)));
     assert_eq!(std::fs::read_to_string(&oracle).unwrap(), "1\n");
     let ledger = world.manager.ledger();
     let states: Vec<SpoolState> = ledger.resumes[0].jobs.iter().map(|row| row.state).collect();
-    assert_eq!(states, [SpoolState::Received, SpoolState::Done, SpoolState::Received]);
-    assert_eq!((ledger.resumes[0].max_dno, ledger.resumes[0].spool), (Dno(3), agent.jobs.spool()));
+    let received = SpoolState::Received;
+    assert_eq!(states, [received, SpoolState::Done, received, received]);
+    assert_eq!((ledger.resumes[0].max_dno, ledger.resumes[0].spool), (Dno(4), agent.jobs.spool()));
 }
 
 #[tokio::test]
@@ -176,7 +183,7 @@ async fn what_still_runs_at_the_end_is_ended_recorded_and_told_in_the_next_sessi
     let pids: Vec<String> = (1..3).map(|dno| world.manager.seen(dno).text()).collect();
     link.cut().await;
     agent.jobs.drain().await;
-    agent.jobs.end(Duration::from_millis(100)).await;
+    tokio::time::timeout(PATIENCE, agent.jobs.end(Duration::from_millis(100))).await.unwrap();
     agent.jobs.close().await;
     agent.stopped().await;
     for pid in &pids {
