@@ -13,14 +13,20 @@ pub mod cli;
 pub mod commands;
 pub mod completions;
 pub mod exit;
+pub mod feed;
+pub mod follow;
 pub mod interrupt;
 pub mod link;
 pub mod man;
 pub mod output;
+pub mod prompt;
 pub mod report;
 pub mod sanitize;
+pub mod selector;
 pub mod settings;
+pub mod steady;
 pub mod stream;
+pub mod times;
 pub mod usage;
 pub mod value;
 
@@ -91,7 +97,17 @@ fn dispatch(cli: &Cli, terminals: Terminals, output: &mut Output) -> Ended {
             }
             Some(Verb::Man { verb, dir: None }) => return man_ended(man::print(verb, output)),
             Some(Verb::Man { dir: Some(dir), .. }) => return man_ended(man::write(dir).map(|_| ())),
-            Some(Verb::Call(_) | Verb::Notify(_) | Verb::Agents(_) | Verb::Status | Verb::Certs(_))
+            Some(
+                Verb::Call(_)
+                | Verb::Run(_)
+                | Verb::Jobs(_)
+                | Verb::Queues(_)
+                | Verb::Events(_)
+                | Verb::Notify(_)
+                | Verb::Agents(_)
+                | Verb::Status
+                | Verb::Certs(_),
+            )
             | None => {}
         }
     }
@@ -105,7 +121,7 @@ fn dispatch(cli: &Cli, terminals: Terminals, output: &mut Output) -> Ended {
         Some(verb) => commands::run(verb, &settings, output, Instant::now() + settings.config.call.timeout),
         None => Err(Report::usage(
             "there is nothing to do",
-            "usage: rpctl [OPTIONS] call|notify|agents|status|certs|completions|man …",
+            "usage: rpctl [OPTIONS] call|run|jobs|queues|events|notify|agents|status|certs|completions|man …",
             "see rpctl --help",
         )
         .into()),
