@@ -27,6 +27,8 @@ pub(super) struct RunQuestion {
     selector: Selector,
     selector_text: String,
     submit: SubmitArguments,
+    /// The key was given, so that the job may be an older one.
+    key_given: bool,
     program: Option<String>,
     follow: bool,
     dry_run: bool,
@@ -40,6 +42,7 @@ impl RunQuestion {
             selector: Selector::parse(&args.selector)?,
             selector_text: args.selector.clone(),
             submit: submit::read(args)?,
+            key_given: args.job.key.is_some(),
             program: submit::program(args),
             // what is held gives nothing until it is released
             follow: !args.detach && !args.job.hold,
@@ -154,7 +157,9 @@ impl RunQuestion {
         interrupts: &mut Interrupts,
     ) -> Ended {
         let SubmitAnswer { job, existing, runs } = answer;
-        if *existing {
+        // under a key of our own it was stored by a submit whose answer was lost: that is nobody's concern
+        let existing = *existing && self.key_given;
+        if existing {
             output.note(&format!("job {job} was there already, under the same key"));
         }
         if !self.follow {
@@ -165,7 +170,7 @@ impl RunQuestion {
             if output.format() == Format::Table {
                 output.bytes(format!("{}\n", crate::sanitize::line(job)).as_bytes())?;
             } else {
-                output.document(answer)?;
+                output.document(&SubmitAnswer { existing, ..answer.clone() })?;
             }
             return Ok(Exit::Good);
         }
@@ -177,11 +182,11 @@ impl RunQuestion {
             raw: self.raw,
             verbose: steady.settings().verbose > 0,
         };
-        if output.look().live && !*existing {
+        if output.look().live && !existing {
             output.note(&format!("job {job}"));
         }
         let mut view = View::new(output, plan.clone());
-        begin(&mut view, &plan, *existing, output)?;
+        begin(&mut view, &plan, existing, output)?;
         let wanted = Wanted { plan, agent: None, start: StartArgs::default() };
         follow(&wanted, steady, view, output, interrupts).await
     }

@@ -6,7 +6,7 @@ use redpoll_common::api::items::FollowEvent;
 use redpoll_common::api::jobs::{JobResult, ResultArguments};
 use redpoll_common::api::method;
 use rmpv::Value;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use super::show::{append, without_next};
 use crate::cli::JobsResultArgs;
@@ -23,6 +23,8 @@ use crate::{Ended, Stop};
 
 /// The longest wait that one question asks for.
 const TURN: Duration = Duration::from_secs(30);
+/// Between two questions at least: a manager that answers too soon is not hammered.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// How long to wait for the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,11 +103,13 @@ impl ResultQuestion {
                 Wait::ForEver => steady.deadline(),
                 Wait::No | Wait::For(_) => Some(Instant::now() + each),
             };
+            let asked = Instant::now();
             let answer = steady.ask(method::JOBS_RESULT, &encoded(&arguments)?, each, give_up).await;
             let target = Target::Manager { method: method::JOBS_RESULT };
             let answer = answer.map_err(|no| no.report(&target, verbose))?;
             let page: JobResult = decoded(&answer, method::JOBS_RESULT)?;
             if whole.is_none() && !self.has_ended(&page) && wait_ms > 0 && Instant::now() < until {
+                sleep_until((asked + PAUSE).min(until)).await;
                 continue;
             }
             arguments.after = page.next.clone().filter(|_| !page.runs.is_empty());
