@@ -4,6 +4,9 @@
 //! [`commands`] ask, [`output`] prints, [`exit`] is how it ends. [`report`] gives every failure the same three lines, and
 //! [`sanitize`] keeps what other machines say from reaching the terminal as anything but text.
 //!
+//! Verbs that last outlive a session: [`steady`] makes another one, [`feed`] goes on with a stream, [`follow`] knows what of a
+//! job was told and prints the rest. [`interrupt`] and [`prompt`] are for whoever sits there.
+//!
 //! The verbs `certs`, `completions` and `man` need no manager. What travels is in `redpoll-common`, how in `redpoll-net`.
 //! Start reading at [`run`].
 
