@@ -166,13 +166,7 @@ fn phrases(fault: &Fault, target: &Target) -> (String, String) {
                 Target::Agent { .. } | Target::Manager { .. } => "see rpctl --help".to_owned(),
             },
         ),
-        FaultCode::UnknownAgent => {
-            (format!("there is no agent {agent}"), "see which there are: rpctl agents list".to_owned())
-        }
-        FaultCode::AgentAway => (
-            format!("{agent} is not connected"),
-            format!("nothing was sent; since when and why: rpctl agents show {agent}"),
-        ),
+        FaultCode::UnknownAgent | FaultCode::AgentAway => phrases_of_absence(&fault.code, target),
         FaultCode::AgentGone => (
             format!("{agent} was lost during {verb}"),
             format!("it may have run: look at the machine before you repeat it; rpctl agents show {agent}"),
@@ -203,6 +197,27 @@ fn phrases(fault: &Fault, target: &Target) -> (String, String) {
             format!("{name} ended with {code:?}, which this rpctl does not know"),
             "it may have run; use an rpctl as new as the manager".to_owned(),
         ),
+    }
+}
+
+/// The same for agents that are not there: the one that was meant, or some of a job.
+fn phrases_of_absence(code: &FaultCode, target: &Target) -> (String, String) {
+    let (agent, verb, away) = (target.agent(), target.verb(), *code == FaultCode::AgentAway);
+    match (target, away) {
+        (Target::Manager { .. }, true) => (
+            format!("{verb}: agents are not connected"),
+            "since when and why: rpctl agents list; --offline wait lets the job wait for them".to_owned(),
+        ),
+        (Target::Manager { .. }, false) => {
+            (format!("{verb}: an agent is not known"), "see which there are: rpctl agents list".to_owned())
+        }
+        (Target::Procedure { .. } | Target::Agent { .. }, true) => (
+            format!("{agent} is not connected"),
+            format!("nothing was sent; since when and why: rpctl agents show {agent}"),
+        ),
+        (Target::Procedure { .. } | Target::Agent { .. }, false) => {
+            (format!("there is no agent {agent}"), "see which there are: rpctl agents list".to_owned())
+        }
     }
 }
 

@@ -32,7 +32,7 @@ pub(super) async fn submit(manager: &Manager, engine: &Engine, call: &CallContex
     let digest = digest::of(&asked);
     let SubmitArguments { agents, spec } = asked;
     let agents: Vec<_> =
-        Choice::parse(&agents)?.resolve(manager)?.into_iter().map(|(agent, _)| agent).collect();
+        Choice::parse(&agents)?.resolve_some(manager)?.into_iter().map(|(agent, _)| agent).collect();
     let mut runs = count(agents.len());
     let stored = engine.submit(NewJob { submitter, spec: Arc::new(spec), digest, agents }).await?;
     if stored.existing {

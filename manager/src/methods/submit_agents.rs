@@ -56,11 +56,18 @@ impl Choice {
             Self::All => all(manager),
             Self::Named(names) => known(manager, names)?,
         };
-        if agents.is_empty() {
-            return Err(bad("\"*\" means all agents that the manager knows, and it knows none\n\
-                help: start an agent, or name the agents"));
-        }
         within(agents.len())?;
+        Ok(agents)
+    }
+
+    /// The same for a job, which needs at least one.
+    pub(super) fn resolve_some(self, manager: &Manager) -> Result<Vec<(PeerId, bool)>, Fault> {
+        let agents = self.resolve(manager)?;
+        if agents.is_empty() {
+            return Err(bad(
+                "\"*\" means all agents that the manager knows, and it knows none yet: start an agent",
+            ));
+        }
         Ok(agents)
     }
 }

@@ -55,6 +55,15 @@ impl Answer {
         Ok(self)
     }
 
+    /// The first line of the output.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(super) fn first_line(self) -> anyhow::Result<String> {
+        let line = self.text.lines().next().map(|line| line.trim().to_owned());
+        line.filter(|line| !line.is_empty()).with_context(|| format!("`{}` said nothing", self.line))
+    }
+
     /// Some line of the output has all of these words.
     pub(super) fn has_line_with(&self, words: &[&str]) -> bool {
         self.text.lines().any(|line| words.iter().all(|word| line.contains(word)))

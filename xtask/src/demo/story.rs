@@ -53,13 +53,38 @@ pub(super) fn tell(world: &mut World) -> anyhow::Result<()> {
     world.rpctl(&["call", "web-9", "sys.ping"])?.exits(5)?.says("web-9")?.says("help:")?;
     println!("  → rpctl exited with 5: the agent is unknown or away");
 
-    part("An agent dies, and comes back");
+    jobs(world)
+}
+
+fn jobs(world: &mut World) -> anyhow::Result<()> {
+    part("A job: stored first, then run on every machine, each line marked with its agent");
+    let script = "echo \"$REDPOLL_AGENT is up\"";
+    world
+        .rpctl(&["run", "*", "exec.run", "--", "sh", "-c", script])?
+        .exits(0)?
+        .says("db-1: db-1 is up")?
+        .says("3 succeeded")?;
+
+    part("An agent dies. Work for it waits, and runs when it is back");
     world.kill_agent("db-1")?;
     world.wait_for_listing(&["db-1", "away"])?;
     world.rpctl(&["agents", "list"])?.exits(0)?.says("away")?;
+    let words = ["run", "--detach", "db-1", "exec.run", "--", "echo", "I waited"];
+    let waiting = world.rpctl(&words)?.exits(0)?.first_line()?;
     world.start_agent("db-1")?;
     println!("\n  db-1 was started again");
-    world.rpctl(&["call", "db-1", "sys.echo", "back"])?.exits(0)?.says("back").map(drop)
+    world.rpctl(&["jobs", "follow", &waiting])?.exits(0)?.says("I waited")?;
+
+    part("The manager dies in the middle of a job, and nothing is lost");
+    let script = "for n in 1 2 3 4; do echo \"line $n\"; sleep 1; done";
+    let words = ["run", "--detach", "--queue", "demo", "web-1", "exec.run", "--", "sh", "-c", script];
+    let job = world.rpctl(&words)?.exits(0)?.first_line()?;
+    world.rpctl(&["queues", "list"])?.exits(0)?.says("demo")?;
+    world.kill_manager()?;
+    world.start_manager()?;
+    println!("\n  the manager was started again");
+    world.rpctl(&["jobs", "follow", &job])?.exits(0)?.says("line 1")?.says("line 4")?;
+    world.rpctl(&["jobs", "list"])?.exits(0)?.says("succeeded").map(drop)
 }
 
 /// The heading of a part.

@@ -75,19 +75,24 @@ impl World {
     /// When it ends early or does not listen in time.
     pub(super) fn start_manager(&mut self) -> anyhow::Result<SocketAddr> {
         let state = self.folder.path().join("manager");
+        let listen = self.address.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)));
         let text = format!(
-            "[listen]\naddress = [\"127.0.0.1:0\"]\n\n{tls}\n[manager]\nstate_dir = {state:?}\n",
+            "[listen]\naddress = [\"{listen}\"]\n\n{tls}\n[manager]\nstate_dir = {state:?}\n",
             tls = self.tls("manager", MANAGER),
         );
         let config = self.write("manager.toml", &text)?;
         make_private(&state)?;
         let mut daemon = self.start_daemon("redpoll-manager", MANAGER, &config)?;
         let listens = state.join("listen.json");
+        let id = daemon.id();
         let address = self.wait_for("the manager to listen", || {
             daemon.check_alive()?;
             let text = std::fs::read(&listens).unwrap_or_default();
             // half a file is no JSON: look again
-            Ok(serde_json::from_slice(&text).ok().and_then(|listen: Value| first_address(&listen)))
+            let listen: Option<Value> = serde_json::from_slice(&text).ok();
+            // one that was killed has left its file
+            let listen = listen.filter(|listen| listen.get("pid").and_then(Value::as_u64) == Some(id.into()));
+            Ok(listen.and_then(|listen| first_address(&listen)))
         })?;
         self.manager = Some(daemon);
         self.address = Some(address);
@@ -118,6 +123,16 @@ impl World {
         })?;
         self.agents.insert(name.to_owned(), daemon);
         Ok(())
+    }
+
+    /// Kills the manager as `kill -9` does.
+    ///
+    /// # Errors
+    /// When it does not run, or cannot be killed.
+    pub(super) fn kill_manager(&mut self) -> anyhow::Result<()> {
+        let daemon = self.manager.take().context("the manager does not run")?;
+        println!("\n$ kill -9 {}    # the process of the manager", daemon.id());
+        daemon.kill()
     }
 
     /// Kills an agent as `kill -9` does.
