@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,7 @@ use redpoll_manager_core::spread::spread;
 use redpoll_manager_core::throttle::{LOG_KEYS, LOG_WINDOW, LogThrottle};
 use redpoll_net::Peer;
 use redpoll_net::driver::DriverOptions;
+use tokio_util::sync::CancellationToken;
 
 use crate::engine::Agents;
 
@@ -41,7 +42,7 @@ pub struct Manager {
     admission: Mutex<Admission>,
     throttle: Mutex<LogThrottle<Noise>>,
     connections: AtomicU64,
-    draining: AtomicBool,
+    draining: CancellationToken,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -70,7 +71,7 @@ impl Manager {
             admission: Mutex::new(Admission::new(admission)),
             throttle: Mutex::new(LogThrottle::new(LOG_WINDOW, LOG_KEYS)),
             connections: AtomicU64::new(0),
-            draining: AtomicBool::new(false),
+            draining: CancellationToken::new(),
         }
     }
 
@@ -86,12 +87,17 @@ impl Manager {
 
     /// Whether the manager is stopping.
     pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Acquire)
+        self.draining.is_cancelled()
+    }
+
+    /// Waits until the manager begins to stop. For requests that go on without end: they must not hold up the stop.
+    pub async fn draining(&self) {
+        self.draining.cancelled().await;
     }
 
     /// From now on nobody is let in and nothing new is run.
     pub fn start_draining(&self) {
-        self.draining.store(true, Ordering::Release);
+        self.draining.cancel();
     }
 
     /// The goodbye for one of `sessions` peers that are sent away because the manager stops.
@@ -211,6 +217,16 @@ impl Agents for Manager {
 pub fn parse_agent(name: &str) -> Result<PeerId, Fault> {
     PeerId::parse(name).map_err(|error| {
         Fault::new(FaultCode::BadArguments, format!("{name:?} is not an agent's name: {error}"))
+    })
+}
+
+/// The name of whoever submitted a job, as a peer wrote it.
+///
+/// # Errors
+/// `bad_arguments` says which rule it breaks.
+pub fn parse_submitter(name: &str) -> Result<PeerId, Fault> {
+    PeerId::parse(name).map_err(|error| {
+        Fault::new(FaultCode::BadArguments, format!("{name:?} is not the name of a submitter: {error}"))
     })
 }
 

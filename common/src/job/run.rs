@@ -118,6 +118,19 @@ impl RunState {
         }
     }
 
+    /// How it ended, if it has.
+    pub fn ending(&self) -> Option<&Ending> {
+        match self {
+            Self::Ended(ending) => Some(ending),
+            Self::Held
+            | Self::Queued
+            | Self::Offered(..)
+            | Self::Accepted(..)
+            | Self::Running(..)
+            | Self::InDoubt(..) => None,
+        }
+    }
+
     /// The attempt and dispatch number in force, if one is.
     pub fn dispatch(&self) -> Option<(Attempt, Dno)> {
         match self {

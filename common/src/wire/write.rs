@@ -172,6 +172,16 @@ impl RawMap {
         }
     }
 
+    /// An entry that is an array of values that exist already.
+    pub fn raws(mut self, key: &str, values: &[Raw]) -> Self {
+        self.key(key);
+        put_array_header(&mut self.out, values.len());
+        for value in values {
+            self.out.put_slice(value.as_bytes());
+        }
+        self
+    }
+
     /// An entry that is a map, which `fill` writes.
     pub fn map(mut self, key: &str, fill: impl FnOnce(Self) -> Self) -> Self {
         self.key(key);

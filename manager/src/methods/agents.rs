@@ -14,7 +14,8 @@ use redpoll_net::registry::Duplicate;
 use redpoll_net::{CallContext, Peer, Registry};
 use tokio::time::timeout;
 
-use super::{info, read, write};
+use super::arguments::page_size;
+use super::{glob, info, read, write};
 use crate::state::{Manager, parse_agent, unknown_agent};
 
 /// Agents in one answer, unless asked for fewer or more.
@@ -44,12 +45,7 @@ pub(super) fn register(registry: Registry, manager: &Arc<Manager>) -> Result<Reg
 
 fn list(manager: &Manager, call: &CallContext) -> Result<Raw, Fault> {
     let arguments: AgentListArguments = read(&call.kwargs)?;
-    let limit = arguments.limit.unwrap_or(PAGE);
-    if !(1..=MAX_PAGE).contains(&limit) {
-        let text = format!("limit is {limit}; it must be 1 to {MAX_PAGE}");
-        return Err(Fault::new(FaultCode::BadArguments, text));
-    }
-    let limit = usize::try_from(limit).unwrap_or(CHUNK);
+    let limit = page_size(arguments.limit, PAGE, MAX_PAGE)?;
     let mut after = arguments.after.as_deref().map(parse_agent).transpose()?;
     let now = Instant::now();
     let mut agents = Vec::new();
@@ -57,7 +53,7 @@ fn list(manager: &Manager, call: &CallContext) -> Result<Raw, Fault> {
         let page = manager.with_roster(|roster| roster.page(after.as_ref(), CHUNK));
         let whole = page.len() == CHUNK;
         for row in page {
-            if arguments.id.as_deref().is_some_and(|glob| !matches(glob, row.agent.as_str())) {
+            if arguments.id.as_deref().is_some_and(|glob| !glob::matches(glob, row.agent.as_str())) {
                 after = Some(row.agent);
                 continue;
             }
@@ -128,54 +124,5 @@ fn summary(row: &Row, now: Instant) -> AgentSummary {
         protocol: row.entry.protocol(),
         since_ms,
         reason,
-    }
-}
-
-/// Whether a name matches a glob of `*` (any characters) and `?` (one). Linear in the name for each `*`.
-fn matches(glob: &str, name: &str) -> bool {
-    let (glob, name) = (glob.as_bytes(), name.as_bytes());
-    let (mut g, mut n) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    while n < name.len() {
-        match glob.get(g) {
-            Some(b'*') => {
-                star = Some((g, n));
-                g += 1;
-            }
-            Some(b'?') => (g, n) = (g + 1, n + 1),
-            Some(c) if name.get(n) == Some(c) => (g, n) = (g + 1, n + 1),
-            Some(_) | None => match star {
-                Some((at, from)) => {
-                    star = Some((at, from + 1));
-                    (g, n) = (at + 1, from + 1);
-                }
-                None => return false,
-            },
-        }
-    }
-    glob.iter().skip(g).all(|c| *c == b'*')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::matches;
-
-    #[test]
-    fn globs_match_whole_names() {
-        for (glob, name, expected) in [
-            ("*", "web-1", true),
-            ("web-*", "web-1", true),
-            ("web-?", "web-1", true),
-            ("web-?", "web-12", false),
-            ("*-1", "web-1", true),
-            ("*b*1", "web-1", true),
-            ("web", "web-1", false),
-            ("", "web-1", false),
-            ("", "", true),
-            ("**", "x", true),
-            ("a*a*a*b", "aaaaaaaaaaaaaaaaaaaaaaaa", false),
-        ] {
-            assert_eq!(matches(glob, name), expected, "{glob} {name}");
-        }
     }
 }

@@ -101,7 +101,7 @@ async fn drain(call: &CallContext, stream: &mut CallStream) -> Result<Raw, Fault
 
 /// Why a call ends whose value cannot be passed on. A caller that stopped is no reason to blame the value: its stop ends
 /// the waiting for credit, and may be seen here first.
-fn undelivered(call: &CallContext, error: OutputError) -> Fault {
+pub(super) fn undelivered(call: &CallContext, error: OutputError) -> Fault {
     match error {
         OutputError::TooDeep | OutputError::TooLarge { .. } => {
             Fault::new(FaultCode::TooLarge, format!("a value does not fit: {error}"))

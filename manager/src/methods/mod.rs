@@ -1,9 +1,26 @@
 //! The manager's own methods. Each is registered once; who may use it says `redpoll_manager_core::access`.
 
 mod agents;
+mod arguments;
 mod call;
+mod events;
+mod follow;
+mod follow_runs;
+mod follow_tell;
+mod glob;
+mod jobs;
+mod jobs_cancel;
+mod jobs_list;
+mod jobs_result;
+mod jobs_routes;
+mod jobs_rows;
 mod own;
+mod queues;
+mod read;
 pub(crate) mod reports;
+mod room;
+mod submit;
+mod submit_agents;
 
 use std::sync::Arc;
 
@@ -25,6 +42,9 @@ pub fn registry(manager: &Arc<Manager>, engine: &Engine) -> Result<Registry, Dup
     let registry = call::register(Registry::new(), manager)?;
     let registry = agents::register(registry, manager)?;
     let registry = reports::register(registry, engine)?;
+    let registry = jobs_routes::register(registry, manager, engine)?;
+    let registry = queues::register(registry, engine)?;
+    let registry = events::register(registry, manager, engine)?;
     own::register(registry, manager)
 }
 

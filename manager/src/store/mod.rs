@@ -24,7 +24,7 @@ use redpoll_common::ids::PeerId;
 use redpoll_common::job::{Attempt, Item, JobId, Outcome, QueueKey, RunKey};
 use redpoll_common::wire::Fault;
 use redpoll_manager_core::jobs::record::{
-    CallbackRecord, Change, EventRecord, JobRecord, Progress, Records, RunRecord,
+    CallbackRecord, Change, EventRecord, JobRecord, Progress, Records, RunRecord, Summary,
 };
 
 pub mod faults;
@@ -124,6 +124,25 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`ReadError`].
     fn run(&self, key: &RunKey) -> BoxFuture<'_, Result<Option<RunRecord>, ReadError>>;
+
+    /// The runs of a job by their ends; of an ended job this is what its record says. Takes time by the number of its runs.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    fn tally(&self, job: JobId) -> BoxFuture<'_, Result<Summary, ReadError>> {
+        Box::pin(async move {
+            let mut summary = Summary::default();
+            let mut after = None;
+            loop {
+                let page = self.runs(job, after.take(), MAX_PAGE).await?;
+                let Some(last) = page.last() else { return Ok(summary) };
+                after = Some(last.key.agent.clone());
+                page.iter().for_each(|run| {
+                    summary.count_in(run.state.ending().map(|ending| ending.outcome), 1);
+                });
+            }
+        })
+    }
 
     /// The attempts of a run that were tried again, from the first.
     ///

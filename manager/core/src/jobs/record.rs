@@ -93,6 +93,17 @@ impl Summary {
         WORST_FIRST.into_iter().find(|outcome| self.count(*outcome) > 0)
     }
 
+    /// Counts so many runs more that ended so, or have not ended.
+    pub fn count_in(&mut self, outcome: Option<Outcome>, runs: u32) {
+        let count = match outcome {
+            None => Some(&mut self.open),
+            Some(outcome) => self.ended.get_mut(Self::place(outcome)),
+        };
+        if let Some(count) = count {
+            *count = count.saturating_add(runs);
+        }
+    }
+
     pub(super) fn add(&mut self, outcome: Outcome) {
         if let Some(count) = self.ended.get_mut(Self::place(outcome)) {
             *count += 1;

@@ -30,7 +30,7 @@ use redpoll_common::ids::PeerId;
 use redpoll_common::job::{Attempt, Item, JobId, RunKey};
 use redpoll_config::PermissionError;
 use redpoll_manager_core::jobs::record::{
-    CallbackRecord, Change, EventRecord, JobRecord, Progress, Records, RunRecord,
+    CallbackRecord, Change, EventRecord, JobRecord, Progress, Records, RunRecord, Summary,
 };
 
 use super::queue::{self, Intake};
@@ -273,6 +273,10 @@ impl Store for Sqlite {
     fn run(&self, key: &RunKey) -> BoxFuture<'_, Result<Option<RunRecord>, ReadError>> {
         let key = key.clone();
         self.readers.ask(move |connection| read::run(connection, &key))
+    }
+
+    fn tally(&self, job: JobId) -> BoxFuture<'_, Result<Summary, ReadError>> {
+        self.readers.ask(move |connection| read::tally(connection, job))
     }
 
     fn attempts(&self, key: &RunKey) -> BoxFuture<'_, Result<Vec<AttemptRecord>, ReadError>> {

@@ -3,7 +3,7 @@
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::{Attempt, Item, JobId, RunKey};
 use redpoll_manager_core::jobs::record::{
-    CallbackRecord, EventRecord, JobRecord, Progress, Records, RunRecord,
+    CallbackRecord, EventRecord, JobRecord, Progress, Records, RunRecord, Summary,
 };
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params, params_from_iter};
@@ -120,6 +120,15 @@ pub(super) fn runs(
 pub(super) fn run(db: &Connection, key: &RunKey) -> Result<Option<RunRecord>, ReadError> {
     let sql = format!("SELECT {RUN}, result FROM run WHERE job = ?1 AND agent = ?2");
     one(db, &sql, params![key.job.to_bytes(), key.agent.as_str()], rows::run)
+}
+
+pub(super) fn tally(db: &Connection, job: JobId) -> Result<Summary, ReadError> {
+    let sql = "SELECT outcome, count(*) FROM run WHERE job = ?1 GROUP BY outcome";
+    let mut summary = Summary::default();
+    for (outcome, runs) in all(db, sql, params![job.to_bytes()], rows::tally)? {
+        summary.count_in(outcome, runs);
+    }
+    Ok(summary)
 }
 
 pub(super) fn attempts(db: &Connection, key: &RunKey) -> Result<Vec<AttemptRecord>, ReadError> {

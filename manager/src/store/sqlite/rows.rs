@@ -94,6 +94,11 @@ fn ending(row: &Row<'_>) -> Result<Ending, ReadError> {
     })
 }
 
+/// `outcome, count`
+pub(super) fn tally(row: &Row<'_>) -> Result<(Option<Outcome>, u32), ReadError> {
+    Ok((optional(row, 0, |word: String| outcome(&word))?, row.get(1)?))
+}
+
 /// `attempt, outcome, fault, at_ms`
 pub(super) fn attempt(row: &Row<'_>) -> Result<AttemptRecord, ReadError> {
     Ok(AttemptRecord {

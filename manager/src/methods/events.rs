@@ -1,0 +1,174 @@
+//! `rp.events.*`: pages of the public history, and the history as it goes on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redpoll_common::api::events::{EventListArguments, EventSummary};
+use redpoll_common::api::method;
+use redpoll_common::wire::{Fault, MAX_METHOD_LEN, Raw, RawMap};
+use redpoll_manager_core::jobs::record::EventRecord;
+use redpoll_net::registry::Duplicate;
+use redpoll_net::{CallContext, Registry};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::arguments::{bad, page_size, stopping, unread};
+use super::call::undelivered;
+use super::room::Room;
+use super::{glob, info, read, write};
+use crate::engine::Engine;
+use crate::state::Manager;
+use crate::store::Store;
+
+/// Events in one answer, unless asked for fewer or more.
+const PAGE: u32 = 500;
+/// The most events in one answer.
+const MAX_PAGE: u32 = 1000;
+/// Events read at a time.
+const CHUNK: usize = 1000;
+/// Events that one list looks at, at most: a type that is rare must not keep it for ever. Its answer says how far it came.
+const MAX_LOOKED_AT: usize = 100_000;
+/// How often a follower looks by itself, if nobody tells it that there is more.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+pub(super) fn register(
+    registry: Registry,
+    manager: &Arc<Manager>,
+    engine: &Engine,
+) -> Result<Registry, Duplicate> {
+    let (manager, lister, follower) = (manager.clone(), engine.clone(), engine.clone());
+    registry
+        .with(info(method::EVENTS_LIST), move |call| {
+            let store = lister.store().clone();
+            async move { list(&*store, &call).await }
+        })?
+        .with(info(method::EVENTS_FOLLOW), move |call| {
+            let (manager, last) = (manager.clone(), follower.last_event());
+            let store = follower.store().clone();
+            async move { follow(&manager, &*store, last, &call).await }
+        })
+}
+
+async fn list(store: &dyn Store, call: &CallContext) -> Result<Raw, Fault> {
+    let arguments: EventListArguments = read(&call.kwargs)?;
+    let limit = page_size(arguments.limit, PAGE, MAX_PAGE)?;
+    let wanted = Wanted::parse(arguments.kind)?;
+    let (mut room, mut events) = (Room::of(call), Vec::new());
+    let (mut last, mut looked_at) = (arguments.since.unwrap_or(0), 0);
+    loop {
+        let page = store.events(last, CHUNK).await.map_err(unread)?;
+        if page.is_empty() {
+            return Ok(answer(&events, last, false));
+        }
+        looked_at += page.len();
+        for event in page {
+            let number = event.n;
+            if wanted.has(&event) {
+                let event = write(&summary(event))?;
+                if events.len() == limit || !room.take(&event) {
+                    return Ok(answer(&events, last, true));
+                }
+                events.push(event);
+            }
+            last = number;
+        }
+        if looked_at >= MAX_LOOKED_AT {
+            return Ok(answer(&events, last, true));
+        }
+    }
+}
+
+fn answer(events: &[Raw], last: u64, more: bool) -> Raw {
+    RawMap::new().raws("events", events).uint("last", last).bool("more", more).finish()
+}
+
+/// Ends when its caller ends it, or the manager stops. `newest` is the number of the last event that is stored.
+async fn follow(
+    manager: &Manager,
+    store: &dyn Store,
+    newest: watch::Receiver<u64>,
+    call: &CallContext,
+) -> Result<Raw, Fault> {
+    let arguments: EventListArguments = read(&call.kwargs)?;
+    let wanted = Wanted::parse(arguments.kind)?;
+    // now is when the request came, not when the store was first asked
+    let since = arguments.since.unwrap_or_else(|| *newest.borrow());
+    tokio::select! {
+        biased;
+        () = manager.draining() => Err(stopping()),
+        fault = tell(store, newest, call, wanted, since) => Err(fault),
+    }
+}
+
+async fn tell(
+    store: &dyn Store,
+    mut newest: watch::Receiver<u64>,
+    call: &CallContext,
+    wanted: Wanted,
+    mut last: u64,
+) -> Fault {
+    loop {
+        // seen before the page is read: what comes after wakes the next wait
+        newest.borrow_and_update();
+        let page = match store.events(last, CHUNK).await {
+            Ok(page) => page,
+            Err(error) => return unread(error),
+        };
+        if page.is_empty() {
+            match timeout(LOOK_EVERY, newest.changed()).await {
+                Ok(Ok(())) | Err(_) => continue,
+                Ok(Err(_nobody_writes_any_more)) => return stopping(),
+            }
+        }
+        for event in page {
+            last = event.n;
+            if !wanted.has(&event) {
+                continue;
+            }
+            let value = match write(&summary(event)) {
+                Ok(value) => value,
+                Err(fault) => return fault,
+            };
+            if let Err(error) = call.output.value(value).await {
+                return undelivered(call, error);
+            }
+        }
+    }
+}
+
+/// Which types of events are wanted.
+#[derive(Debug)]
+struct Wanted(Option<String>);
+
+impl Wanted {
+    fn parse(glob: Option<String>) -> Result<Self, Fault> {
+        match glob {
+            Some(glob) if glob.is_empty() => {
+                Err(bad("type is empty, which no event's is; leave it out for all"))
+            }
+            Some(glob) if glob.len() > MAX_METHOD_LEN => {
+                Err(bad(format!("type has {} bytes; the limit is {MAX_METHOD_LEN}", glob.len())))
+            }
+            glob => Ok(Self(glob)),
+        }
+    }
+
+    fn has(&self, event: &EventRecord) -> bool {
+        self.0.as_deref().is_none_or(|wanted| glob::matches(wanted, event.kind.as_str()))
+    }
+}
+
+fn summary(event: EventRecord) -> EventSummary {
+    let EventRecord { n, at_ms, kind, job, agent, queue, attempt, outcome, detail } = event;
+    EventSummary {
+        n,
+        at_ms,
+        kind: kind.as_str().to_owned(),
+        job: job.map(|job| job.to_string()),
+        agent: agent.map(|agent| agent.to_string()),
+        queue: queue.map(|queue| queue.to_raw()),
+        attempt: attempt.map(|attempt| attempt.0),
+        outcome: outcome.map(|outcome| outcome.as_str().to_owned()),
+        detail,
+    }
+}

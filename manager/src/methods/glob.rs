@@ -1,0 +1,50 @@
+//! Globs over names, in filters.
+
+/// Whether a name matches a glob of `*` (any characters) and `?` (one). Linear in the name for each `*`.
+pub(super) fn matches(glob: &str, name: &str) -> bool {
+    let (glob, name) = (glob.as_bytes(), name.as_bytes());
+    let (mut g, mut n) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while n < name.len() {
+        match glob.get(g) {
+            Some(b'*') => {
+                star = Some((g, n));
+                g += 1;
+            }
+            Some(b'?') => (g, n) = (g + 1, n + 1),
+            Some(c) if name.get(n) == Some(c) => (g, n) = (g + 1, n + 1),
+            Some(_) | None => match star {
+                Some((at, from)) => {
+                    star = Some((at, from + 1));
+                    (g, n) = (at + 1, from + 1);
+                }
+                None => return false,
+            },
+        }
+    }
+    glob.iter().skip(g).all(|c| *c == b'*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::matches;
+
+    #[test]
+    fn globs_match_whole_names() {
+        for (glob, name, expected) in [
+            ("*", "web-1", true),
+            ("web-*", "web-1", true),
+            ("web-?", "web-1", true),
+            ("web-?", "web-12", false),
+            ("*-1", "web-1", true),
+            ("*b*1", "web-1", true),
+            ("web", "web-1", false),
+            ("", "web-1", false),
+            ("", "", true),
+            ("**", "x", true),
+            ("a*a*a*b", "aaaaaaaaaaaaaaaaaaaaaaaa", false),
+        ] {
+            assert_eq!(matches(glob, name), expected, "{glob} {name}");
+        }
+    }
+}

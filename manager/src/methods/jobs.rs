@@ -1,0 +1,128 @@
+//! `rp.jobs.show`, `rp.jobs.release` and `rp.jobs.delete`: one job.
+
+use std::collections::BTreeMap;
+
+use redpoll_common::api::jobs::{JobArguments, JobShowArguments};
+use redpoll_common::api::submit::SubmitArguments;
+use redpoll_common::job::{JobId, JobSpec};
+use redpoll_common::wire::{Fault, FaultCode, Fields, Raw, RawMap};
+use redpoll_manager_core::jobs::record::JobRecord;
+use redpoll_net::CallContext;
+
+use super::arguments::{job_id, page_size, unknown_job, unread};
+use super::room::Room;
+use super::{jobs_rows, read, write};
+use crate::engine::Engine;
+use crate::state::parse_agent;
+use crate::store::Store;
+
+/// Runs in one answer, unless asked for fewer or more.
+const PAGE: u32 = 100;
+/// The most runs in one answer.
+const MAX_PAGE: u32 = 1000;
+/// Runs read at a time: a fault may be as large as a frame.
+const CHUNK: usize = 100;
+/// The callbacks that are shown, the latest: one job may have one for each corrected run.
+const CALLBACKS: usize = 100;
+
+/// What [`SubmitArguments`] writes that is no option, or told elsewhere.
+const NO_OPTIONS: [&str; 8] =
+    ["agents", "procedure", "args", "kwargs", "queue", "key", "info", "concurrency"];
+
+pub(super) async fn show(store: &dyn Store, call: &CallContext) -> Result<Raw, Fault> {
+    let arguments: JobShowArguments = read(&call.kwargs)?;
+    let limit = page_size(arguments.limit, PAGE, MAX_PAGE)?;
+    let mut after = arguments.after.as_deref().map(parse_agent).transpose()?;
+    let record = stored(store, job_id(&arguments.job)?).await?;
+    let mut room = Room::of(call);
+    let job = write(&jobs_rows::summary(store, &record).await?)?;
+    let options = write(&options(&record.spec)?)?;
+    let callbacks = store.callbacks(record.id).await.map_err(unread)?;
+    let latest = callbacks.len().saturating_sub(CALLBACKS);
+    let callbacks: Vec<_> = callbacks.into_iter().skip(latest).map(jobs_rows::callback).collect();
+    let callbacks = write(&callbacks)?;
+    for part in [&job, &record.spec.args, &record.spec.kwargs, &options, &callbacks] {
+        if !room.take(part) {
+            return Err(room.too_large(&format!("a part of the job {}", record.id), part));
+        }
+    }
+    let (mut runs, mut next) = (Vec::new(), None);
+    'pages: loop {
+        let wanted = (limit + 1 - runs.len()).min(CHUNK);
+        let page = store.runs(record.id, after.clone(), wanted).await.map_err(unread)?;
+        let whole = page.len() == wanted;
+        for row in page {
+            let run = write(&jobs_rows::run(store, &row).await?)?;
+            if runs.len() == limit || !room.take(&run) {
+                if runs.is_empty() {
+                    return Err(
+                        room.too_large(&format!("what is told of the run on {}", row.key.agent), &run)
+                    );
+                }
+                next = after;
+                break 'pages;
+            }
+            after = Some(row.key.agent);
+            runs.push(run);
+        }
+        if !whole {
+            break;
+        }
+    }
+    let map = RawMap::with_capacity(room.bytes()).raw("job", &job);
+    let map = map.raw("args", &record.spec.args).raw("kwargs", &record.spec.kwargs).raw("options", &options);
+    let map = map.raws("runs", &runs).raw("callbacks", &callbacks);
+    Ok(map.opt_text("next", next.as_ref().map(|agent| agent.as_str())).finish())
+}
+
+/// What the submitter asked for beyond, by the names that a submit has for it.
+fn options(spec: &JobSpec) -> Result<BTreeMap<String, Raw>, Fault> {
+    let concurrency = spec.queue.as_ref().map(|queue| queue.concurrency);
+    let spec = JobSpec {
+        args: Raw::empty_array(),
+        kwargs: Raw::empty_map(),
+        info: Raw::nil(),
+        queue: None,
+        key: None,
+        ..spec.clone()
+    };
+    let written = SubmitArguments { agents: Vec::new(), spec }.write();
+    let unreadable = |error: &dyn std::fmt::Display| Fault::new(FaultCode::Internal, error.to_string());
+    let fields = Fields::of(&written).map_err(|error| unreadable(&error))?;
+    let mut options = BTreeMap::new();
+    for (name, value) in fields.iter().filter(|(name, _)| !NO_OPTIONS.contains(name)) {
+        let value = Raw::parse(bytes::Bytes::copy_from_slice(value)).map_err(|error| unreadable(&error))?;
+        options.insert(name.to_owned(), value);
+    }
+    if let Some(concurrency) = concurrency {
+        options.insert("concurrency".to_owned(), write(&concurrency)?);
+    }
+    Ok(options)
+}
+
+/// Lets a held job start.
+pub(super) async fn release(engine: &Engine, call: &CallContext) -> Result<Raw, Fault> {
+    let arguments: JobArguments = read(&call.kwargs)?;
+    let job = stored(&**engine.store(), job_id(&arguments.job)?).await?;
+    if job.ended_ms.is_some() {
+        return Err(Fault::new(
+            FaultCode::WrongState,
+            format!("the job {} has ended; it is not held", job.id),
+        ));
+    }
+    engine.release(job.id).await?;
+    Ok(Raw::nil())
+}
+
+/// Deletes an ended job.
+pub(super) async fn delete(engine: &Engine, call: &CallContext) -> Result<Raw, Fault> {
+    let arguments: JobArguments = read(&call.kwargs)?;
+    let job = stored(&**engine.store(), job_id(&arguments.job)?).await?;
+    engine.delete(job.id).await?;
+    Ok(Raw::nil())
+}
+
+/// A job, which has to be there.
+pub(super) async fn stored(store: &dyn Store, id: JobId) -> Result<JobRecord, Fault> {
+    store.job(id).await.map_err(unread)?.ok_or_else(|| unknown_job(id))
+}

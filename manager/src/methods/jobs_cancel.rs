@@ -1,0 +1,92 @@
+//! `rp.jobs.cancel`: ends runs of one job, of a queue, or of all open jobs that match criteria.
+
+use redpoll_common::api::jobs::{CancelAnswer, CancelArguments};
+use redpoll_common::ids::PeerId;
+use redpoll_common::job::{JobId, QueueKey, RunKey};
+use redpoll_common::wire::{Fault, FaultCode, Raw};
+use redpoll_manager_core::jobs::criteria::Criteria;
+use redpoll_manager_core::jobs::effect::Cancelled;
+use redpoll_manager_core::jobs::input::Scope;
+use redpoll_net::CallContext;
+
+use super::arguments::{bad, job_id, queue_key, unknown_run, unread};
+use super::jobs::stored;
+use super::jobs_rows::count;
+use super::room::Room;
+use super::{read, write};
+use crate::engine::Engine;
+use crate::state::parse_agent;
+
+/// Jobs that one answer names, at most; it counts all.
+const MAX_JOBS: usize = 10_000;
+/// Bytes of an id of a job in an answer.
+const ID_BYTES: usize = 34;
+
+pub(super) async fn cancel(engine: &Engine, call: &CallContext) -> Result<Raw, Fault> {
+    let arguments: CancelArguments = read(&call.kwargs)?;
+    let CancelArguments { job, agent, queue, criteria, grace_ms, preview } = arguments;
+    if agent.is_some() && job.is_none() {
+        return Err(bad("agent goes with job: it names one run of it"));
+    }
+    let scope = match (job, queue, criteria) {
+        (Some(job), None, None) => {
+            let agent = agent.as_deref().map(parse_agent).transpose()?;
+            of_job(engine, job_id(&job)?, agent).await?
+        }
+        (None, Some(queue), None) => of_queue(engine, queue_key(&queue)?).await?,
+        (None, None, Some(criteria)) => {
+            let criteria = Criteria::parse(&criteria).map_err(|error| bad(format!("where: {error}")))?;
+            Scope::Where(criteria)
+        }
+        (None, None, None) => {
+            return Err(bad("exactly one of job, queue and where says what to cancel; none did"));
+        }
+        (Some(_), Some(_), _) | (Some(_), _, Some(_)) | (_, Some(_), Some(_)) => {
+            return Err(bad("exactly one of job, queue and where says what to cancel; there were several"));
+        }
+    };
+    answer(&engine.cancel(scope, grace_ms, preview).await?, call)
+}
+
+async fn of_job(engine: &Engine, id: JobId, agent: Option<PeerId>) -> Result<Scope, Fault> {
+    let store = &**engine.store();
+    let record = stored(store, id).await?;
+    let over = |what: &str| Fault::new(FaultCode::WrongState, format!("{what} has ended"));
+    if let Some(agent) = agent {
+        let key = RunKey { job: id, agent };
+        let run = store.run(&key).await.map_err(unread)?;
+        let run = run.ok_or_else(|| unknown_run(id, &key.agent))?;
+        if run.state.ending().is_some() {
+            return Err(over(&format!("the run of {id} on {}", key.agent)));
+        }
+        return Ok(Scope::Run(id, key.agent));
+    }
+    if record.ended_ms.is_some() { Err(over(&format!("the job {id}"))) } else { Ok(Scope::Job(id)) }
+}
+
+/// All of a queue that is there.
+pub(super) async fn of_queue(engine: &Engine, key: QueueKey) -> Result<Scope, Fault> {
+    match engine.queue(key.clone(), 0).await? {
+        Some(_) => Ok(Scope::Queue(key)),
+        None => Err(no_queue(&key)),
+    }
+}
+
+/// The fault for a queue that is not there.
+pub(super) fn no_queue(key: &QueueKey) -> Fault {
+    let text = format!(
+        "there is no queue {key}: it is gone, or never was; a queue is there while something waits or runs in it"
+    );
+    Fault::new(FaultCode::WrongState, text)
+}
+
+/// Tells what was reached, with as many ids as fit.
+pub(super) fn answer(reached: &Cancelled, call: &CallContext) -> Result<Raw, Fault> {
+    let named = (Room::of(call).bytes() / ID_BYTES).min(MAX_JOBS);
+    write(&CancelAnswer {
+        jobs: reached.jobs.iter().take(named).map(JobId::to_string).collect(),
+        total: count(reached.jobs.len()),
+        ended: reached.ended,
+        asked: reached.asked,
+    })
+}

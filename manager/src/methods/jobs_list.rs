@@ -1,0 +1,87 @@
+//! `rp.jobs.list`: jobs by where they are and whose they are, the newest first.
+
+use redpoll_common::api::jobs::JobListArguments;
+use redpoll_common::job::Outcome;
+use redpoll_common::nearest::nearest;
+use redpoll_common::wire::{Fault, Raw, RawMap};
+use redpoll_net::CallContext;
+
+use super::arguments::{bad, job_id, page_size, queue_key, unread};
+use super::room::Room;
+use super::{jobs_rows, read, write};
+use crate::state::{parse_agent, parse_submitter};
+use crate::store::{Filter, Store, Whereabouts};
+
+/// Jobs in one answer, unless asked for fewer or more.
+const PAGE: u32 = 100;
+/// The most jobs in one answer.
+const MAX_PAGE: u32 = 1000;
+/// Jobs read at a time: one may name a hundred thousand agents.
+const CHUNK: usize = 50;
+
+/// The words for an open run, beside `open`, `ended` and the outcomes.
+const STATES: [&str; 6] = ["held", "queued", "offered", "accepted", "running", "in_doubt"];
+
+pub(super) async fn list(store: &dyn Store, call: &CallContext) -> Result<Raw, Fault> {
+    let arguments: JobListArguments = read(&call.kwargs)?;
+    let limit = page_size(arguments.limit, PAGE, MAX_PAGE)?;
+    let mut before = arguments.before.as_deref().map(job_id).transpose()?;
+    let filter = filter(&arguments)?;
+    let (mut room, mut jobs) = (Room::of(call), Vec::new());
+    loop {
+        // one more than asked for tells whether there are more
+        let wanted = (limit + 1 - jobs.len()).min(CHUNK);
+        let page = store.list(filter.clone(), before, wanted).await.map_err(unread)?;
+        let whole = page.len() == wanted;
+        for record in page {
+            let next = || before.map(|id| id.to_string());
+            if jobs.len() == limit {
+                return Ok(answer(&jobs, next()));
+            }
+            let job = write(&jobs_rows::summary(store, &record).await?)?;
+            if !room.take(&job) {
+                if jobs.is_empty() {
+                    return Err(room.too_large(&format!("what is told of the job {}", record.id), &job));
+                }
+                return Ok(answer(&jobs, next()));
+            }
+            before = Some(record.id);
+            jobs.push(job);
+        }
+        if !whole {
+            return Ok(answer(&jobs, None));
+        }
+    }
+}
+
+fn answer(jobs: &[Raw], next: Option<String>) -> Raw {
+    RawMap::new().raws("jobs", jobs).opt_text("next", next.as_deref()).finish()
+}
+
+fn filter(arguments: &JobListArguments) -> Result<Filter, Fault> {
+    Ok(Filter {
+        state: arguments.state.as_deref().map(whereabouts).transpose()?,
+        agent: arguments.agent.as_deref().map(parse_agent).transpose()?,
+        queue: arguments.queue.as_ref().map(queue_key).transpose()?,
+        submitter: arguments.submitter.as_deref().map(parse_submitter).transpose()?,
+        since_ms: arguments.since_ms,
+    })
+}
+
+fn whereabouts(word: &str) -> Result<Whereabouts, Fault> {
+    let run = STATES.into_iter().find(|state| *state == word).map(Whereabouts::In);
+    match (word, run, Outcome::from_wire(word)) {
+        ("open", ..) => Ok(Whereabouts::Open),
+        ("ended", ..) => Ok(Whereabouts::Ended),
+        (_, Some(run), _) => Ok(run),
+        (_, None, Some(outcome)) => Ok(Whereabouts::EndedAs(outcome)),
+        (_, None, None) => {
+            let outcomes = Outcome::ALL.map(Outcome::as_str);
+            let words: Vec<&str> = ["open", "ended"].into_iter().chain(STATES).chain(outcomes).collect();
+            let meant = nearest(word, words.iter().copied());
+            let meant = meant.map(|word| format!("; did you mean {word}?")).unwrap_or_default();
+            let shown: String = word.chars().take(64).collect();
+            Err(bad(format!("state {shown:?} is none of {}{meant}", words.join(", "))))
+        }
+    }
+}

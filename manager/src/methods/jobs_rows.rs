@@ -1,0 +1,133 @@
+//! Records of the store as operators see them.
+
+use std::collections::BTreeMap;
+
+use redpoll_common::api::jobs::{
+    AttemptSummary, CallbackSummary, EndSummary, JobSummary, ProgressSummary, RunSummary,
+};
+use redpoll_common::job::{Ending, Outcome, RunState};
+use redpoll_common::wire::Fault;
+use redpoll_manager_core::jobs::record::{
+    CallbackRecord, CallbackState, JobRecord, Progress, RunRecord, Summary,
+};
+
+use super::arguments::unread;
+use crate::store::{AttemptRecord, Store};
+
+/// A job in short. The runs of one that is open are counted in the store.
+pub(super) async fn summary(store: &dyn Store, record: &JobRecord) -> Result<JobSummary, Fault> {
+    let ends = match record.summary {
+        Some(ends) => ends,
+        None => store.tally(record.id).await.map_err(unread)?,
+    };
+    Ok(job(record, &ends))
+}
+
+fn job(record: &JobRecord, ends: &Summary) -> JobSummary {
+    let ended = record.ended_ms.is_some();
+    let outcomes = Outcome::ALL.into_iter().map(|outcome| (outcome, ends.count(outcome)));
+    let outcomes = outcomes.filter(|(_, runs)| *runs > 0);
+    let outcomes: BTreeMap<_, _> =
+        outcomes.map(|(outcome, runs)| (outcome.as_str().to_owned(), u64::from(runs))).collect();
+    JobSummary {
+        job: record.id.to_string(),
+        procedure: record.spec.procedure.clone(),
+        submitter: record.submitter.to_string(),
+        state: if ended {
+            "ended"
+        } else if record.is_held() {
+            "held"
+        } else {
+            "open"
+        }
+        .to_owned(),
+        outcome: ends.outcome().filter(|_| ended).map(|outcome| outcome.as_str().to_owned()),
+        runs: count(record.agents.len()),
+        open: if ended { 0 } else { ends.open.into() },
+        outcomes,
+        queue: record.spec.queue.as_ref().map(|queue| queue.name.to_raw()),
+        key: record.key().map(str::to_owned),
+        info: record.spec.info.clone(),
+        submitted_ms: record.submitted_ms,
+        released_ms: record.released_ms,
+        ended_ms: record.ended_ms,
+    }
+}
+
+/// A run, without its result.
+pub(super) async fn run(store: &dyn Store, record: &RunRecord) -> Result<RunSummary, Fault> {
+    let offered = record.attempt.0 > 0;
+    let progress = if offered { store.progress(&record.key).await.map_err(unread)? } else { None };
+    let progress = progress.filter(|(attempt, _)| *attempt == record.attempt);
+    let earlier = if offered { store.attempts(&record.key).await.map_err(unread)? } else { Vec::new() };
+    Ok(RunSummary {
+        agent: record.key.agent.to_string(),
+        state: record.state.word().to_owned(),
+        attempt: record.attempt.0,
+        dno: record.dno.0,
+        queued_ms: record.queued_ms,
+        offered_ms: record.offered_ms,
+        accepted_ms: record.accepted_ms,
+        started_ms: record.started_ms,
+        doubt_ms: record.doubt_ms,
+        ended_ms: record.ended_ms,
+        items: record.items,
+        cancelling: record.cancel.is_some(),
+        corrected: record.corrected,
+        progress: progress.map(|(_, progress)| how_far(progress)),
+        end: end_of(&record.state).map(|end| EndSummary { result: None, ..end }),
+        earlier: earlier.into_iter().map(attempt).collect(),
+    })
+}
+
+/// How a run ended, if it has.
+pub(super) fn end_of(state: &RunState) -> Option<EndSummary> {
+    state.ending().map(end)
+}
+
+fn end(ending: &Ending) -> EndSummary {
+    EndSummary {
+        outcome: ending.outcome.as_str().to_owned(),
+        started: ending.started,
+        result: ending.result.clone(),
+        fault: ending.fault.clone(),
+        items: ending.items,
+        duration_ms: ending.duration_ms,
+    }
+}
+
+/// How far a run is.
+pub(super) fn how_far(progress: Progress) -> ProgressSummary {
+    let Progress { completed, total, details } = progress;
+    ProgressSummary { completed, total, details }
+}
+
+fn attempt(record: AttemptRecord) -> AttemptSummary {
+    AttemptSummary {
+        attempt: record.attempt.0,
+        outcome: record.outcome.as_str().to_owned(),
+        fault: record.fault,
+        ended_ms: record.at_ms,
+    }
+}
+
+/// The telling of an end.
+pub(super) fn callback(record: CallbackRecord) -> CallbackSummary {
+    let (state, pending) = match record.state {
+        CallbackState::Pending => ("pending", true),
+        CallbackState::Delivered => ("delivered", false),
+        CallbackState::Abandoned => ("abandoned", false),
+    };
+    CallbackSummary {
+        serial: record.serial,
+        state: state.to_owned(),
+        tries: record.tries,
+        error: record.error,
+        due_ms: pending.then_some(record.due_ms),
+    }
+}
+
+/// A number of things in memory, for the wire.
+pub(super) fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,101 @@
+//! `rp.queues.*`: the queues that are there now.
+
+use std::sync::Arc;
+
+use redpoll_common::api::method;
+use redpoll_common::api::queues::{
+    QueueArguments, QueueCancelArguments, QueueListArguments, QueueRun, QueueSummary,
+};
+use redpoll_common::wire::{Fault, Raw, RawMap};
+use redpoll_manager_core::jobs::view::QueueView;
+use redpoll_net::registry::Duplicate;
+use redpoll_net::{CallContext, Registry};
+
+use super::arguments::{page_size, queue_key};
+use super::jobs_cancel::{answer, no_queue, of_queue};
+use super::jobs_rows::count;
+use super::room::Room;
+use super::{info, read, write};
+use crate::engine::Engine;
+
+/// Queues in one answer, unless asked for fewer or more.
+const PAGE: u32 = 500;
+/// Waiting runs in one answer, unless asked for fewer or more.
+const RUNS: u32 = 100;
+/// The most queues, or waiting runs, in one answer.
+const MAX_PAGE: u32 = 1000;
+
+pub(super) fn register(registry: Registry, engine: &Engine) -> Result<Registry, Duplicate> {
+    let engine = Arc::new(engine.clone());
+    let (lister, shower, ender) = (engine.clone(), engine.clone(), engine);
+    registry
+        .with(info(method::QUEUES_LIST), move |call| {
+            let engine = lister.clone();
+            async move { list(&engine, &call).await }
+        })?
+        .with(info(method::QUEUES_SHOW), move |call| {
+            let engine = shower.clone();
+            async move { show(&engine, &call).await }
+        })?
+        .with(info(method::QUEUES_CANCEL), move |call| {
+            let engine = ender.clone();
+            async move { cancel(&engine, &call).await }
+        })
+}
+
+async fn list(engine: &Engine, call: &CallContext) -> Result<Raw, Fault> {
+    let arguments: QueueListArguments = read(&call.kwargs)?;
+    let limit = page_size(arguments.limit, PAGE, MAX_PAGE)?;
+    let after = arguments.after.as_ref().map(queue_key).transpose()?;
+    let mut all = engine.queues().await?;
+    all.retain(|queue| after.as_ref().is_none_or(|after| queue.key > *after));
+    all.sort_by(|one, other| one.key.cmp(&other.key));
+    let (mut room, mut queues, mut last) = (Room::of(call), Vec::new(), None);
+    let mut next = None;
+    for queue in &all {
+        let row = write(&summary(queue))?;
+        if queues.len() == limit || !room.take(&row) {
+            next = last;
+            break;
+        }
+        last = Some(queue.key.to_raw());
+        queues.push(row);
+    }
+    Ok(RawMap::new().raws("queues", &queues).opt_raw("next", next.as_ref()).finish())
+}
+
+async fn show(engine: &Engine, call: &CallContext) -> Result<Raw, Fault> {
+    let arguments: QueueArguments = read(&call.kwargs)?;
+    let limit = page_size(arguments.limit, RUNS, MAX_PAGE)?;
+    let key = queue_key(&arguments.name)?;
+    let (queue, all) = engine.queue(key.clone(), limit).await?.ok_or_else(|| no_queue(&key))?;
+    let (mut room, mut runs) = (Room::of(call), Vec::new());
+    let queue = write(&summary(&queue))?;
+    let _always = room.take(&queue);
+    for run in all {
+        let row =
+            QueueRun { job: run.job.to_string(), agent: run.agent.to_string(), state: run.state.to_owned() };
+        let row = write(&row)?;
+        if !room.take(&row) {
+            break;
+        }
+        runs.push(row);
+    }
+    Ok(RawMap::new().raw("queue", &queue).raws("runs", &runs).finish())
+}
+
+async fn cancel(engine: &Engine, call: &CallContext) -> Result<Raw, Fault> {
+    let arguments: QueueCancelArguments = read(&call.kwargs)?;
+    let scope = of_queue(engine, queue_key(&arguments.name)?).await?;
+    answer(&engine.cancel(scope, arguments.grace_ms, arguments.preview).await?, call)
+}
+
+fn summary(queue: &QueueView) -> QueueSummary {
+    QueueSummary {
+        name: queue.key.to_raw(),
+        concurrency: queue.concurrency,
+        opened_ms: queue.opened_ms,
+        taken: count(queue.taken),
+        waiting: count(queue.waiting),
+    }
+}

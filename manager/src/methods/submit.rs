@@ -1,0 +1,188 @@
+//! `rp.jobs.submit`: checks what a job is asked to be, and answers once it is on disk.
+
+use std::sync::Arc;
+
+use redpoll_common::api::submit::{SubmitAnswer, SubmitArguments};
+use redpoll_common::job::{Callback, JobSpec};
+use redpoll_common::wire::{Fault, FaultCode, MAX_DEPTH, MAX_METHOD_LEN, MAX_NODES, Raw, scan};
+use redpoll_config::{CallbacksConfig, ManagerConfig};
+use redpoll_manager_core::access::RESERVED_PREFIX;
+use redpoll_net::CallContext;
+
+use super::arguments::{bad, unread};
+use super::jobs_rows::count;
+use super::submit_agents::Choice;
+use super::write;
+use crate::engine::{Engine, NewJob, digest};
+use crate::state::Manager;
+
+/// Bytes of a frame kept for what stands around a job's arguments and info where it is offered or shown.
+const AROUND_BYTES: usize = 16 * 1024;
+/// Values kept for the same.
+const AROUND_NODES: usize = 4096;
+/// Levels that stand around a job's info in the deepest answer that has it.
+const AROUND_INFO: usize = 4;
+
+/// Answers `rp.jobs.submit`.
+pub(super) async fn submit(manager: &Manager, engine: &Engine, call: &CallContext) -> Result<Raw, Fault> {
+    let asked =
+        SubmitArguments::read(&call.kwargs).map_err(|error| bad(format!("rp.jobs.submit: {error}")))?;
+    check(&asked.spec, &manager.config)?;
+    let submitter = call.caller.identity.id.clone();
+    let digest = digest::of(&asked);
+    let SubmitArguments { agents, spec } = asked;
+    let agents: Vec<_> =
+        Choice::parse(&agents)?.resolve(manager)?.into_iter().map(|(agent, _)| agent).collect();
+    let mut runs = count(agents.len());
+    let stored = engine.submit(NewJob { submitter, spec: Arc::new(spec), digest, agents }).await?;
+    if stored.existing {
+        // `*` may have stood for others then
+        let job = engine.store().job(stored.job).await.map_err(unread)?;
+        runs = job.map_or(runs, |job| count(job.agents.len()));
+    }
+    write(&SubmitAnswer { job: stored.job.to_string(), existing: stored.existing, runs })
+}
+
+fn check(spec: &JobSpec, config: &ManagerConfig) -> Result<(), Fault> {
+    check_procedure("procedure", &spec.procedure)?;
+    if spec.procedure.starts_with(RESERVED_PREFIX) {
+        return Err(bad(format!("{} is not a procedure: names with rp. are reserved", spec.procedure)));
+    }
+    check_size(spec, config)?;
+    match &spec.callback {
+        Some(Callback::Webhook(url)) => check_url(url, &config.jobs.callbacks),
+        Some(Callback::Procedure(name)) => {
+            let offered = &config.jobs.callbacks.procedures;
+            if offered.contains_key(name) {
+                return Ok(());
+            }
+            let names: Vec<&str> = offered.keys().map(String::as_str).collect();
+            let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            Err(bad(format!(
+                "callback {name:?} is none of jobs.callbacks.procedures of the manager ({names})"
+            )))
+        }
+        None => Ok(()),
+    }
+}
+
+/// `name` or `name@version`: visible ASCII, the version a number from 1 without leading zeros.
+fn check_procedure(field: &str, procedure: &str) -> Result<(), Fault> {
+    let wrong = |why: &str| {
+        let shown: String = procedure.chars().take(MAX_METHOD_LEN).collect();
+        Err(bad(format!("{field} {shown:?} {why}; it has the form name or name@version")))
+    };
+    let (name, version) = match procedure.split_once('@') {
+        Some((name, version)) => (name, Some(version)),
+        None => (procedure, None),
+    };
+    if name.is_empty() {
+        return wrong("has no name");
+    }
+    if let Some(odd) = name.chars().find(|c| !c.is_ascii_graphic()) {
+        return wrong(&format!("has the character {odd:?}"));
+    }
+    let number = |text: &str| text.parse::<u32>().ok().filter(|n| *n > 0 && n.to_string() == text);
+    match version {
+        Some(version) if number(version).is_none() => wrong("has no version after its @"),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// What is taken in must fit the frames in which it is offered and shown.
+fn check_size(spec: &JobSpec, config: &ManagerConfig) -> Result<(), Fault> {
+    let too_large =
+        |text: String| Err(Fault::new(FaultCode::TooLarge, format!("{text}; nothing was stored")));
+    let max =
+        usize::try_from(config.session.limits().frame).unwrap_or(usize::MAX).saturating_sub(AROUND_BYTES);
+    let (mut bytes, mut nodes) = (0_usize, 0_usize);
+    for part in [&spec.args, &spec.kwargs, &spec.info] {
+        bytes = bytes.saturating_add(part.len());
+        nodes = nodes.saturating_add(super::room::nodes(part));
+    }
+    if bytes > max {
+        return too_large(format!("args, kwargs and info have {bytes} bytes together; the limit is {max}"));
+    }
+    let max = MAX_NODES - AROUND_NODES;
+    if nodes > max {
+        return too_large(format!("args, kwargs and info have {nodes} values together; the limit is {max}"));
+    }
+    let depth = scan::measure(spec.info.as_bytes()).map_or(MAX_DEPTH, |cost| cost.depth);
+    let max = MAX_DEPTH - AROUND_INFO;
+    if depth > max {
+        return Err(bad(format!("info nests {depth} levels deep; the limit is {max}")));
+    }
+    Ok(())
+}
+
+/// An HTTP address without a password in it: it is shown to whoever may see the job.
+fn check_url(url: &str, callbacks: &CallbacksConfig) -> Result<(), Fault> {
+    let wrong =
+        |why: &str| Err(bad(format!("webhook {why}; it is an address such as https://example.org/hook")));
+    let Some((scheme, rest)) = url.split_once("://") else { return wrong("has no scheme") };
+    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+        return wrong("is neither http nor https");
+    }
+    if !url.chars().all(|c| c.is_ascii_graphic()) {
+        return wrong("has characters that must be written as %XX");
+    }
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if authority.contains('@') {
+        return wrong("has a user's name or password in it, which everybody who may see the job would see");
+    }
+    let (host, port) = match authority.rsplit_once(':') {
+        // the colons of an IPv6 address stand in brackets
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        Some(_) | None => (authority, None),
+    };
+    if host.is_empty() {
+        return wrong("has no host");
+    }
+    let usual = if scheme.eq_ignore_ascii_case("https") { Ok(443) } else { Ok(80) };
+    let Ok(port) = port.map_or(usual, str::parse::<u16>) else {
+        return wrong("has a port that is no number up to 65535");
+    };
+    if !callbacks.allows(host.trim_start_matches('[').trim_end_matches(']'), port) {
+        return wrong("goes to a host that is none of jobs.callbacks.allow of the manager");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_procedure_is_a_name_or_a_name_and_a_version() {
+        for good in ["sys.echo", "a@1", "x-y_z/k:1@4294967295"] {
+            assert_eq!(check_procedure("procedure", good), Ok(()), "{good}");
+        }
+        for wrong in ["", "@1", "a@", "a@0", "a@01", "a@1@2", "a b", "a\n", "ä", "a@4294967296"] {
+            let fault = check_procedure("procedure", wrong).unwrap_err();
+            assert!(fault.code == FaultCode::BadArguments && fault.message.contains("procedure"), "{fault}");
+        }
+    }
+
+    #[test]
+    fn a_webhook_is_an_http_address_without_a_password() {
+        let any = CallbacksConfig::default();
+        for good in ["http://a", "HTTPS://a.example:8443/x?y=@z", "http://[::1]/", "https://[::1]:80/hook#a"]
+        {
+            assert_eq!(check_url(good, &any), Ok(()), "{good}");
+        }
+        for wrong in [
+            "",
+            "a",
+            "ftp://a",
+            "http://",
+            "http:///x",
+            "http://:80",
+            "http://a:b",
+            "http://u:p@a/",
+            "http://a b",
+        ] {
+            let fault = check_url(wrong, &any).unwrap_err();
+            assert!(!fault.message.contains("u:p"), "{fault}");
+        }
+    }
+}
