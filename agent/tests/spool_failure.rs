@@ -49,13 +49,10 @@ fn a_spool_that_somebody_is_about_to_let_go_is_waited_for() {
     let temporary = temporary();
     let folder = temporary.path().join("spool");
     let first = open(&folder).unwrap();
-    let (waits, waiting) = mpsc::channel();
-    let second = std::thread::spawn({
-        let folder = folder.clone();
-        move || {
-            waits.send(()).unwrap();
-            open(&folder).map(|_opened| ())
-        }
+    let (waits, waiting) = mpsc::sync_channel(1);
+    let second = std::thread::spawn(move || {
+        waits.send(()).unwrap();
+        open(&folder).map(|_opened| ())
     });
     waiting.recv().unwrap();
     // who would not wait has failed by now; on a machine too slow for that nothing is shown, and nothing fails

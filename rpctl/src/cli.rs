@@ -1,5 +1,7 @@
 //! The command line: verbs, options and their help. What they do is in [`crate::commands`].
 
+mod jobs;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -8,6 +10,11 @@ use clap_complete::Shell;
 use crate::arguments;
 use crate::certs::CertsCommand;
 use crate::output::Format;
+
+pub use jobs::{
+    CancelHow, EventsArgs, JobOptions, JobsCancelArgs, JobsCommand, JobsFollowArgs, JobsListArgs,
+    JobsReadArgs, JobsResultArgs, OfflineChoice, OverflowChoice, QueuesCommand, RunArgs, StartArgs,
+};
 
 /// Options that stand before or after any verb.
 const GLOBAL: &str = "Global options";
@@ -59,6 +66,18 @@ pub enum Verb {
     /// Call a procedure on an agent and print its result
     #[command(after_long_help = include_str!("help/call.txt"))]
     Call(CallArgs),
+    /// Submit a job that runs a procedure on agents, and follow it
+    #[command(after_long_help = include_str!("help/run.txt"))]
+    Run(RunArgs),
+    /// List jobs, show one, read what it gave and gives, end it
+    #[command(subcommand, arg_required_else_help = false, after_long_help = include_str!("help/jobs.txt"))]
+    Jobs(JobsCommand),
+    /// List queues, show one, end all that stands in it
+    #[command(subcommand, arg_required_else_help = false, after_long_help = include_str!("help/queues.txt"))]
+    Queues(QueuesCommand),
+    /// Show what happened: the public history of agents, jobs and runs
+    #[command(after_long_help = include_str!("help/events.txt"))]
+    Events(EventsArgs),
     /// Send a notification to an agent; nobody answers
     #[command(after_long_help = include_str!("help/notify.txt"))]
     Notify(NotifyArgs),
@@ -123,7 +142,7 @@ pub enum AgentsCommand {
     /// List the agents that the manager knows
     #[command(after_long_help = include_str!("help/agents_list.txt"))]
     List {
-        /// Which: `*`, an id, or `id:GLOB` with * and ?
+        /// Which: `*`, an id, a list `a,b` or `id in (a, b)`, or `id:GLOB` with * and ?
         selector: Option<String>,
         /// Take it for success when no agent matches the selector
         #[arg(long)]

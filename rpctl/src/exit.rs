@@ -19,11 +19,11 @@ pub enum Exit {
     Unreachable,
     /// 5: the agent is unknown or away. It did not run.
     Away,
-    /// 6: a time limit passed.
+    /// 6: a time limit passed, of the command or of the job.
     TimedOut,
     /// 7: cancelled by somebody else.
     Cancelled,
-    /// 8: the agent or the manager was lost during the call: it may have run.
+    /// 8: the agent or the manager was lost: it may have run.
     Unknown,
     /// 70: the system around the procedure failed.
     Internal,

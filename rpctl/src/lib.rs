@@ -4,6 +4,9 @@
 //! [`commands`] ask, [`output`] prints, [`exit`] is how it ends. [`report`] gives every failure the same three lines, and
 //! [`sanitize`] keeps what other machines say from reaching the terminal as anything but text.
 //!
+//! Verbs that last outlive a session: [`steady`] makes another one, [`feed`] goes on with a stream, [`follow`] knows what of a
+//! job was told and prints the rest. [`interrupt`] and [`prompt`] are for whoever sits there.
+//!
 //! The verbs `certs`, `completions` and `man` need no manager. What travels is in `redpoll-common`, how in `redpoll-net`.
 //! Start reading at [`run`].
 
@@ -13,14 +16,20 @@ pub mod cli;
 pub mod commands;
 pub mod completions;
 pub mod exit;
+pub mod feed;
+pub mod follow;
 pub mod interrupt;
 pub mod link;
 pub mod man;
 pub mod output;
+pub mod prompt;
 pub mod report;
 pub mod sanitize;
+pub mod selector;
 pub mod settings;
+pub mod steady;
 pub mod stream;
+pub mod times;
 pub mod usage;
 pub mod value;
 
@@ -91,7 +100,17 @@ fn dispatch(cli: &Cli, terminals: Terminals, output: &mut Output) -> Ended {
             }
             Some(Verb::Man { verb, dir: None }) => return man_ended(man::print(verb, output)),
             Some(Verb::Man { dir: Some(dir), .. }) => return man_ended(man::write(dir).map(|_| ())),
-            Some(Verb::Call(_) | Verb::Notify(_) | Verb::Agents(_) | Verb::Status | Verb::Certs(_))
+            Some(
+                Verb::Call(_)
+                | Verb::Run(_)
+                | Verb::Jobs(_)
+                | Verb::Queues(_)
+                | Verb::Events(_)
+                | Verb::Notify(_)
+                | Verb::Agents(_)
+                | Verb::Status
+                | Verb::Certs(_),
+            )
             | None => {}
         }
     }
@@ -105,7 +124,7 @@ fn dispatch(cli: &Cli, terminals: Terminals, output: &mut Output) -> Ended {
         Some(verb) => commands::run(verb, &settings, output, Instant::now() + settings.config.call.timeout),
         None => Err(Report::usage(
             "there is nothing to do",
-            "usage: rpctl [OPTIONS] call|notify|agents|status|certs|completions|man …",
+            "usage: rpctl [OPTIONS] call|run|jobs|queues|events|notify|agents|status|certs|completions|man …",
             "see rpctl --help",
         )
         .into()),

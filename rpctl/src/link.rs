@@ -43,10 +43,19 @@ impl Link {
     /// # Errors
     /// [`Stop`] with exit code 2 when a local file is the reason, 4 when the manager is.
     pub async fn connect(settings: &Settings, deadline: Instant) -> Result<Self, Stop> {
-        let credentials = credentials(&settings.config.tls)?;
+        Self::dial(settings, deadline).await.map_err(NoLink::into_stop)
+    }
+
+    /// The same, and tells whether another attempt makes sense.
+    ///
+    /// # Errors
+    /// [`NoLink`].
+    pub(crate) async fn dial(settings: &Settings, deadline: Instant) -> Result<Self, NoLink> {
+        let credentials = credentials(&settings.config.tls).map_err(NoLink::Lasting)?;
         let id = credentials.info.identity.id.to_string();
         let client = TlsClient::new(credentials).map_err(|error| {
-            Report::of_error(Exit::Usage, &error, "name an operator's certificate and key in [tls]")
+            let help = "name an operator's certificate and key in [tls]";
+            NoLink::Lasting(Report::of_error(Exit::Usage, &error, help).into())
         })?;
         let within = settings.config.manager.dial_timeout.min(left(deadline));
         let managers: Vec<Arc<str>> =
@@ -64,14 +73,23 @@ impl Link {
         let dialling = connect_once(&transport, hello(id), Arc::new(Nothing), &options, &tracker);
         match timeout(within, dialling).await {
             Ok(Ok(peer)) => Ok(Self { peer, tracker, deadline }),
-            Ok(Err(error)) => Err(not_connected(&address, &error).into()),
-            Err(_elapsed) => Err(Report::new(
-                Exit::Unreachable,
-                format!("cannot reach the manager at {address}"),
-                format!("there was no session within {within:?}"),
-                "is the manager running, and does nothing between here and there swallow packets?",
-            )
-            .into()),
+            Ok(Err(error)) => {
+                let report = not_connected(&address, &error);
+                Err(if error.needs_a_person() {
+                    NoLink::Lasting(report.into())
+                } else {
+                    NoLink::ForNow(report, error.their_bye().cloned())
+                })
+            }
+            Err(_elapsed) => {
+                let report = Report::new(
+                    Exit::Unreachable,
+                    format!("cannot reach the manager at {address}"),
+                    format!("there was no session within {within:?}"),
+                    "is the manager running, and does nothing between here and there swallow packets?",
+                );
+                Err(NoLink::ForNow(report, None))
+            }
         }
     }
 
@@ -99,6 +117,24 @@ impl Link {
         self.tracker.close();
         // A manager that does not read in time sees the connection end without a goodbye, and that is no harm.
         let _in_time = timeout(FAREWELL, self.tracker.wait()).await;
+    }
+}
+
+/// Why there is no session.
+#[derive(Debug)]
+pub(crate) enum NoLink {
+    /// It would be the same again: a file is wrong, or we are not wanted.
+    Lasting(Stop),
+    /// It may be otherwise in a moment; with the manager's goodbye, if there was one.
+    ForNow(Report, Option<Bye>),
+}
+
+impl NoLink {
+    fn into_stop(self) -> Stop {
+        match self {
+            Self::Lasting(stop) => stop,
+            Self::ForNow(report, _) => report.into(),
+        }
     }
 }
 

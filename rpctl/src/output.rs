@@ -159,28 +159,14 @@ impl Output {
     /// # Errors
     /// [`OutputError`]
     pub fn table(&mut self, headers: &[&str], rows: Vec<Vec<String>>) -> Result<(), OutputError> {
-        let mut table = Table::new();
-        table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-        if !headers.is_empty() {
-            table.set_header(headers.iter().copied());
-        }
-        for row in rows {
-            table.add_row(row.iter().map(|cell| sanitize::line(cell)).collect::<Vec<_>>());
-        }
-        for column in table.column_iter_mut() {
-            column.set_padding((0, 2));
-        }
-        let mut text = String::new();
-        for (n, line) in table.lines().enumerate() {
-            let line = line.trim_end();
-            if n == 0 && !headers.is_empty() && self.look.color_out {
-                text.push_str(&line.bold().to_string());
-            } else {
-                text.push_str(line);
-            }
-            text.push('\n');
-        }
+        let text = table_text(headers, &rows, self.look.color_out);
         self.bytes(text.as_bytes())
+    }
+
+    /// Prints a table on standard error.
+    pub fn error_table(&mut self, headers: &[&str], rows: Vec<Vec<String>>) {
+        let text = table_text(headers, &rows, self.look.color_err);
+        self.error_bytes(text.as_bytes());
     }
 
     /// Says something on standard error, in one line.
@@ -230,6 +216,32 @@ impl Drop for Output {
         self.end_progress();
         let _ = self.out.flush().and_then(|()| self.err.flush());
     }
+}
+
+/// A table with a line break after each row. Cells are made safe and one line each.
+fn table_text(headers: &[&str], rows: &[Vec<String>], color: bool) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    if !headers.is_empty() {
+        table.set_header(headers.iter().copied());
+    }
+    for row in rows {
+        table.add_row(row.iter().map(|cell| sanitize::line(cell)).collect::<Vec<_>>());
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    let mut text = String::new();
+    for (n, line) in table.lines().enumerate() {
+        let line = line.trim_end();
+        if n == 0 && !headers.is_empty() && color {
+            text.push_str(&line.bold().to_string());
+        } else {
+            text.push_str(line);
+        }
+        text.push('\n');
+    }
+    text
 }
 
 /// The value as JSON in which every control character is escaped, DEL and C1 included.

@@ -24,6 +24,8 @@ pub struct Settings {
     pub look: Look,
     /// How often `-v` was given.
     pub verbose: u8,
+    /// How long the whole command may take, if `--timeout` says so. Verbs that follow have no other limit.
+    pub limit: Option<Duration>,
     effective: Vec<Effective>,
 }
 
@@ -73,7 +75,8 @@ impl Settings {
             load::<RpctlConfig>(&sources).map_err(|error| report(&error))?;
         let format = config.output.format.map_or_else(Format::default, Format::from);
         let look = terminals.look(format, config.output.color);
-        Ok(Self { config, look, verbose: global.verbose, effective })
+        let limit = global.timeout.is_some().then_some(config.call.timeout);
+        Ok(Self { config, look, verbose: global.verbose, limit, effective })
     }
 
     /// Prints every setting and where it comes from.

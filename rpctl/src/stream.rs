@@ -18,6 +18,7 @@ use serde::{Serialize, Serializer};
 
 use crate::arguments::is_exec_run;
 use crate::exit::Exit;
+use crate::follow::ending::exit_of_program;
 use crate::output::{Format, Output, OutputError, json, terminated, yaml};
 use crate::report::{Report, Target};
 use crate::sanitize::{self, Sanitizer};
@@ -49,9 +50,11 @@ pub struct Printer<'o> {
 }
 
 /// One of the streams that a chunk belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stream {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stream {
+    /// Standard output.
     Stdout,
+    /// Standard error.
     Stderr,
 }
 
@@ -146,7 +149,8 @@ impl<'o> Printer<'o> {
     pub fn fault(mut self, fault: &Fault) -> Result<Exit, OutputError> {
         self.close_with_fault(fault)?;
         let exit = Exit::of_fault(&fault.code);
-        match self.exit_of_program(fault) {
+        let plan = &self.plan;
+        match exit_of_program(&plan.agent, &plan.procedure, plan.program.as_deref(), fault) {
             Some(sentence) => self.output.note(&sentence),
             None => {
                 let target = Target::Procedure {
@@ -205,30 +209,8 @@ impl<'o> Printer<'o> {
 
     /// A value for people.
     fn plain(&mut self, value: &Value) -> Result<(), OutputError> {
-        match value {
-            Value::Nil => Ok(()),
-            Value::String(text) => self.text(text.as_bytes()),
-            Value::Binary(bytes) if self.plan.raw || std::str::from_utf8(bytes).is_ok() => self.text(bytes),
-            Value::Binary(bytes) => {
-                let text = format!("({} bytes of binary data; --raw prints them as they are)\n", bytes.len());
-                self.output.bytes(text.as_bytes())
-            }
-            Value::Boolean(_) | Value::Integer(_) | Value::F32(_) | Value::F64(_) => {
-                let text = terminated(json(&Shown(value), false)?);
-                self.output.bytes(text.as_bytes())
-            }
-            Value::Array(_) | Value::Map(_) | Value::Ext(..) => {
-                let text = terminated(yaml(&Shown(value))?);
-                self.output.bytes(text.as_bytes())
-            }
-        }
-    }
-
-    fn text(&mut self, bytes: &[u8]) -> Result<(), OutputError> {
-        if self.plan.raw {
-            return self.output.bytes(bytes);
-        }
-        self.output.bytes(terminated(sanitize::text(bytes)).as_bytes())
+        let text = plain(value, self.plan.raw)?;
+        if text.is_empty() { Ok(()) } else { self.output.bytes(&text) }
     }
 
     fn chunk(&mut self, stream: Stream, bytes: &[u8]) -> Result<(), OutputError> {
@@ -267,35 +249,36 @@ impl<'o> Printer<'o> {
             ));
         }
     }
+}
 
-    /// `web-1: sh exited with 3`, if that is what happened.
-    fn exit_of_program(&self, fault: &Fault) -> Option<String> {
-        if fault.code != FaultCode::Failed || !is_exec_run(&self.plan.procedure) {
-            return None;
+/// A value as people read it, in whole lines unless `raw`.
+pub(crate) fn plain(value: &Value, raw: bool) -> Result<Vec<u8>, OutputError> {
+    let text = |bytes: &[u8]| {
+        if raw { bytes.to_vec() } else { terminated(sanitize::text(bytes)).into_bytes() }
+    };
+    Ok(match value {
+        Value::Nil => Vec::new(),
+        Value::String(content) => text(content.as_bytes()),
+        Value::Binary(bytes) if raw || std::str::from_utf8(bytes).is_ok() => text(bytes),
+        Value::Binary(bytes) => {
+            format!("({} bytes of binary data; --raw prints them as they are)\n", bytes.len()).into_bytes()
         }
-        let data = decode(fault.data.as_ref()?);
-        let how = match (
-            field(&data, "exit").and_then(Value::as_i64),
-            field(&data, "signal").and_then(Value::as_i64),
-        ) {
-            (Some(code), _) => format!("exited with {code}"),
-            (None, Some(signal)) => format!("was ended by signal {signal}"),
-            (None, None) => return None,
-        };
-        let program = self.plan.program.as_deref().unwrap_or("the command");
-        Some(format!("{}: {program} {how}", self.plan.agent))
-    }
+        Value::Boolean(_) | Value::Integer(_) | Value::F32(_) | Value::F64(_) => {
+            terminated(json(&Shown(value), false)?).into_bytes()
+        }
+        Value::Array(_) | Value::Map(_) | Value::Ext(..) => terminated(yaml(&Shown(value))?).into_bytes(),
+    })
 }
 
 /// A mark that output was cut: `{"stream": …, "truncated": true, "dropped": BYTES}`.
-fn cut(value: &Value) -> Option<(&str, u64)> {
+pub(crate) fn cut(value: &Value) -> Option<(&str, u64)> {
     let stream = field(value, "stream")?.as_str()?;
     field(value, "truncated")?.as_bool().filter(|truncated| *truncated)?;
     Some((stream, field(value, "dropped")?.as_u64()?))
 }
 
 /// A value that is a piece of a program's output: `{"stream": "stdout"|"stderr", "data": …}`.
-fn chunk(value: &Value) -> Option<(Stream, &[u8])> {
+pub(crate) fn chunk(value: &Value) -> Option<(Stream, &[u8])> {
     let stream = match field(value, "stream")?.as_str()? {
         "stdout" => Stream::Stdout,
         "stderr" => Stream::Stderr,

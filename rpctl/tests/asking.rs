@@ -1,7 +1,17 @@
 //! The binary asks a manager that plays a script.
 
-#![expect(clippy::unwrap_used, reason = "test code")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test code")]
 
+#[path = "asking/events.rs"]
+mod events;
+#[path = "asking/follow.rs"]
+mod follow;
+#[path = "asking/interrupt.rs"]
+mod interrupt;
+#[path = "asking/jobs.rs"]
+mod jobs;
+#[path = "asking/run.rs"]
+mod run_verb;
 #[path = "support/scripted.rs"]
 #[expect(clippy::unwrap_used, clippy::default_trait_access, reason = "test code")]
 mod scripted;
@@ -41,7 +51,7 @@ fn spawn(command: &mut Command) -> Child {
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-fn interrupt(child: &Child) {
+fn send_interrupt(child: &Child) {
     let id = child.id().to_string();
     assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
 }
@@ -118,7 +128,7 @@ fn an_interrupt_cancels_the_call_and_ends_with_130() {
     let (home, manager) = world();
     let child = spawn(&mut asking(home.path(), &manager, &["call", "web-1", "hang", "-o", "json"]));
     assert_eq!(manager.next(), Seen::Hanging);
-    interrupt(&child);
+    send_interrupt(&child);
     assert_eq!(manager.next(), Seen::Stopped(StopReason::Cancelled));
     let output = child.wait_with_output().unwrap();
     assert_eq!(code(&output), 130);
@@ -133,7 +143,7 @@ fn an_agent_that_does_not_stop_holds_nobody_up() {
     let (home, manager) = world();
     let child = spawn(&mut asking(home.path(), &manager, &["call", "web-1", "deaf"]));
     assert_eq!(manager.next(), Seen::Hanging);
-    interrupt(&child);
+    send_interrupt(&child);
     let output = child.wait_with_output().unwrap();
     assert_eq!(code(&output), 130);
     assert!(three_lines(&output)[2].contains("look at the machine"), "{}", err(&output));
@@ -181,8 +191,8 @@ fn an_interrupt_ends_the_program_although_its_reader_does_not_read() {
     let (home, manager) = world();
     let mut child = spawn(&mut asking(home.path(), &manager, &["call", "web-1", "flood"]));
     assert_eq!(manager.next(), Seen::Stuck);
-    interrupt(&child);
-    interrupt(&child);
+    send_interrupt(&child);
+    send_interrupt(&child);
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert!(matches!(manager.next(), Seen::Stopped(_)));
 }

@@ -93,6 +93,15 @@ impl World {
         self.agents.insert(id.to_owned(), daemon);
     }
 
+    /// Starts an agent again that was started before, with its certificate and its state. Kills it if it runs.
+    pub async fn restart_agent(&mut self, id: &str, settings: &[&str]) {
+        drop(self.agents.remove(id));
+        self.operator.until(id, AgentState::Away).await;
+        let daemon = start_agent(self.directory(), id, &self.address.to_string(), settings);
+        self.agents.insert(id.to_owned(), daemon);
+        self.operator.until(id, AgentState::Connected).await;
+    }
+
     /// An agent in the hands of the test, which the manager has let in and put into its roster.
     pub async fn line(&self, id: &str) -> Line {
         let line = Line::agent(self.address, &self.certificate(id), id).await;

@@ -1,12 +1,10 @@
 //! Arguments as peers wrote them, and what the store says, in the words of faults.
 
-use std::error::Error;
-
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::{JobId, QueueKey};
 use redpoll_common::wire::{Fault, FaultCode, Raw};
-use tracing::error;
 
+use crate::engine::unreadable;
 use crate::store::ReadError;
 
 /// A fault that says what is wrong with an argument.
@@ -41,11 +39,6 @@ pub(super) fn since_or_recent(since: Option<u64>, recent: Option<u64>) -> Result
     Ok(())
 }
 
-/// The fault for a job that is not stored.
-pub(super) fn unknown_job(job: JobId) -> Fault {
-    Fault::new(FaultCode::UnknownJob, format!("no job {job} is stored: it never was, or it was deleted"))
-}
-
 /// The fault for a job that has no run on this agent.
 pub(super) fn unknown_run(job: JobId, agent: &PeerId) -> Fault {
     Fault::new(FaultCode::UnknownJob, format!("the job {job} has no run on {agent}"))
@@ -60,9 +53,6 @@ pub(super) fn stopping() -> Fault {
 pub(super) fn unread(error: ReadError) -> Fault {
     match error {
         ReadError::Stopped => stopping(),
-        ReadError::Failed(_) | ReadError::Damaged { .. } => {
-            error!(error = &error as &dyn Error, "a request could not read the store");
-            Fault::new(FaultCode::Internal, "the store cannot be read; the manager's log says why")
-        }
+        ReadError::Failed(_) | ReadError::Damaged { .. } => unreadable(&error),
     }
 }

@@ -16,13 +16,13 @@ use redpoll_manager_core::jobs::record::RunRecord;
 use redpoll_net::CallContext;
 use tokio::time::sleep_until;
 
-use super::arguments::{job_id, stopping, unknown_job, unread};
+use super::arguments::{job_id, stopping, unread};
 use super::follow_runs::{Runs, Told};
 use super::follow_tell::Teller;
 use super::jobs::stored;
 use super::jobs_result::with_result;
 use super::{jobs_rows, read, write};
-use crate::engine::{Engine, JobWatch};
+use crate::engine::{Engine, JobWatch, unknown_job};
 use crate::state::Manager;
 use crate::store::Store;
 
@@ -98,9 +98,9 @@ impl Follower<'_> {
         if let Some(index) = self.runs.only().and_then(|agent| self.runs.index(agent)) {
             self.turn(index).await?;
         } else {
-            let mut after = None;
+            let mut after: Option<PeerId> = None;
             loop {
-                let page = self.store.runs(self.job, after.take(), CHUNK).await.map_err(unread)?;
+                let page = self.store.runs(self.job, after.clone(), CHUNK).await.map_err(unread)?;
                 let whole = page.len() == CHUNK;
                 for row in page {
                     after = Some(row.key.agent.clone());

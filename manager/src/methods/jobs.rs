@@ -9,10 +9,10 @@ use redpoll_common::wire::{Fault, FaultCode, Fields, Raw, RawMap};
 use redpoll_manager_core::jobs::record::JobRecord;
 use redpoll_net::CallContext;
 
-use super::arguments::{job_id, page_size, unknown_job, unread};
+use super::arguments::{job_id, page_size, unread};
 use super::room::Room;
 use super::{jobs_rows, read, write};
-use crate::engine::Engine;
+use crate::engine::{Engine, unknown_job};
 use crate::state::parse_agent;
 use crate::store::Store;
 

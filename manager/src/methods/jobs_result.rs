@@ -10,12 +10,12 @@ use redpoll_manager_core::jobs::record::{JobRecord, RunRecord};
 use redpoll_net::CallContext;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::arguments::{job_id, stopping, unknown_job, unknown_run, unread};
+use super::arguments::{job_id, stopping, unknown_run, unread};
 use super::jobs::stored;
 use super::read::run_on;
 use super::room::Room;
 use super::{jobs_rows, read, write};
-use crate::engine::{Engine, JobWatch};
+use crate::engine::{Engine, JobWatch, unknown_job};
 use crate::state::{Manager, parse_agent};
 use crate::store::Store;
 

@@ -1,23 +1,21 @@
 //! `rpctl agents`: who is there, how far away, and what they offer.
 
-use std::time::Duration;
-
 use redpoll_common::api::{
     AgentArguments, AgentList, AgentListArguments, AgentState, AgentSummary, CallArguments, PingAnswer,
     PingArguments, method,
 };
 use redpoll_common::wire::Raw;
-use redpoll_config::format_duration;
 use rmpv::Value;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 
-use super::agent_id;
+use super::{agent_id, decoded, encoded, unreadable};
 use crate::cli::AgentsCommand;
 use crate::exit::Exit;
 use crate::link::Link;
 use crate::output::{Format, Output};
 use crate::report::{Report, Target};
+use crate::selector::Selector;
+use crate::times;
 use crate::value::{Shown, decode, field};
 use crate::{Ended, Stop};
 
@@ -27,7 +25,7 @@ const SYS_PROCEDURES: &str = "sys.procedures";
 /// A question about agents, checked.
 #[derive(Debug)]
 pub(super) enum AgentsQuestion {
-    List { glob: Option<String>, empty_is_good: bool },
+    List { selector: Option<(Selector, String)>, empty_is_good: bool },
     Show { agent: String },
     Ping { agent: String, count: u32 },
     Procedures { agent: String },
@@ -36,9 +34,10 @@ pub(super) enum AgentsQuestion {
 impl AgentsQuestion {
     pub(super) fn read(command: &AgentsCommand) -> Result<Self, Stop> {
         Ok(match command {
-            AgentsCommand::List { selector: None, .. } => Self::List { glob: None, empty_is_good: true },
+            AgentsCommand::List { selector: None, .. } => Self::List { selector: None, empty_is_good: true },
             AgentsCommand::List { selector: Some(selector), allow_empty } => {
-                Self::List { glob: read_selector(selector)?, empty_is_good: *allow_empty }
+                let parsed = Selector::parse(selector)?;
+                Self::List { selector: Some((parsed, selector.clone())), empty_is_good: *allow_empty }
             }
             AgentsCommand::Show { agent } => Self::Show { agent: agent_id(agent)? },
             AgentsCommand::Ping { agent, count } => Self::Ping { agent: agent_id(agent)?, count: *count },
@@ -48,10 +47,10 @@ impl AgentsQuestion {
 
     pub(super) async fn run(&self, link: &Link, output: &mut Output, verbose: bool) -> Ended {
         match self {
-            Self::List { glob, empty_is_good } => {
-                let agents = list(link, glob.as_deref(), verbose).await?;
-                if let (true, false, Some(glob)) = (agents.is_empty(), *empty_is_good, glob) {
-                    return Err(nobody_matches(glob).into());
+            Self::List { selector, empty_is_good } => {
+                let agents = selected(link, selector.as_ref().map(|(selector, _)| selector), verbose).await?;
+                if let (true, false, Some((_, text))) = (agents.is_empty(), *empty_is_good, selector) {
+                    return Err(nobody_matches(text).into());
                 }
                 output.list(&AGENT_HEADERS, &agents, agent_row)?;
             }
@@ -84,56 +83,51 @@ impl AgentsQuestion {
     }
 }
 
-/// A selector of this version as a glob on ids; `None` is everybody.
-fn read_selector(text: &str) -> Result<Option<String>, Stop> {
-    const HELP: &str = "write *, an id such as web-1, or id:GLOB such as 'id:web-*'";
-    let is_glob = |glob: &str| {
-        !glob.is_empty() && glob.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-*?".contains(&b))
-    };
-    match text.trim() {
-        "" => {
-            Err(Report::usage("the selector is empty", "an empty selector never means everybody", HELP)
-                .into())
-        }
-        "*" => Ok(None),
-        selector => {
-            let (glob, good) = match selector.strip_prefix("id:") {
-                Some(glob) => (glob, is_glob(glob)),
-                None => (selector, redpoll_common::ids::PeerId::parse(selector).is_ok()),
-            };
-            if good {
-                return Ok(Some(glob.to_owned()));
-            }
-            let why =
-                "this version knows selectors by id only; labels, facts, groups, and, or, not come later";
-            Err(Report::usage(format!("cannot select by {text:?}"), why, HELP).into())
-        }
-    }
-}
-
-fn nobody_matches(glob: &str) -> Report {
+/// No agent is selected.
+pub(super) fn nobody_matches(glob: &str) -> Report {
     Report::new(
         Exit::Away,
         format!("no agent matches {glob}"),
-        "the manager knows none with such an id",
+        "the manager knows none of that kind",
         "see which there are: rpctl agents list; --allow-empty takes none for success",
     )
 }
 
 /// All agents, page after page.
-async fn list(link: &Link, glob: Option<&str>, verbose: bool) -> Result<Vec<AgentSummary>, Stop> {
-    let target = Target::Manager { method: method::AGENTS_LIST };
+pub(super) async fn list(
+    mut ask: impl AsyncFnMut(Raw) -> Result<Raw, Stop>,
+    glob: Option<&str>,
+) -> Result<Vec<AgentSummary>, Stop> {
     let mut agents = Vec::new();
     let mut after = None;
     loop {
         let arguments = AgentListArguments { id: glob.map(str::to_owned), after: after.take(), limit: None };
-        let call = link.request(method::AGENTS_LIST, encoded(&arguments)?);
-        let page: AgentList = decoded(&link.ask(call, &target, verbose).await?, method::AGENTS_LIST)?;
+        let page: AgentList = decoded(&ask(encoded(&arguments)?).await?, method::AGENTS_LIST)?;
         let progressed = !page.agents.is_empty();
         agents.extend(page.agents);
         match page.next {
             Some(next) if progressed => after = Some(next),
             Some(_) | None => return Ok(agents),
+        }
+    }
+}
+
+/// Those that a selector selects.
+async fn selected(
+    link: &Link,
+    selector: Option<&Selector>,
+    verbose: bool,
+) -> Result<Vec<AgentSummary>, Stop> {
+    let target = Target::Manager { method: method::AGENTS_LIST };
+    let ask = async |kwargs| link.ask(link.request(method::AGENTS_LIST, kwargs), &target, verbose).await;
+    match selector {
+        None | Some(Selector::All) => list(ask, None).await,
+        Some(Selector::Glob(glob)) => list(ask, Some(glob)).await,
+        Some(Selector::Ids(ids)) => {
+            let glob = if let [id] = ids.as_slice() { Some(id.as_str()) } else { None };
+            let mut agents = list(ask, glob).await?;
+            agents.retain(|agent| ids.contains(&agent.id));
+            Ok(agents)
         }
     }
 }
@@ -144,7 +138,7 @@ fn agent_row(agent: &AgentSummary) -> Vec<String> {
     vec![
         agent.id.clone(),
         state_word(agent.state).to_owned(),
-        since(agent.since_ms),
+        times::short(agent.since_ms),
         or_dash(&agent.address),
         or_dash(&agent.version),
         agent.reason.clone().unwrap_or_default(),
@@ -159,12 +153,6 @@ fn state_word(state: AgentState) -> &'static str {
     }
 }
 
-/// The two largest units are enough for a person.
-fn since(ms: u64) -> String {
-    let text = format_duration(Duration::from_secs(ms / 1000));
-    text.split(' ').take(2).collect::<Vec<_>>().join(" ")
-}
-
 fn or_dash(text: &str) -> String {
     if text.is_empty() { "-".to_owned() } else { text.to_owned() }
 }
@@ -177,7 +165,7 @@ fn show(answer: &Raw, output: &mut Output) -> Result<(), Stop> {
     let mut rows = vec![
         vec!["agent".to_owned(), agent.id],
         vec!["state".to_owned(), state_word(agent.state).to_owned()],
-        vec!["since".to_owned(), since(agent.since_ms)],
+        vec!["since".to_owned(), times::short(agent.since_ms)],
         vec!["address".to_owned(), or_dash(&agent.address)],
         vec!["version".to_owned(), or_dash(&agent.version)],
         vec!["protocol".to_owned(), agent.protocol.to_string()],
@@ -232,46 +220,11 @@ fn print_procedures(answer: &Value, output: &mut Output) -> Result<(), Stop> {
     Ok(())
 }
 
-fn encoded<T: Serialize>(arguments: &T) -> Result<Raw, Stop> {
-    Raw::encode(arguments).map_err(|error| super::call::argument_report(&error).into())
-}
-
-/// Reads the answer of a method of the manager.
-pub(super) fn decoded<T: DeserializeOwned>(answer: &Raw, method: &str) -> Result<T, Stop> {
-    answer.decode().map_err(|error| unreadable(method, &error.to_string()).into())
-}
-
-fn unreadable(method: &str, why: &str) -> Report {
-    Report::new(
-        Exit::Internal,
-        format!("cannot read the answer of {method}"),
-        why,
-        "compare the versions: `rpctl --version` and `rpctl status -o json`",
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::output::{Look, capture};
     use crate::value::from_json;
-
-    #[test]
-    fn selectors_by_id_are_read_and_others_refused() {
-        for (text, glob) in [
-            ("*", None),
-            (" * ", None),
-            ("web-1", Some("web-1")),
-            ("id:web-*", Some("web-*")),
-            ("id:*", Some("*")),
-        ] {
-            assert_eq!(read_selector(text).ok(), Some(glob.map(str::to_owned)), "{text:?}");
-        }
-        for text in ["", "  ", "id:", "label.role=db", "not web-1", "a and b", "web-*", "id:a b", "group:x"] {
-            let Err(Stop::Failed(report)) = read_selector(text) else { panic!("{text:?} was accepted") };
-            assert_eq!(report.exit, Exit::Usage, "{text:?}");
-        }
-    }
 
     #[test]
     fn round_trips_are_shown_in_milliseconds() {
@@ -297,11 +250,5 @@ mod tests {
         }
         let (mut output, _, _) = capture::output(Look::default());
         assert!(print_procedures(&Value::Nil, &mut output).is_err());
-    }
-
-    #[test]
-    fn a_person_reads_two_units_of_a_duration() {
-        assert_eq!(since(90_061_500), "1d 1h");
-        assert_eq!(since(500), "0s");
     }
 }

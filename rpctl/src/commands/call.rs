@@ -95,7 +95,7 @@ impl CallQuestion {
         loop {
             let event = tokio::select! {
                 biased; // whoever presses Ctrl-C wants it now, however much is coming
-                () = interrupts.next() => return self.cancel(stream, printer, interrupts).await,
+                _ = interrupts.next() => return self.cancel(stream, printer, interrupts).await,
                 event = stream.next() => event,
             };
             match event {
@@ -132,7 +132,7 @@ impl CallQuestion {
         };
         let end = tokio::select! {
             biased;
-            () = interrupts.next() => None,
+            _ = interrupts.next() => None,
             end = timeout_at(deadline, end) => end.ok().flatten(),
         };
         let name = self.name();

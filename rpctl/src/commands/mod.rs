@@ -2,11 +2,23 @@
 
 mod agents;
 mod call;
+mod events;
+mod follow;
+mod jobs;
 mod notify;
+mod queues;
+mod run;
 mod status;
+mod submit;
 
 use std::io;
 use std::time::Duration;
+
+use redpoll_common::job::{JobId, QueueKey};
+use redpoll_common::wire::Raw;
+use rmpv::Value;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use tokio::time::Instant;
 use tracing_subscriber::EnvFilter;
@@ -18,6 +30,7 @@ use crate::link::Link;
 use crate::output::Output;
 use crate::report::Report;
 use crate::settings::Settings;
+use crate::value::{decode, field};
 use crate::{Ended, Stop};
 
 /// How long the runtime may take to end what it still does, such as looking a name up.
@@ -51,26 +64,44 @@ async fn ask(
 ) -> Ended {
     // Files and arguments first: what is wrong here is told without asking anybody.
     let question = Question::read(verb)?;
+    if let Question::Lasting(lasting) = &question {
+        let deadline = settings.limit.map(|limit| Instant::now() + limit);
+        return lasting.run(Patient { settings, output, interrupts: &mut interrupts, deadline }).await;
+    }
     let link = tokio::select! {
         biased;
-        () = interrupts.next() => return Err(interrupted("while connecting; nothing was sent").into()),
+        _ = interrupts.next() => return Err(interrupted("while connecting; nothing was sent").into()),
         link = Link::connect(settings, deadline) => link?,
     };
     let verbose = settings.verbose > 0;
     let ended = match &question {
         Question::Call(call) => call.run(&link, output, &mut interrupts, verbose).await,
-        Question::Notify(_) | Question::Agents(_) | Question::Status => tokio::select! {
+        Question::Ends(ends) => ends.run(&link, output, &mut interrupts, verbose).await,
+        Question::Notify(_)
+        | Question::Agents(_)
+        | Question::Status
+        | Question::Jobs(_)
+        | Question::Lasting(_) => tokio::select! {
             biased;
-            () = interrupts.next() => Err(interrupted("before the answer came").into()),
+            _ = interrupts.next() => Err(interrupted("before the answer came").into()),
             ended = question.run(&link, output, verbose) => ended,
         },
     };
     tokio::select! {
         biased;
-        () = interrupts.next() => {}
+        _ = interrupts.next() => {}
         () = link.close() => {}
     }
     ended
+}
+
+/// What verbs have that may last longer than a session.
+struct Patient<'p> {
+    settings: &'p Settings,
+    output: &'p mut Output,
+    interrupts: &'p mut Interrupts,
+    /// When they must have ended: with `--timeout` only.
+    deadline: Option<Instant>,
 }
 
 /// A verb with its arguments read and checked.
@@ -80,6 +111,32 @@ enum Question {
     Notify(notify::NotifyQuestion),
     Agents(agents::AgentsQuestion),
     Status,
+    /// About jobs, queues, events: one answer.
+    Jobs(jobs::JobsQuestion),
+    /// What cannot be undone, and may have to be confirmed.
+    Ends(jobs::EndsQuestion),
+    /// What outlives a session.
+    Lasting(Lasting),
+}
+
+/// Verbs that outlive a session.
+#[derive(Debug)]
+enum Lasting {
+    Run(Box<run::RunQuestion>),
+    Follow(jobs::FollowQuestion),
+    Result(jobs::ResultQuestion),
+    Events(events::FollowEvents),
+}
+
+impl Lasting {
+    async fn run(&self, patient: Patient<'_>) -> Ended {
+        match self {
+            Self::Run(question) => question.run(patient).await,
+            Self::Follow(question) => question.run(patient).await,
+            Self::Result(question) => question.run(patient).await,
+            Self::Events(question) => question.run(patient).await,
+        }
+    }
 }
 
 impl Question {
@@ -89,6 +146,10 @@ impl Question {
             Verb::Notify(args) => Self::Notify(notify::NotifyQuestion::read(args)?),
             Verb::Agents(command) => Self::Agents(agents::AgentsQuestion::read(command)?),
             Verb::Status => Self::Status,
+            Verb::Run(args) => Self::Lasting(Lasting::Run(Box::new(run::RunQuestion::read(args)?))),
+            Verb::Jobs(command) => jobs::read(command)?,
+            Verb::Queues(command) => queues::read(command)?,
+            Verb::Events(args) => events::read(args),
             Verb::Certs(_) | Verb::Completions { .. } | Verb::Man { .. } => {
                 let why = "it needs no manager and is run elsewhere";
                 return Err(Report::new(Exit::Internal, "this verb asks nobody", why, "report this").into());
@@ -101,7 +162,8 @@ impl Question {
             Self::Notify(question) => question.run(link, verbose).await,
             Self::Agents(question) => question.run(link, output, verbose).await,
             Self::Status => status::run(link, output, verbose).await,
-            Self::Call(_) => Ok(Exit::Good),
+            Self::Jobs(question) => question.run(link, output, verbose).await,
+            Self::Call(_) | Self::Ends(_) | Self::Lasting(_) => Ok(Exit::Good),
         }
     }
 }
@@ -126,6 +188,61 @@ fn agent_id(text: &str) -> Result<String, Stop> {
         )
         .into()),
     }
+}
+
+/// Checks the id of a job that was typed.
+fn job_id(text: &str) -> Result<String, Stop> {
+    match JobId::parse(text) {
+        Ok(id) => Ok(id.to_string()),
+        Err(error) => {
+            let help = "see which there are: rpctl jobs list";
+            Err(Report::usage("this is no job", error.to_string(), help).into())
+        }
+    }
+}
+
+/// Reads JSON that was typed, or stands in the file that was typed.
+fn json_argument(place: &str, text: &str) -> Result<Raw, Stop> {
+    let value = crate::arguments::read_json(place, text, &mut io::stdin())
+        .map_err(|error| call::argument_report(&error))?;
+    crate::value::encode(&value).map_err(|error| call::argument_report(&error).into())
+}
+
+/// Reads the name of a queue: JSON when it begins with `{`, else text.
+fn queue_name(text: &str) -> Result<Raw, Stop> {
+    if text.starts_with('{') { json_argument("the queue's name", text) } else { Ok(Raw::text(text)) }
+}
+
+/// The name of a queue for people.
+fn queue_words(name: &Raw) -> String {
+    QueueKey::parse(name).map_or_else(|_| "?".to_owned(), |key| key.to_string())
+}
+
+/// The elements of a list in an answer, as they came: a newer manager may say more than this build knows.
+fn elements(answer: &Raw, key: &str) -> Vec<Value> {
+    match field(&decode(answer), key) {
+        Some(Value::Array(elements)) => elements.clone(),
+        Some(_) | None => Vec::new(),
+    }
+}
+
+/// Writes arguments of a method of the manager.
+fn encoded<T: Serialize>(arguments: &T) -> Result<Raw, Stop> {
+    Raw::encode(arguments).map_err(|error| call::argument_report(&error).into())
+}
+
+/// Reads the answer of a method of the manager.
+fn decoded<T: DeserializeOwned>(answer: &Raw, method: &str) -> Result<T, Stop> {
+    answer.decode().map_err(|error| unreadable(method, &error.to_string()).into())
+}
+
+fn unreadable(method: &str, why: &str) -> Report {
+    Report::new(
+        Exit::Internal,
+        format!("cannot read the answer of {method}"),
+        why,
+        "compare the versions: `rpctl --version` and `rpctl status -o json`",
+    )
 }
 
 /// Logs to standard error, as much as configured.

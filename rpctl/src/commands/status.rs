@@ -6,7 +6,7 @@ use redpoll_common::api::{Status, method};
 use redpoll_common::wire::Raw;
 use redpoll_config::format_duration;
 
-use super::agents::decoded;
+use super::decoded;
 use crate::Ended;
 use crate::exit::Exit;
 use crate::link::Link;

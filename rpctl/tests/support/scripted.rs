@@ -1,5 +1,8 @@
 //! A manager that plays a script: real TLS, real handshake, real driver, and no agents behind it.
 
+mod jobs;
+mod lists;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::{Arc, mpsc};
@@ -40,6 +43,8 @@ pub(crate) enum Seen {
     Stuck,
     /// A call was told to stop.
     Stopped(StopReason),
+    /// A question about jobs, queues or events: its method and arguments.
+    Asked(String, Value),
     /// A notification was handed over.
     Notified(String, Value),
 }
@@ -78,6 +83,19 @@ impl Scripted {
         self.go.add_permits(1);
     }
 
+    /// The arguments of the next question, which is this one.
+    pub(crate) fn asked(&self, method: &str) -> Value {
+        let seen = self.next();
+        let Seen::Asked(found, arguments) = seen else { panic!("{method} was expected, not {seen:?}") };
+        assert_eq!(found, method);
+        arguments
+    }
+
+    /// Asserts that it sees nothing more.
+    pub(crate) fn nothing_more(&self) {
+        assert_eq!(self.seen.try_recv().ok(), None);
+    }
+
     /// The next thing that it sees.
     pub(crate) fn next(&self) -> Seen {
         self.seen.recv_timeout(SOON).unwrap()
@@ -86,6 +104,7 @@ impl Scripted {
 
 async fn serve(mut listener: TlsListener, seen: mpsc::SyncSender<Seen>, go: Arc<Semaphore>) {
     let tracker = TaskTracker::new();
+    let book = Arc::new(jobs::Book::default());
     let offer = Offer {
         version: "0.0.0".into(),
         manager: "m1".into(),
@@ -99,7 +118,8 @@ async fn serve(mut listener: TlsListener, seen: mpsc::SyncSender<Seen>, go: Arc<
         let Ok((connection, admission)) = greet::expect_hello(connection, SOON).await else { continue };
         let (connection, terms) = greet::accept(connection, admission, &offer, SOON).await.unwrap();
         let cut = CancellationToken::new();
-        let script = Arc::new(Script { seen: seen.clone(), cut: cut.clone(), go: go.clone() });
+        let script =
+            Arc::new(Script { seen: seen.clone(), cut: cut.clone(), go: go.clone(), book: book.clone() });
         let (_peer, driver) = drive(connection, terms, script, DriverOptions::default(), tracker.clone());
         tracker.spawn(async move {
             tokio::select! {
@@ -115,6 +135,7 @@ struct Script {
     seen: mpsc::SyncSender<Seen>,
     cut: CancellationToken,
     go: Arc<Semaphore>,
+    book: Arc<jobs::Book>,
 }
 
 impl Service for Script {
@@ -141,6 +162,10 @@ async fn answer(call: CallContext, script: Script) -> Result<Raw, Fault> {
         method::AGENTS_LIST => Raw::encode(&page(&call.kwargs.decode().unwrap())).unwrap(),
         method::AGENTS_SHOW => return Err(no(FaultCode::UnknownAgent)),
         method::AGENTS_PING => Raw::encode(&PingAnswer { round_trips_us: vec![1000, 3000, 2000] }).unwrap(),
+        name if ["rp.jobs.", "rp.queues.", "rp.events."].iter().any(|family| name.starts_with(family)) => {
+            script.seen.send(Seen::Asked(name.to_owned(), value(&call.kwargs))).unwrap();
+            return jobs::answer(call, script).await;
+        }
         _ => return Err(no(FaultCode::UnknownMethod)),
     })
 }

@@ -46,6 +46,14 @@ pub fn detached_call(
     (call, DetachedOutput { receiver, shared: shared.clone() }, StopHandle { shared })
 }
 
+impl CallContext {
+    /// The same call from a caller who takes values of so many bytes at most, for tests.
+    pub fn with_value_limit(mut self, value_limit: usize) -> Self {
+        self.output.value_limit = value_limit;
+        self
+    }
+}
+
 /// The values and progress of a [`detached_call`].
 #[derive(Debug)]
 pub struct DetachedOutput {

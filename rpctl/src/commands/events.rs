@@ -1,0 +1,221 @@
+//! `rpctl events`: the public history, and how it goes on.
+
+use redpoll_common::api::events::{EventList, EventListArguments, EventSummary};
+use redpoll_common::api::method;
+use redpoll_common::wire::Raw;
+
+use super::jobs::JobsQuestion;
+use super::{Lasting, Patient, Question, decoded, elements, encoded, interrupted, queue_words};
+use crate::cli::EventsArgs;
+use crate::exit::Exit;
+use crate::feed::{Feed, Step};
+use crate::link::{Link, refused};
+use crate::output::{Format, Output, OutputError, json, terminated, yaml};
+use crate::report::{Report, Target};
+use crate::steady::Steady;
+use crate::times;
+use crate::value::{Shown, decode};
+use crate::{Ended, sanitize};
+
+/// Events in one answer, at most.
+const PAGE: u64 = 1000;
+/// Events that are shown unless more are asked for.
+const DEFAULT_LIMIT: u64 = 500;
+const HEADERS: [&str; 7] = ["N", "TIME", "TYPE", "AGENT", "JOB", "OUTCOME", "DETAIL"];
+
+/// What is wanted of the history.
+#[derive(Debug)]
+pub(super) struct ListEvents {
+    arguments: EventListArguments,
+    limit: u64,
+}
+
+/// The same, and what comes later.
+#[derive(Debug)]
+pub(super) struct FollowEvents {
+    arguments: EventListArguments,
+    limit: Option<u64>,
+}
+
+pub(super) fn read(args: &EventsArgs) -> Question {
+    let arguments = EventListArguments { since: args.since, kind: args.kind.clone(), limit: None };
+    if args.follow {
+        return Question::Lasting(Lasting::Events(FollowEvents { arguments, limit: args.limit }));
+    }
+    let limit = args.limit.unwrap_or(DEFAULT_LIMIT);
+    Question::Jobs(JobsQuestion::Events(ListEvents { arguments, limit }))
+}
+
+impl ListEvents {
+    pub(super) async fn run(&self, link: &Link, output: &mut Output, verbose: bool) -> Ended {
+        let target = Target::Manager { method: method::EVENTS_LIST };
+        let mut arguments = self.arguments.clone();
+        let (mut rows, mut values) = (Vec::new(), Vec::new());
+        let mut left = self.limit;
+        let last = loop {
+            arguments.limit = Some(u32::try_from(left.min(PAGE)).unwrap_or(u32::MAX));
+            let call = link.request(method::EVENTS_LIST, encoded(&arguments)?);
+            let answer = link.ask(call, &target, verbose).await?;
+            let page: EventList = decoded(&answer, method::EVENTS_LIST)?;
+            left = left.saturating_sub(u64::try_from(page.events.len()).unwrap_or(u64::MAX));
+            rows.extend(page.events.iter().map(row));
+            values.extend(elements(&answer, "events"));
+            // a page may hold nothing that matches although more follows
+            let progressed = arguments.since.is_none_or(|since| page.last > since);
+            arguments.since = Some(page.last);
+            if !page.more || left == 0 || !progressed {
+                break Some(page.last).filter(|_| page.more);
+            }
+        };
+        if output.format() == Format::Table {
+            output.table(&HEADERS, rows)?;
+        } else {
+            let shown: Vec<_> = values.iter().map(Shown).collect();
+            output.list(&[], &shown, |_| Vec::new())?;
+        }
+        if let Some(last) = last {
+            output.note(&format!("there are more; go on with --since {last}, or give --limit N"));
+        }
+        Ok(Exit::Good)
+    }
+}
+
+impl FollowEvents {
+    pub(super) async fn run(&self, patient: Patient<'_>) -> Ended {
+        let Patient { settings, output, interrupts, deadline } = patient;
+        let steady = tokio::select! {
+            biased;
+            _ = interrupts.next() => return Err(interrupted("while connecting; nothing was sent").into()),
+            steady = Steady::connect(settings, deadline) => steady?,
+        };
+        let mut feed = Feed::new(steady);
+        let mut told = Told { last: self.arguments.since, count: 0, loss_told: false };
+        let ended = loop {
+            let last = told.last;
+            let kwargs = || encoded(&EventListArguments { since: last, ..self.arguments.clone() });
+            let step = tokio::select! {
+                biased;
+                _ = interrupts.next() => break Err(told.stopped(Exit::Interrupted, "interrupted").into()),
+                () = Steady::late(deadline) => {
+                    break Err(told.stopped(Exit::TimedOut, "the time of --timeout is over").into());
+                }
+                step = feed.step(method::EVENTS_FOLLOW, kwargs) => step,
+            };
+            match step.and_then(|step| told.step(step, output, settings.verbose > 0)) {
+                Ok(true) => {}
+                Ok(false) => break Ok(Exit::Good),
+                Err(stop) => break Err(stop),
+            }
+            if self.limit.is_some_and(|limit| told.count >= limit) {
+                break Ok(Exit::Good);
+            }
+        };
+        told.close(output)?;
+        feed.steady.close().await;
+        ended
+    }
+}
+
+/// What was printed so far.
+struct Told {
+    /// The newest event that is known.
+    last: Option<u64>,
+    count: u64,
+    /// The loss of the connection was told.
+    loss_told: bool,
+}
+
+impl Told {
+    /// Takes what came; `false` at the end.
+    fn step(&mut self, step: Step, output: &mut Output, verbose: bool) -> Result<bool, crate::Stop> {
+        match step {
+            Step::Opened { again } => {
+                if again && std::mem::take(&mut self.loss_told) {
+                    let how = match self.last {
+                        Some(last) => format!("it goes on after event {last}"),
+                        None => "events in between may be missing, as none had come before".to_owned(),
+                    };
+                    output.note(&format!("connected again; {how}"));
+                }
+            }
+            Step::Value(data) if data.is_nil() => {}
+            Step::Value(data) => self.event(&data, output)?,
+            Step::Answer(_) => return Ok(false),
+            Step::Fault(fault) => {
+                let target = Target::Manager { method: method::EVENTS_FOLLOW };
+                return Err(Report::of_fault(&fault, &target, verbose).into());
+            }
+            Step::Refused(refusal) => return Err(refused(method::EVENTS_FOLLOW, &refusal).into()),
+            Step::Lost(why) => {
+                if !std::mem::replace(&mut self.loss_told, true) {
+                    output
+                        .note(&format!("the connection to the manager was lost ({why}); rpctl tries again"));
+                }
+            }
+            Step::Errand(_) => {}
+        }
+        Ok(true)
+    }
+
+    fn event(&mut self, data: &Raw, output: &mut Output) -> Result<(), crate::Stop> {
+        let event: EventSummary = decoded(data, method::EVENTS_FOLLOW)?;
+        if self.last.is_some_and(|last| event.n <= last) {
+            return Ok(());
+        }
+        self.last = Some(event.n);
+        let first = self.count == 0;
+        self.count += 1;
+        let value = decode(data);
+        let text = match output.format() {
+            // columns cannot be aligned with what has not come yet
+            Format::Table => {
+                let cells: Vec<_> = row(&event).iter().map(|cell| sanitize::line(cell)).collect();
+                let cells: Vec<_> = cells.into_iter().filter(|cell| !cell.is_empty()).collect();
+                format!("{}\n", cells.join("  "))
+            }
+            Format::Jsonl => terminated(json(&Shown(&value), false)?),
+            Format::Json => {
+                let before = if first { "[\n  " } else { ",\n  " };
+                format!("{before}{}", json(&Shown(&value), false)?)
+            }
+            Format::Yaml => terminated(yaml(&[Shown(&value)])?),
+        };
+        Ok(output.bytes(text.as_bytes())?)
+    }
+
+    /// Makes the document whole.
+    fn close(&self, output: &mut Output) -> Result<(), OutputError> {
+        match (output.format(), self.count) {
+            (Format::Json | Format::Yaml, 0) => output.bytes(b"[]\n"),
+            (Format::Json, _) => output.bytes(b"\n]\n"),
+            (Format::Yaml | Format::Jsonl | Format::Table, _) => Ok(()),
+        }
+    }
+
+    fn stopped(&self, exit: Exit, what: &str) -> Report {
+        let help = match self.last {
+            Some(last) => format!("go on where it was: rpctl events --follow --since {last}"),
+            None => "follow again: rpctl events --follow".to_owned(),
+        };
+        Report::new(exit, what, "the history goes on without rpctl", help)
+    }
+}
+
+fn row(event: &EventSummary) -> Vec<String> {
+    let mut detail = event.detail.clone().unwrap_or_default();
+    if let Some(attempt) = event.attempt.filter(|attempt| *attempt > 1) {
+        detail = format!("attempt {attempt} {detail}");
+    }
+    if let Some(queue) = &event.queue {
+        detail = format!("{detail} queue {}", queue_words(queue));
+    }
+    vec![
+        event.n.to_string(),
+        times::local(event.at_ms),
+        event.kind.clone(),
+        event.agent.clone().unwrap_or_default(),
+        event.job.clone().unwrap_or_default(),
+        event.outcome.clone().unwrap_or_default(),
+        detail.trim().to_owned(),
+    ]
+}

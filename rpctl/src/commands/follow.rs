@@ -1,0 +1,270 @@
+//! Follows a job to its end: over lost connections, and with a person who may want something else.
+
+use redpoll_common::api::items::{FollowArguments, FollowEvent, Followed};
+use redpoll_common::api::jobs::{CancelAnswer, CancelArguments};
+use redpoll_common::api::method;
+use redpoll_common::wire::{Fault, Raw};
+use tokio::time::Instant;
+
+use super::encoded;
+use crate::Ended;
+use crate::Stop;
+use crate::cli::StartArgs;
+use crate::exit::Exit;
+use crate::feed::{Feed, Step};
+use crate::follow::cursor::Cursors;
+use crate::follow::ending::Tally;
+use crate::follow::{Plan, View};
+use crate::interrupt::{Interrupt, Interrupts};
+use crate::output::Output;
+use crate::prompt;
+use crate::report::{Report, Target};
+use crate::steady::Steady;
+
+/// What is followed.
+#[derive(Debug, Clone)]
+pub(super) struct Wanted {
+    /// What is printed of it.
+    pub(super) plan: Plan,
+    /// Only the run on this agent.
+    pub(super) agent: Option<String>,
+    /// Where to begin.
+    pub(super) start: StartArgs,
+}
+
+/// A job on its way to the end.
+struct Follower<'f> {
+    wanted: &'f Wanted,
+    cursors: Cursors,
+    tally: Tally,
+    view: View,
+    output: &'f mut Output,
+    /// The loss of the connection was told.
+    loss_told: bool,
+    cancelling: bool,
+}
+
+/// What happens next.
+enum Next {
+    Interrupt(Interrupt),
+    Late,
+    Step(Box<Step>),
+}
+
+/// Follows a job until it ends, or the person does not want to follow any more.
+///
+/// # Errors
+/// [`Stop`] when it cannot be followed, or not be printed.
+pub(super) async fn follow(
+    wanted: &Wanted,
+    steady: Steady<'_>,
+    view: View,
+    output: &mut Output,
+    interrupts: &mut Interrupts,
+) -> Ended {
+    let deadline = steady.deadline();
+    let mut feed = Feed::new(steady);
+    let from_first = wanted.start.since.is_none() && wanted.start.recent.is_none();
+    let mut follower = Follower {
+        wanted,
+        cursors: Cursors::new(from_first),
+        tally: Tally::default(),
+        view,
+        output,
+        loss_told: false,
+        cancelling: false,
+    };
+    interrupts.set_last_words(follower.last_words());
+    let ended = follower.run(&mut feed, deadline, interrupts).await;
+    let ended = match ended {
+        // what was begun is made whole; a document that nobody can read is no use to a script
+        Err(Stop::Failed(report)) => {
+            follower.view.stopped(&report, follower.output)?;
+            Ok(report.exit)
+        }
+        Ok(_) | Err(Stop::Output(_)) => ended,
+    };
+    feed.steady.close().await;
+    ended
+}
+
+impl Follower<'_> {
+    async fn run(
+        &mut self,
+        feed: &mut Feed<'_>,
+        deadline: Option<Instant>,
+        interrupts: &mut Interrupts,
+    ) -> Ended {
+        loop {
+            let kwargs = || self.arguments();
+            let next = tokio::select! {
+                biased; // whoever presses Ctrl-C wants it now, however much is coming
+                interrupt = interrupts.next() => Next::Interrupt(interrupt),
+                () = Steady::late(deadline) => Next::Late,
+                step = feed.step(method::JOBS_FOLLOW, kwargs) => Next::Step(Box::new(step?)),
+            };
+            match next {
+                Next::Interrupt(interrupt) => {
+                    interrupts.heard();
+                    self.interrupted(interrupt, feed, interrupts).await?;
+                }
+                Next::Late => return Err(self.late().into()),
+                Next::Step(step) => {
+                    if let Some(exit) = self.step(*step)? {
+                        return Ok(exit);
+                    }
+                }
+            }
+        }
+    }
+
+    fn step(&mut self, step: Step) -> Result<Option<Exit>, Stop> {
+        match step {
+            Step::Opened { again } => {
+                if again && std::mem::take(&mut self.loss_told) {
+                    self.output.note("connected again; it goes on where it was");
+                }
+            }
+            Step::Value(data) if data.is_nil() => {}
+            Step::Value(data) => self.event(&data)?,
+            Step::Answer(data) => return self.answer(&data).map(Some),
+            Step::Fault(fault) => return Err(self.refused(&fault, method::JOBS_FOLLOW).into()),
+            Step::Refused(refusal) => {
+                return Err(crate::link::refused(method::JOBS_FOLLOW, &refusal).into());
+            }
+            Step::Lost(why) => {
+                // each loss once, however many attempts it takes to come back
+                if !std::mem::replace(&mut self.loss_told, true) {
+                    let job = &self.wanted.plan.job;
+                    self.output.note(&format!(
+                        "the connection to the manager was lost ({why}); job {job} goes on, and rpctl tries again"
+                    ));
+                }
+            }
+            Step::Errand(Ok(answer)) => {
+                let answer: CancelAnswer = super::decoded(&answer, method::JOBS_CANCEL)?;
+                let (ended, asked) = (answer.ended, answer.asked);
+                self.output.note(&format!("cancelled: {ended} never start, {asked} are being ended"));
+            }
+            Step::Errand(Err(fault)) => {
+                let report = self.refused(&fault, method::JOBS_CANCEL);
+                self.cancelling = false;
+                self.output.report(&report);
+            }
+        }
+        Ok(None)
+    }
+
+    fn event(&mut self, data: &Raw) -> Result<(), Stop> {
+        let event = FollowEvent::read(data)
+            .map_err(|error| super::unreadable(method::JOBS_FOLLOW, &error.to_string()))?;
+        let before = self.cursors.end_of(&event.agent).map(str::to_owned);
+        let news = self
+            .cursors
+            .take(event)
+            .map_err(|gap| super::unreadable(method::JOBS_FOLLOW, &gap.to_string()))?;
+        if let Some(end) = &news.end {
+            self.tally.add(end, before.as_deref());
+        }
+        if news.is_news() {
+            self.view.event(&news, self.output)?;
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, data: &Raw) -> Result<Exit, Stop> {
+        let job: Followed = super::decoded(data, method::JOBS_FOLLOW)?;
+        self.view.ended(&job, self.output)?;
+        // of one run the job's own outcome says nothing
+        let outcome = job.outcome.as_deref().filter(|_| self.wanted.agent.is_none());
+        Ok(self.tally.exit(outcome))
+    }
+
+    fn arguments(&self) -> Result<Raw, Stop> {
+        let StartArgs { since, recent } = self.wanted.start;
+        encoded(&FollowArguments {
+            job: self.wanted.plan.job.clone(),
+            agent: self.wanted.agent.clone(),
+            since,
+            recent,
+            from: self.cursors.from(),
+        })
+    }
+
+    /// Asks what is wanted. Leaving is an error, so that whatever was begun is ended in one place.
+    async fn interrupted(
+        &mut self,
+        interrupt: Interrupt,
+        feed: &mut Feed<'_>,
+        interrupts: &mut Interrupts,
+    ) -> Result<(), Stop> {
+        if interrupt == Interrupt::Terminate || self.cancelling || !prompt::somebody() {
+            return Err(self.detached().into());
+        }
+        let what = self.wanted.agent.as_ref().map_or("the job", |_| "the run");
+        let question = format!("\n[c]ancel {what}, [d]etach from it, or go [o]n? ");
+        let answer = tokio::select! {
+            biased;
+            _ = interrupts.next() => {
+                interrupts.heard();
+                self.output.error_bytes(b"\n");
+                None
+            }
+            answer = prompt::ask(&question, self.output) => answer,
+        };
+        match answer.as_deref() {
+            None | Some("d" | "detach") => Err(self.detached().into()),
+            Some("c" | "cancel") => {
+                self.cancelling = true;
+                let (job, agent) = (Some(self.wanted.plan.job.clone()), self.wanted.agent.clone());
+                feed.send(
+                    method::JOBS_CANCEL,
+                    encoded(&CancelArguments { job, agent, ..CancelArguments::default() })?,
+                );
+                Ok(())
+            }
+            // whatever else is typed ends nothing
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// How to follow again, without repetition where that is one number.
+    fn again(&self) -> String {
+        let mut command = format!("rpctl jobs follow {}", self.wanted.plan.job);
+        if let Some(agent) = &self.wanted.agent {
+            command.push_str(&format!(" --agent {agent}"));
+        }
+        let of_one = self.wanted.agent.is_some() || self.wanted.plan.runs == 1;
+        if let Some(next) = self.cursors.next_of_one().filter(|next| of_one && *next > 0) {
+            command.push_str(&format!(" --since {next}"));
+        }
+        command
+    }
+
+    fn detached(&self) -> Report {
+        let job = &self.wanted.plan.job;
+        let why = if self.cancelling {
+            format!("job {job} was asked to end and may not have ended yet")
+        } else {
+            format!("job {job} goes on without rpctl")
+        };
+        let help = format!("follow it again: {}; end it: rpctl jobs cancel {job}", self.again());
+        Report::new(Exit::Interrupted, "detached", why, help)
+    }
+
+    fn last_words(&self) -> String {
+        let Report { what, why, help, .. } = self.detached();
+        format!("error: {what}\nwhy: {why}\nhelp: {help}\n")
+    }
+
+    fn late(&self) -> Report {
+        let job = &self.wanted.plan.job;
+        let help = format!("follow it again: {}; end it: rpctl jobs cancel {job}", self.again());
+        let why = format!("job {job} goes on without rpctl");
+        Report::new(Exit::TimedOut, "the time of --timeout is over", why, help)
+    }
+
+    fn refused(&self, fault: &Fault, method: &'static str) -> Report {
+        Report::of_fault(fault, &Target::Manager { method }, self.wanted.plan.verbose)
+    }
+}

@@ -1,0 +1,193 @@
+//! `rpctl jobs cancel`, `rpctl jobs delete`, `rpctl queues cancel`: what cannot be undone.
+
+use redpoll_common::api::jobs::{CancelAnswer, CancelArguments, JobArguments};
+use redpoll_common::api::method;
+use redpoll_common::api::queues::QueueCancelArguments;
+use redpoll_common::wire::Raw;
+
+use crate::cli::{CancelHow, JobsCancelArgs};
+use crate::commands::{agent_id, decoded, encoded, interrupted, job_id, json_argument, queue_name};
+use crate::exit::Exit;
+use crate::interrupt::Interrupts;
+use crate::link::Link;
+use crate::output::{Format, Output};
+use crate::prompt;
+use crate::report::{Report, Target};
+use crate::value::{Shown, decode};
+use crate::{Ended, Stop};
+
+/// Jobs that a preview names to people; the others are counted.
+const SHOWN: usize = 20;
+
+/// What is to end, checked.
+#[derive(Debug)]
+pub(in crate::commands) enum EndsQuestion {
+    Cancel(Cancel),
+    Delete { job: String, yes: bool },
+}
+
+/// A cancellation, checked.
+#[derive(Debug)]
+pub(in crate::commands) struct Cancel {
+    what: What,
+    grace_ms: Option<u32>,
+    preview: bool,
+    /// It need not be confirmed.
+    sure: bool,
+}
+
+#[derive(Debug)]
+enum What {
+    /// By `rp.jobs.cancel`.
+    Jobs(Box<CancelArguments>),
+    /// By `rp.queues.cancel`.
+    Queue(Raw),
+}
+
+/// `rpctl queues cancel`.
+pub(in crate::commands) fn cancel_queue(name: &str, how: &CancelHow) -> Result<EndsQuestion, Stop> {
+    Cancel::new(What::Queue(queue_name(name)?), how, how.yes).map(EndsQuestion::Cancel)
+}
+
+impl EndsQuestion {
+    pub(super) fn cancel(args: &JobsCancelArgs) -> Result<Self, Stop> {
+        let criteria = args.criteria.as_deref().map(|text| json_argument("--where", text)).transpose()?;
+        if criteria.as_ref().is_some_and(|criteria| !criteria.is_map()) {
+            let why = "criteria are a JSON map";
+            return Err(Report::usage("--where cannot be used", why, "see rpctl jobs cancel --help").into());
+        }
+        let arguments = CancelArguments {
+            job: args.job.as_deref().map(job_id).transpose()?,
+            agent: args.agent.as_deref().map(agent_id).transpose()?,
+            queue: args.queue.as_deref().map(queue_name).transpose()?,
+            criteria,
+            ..CancelArguments::default()
+        };
+        // a job is named; what else is reached is not known to whoever types it
+        let sure = args.how.yes || arguments.job.is_some();
+        Cancel::new(What::Jobs(Box::new(arguments)), &args.how, sure).map(Self::Cancel)
+    }
+
+    pub(in crate::commands) async fn run(
+        &self,
+        link: &Link,
+        output: &mut Output,
+        interrupts: &mut Interrupts,
+        verbose: bool,
+    ) -> Ended {
+        match self {
+            Self::Cancel(cancel) => cancel.run(link, output, interrupts, verbose).await,
+            Self::Delete { job, yes } => {
+                let what = format!("delete job {job} with its results and output");
+                prompt::confirm(&what, *yes, output, interrupts).await?;
+                let kwargs = encoded(&JobArguments { job: job.clone() })?;
+                ask(link, method::JOBS_DELETE, kwargs, interrupts, verbose).await?;
+                Ok(Exit::Good)
+            }
+        }
+    }
+}
+
+impl Cancel {
+    fn new(what: What, how: &CancelHow, sure: bool) -> Result<Self, Stop> {
+        let grace_ms = how.grace.map(|grace| {
+            u32::try_from(grace.as_millis()).map_err(|_long| {
+                let why = format!("it is longer than {} days", u32::MAX / 86_400_000);
+                Report::usage("--grace is too long", why, "give a shorter one")
+            })
+        });
+        Ok(Self { what, grace_ms: grace_ms.transpose()?, preview: how.preview, sure })
+    }
+
+    async fn run(
+        &self,
+        link: &Link,
+        output: &mut Output,
+        interrupts: &mut Interrupts,
+        verbose: bool,
+    ) -> Ended {
+        if self.preview {
+            let (found, raw) = self.ask(true, link, interrupts, verbose).await?;
+            return print_preview(&found, &raw, output);
+        }
+        if !self.sure {
+            let (found, _) = self.ask(true, link, interrupts, verbose).await?;
+            if found.total == 0 {
+                output.note("nothing that is open matches; nothing was cancelled");
+                return Ok(Exit::Good);
+            }
+            for job in found.jobs.iter().take(SHOWN) {
+                output.note(&format!("  {job}"));
+            }
+            let shown = u64::try_from(found.jobs.len().min(SHOWN)).unwrap_or(u64::MAX);
+            if found.total > shown {
+                output.note(&format!("  and {} more", found.total - shown));
+            }
+            prompt::confirm(&format!("cancel {}", jobs(found.total)), false, output, interrupts).await?;
+        }
+        let (done, raw) = self.ask(false, link, interrupts, verbose).await?;
+        if output.format() != Format::Table {
+            output.document(&Shown(&decode(&raw)))?;
+            return Ok(Exit::Good);
+        }
+        let CancelAnswer { total, ended, asked, .. } = done;
+        let text = format!("{}: {ended} runs never start, {asked} are being ended\n", jobs(total));
+        output.bytes(text.as_bytes())?;
+        Ok(Exit::Good)
+    }
+
+    async fn ask(
+        &self,
+        preview: bool,
+        link: &Link,
+        interrupts: &mut Interrupts,
+        verbose: bool,
+    ) -> Result<(CancelAnswer, Raw), Stop> {
+        let grace_ms = self.grace_ms;
+        let (method, kwargs) = match &self.what {
+            What::Jobs(arguments) => (
+                method::JOBS_CANCEL,
+                encoded(&CancelArguments { grace_ms, preview, ..(**arguments).clone() })?,
+            ),
+            What::Queue(name) => {
+                let arguments = QueueCancelArguments { name: name.clone(), grace_ms, preview };
+                (method::QUEUES_CANCEL, encoded(&arguments)?)
+            }
+        };
+        let answer = ask(link, method, kwargs, interrupts, verbose).await?;
+        Ok((decoded(&answer, method)?, answer))
+    }
+}
+
+async fn ask(
+    link: &Link,
+    method: &'static str,
+    kwargs: Raw,
+    interrupts: &mut Interrupts,
+    verbose: bool,
+) -> Result<Raw, Stop> {
+    let target = Target::Manager { method };
+    tokio::select! {
+        biased;
+        _ = interrupts.next() => Err(interrupted("before the answer came; it may be done").into()),
+        answer = link.ask(link.request(method, kwargs), &target, verbose) => answer,
+    }
+}
+
+fn jobs(count: u64) -> String {
+    if count == 1 { "1 job".to_owned() } else { format!("{count} jobs") }
+}
+
+fn print_preview(found: &CancelAnswer, raw: &Raw, output: &mut Output) -> Ended {
+    if output.format() == Format::Table {
+        output.table(&["JOB"], found.jobs.iter().map(|job| vec![job.clone()]).collect())?;
+        let CancelAnswer { total, ended, asked, .. } = found;
+        output.note(&format!(
+            "it would reach {}: {ended} runs would never start, {asked} would be ended; nothing was cancelled",
+            jobs(*total)
+        ));
+    } else {
+        output.document(&Shown(&decode(raw)))?;
+    }
+    Ok(Exit::Good)
+}

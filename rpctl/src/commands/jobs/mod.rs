@@ -1,0 +1,123 @@
+//! `rpctl jobs`: finding jobs, what they gave, ending them.
+
+mod ends;
+mod list;
+mod read;
+mod result;
+mod show;
+
+use redpoll_common::api::jobs::{JobArguments, JobDetail, JobShowArguments};
+use redpoll_common::api::method;
+use redpoll_common::wire::Raw;
+
+use super::follow::{Wanted, follow};
+use super::{
+    Lasting, Patient, Question, agent_id, decoded, encoded, events, interrupted, job_id, queues, run,
+};
+use crate::Ended;
+use crate::Stop;
+use crate::cli::{JobsCommand, JobsFollowArgs};
+use crate::exit::Exit;
+use crate::follow::{Plan, View};
+use crate::link::Link;
+use crate::output::Output;
+use crate::report::Target;
+use crate::steady::Steady;
+
+pub(super) use ends::{EndsQuestion, cancel_queue};
+pub(super) use result::ResultQuestion;
+
+/// A question with one answer, checked.
+#[derive(Debug)]
+pub(super) enum JobsQuestion {
+    List(Box<list::ListQuestion>),
+    Show(String),
+    Read(read::ReadQuestion),
+    Release(String),
+    Queues(queues::QueuesQuestion),
+    Events(events::ListEvents),
+}
+
+/// Reads and checks what was typed.
+pub(super) fn read(command: &JobsCommand) -> Result<Question, Stop> {
+    Ok(match command {
+        JobsCommand::List(args) => {
+            Question::Jobs(JobsQuestion::List(Box::new(list::ListQuestion::read(args)?)))
+        }
+        JobsCommand::Show { job } => Question::Jobs(JobsQuestion::Show(job_id(job)?)),
+        JobsCommand::Read(args) => Question::Jobs(JobsQuestion::Read(read::ReadQuestion::read(args)?)),
+        JobsCommand::Release { job } => Question::Jobs(JobsQuestion::Release(job_id(job)?)),
+        JobsCommand::Result(args) => Question::Lasting(Lasting::Result(ResultQuestion::read(args)?)),
+        JobsCommand::Follow(args) => Question::Lasting(Lasting::Follow(FollowQuestion::read(args)?)),
+        JobsCommand::Cancel(args) => Question::Ends(EndsQuestion::cancel(args)?),
+        JobsCommand::Delete { job, yes } => {
+            Question::Ends(EndsQuestion::Delete { job: job_id(job)?, yes: *yes })
+        }
+    })
+}
+
+impl JobsQuestion {
+    pub(super) async fn run(&self, link: &Link, output: &mut Output, verbose: bool) -> Ended {
+        match self {
+            Self::List(question) => question.run(link, output, verbose).await,
+            Self::Show(job) => show::run(job, link, output, verbose).await,
+            Self::Read(question) => question.run(link, output, verbose).await,
+            Self::Release(job) => {
+                let kwargs = encoded(&JobArguments { job: job.clone() })?;
+                let target = Target::Manager { method: method::JOBS_RELEASE };
+                link.ask(link.request(method::JOBS_RELEASE, kwargs), &target, verbose).await?;
+                Ok(Exit::Good)
+            }
+            Self::Queues(question) => question.run(link, output, verbose).await,
+            Self::Events(question) => question.run(link, output, verbose).await,
+        }
+    }
+}
+
+/// `rpctl jobs follow`, checked.
+#[derive(Debug)]
+pub(super) struct FollowQuestion {
+    job: String,
+    agent: Option<String>,
+    args: JobsFollowArgs,
+}
+
+impl FollowQuestion {
+    fn read(args: &JobsFollowArgs) -> Result<Self, Stop> {
+        let agent = args.agent.as_deref().map(agent_id).transpose()?;
+        Ok(Self { job: job_id(&args.job)?, agent, args: args.clone() })
+    }
+
+    pub(super) async fn run(&self, patient: Patient<'_>) -> Ended {
+        let Patient { settings, output, interrupts, deadline } = patient;
+        let verbose = settings.verbose > 0;
+        // How many runs there are decides how lines look, so that is asked first.
+        let known = async {
+            let mut steady = Steady::connect(settings, deadline).await?;
+            let kwargs = encoded(&JobShowArguments { job: self.job.clone(), after: None, limit: Some(1) })?;
+            let each = settings.config.call.timeout;
+            let until = tokio::time::Instant::now() + each;
+            let answer = steady.ask(method::JOBS_SHOW, &kwargs, each, Some(until)).await;
+            let target = Target::Manager { method: method::JOBS_SHOW };
+            let answer: Raw = answer.map_err(|no| no.report(&target, verbose))?;
+            Ok::<_, Stop>((steady, decoded::<JobDetail>(&answer, method::JOBS_SHOW)?.job))
+        };
+        let (steady, job) = tokio::select! {
+            biased;
+            _ = interrupts.next() => return Err(interrupted("before the answer came").into()),
+            known = known => known?,
+        };
+        let plan = Plan {
+            job: self.job.clone(),
+            procedure: job.procedure,
+            program: None,
+            runs: if self.agent.is_some() { 1 } else { job.runs },
+            raw: self.args.raw,
+            verbose,
+        };
+        let mut view = View::new(output, plan.clone());
+        run::begin(&mut view, &plan, true, output)?;
+        let wanted = Wanted { plan, agent: self.agent.clone(), start: self.args.start };
+        follow(&wanted, steady, view, output, interrupts).await
+    }
+}

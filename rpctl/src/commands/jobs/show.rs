@@ -1,0 +1,123 @@
+//! `rpctl jobs show`.
+
+use redpoll_common::api::jobs::{JobDetail, JobShowArguments, RunSummary};
+use redpoll_common::api::method;
+use rmpv::Value;
+
+use super::list::{runs, state};
+use crate::Ended;
+use crate::commands::{decoded, elements, encoded, queue_words};
+use crate::exit::Exit;
+use crate::follow::ending;
+use crate::link::Link;
+use crate::output::{Format, Output, OutputError, json};
+use crate::report::Target;
+use crate::times;
+use crate::value::{Shown, decode};
+
+const HEADERS: [&str; 8] = ["AGENT", "STATE", "ATTEMPT", "STARTED", "ENDED", "TOOK", "ITEMS", "WHY"];
+
+pub(super) async fn run(job: &str, link: &Link, output: &mut Output, verbose: bool) -> Ended {
+    let target = Target::Manager { method: method::JOBS_SHOW };
+    let mut arguments = JobShowArguments { job: job.to_owned(), after: None, limit: Some(1000) };
+    let mut whole: Option<(JobDetail, Value)> = None;
+    loop {
+        let call = link.request(method::JOBS_SHOW, encoded(&arguments)?);
+        let answer = link.ask(call, &target, verbose).await?;
+        let page: JobDetail = decoded(&answer, method::JOBS_SHOW)?;
+        arguments.after = page.next.clone().filter(|_| !page.runs.is_empty());
+        match &mut whole {
+            None => whole = Some((page, decode(&answer))),
+            Some((detail, value)) => {
+                detail.runs.extend(page.runs);
+                append(value, "runs", elements(&answer, "runs"));
+            }
+        }
+        if arguments.after.is_none() {
+            break;
+        }
+    }
+    if let Some((detail, value)) = whole {
+        if output.format() == Format::Table {
+            print(&detail, output)?;
+        } else {
+            output.document(&Shown(&without_next(value)))?;
+        }
+    }
+    Ok(Exit::Good)
+}
+
+/// More elements for a list of a document.
+pub(super) fn append(document: &mut Value, key: &str, more: Vec<Value>) {
+    let Value::Map(entries) = document else { return };
+    let list = entries.iter_mut().find(|(k, _)| k.as_str() == Some(key)).map(|(_, list)| list);
+    if let Some(Value::Array(elements)) = list {
+        elements.extend(more);
+    }
+}
+
+/// A document of all pages has no next one.
+pub(super) fn without_next(mut document: Value) -> Value {
+    if let Value::Map(entries) = &mut document {
+        entries.retain(|(key, _)| key.as_str() != Some("next"));
+    }
+    document
+}
+
+fn print(detail: &JobDetail, output: &mut Output) -> Result<(), OutputError> {
+    let job = &detail.job;
+    let mut rows = vec![
+        vec!["job".to_owned(), job.job.clone()],
+        vec!["procedure".to_owned(), job.procedure.clone()],
+        vec!["state".to_owned(), state(job)],
+        vec!["runs".to_owned(), runs(job)],
+        vec!["submitter".to_owned(), job.submitter.clone()],
+        vec!["submitted".to_owned(), times::local(job.submitted_ms)],
+    ];
+    let mut more = |key: &str, value: Option<String>| {
+        if let Some(value) = value {
+            rows.push(vec![key.to_owned(), value]);
+        }
+    };
+    let words = |raw| json(&Shown(&decode(raw)), false).ok();
+    more("released", job.released_ms.filter(|ms| *ms != job.submitted_ms).map(times::local));
+    more("ended", job.ended_ms.map(times::local));
+    more("outcomes", Some(ending::counted(&job.outcomes)).filter(|text| !text.is_empty()));
+    more("queue", job.queue.as_ref().map(queue_words));
+    more("key", job.key.clone());
+    more("info", Some(&job.info).filter(|info| !info.is_nil()).and_then(words));
+    more("args", Some(&detail.args).filter(|args| args.as_bytes() != [0x90]).and_then(words));
+    more("kwargs", Some(&detail.kwargs).filter(|kwargs| kwargs.as_bytes() != [0x80]).and_then(words));
+    for (option, value) in &detail.options {
+        more(option, words(value));
+    }
+    for callback in &detail.callbacks {
+        let error = callback.error.as_ref().map_or_else(String::new, |error| format!(": {error}"));
+        let name = format!("callback {}", callback.serial);
+        more(&name, Some(format!("{}, {} failed tries{error}", callback.state, callback.tries)));
+    }
+    output.table(&[], rows)?;
+    output.bytes(b"\n")?;
+    output.table(&HEADERS, detail.runs.iter().map(row).collect())
+}
+
+fn row(run: &RunSummary) -> Vec<String> {
+    let end = run.end.as_ref();
+    let mut state = end.map_or_else(|| run.state.clone(), |end| end.outcome.clone());
+    if run.cancelling && end.is_none() {
+        state.push_str(", cancelling");
+    }
+    if run.corrected {
+        state.push_str(", corrected");
+    }
+    vec![
+        run.agent.clone(),
+        state,
+        run.attempt.to_string(),
+        times::local_or_dash(run.started_ms),
+        times::local_or_dash(run.ended_ms),
+        end.and_then(|end| end.duration_ms).map_or_else(|| "-".to_owned(), times::short),
+        run.items.to_string(),
+        end.map_or_else(String::new, ending::why),
+    ]
+}

@@ -1,0 +1,253 @@
+//! `rpctl run`: submits a job, and follows it.
+
+use std::time::Duration;
+
+use redpoll_common::api::method;
+use redpoll_common::api::submit::{
+    ALL_AGENTS, Preview, PreviewAgent, PreviewArguments, SubmitAnswer, SubmitArguments,
+};
+use tokio::time::Instant;
+
+use super::follow::{Wanted, follow};
+use super::{Patient, agents, decoded, encoded, interrupted, submit};
+use crate::Ended;
+use crate::Stop;
+use crate::cli::{RunArgs, StartArgs};
+use crate::exit::Exit;
+use crate::follow::{Plan, View, records};
+use crate::interrupt::Interrupts;
+use crate::output::{Format, Output};
+use crate::report::{Report, Target};
+use crate::selector::Selector;
+use crate::steady::{NoAnswer, Steady};
+
+/// A job to run, checked.
+#[derive(Debug)]
+pub(super) struct RunQuestion {
+    selector: Selector,
+    selector_text: String,
+    submit: SubmitArguments,
+    /// The key was given, so that the job may be an older one.
+    key_given: bool,
+    program: Option<String>,
+    follow: bool,
+    dry_run: bool,
+    allow_empty: bool,
+    raw: bool,
+}
+
+impl RunQuestion {
+    pub(super) fn read(args: &RunArgs) -> Result<Self, Stop> {
+        Ok(Self {
+            selector: Selector::parse(&args.selector)?,
+            selector_text: args.selector.clone(),
+            submit: submit::read(args)?,
+            key_given: args.job.key.is_some(),
+            program: submit::program(args),
+            // what is held gives nothing until it is released
+            follow: !args.detach && !args.job.hold,
+            dry_run: args.dry_run,
+            allow_empty: args.allow_empty,
+            raw: args.raw,
+        })
+    }
+
+    pub(super) async fn run(&self, patient: Patient<'_>) -> Ended {
+        let Patient { settings, output, interrupts, deadline } = patient;
+        let verbose = settings.verbose > 0;
+        let mut steady = tokio::select! {
+            biased;
+            _ = interrupts.next() => return Err(interrupted("while connecting; nothing was sent").into()),
+            steady = Steady::connect(settings, deadline) => steady?,
+        };
+        // Until it is acknowledged a job is a question like others: with --timeout, or the time of a call.
+        let answer_by = deadline.unwrap_or_else(|| Instant::now() + settings.config.call.timeout);
+        let chosen = tokio::select! {
+            biased;
+            _ = interrupts.next() => return Err(interrupted("before anything was submitted").into()),
+            agents = self.agents(&mut steady, answer_by, verbose) => agents?,
+        };
+        let Some(agents) = chosen else {
+            if self.allow_empty {
+                output.note(&format!("no agent matches {}; nothing was submitted", self.selector_text));
+                steady.close().await;
+                return Ok(Exit::Good);
+            }
+            return Err(agents::nobody_matches(&self.selector_text).into());
+        };
+        if self.dry_run {
+            let shown = tokio::select! {
+                biased;
+                _ = interrupts.next() => return Err(interrupted("before the answer came").into()),
+                shown = preview(&agents, &mut steady, answer_by, verbose) => shown?,
+            };
+            steady.close().await;
+            return print_preview(&shown, output);
+        }
+        let submit = SubmitArguments { agents, ..self.submit.clone() };
+        let answer = tokio::select! {
+            biased;
+            _ = interrupts.next() => return Err(self.unsure(Exit::Interrupted, "a signal came").into()),
+            answer = self.submit(&submit, &mut steady, answer_by, verbose) => answer?,
+        };
+        self.submitted(&answer, steady, output, interrupts).await
+    }
+
+    /// The agents as they are submitted; `None` when there are none.
+    async fn agents(
+        &self,
+        steady: &mut Steady<'_>,
+        until: Instant,
+        verbose: bool,
+    ) -> Result<Option<Vec<String>>, Stop> {
+        let agents = match &self.selector {
+            Selector::Ids(ids) => ids.clone(),
+            // which they are is decided where the job is stored; here only whether there are any
+            Selector::All => {
+                let all = vec![ALL_AGENTS.to_owned()];
+                let found = preview_page(&all, None, Some(1), steady, until, verbose).await?;
+                if found.total == 0 { Vec::new() } else { all }
+            }
+            Selector::Glob(glob) => {
+                let target = Target::Manager { method: method::AGENTS_LIST };
+                let ask = async |kwargs| {
+                    let each = each(until, steady);
+                    let answer = steady.ask(method::AGENTS_LIST, &kwargs, each, Some(until)).await;
+                    answer.map_err(|no| no.report(&target, verbose))
+                };
+                let found = agents::list(ask, Some(glob)).await?;
+                found.into_iter().map(|agent| agent.id).collect()
+            }
+        };
+        Ok(Some(agents).filter(|agents| !agents.is_empty()))
+    }
+
+    /// Submits until it is known to be stored: the key makes repetition harmless.
+    async fn submit(
+        &self,
+        submit: &SubmitArguments,
+        steady: &mut Steady<'_>,
+        until: Instant,
+        verbose: bool,
+    ) -> Result<SubmitAnswer, Stop> {
+        let each = each(until, steady);
+        match steady.ask(method::JOBS_SUBMIT, &submit.write(), each, Some(until)).await {
+            Ok(answer) => decoded(&answer, method::JOBS_SUBMIT),
+            Err(NoAnswer::Late { sent: true, why }) => Err(self.unsure(Exit::Unknown, &why).into()),
+            Err(NoAnswer::Late { sent: false, why }) => {
+                let what = "the job was not submitted";
+                Err(Report::new(Exit::Unreachable, what, why, "nothing was stored; try again").into())
+            }
+            Err(no) => Err(no.report(&Target::Manager { method: method::JOBS_SUBMIT }, verbose)),
+        }
+    }
+
+    /// The job may be stored or not.
+    fn unsure(&self, exit: Exit, why: &str) -> Report {
+        let key = self.submit.spec.key.as_deref().unwrap_or_default();
+        let help = format!("submit exactly the same with --key {key}: if it was stored, that shows it");
+        Report::new(exit, "whether the job was stored is not known", why, help)
+    }
+
+    async fn submitted(
+        &self,
+        answer: &SubmitAnswer,
+        steady: Steady<'_>,
+        output: &mut Output,
+        interrupts: &mut Interrupts,
+    ) -> Ended {
+        let SubmitAnswer { job, existing, runs } = answer;
+        // under a key of our own it was stored by a submit whose answer was lost: that is nobody's concern
+        let existing = *existing && self.key_given;
+        if existing {
+            output.note(&format!("job {job} was there already, under the same key"));
+        }
+        if !self.follow {
+            steady.close().await;
+            if self.submit.spec.held {
+                output.note(&format!("held: rpctl jobs release {job} starts it"));
+            }
+            if output.format() == Format::Table {
+                output.bytes(format!("{}\n", crate::sanitize::line(job)).as_bytes())?;
+            } else {
+                output.document(&SubmitAnswer { existing, ..answer.clone() })?;
+            }
+            return Ok(Exit::Good);
+        }
+        let plan = Plan {
+            job: job.clone(),
+            procedure: self.submit.spec.procedure.clone(),
+            program: self.program.clone(),
+            runs: *runs,
+            raw: self.raw,
+            verbose: steady.settings().verbose > 0,
+        };
+        if output.look().live && !existing {
+            output.note(&format!("job {job}"));
+        }
+        let mut view = View::new(output, plan.clone());
+        begin(&mut view, &plan, existing, output)?;
+        let wanted = Wanted { plan, agent: None, start: StartArgs::default() };
+        follow(&wanted, steady, view, output, interrupts).await
+    }
+}
+
+/// Writes the first object, which names the job.
+pub(super) fn begin(view: &mut View, plan: &Plan, existing: bool, output: &mut Output) -> Result<(), Stop> {
+    if let View::Scripts(records) = view {
+        let first = records::map([
+            ("job", plan.job.as_str().into()),
+            ("procedure", plan.procedure.as_str().into()),
+            ("runs", plan.runs.into()),
+            ("existing", existing.into()),
+        ]);
+        records.object(&first, output)?;
+    }
+    Ok(())
+}
+
+fn each(until: Instant, steady: &Steady<'_>) -> Duration {
+    until.saturating_duration_since(Instant::now()).min(steady.settings().config.call.timeout)
+}
+
+async fn preview_page(
+    agents: &[String],
+    after: Option<String>,
+    limit: Option<u32>,
+    steady: &mut Steady<'_>,
+    until: Instant,
+    verbose: bool,
+) -> Result<Preview, Stop> {
+    let kwargs = encoded(&PreviewArguments { agents: agents.to_vec(), after, limit })?;
+    let each = each(until, steady);
+    let target = Target::Manager { method: method::JOBS_PREVIEW };
+    let answer = steady.ask(method::JOBS_PREVIEW, &kwargs, each, Some(until)).await;
+    decoded(&answer.map_err(|no| no.report(&target, verbose))?, method::JOBS_PREVIEW)
+}
+
+/// All pages of a preview as one.
+async fn preview(
+    agents: &[String],
+    steady: &mut Steady<'_>,
+    until: Instant,
+    verbose: bool,
+) -> Result<Preview, Stop> {
+    let mut all = preview_page(agents, None, None, steady, until, verbose).await?;
+    while let Some(after) = all.next.take() {
+        let page = preview_page(agents, Some(after), None, steady, until, verbose).await?;
+        all.next = page.next.filter(|_| !page.agents.is_empty());
+        all.agents.extend(page.agents);
+    }
+    Ok(all)
+}
+
+fn print_preview(preview: &Preview, output: &mut Output) -> Ended {
+    output.list(&["AGENT", "STATE"], &preview.agents, |PreviewAgent { id, connected }| {
+        vec![id.clone(), if *connected { "connected" } else { "away" }.to_owned()]
+    })?;
+    output.note(&format!(
+        "it would reach {} agents, {} of them connected; nothing was submitted",
+        preview.total, preview.connected
+    ));
+    Ok(Exit::Good)
+}

@@ -1,0 +1,210 @@
+//! How much of each run was told: what comes twice is left out, what goes on later begins exactly there.
+
+use std::collections::BTreeMap;
+
+use redpoll_common::api::items::{FollowEvent, FollowFrom};
+use redpoll_common::api::jobs::ProgressSummary;
+use redpoll_common::job::Outcome;
+
+/// Items are missing between two that were told.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("of attempt {attempt} on {agent} item {expected} was to come, and {found} came")]
+pub struct Gap {
+    /// The agent.
+    pub agent: String,
+    /// The attempt.
+    pub attempt: u16,
+    /// The number that was to come.
+    pub expected: u64,
+    /// The number that came.
+    pub found: u64,
+}
+
+/// What was told of all runs of a job.
+#[derive(Debug, Clone, Default)]
+pub struct Cursors {
+    runs: BTreeMap<String, Cursor>,
+    /// Reading began at the first item, so that the first number of every run is known.
+    from_first: bool,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Cursor {
+    attempt: u16,
+    /// The first item that was not told; `None` before the first one where that may have any number.
+    next: Option<u64>,
+    end: Option<String>,
+    state: Option<String>,
+    progress: Option<ProgressSummary>,
+}
+
+impl Cursors {
+    /// Nothing was told. `from_first`: the first item of each run is number 0.
+    pub fn new(from_first: bool) -> Self {
+        Self { runs: BTreeMap::new(), from_first }
+    }
+
+    /// Takes what came and gives what of it is new.
+    ///
+    /// # Errors
+    /// [`Gap`] when items are missing.
+    pub fn take(&mut self, event: FollowEvent) -> Result<FollowEvent, Gap> {
+        let first = self.from_first.then_some(0);
+        let FollowEvent { agent, attempt, state, items, progress, end } = event;
+        let mut news = FollowEvent::of(agent.clone(), attempt);
+        let cursor = self.runs.entry(agent.clone()).or_insert_with(|| Cursor {
+            attempt,
+            next: first,
+            ..Cursor::default()
+        });
+        if attempt < cursor.attempt {
+            return Ok(news);
+        }
+        if attempt > cursor.attempt {
+            // attempt 0 is the time before the first offer; each one after the first is told from its beginning
+            let next = if cursor.attempt == 0 { first } else { Some(0) };
+            *cursor = Cursor { attempt, next, end: cursor.end.take(), ..Cursor::default() };
+        }
+        for item in items {
+            match cursor.next {
+                Some(next) if item.n < next => continue,
+                Some(expected) if item.n > expected => {
+                    return Err(Gap { agent, attempt, expected, found: item.n });
+                }
+                Some(_) | None => {}
+            }
+            cursor.next = Some(item.n.saturating_add(1));
+            news.items.push(item);
+        }
+        news.state = state.filter(|state| cursor.state.replace(state.clone()).as_ref() != Some(state));
+        news.progress =
+            progress.filter(|progress| cursor.progress.replace(progress.clone()).as_ref() != Some(progress));
+        news.end = end.filter(|end| {
+            // what may have run is told again when it becomes known how it ended; nothing else ever changes
+            let open = match cursor.end.as_deref() {
+                None => true,
+                Some(told) => told == Outcome::Unknown.as_str() && told != end.outcome,
+            };
+            if open {
+                cursor.end = Some(end.outcome.clone());
+            }
+            open
+        });
+        Ok(news)
+    }
+
+    /// Where to go on. Runs of which no item was told, and whose first one may have any number, are left out: they begin as
+    /// at first.
+    pub fn from(&self) -> Vec<FollowFrom> {
+        let known = self.runs.iter().filter_map(|(agent, cursor)| {
+            let ended = cursor.end.is_some();
+            let next = if ended { Some(cursor.next.unwrap_or(0)) } else { cursor.next };
+            Some(FollowFrom { agent: agent.clone(), attempt: cursor.attempt, next: next?, ended })
+        });
+        known.collect()
+    }
+
+    /// The number to go on with, when all that was told is of one run.
+    pub fn next_of_one(&self) -> Option<u64> {
+        let mut runs = self.runs.values();
+        match (runs.next(), runs.next()) {
+            (Some(cursor), None) => cursor.next,
+            (_, _) => None,
+        }
+    }
+
+    /// How the run on this agent ended.
+    pub fn end_of(&self, agent: &str) -> Option<&str> {
+        self.runs.get(agent)?.end.as_deref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use redpoll_common::api::jobs::EndSummary;
+    use redpoll_common::job::{Item, ItemKind};
+    use redpoll_common::wire::Raw;
+
+    use super::*;
+
+    fn event(agent: &str, attempt: u16, numbers: std::ops::Range<u64>) -> FollowEvent {
+        let items = numbers.map(|n| Item { n, kind: ItemKind::Value, data: Raw::nil() }).collect();
+        FollowEvent { items, ..FollowEvent::of(agent, attempt) }
+    }
+
+    fn end(outcome: &str) -> Option<EndSummary> {
+        let outcome = outcome.to_owned();
+        Some(EndSummary { outcome, started: None, result: None, fault: None, items: 0, duration_ms: None })
+    }
+
+    fn told(cursors: &mut Cursors, event: FollowEvent) -> Vec<u64> {
+        cursors.take(event).unwrap().items.iter().map(|item| item.n).collect()
+    }
+
+    #[test]
+    fn what_comes_twice_is_told_once() {
+        let mut cursors = Cursors::new(true);
+        assert_eq!(told(&mut cursors, event("a", 1, 0..3)), [0, 1, 2]);
+        assert_eq!(told(&mut cursors, event("a", 1, 1..5)), [3, 4]);
+        assert_eq!(told(&mut cursors, event("b", 1, 0..1)), [0]);
+        assert_eq!(told(&mut cursors, event("a", 1, 0..5)), [0_u64; 0]);
+        let from = |agent: &str, next| FollowFrom { agent: agent.into(), attempt: 1, next, ended: false };
+        assert_eq!(cursors.from(), [from("a", 5), from("b", 1)]);
+    }
+
+    #[test]
+    fn a_gap_is_noticed() {
+        let mut cursors = Cursors::new(true);
+        assert!(cursors.take(event("a", 1, 1..2)).is_err());
+        let mut cursors = Cursors::new(true);
+        told(&mut cursors, event("a", 1, 0..1));
+        let gap = cursors.take(event("a", 1, 2..3)).unwrap_err();
+        assert_eq!((gap.expected, gap.found), (1, 2));
+    }
+
+    #[test]
+    fn another_attempt_begins_anew_and_an_older_one_is_over() {
+        let mut cursors = Cursors::new(true);
+        told(&mut cursors, event("a", 0, 0..0));
+        assert_eq!(told(&mut cursors, event("a", 1, 0..2)), [0, 1]);
+        assert_eq!(told(&mut cursors, event("a", 2, 0..1)), [0]);
+        assert_eq!(told(&mut cursors, event("a", 1, 2..3)), [0_u64; 0]);
+        assert_eq!(cursors.from()[0], FollowFrom { agent: "a".into(), attempt: 2, next: 1, ended: false });
+    }
+
+    #[test]
+    fn whoever_joins_in_the_middle_begins_where_the_first_item_is() {
+        let mut cursors = Cursors::new(false);
+        told(&mut cursors, event("a", 0, 0..0));
+        assert_eq!(cursors.from(), []);
+        assert_eq!(told(&mut cursors, event("a", 1, 7..9)), [7, 8]);
+        assert_eq!(cursors.from()[0].next, 9);
+        assert!(cursors.take(event("a", 1, 10..11)).is_err());
+        assert!(cursors.take(event("a", 2, 5..6)).is_err(), "a second attempt is told from its beginning");
+    }
+
+    #[test]
+    fn an_end_is_told_once_and_only_unknown_is_corrected() {
+        let mut cursors = Cursors::new(true);
+        let ended = |outcome| FollowEvent { end: end(outcome), ..FollowEvent::of("a", 1) };
+        let mut new = |outcome| cursors.take(ended(outcome)).unwrap().end.map(|end| end.outcome);
+        assert_eq!(new("unknown").as_deref(), Some("unknown"));
+        assert_eq!(new("unknown"), None);
+        assert_eq!(new("failed").as_deref(), Some("failed"));
+        assert_eq!(new("succeeded"), None);
+        assert_eq!(cursors.end_of("a"), Some("failed"));
+        assert!(cursors.from()[0].ended);
+    }
+
+    #[test]
+    fn state_and_progress_are_told_when_they_are_news() {
+        let mut cursors = Cursors::new(true);
+        let mut event = FollowEvent::of("a", 1);
+        event.state = Some("running".into());
+        event.progress = Some(ProgressSummary { completed: Some(1), total: None, details: None });
+        assert!(cursors.take(event.clone()).unwrap().is_news());
+        assert!(!cursors.take(event.clone()).unwrap().is_news());
+        event.attempt = 2;
+        assert!(cursors.take(event).unwrap().is_news());
+    }
+}

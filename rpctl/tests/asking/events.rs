@@ -1,0 +1,76 @@
+//! `rpctl events`: the history, and how it goes on.
+
+use std::io::{BufRead, BufReader, Read};
+
+use rmpv::Value;
+
+use super::run_verb::at;
+use super::support::{code, err, out, three_lines};
+use super::{ask, asking, send_interrupt, spawn, world};
+
+#[test]
+fn events_are_listed_page_after_page() {
+    let (home, manager) = world();
+    let output = ask(home.path(), &manager, &["events", "--since", "1", "--type", "run.*", "--limit", "4"]);
+    let text = out(&output);
+    assert_eq!(text.lines().count(), 5, "{text}");
+    assert!(text.contains("run.ended") && text.contains("as the script says"), "{text}");
+    assert!(err(&output).contains("--since 5"), "{}", err(&output));
+    let first = manager.asked("rp.events.list");
+    assert_eq!((at(&first, "since"), at(&first, "type")), (1.into(), "run.*".into()));
+    assert_eq!(at(&manager.asked("rp.events.list"), "limit"), 1.into());
+    let output = ask(home.path(), &manager, &["events", "-o", "jsonl"]);
+    assert_eq!((out(&output).lines().count(), err(&output).as_str()), (7, ""));
+}
+
+#[test]
+fn following_goes_on_by_number_after_a_lost_connection() {
+    let (home, manager) = world();
+    for format in ["table", "json", "jsonl", "yaml"] {
+        let words = ["events", "--follow", "--limit", "5", "-o", format];
+        let mut child = spawn(&mut asking(home.path(), &manager, &words));
+        let mut reader = BufReader::new(child.stdout.take().unwrap());
+        assert_eq!(at(&manager.asked("rp.events.follow"), "since"), Value::Nil);
+        let mut text = String::new();
+        // of json the bracket is a line of its own, and the third line is not ended before the next comes
+        for _ in 0..if format == "json" { 3 } else { 3 * if format == "yaml" { 8 } else { 1 } } {
+            reader.read_line(&mut text).unwrap();
+        }
+        manager.go_on();
+        assert_eq!(at(&manager.asked("rp.events.follow"), "since"), 6.into());
+        reader.read_to_string(&mut text).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(code(&output), 0, "{}", err(&output));
+        assert_eq!(err(&output).lines().count(), 2, "{}", err(&output));
+        let numbers: Vec<_> = match format {
+            "table" => text.lines().map(|line| line.split(' ').next().unwrap().parse().unwrap()).collect(),
+            "jsonl" => text.lines().map(number).collect::<Vec<u64>>(),
+            _ => {
+                let list: Vec<serde_json::Value> = yaml_serde::from_str(&text).unwrap();
+                list.iter().map(|event| event["n"].as_u64().unwrap()).collect()
+            }
+        };
+        assert_eq!(numbers, [4, 5, 6, 7, 8], "{format}: {text}");
+        // the second follow of this round is not waited for by anybody
+        manager.go_on();
+    }
+}
+
+fn number(line: &str) -> u64 {
+    serde_json::from_str::<serde_json::Value>(line).unwrap()["n"].as_u64().unwrap()
+}
+
+#[test]
+fn an_interrupt_says_where_to_go_on() {
+    let (home, manager) = world();
+    let words = ["events", "--follow", "--since", "4"];
+    let mut child = spawn(&mut asking(home.path(), &manager, &words));
+    let mut reader = BufReader::new(child.stdout.take().unwrap());
+    for _ in 0..2 {
+        reader.read_line(&mut String::new()).unwrap();
+    }
+    send_interrupt(&child);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(code(&output), 130);
+    assert!(three_lines(&output)[2].ends_with("rpctl events --follow --since 6"), "{}", err(&output));
+}

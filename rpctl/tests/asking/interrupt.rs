@@ -1,0 +1,171 @@
+//! Ctrl-C while a job is followed: with somebody at a terminal, and without.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use tempfile::TempDir;
+
+use super::run_verb::submitted;
+use super::support::{code, err, out, three_lines};
+use super::{asking, send_interrupt, spawn, world};
+use crate::scripted::Scripted;
+
+/// A program at a terminal: its standard input and standard error.
+struct Seat {
+    child: Child,
+    terminal: File,
+    shown: String,
+}
+
+impl Seat {
+    fn take(home: &Path, manager: &Scripted, words: &[&str]) -> Self {
+        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&terminal).unwrap();
+        unlockpt(&terminal).unwrap();
+        let name = ptsname(&terminal, Vec::new()).unwrap();
+        let open =
+            || -> OwnedFd { rustix::fs::open(&name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap() };
+        let mut command: Command = asking(home, manager, words);
+        command.stdin(Stdio::from(open())).stderr(Stdio::from(open())).stdout(Stdio::piped());
+        let child = command.spawn().unwrap();
+        // the command holds the terminal open too, and must not when its end is waited for
+        drop(command);
+        Self { child, terminal: File::from(terminal), shown: String::new() }
+    }
+
+    /// Reads until this was shown, or the terminal is closed.
+    fn until(&mut self, expected: &str) {
+        let mut piece = [0; 256];
+        while !self.shown.contains(expected) {
+            // the end of a terminal is an error
+            let Ok(read) = self.terminal.read(&mut piece) else { break };
+            self.shown.push_str(&String::from_utf8_lossy(&piece[..read]));
+        }
+        assert!(self.shown.contains(expected), "{expected:?} was not shown: {}", self.shown);
+    }
+
+    fn interrupt(&self) {
+        send_interrupt(&self.child);
+    }
+
+    fn line(&mut self, text: &str) {
+        self.terminal.write_all(format!("{text}\n").as_bytes()).unwrap();
+    }
+
+    fn end(&mut self) -> i32 {
+        self.child.wait().unwrap().code().unwrap()
+    }
+}
+
+fn seated(words: &[&str]) -> (TempDir, Scripted, Seat) {
+    let (home, manager) = world();
+    let seat = Seat::take(home.path(), &manager, words);
+    submitted(&manager);
+    manager.asked("rp.jobs.follow");
+    (home, manager, seat)
+}
+
+#[test]
+fn without_a_terminal_an_interrupt_detaches_and_cancels_nothing() {
+    let (home, manager) = world();
+    let mut child = spawn(&mut asking(home.path(), &manager, &["run", "a", "hang"]));
+    let mut first = [0; 6];
+    child.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
+    assert_eq!(&first, b"begun\n");
+    send_interrupt(&child);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(code(&output), 130);
+    let [what, _, help] = three_lines(&output);
+    assert_eq!(what, "detached");
+    assert!(help.contains("rpctl jobs follow 00000000000000000000000000000000 --since 1;"), "{help}");
+    submitted(&manager);
+    manager.asked("rp.jobs.follow");
+    manager.nothing_more();
+}
+
+#[test]
+fn a_document_is_whole_although_it_was_interrupted() {
+    let (home, manager) = world();
+    let child = spawn(&mut asking(home.path(), &manager, &["run", "a", "hang", "-o", "yaml"]));
+    submitted(&manager);
+    manager.asked("rp.jobs.follow");
+    send_interrupt(&child);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(code(&output), 130, "{}", err(&output));
+    let document: serde_json::Value = yaml_serde::from_str(&out(&output)).unwrap();
+    assert_eq!(document["stopped"]["exit"], 130);
+}
+
+#[test]
+fn whoever_wants_to_go_on_goes_on_and_may_cancel_later() {
+    let (_home, manager, mut seat) = seated(&["run", "a", "hang"]);
+    seat.interrupt();
+    seat.until("go [o]n? ");
+    seat.line("o");
+    seat.shown.clear();
+    // longer than a program that is stuck after an interrupt may live
+    assert!(manager.seen.recv_timeout(std::time::Duration::from_secs(5)).is_err());
+    assert_eq!(seat.child.try_wait().unwrap(), None);
+    seat.interrupt();
+    seat.until("go [o]n? ");
+    seat.line("c");
+    let cancelled = manager.asked("rp.jobs.cancel");
+    assert_eq!(super::run_verb::at(&cancelled, "job"), "0".repeat(32).into());
+    seat.until("was cancelled");
+    assert_eq!(seat.end(), 7, "{}", seat.shown);
+    manager.nothing_more();
+}
+
+#[test]
+fn whoever_detaches_learns_how_to_come_back() {
+    let (_home, manager, mut seat) = seated(&["run", "a", "hang"]);
+    seat.interrupt();
+    seat.until("go [o]n? ");
+    seat.line("d");
+    seat.until("rpctl jobs follow 0000");
+    assert_eq!(seat.end(), 130);
+    manager.nothing_more();
+}
+
+#[test]
+fn a_second_interrupt_detaches_at_once() {
+    let (_home, manager, mut seat) = seated(&["run", "a", "hang"]);
+    seat.interrupt();
+    seat.until("go [o]n? ");
+    seat.interrupt();
+    seat.until("rpctl jobs follow 0000");
+    assert_eq!(seat.end(), 130);
+    manager.nothing_more();
+}
+
+#[test]
+fn a_request_to_terminate_asks_nobody() {
+    let (_home, manager, mut seat) = seated(&["run", "a", "hang"]);
+    let id = seat.child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    seat.until("rpctl jobs follow 0000");
+    assert!(!seat.shown.contains("go [o]n?"), "{}", seat.shown);
+    assert_eq!(seat.end(), 130);
+    manager.nothing_more();
+}
+
+#[test]
+fn what_cannot_be_undone_is_asked_at_a_terminal() {
+    let (home, manager) = world();
+    for (answer, end) in [("n", 130), ("y", 0)] {
+        let mut seat = Seat::take(home.path(), &manager, &["queues", "cancel", "deploys"]);
+        manager.asked("rp.queues.cancel");
+        seat.until("cancel 2 jobs? [y/N] ");
+        manager.nothing_more();
+        seat.line(answer);
+        assert_eq!(seat.end(), end, "{}", seat.shown);
+    }
+    let arguments = manager.asked("rp.queues.cancel");
+    assert_eq!(super::run_verb::at(&arguments, "preview"), false.into());
+    manager.nothing_more();
+}

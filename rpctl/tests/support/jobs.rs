@@ -1,0 +1,351 @@
+//! The script's jobs: what a job does follows from the name of its procedure.
+//!
+//! | procedure | does |
+//! |---|---|
+//! | `end.OUTCOME` | each run ends so; `end.internal` fails because of the system around it |
+//! | `lost_answer` | is stored, and the connection is cut before its first answer |
+//! | `stopping` | is refused the first time, as by a manager that is stopping |
+//! | `silent` | is stored and never acknowledged |
+//! | `cut` | three lines in six items; each follow tells three, the last one known among them, and is cut when the test lets it go on |
+//! | `two` | beginnings and ends of lines of all agents in turn |
+//! | `gap` | leaves an item out |
+//! | `open` | never has a result |
+//! | `hang` | gives one line and goes on until it is cancelled |
+//! | all others | an item of each kind, progress, and a result |
+
+use std::collections::BTreeMap;
+use std::future::pending;
+use std::ops::Range;
+use std::sync::Mutex;
+
+use redpoll_common::api::events::EventListArguments;
+use redpoll_common::api::items::{FollowArguments, FollowEvent, ItemPage, ReadArguments};
+use redpoll_common::api::jobs::{
+    CancelAnswer, CancelArguments, EndSummary, JobDetail, JobResult, JobSummary, ProgressSummary,
+    ResultArguments, RunResult, RunSummary,
+};
+use redpoll_common::api::method;
+use redpoll_common::api::queues::{QueueDetail, QueueRun};
+use redpoll_common::api::submit::{SubmitAnswer, SubmitArguments};
+use redpoll_common::job::{Item, ItemKind};
+use redpoll_common::wire::{Fault, FaultCode, Raw};
+use redpoll_net::CallContext;
+use tokio::sync::Semaphore;
+
+use super::lists::{event, events, list, preview, queue, queues};
+use super::{Script, raw};
+
+/// What is stored, over all connections.
+#[derive(Debug)]
+pub(super) struct Book {
+    jobs: Mutex<Vec<SubmitArguments>>,
+    cancelled: Semaphore,
+}
+
+impl Default for Book {
+    fn default() -> Self {
+        Self { jobs: Mutex::default(), cancelled: Semaphore::new(0) }
+    }
+}
+
+impl Book {
+    /// Stores a job, once for each key: its id, and whether it was there.
+    fn store(&self, submit: &SubmitArguments) -> (String, bool) {
+        let mut jobs = self.jobs.lock().unwrap();
+        let found = jobs.iter().position(|job| job.spec.key == submit.spec.key);
+        let n = found.unwrap_or_else(|| {
+            jobs.push(submit.clone());
+            jobs.len() - 1
+        });
+        (format!("{n:032x}"), found.is_some())
+    }
+
+    fn job(&self, id: &str) -> Result<SubmitArguments, Fault> {
+        let n = usize::from_str_radix(id, 16).unwrap();
+        let job = self.jobs.lock().unwrap().get(n).cloned();
+        job.ok_or_else(|| Fault::new(FaultCode::UnknownJob, "as the script says"))
+    }
+}
+
+pub(super) fn agents(submit: &SubmitArguments) -> Vec<String> {
+    let all = ["db-1", "web-1", "web-2"].map(str::to_owned);
+    if submit.agents == ["*"] { all.to_vec() } else { submit.agents.clone() }
+}
+
+pub(super) async fn answer(call: CallContext, script: Script) -> Result<Raw, Fault> {
+    let book = &script.book;
+    let kwargs = &call.kwargs;
+    let encoded = Ok(match call.method.as_str() {
+        method::JOBS_SUBMIT => return submit(&call, &script).await,
+        method::JOBS_FOLLOW => return follow(&call, &script).await,
+        method::EVENTS_FOLLOW => return follow_events(&call, &script).await,
+        method::JOBS_PREVIEW => Raw::encode(&preview(&kwargs.decode().unwrap())),
+        method::JOBS_RELEASE | method::JOBS_DELETE => Ok(Raw::nil()),
+        method::JOBS_LIST => Raw::encode(&list(&kwargs.decode().unwrap())),
+        method::JOBS_SHOW => {
+            let job = kwargs.decode::<BTreeMap<String, Raw>>().unwrap()["job"].as_text().unwrap().to_owned();
+            Raw::encode(&detail(&job, &book.job(&job)?))
+        }
+        method::JOBS_RESULT => {
+            let asked: ResultArguments = kwargs.decode().unwrap();
+            let submit = book.job(&asked.job)?;
+            // who waits is answered too soon once: it has to ask again
+            let early = asked.wait_ms.is_some() && script.go.try_acquire().is_err();
+            let open = early || submit.spec.procedure == "open";
+            if early {
+                script.go.add_permits(1);
+            }
+            Raw::encode(&result(&asked, &submit, open))
+        }
+        method::JOBS_READ => Ok(read(&kwargs.decode().unwrap()).write()),
+        method::JOBS_CANCEL | method::QUEUES_CANCEL => {
+            let asked: CancelArguments = kwargs.decode().unwrap();
+            if !asked.preview {
+                book.cancelled.add_permits(1);
+            }
+            let jobs = vec!["a".repeat(32), "b".repeat(32)];
+            Raw::encode(&CancelAnswer { jobs, total: 2, ended: 1, asked: 2 })
+        }
+        method::QUEUES_LIST => Raw::encode(&queues(&kwargs.decode().unwrap())),
+        method::QUEUES_SHOW => {
+            let run = QueueRun { job: "a".repeat(32), agent: "web-1".into(), state: "running".into() };
+            Raw::encode(&QueueDetail { queue: queue("deploys"), runs: vec![run] })
+        }
+        method::EVENTS_LIST => Raw::encode(&events(&kwargs.decode().unwrap())),
+        _ => return Err(Fault::new(FaultCode::UnknownMethod, "as the script says")),
+    });
+    encoded.map(Result::unwrap)
+}
+
+async fn submit(call: &CallContext, script: &Script) -> Result<Raw, Fault> {
+    let submit = SubmitArguments::read(&call.kwargs).unwrap();
+    let (job, existing) = script.book.store(&submit);
+    match submit.spec.procedure.as_str() {
+        "lost_answer" if !existing => {
+            script.cut.cancel();
+            pending::<()>().await;
+        }
+        "silent" => pending::<()>().await,
+        "stopping" if !existing => return Err(Fault::new(FaultCode::ShuttingDown, "as the script says")),
+        _ => {}
+    }
+    let runs = agents(&submit).len() as u64;
+    Ok(Raw::encode(&SubmitAnswer { job, existing, runs }).unwrap())
+}
+
+fn output(kind: ItemKind, n: u64, text: &str) -> Item {
+    let data = rpctl::value::encode(&rmpv::Value::Binary(text.as_bytes().to_vec())).unwrap();
+    Item { n, kind, data }
+}
+
+fn with_items(agent: &str, items: Vec<Item>) -> FollowEvent {
+    FollowEvent { items, ..FollowEvent::of(agent, 1) }
+}
+
+fn end(outcome: &str) -> EndSummary {
+    let fault = match outcome {
+        "succeeded" => None,
+        "internal" => Some(Fault::new(FaultCode::Internal, "as the script says")),
+        _ => Some(Fault::new(FaultCode::Failed, "as the script says")),
+    };
+    EndSummary {
+        outcome: if outcome == "internal" { "failed" } else { outcome }.to_owned(),
+        started: Some(true),
+        result: fault.is_none().then(|| Raw::text("the result")),
+        fault,
+        items: 0,
+        duration_ms: Some(1500),
+    }
+}
+
+fn with_end(agent: &str, outcome: &str) -> FollowEvent {
+    FollowEvent { end: Some(end(outcome)), ..FollowEvent::of(agent, 1) }
+}
+
+fn outcome_of(submit: &SubmitArguments) -> &str {
+    submit.spec.procedure.strip_prefix("end.").unwrap_or("succeeded")
+}
+
+pub(super) fn summary(id: &str, submit: &SubmitArguments, outcome: Option<&str>) -> JobSummary {
+    let runs = agents(submit).len() as u64;
+    let outcome = outcome.map(|outcome| end(outcome).outcome);
+    JobSummary {
+        job: id.to_owned(),
+        procedure: submit.spec.procedure.clone(),
+        submitter: "ada".into(),
+        state: if outcome.is_some() { "ended" } else { "open" }.into(),
+        runs,
+        open: if outcome.is_some() { 0 } else { runs },
+        outcomes: outcome.iter().map(|outcome| (outcome.clone(), runs)).collect(),
+        outcome,
+        queue: submit.spec.queue.as_ref().map(|queue| queue.name.to_raw()),
+        key: submit.spec.key.clone(),
+        info: submit.spec.info.clone(),
+        submitted_ms: 1_764_340_000_000,
+        released_ms: None,
+        ended_ms: None,
+    }
+}
+
+async fn follow(call: &CallContext, script: &Script) -> Result<Raw, Fault> {
+    let asked: FollowArguments = call.kwargs.decode().unwrap();
+    let submit = script.book.job(&asked.job)?;
+    let mut agents = agents(&submit);
+    agents.retain(|id| asked.agent.as_ref().is_none_or(|agent| agent == id));
+    let tell = async |event: FollowEvent| call.output.value(event.write()).await.unwrap();
+    let mut outcome = outcome_of(&submit);
+    match submit.spec.procedure.as_str() {
+        "cut" => {
+            for agent in &agents {
+                let known = asked.from.iter().find(|from| from.agent == *agent);
+                if known.is_some_and(|from| from.ended) {
+                    continue;
+                }
+                let first = known.map_or(0, |from| from.next.saturating_sub(1));
+                let pieces = first..(first + 3).min(6);
+                let last = pieces.end == 6;
+                tell(with_items(agent, pieces.map(piece).collect())).await;
+                if last {
+                    tell(with_end(agent, "succeeded")).await;
+                } else if *agent == agents[agents.len() - 1] {
+                    script.cut_when_told().await;
+                }
+            }
+        }
+        "two" => {
+            for (n, text) in [(0, "be"), (1, "gin\nnext"), (2, " line\nrest")] {
+                for agent in &agents {
+                    tell(with_items(agent, vec![output(ItemKind::Stdout, n, text)])).await;
+                }
+            }
+            for agent in &agents {
+                tell(with_end(agent, "succeeded")).await;
+            }
+        }
+        "gap" => {
+            tell(with_items(&agents[0], vec![output(ItemKind::Stdout, 0, "x\n")])).await;
+            tell(with_items(&agents[0], vec![output(ItemKind::Stdout, 2, "y\n")])).await;
+            pending::<()>().await;
+        }
+        "hang" => {
+            let first = asked.from.is_empty() && asked.since.is_none();
+            if first {
+                tell(with_items(&agents[0], vec![output(ItemKind::Stdout, 0, "begun\n")])).await;
+            }
+            script.book.cancelled.acquire().await.unwrap().forget();
+            outcome = "cancelled";
+            tell(with_end(&agents[0], outcome)).await;
+        }
+        name if name.starts_with("end.") => {
+            for agent in &agents {
+                tell(with_end(agent, outcome)).await;
+            }
+        }
+        _ => {
+            for agent in &agents {
+                tell(whole(agent)).await;
+            }
+        }
+    }
+    Ok(Raw::encode(&summary(&asked.job, &submit, Some(outcome))).unwrap())
+}
+
+/// Half a line.
+fn piece(n: u64) -> Item {
+    let text = if n.is_multiple_of(2) { format!("line {}", n / 2) } else { " whole\n".to_owned() };
+    output(ItemKind::Stdout, n, &text)
+}
+
+/// All that a run can give in one event.
+fn whole(agent: &str) -> FollowEvent {
+    FollowEvent {
+        state: Some("running".into()),
+        items: vec![
+            output(ItemKind::Stdout, 0, "\u{1b}[31mout\n"),
+            output(ItemKind::Stderr, 1, "err\n"),
+            Item { n: 2, kind: ItemKind::Value, data: raw("{\"a\":1}") },
+        ],
+        progress: Some(ProgressSummary { completed: Some(1), total: Some(2), details: None }),
+        end: Some(end("succeeded")),
+        ..FollowEvent::of(agent, 1)
+    }
+}
+
+fn detail(id: &str, submit: &SubmitArguments) -> JobDetail {
+    let run = |agent: String| RunSummary {
+        agent,
+        state: "ended".into(),
+        attempt: 2,
+        dno: 7,
+        queued_ms: None,
+        offered_ms: None,
+        accepted_ms: None,
+        started_ms: Some(1_764_340_000_000),
+        doubt_ms: None,
+        ended_ms: None,
+        items: 3,
+        cancelling: false,
+        corrected: true,
+        progress: None,
+        end: Some(EndSummary { result: None, ..end("failed") }),
+        earlier: Vec::new(),
+    };
+    JobDetail {
+        job: summary(id, submit, Some("failed")),
+        args: submit.spec.args.clone(),
+        kwargs: submit.spec.kwargs.clone(),
+        options: BTreeMap::from([("max_attempts".to_owned(), raw("2"))]),
+        runs: agents(submit).into_iter().map(run).collect(),
+        callbacks: Vec::new(),
+        next: None,
+    }
+}
+
+fn result(asked: &ResultArguments, submit: &SubmitArguments, open: bool) -> JobResult {
+    let outcome = outcome_of(submit);
+    let mut agents = agents(submit);
+    agents.retain(|id| asked.agent.as_ref().is_none_or(|agent| agent == id));
+    let run = |agent| RunResult {
+        agent,
+        state: if open { "running" } else { "ended" }.into(),
+        attempt: 1,
+        end: (!open).then(|| end(outcome)),
+    };
+    let job = summary(&asked.job, submit, (!open).then_some(outcome));
+    JobResult { job, runs: agents.into_iter().map(run).collect(), next: None }
+}
+
+/// Seven pieces, three a page, of a run that has not ended.
+fn read(asked: &ReadArguments) -> ItemPage {
+    let first = asked.recent.map_or_else(|| asked.since.unwrap_or(0), |recent| 7_u64.saturating_sub(recent));
+    let numbers: Range<u64> = first..(first + 3).min(7);
+    let next = numbers.end.max(first);
+    ItemPage {
+        agent: "web-1".into(),
+        attempt: asked.attempt.unwrap_or(3),
+        items: numbers.map(piece).collect(),
+        next,
+        more: true,
+        end: None,
+    }
+}
+
+/// Two events at a time, the last one known among them, and then the connection is cut.
+async fn follow_events(call: &CallContext, script: &Script) -> Result<Raw, Fault> {
+    let asked: EventListArguments = call.kwargs.decode().unwrap();
+    let first = asked.since.unwrap_or(4);
+    for n in first..first + 3 {
+        call.output.value(Raw::encode(&event(n)).unwrap()).await.unwrap();
+    }
+    script.cut_when_told().await;
+    Ok(Raw::nil())
+}
+
+impl Script {
+    /// Cuts the connection when the test has seen what was told.
+    async fn cut_when_told(&self) {
+        self.go.acquire().await.unwrap().forget();
+        self.cut.cancel();
+        pending::<()>().await;
+    }
+}

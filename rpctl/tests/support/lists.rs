@@ -1,0 +1,61 @@
+//! The script's lists: in pages, so that whoever asks has to go on.
+
+use redpoll_common::api::events::{EventList, EventListArguments, EventSummary};
+use redpoll_common::api::jobs::{JobList, JobListArguments};
+use redpoll_common::api::queues::{QueueList, QueueListArguments, QueueSummary};
+use redpoll_common::api::submit::{Preview, PreviewAgent, PreviewArguments, SubmitArguments};
+use redpoll_common::wire::Raw;
+
+use super::jobs::{agents, summary};
+
+/// Three agents, one a page, the second one away.
+pub(super) fn preview(asked: &PreviewArguments) -> Preview {
+    let all: Vec<_> = agents(&SubmitArguments::new(asked.agents.clone(), ""));
+    let (total, connected) = (all.len() as u64, all.len() as u64 - 1);
+    let mut left = all.into_iter().filter(|id| asked.after.as_ref().is_none_or(|after| id > after));
+    let id = left.next().unwrap();
+    let next = left.next().map(|_| id.clone());
+    Preview { agents: vec![PreviewAgent { connected: id != "web-1", id }], total, connected, next }
+}
+
+pub(super) fn list(asked: &JobListArguments) -> JobList {
+    let all = ["5", "4", "3", "2", "1"].map(|n| n.repeat(32));
+    let mut left = all.into_iter().filter(|id| asked.before.as_ref().is_none_or(|before| id < before));
+    let submit = SubmitArguments::new(vec!["web-1".into()], "sys.echo");
+    let room = asked.limit.unwrap().min(2) as usize;
+    let jobs: Vec<_> = left.by_ref().take(room).map(|id| summary(&id, &submit, Some("failed"))).collect();
+    let next = left.next().and_then(|_| jobs.last()).map(|job| job.job.clone());
+    JobList { jobs, next }
+}
+
+pub(super) fn queue(name: &str) -> QueueSummary {
+    QueueSummary { name: Raw::text(name), concurrency: 2, opened_ms: 1_764_340_000_000, taken: 1, waiting: 0 }
+}
+
+pub(super) fn queues(asked: &QueueListArguments) -> QueueList {
+    match asked.after {
+        None => QueueList { queues: vec![queue("builds")], next: Some(Raw::text("builds")) },
+        Some(_) => QueueList { queues: vec![queue("deploys")], next: None },
+    }
+}
+
+pub(super) fn event(n: u64) -> EventSummary {
+    EventSummary {
+        n,
+        at_ms: 1_764_340_000_000,
+        kind: "run.ended".into(),
+        job: Some("a".repeat(32)),
+        agent: Some("web-1".into()),
+        queue: None,
+        attempt: Some(1),
+        outcome: Some("failed".into()),
+        detail: Some("as the\u{1b}[2J script says".into()),
+    }
+}
+
+/// Seven events, three a page.
+pub(super) fn events(asked: &EventListArguments) -> EventList {
+    let first = asked.since.unwrap_or(0) + 1;
+    let last = (first + 2).min(7).min(first - 1 + u64::from(asked.limit.unwrap()));
+    EventList { events: (first..=last).map(event).collect(), last, more: last < 7 }
+}
