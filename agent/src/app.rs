@@ -231,7 +231,7 @@ fn open_jobs(
         Failure::new(class, "the spool of jobs cannot be used").caused_by(error).help(help)
     };
     let opened = Spool::open(&folder, OpenOptions::default(), last_word).map_err(failed)?;
-    let options = JobsOptions::new(agent, &config.limits, &config.session);
+    let options = JobsOptions::new(agent, config);
     Jobs::new(opened, options, registry).map_err(|source| failed(OpenError::Image { path: folder, source }))
 }
 

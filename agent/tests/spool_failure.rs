@@ -45,6 +45,23 @@ fn two_agents_cannot_have_one_spool() {
 }
 
 #[test]
+fn a_spool_that_somebody_is_about_to_let_go_is_waited_for() {
+    let temporary = temporary();
+    let folder = temporary.path().join("spool");
+    let first = open(&folder).unwrap();
+    let (waits, waiting) = mpsc::sync_channel(1);
+    let second = std::thread::spawn(move || {
+        waits.send(()).unwrap();
+        open(&folder).map(|_opened| ())
+    });
+    waiting.recv().unwrap();
+    // who would not wait has failed by now; on a machine too slow for that nothing is shown, and nothing fails
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    close(first.spool);
+    second.join().unwrap().unwrap();
+}
+
+#[test]
 fn each_spool_has_an_id_of_its_own() {
     let temporary = temporary();
     let ids = ["a", "b"].map(|name| open(&temporary.path().join(name)).unwrap().id);

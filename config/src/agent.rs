@@ -71,6 +71,9 @@ pub struct DialConfig {
     /// How long the manager may take to answer the hello.
     #[serde(with = "duration")]
     pub hello_timeout: Duration,
+    /// How long the manager may take to answer what jobs report; then the same is sent again.
+    #[serde(with = "duration")]
+    pub answer_timeout: Duration,
     /// A second proof beside the certificate, sent in the hello. At most one of this and `credentials_file`.
     pub credentials: Option<Secret<String>>,
     /// The file that holds it, mode 0600. See [`credentials`](Self::credentials()).
@@ -147,6 +150,7 @@ impl Default for DialConfig {
             addresses: Vec::new(),
             dial_timeout: Duration::from_secs(10),
             hello_timeout: Duration::from_secs(10),
+            answer_timeout: Duration::from_secs(30),
             credentials: None,
             credentials_file: None,
             backoff_initial: Duration::from_secs(1),
@@ -231,6 +235,7 @@ impl DialConfig {
         }
         checks.duration("manager.dial_timeout", self.dial_timeout, DEADLINE);
         checks.duration("manager.hello_timeout", self.hello_timeout, DEADLINE);
+        checks.duration("manager.answer_timeout", self.answer_timeout, DEADLINE);
         checks.duration("manager.backoff_initial", self.backoff_initial, Duration::from_millis(10)..=HOUR);
         checks.duration("manager.backoff_max", self.backoff_max, Duration::from_millis(10)..=DAY);
         if self.backoff_initial > self.backoff_max {

@@ -5,6 +5,10 @@
 //! - [`operator`]: a well-behaved operator.
 //! - [`fleet`]: many agents in one process.
 //! - [`mod@line`]: one end of a connection in the hands of a test, which may say whatever it likes, byte by byte.
+//! - [`middle`]: somebody between an agent and its manager who reads every message, and loses one.
+//! - [`cutter`]: somebody between them who understands nothing, and cuts a connection at a byte.
+//! - [`disk`]: small disks, and disks that fail.
+//! - [`work`]: jobs, and a file outside of everything that knows how often each was started.
 //! - [`witness`]: an honest operator who calls an honest agent all the time, to show that nobody else notices.
 //!
 //! The tests are in `tests/tests`, one file for each kind of trouble. They wait for conditions, never for time.
@@ -14,11 +18,16 @@
     reason = "test code: whatever cannot be done is a failure of the test"
 )]
 
+mod credulous;
+pub mod cutter;
+pub mod disk;
 pub mod fleet;
 pub mod line;
+pub mod middle;
 pub mod operator;
 pub mod process;
 pub mod witness;
+pub mod work;
 pub mod world;
 
 use std::time::Duration;

@@ -11,15 +11,15 @@ use redpoll_common::wire::frame::{Splitter, header};
 use redpoll_common::wire::{
     Bye, MAX_FRAME_LIMIT, ManagerHello, Message, PROTOCOL, Raw, Request, Response, codec,
 };
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
+use crate::credulous::Credulous;
 use crate::operator::hello;
 use crate::{PATIENCE, in_time, within};
 
@@ -98,6 +98,11 @@ impl Line {
         let name = ServerName::try_from("localhost").expect("a name");
         let stream = TlsConnector::from(Arc::new(config)).connect(name, tcp).await?;
         Ok(Self::over(TlsStream::Client(stream)))
+    }
+
+    /// The connection itself, before anything was heard.
+    pub fn into_stream(self) -> TlsStream<TcpStream> {
+        self.stream
     }
 
     fn over(stream: TlsStream<TcpStream>) -> Self {
@@ -321,9 +326,25 @@ impl FakeManager {
     /// # Errors
     /// When TLS fails, for instance because the peer refuses our certificate.
     pub async fn accept(&self) -> io::Result<Line> {
-        let (tcp, _from) = in_time("somebody who dials", self.tcp.accept()).await?;
+        in_time("TLS", self.secure(in_time("somebody who dials", self.dialled()).await?)).await
+    }
+
+    /// The next one who dials, however long that takes.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub async fn dialled(&self) -> io::Result<TcpStream> {
+        let (tcp, _from) = self.tcp.accept().await?;
         tcp.set_nodelay(true)?;
-        let stream = in_time("TLS", TlsAcceptor::from(self.config.clone()).accept(tcp)).await?;
+        Ok(tcp)
+    }
+
+    /// TLS with one who dialled.
+    ///
+    /// # Errors
+    /// When TLS fails.
+    pub async fn secure(&self, tcp: TcpStream) -> io::Result<Line> {
+        let stream = TlsAcceptor::from(self.config.clone()).accept(tcp).await?;
         Ok(Line::over(TlsStream::Server(stream)))
     }
 
@@ -352,43 +373,4 @@ pub fn acceptance() -> Message {
         dead_ms: Some(180_000),
         ..ManagerHello::default()
     }))
-}
-
-/// Believes everybody.
-#[derive(Debug)]
-struct Credulous;
-
-impl ServerCertVerifier for Credulous {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _name: &ServerName<'_>,
-        _ocsp: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        default_provider().signature_verification_algorithms.supported_schemes()
-    }
 }

@@ -95,6 +95,15 @@ impl Operator {
     /// # Panics
     /// When the manager does not let the operator in.
     pub async fn dial_with(address: SocketAddr, own: &TestCertificate, limits: Limits) -> Self {
+        Self::begin(address, own, limits).await.expect("a session for an honest operator")
+    }
+
+    /// The same, or nothing when there is no session.
+    pub async fn try_dial(address: SocketAddr, own: &TestCertificate) -> Option<Self> {
+        Self::begin(address, own, Limits::default()).await
+    }
+
+    async fn begin(address: SocketAddr, own: &TestCertificate, limits: Limits) -> Option<Self> {
         let id = credentials(own).info.identity.id.to_string();
         let options = dial::DialOptions {
             hello_timeout: PATIENCE,
@@ -106,7 +115,7 @@ impl Operator {
         let transport = transport(address, own);
         let hello = AgentHello { limits: Some(limits), ..hello(&id) };
         let peer = connect_once(&transport, hello, Nothing::new(), &options, &tracker).await;
-        Self { peer: peer.expect("a session for an honest operator"), tracker }
+        Some(Self { peer: peer.ok()?, tracker })
     }
 
     /// The session.

@@ -1,6 +1,6 @@
 //! One program of ours as a process: started, signalled, and killed with the test that started it.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 
@@ -21,7 +21,10 @@ pub fn program(name: &str) -> PathBuf {
 
 /// A command for a program of ours that sees nothing of this machine's configuration.
 pub fn command(name: &str) -> Command {
-    let mut command = Command::new(program(name));
+    clean(Command::new(program(name)))
+}
+
+fn clean(mut command: Command) -> Command {
     for (variable, _) in std::env::vars_os() {
         let text = variable.to_string_lossy();
         if text.starts_with("REDPOLL_") || text.starts_with("RPCTL_") {
@@ -46,8 +49,29 @@ impl Daemon {
     /// # Panics
     /// When it cannot be started.
     pub fn start<A: AsRef<OsStr>>(program: &str, name: &str, arguments: &[A], log: &Path) -> Self {
+        Self::spawn(command(program), name, arguments, log)
+    }
+
+    /// The same below another program, which becomes it: `wrapper` are its words.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_under<A: AsRef<OsStr>>(
+        wrapper: &[String],
+        own: &str,
+        name: &str,
+        arguments: &[A],
+        log: &Path,
+    ) -> Self {
+        let words = wrapper.iter().map(OsString::from).chain([program(own).into_os_string()]);
+        let words: Vec<OsString> = words.chain(arguments.iter().map(|word| word.into())).collect();
+        let (first, rest) = words.split_first().expect("a program");
+        Self::spawn(clean(Command::new(first)), name, rest, log)
+    }
+
+    fn spawn<A: AsRef<OsStr>>(mut command: Command, name: &str, arguments: &[A], log: &Path) -> Self {
         let file = std::fs::File::options().append(true).create(true).open(log).expect("a log file");
-        let child = command(program)
+        let child = command
             .args(arguments)
             .stdout(file.try_clone().expect("a second handle"))
             .stderr(file)

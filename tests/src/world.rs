@@ -135,8 +135,41 @@ impl World {
     pub async fn restart_manager(&mut self) {
         let _old = std::fs::remove_file(self.directory().join("manager-state/listen.json"));
         self.manager = start_manager(self.directory(), &self.address.to_string(), &self.settings);
+        self.manager_is_back().await;
+    }
+
+    /// Waits until a manager that was started again listens. The honest operator comes anew.
+    ///
+    /// # Panics
+    /// When it listens elsewhere.
+    pub async fn manager_is_back(&mut self) {
         assert_eq!(listening(self.directory(), &self.manager).await, self.address);
         self.operator = Arc::new(self.operator("ada").await);
+    }
+
+    /// Waits until a manager that was started again listens, or ends before it does. In the first case, the honest operator
+    /// comes anew if it can; gives whether it did.
+    pub async fn manager_listens_or_ends(&mut self) -> bool {
+        let Self { manager, directory, .. } = self;
+        let (folder, pid) = (directory.path().to_owned(), manager.pid());
+        let listens = tokio::select! {
+            _status = manager.ended() => false,
+            _address = listening_as(&folder, pid) => true,
+        };
+        let own = self.authority.operator("ada");
+        let Some(operator) = (if listens { Operator::try_dial(self.address, &own).await } else { None })
+        else {
+            return false;
+        };
+        self.operator = Arc::new(operator);
+        true
+    }
+
+    /// Starts the manager again below another program, see [`Daemon::start_under`], and does not wait for anything.
+    pub fn restart_manager_under(&mut self, wrapper: &[String]) {
+        let config = manager_config(self.directory(), &self.address.to_string());
+        let (arguments, log) = (arguments(&config, &self.settings), self.directory().join("manager.log"));
+        self.manager = Daemon::start_under(wrapper, "redpoll-manager", "the manager", &arguments, &log);
     }
 
     /// `rpctl` as the operator `ada`, ready for more arguments.
@@ -242,6 +275,17 @@ fn start_manager(directory: &Path, listen: &str, settings: &[String]) -> Daemon 
 
 /// Starts a real agent whose certificate was written as `agent-ID`.
 pub fn start_agent(directory: &Path, id: &str, manager: &str, settings: &[&str]) -> Daemon {
+    start_agent_under(&[], directory, id, manager, settings)
+}
+
+/// The same below another program, see [`Daemon::start_under`].
+pub fn start_agent_under(
+    wrapper: &[String],
+    directory: &Path,
+    id: &str,
+    manager: &str,
+    settings: &[&str],
+) -> Daemon {
     let path = directory.join(format!("agent-{id}.toml"));
     let text = format!(
         "manager = \"{manager}\"\n[agent]\nstate_dir = \"{}\"\n{}",
@@ -251,16 +295,21 @@ pub fn start_agent(directory: &Path, id: &str, manager: &str, settings: &[&str])
     write_config(&path, &text);
     let settings: Vec<&str> = AGENT_DEFAULTS.iter().chain(settings).copied().collect();
     let log = directory.join(format!("agent-{id}.log"));
-    Daemon::start("redpoll-agent", &format!("agent {id}"), &arguments(&path, &settings), &log)
+    let (name, arguments) = (format!("agent {id}"), arguments(&path, &settings));
+    Daemon::start_under(wrapper, "redpoll-agent", &name, &arguments, &log)
 }
 
 /// Waits until a manager says where it listens.
 pub async fn listening(directory: &Path, manager: &Daemon) -> SocketAddr {
+    listening_as(directory, manager.pid()).await
+}
+
+async fn listening_as(directory: &Path, pid: u32) -> SocketAddr {
     let path = directory.join("manager-state/listen.json");
     eventually("the manager listens", async || {
         let text = std::fs::read_to_string(&path).ok()?;
         let list: serde_json::Value = serde_json::from_str(&text).ok()?;
-        (list.get("pid")?.as_u64()? == u64::from(manager.pid())).then_some(())?;
+        (list.get("pid")?.as_u64()? == u64::from(pid)).then_some(())?;
         list.get("addresses")?.get(0)?.as_str()?.parse().ok()
     })
     .await

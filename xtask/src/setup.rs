@@ -23,7 +23,10 @@ pub(crate) fn for_check(workspace: &Workspace, report: &mut Report) -> bool {
 
 /// What `test` needs beyond that.
 pub(crate) fn for_test(workspace: &Workspace, report: &mut Report) -> bool {
-    for_check(workspace, report) & report.step("set-up: python3", || python(workspace))
+    for_check(workspace, report)
+        & report.step("set-up: python3", || python(workspace))
+        & report.step("set-up: strace", strace)
+        & report.step("set-up: small disks", small_disks)
 }
 
 /// The cryptography behind TLS is C and assembler, compiled on this machine.
@@ -119,6 +122,50 @@ fn python(workspace: &Workspace) -> anyhow::Result<Outcome> {
         Some(version) if version >= PYTHON => Ok(Outcome::Passed(text.trim().to_owned())),
         _ => bail!("python3 says it is {:?}, but {major}.{minor} or newer is needed\n{help}", text.trim()),
     }
+}
+
+/// Tests let syncs fail with it, as a broken disk does.
+fn strace() -> anyhow::Result<Outcome> {
+    let help = "help: install it, for example `apt install strace`, `dnf install strace` or `apk add strace`";
+    let version = || words(&["strace", "-V"]);
+    let first = |text: String| text.lines().next().unwrap_or_default().to_owned();
+    let found = match version() {
+        Ok(text) => first(text),
+        Err(_missing) => {
+            println!("   strace is missing: installing it with apt-get");
+            words(&["apt-get", "install", "--yes", "strace"]).context(help).context("there is no strace")?;
+            format!("installed {}", first(version().context(help)?))
+        }
+    };
+    words(&["strace", "-qq", "-o", "/dev/null", "true"]).context(
+        "strace may not trace\nhelp: allow ptrace, in a container for example with `--cap-add=SYS_PTRACE`, and look at \
+         /proc/sys/kernel/yama/ptrace_scope",
+    )?;
+    Ok(Outcome::Passed(found))
+}
+
+/// Tests mount small file systems, which fill quickly.
+fn small_disks() -> anyhow::Result<Outcome> {
+    let mount = ["--mount", "--", "mount", "-t", "tmpfs", "none", "/mnt"];
+    // who is not root is root in a user namespace of its own
+    let tries = [&["unshare"][..], &["unshare", "--map-root-user"]];
+    let mounted = tries.iter().any(|first| words(&[first, &mount[..]].concat()).is_ok());
+    if !mounted {
+        bail!(
+            "no file system can be mounted: `unshare {}` fails\nhelp: run this as root, in a container with \
+             `--cap-add=SYS_ADMIN`, or allow user namespaces; unshare and mount are in the package util-linux",
+            mount.join(" ")
+        );
+    }
+    Ok(Outcome::passed())
+}
+
+/// The output of a command of this machine.
+fn words(words: &[&str]) -> anyhow::Result<String> {
+    let (program, arguments) = words.split_first().context("no command")?;
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null());
+    output(command)
 }
 
 /// Reads `Python 3.11.7`.

@@ -25,7 +25,7 @@ use redpoll_common::job::spool::{self as rules, ImageError};
 use redpoll_common::job::wire::{Cancel, Offer};
 use redpoll_common::job::{Dno, Limits};
 use redpoll_common::wire::{Fault, Raw};
-use redpoll_config::{LimitsConfig, SessionConfig};
+use redpoll_config::AgentConfig;
 use redpoll_net::transport::PeerInfo;
 use redpoll_net::{Peer, Registry, random};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -58,6 +58,8 @@ pub struct JobsOptions {
     pub unacked: u64,
     /// The largest frame that the agent sends, in bytes.
     pub frame_limit: usize,
+    /// How long the manager may take for an answer; then the same is sent again. It commits first, and may be busy.
+    pub answer_timeout: Duration,
     /// What no run may exceed.
     pub limits: RunLimits,
 }
@@ -88,13 +90,15 @@ impl RunLimits {
 
 impl JobsOptions {
     /// As the configuration says.
-    pub fn new(agent: PeerId, limits: &LimitsConfig, session: &SessionConfig) -> Self {
+    pub fn new(agent: PeerId, config: &AgentConfig) -> Self {
+        let AgentConfig { limits, session, manager, .. } = config;
         Self {
             agent,
             runs: limits.jobs,
             window: limits.job_window,
             unacked: limits.job_unacked,
             frame_limit: usize::try_from(session.frame_limit).unwrap_or(usize::MAX),
+            answer_timeout: manager.answer_timeout,
             limits: RunLimits {
                 output: limits.output,
                 run_timeout: Some(limits.run_timeout).filter(|limit| !limit.is_zero()),

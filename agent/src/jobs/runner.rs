@@ -275,7 +275,8 @@ impl Runner {
             return;
         }
         self.caller = Some(Arc::new(peer.info().clone()));
-        self.session = Some(Session::new(peer, self.answers.clone(), &self.tracker));
+        self.session =
+            Some(Session::new(peer, self.options.answer_timeout, self.answers.clone(), &self.tracker));
         self.machine.handle(rules::Input::Connected, now());
     }
 

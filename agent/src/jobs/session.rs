@@ -22,8 +22,6 @@ use super::split::split;
 const RESUME: &str = "rp.job.resume";
 /// What reports are called.
 const REPORT: &str = "rp.job.report";
-/// How long the manager may take for an answer; then the same is sent again. It commits first, and may be busy.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// Requests that may wait: a page and the reports that the rules allow at a time are fewer.
 const ASKS: usize = 16;
 /// When to ask a manager again that knows no jobs, in milliseconds.
@@ -50,12 +48,18 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Begins; answers go to `answers`.
-    pub(super) fn new(peer: Peer, answers: mpsc::Sender<Input>, tracker: &TaskTracker) -> Self {
+    /// Begins; answers go to `answers`, each within `patience` or not at all.
+    pub(super) fn new(
+        peer: Peer,
+        patience: Duration,
+        answers: mpsc::Sender<Input>,
+        tracker: &TaskTracker,
+    ) -> Self {
         let (asks, asked) = mpsc::channel(ASKS);
         let over = CancellationToken::new();
         let asker = Asker {
             peer: peer.clone(),
+            patience,
             answers,
             tracker: tracker.clone(),
             large: Vec::new(),
@@ -81,6 +85,7 @@ impl Session {
 /// Sends what is asked, in order.
 struct Asker {
     peer: Peer,
+    patience: Duration,
     answers: mpsc::Sender<Input>,
     tracker: TaskTracker,
     /// Large reports that were not answered, and the runs in them.
@@ -113,7 +118,7 @@ impl Asker {
     }
 
     async fn send(&self, method: &'static str, kwargs: Raw) -> Result<CallStream, CallError> {
-        self.peer.start(Call::new(method, PATIENCE).with_kwargs(kwargs)).await
+        self.peer.start(Call::new(method, self.patience).with_kwargs(kwargs)).await
     }
 
     async fn report(&mut self, id: u64, report: Report) {
@@ -171,7 +176,7 @@ async fn answer(stream: Result<CallStream, CallError>) -> Result<Raw, CallError>
             Some(CallEvent::Value(_) | CallEvent::Progress(_)) => {}
             Some(CallEvent::End(result)) => return result,
             // the end was given already, which cannot be
-            None => return Err(CallError::TimedOut(PATIENCE)),
+            None => return Err(CallError::TimedOut(Duration::ZERO)),
         }
     }
 }

@@ -49,9 +49,13 @@ pub struct OpenOptions {
     pub allocate: fn(&File, u64, u64) -> io::Result<()>,
 }
 
+/// More than a runner has yet to write when it hears that the disk is full: output that it took already, and what waits in the
+/// channel of all runs.
+const RESERVE: u64 = 8 * 1024 * 1024;
+
 impl Default for OpenOptions {
     fn default() -> Self {
-        Self { file_bytes: 8 * 1024 * 1024, reserve: 1024 * 1024, sync: File::sync_data, allocate }
+        Self { file_bytes: 8 * 1024 * 1024, reserve: RESERVE, sync: File::sync_data, allocate }
     }
 }
 

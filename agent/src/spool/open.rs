@@ -5,12 +5,15 @@ use std::fs::{self, DirBuilder, File, Metadata};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use redpoll_common::job::Dno;
 use redpoll_common::job::spool::{Image, Record};
 use redpoll_net::random;
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use super::block::{Contents, FILE_HEAD, FileHead, Tail, read_file};
 use super::error::OpenError;
@@ -18,6 +21,11 @@ use super::index::{Index, Place, key_of};
 use super::journal::{Active, Journal, create, to_u64};
 use super::space::Space;
 use super::{OpenOptions, file_name};
+
+/// How long a spool may be in use by somebody else when it is opened.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+/// How soon to look again.
+const LOCK_AGAIN: Duration = Duration::from_millis(20);
 
 /// What was read out of the files so far.
 #[derive(Default)]
@@ -194,10 +202,15 @@ fn lock(folder: &Path) -> Result<File, OpenError> {
     let mut open = fs::OpenOptions::new();
     let file = open.write(true).create(true).truncate(false).mode(0o600).open(&path);
     let file = file.map_err(OpenError::io("open", &path))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::Locked { path: folder.to_owned() }),
-        Err(errno) => Err(OpenError::io("lock", &path)(errno.into())),
+    let give_up = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            // a program that an agent was about to start when it died has the lock until it really begins
+            Err(Errno::WOULDBLOCK) if Instant::now() < give_up => thread::sleep(LOCK_AGAIN),
+            Err(Errno::WOULDBLOCK) => return Err(OpenError::Locked { path: folder.to_owned() }),
+            Err(errno) => return Err(OpenError::io("lock", &path)(errno.into())),
+        }
     }
 }
 

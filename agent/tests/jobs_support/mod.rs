@@ -201,6 +201,7 @@ impl World {
             window: 256 * 1024,
             unacked: 16 * 1024 * 1024,
             frame_limit: 1024 * 1024,
+            answer_timeout: Duration::from_secs(30),
             limits: RunLimits { output: u64::MAX, run_timeout: None, grace: Duration::from_secs(10) },
         };
         Self { folder, manager: Arc::default(), options, limits }

@@ -13,7 +13,7 @@ use redpoll_common::ids::{ConnectionId, PeerId};
 use redpoll_common::job::JobSpec;
 use redpoll_common::job::wire::{self, RunRef, StateAnswer};
 use redpoll_common::session::Refusal;
-use redpoll_common::wire::{Fault, FaultCode, Raw};
+use redpoll_common::wire::{Bye, ByeCode, Fault, FaultCode, Raw};
 use redpoll_manager_core::jobs::{Input, OfferAnswer};
 use redpoll_net::{Call, CallError, CallEvent, Peer, failpoint};
 use tokio::sync::mpsc;
@@ -145,8 +145,15 @@ async fn sent(
         Order::Cancel { run, grace_ms } => {
             let cancel = wire::Cancel { run, grace_ms: grace_ms.map(u64::from) };
             let answer = call(peer, timeout, agent_method::JOB_CANCEL, cancel.write()).await;
+            let peer = peer.clone();
             Box::pin(async move {
-                let state = StateAnswer::read(&answer.await.ok()?).ok()?.state;
+                let read = |data| StateAnswer::read(&data).ok();
+                let Some(StateAnswer { state }) = answer.await.ok().and_then(read) else {
+                    // the promise stands: the answer to the agent's next resume keeps it. Of no effect on a connection that
+                    // has ended
+                    peer.close(Bye::new(ByeCode::Overloaded, "a cancel was not answered"));
+                    return None;
+                };
                 Some(Input::CancelAnswered { agent, job: run.job, dno: run.dno, state })
             })
         }

@@ -33,6 +33,7 @@ use redpoll_manager_core::jobs::record::Digest;
 use redpoll_manager_core::jobs::view::QueueView;
 use redpoll_manager_core::jobs::{Answer, Cancelled, Input, Refusal, ResumePage, Scope, Settings};
 use redpoll_net::{clock, random};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::store::{ReadError, Room, Store};
@@ -257,24 +258,39 @@ impl Engine {
         self.last_event.clone()
     }
 
-    /// Takes what an agent reports, and answers when it is on disk.
+    /// Takes what an agent reports; the future answers when it is on disk. It stands in line before this returns: items
+    /// have to come in their order, and the tasks of requests run in any.
     ///
     /// # Errors
     /// `store_full` while items cannot be taken: the agent keeps them and comes again.
-    pub async fn report(&self, agent: &PeerId, report: Report) -> Result<ReportAnswer, Fault> {
+    pub fn report(
+        &self,
+        agent: &PeerId,
+        report: Report,
+    ) -> impl Future<Output = Result<ReportAnswer, Fault>> + Send + use<> {
+        let (told, answer) = oneshot::channel();
         let has_items = report.reports.iter().any(|report| !report.items.is_empty());
-        if has_items && self.store.room() != Room::Plenty {
+        let lined_up = if has_items && self.store.room() != Room::Plenty {
             // what is left of the disk is for ends
             let mut fault = Fault::new(FaultCode::StoreFull, "the manager's disk is full; keep the items");
             fault.retry_after_ms = Some(FULL_RETRY_MS);
-            return Err(fault);
+            Err(fault)
+        } else {
+            let (token, agent) = (Waiter::Report(told), agent.clone());
+            let input = Input::Report { token, agent, reports: report.reports };
+            Ok(self.inbox.try_send(Message::Input(Box::new(input))))
+        };
+        let inbox = self.inbox.clone();
+        async move {
+            match lined_up? {
+                Ok(()) => {}
+                // when the line is full the order may be lost, and the agent is asked for what is missing
+                Err(TrySendError::Full(message)) => inbox.send(message).await.map_err(|_closed| stopped())?,
+                Err(TrySendError::Closed(_)) => return Err(stopped()),
+            }
+            let acks = answer.await.map_err(|_lost| not_stored())?;
+            Ok(ReportAnswer { acks })
         }
-        let (told, answer) = oneshot::channel();
-        let input =
-            Input::Report { token: Waiter::Report(told), agent: agent.clone(), reports: report.reports };
-        self.send(Message::Input(Box::new(input))).await?;
-        let acks = answer.await.map_err(|_lost| not_stored())?;
-        Ok(ReportAnswer { acks })
     }
 
     /// Takes a page of what an agent's spool holds, and answers when what follows from it is on disk.

@@ -12,12 +12,14 @@ use crate::engine::Engine;
 
 pub(super) fn register(registry: Registry, engine: &Engine) -> Result<Registry, Duplicate> {
     let engine = engine.clone();
-    registry.with(info(method::JOB_REPORT), move |call| report(engine.clone(), call))
+    registry.with(info(method::JOB_REPORT), move |call| report(&engine, &call))
 }
 
-async fn report(engine: Engine, call: CallContext) -> Result<Raw, Fault> {
-    let report = Report::read(&call.kwargs).map_err(|error| wrong(method::JOB_REPORT, &error))?;
-    Ok(engine.report(&call.caller.identity.id, report).await?.write())
+/// Serves `rp.job.report`. What is not in the future happens before the next request of the session is begun.
+fn report(engine: &Engine, call: &CallContext) -> impl Future<Output = Result<Raw, Fault>> + Send + use<> {
+    let report = Report::read(&call.kwargs).map_err(|error| wrong(method::JOB_REPORT, &error));
+    let answer = report.map(|report| engine.report(&call.caller.identity.id, report));
+    async move { Ok(answer?.await?.write()) }
 }
 
 /// Serves `rp.job.resume`. Not in the registry, because it has to know its session.
