@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
@@ -46,9 +47,24 @@ impl Daemon {
     /// # Panics
     /// When it cannot be started.
     pub fn start<A: AsRef<OsStr>>(program: &str, name: &str, arguments: &[A], log: &Path) -> Self {
+        Self::start_with(program, name, arguments, log, None)
+    }
+
+    /// The same with a variable in its environment.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_with<A: AsRef<OsStr>>(
+        program: &str,
+        name: &str,
+        arguments: &[A],
+        log: &Path,
+        variable: Option<(&str, &str)>,
+    ) -> Self {
         let file = std::fs::File::options().append(true).create(true).open(log).expect("a log file");
         let child = command(program)
             .args(arguments)
+            .envs(variable)
             .stdout(file.try_clone().expect("a second handle"))
             .stderr(file)
             .spawn()
@@ -86,6 +102,15 @@ impl Daemon {
     pub async fn ended(&mut self) -> ExitStatus {
         let what = format!("the end of {}", self.name);
         in_time(&what, self.child.wait()).await.expect("the end of a child")
+    }
+
+    /// How it ended, if it does so within `limit`.
+    ///
+    /// # Panics
+    /// When it cannot be waited for.
+    pub async fn ended_within(&mut self, limit: Duration) -> Option<ExitStatus> {
+        let ended = tokio::time::timeout(limit, self.child.wait()).await.ok()?;
+        Some(ended.expect("the end of a child"))
     }
 
     /// Everything it has written so far.
