@@ -1,7 +1,8 @@
 //! An agent from its start to its end.
 
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redpoll_common::api::notice;
 use redpoll_common::identity::Role;
@@ -25,12 +26,17 @@ use crate::builtin;
 use crate::jobs::{Jobs, JobsOptions, Runner};
 use crate::link::AgentLink;
 use crate::service::AgentService;
-use crate::spool::{OpenError, OpenOptions, Spool, SpoolError};
+use crate::spool::{OpenError, OpenOptions, Opened, Spool, SpoolError};
 
 /// How long the session has to end after the goodbye.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// The same after a second signal. Programs that still run then are killed.
 const HURRIED_FAREWELL: Duration = Duration::from_secs(1);
+/// How long the lock of the spool may outlive an agent that was killed: what it was just starting has a copy of it, until
+/// it has become the program that it shall be.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
+/// How often to look whether it is free.
+const LOCK_LOOK: Duration = Duration::from_millis(10);
 /// What a run of a job has between TERM and KILL after a second signal.
 const HURRIED_GRACE: Duration = Duration::from_millis(500);
 
@@ -229,9 +235,20 @@ fn open_jobs(
         let help = error.help();
         Failure::new(class, "the spool of jobs cannot be used").caused_by(error).help(help)
     };
-    let opened = Spool::open(&folder, OpenOptions::default(), last_word).map_err(failed)?;
+    let opened = open(&folder).map_err(failed)?;
     let options = JobsOptions::new(agent, &config.limits, &config.session);
     Jobs::new(opened, options, registry).map_err(|source| failed(OpenError::Image { path: folder, source }))
+}
+
+/// Opens the spool. Only at the start of the process, so nobody minds that it may block for a moment.
+fn open(folder: &Path) -> Result<Opened, OpenError> {
+    let deadline = Instant::now() + LOCK_WAIT;
+    loop {
+        match Spool::open(folder, OpenOptions::default(), last_word) {
+            Err(OpenError::Locked { .. }) if Instant::now() < deadline => std::thread::sleep(LOCK_LOOK),
+            opened => return opened,
+        }
+    }
 }
 
 /// What is on disk is not known any more: nothing that this process says from here on would be worth anything.

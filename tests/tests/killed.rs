@@ -1,13 +1,16 @@
 //! An agent that is killed with SIGKILL in the middle of a call: whoever waits is told at once, and truthfully.
 
+use std::fs::File;
+use std::path::Path;
 use std::time::Instant;
 
 use redpoll_common::api::AgentState;
 use redpoll_common::wire::FaultCode;
 use redpoll_tests::operator::Operator;
-use redpoll_tests::process::{Sleeper, lives};
+use redpoll_tests::process::{Daemon, Sleeper, lives};
 use redpoll_tests::world::World;
-use redpoll_tests::{SOON, in_time, within};
+use redpoll_tests::{SOON, eventually, in_time, within};
+use rustix::fs::{FlockOperation, flock};
 
 /// The default liveness: were it the keep-alive that noticed, it would take forty seconds.
 #[tokio::test]
@@ -48,4 +51,38 @@ async fn an_agent_killed_in_the_middle_of_a_call_is_gone_for_its_callers_at_once
         orphan.kill().await;
     }
     world.nobody_else_noticed().await;
+}
+
+/// Locks a file as something does that a killed daemon was just starting.
+fn hold(path: &Path) -> File {
+    let file = File::options().write(true).open(path).unwrap();
+    flock(&file, FlockOperation::NonBlockingLockExclusive).unwrap();
+    file
+}
+
+/// Waits until a daemon has found that file locked, or has ended because of it.
+async fn met(daemon: &Daemon, path: &Path) {
+    let folder = format!("/proc/{}/fd", daemon.pid());
+    eventually("it opens the lock or ends", async || {
+        let links = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+        let opened =
+            links.map(|link| std::fs::read_link(link.path())).any(|to| to.is_ok_and(|to| to == path));
+        let lives = rustix::process::Pid::from_raw(i32::try_from(daemon.pid()).unwrap()).is_some_and(lives);
+        (opened || !lives).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_agent_waits_for_the_lock_that_outlives_the_one_before_it_for_a_moment() {
+    let mut world = World::quiet(&[]).await;
+    world.agent("heir-1", &[]).await;
+    world.agent_process("heir-1").kill().await;
+    let path = world.directory().join("agent-heir-1-state/spool/lock");
+    let held = hold(&path);
+    world.start_agent("heir-1", &[]);
+    met(world.agent_process("heir-1"), &path).await;
+    drop(held);
+    world.agent_process("heir-1").logged(&["connected"]).await;
+    world.operator.until("heir-1", AgentState::Connected).await;
 }

@@ -142,6 +142,8 @@ async fn world(mut dice: Dice, kills: u64, keep: Option<PathBuf>) -> Report {
     if !report.findings.is_empty()
         && let Some(keep) = keep
     {
+        // what is wrong lies beside the logs, whoever reads them later
+        let _told = std::fs::write(folder.path().join("findings"), report.findings.join("\n"));
         report.folders.extend(kept(folder, &keep));
     }
     report
