@@ -156,6 +156,7 @@ impl Serving {
             self.jobs.until(|status| status.running == 0 && status.settled).await;
             let Some(peer) = &peer else { return };
             self.told(FAREWELL).await;
+            self.jobs.leave().await;
             peer.finish(bye.clone());
             peer.closed().await;
         };

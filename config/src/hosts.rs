@@ -48,10 +48,15 @@ impl FromStr for HostPattern {
         if host.is_empty() || host.len() > 253 || !host.bytes().all(good) {
             return Err(bad());
         }
-        let port =
-            port.map(|port| port.parse().ok().filter(|port| *port != 0).ok_or_else(bad)).transpose()?;
+        let port = port.map(|port| read_port(port).ok_or_else(bad)).transpose()?;
         Ok(Self { host, port })
     }
+}
+
+/// Digits alone, unlike what `u16` accepts.
+fn read_port(text: &str) -> Option<u16> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|port| digits && *port != 0)
 }
 
 impl fmt::Display for HostPattern {
@@ -113,9 +118,10 @@ mod tests {
 
     #[test]
     fn what_is_no_pattern_is_refused() {
-        for bad in
-            ["", ":80", "a b", "http://a", "a/b", "a:0", "a:65536", "a:x", "::1", "[::1", "[x]", "[::1]80"]
-        {
+        for bad in [
+            "", ":80", "a b", "http://a", "a/b", "a:0", "a:", "a:+80", "a:65536", "a:x", "::1", "[::1",
+            "[x]", "[::1]80",
+        ] {
             assert!(bad.parse::<HostPattern>().is_err(), "{bad}");
         }
     }

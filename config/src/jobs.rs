@@ -157,7 +157,7 @@ impl Default for CallbacksConfig {
     fn default() -> Self {
         Self {
             at_once: 64,
-            tries: 12,
+            tries: 20,
             first: SECOND,
             max: HOUR,
             timeout: Duration::from_secs(10),

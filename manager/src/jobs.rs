@@ -10,6 +10,7 @@ use redpoll_manager_core::jobs::Settings;
 use redpoll_net::dial::chain;
 use tracing::info;
 
+use crate::callbacks::Deliverer;
 use crate::engine::{Engine, EngineOptions, Running};
 use crate::state::Manager;
 use crate::store::{OpenError, Options, Sqlite, Store};
@@ -29,7 +30,11 @@ const NOT_YET: &str = "it has not come since the manager started";
 pub async fn start_engine(manager: &Arc<Manager>) -> Result<(Engine, Running), Failure> {
     let config = &manager.config;
     let store = open(config).await?;
-    let callbacks = Arc::new(Unheard);
+    let cluster = manager.identity.cluster.as_str();
+    let deliverer = Deliverer::new(&config.jobs.callbacks, cluster, store.clone()).map_err(|error| {
+        Failure::new(error.exit_class(), format!("callbacks cannot be delivered: {}", chain(&error)))
+    })?;
+    let callbacks = Arc::new(deliverer);
     let options = EngineOptions { settings: settings(config), offer_timeout: config.jobs.offer_timeout };
     let started = Engine::start(store, manager.clone(), callbacks, options).await;
     let (engine, running, known) = started.map_err(|error| {
@@ -106,19 +111,5 @@ pub fn settings(config: &ManagerConfig) -> Settings {
         prune_every_ms: ms(jobs.prune_every),
         keep_events: jobs.keep_events,
         ..Settings::default()
-    }
-}
-
-#[derive(Debug)]
-struct Unheard;
-
-impl crate::engine::Callbacks for Unheard {
-    fn deliver(
-        &self,
-        _: redpoll_common::job::JobId,
-        _: u16,
-        _: redpoll_common::job::Callback,
-    ) -> futures_util::future::BoxFuture<'static, Result<(), String>> {
-        Box::pin(std::future::ready(Err("callbacks are not there yet".to_owned())))
     }
 }

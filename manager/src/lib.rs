@@ -7,11 +7,13 @@
 //! - [`housekeeping`]: what is done once a minute.
 //!
 //! - [`engine`]: drives the machine of jobs; [`store`]: where they are kept; [`jobs`]: both from a configuration.
+//! - [`callbacks`]: telling somebody of the ends of jobs.
 //!
 //! Rules (who is let in, who may what, who is connected) are in `redpoll-manager-core`, the protocol in
 //! `redpoll-common`, transports and drivers in `redpoll-net`.
 
 pub mod app;
+pub mod callbacks;
 pub mod engine;
 pub mod gate;
 pub mod housekeeping;

@@ -142,10 +142,15 @@ async fn an_agent_told_to_stop_refuses_what_a_manager_sends_it_nevertheless() {
     line.request("r-2", "sys.ping", &json!({})).await;
     assert_eq!(line.answered().await.id.as_str(), "r-2");
     agent.signal(Signal::TERM);
-    match line.hear_within(SOON).await {
-        Heard::Message(Message::Notification(notice)) => assert_eq!(notice.kind, "rp.agent.draining"),
-        other => panic!("{other:?}"),
-    }
+    let notice = loop {
+        match line.hear_within(SOON).await {
+            Heard::Message(Message::Notification(notice)) => break notice,
+            // it asks for its jobs, and does not wait for the answer when it stops
+            Heard::Message(Message::Request(asked)) => assert_eq!(asked.method, "rp.job.resume"),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(notice.kind, "rp.agent.draining");
     line.request("r-3", "sys.ping", &json!({})).await;
     let refused = line.answered().await;
     assert_eq!(refused.id.as_str(), "r-3");

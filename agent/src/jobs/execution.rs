@@ -114,6 +114,10 @@ impl Task {
             let fault = Box::new(stopped(stop_fault(reason), &shutting_down));
             return send(&runner, Input::NotSpawned(dno, NotSpawned::Refused(fault))).await;
         }
+        if let Err(fault) = registry.offers(&call.method) {
+            // it was offered when the run was accepted, in an earlier life of the agent
+            return send(&runner, Input::NotSpawned(dno, NotSpawned::Refused(Box::new(fault)))).await;
+        }
         let announces = registry.announces(&call.method);
         let (done, ended) = oneshot::channel::<()>();
         let procedure = async {

@@ -133,6 +133,8 @@ enum Control {
     Drain,
     /// End what runs: TERM, and KILL after this long.
     End(Duration),
+    /// Ask the manager nothing more, and wait for none of its answers.
+    Leave,
     /// Finish what is begun, close the journal, tell.
     Close(oneshot::Sender<()>),
 }
@@ -226,6 +228,11 @@ impl Jobs {
     pub async fn end(&self, grace: Duration) {
         self.order(Control::End(grace)).await;
         self.until(|status| status.running == 0 && status.settled).await;
+    }
+
+    /// Asks the manager nothing more; questions that it has not answered are withdrawn. The next session begins anew.
+    pub async fn leave(&self) {
+        self.order(Control::Leave).await;
     }
 
     /// Finishes what is begun and closes the journal; nothing must run any more.

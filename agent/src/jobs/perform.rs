@@ -102,6 +102,7 @@ impl Runner {
         let call = run_call(caller, agent, offer, not_after, limit);
         let (execution, task) = Execution::new(call, run, Arc::clone(&self.registry), self.work.clone());
         self.executions.insert(run.dno, execution);
+        self.running += 1;
         self.tracker.spawn(task.run());
     }
 

@@ -5,6 +5,7 @@ use redpoll_common::job::wire::{Cancel, Offer};
 use redpoll_common::wire::{DecodeError, Fault, FaultCode, Raw};
 use redpoll_net::CallContext;
 use redpoll_net::service::Running;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 
 use super::{Control, Jobs};
@@ -25,9 +26,14 @@ impl Jobs {
     pub fn start(&self, call: CallContext) -> Running {
         let (token, answer) = oneshot::channel();
         let queued = self.read(call, token).and_then(|control| {
-            self.shared.control.try_send(control).map_err(|_full| {
-                let text = "the agent does not keep up with the offers; nothing ran";
-                Fault { retry_after_ms: Some(1_000), ..Fault::new(FaultCode::Overloaded, text) }
+            self.shared.control.try_send(control).map_err(|error| match error {
+                TrySendError::Full(_) => {
+                    let text = "the agent does not keep up with the offers; nothing ran";
+                    Fault { retry_after_ms: Some(1_000), ..Fault::new(FaultCode::Overloaded, text) }
+                }
+                TrySendError::Closed(_) => {
+                    Fault::new(FaultCode::ShuttingDown, "the agent has stopped; nothing ran")
+                }
             })
         });
         match queued {
@@ -60,7 +66,11 @@ fn unreadable(error: DecodeError) -> Fault {
     Fault::new(FaultCode::BadArguments, error.to_string())
 }
 
-/// The runner is gone, and with it the process very soon.
+/// The runner ended before it could answer. Whether the disk has the run, nobody here can say: other than a refusal, this
+/// is no proof of anything, and the manager asks the next life of the agent.
 fn gone(_closed: oneshot::error::RecvError) -> Result<Raw, Fault> {
-    Err(Fault::new(FaultCode::ShuttingDown, "the agent is ending; ask again"))
+    Err(Fault::new(
+        FaultCode::AgentGone,
+        "the agent is ending; its next session tells whether it has the run",
+    ))
 }

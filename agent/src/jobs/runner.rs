@@ -28,14 +28,15 @@ use super::{Control, Input, JobsOptions, Output, Status, Token};
 use crate::clock::{boot_ms, now};
 use crate::spool::{self, SpoolError};
 
-/// Events of runs that may wait; then the runs wait. All get the same share.
-const WORK: usize = 256;
+/// Events of runs that may wait; then the runs wait, and all get the same share. What one run has in here is what the
+/// next waits for, so it is little.
+const WORK: usize = 32;
 /// Events of runs that are taken in at a time.
-const BATCH: usize = 64;
+const BATCH: usize = 32;
 /// Answers that may wait; then those who bring them wait.
 const ANSWERS: usize = 64;
-/// Bytes of items that may wait for the disk; then the runs wait.
-const BACKLOG: u64 = 1024 * 1024;
+/// Bytes of items that may wait for the disk; then the runs wait. An offer waits behind them too.
+const BACKLOG: u64 = 4 * rules::BATCH_BYTES;
 /// Timers stand still while the machine sleeps: the boot-time clock is looked at so often while something is due.
 const LOOK: u64 = 1_000;
 /// How often to look whether a full disk has room again.
@@ -64,6 +65,8 @@ pub struct Runner {
     pub(super) backlog: u64,
     pub(super) commit: Option<(BoxFuture<'static, Result<(), SpoolError>>, Notes)>,
     pub(super) executions: BTreeMap<Dno, Execution>,
+    /// How many of them are not over.
+    pub(super) running: usize,
     pub(super) session: Option<Session>,
     /// Who offered the last run, or whose session is the last.
     pub(super) caller: Option<Arc<PeerInfo>>,
@@ -122,6 +125,7 @@ impl Runner {
             backlog: 0,
             commit: None,
             executions: BTreeMap::new(),
+            running: 0,
             session: None,
             caller: None,
             ending: false,
@@ -153,7 +157,7 @@ impl Runner {
         loop {
             self.perform();
             self.publish();
-            if self.closing.is_some() && self.ends.status.borrow().settled && self.running() == 0 {
+            if self.closing.is_some() && self.ends.status.borrow().settled && self.running == 0 {
                 break;
             }
             let event = self.next().await;
@@ -252,7 +256,14 @@ impl Runner {
                 let kill_at = Instant::now() + grace;
                 self.kill_at = Some(self.kill_at.map_or(kill_at, |at| at.min(kill_at)));
             }
-            Control::Close(closed) => self.closing = Some(closed),
+            Control::Leave => self.disconnected(),
+            Control::Close(closed) => {
+                // what waits for more to be written with it does not wait any longer
+                let now = now();
+                let soon = now.boot_ms.saturating_add(rules::BATCH_MS);
+                self.machine.handle_timeout(rules::Now { boot_ms: soon, ..now });
+                self.closing = Some(closed);
+            }
         }
     }
 
@@ -329,17 +340,14 @@ impl Runner {
     fn over(&mut self, dno: Dno) {
         if let Some(execution) = self.executions.get_mut(&dno) {
             execution.over = true;
+            self.running = self.running.saturating_sub(1);
         }
-    }
-
-    fn running(&self) -> usize {
-        self.executions.values().filter(|execution| !execution.over).count()
     }
 
     fn publish(&self) {
         let (_, untold) = self.machine.counts();
         let settled = self.commit.is_none() && self.outputs.is_empty();
-        let status = Status { running: self.running(), untold, settled };
+        let status = Status { running: self.running, untold, settled };
         self.ends.status.send_if_modified(|was| std::mem::replace(was, status) != status);
     }
 }

@@ -11,6 +11,7 @@ use redpoll_common::wire::{DecodeError, FaultCode, Raw};
 use redpoll_net::{Call, CallError, CallEvent, CallStream, Peer};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
@@ -44,15 +45,24 @@ pub(super) enum Ask {
 pub(super) struct Session {
     peer: Peer,
     asks: mpsc::Sender<Ask>,
+    /// Ends the waiting for answers with it.
+    _over: DropGuard,
 }
 
 impl Session {
     /// Begins; answers go to `answers`.
     pub(super) fn new(peer: Peer, answers: mpsc::Sender<Input>, tracker: &TaskTracker) -> Self {
         let (asks, asked) = mpsc::channel(ASKS);
-        let asker = Asker { peer: peer.clone(), answers, tracker: tracker.clone(), large: Vec::new() };
-        tracker.spawn(asker.run(asked));
-        Self { peer, asks }
+        let over = CancellationToken::new();
+        let asker = Asker {
+            peer: peer.clone(),
+            answers,
+            tracker: tracker.clone(),
+            large: Vec::new(),
+            over: over.clone(),
+        };
+        tracker.spawn(over.clone().run_until_cancelled_owned(asker.run(asked)));
+        Self { peer, asks, _over: over.drop_guard() }
     }
 
     pub(super) fn peer(&self) -> &Peer {
@@ -75,6 +85,7 @@ struct Asker {
     tracker: TaskTracker,
     /// Large reports that were not answered, and the runs in them.
     large: Vec<(BTreeSet<Dno>, JoinHandle<()>)>,
+    over: CancellationToken,
 }
 
 impl Asker {
@@ -83,16 +94,22 @@ impl Asker {
             match ask {
                 Ask::Resume(id, page) => {
                     let stream = self.send(RESUME, page.write()).await;
-                    let answers = self.answers.clone();
-                    self.tracker.spawn(async move {
-                        let answer = resumed(answer(stream).await);
-                        // an error means that the runner has ended
-                        let _ended = answers.send(Input::Resumed(id, answer)).await;
-                    });
+                    let _task = self.wait(async move { Input::Resumed(id, resumed(answer(stream).await)) });
                 }
                 Ask::Report(id, report) => self.report(id, report).await,
             }
         }
+    }
+
+    /// Waits for an answer while others are asked, as long as the session lives.
+    fn wait(&self, answer: impl Future<Output = Input> + Send + 'static) -> JoinHandle<()> {
+        let (answers, over) = (self.answers.clone(), self.over.clone());
+        self.tracker.spawn(async move {
+            if let Some(answer) = over.run_until_cancelled_owned(answer).await {
+                // an error means that the runner has ended
+                let _ended = answers.send(answer).await;
+            }
+        })
     }
 
     async fn send(&self, method: &'static str, kwargs: Raw) -> Result<CallStream, CallError> {
@@ -117,11 +134,7 @@ impl Asker {
         }
         let is_large = kwargs.len() + AROUND > SMALL;
         let stream = self.send(REPORT, kwargs).await;
-        let answers = self.answers.clone();
-        let task = self.tracker.spawn(async move {
-            let answer = reported(answer(stream).await);
-            let _ended = answers.send(Input::Reported(id, answer)).await;
-        });
+        let task = self.wait(async move { Input::Reported(id, reported(answer(stream).await)) });
         if is_large {
             self.large.push((runs, task));
         }

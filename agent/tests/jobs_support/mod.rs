@@ -94,6 +94,10 @@ impl Manager {
         self.ledger().runs.get(&Dno(dno)).cloned().unwrap_or_default()
     }
 
+    pub(crate) fn seen_end(&self, dno: u64) -> bool {
+        self.ledger().runs.get(&Dno(dno)).is_none_or(|seen| seen.endings.is_empty())
+    }
+
     pub(crate) async fn ending(&self, dno: u64) -> Ending {
         eventually("the run ends", || !self.seen(dno).endings.is_empty()).await;
         self.seen(dno).endings.remove(0)
@@ -126,16 +130,15 @@ impl Manager {
             seen.started |= part.started_ms_ago.is_some();
             for item in part.items {
                 let have = seen.items.len();
-                match usize::try_from(item.n).unwrap() {
-                    n if n == have => seen.items.push(item),
-                    n if n < have => {
-                        assert_eq!(seen.items[n], item, "an item changed");
-                        seen.repeated += 1;
-                    }
-                    _ => {}
+                let n = usize::try_from(item.n).unwrap();
+                if let Some(known) = seen.items.get(n) {
+                    assert_eq!(*known, item, "an item changed");
+                    seen.repeated += 1;
+                } else if n == have {
+                    seen.items.push(item);
                 }
             }
-            seen.progress = part.progress.or(seen.progress.take());
+            seen.progress = part.progress.or_else(|| seen.progress.take());
             let have: u64 = seen.items.len().try_into().unwrap();
             let mut done = false;
             if let Some(ending) = part.done.filter(|ending| ending.items <= have) {
@@ -235,7 +238,7 @@ impl World {
     /// Begins a life, as soon as the one before is over.
     pub(crate) async fn agent_with(&self, open: OpenOptions) -> Agent {
         let opened = loop {
-            match Spool::open(&self.spool(), open, |error| println!("the journal failed: {error}")) {
+            match Spool::open(&self.spool(), open, |_failed| {}) {
                 Err(OpenError::Locked { .. }) => tokio::time::sleep(Duration::from_millis(1)).await,
                 opened => break opened.unwrap(),
             }
@@ -256,13 +259,11 @@ impl World {
     pub(crate) fn connect_with(&self, agent: &Agent, terms: Terms) -> Link {
         let (one, other) = memory::pair(agent_info(), manager_info());
         let service = Arc::new(ManagerService(self.manager.clone()));
-        let tracker = agent.tracker.clone();
-        let (manager, driver) =
-            drive(other, terms.clone(), service, DriverOptions::default(), tracker.clone());
-        agent.tracker.spawn(driver);
-        let (peer, driver) =
-            drive(one, terms, agent.service.clone(), DriverOptions::default(), tracker.clone());
-        agent.tracker.spawn(driver);
+        let (options, tracker) = (DriverOptions::default(), &agent.tracker);
+        let (manager, driver) = drive(other, terms.clone(), service, options, tracker.clone());
+        tracker.spawn(driver);
+        let (peer, driver) = drive(one, terms, agent.service.clone(), options, tracker.clone());
+        tracker.spawn(driver);
         agent.jobs.connected(&peer);
         Link { manager, agent: peer }
     }

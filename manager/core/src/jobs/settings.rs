@@ -46,7 +46,7 @@ impl Default for Settings {
             retry_first_ms: 1_000,
             retry_max_ms: 300_000,
             callbacks_at_once: 64,
-            callback_tries: 12,
+            callback_tries: 20,
             callback_first_ms: 1_000,
             callback_max_ms: 3_600_000,
             keep_ms: Some(30 * 24 * 3_600_000),

@@ -1,0 +1,114 @@
+//! Jobs and the disk: nothing happens before it is written down, and nothing after it could not be.
+
+mod jobs_support;
+
+use std::fs::File;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use jobs_support::{World, eventually, offer, shell};
+use redpoll_agent::spool::OpenOptions;
+use redpoll_common::job::Outcome;
+use redpoll_common::job::wire::OfferAnswer;
+use redpoll_common::wire::{FaultCode, Raw};
+use serde_json::json;
+
+/// A moment in which whatever may happen has happened.
+const MOMENT: Duration = Duration::from_millis(150);
+
+#[tokio::test]
+async fn nothing_is_accepted_started_or_told_before_it_is_on_disk() {
+    static HELD: AtomicBool = AtomicBool::new(false);
+    let sync = |file: &File| {
+        while HELD.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        file.sync_data()
+    };
+    let world = World::new();
+    let agent = world.agent_with(OpenOptions { sync, ..OpenOptions::default() }).await;
+    let link = world.connect(&agent);
+    eventually("the session begins", || world.manager.ledger().asked == 1).await;
+    let oracle = world.folder.path().join("oracle");
+    let (one, other) =
+        (shell(1, &format!("touch {}", oracle.display())), offer(2, "no.such", json!([]), json!({})));
+
+    HELD.store(true, Ordering::SeqCst);
+    let mut offered = Box::pin(async { tokio::join!(link.offer(&one), link.offer(&other)) });
+    assert!(tokio::time::timeout(MOMENT, &mut offered).await.is_err(), "neither an accept nor a refusal");
+    assert!(!oracle.exists());
+    assert_eq!(agent.jobs.max_dno().0, 0, "a hello says what is on disk");
+    link.agent.ping().await;
+    assert!(link.ask("sys.ping", Raw::empty_map()).await.is_ok(), "calls go on");
+    HELD.store(false, Ordering::SeqCst);
+    let (accepted, refused) = offered.await;
+    assert_eq!(accepted, Ok(OfferAnswer::Accepted));
+    assert_eq!(refused.map_err(|fault| fault.code), Err(FaultCode::UnknownProcedure));
+    assert_eq!(world.manager.ending(1).await.outcome, Outcome::Succeeded);
+    assert_eq!(agent.jobs.max_dno().0, 2);
+
+    let gate = world.folder.path().join("gate");
+    let waits = shell(3, &format!("while [ ! -e {} ]; do sleep 0.01; done", gate.display()));
+    assert_eq!(link.offer(&waits).await, Ok(OfferAnswer::Accepted));
+    eventually("its start is told", || world.manager.seen(3).started).await;
+    HELD.store(true, Ordering::SeqCst);
+    std::fs::write(&gate, "").ok();
+    eventually("it ends", || agent.jobs.status().running == 0).await;
+    tokio::time::sleep(MOMENT).await;
+    assert!(world.manager.seen_end(3), "an end that is not on disk is not told");
+    HELD.store(false, Ordering::SeqCst);
+    assert_eq!(world.manager.ending(3).await.outcome, Outcome::Succeeded);
+}
+
+#[tokio::test]
+async fn after_a_failure_of_the_disk_nothing_is_accepted_or_started() {
+    static BROKEN: AtomicBool = AtomicBool::new(false);
+    let sync = |file: &File| match BROKEN.load(Ordering::SeqCst) {
+        true => Err(io::ErrorKind::Other.into()),
+        false => file.sync_data(),
+    };
+    let world = World::new();
+    let mut agent = world.agent_with(OpenOptions { sync, ..OpenOptions::default() }).await;
+    let link = world.connect(&agent);
+    eventually("the session begins", || world.manager.ledger().asked == 1).await;
+    BROKEN.store(true, Ordering::SeqCst);
+    let oracle = world.folder.path().join("oracle");
+    let offer = shell(1, &format!("touch {}", oracle.display()));
+    let answer = link.offer(&offer).await.map_err(|fault| fault.code);
+    assert_eq!(answer, Err(FaultCode::AgentGone), "which proves nothing");
+    agent.stopped().await;
+    let answer = link.offer(&offer).await.map_err(|fault| fault.code);
+    assert_eq!(answer, Err(FaultCode::ShuttingDown), "which proves that nothing ran");
+    assert!(!oracle.exists());
+    assert!(world.manager.seen_end(1));
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_offers_holds_output_and_is_noticed_when_it_has_room_again() {
+    static FULL: AtomicBool = AtomicBool::new(false);
+    let allocate = |file: &File, from, len| match FULL.load(Ordering::SeqCst) {
+        true => Err(io::ErrorKind::StorageFull.into()),
+        false => redpoll_agent::spool::allocate(file, from, len),
+    };
+    let world = World::new();
+    let open = OpenOptions { allocate, reserve: 64 * 1024, ..OpenOptions::default() };
+    let agent = world.agent_with(open).await;
+    let link = world.connect(&agent);
+    FULL.store(true, Ordering::SeqCst);
+    assert_eq!(link.offer(&shell(1, "head -c 1000000 /dev/zero")).await, Ok(OfferAnswer::Accepted));
+    let mut dno = 10;
+    let refused = loop {
+        dno += 1;
+        match link.offer(&shell(dno, "true")).await {
+            Ok(_) if dno < 1_000 => {}
+            answer => break answer,
+        }
+    };
+    let fault = refused.map_err(|fault| (fault.code.clone(), fault.message.contains("spool_full")));
+    assert_eq!(fault, Err((FaultCode::Overloaded, true)));
+    FULL.store(false, Ordering::SeqCst);
+    assert_eq!(world.manager.ending(1).await.outcome, Outcome::Succeeded);
+    eventually("there is room", || agent.jobs.status().untold == 0).await;
+    assert_eq!(link.offer(&shell(dno + 1, "true")).await, Ok(OfferAnswer::Accepted));
+}

@@ -1,0 +1,156 @@
+//! Telling somebody of the end of a job: one try of one callback.
+//!
+//! - [`Deliverer`]: does it, and says in one line why it did not work. Start reading here.
+//! - `gather`: what is told, read from the store at the moment of the try; `body`: that as JSON; `value`: MessagePack as
+//!   JSON.
+//! - `webhook`: an HTTP POST, signed by `signature`; `authorities`: whom it believes over https.
+//! - `command`: a program on the manager, ended with its process group when its time is over.
+//!
+//! When to try, how often, and that it is recorded as delivered once are rules of the machine
+//! (`redpoll_manager_core::jobs`). A receiver may see the same delivery twice: it knows it by its id.
+
+mod authorities;
+mod body;
+mod command;
+mod gather;
+mod signature;
+mod value;
+mod webhook;
+
+use std::fmt;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use redpoll_certs::FileError;
+use redpoll_common::job::{Callback, JobId};
+use redpoll_config::{CallbacksConfig, ExitClass, WebhookSecretError};
+use tokio::time::{Instant, timeout_at};
+
+use crate::store::Store;
+use webhook::Webhooks;
+
+/// Bytes the body of a delivery may have.
+pub const MAX_BODY: usize = 1024 * 1024;
+/// How many runs a body lists at most.
+pub const MAX_RUNS: usize = 1000;
+/// Characters a reason may have.
+pub const MAX_REASON: usize = 200;
+
+/// Why callbacks cannot be delivered at all.
+#[derive(Debug, thiserror::Error)]
+pub enum DelivererError {
+    /// The key of the signature cannot be used.
+    #[error("the key of the webhooks' signature cannot be used")]
+    Secret(#[from] WebhookSecretError),
+    /// The further authorities cannot be read.
+    #[error("the authorities for webhooks cannot be read")]
+    Authorities(#[from] FileError),
+    /// TLS cannot be set up, or a certificate among the further authorities cannot be used.
+    #[error("TLS for webhooks cannot be set up")]
+    Tls(#[from] rustls::Error),
+}
+
+impl DelivererError {
+    /// Which exit code a daemon ends with.
+    pub fn exit_class(&self) -> ExitClass {
+        match self {
+            Self::Secret(error) => error.exit_class(),
+            Self::Authorities(_) | Self::Tls(_) => ExitClass::Configuration,
+        }
+    }
+}
+
+/// Performs callbacks. Cheap to clone; a changed configuration needs a new one.
+#[derive(Debug, Clone)]
+pub struct Deliverer(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    config: CallbacksConfig,
+    cluster: String,
+    store: Arc<dyn Store>,
+    webhooks: Webhooks,
+}
+
+/// Which end is told: the same for every try of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Delivery {
+    job: JobId,
+    serial: u16,
+}
+
+impl fmt::Display for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.job, self.serial)
+    }
+}
+
+impl Deliverer {
+    /// Reads the key of the signature and the authorities. Blocks on files.
+    ///
+    /// # Errors
+    /// [`DelivererError`].
+    pub fn new(
+        config: &CallbacksConfig,
+        cluster: &str,
+        store: Arc<dyn Store>,
+    ) -> Result<Self, DelivererError> {
+        let webhooks = Webhooks::new(config)?;
+        let (config, cluster) = (config.clone(), cluster.to_owned());
+        Ok(Self(Arc::new(Shared { config, cluster, store, webhooks })))
+    }
+
+    /// Tries once to tell of an end. Takes at most the configured time, and a moment more to clean up. Dropped earlier, it
+    /// cuts the connection or kills the program, and the receiver may have understood or not.
+    ///
+    /// # Errors
+    /// Why it was not taken, in one line of at most [`MAX_REASON`] characters without the URL, its query or the key.
+    pub async fn deliver(&self, job: JobId, serial: u16, target: &Callback) -> Result<(), String> {
+        let deadline = Instant::now() + self.0.config.timeout;
+        let delivery = Delivery { job, serial };
+        let told = match target {
+            Callback::Webhook(url) => self.post(delivery, url, deadline).await,
+            Callback::Procedure(name) => self.run(delivery, name, deadline).await,
+        };
+        told.map_err(|reason| one_line(&reason))
+    }
+
+    async fn post(&self, delivery: Delivery, url: &str, deadline: Instant) -> Result<(), String> {
+        let target = webhook::Target::parse(url)?;
+        if !self.0.config.allows(&target.host, target.port) {
+            return Err(format!("webhooks may not go to {target}; see jobs.callbacks.allow"));
+        }
+        let body = self.body(delivery, deadline).await?;
+        self.0.webhooks.post(&target, delivery, body, deadline).await
+    }
+
+    async fn run(&self, delivery: Delivery, name: &str, deadline: Instant) -> Result<(), String> {
+        let Some(argv) = self.0.config.procedures.get(name) else {
+            return Err(format!("no procedure {name:?} in jobs.callbacks.procedures"));
+        };
+        let body = self.body(delivery, deadline).await?;
+        command::run(argv, delivery, &body, deadline).await
+    }
+
+    async fn body(&self, delivery: Delivery, deadline: Instant) -> Result<bytes::Bytes, String> {
+        let read = body::read(self.0.store.as_ref(), &self.0.cluster, delivery);
+        timeout_at(deadline, read)
+            .await
+            .unwrap_or_else(|_| Err("the store did not answer in time".to_owned()))
+    }
+}
+
+/// At most [`MAX_REASON`] characters, none of which moves a terminal's cursor.
+fn one_line(reason: &str) -> String {
+    let plain = reason.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let mut line: String = plain.take(MAX_REASON).collect();
+    line.truncate(line.trim_end().len());
+    line
+}
+
+impl crate::engine::Callbacks for Deliverer {
+    fn deliver(&self, job: JobId, serial: u16, target: Callback) -> BoxFuture<'static, Result<(), String>> {
+        let deliverer = self.clone();
+        Box::pin(async move { Self::deliver(&deliverer, job, serial, &target).await })
+    }
+}
