@@ -244,9 +244,15 @@ fn open_jobs(
 /// Opens the spool. Only at the start of the process, so nobody minds that it may block for a moment.
 fn open(folder: &Path) -> Result<Opened, OpenError> {
     let deadline = Instant::now() + LOCK_WAIT;
+    let mut told = false;
     loop {
         match Spool::open(folder, OpenOptions::default(), last_word) {
-            Err(OpenError::Locked { .. }) if Instant::now() < deadline => std::thread::sleep(LOCK_LOOK),
+            Err(OpenError::Locked { .. }) if Instant::now() < deadline => {
+                if !std::mem::replace(&mut told, true) {
+                    info!(within = ?LOCK_WAIT, "the spool of jobs is locked; waiting");
+                }
+                std::thread::sleep(LOCK_LOOK);
+            }
             opened => return opened,
         }
     }

@@ -81,9 +81,15 @@ async fn open(config: &ManagerConfig) -> Result<Arc<dyn Store>, Failure> {
 /// Opens the store once it is free.
 fn unlocked(folder: &Path, options: &Options) -> Result<Sqlite, OpenError> {
     let deadline = Instant::now() + LOCK_WAIT;
+    let mut told = false;
     loop {
         match Sqlite::open(folder, options.clone()) {
-            Err(OpenError::InUse { .. }) if Instant::now() < deadline => std::thread::sleep(LOCK_LOOK),
+            Err(OpenError::InUse { .. }) if Instant::now() < deadline => {
+                if !std::mem::replace(&mut told, true) {
+                    info!(within = ?LOCK_WAIT, "the store of jobs is locked; waiting");
+                }
+                std::thread::sleep(LOCK_LOOK);
+            }
             opened => return opened,
         }
     }

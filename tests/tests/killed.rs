@@ -7,8 +7,8 @@ use std::time::Instant;
 use redpoll_common::api::AgentState;
 use redpoll_common::wire::FaultCode;
 use redpoll_tests::operator::Operator;
-use redpoll_tests::process::{Daemon, Sleeper, lives};
-use redpoll_tests::world::World;
+use redpoll_tests::process::{Sleeper, lives};
+use redpoll_tests::world::{World, start_agent};
 use redpoll_tests::{SOON, eventually, in_time, within};
 use rustix::fs::{FlockOperation, flock};
 
@@ -60,29 +60,34 @@ fn hold(path: &Path) -> File {
     file
 }
 
-/// Waits until a daemon has found that file locked, or has ended because of it.
-async fn met(daemon: &Daemon, path: &Path) {
-    let folder = format!("/proc/{}/fd", daemon.pid());
-    eventually("it opens the lock or ends", async || {
-        let links = std::fs::read_dir(&folder).into_iter().flatten().flatten();
-        let opened =
-            links.map(|link| std::fs::read_link(link.path())).any(|to| to.is_ok_and(|to| to == path));
-        let lives = rustix::process::Pid::from_raw(i32::try_from(daemon.pid()).unwrap()).is_some_and(lives);
-        (opened || !lives).then_some(())
-    })
-    .await;
-}
-
 #[tokio::test]
 async fn an_agent_waits_for_the_lock_that_outlives_the_one_before_it_for_a_moment() {
     let mut world = World::quiet(&[]).await;
     world.agent("heir-1", &[]).await;
     world.agent_process("heir-1").kill().await;
+    world.operator.until("heir-1", AgentState::Away).await;
     let path = world.directory().join("agent-heir-1-state/spool/lock");
     let held = hold(&path);
-    world.start_agent("heir-1", &[]);
-    met(world.agent_process("heir-1"), &path).await;
+    let heir = start_agent(world.directory(), "heir-1", &world.address.to_string(), &[]);
+    heir.logged(&["is locked; waiting"]).await;
     drop(held);
-    world.agent_process("heir-1").logged(&["connected"]).await;
     world.operator.until("heir-1", AgentState::Connected).await;
+}
+
+#[tokio::test]
+async fn a_manager_waits_for_the_lock_that_outlives_the_one_before_it_for_a_moment() {
+    let mut world = World::quiet(&[]).await;
+    world.manager.kill().await;
+    let path = world.directory().join("manager-state/jobs.lock");
+    let held = hold(&path);
+    let log = world.directory().join("manager.log");
+    let release = async {
+        eventually("the manager waits", async || {
+            std::fs::read_to_string(&log).ok()?.contains("is locked; waiting").then_some(())
+        })
+        .await;
+        drop(held);
+    };
+    tokio::join!(world.restart_manager(), release);
+    world.operator.status().await;
 }

@@ -41,7 +41,8 @@ fn as_asked(submit: &Acknowledged, job: &Job, findings: &mut Vec<Finding>) {
     if let Some((ended, 0)) = submit.cancelled
         && u64::from(ended) == detail.job.runs
     {
-        for run in &detail.runs {
+        // what was tried before and waited to be tried again had run
+        for run in detail.runs.iter().filter(|run| run.earlier.is_empty()) {
             let unstarted = |end: &redpoll_common::api::jobs::EndSummary| {
                 end.outcome == "cancelled" && end.started == Some(false)
             };
