@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redpoll_net::failpoint;
+use tokio::time::{Instant, sleep};
 
 use super::dice::Dice;
 use super::ledger::Ledger;
@@ -12,6 +13,8 @@ use super::site::{Arm, Site, Who};
 
 /// How long a world may do nothing before the next kill comes anyway.
 const LULL: Duration = Duration::from_millis(400);
+/// How often to look whether programs began or ended.
+const LOOK: Duration = Duration::from_millis(1);
 /// How long a daemon may take to come to the place where it has to die. It is passed all the time.
 const REACH: Duration = Duration::from_secs(6);
 
@@ -63,8 +66,7 @@ impl Killer {
     /// Kills until there were so many.
     pub async fn run(&mut self, site: &mut Site, wanted: u64) {
         while self.kills.total() < wanted {
-            let beats = self.dice.between(0, 8);
-            self.ledger.after(beats, LULL).await;
+            self.moment(site).await;
             let agent = self.an_agent(site);
             match self.dice.between(0, 9) {
                 0..=2 => self.kill_and_revive(site, &[Who::Manager]).await,
@@ -73,6 +75,27 @@ impl Killer {
                 _ => self.kill_and_revive(site, &[agent]).await,
             }
         }
+    }
+
+    /// Something is on its way when a client asks or is told, and when a program begins or ends: a kill shortly after that
+    /// comes between what belongs together.
+    async fn moment(&mut self, site: &Site) {
+        let (times, pause) = (self.dice.between(0, 6), self.dice.between(0, 12));
+        if self.dice.percent(40) {
+            self.ledger.after(times, LULL).await;
+        } else {
+            let (oracle, deadline) = (site.oracle(), Instant::now() + LULL);
+            let length = || std::fs::metadata(&oracle).map_or(0, |file| file.len());
+            let (mut seen, mut grown) = (length(), 0);
+            while grown < times && Instant::now() < deadline {
+                sleep(LOOK).await;
+                let now = length();
+                grown += u32::from(now > seen);
+                seen = now;
+            }
+        }
+        // the one wait for time here: the moment is what is drawn
+        sleep(Duration::from_millis(pause.into())).await;
     }
 
     fn an_agent(&mut self, site: &Site) -> Who {

@@ -98,6 +98,7 @@ impl Submitter {
     /// With a key: until there is an answer. Without one: once; then nobody knows whether it was stored.
     async fn submit(&self, submit: &SubmitArguments, keyed: bool) -> Option<SubmitAnswer> {
         let kwargs = submit.write();
+        self.ledger.beat();
         let answer = if keyed {
             self.link.surely(method::JOBS_SUBMIT, &kwargs).await
         } else {
