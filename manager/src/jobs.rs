@@ -1,7 +1,8 @@
 //! The engine of jobs as a configuration wants it.
 
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redpoll_config::daemon::Failure;
 use redpoll_config::{ExitClass, ManagerConfig};
@@ -14,6 +15,11 @@ use crate::engine::{Engine, EngineOptions, Running};
 use crate::state::Manager;
 use crate::store::{OpenError, Options, Sqlite, Store};
 
+/// How long the lock of the store may outlive a manager that was killed: what it was just starting has a copy of it, until
+/// it has become the program that it shall be.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
+/// How often to look whether it is free.
+const LOCK_LOOK: Duration = Duration::from_millis(10);
 /// What the roster says of agents that have not come yet since the manager's start.
 const NOT_YET: &str = "it has not come since the manager started";
 
@@ -35,7 +41,7 @@ pub async fn start_engine(manager: &Arc<Manager>) -> Result<(Engine, Running), F
         Failure::new(ExitClass::Internal, "the store of jobs cannot be read").caused_by(error)
     })?;
     info!(agents = known.len(), folder = %config.store_folder().display(), "jobs are recovered");
-    let now = std::time::Instant::now();
+    let now = Instant::now();
     for agent in known {
         manager.with_roster(|roster| roster.remember(agent, NOT_YET, now));
     }
@@ -52,7 +58,7 @@ async fn open(config: &ManagerConfig) -> Result<Arc<dyn Store>, Failure> {
         ..Options::default()
     };
     // reads and writes files
-    let opened = tokio::task::spawn_blocking(move || Sqlite::open(&folder, options)).await;
+    let opened = tokio::task::spawn_blocking(move || unlocked(&folder, &options)).await;
     let opened = opened.map_err(|panic| {
         Failure::new(ExitClass::Internal, "the store of jobs cannot be opened").caused_by(panic)
     })?;
@@ -70,6 +76,23 @@ async fn open(config: &ManagerConfig) -> Result<Arc<dyn Store>, Failure> {
         Failure::new(class, format!("the store of jobs cannot be used: {}", chain(&error)))
     })?;
     Ok(Arc::new(store))
+}
+
+/// Opens the store once it is free.
+fn unlocked(folder: &Path, options: &Options) -> Result<Sqlite, OpenError> {
+    let deadline = Instant::now() + LOCK_WAIT;
+    let mut told = false;
+    loop {
+        match Sqlite::open(folder, options.clone()) {
+            Err(OpenError::InUse { .. }) if Instant::now() < deadline => {
+                if !std::mem::replace(&mut told, true) {
+                    info!(within = ?LOCK_WAIT, "the store of jobs is locked; waiting");
+                }
+                std::thread::sleep(LOCK_LOOK);
+            }
+            opened => return opened,
+        }
+    }
 }
 
 /// The numbers behind the machine's rules.

@@ -9,6 +9,7 @@
 //! - [`cutter`]: somebody between them who understands nothing, and cuts a connection at a byte.
 //! - [`disk`]: small disks, and disks that fail.
 //! - [`work`]: jobs, and a file outside of everything that knows how often each was started.
+//! - [`torture`]: real daemons killed at random moments and at named places, and an oracle outside that knows what ran.
 //! - [`witness`]: an honest operator who calls an honest agent all the time, to show that nobody else notices.
 //!
 //! The tests are in `tests/tests`, one file for each kind of trouble. They wait for conditions, never for time.
@@ -26,6 +27,7 @@ pub mod line;
 pub mod middle;
 pub mod operator;
 pub mod process;
+pub mod torture;
 pub mod witness;
 pub mod work;
 pub mod world;

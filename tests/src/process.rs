@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
@@ -49,7 +50,23 @@ impl Daemon {
     /// # Panics
     /// When it cannot be started.
     pub fn start<A: AsRef<OsStr>>(program: &str, name: &str, arguments: &[A], log: &Path) -> Self {
-        Self::spawn(command(program), name, arguments, log)
+        Self::start_with(program, name, arguments, log, None)
+    }
+
+    /// The same with a variable in its environment.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_with<A: AsRef<OsStr>>(
+        program: &str,
+        name: &str,
+        arguments: &[A],
+        log: &Path,
+        variable: Option<(&str, &str)>,
+    ) -> Self {
+        let mut command = command(program);
+        command.envs(variable);
+        Self::spawn(command, name, arguments, log)
     }
 
     /// The same below another program, which becomes it: `wrapper` are its words.
@@ -110,6 +127,15 @@ impl Daemon {
     pub async fn ended(&mut self) -> ExitStatus {
         let what = format!("the end of {}", self.name);
         in_time(&what, self.child.wait()).await.expect("the end of a child")
+    }
+
+    /// How it ended, if it does so within `limit`.
+    ///
+    /// # Panics
+    /// When it cannot be waited for.
+    pub async fn ended_within(&mut self, limit: Duration) -> Option<ExitStatus> {
+        let ended = tokio::time::timeout(limit, self.child.wait()).await.ok()?;
+        Some(ended.expect("the end of a child"))
     }
 
     /// Everything it has written so far.

@@ -1,13 +1,16 @@
 //! An agent that is killed with SIGKILL in the middle of a call: whoever waits is told at once, and truthfully.
 
+use std::fs::File;
+use std::path::Path;
 use std::time::Instant;
 
 use redpoll_common::api::AgentState;
 use redpoll_common::wire::FaultCode;
 use redpoll_tests::operator::Operator;
 use redpoll_tests::process::{Sleeper, lives};
-use redpoll_tests::world::World;
-use redpoll_tests::{SOON, in_time, within};
+use redpoll_tests::world::{World, start_agent};
+use redpoll_tests::{SOON, eventually, in_time, within};
+use rustix::fs::{FlockOperation, flock};
 
 /// The default liveness: were it the keep-alive that noticed, it would take forty seconds.
 #[tokio::test]
@@ -48,4 +51,43 @@ async fn an_agent_killed_in_the_middle_of_a_call_is_gone_for_its_callers_at_once
         orphan.kill().await;
     }
     world.nobody_else_noticed().await;
+}
+
+/// Locks a file as something does that a killed daemon was just starting.
+fn hold(path: &Path) -> File {
+    let file = File::options().write(true).open(path).unwrap();
+    flock(&file, FlockOperation::NonBlockingLockExclusive).unwrap();
+    file
+}
+
+#[tokio::test]
+async fn an_agent_waits_for_the_lock_that_outlives_the_one_before_it_for_a_moment() {
+    let mut world = World::quiet(&[]).await;
+    world.agent("heir-1", &[]).await;
+    world.agent_process("heir-1").kill().await;
+    world.operator.until("heir-1", AgentState::Away).await;
+    let path = world.directory().join("agent-heir-1-state/spool/lock");
+    let held = hold(&path);
+    let heir = start_agent(world.directory(), "heir-1", &world.address.to_string(), &[]);
+    heir.logged(&["is locked; waiting"]).await;
+    drop(held);
+    world.operator.until("heir-1", AgentState::Connected).await;
+}
+
+#[tokio::test]
+async fn a_manager_waits_for_the_lock_that_outlives_the_one_before_it_for_a_moment() {
+    let mut world = World::quiet(&[]).await;
+    world.manager.kill().await;
+    let path = world.directory().join("manager-state/jobs.lock");
+    let held = hold(&path);
+    let log = world.directory().join("manager.log");
+    let release = async {
+        eventually("the manager waits", async || {
+            std::fs::read_to_string(&log).ok()?.contains("is locked; waiting").then_some(())
+        })
+        .await;
+        drop(held);
+    };
+    tokio::join!(world.restart_manager(), release);
+    world.operator.status().await;
 }

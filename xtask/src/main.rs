@@ -1,4 +1,4 @@
-//! Redpoll's own commands: `cargo xtask demo`, `check`, `test` and `bench`.
+//! Redpoll's own commands: `cargo xtask demo`, `check`, `test`, `bench` and `torture`.
 //!
 //! Plain synchronous Rust with few dependencies, because everybody waits for this program to compile before
 //! anything else happens. Start reading at [`Command`]; each command has a file of its own, and each check
@@ -17,6 +17,7 @@ mod report;
 mod setup;
 mod sizes;
 mod test;
+mod torture;
 mod workspace;
 
 use std::process::ExitCode;
@@ -39,6 +40,9 @@ Commands:
                           and can; says exactly what is missing otherwise
   bench [NAME] [--quick]  measure: call, idle, storm, agent; all of them without a NAME. Prints tables
                           and writes target/bench/NAME.json
+  torture [--kills N] [--seed S]
+                          kill the real daemons N times (200), at random moments and at named places, and
+                          judge what becomes of the jobs. Prints its seed and how to repeat it
   help                    this text
 
 Exit status: 0 when all went well, 1 when something did not, 2 for a wrong command line.
@@ -52,6 +56,7 @@ enum Command {
     Check { quick: bool },
     Test,
     Bench { name: Option<String>, quick: bool },
+    Torture(torture::Options),
 }
 
 impl Command {
@@ -74,6 +79,7 @@ impl Command {
             ("check", ["--quick"]) => Ok(Self::Check { quick: true }),
             ("test", []) => Ok(Self::Test),
             ("bench", rest) => Self::parse_bench(rest),
+            ("torture", rest) => torture::Options::parse(rest).map(Self::Torture),
             ("demo" | "check" | "test", rest) => Err(format!("{verb} does not take {:?}", rest.join(" "))),
             (other, _) => Err(format!("there is no command {other:?}")),
         }
@@ -128,6 +134,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Check { quick } => Ok(check::run(&workspace, quick)),
         Command::Test => Ok(test::run(&workspace)),
         Command::Bench { name, quick } => bench::run(&workspace, name.as_deref(), quick),
+        Command::Torture(options) => torture::run(&workspace, &options),
     }
 }
 
@@ -138,6 +145,7 @@ mod tests {
     #[test]
     fn every_command_of_the_help_is_understood() {
         let bench = |name: Option<&str>, quick| Command::Bench { name: name.map(str::to_owned), quick };
+        let tortured = |kills, seed| Command::Torture(torture::Options { kills, seed });
         for (line, command) in [
             ("help", Command::Help),
             ("demo --help", Command::Help),
@@ -150,6 +158,9 @@ mod tests {
             ("bench --quick", bench(None, true)),
             ("bench idle", bench(Some("idle"), false)),
             ("bench --quick storm", bench(Some("storm"), true)),
+            ("torture", tortured(200, None)),
+            ("torture --kills 5000", tortured(5000, None)),
+            ("torture --seed 7 --kills 1", tortured(1, Some(7))),
         ] {
             assert_eq!(Command::parse(line.split(' ')), Ok(command), "{line}");
         }
@@ -157,9 +168,17 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_named() {
-        for (line, word) in
-            [("dmeo", "dmeo"), ("demo keep", "keep"), ("bench calls", "calls"), ("bench call idle", "idle")]
-        {
+        for (line, word) in [
+            ("dmeo", "dmeo"),
+            ("demo keep", "keep"),
+            ("bench calls", "calls"),
+            ("bench call idle", "idle"),
+            ("torture --kills", "--kills"),
+            ("torture --kills many", "many"),
+            ("torture --kills 0", "--kills 0"),
+            ("torture --seed -1", "-1"),
+            ("torture 5", "5"),
+        ] {
             let problem = Command::parse(line.split(' ')).unwrap_err();
             assert!(problem.contains(word), "{line}: {problem}");
         }

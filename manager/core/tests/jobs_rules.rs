@@ -156,6 +156,22 @@ fn what_was_never_received_is_not_offered_again_after_its_time() {
 }
 
 #[test]
+fn an_attempt_that_never_began_does_not_hide_the_one_before_it_however_often_it_is_told() {
+    let mut manager = Manager::new(Settings::default());
+    manager.up("a");
+    let plan = Plan { attempts: 2, idempotent: true, ..Plan::default() };
+    let first = offers(&manager.submit(1, &plan, &[("a", true)])).pop().unwrap();
+    manager.done(&first, Outcome::Unknown);
+    let second = offers(&manager.later(600_000)).pop().unwrap();
+    assert_eq!(second.run.attempt, Attempt(2));
+    // the acknowledgement of the first report is lost
+    for _ in 0..2 {
+        manager.done(&second, Outcome::Expired);
+        assert_eq!(manager.outcome(1, "a"), Some(Outcome::Unknown), "the first attempt may have run");
+    }
+}
+
+#[test]
 fn criteria_choose_by_info_and_a_missing_key_never_matches() {
     let mut manager = Manager::new(Settings::default());
     let customers = [Some(("acme", 7_u64)), Some(("acorn", 9)), None];

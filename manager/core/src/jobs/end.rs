@@ -110,10 +110,7 @@ impl<T> Jobs<T> {
     /// Ends a run for good.
     pub(super) fn end(&mut self, at: At, ending: Ending, now_ms: u64) {
         let Some(run) = self.run(at).filter(|run| !run.phase.is_ended()) else { return };
-        let ending = match run.earlier {
-            Some(earlier) => after(earlier, ending),
-            None => ending,
-        };
+        let ending = whole(run.earlier, ending);
         self.finish(at, ending, EventKind::RunEnded, now_ms);
         self.open_runs = self.open_runs.saturating_sub(1);
         let Some(job) = self.jobs.get_mut(&at.job) else { return };
@@ -128,6 +125,8 @@ impl<T> Jobs<T> {
 
     /// Replaces `unknown`, once. Nothing is tried again because of it.
     fn correct(&mut self, at: At, ending: Ending, now_ms: u64) {
+        // the end of an attempt that never began, told again, is no evidence about the one before
+        let ending = whole(self.run(at).and_then(|run| run.earlier), ending);
         if ending.outcome == Outcome::Unknown {
             return;
         }
@@ -211,6 +210,14 @@ impl<T> Jobs<T> {
     fn key_attempt(&self, at: At) -> Option<(RunKey, Attempt)> {
         let job = self.job_of(at)?;
         Some((job.key(at.index)?, job.run(at.index)?.attempt))
+    }
+}
+
+/// The end of a run as that of its last attempt, in the light of those before.
+fn whole(earlier: Option<Outcome>, ending: Ending) -> Ending {
+    match earlier {
+        Some(earlier) => after(earlier, ending),
+        None => ending,
     }
 }
 

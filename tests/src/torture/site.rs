@@ -1,0 +1,213 @@
+//! The daemons of one world, which die and come back at the same place with the same state.
+
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use redpoll_certs::testing::TestAuthority;
+use rustix::process::Signal;
+
+use super::oracle::{append, wall_ms};
+use crate::PATIENCE;
+use crate::process::Daemon;
+use crate::world::{arguments, listening, manager_config, tls_section, write_config};
+
+/// Settings of every manager here: nothing waits longer than a test can.
+const MANAGER: &[&str] = &["jobs.retry_first=50ms", "jobs.retry_max=200ms", "log.level=info"];
+/// Settings of every agent here.
+const AGENT: &[&str] = &[
+    "manager.backoff_initial=100ms",
+    "manager.backoff_max=100ms",
+    "procedures.builtin=sys.*,exec.run",
+    "log.level=info",
+];
+
+/// A place of `redpoll_net::failpoint`, and the how manieth passing of it is the last.
+pub type Arm = (&'static str, u32);
+
+/// Which daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Who {
+    /// The manager.
+    Manager,
+    /// The agent of this place in [`Site::agents`].
+    Agent(usize),
+}
+
+/// A death.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Death {
+    /// Whose.
+    pub who: String,
+    /// Where, if it was at a named place.
+    pub point: Option<&'static str>,
+    /// When it was noticed, in UTC milliseconds; the successor was not started yet.
+    pub at_ms: u64,
+    /// Its process.
+    pub pid: u32,
+}
+
+/// A manager and its agents.
+#[derive(Debug)]
+pub struct Site {
+    folder: PathBuf,
+    /// What all trust.
+    pub authority: TestAuthority,
+    /// Where the manager listens.
+    pub address: SocketAddr,
+    /// The agents' names.
+    pub agents: Vec<String>,
+    /// Who died, in order.
+    pub deaths: Vec<Death>,
+    /// What went wrong with the daemons themselves.
+    pub findings: Vec<String>,
+    daemons: Vec<(Who, Daemon, u32)>,
+}
+
+impl Site {
+    /// Starts a manager and `count` agents with their files in `folder`.
+    ///
+    /// # Panics
+    /// When they do not start.
+    pub async fn start(folder: &Path, count: usize) -> Self {
+        let authority = TestAuthority::new("home");
+        authority.manager("m-1").write(folder, "manager");
+        // the port is free a moment later, and nobody else takes it: the system gives others out first
+        let free = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = free.local_addr().expect("an address");
+        drop(free);
+        let agents: Vec<String> = (1..=count).map(|n| format!("agent-{n}")).collect();
+        for agent in &agents {
+            authority.agent(agent).write(folder, agent);
+            let state = folder.join(format!("{agent}-state"));
+            let text = format!(
+                "manager = \"{address}\"\n[agent]\nstate_dir = \"{}\"\n{}",
+                state.display(),
+                tls_section(folder, agent)
+            );
+            write_config(&folder.join(format!("{agent}.toml")), &text);
+        }
+        let folder = folder.to_path_buf();
+        let (deaths, findings, daemons) = (Vec::new(), Vec::new(), Vec::new());
+        let mut site = Self { folder, authority, address, agents, deaths, findings, daemons };
+        site.revive(Who::Manager, None);
+        let manager = site.daemon(Who::Manager);
+        let manager = manager.expect("the manager");
+        assert_eq!(listening(&site.folder, manager).await, address, "the port was taken by somebody else");
+        for n in 0..count {
+            site.revive(Who::Agent(n), None);
+        }
+        site
+    }
+
+    /// The oracle's file.
+    pub fn oracle(&self) -> PathBuf {
+        self.folder.join("oracle")
+    }
+
+    /// The name of a daemon.
+    pub fn name(&self, who: Who) -> String {
+        match who {
+            Who::Manager => "manager".to_owned(),
+            Who::Agent(n) => self.agents.get(n).cloned().unwrap_or_default(),
+        }
+    }
+
+    /// Everybody.
+    pub fn everybody(&self) -> Vec<Who> {
+        std::iter::once(Who::Manager).chain((0..self.agents.len()).map(Who::Agent)).collect()
+    }
+
+    fn daemon(&self, who: Who) -> Option<&Daemon> {
+        self.daemons.iter().find(|(other, ..)| *other == who).map(|(_, daemon, _)| daemon)
+    }
+
+    /// The process that a daemon is, if it lives.
+    pub fn pid(&self, who: Who) -> Option<u32> {
+        self.daemons.iter().find(|(other, ..)| *other == who).map(|(_, _, pid)| *pid)
+    }
+
+    /// Starts a daemon that is dead, to die at a named place or not.
+    pub fn revive(&mut self, who: Who, arm: Option<Arm>) {
+        let name = self.name(who);
+        let (program, config, settings) = match who {
+            Who::Manager => {
+                ("redpoll-manager", manager_config(&self.folder, &self.address.to_string()), MANAGER)
+            }
+            Who::Agent(_) => ("redpoll-agent", self.folder.join(format!("{name}.toml")), AGENT),
+        };
+        let log = self.folder.join(format!("{name}.log"));
+        let order = arm.map(|(point, passing)| format!("{point}:{passing}"));
+        let variable = order.as_deref().map(|order| ("REDPOLL_FAILPOINT", order));
+        let daemon = Daemon::start_with(program, &name, &arguments(&config, settings), &log, variable);
+        let pid = daemon.pid();
+        self.daemons.push((who, daemon, pid));
+    }
+
+    /// Kills a daemon.
+    ///
+    /// # Panics
+    /// When it cannot be waited for.
+    pub async fn kill(&mut self, who: Who) {
+        let Some(place) = self.daemons.iter().position(|(other, ..)| *other == who) else { return };
+        let (_, mut daemon, pid) = self.daemons.remove(place);
+        daemon.signal(Signal::KILL);
+        let status = daemon.ended().await;
+        self.buried(who, pid, status, None);
+    }
+
+    /// Waits for a daemon to die at the place where it was told to, and tells whether it did.
+    pub async fn died(&mut self, who: Who, point: &'static str, limit: Duration) -> bool {
+        let Some(place) = self.daemons.iter().position(|(other, ..)| *other == who) else { return false };
+        let (_, mut daemon, pid) = self.daemons.remove(place);
+        let Some(status) = daemon.ended_within(limit).await else {
+            self.daemons.push((who, daemon, pid));
+            return false;
+        };
+        self.buried(who, pid, status, Some(point));
+        true
+    }
+
+    /// Asks a daemon to end in order.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub async fn end(&mut self, who: Who) {
+        let Some(place) = self.daemons.iter().position(|(other, ..)| *other == who) else { return };
+        let (_, mut daemon, _) = self.daemons.remove(place);
+        daemon.signal(Signal::TERM);
+        match daemon.ended_within(PATIENCE).await {
+            Some(status) if status.success() => {}
+            status => self.findings.push(format!("{} did not end in order: {status:?}", self.name(who))),
+        }
+    }
+
+    fn buried(&mut self, who: Who, pid: u32, status: ExitStatus, point: Option<&'static str>) {
+        let name = self.name(who);
+        if status.signal() != Some(Signal::KILL.as_raw()) {
+            self.findings.push(format!("{name} ended by itself, with {status}"));
+        }
+        if let Who::Agent(_) = who {
+            let noted = append(&self.oracle(), &format!("killed {name} {pid}"));
+            noted.expect("the oracle's file");
+        }
+        self.deaths.push(Death { who: name, point, at_ms: wall_ms(), pid });
+    }
+
+    /// Lines of the logs that call for a person.
+    pub fn troubles(&self) -> Vec<String> {
+        let mut troubles = Vec::new();
+        for who in self.everybody() {
+            let name = self.name(who);
+            let log = std::fs::read(self.folder.join(format!("{name}.log"))).unwrap_or_default();
+            for line in String::from_utf8_lossy(&log).lines() {
+                if line.contains(" ERROR ") || line.contains("panicked") {
+                    troubles.push(format!("{name}: {line}"));
+                }
+            }
+        }
+        troubles
+    }
+}
