@@ -119,7 +119,9 @@ impl Agent {
     /// How much too late it is to start a run now, in milliseconds. Across boots only the wall clock tells, and that may
     /// lie here: nothing can be said then.
     pub(super) fn late_ms(&self, dno: Dno, now_ms: u64) -> u64 {
-        let Some(deadline) = self.offered.get(&dno).filter(|deadline| deadline.boot == self.boot) else { return 0 };
+        let Some(deadline) = self.offered.get(&dno).filter(|deadline| deadline.boot == self.boot) else {
+            return 0;
+        };
         self.now(now_ms).boot_ms.saturating_sub(deadline.from_boot_ms + deadline.within_ms)
     }
 
@@ -331,7 +333,9 @@ impl World {
             }
             // what was meant for an older session has nowhere to go
             Output::Resume(..) | Output::Report(..) if !current => Ok(()),
-            Output::Resume(id, page) => self.ask_manager(agent, "rp.job.resume", page.write(), super::agent_link::Told::Resume(id)),
+            Output::Resume(id, page) => {
+                self.ask_manager(agent, "rp.job.resume", page.write(), super::agent_link::Told::Resume(id))
+            }
             Output::Report(id, report) => {
                 self.ask_manager(agent, "rp.job.report", report.write(), super::agent_link::Told::Report(id))
             }

@@ -35,7 +35,7 @@ pub(super) struct Link {
 #[derive(Debug)]
 enum Stage {
     /// The hello is on its way; `None` while it is taken.
-    Hello(Option<Dialling>),
+    Hello(Option<Box<Dialling>>),
     Open(Box<Session<Told>>),
 }
 
@@ -74,7 +74,8 @@ impl World {
             wall_ms: Some(host.wall.at(self.calendar.now_ms())),
         };
         let (dialling, message) = Dialling::start(hello, true);
-        self.agents[agent].link = Some(Link { connection, stage: Stage::Hello(Some(dialling)), timer_at: None });
+        self.agents[agent].link =
+            Some(Link { connection, stage: Stage::Hello(Some(Box::new(dialling))), timer_at: None });
         self.send(connection, Side::Manager, codec::encode(&message, 1));
         self.calendar.plan(self.calendar.now_ms() + HELLO_MS, Event::HelloLate(agent, connection));
         Ok(())
@@ -91,9 +92,10 @@ impl World {
 
     pub(super) fn hello_late(&mut self, agent: usize, connection: u64) -> Check {
         let host = &self.agents[agent];
-        let waits = host.link.as_ref().is_some_and(|link| {
-            link.connection == connection && matches!(link.stage, Stage::Hello(_))
-        });
+        let waits = host
+            .link
+            .as_ref()
+            .is_some_and(|link| link.connection == connection && matches!(link.stage, Stage::Hello(_)));
         if waits {
             self.leave(agent)?;
             self.plan_dial(agent, 2_000);
@@ -103,12 +105,15 @@ impl World {
 
     pub(super) fn agent_hears(&mut self, agent: usize, connection: u64, payload: &Bytes) {
         let now = self.calendar.instant();
-        let Some(link) = self.agents[agent].link.as_mut().filter(|link| link.connection == connection) else { return };
+        let Some(link) = self.agents[agent].link.as_mut().filter(|link| link.connection == connection) else {
+            return;
+        };
         match &mut link.stage {
             Stage::Open(session) => session.handle_payload(payload, now),
             Stage::Hello(dialling) => {
                 let answer = codec::decode(payload).ok();
-                let terms = dialling.take().zip(answer).and_then(|(dialling, answer)| dialling.finish(answer).ok());
+                let terms =
+                    dialling.take().zip(answer).and_then(|(dialling, answer)| dialling.finish(answer).ok());
                 let Some(terms) = terms else {
                     return self.fail(Invariant::NoPanic, "the manager's hello was refused".to_owned());
                 };
@@ -163,13 +168,15 @@ impl World {
 
     /// Does what the session wants done.
     pub(super) fn pump_agent(&mut self, agent: usize) -> Check {
-        while let Some((connection, event)) =
-            self.agent_session(agent).and_then(|(connection, session)| Some((connection, session.poll_event()?)))
+        while let Some((connection, event)) = self
+            .agent_session(agent)
+            .and_then(|(connection, session)| Some((connection, session.poll_event()?)))
         {
             self.agent_event(agent, connection, event)?;
         }
-        while let Some((connection, payload)) =
-            self.agent_session(agent).and_then(|(connection, session)| Some((connection, session.poll_transmit()?)))
+        while let Some((connection, payload)) = self
+            .agent_session(agent)
+            .and_then(|(connection, session)| Some((connection, session.poll_transmit()?)))
         {
             self.send(connection, Side::Manager, payload);
         }
@@ -232,7 +239,10 @@ impl World {
                 ensure(offer.is_ok(), Invariant::NoPanic, || broken("an offer"))?;
                 let Ok(offer) = offer else { return Ok(()) };
                 self.check_spec(&offer)?;
-                let within = offer.limits.start_within.map(|within| u64::try_from(within.as_millis()).unwrap_or(u64::MAX));
+                let within = offer
+                    .limits
+                    .start_within
+                    .map(|within| u64::try_from(within.as_millis()).unwrap_or(u64::MAX));
                 let now_ms = self.calendar.now_ms();
                 self.agents[agent].offer_came(offer.run.dno, within, now_ms);
                 let verdict = self.verdict(offer.run.job);
@@ -260,7 +270,13 @@ impl World {
         }
     }
 
-    pub(super) fn respond_manager(&mut self, agent: usize, connection: u64, request: &RequestId, answer: Result<Raw, Fault>) {
+    pub(super) fn respond_manager(
+        &mut self,
+        agent: usize,
+        connection: u64,
+        request: &RequestId,
+        answer: Result<Raw, Fault>,
+    ) {
         if let Some((current, session)) = self.agent_session(agent)
             && current == connection
         {
@@ -270,11 +286,18 @@ impl World {
 
     pub(super) fn ask_manager(&mut self, agent: usize, method: &str, kwargs: Raw, told: Told) -> Check {
         let now = self.calendar.instant();
-        let Some((_, session)) = self.agent_session(agent).filter(|(_, session)| session.closed().is_none()) else {
+        let Some((_, session)) = self.agent_session(agent).filter(|(_, session)| session.closed().is_none())
+        else {
             return Ok(());
         };
         let timeout = Duration::from_secs(20);
-        let call = OutgoingCall { method: method.to_owned(), args: Raw::empty_array(), kwargs, timeout, trace: None };
+        let call = OutgoingCall {
+            method: method.to_owned(),
+            args: Raw::empty_array(),
+            kwargs,
+            timeout,
+            trace: None,
+        };
         let refused = session.call(call, told, now).err();
         ensure(refused.is_none(), Invariant::Bounded, || format!("a report cannot be sent: {refused:?}"))
     }

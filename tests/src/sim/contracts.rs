@@ -1,7 +1,7 @@
 //! What one side may rely on when it hears from the other: checked where the words leave.
 
 use redpoll_common::ids::PeerId;
-use redpoll_common::job::wire::{Ack, Offer as WireOffer, RunRef};
+use redpoll_common::job::wire::{Ack, Act, Offer as WireOffer, ResumeAct, RunRef};
 use redpoll_common::job::{Dno, JobId, Outcome, RunKey, RunState};
 use redpoll_manager_core::jobs::record::{CallbackState, Change};
 use redpoll_manager_core::jobs::{Effect, Input, Offer, Turn};
@@ -17,10 +17,16 @@ impl World {
             let (agent, connection, live) = match effect {
                 Effect::Offer(offer) => (&offer.agent, offer.connection, true),
                 Effect::CancelOnAgent { agent, connection, .. } => (agent, connection.to_owned(), false),
+                Effect::ResumeAnswer(_, answer) => {
+                    let followed = |act: &ResumeAct| matches!(act.act, Act::Continue | Act::SendFrom(_));
+                    if answer.jobs.iter().any(followed) {
+                        self.tally.hit("resolved: row present");
+                    }
+                    continue;
+                }
                 Effect::Disconnect { .. }
                 | Effect::Answer(..)
                 | Effect::AckReport(..)
-                | Effect::ResumeAnswer(..)
                 | Effect::Publish(_)
                 | Effect::Deliver { .. }
                 | Effect::FindKey { .. }
@@ -78,12 +84,15 @@ impl World {
         ensure(stored || self.manager.store.deleted.contains(&run.job), Invariant::NumbersGrow, || {
             format!("number {} left for {agent} before it was on disk", run.dno)
         })?;
-        let counted = self.manager.store.agents.get(agent).is_some_and(|counters| counters.last_dno >= run.dno);
+        let counted =
+            self.manager.store.agents.get(agent).is_some_and(|counters| counters.last_dno >= run.dno);
         ensure(counted, Invariant::NumbersGrow, || format!("number {} of {agent} is not counted", run.dno))?;
         let last = self.numbers.range(..=(agent.clone(), Dno(u64::MAX))).next_back();
         let last = last.filter(|((of, _), _)| of == agent).map_or(Dno(0), |((_, dno), _)| *dno);
         match self.numbers.get(&(agent.clone(), run.dno)) {
-            Some(before) if before == run => self.tally.hit("resolved: never received, the same number again"),
+            Some(before) if before == run => {
+                self.tally.hit("resolved: never received, the same number again")
+            }
             Some(before) => {
                 return ensure(false, Invariant::NumbersGrow, || {
                     format!("number {} of {agent} was given to {before:?} and to {run:?}", run.dno)
@@ -122,7 +131,9 @@ impl World {
     /// An agent forgets a run: the manager has its end on disk, or does not want it.
     pub(super) fn check_forgotten(&self, agent: usize, dno: Dno) -> Check {
         let agent = &self.agents[agent].id;
-        let Some(RunRef { job, attempt, .. }) = self.numbers.get(&(agent.clone(), dno)) else { return Ok(()) };
+        let Some(RunRef { job, attempt, .. }) = self.numbers.get(&(agent.clone(), dno)) else {
+            return Ok(());
+        };
         let held = self.manager.store.run_of(*job, agent).and_then(|run| run.state.dispatch());
         ensure(held != Some((*attempt, dno)), Invariant::ForgottenIsStored, || {
             format!("{agent} forgets attempt {attempt} of {job} before the manager has its end")
@@ -143,7 +154,9 @@ impl World {
         let row = self.manager.store.callbacks.get(&id);
         let pending = row.is_some_and(|row| row.state == CallbackState::Pending);
         let deleted = self.manager.store.deleted.contains(&job);
-        ensure(pending || deleted, Invariant::CallbackOnce, || format!("callback {id:?} is told, and is not pending"))?;
+        ensure(pending || deleted, Invariant::CallbackOnce, || {
+            format!("callback {id:?} is told, and is not pending")
+        })?;
         let under_way = self.callbacks_under_way.insert(id);
         ensure(under_way, Invariant::CallbackOnce, || format!("callback {id:?} is told twice at a time"))?;
         let error = match self.dice.below(8) {

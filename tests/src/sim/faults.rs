@@ -44,7 +44,8 @@ impl World {
             }
             Fault::SpoolRolledBack => {
                 self.machine_reboots(agent)?;
-                let seen = self.manager.store.agents.get(&self.agents[agent].id).map_or(Dno(0), |row| row.seen_dno);
+                let seen =
+                    self.manager.store.agents.get(&self.agents[agent].id).map_or(Dno(0), |row| row.seen_dno);
                 if self.agents[agent].roll_back(&mut self.dice, seen) {
                     self.tally.hit("spool rolled back");
                 }
@@ -64,7 +65,7 @@ impl World {
             Fault::ManagerDiskFull => {
                 self.tally.hit("manager disk full");
                 let room = if self.dice.percent(40) { Room::Nothing } else { Room::Reserve };
-                self.calendar.plan(now + self.dice.between(500, 30_000), Event::ManagerRoom(Room::Plenty));
+                self.calendar.plan(now + self.dice.between(500, 45_000), Event::ManagerRoom(Room::Plenty));
                 return self.manager_room(room);
             }
             Fault::AgentDiskFull => {
@@ -134,7 +135,9 @@ impl World {
     pub(super) fn finish_turn(&mut self) -> Check {
         self.calendar.plan(self.calendar.now_ms() + 3_000, Event::Finish);
         let late = self.too_long();
-        ensure(late.is_none(), Invariant::Liveness, || format!("after the faults {}", late.unwrap_or_default()))?;
+        ensure(late.is_none(), Invariant::Liveness, || {
+            format!("after the faults {}", late.unwrap_or_default())
+        })?;
         if self.manager.jobs.is_some() { self.operators_finish() } else { Ok(()) }
     }
 
@@ -144,7 +147,9 @@ impl World {
         if let Some(run) = store.runs.values().find(|run| !matches!(run.state, RunState::Ended(_))) {
             return Some(format!("{} is {}", run.key, run.state.word()));
         }
-        if let Some(callback) = store.callbacks.values().find(|callback| callback.state == CallbackState::Pending) {
+        if let Some(callback) =
+            store.callbacks.values().find(|callback| callback.state == CallbackState::Pending)
+        {
             return Some(format!("callback {} of {} is pending", callback.serial, callback.job));
         }
         if let Some(queue) = store.queues.keys().next() {

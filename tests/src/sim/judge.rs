@@ -12,25 +12,32 @@ impl World {
         if !std::mem::take(&mut self.dirty) {
             return Ok(());
         }
-        let store = &self.manager.store;
-        store.check()?;
-        for job in &self.operators.acknowledged {
-            let there = store.jobs.contains_key(job) || store.deleted.contains(job);
-            ensure(there, Invariant::AcknowledgedIsStored, || format!("{job} was acknowledged and is lost"))?;
-        }
-        for run in store.runs.values() {
-            if let RunState::Ended(end) = &run.state {
-                self.judge_end(run, end)?;
+        self.manager.store.check_queues()?;
+        for job in self.manager.store.take_touched() {
+            let store = &self.manager.store;
+            store.check(job)?;
+            for run in store.runs_of(job) {
+                if let RunState::Ended(end) = &run.state {
+                    self.judge_end(run, end)?;
+                }
+            }
+            for (id, callback) in store.callbacks.range((job, 0)..=(job, u16::MAX)) {
+                let taken = self.callbacks_taken.contains(id);
+                ensure(callback.state != CallbackState::Delivered || taken, Invariant::CallbackOnce, || {
+                    format!("callback {id:?} was delivered, and nobody took it")
+                })?;
             }
         }
-        self.judge_running()?;
-        for (id, callback) in &store.callbacks {
-            let taken = self.callbacks_taken.contains(id);
-            ensure(callback.state != CallbackState::Delivered || taken, Invariant::CallbackOnce, || {
-                format!("callback {id:?} was delivered, and nobody took it")
-            })?;
-        }
-        Ok(())
+        self.judge_running()
+    }
+
+    /// Nothing that was acknowledged is lost: looked at when the manager comes back, and at the end.
+    pub(super) fn judge_acknowledged(&self) -> Check {
+        let store = &self.manager.store;
+        self.operators.acknowledged.iter().try_for_each(|job| {
+            let there = store.jobs.contains_key(job) || store.deleted.contains(job);
+            ensure(there, Invariant::AcknowledgedIsStored, || format!("{job} was acknowledged and is lost"))
+        })
     }
 
     /// The end of a run against what the oracle saw.
@@ -51,7 +58,9 @@ impl World {
             }
             Outcome::TimedOut if first && starts != 1 => Some("timed out, and never ran"),
             Outcome::TimedOut if !self.has_timeout(run) => Some("timed out without a limit"),
-            Outcome::Rejected | Outcome::Expired if end.started != Some(false) => Some("never ran, it says, or may have"),
+            Outcome::Rejected | Outcome::Expired if end.started != Some(false) => {
+                Some("never ran, it says, or may have")
+            }
             Outcome::Cancelled if !asked && !run.corrected => Some("was cancelled by nobody"),
             Outcome::Unknown if end.started == Some(false) => Some("is unknown, and never ran"),
             Outcome::Succeeded
@@ -63,13 +72,23 @@ impl World {
             | Outcome::Unknown => None,
         };
         ensure(wrong.is_none(), Invariant::TruthfulEnd, || {
-            format!("{}: {} {} (started {starts} times, exit {exit:?})", run.key, end.outcome, wrong.unwrap_or_default())
+            format!(
+                "{}: {} {} (started {starts} times, exit {exit:?})",
+                run.key,
+                end.outcome,
+                wrong.unwrap_or_default()
+            )
         })?;
         match end.started {
             Some(false) => {
-                let invariant =
-                    if end.outcome == Outcome::Cancelled { Invariant::CancelHolds } else { Invariant::TruthfulEnd };
-                ensure(ever == 0, invariant, || format!("{} never started, it says: {}", run.key, end.outcome))?;
+                let invariant = if end.outcome == Outcome::Cancelled {
+                    Invariant::CancelHolds
+                } else {
+                    Invariant::TruthfulEnd
+                };
+                ensure(ever == 0, invariant, || {
+                    format!("{} never started, it says: {}", run.key, end.outcome)
+                })?;
             }
             Some(true) => ensure(ever > 0, Invariant::TruthfulEnd, || format!("{} never started", run.key))?,
             None => {}
@@ -125,7 +144,10 @@ impl World {
             }
         };
         ensure(right && item.n == n as u64, Invariant::GaplessItems, || {
-            format!("a reader of {key}, attempt {attempt}, sees item {} at {n}, which is not what was written", item.n)
+            format!(
+                "a reader of {key}, attempt {attempt}, sees item {} at {n}, which is not what was written",
+                item.n
+            )
         })
     }
 }

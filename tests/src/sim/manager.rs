@@ -80,6 +80,7 @@ impl World {
         if self.manager.jobs.is_some() {
             return Ok(());
         }
+        self.judge_acknowledged()?;
         let now = self.manager.wall.at(self.calendar.now_ms());
         let records = self.manager.store.records();
         self.manager.life += 1;
@@ -115,7 +116,9 @@ impl World {
         self.plan_sync();
         self.plan_manager_timer();
         let open = self.manager.jobs.as_ref().map_or(0, Jobs::open_runs);
-        ensure(open <= self.weather.settings.open_runs, Invariant::Bounded, || format!("{open} runs are open"))
+        ensure(open <= self.weather.settings.open_runs, Invariant::Bounded, || {
+            format!("{open} runs are open")
+        })
     }
 
     fn plan_sync(&mut self) {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use redpoll_common::ids::{ClusterName, ConnectionId, PeerId, RequestId};
 use redpoll_common::identity::{Identity, Role};
+use redpoll_common::ids::{ClusterName, ConnectionId, PeerId, RequestId};
 use redpoll_common::job::wire::{self, Cancel, Report, Resume, RunRef, StateAnswer};
 use redpoll_common::job::{Dno, JobId};
 use redpoll_common::session::handshake::Accepting;
@@ -62,7 +62,8 @@ impl World {
         };
         let cluster = ClusterName::parse("sim").expect("a name");
         let proved = Identity { cluster, role: Role::Agent, id: agent.clone() };
-        let admission = codec::decode(payload).ok().and_then(|first| Accepting::new(proved, true).receive(first).ok());
+        let admission =
+            codec::decode(payload).ok().and_then(|first| Accepting::new(proved, true).receive(first).ok());
         let Some(admission) = admission else {
             return self.fail(Invariant::NoPanic, format!("the hello of {agent} was refused"));
         };
@@ -124,7 +125,9 @@ impl World {
 
     /// Does what the sessions want done.
     pub(super) fn pump_manager(&mut self) -> Check {
-        while let Some(connection) = self.manager.sessions.iter().find(|(_, end)| end.touched).map(|(id, _)| *id) {
+        while let Some(connection) =
+            self.manager.sessions.iter().find(|(_, end)| end.touched).map(|(id, _)| *id)
+        {
             self.pump_connection(connection)?;
         }
         Ok(())
@@ -146,7 +149,11 @@ impl World {
             self.close_end(connection, Side::Manager);
             // the news of an end takes its own way through the process
             let at = self.calendar.now_ms() + if self.dice.percent(20) { self.dice.below(3_000) } else { 0 };
-            let down = Input::AgentDown { agent, connection: ConnectionId(connection), reason: reason.word().to_owned() };
+            let down = Input::AgentDown {
+                agent,
+                connection: ConnectionId(connection),
+                reason: reason.word().to_owned(),
+            };
             self.calendar.plan(at, Event::ManagerInput(self.manager.life, Box::new(down)));
             return ensure(!matches!(reason, CloseReason::Violation(_)), Invariant::NoPanic, || {
                 format!("an agent broke the protocol: {reason}")
@@ -156,9 +163,11 @@ impl World {
         let limit = usize::try_from(session.terms().limits.in_flight).unwrap_or(usize::MAX);
         let due = session.poll_timeout();
         self.plan_session_timer(connection, due);
-        ensure(queued <= MAX_QUEUED && in_flight.0 <= limit && in_flight.1 <= limit, Invariant::Bounded, || {
-            format!("connection {connection} holds {queued} bytes and {in_flight:?} requests")
-        })
+        ensure(
+            queued <= MAX_QUEUED && in_flight.0 <= limit && in_flight.1 <= limit,
+            Invariant::Bounded,
+            || format!("connection {connection} holds {queued} bytes and {in_flight:?} requests"),
+        )
     }
 
     fn session_at(&mut self, connection: u64) -> Option<&mut Session<Ask>> {
@@ -198,7 +207,12 @@ impl World {
         }
     }
 
-    fn peer_asks(&mut self, connection: u64, agent: &PeerId, request: redpoll_common::session::Incoming) -> Check {
+    fn peer_asks(
+        &mut self,
+        connection: u64,
+        agent: &PeerId,
+        request: redpoll_common::session::Incoming,
+    ) -> Check {
         let token = Token::Peer { connection, request: request.id };
         let agent = agent.clone();
         let broken = |what: &str| format!("{agent} sent {what} that cannot be read");
@@ -241,7 +255,8 @@ impl World {
                 self.tell_manager(Input::OfferAnswered { agent, job, dno, answer })
             }
             Ask::Cancel(job, dno) => {
-                let Some(StateAnswer { state }) = answer.ok().and_then(|data| StateAnswer::read(&data).ok()) else {
+                let Some(StateAnswer { state }) = answer.ok().and_then(|data| StateAnswer::read(&data).ok())
+                else {
                     return Ok(());
                 };
                 self.tally.hit(&format!("cancel answered {}", state.as_str()));
@@ -291,7 +306,8 @@ impl World {
 
     pub(super) fn send_cancel(&mut self, connection: u64, run: RunRef, grace_ms: Option<u32>) {
         let body = Cancel { run, grace_ms: grace_ms.map(u64::from) };
-        let refused = self.call_peer(connection, "rp.job.cancel", body.write(), Ask::Cancel(run.job, run.dno));
+        let refused =
+            self.call_peer(connection, "rp.job.cancel", body.write(), Ask::Cancel(run.job, run.dno));
         if refused.is_some_and(|refusal| !matches!(refusal, Refusal::Closed(_))) {
             self.end_session(connection, ByeCode::Overloaded);
         }
@@ -302,7 +318,13 @@ impl World {
         let end = self.manager.sessions.get_mut(&connection)?;
         end.touched = true;
         let timeout = Duration::from_secs(10);
-        let call = OutgoingCall { method: method.to_owned(), args: Raw::empty_array(), kwargs, timeout, trace: None };
+        let call = OutgoingCall {
+            method: method.to_owned(),
+            args: Raw::empty_array(),
+            kwargs,
+            timeout,
+            trace: None,
+        };
         end.session.as_mut()?.call(call, ask, now).err().map(|(_, refusal)| refusal)
     }
 }

@@ -106,7 +106,10 @@ impl World {
         let agents = agents.map(|agent| (agent.clone(), connected(&agent))).collect();
         let (spec, digest, idempotent) = (Arc::clone(&draft.spec), draft.digest, draft.repeatable);
         let token = self.operators.ask(Question::Submit { submitter: submitter.clone(), draft });
-        self.tell_manager(Input::Submit(Box::new(Submit { token, id, submitter, spec, digest, agents, idempotent })))
+        let submit = Submit { token, id, submitter, spec, digest, agents, idempotent };
+        self.tell_manager(Input::Submit(Box::new(submit)))?;
+        // some change their minds at once
+        if self.dice.percent(6) { self.cancel_scope(Scope::Job(id), false) } else { Ok(()) }
     }
 
     /// Runs of a job that have not ended, as the machine has them.
@@ -148,7 +151,9 @@ impl World {
         let raw: Raw = match self.dice.below(3) {
             0 => eq(RawMap::new(), &customer).finish(),
             1 => RawMap::new().maps("or", &[customer, (customer + 1) % CUSTOMERS], eq).finish(),
-            _ => RawMap::new().map("match", |map| map.text("procedure", "proc.*").text("state", "q*")).finish(),
+            _ => {
+                RawMap::new().map("match", |map| map.text("procedure", "proc.*").text("state", "q*")).finish()
+            }
         };
         Criteria::parse(&raw).expect("criteria")
     }
@@ -156,9 +161,10 @@ impl World {
     fn cancel_scope(&mut self, scope: Scope, preview: bool) -> Check {
         let Some(jobs) = self.manager.jobs.as_ref() else { return Ok(()) };
         let (runs, what): (Vec<_>, _) = match &scope {
-            Scope::Run(job, agent) => {
-                (self.open_runs(*job).into_iter().filter(|(_, of, _)| of == agent).collect(), "cancel of a run")
-            }
+            Scope::Run(job, agent) => (
+                self.open_runs(*job).into_iter().filter(|(_, of, _)| of == agent).collect(),
+                "cancel of a run",
+            ),
             Scope::Job(job) => (self.open_runs(*job), "cancel of a job"),
             Scope::Queue(key) => {
                 let runs = jobs.queue_runs(key, usize::MAX);
@@ -217,7 +223,9 @@ impl World {
         let Some(question) = self.operators.questions.remove(&question) else { return Ok(()) };
         match (question, answer) {
             (Question::Submit { submitter, draft }, answer) => self.submit_answered(submitter, draft, answer),
-            (Question::Cancel { runs, preview: false }, Ok(Answer::Cancelled(_))) => self.cancel_answered(runs),
+            (Question::Cancel { runs, preview: false }, Ok(Answer::Cancelled(_))) => {
+                self.cancel_answered(runs)
+            }
             (Question::Release(job), Ok(Answer::Released)) => {
                 self.tally.hit("held job released");
                 let record = self.manager.store.jobs.get(&job);
@@ -245,7 +253,9 @@ impl World {
             Err(Refusal::IdemConflict { job }) => {
                 self.tally.hit("key repeated with another spec");
                 let same = self.manager.store.jobs.get(&job).is_some_and(|job| job.digest == draft.digest);
-                return ensure(!same, Invariant::OneKeyOneJob, || format!("{job} was refused to its own submitter"));
+                return ensure(!same, Invariant::OneKeyOneJob, || {
+                    format!("{job} was refused to its own submitter")
+                });
             }
             Err(refusal) => {
                 self.tally.hit(refusal_word(&refusal));
@@ -263,7 +273,8 @@ impl World {
         self.operators.acknowledged.insert(job);
         let Some(key) = draft.spec.key.clone() else { return Ok(()) };
         let before = self.operators.keys.insert((submitter, key), (job, draft.digest));
-        let other = before.filter(|(before, _)| *before != job && !self.manager.store.deleted.contains(before));
+        let other =
+            before.filter(|(before, _)| *before != job && !self.manager.store.deleted.contains(before));
         ensure(other.is_none(), Invariant::OneKeyOneJob, || format!("{other:?} and {job} have one key"))
     }
 

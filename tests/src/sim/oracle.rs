@@ -1,6 +1,6 @@
 //! What really happened, whatever the product believes: processes that began, what they wrote, how they ended.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::{Attempt, ItemKind, JobId};
@@ -27,6 +27,7 @@ pub(super) struct Seen {
 #[derive(Debug, Default)]
 pub(super) struct Oracle {
     seen: BTreeMap<Try, Seen>,
+    running: BTreeSet<Try>,
 }
 
 impl Oracle {
@@ -46,7 +47,7 @@ impl Oracle {
     }
 
     pub(super) fn running(&self) -> impl Iterator<Item = &Try> {
-        self.seen.iter().filter(|(_, seen)| seen.running > 0).map(|(of, _)| of)
+        self.running.iter()
     }
 
     /// A process begins.
@@ -57,6 +58,7 @@ impl Oracle {
         ensure(!overlaps, Invariant::NoOverlap, || {
             format!("attempt {attempt} of {job}/{agent} began beside another one")
         })?;
+        self.running.insert(of.clone());
         let seen = self.seen.entry(of.clone()).or_default();
         seen.starts += 1;
         seen.running += 1;
@@ -74,5 +76,8 @@ impl Oracle {
         let seen = self.seen.entry(of.clone()).or_default();
         seen.running = seen.running.saturating_sub(1);
         seen.exit = exit;
+        if seen.running == 0 {
+            self.running.remove(of);
+        }
     }
 }

@@ -87,7 +87,7 @@ impl Draft {
 
 fn spec(dice: &mut Dice, n: u64, plan: &Plan) -> JobSpec {
     // some offers are bulky, and overtaken by others on their way
-    let bulk = if dice.percent(4) { 20_000 } else { 0 };
+    let bulk = if dice.percent(8) { 20_000 } else { 0 };
     JobSpec {
         procedure: format!("proc.{}", n % 3),
         args: Raw::empty_array(),
@@ -125,9 +125,8 @@ pub(super) fn queue(dice: &mut Dice) -> QueueSpec {
 }
 
 fn limits(dice: &mut Dice, plan: &Plan) -> Limits {
-    let mut some = |percent, low, high| {
-        dice.percent(percent).then(|| Duration::from_millis(dice.between(low, high)))
-    };
+    let mut some =
+        |percent, low, high| dice.percent(percent).then(|| Duration::from_millis(dice.between(low, high)));
     let start_within = some(20, 200, 12_000);
     let run_timeout = some(if plan.endless { 40 } else { 15 }, 300, 6_000);
     let idle_timeout = some(15, 300, 3_000);

@@ -55,8 +55,9 @@ impl World {
     }
 
     fn check_start(&mut self, of: &Try, late_ms: u64) -> Check {
-        self.dirty = true;
         let (job, agent, attempt) = of;
+        self.dirty = true;
+        self.manager.store.touch(*job);
         let repeatable = self.manager.store.jobs.get(job).is_some_and(|job| job.idempotent);
         self.oracle.started(of, repeatable)?;
         ensure(late_ms <= SLACK_MS, Invariant::StartsInTime, || {
@@ -69,7 +70,12 @@ impl World {
         let Some(row) = self.manager.store.run_of(*job, agent) else { return Ok(()) };
         let fits = match &row.state {
             RunState::Ended(end) => end.outcome == Outcome::Unknown || (repeatable && row.earlier.is_some()),
-            state => state.holds_slot() || repeatable,
+            state @ (RunState::Held
+            | RunState::Queued
+            | RunState::Offered(..)
+            | RunState::Accepted(..)
+            | RunState::Running(..)
+            | RunState::InDoubt(..)) => state.holds_slot() || repeatable,
         };
         ensure(fits, Invariant::NoOverlap, || {
             format!("attempt {attempt} of {job}/{agent} started while the run was {}", row.state.word())
@@ -138,6 +144,7 @@ impl World {
     pub(super) fn end_program(&mut self, id: u64, exit: Option<bool>) -> Option<(usize, Dno)> {
         let program = self.programs.remove(&id)?;
         self.dirty = true;
+        self.manager.store.touch(program.of.0);
         self.oracle.ended(&program.of, exit);
         self.agents[program.agent].programs.retain(|_, other| *other != id);
         Some((program.agent, program.dno))

@@ -23,6 +23,9 @@ pub(super) struct Store {
     pub(super) callbacks: BTreeMap<(JobId, u16), CallbackRecord>,
     pub(super) deleted: BTreeSet<JobId>,
     last_event: u64,
+    /// Jobs and queues that changed since the last check.
+    touched: BTreeSet<JobId>,
+    touched_queues: BTreeSet<QueueKey>,
     /// What its events told of, for the report of the run.
     pub(super) tally: Tally,
 }
@@ -60,6 +63,7 @@ impl Store {
             Change::AttemptEnded { .. } | Change::EventsPruned { .. } => Ok(()),
             Change::QueueOpened(queue) => {
                 let before = self.queues.insert(queue.key.clone(), queue.clone());
+                self.touched_queues.insert(queue.key.clone());
                 legal(before.is_none(), || format!("queue {} was made twice", queue.key))
             }
             Change::QueueClosed(key) => {
@@ -73,6 +77,7 @@ impl Store {
                 };
                 let before = record.ended_ms.replace(*ended_ms);
                 record.summary = Some(*summary);
+                self.touched.insert(*job);
                 legal(before.is_none_or(|before| before == *ended_ms), || format!("{job} ended twice"))
             }
             Change::JobDeleted(job) => {
@@ -89,10 +94,13 @@ impl Store {
                 if let Some(outcome) = event.outcome {
                     self.tally.hit(&format!("{} {outcome}", event.kind.as_str()));
                 }
-                legal(event.n == self.last_event, || format!("event {} after {}", event.n, self.last_event - 1))
+                legal(event.n == self.last_event, || {
+                    format!("event {} after {}", event.n, self.last_event - 1)
+                })
             }
             Change::CallbackChanged(callback) => {
                 let key = (callback.job, callback.serial);
+                self.touched.insert(callback.job);
                 let before = self.callbacks.insert(key, callback.clone());
                 let open = before.is_none_or(|before| before.state == CallbackState::Pending);
                 ensure(open, Invariant::CallbackOnce, || format!("callback {key:?} went on after its end"))
@@ -101,6 +109,7 @@ impl Store {
     }
 
     fn submitted(&mut self, job: &JobRecord) -> Check {
+        self.touched.insert(job.id);
         let name = |job: &JobRecord| job.key().map(|key| (job.submitter.clone(), key.to_owned()));
         let key = name(job);
         let same = self.jobs.values().find(|other| key.is_some() && name(other) == key);
@@ -124,6 +133,7 @@ impl Store {
             transition(before, run)?;
         }
         self.runs.insert(key.clone(), run.clone());
+        self.touch(key.job);
         Ok(())
     }
 
@@ -141,24 +151,43 @@ impl Store {
             return legal(false, || format!("items of {key}, which is not stored"));
         };
         run.items = have;
+        self.touched.insert(key.job);
         legal(run.attempt == attempt, || format!("items of attempt {attempt} of {key}, which is another"))
     }
 
-    /// What holds between turns; looks at everything.
-    pub(super) fn check(&self) -> Check {
-        for (key, queue) in &self.queues {
-            let of_queue = || self.of_queue(key);
-            let slots = of_queue().filter(|run| run.state.holds_slot()).count();
-            let waiting = of_queue().filter(|run| matches!(run.state, RunState::Queued)).count();
-            ensure(slots <= usize::try_from(queue.concurrency).unwrap_or(0), Invariant::SlotsHold, || {
+    /// Takes the jobs that changed, or of which the oracle saw something.
+    pub(super) fn take_touched(&mut self) -> BTreeSet<JobId> {
+        std::mem::take(&mut self.touched)
+    }
+
+    pub(super) fn touch(&mut self, job: JobId) {
+        self.touched.insert(job);
+        let queue = self.jobs.get(&job).and_then(|job| job.spec.queue.as_ref());
+        self.touched_queues.extend(queue.map(|queue| queue.name.clone()));
+    }
+
+    /// What holds between turns, of the queues that changed.
+    pub(super) fn check_queues(&mut self) -> Check {
+        for key in std::mem::take(&mut self.touched_queues) {
+            let Some(queue) = self.queues.get(&key) else { continue };
+            let (mut slots, mut waiting) = (0, 0);
+            for run in self.of_queue(&key) {
+                slots += u32::from(run.state.holds_slot());
+                waiting += u32::from(matches!(run.state, RunState::Queued));
+            }
+            ensure(slots <= queue.concurrency, Invariant::SlotsHold, || {
                 format!("{slots} of {} slots of {key} are taken", queue.concurrency)
             })?;
             legal(slots + waiting > 0, || format!("queue {key} is empty and there"))?;
         }
-        for (key, run) in &self.runs {
-            let Some(job) = self.jobs.get(&key.job) else {
-                return legal(false, || format!("{key} has no job"));
-            };
+        Ok(())
+    }
+
+    /// What holds between turns, of a job.
+    pub(super) fn check(&self, id: JobId) -> Check {
+        let Some(job) = self.jobs.get(&id) else { return Ok(()) };
+        for run in self.runs_of(id) {
+            let key = &run.key;
             if matches!(run.state, RunState::Queued) || run.state.holds_slot() {
                 let queue = job.spec.queue.as_ref().map(|queue| &queue.name);
                 legal(queue.is_none_or(|name| self.queues.contains_key(name)), || {
@@ -171,7 +200,13 @@ impl Store {
                 format!("{key} counts {} items and has {have}", run.items)
             })?;
         }
-        self.jobs.values().try_for_each(|job| self.check_job(job))
+        self.check_job(job)
+    }
+
+    /// The runs of a job.
+    pub(super) fn runs_of(&self, job: JobId) -> impl Iterator<Item = &RunRecord> {
+        let first = RunKey { job, agent: PeerId::parse("0").expect("a name") };
+        self.runs.range(first..).map(|(_, run)| run).take_while(move |run| run.key.job == job)
     }
 
     fn check_job(&self, job: &JobRecord) -> Check {
@@ -194,7 +229,8 @@ impl Store {
     }
 
     pub(super) fn of_queue(&self, key: &QueueKey) -> impl Iterator<Item = &RunRecord> {
-        let in_queue = move |job: &&JobRecord| job.spec.queue.as_ref().is_some_and(|queue| queue.name == *key);
+        let in_queue =
+            move |job: &&JobRecord| job.spec.queue.as_ref().is_some_and(|queue| queue.name == *key);
         self.runs.values().filter(move |run| self.jobs.get(&run.key.job).filter(in_queue).is_some())
     }
 
@@ -244,7 +280,9 @@ fn transition(before: &RunRecord, after: &RunRecord) -> Check {
     ensure(after.dno >= before.dno, Invariant::NumbersGrow, || {
         format!("{key} went back from number {} to {}", before.dno, after.dno)
     })?;
-    legal(before.cancel.is_none() || after.cancel.is_some(), || format!("the cancel of {key} was forgotten"))?;
+    legal(before.cancel.is_none() || after.cancel.is_some(), || {
+        format!("the cancel of {key} was forgotten")
+    })?;
     match (&before.state, &after.state) {
         (RunState::Ended(old), RunState::Ended(new)) => {
             let replaced = old.outcome == Outcome::Unknown && new.outcome != Outcome::Unknown;

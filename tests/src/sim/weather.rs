@@ -73,7 +73,7 @@ impl Weather {
         let weights = std::array::from_fn(|_| if dice.percent(40) { 0 } else { dice.between(1, 6) });
         Self {
             agents: usize::try_from(dice.between(2, 4)).unwrap_or(2),
-            storm_ms: dice.between(20_000, 70_000),
+            storm_ms: dice.between(12_000, 45_000),
             fault_ms: [700, 2_000, 6_000][dice.index(3)],
             operator_ms: [150, 500, 1_500][dice.index(3)],
             latency_ms: [3, 40, 400][dice.index(3)],
@@ -110,7 +110,7 @@ pub(super) fn settings(dice: &mut Dice) -> Settings {
     Settings {
         offers_per_agent: usize::try_from(dice.between(1, 8)).unwrap_or(1),
         open_runs: if dice.percent(20) { 12 } else { 400 },
-        unknown_after_ms: dice.percent(35).then(|| dice.between(2_000, 30_000)),
+        unknown_after_ms: dice.percent(45).then(|| dice.between(500, 15_000)),
         retry_first_ms: 300,
         retry_max_ms: 3_000,
         callbacks_at_once: usize::try_from(dice.between(1, 4)).unwrap_or(1),

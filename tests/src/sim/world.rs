@@ -145,7 +145,7 @@ impl World {
             let judged = self.judge();
             self.keep(judged);
             if self.calm_since.is_some() && self.is_over() {
-                let read = self.read_everything();
+                let read = self.read_everything().and_then(|()| self.judge_acknowledged());
                 return self.keep(read);
             }
         }

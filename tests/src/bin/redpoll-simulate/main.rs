@@ -70,7 +70,10 @@ fn main() -> ExitCode {
 fn one(seed: u64) -> ExitCode {
     let report = sim::run(seed, true);
     report.lines.iter().for_each(|line| println!("{line}"));
-    println!("seed {seed}: {} events in {} ms, hash {:016x}", report.events, report.simulated_ms, report.hash);
+    println!(
+        "seed {seed}: {} events in {} ms, hash {:016x}",
+        report.events, report.simulated_ms, report.hash
+    );
     match report.failure() {
         Some(line) => {
             println!("{line}");
