@@ -51,6 +51,8 @@ pub(super) struct Agent {
     pub(super) dies_after: Option<usize>,
     /// When each offer came first, on the boot-time clock of which boot, and how long it may wait.
     pub(super) offered: BTreeMap<Dno, Deadline>,
+    /// The highest number on the disk when it was last taken back to an older state.
+    pub(super) taken_back: Dno,
 }
 
 /// Until when a run may start, as the agent was told.
@@ -82,6 +84,7 @@ impl Agent {
             partitioned_until: 0,
             dies_after: None,
             offered: BTreeMap::new(),
+            taken_back: Dno(0),
         }
     }
 
@@ -112,7 +115,10 @@ impl Agent {
     pub(super) fn offer_came(&mut self, dno: Dno, within_ms: Option<u64>, now_ms: u64) {
         if let Some(within_ms) = within_ms {
             let deadline = Deadline { boot: self.boot, from_boot_ms: self.now(now_ms).boot_ms, within_ms };
-            self.offered.entry(dno).or_insert(deadline);
+            // what was lost before it was synced never came
+            if self.spool.as_ref().is_some_and(|spool| dno > spool.max_dno()) {
+                self.offered.insert(dno, deadline);
+            }
         }
     }
 
@@ -137,6 +143,7 @@ impl Agent {
         let keep = dice.index(self.disk.len().max(1));
         let older = self.image(&self.disk[..keep]).is_some_and(|image| image.max_dno() < seen);
         if older {
+            self.taken_back = self.image(&self.disk).map_or(self.taken_back, |image| image.max_dno());
             self.disk.truncate(keep);
             self.offered.clear();
         }

@@ -67,8 +67,14 @@ impl World {
         }
     }
 
-    /// The machine is about to hear of an end.
-    pub(super) fn session_ends(&mut self, input: &Input<Token>) {
+    /// What the machine is about to hear of the end of a session, or of a callback.
+    pub(super) fn note_news(&mut self, input: &Input<Token>) {
+        if let Input::CallbackTried { job, serial, error } = input {
+            self.callbacks_under_way.remove(&(*job, *serial));
+            if error.is_none() {
+                self.callbacks_heard.insert((*job, *serial));
+            }
+        }
         if let Input::AgentDown { agent, connection, .. } = input
             && self.manager.newest.get(agent).is_some_and(|(newest, _)| *newest == connection.0)
         {
@@ -121,7 +127,9 @@ impl World {
                 format!("the end of {key} is acknowledged and not stored")
             })?;
             let have = self.manager.store.items(&key, ack.attempt).len() as u64;
-            ensure(ack.done || ack.next_n <= have, Invariant::GaplessItems, || {
+            // its job may have been deleted by a later turn of the same sync
+            let gone = ack.done || self.manager.store.deleted.contains(&ack.job);
+            ensure(gone || ack.next_n <= have, Invariant::GaplessItems, || {
                 format!("items of {key} below {} are acknowledged, and {have} are stored", ack.next_n)
             })?;
         }
@@ -156,6 +164,10 @@ impl World {
         let deleted = self.manager.store.deleted.contains(&job);
         ensure(pending || deleted, Invariant::CallbackOnce, || {
             format!("callback {id:?} is told, and is not pending")
+        })?;
+        let heard = self.callbacks_heard.contains(&id);
+        ensure(!heard, Invariant::CallbackOnce, || {
+            format!("callback {id:?} is told again after it was taken")
         })?;
         let under_way = self.callbacks_under_way.insert(id);
         ensure(under_way, Invariant::CallbackOnce, || format!("callback {id:?} is told twice at a time"))?;

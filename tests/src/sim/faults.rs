@@ -138,6 +138,7 @@ impl World {
         ensure(late.is_none(), Invariant::Liveness, || {
             format!("after the faults {}", late.unwrap_or_default())
         })?;
+        self.end_given_up();
         if self.manager.jobs.is_some() { self.operators_finish() } else { Ok(()) }
     }
 

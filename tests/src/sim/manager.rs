@@ -266,6 +266,7 @@ impl World {
         self.dirty = true;
         self.manager.newest.clear();
         self.callbacks_under_way.clear();
+        self.callbacks_heard.clear();
         for connection in std::mem::take(&mut self.manager.sessions).into_keys() {
             self.close_end(connection, Side::Manager);
         }

@@ -17,6 +17,10 @@
 //!
 //! Not here, because the product does not have them yet: revocation (I14), audit (I15), redaction (I18), session epochs (the
 //! part of I9 about two managers). Time on the manager's side of I13 is not judged: its wall clock may jump.
+//!
+//! Two things are left out because the product does not promise them yet: that a spool which was taken back to an older
+//! state is not believed when it says of a run of its lost time that it never started (the run had ended as unknown); and
+//! that a run which was given up as unknown and still runs can be cancelled.
 
 #![expect(clippy::indexing_slicing, reason = "the world numbers its agents itself")]
 

@@ -76,6 +76,8 @@ pub(super) struct World {
     pub(super) tries: BTreeMap<Try, Dno>,
     pub(super) callbacks_taken: BTreeSet<(JobId, u16)>,
     pub(super) callbacks_under_way: BTreeSet<(JobId, u16)>,
+    /// Of which the machine heard, in this life of its process, that they were taken.
+    pub(super) callbacks_heard: BTreeSet<(JobId, u16)>,
     pub(super) tally: Tally,
     /// Store or oracle changed since the judge looked.
     pub(super) dirty: bool,
@@ -111,6 +113,7 @@ impl World {
             tries: BTreeMap::new(),
             callbacks_taken: BTreeSet::new(),
             callbacks_under_way: BTreeSet::new(),
+            callbacks_heard: BTreeSet::new(),
             tally: Tally::default(),
             dirty: false,
             calm_since: None,
@@ -209,10 +212,7 @@ impl World {
         if life != self.manager.life {
             return Ok(());
         }
-        self.session_ends(&input);
-        if let Input::CallbackTried { job, serial, .. } = &input {
-            self.callbacks_under_way.remove(&(*job, *serial));
-        }
+        self.note_news(&input);
         self.tell_manager(input)
     }
 
