@@ -10,6 +10,7 @@
 //! - [`disk`]: small disks, and disks that fail.
 //! - [`work`]: jobs, and a file outside of everything that knows how often each was started.
 //! - [`torture`]: real daemons killed at random moments and at named places, and an oracle outside that knows what ran.
+//! - [`sim`]: the whole system simulated, decided by a seed.
 //! - [`witness`]: an honest operator who calls an honest agent all the time, to show that nobody else notices.
 //!
 //! The tests are in `tests/tests`, one file for each kind of trouble. They wait for conditions, never for time.
@@ -27,6 +28,7 @@ pub mod line;
 pub mod middle;
 pub mod operator;
 pub mod process;
+pub mod sim;
 pub mod torture;
 pub mod witness;
 pub mod work;

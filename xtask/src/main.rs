@@ -1,4 +1,4 @@
-//! Redpoll's own commands: `cargo xtask demo`, `check`, `test`, `bench` and `torture`.
+//! Redpoll's own commands: `cargo xtask demo`, `check`, `test`, `bench`, `simulate` and `torture`.
 //!
 //! Plain synchronous Rust with few dependencies, because everybody waits for this program to compile before
 //! anything else happens. Start reading at [`Command`]; each command has a file of its own, and each check
@@ -15,6 +15,7 @@ mod policy;
 mod purity;
 mod report;
 mod setup;
+mod simulate;
 mod sizes;
 mod test;
 mod torture;
@@ -43,6 +44,11 @@ Commands:
   torture [--kills N] [--seed S]
                           kill the real daemons N times (200), at random moments and at named places, and
                           judge what becomes of the jobs. Prints its seed and how to repeat it
+  simulate --seeds N [--from S]
+                          the whole system in a simulated world of faults, decided by a seed, N times,
+                          beginning with seed S (1). Stops at what does not hold, and prints the line
+                          that shows it again
+  simulate --seed S       one seed, with everything that happens in it
   help                    this text
 
 Exit status: 0 when all went well, 1 when something did not, 2 for a wrong command line.
@@ -57,6 +63,7 @@ enum Command {
     Test,
     Bench { name: Option<String>, quick: bool },
     Torture(torture::Options),
+    Simulate(simulate::Seeds),
 }
 
 impl Command {
@@ -80,6 +87,7 @@ impl Command {
             ("test", []) => Ok(Self::Test),
             ("bench", rest) => Self::parse_bench(rest),
             ("torture", rest) => torture::Options::parse(rest).map(Self::Torture),
+            ("simulate", rest) => simulate::Seeds::parse(rest).map(Self::Simulate),
             ("demo" | "check" | "test", rest) => Err(format!("{verb} does not take {:?}", rest.join(" "))),
             (other, _) => Err(format!("there is no command {other:?}")),
         }
@@ -135,6 +143,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Test => Ok(test::run(&workspace)),
         Command::Bench { name, quick } => bench::run(&workspace, name.as_deref(), quick),
         Command::Torture(options) => torture::run(&workspace, &options),
+        Command::Simulate(seeds) => simulate::run(&workspace, seeds),
     }
 }
 
@@ -161,6 +170,8 @@ mod tests {
             ("torture", tortured(200, None)),
             ("torture --kills 5000", tortured(5000, None)),
             ("torture --seed 7 --kills 1", tortured(1, Some(7))),
+            ("simulate --seed 9", Command::Simulate(simulate::Seeds::One(9))),
+            ("simulate --seeds 5", Command::Simulate(simulate::Seeds::Many { count: 5, from: 1 })),
         ] {
             assert_eq!(Command::parse(line.split(' ')), Ok(command), "{line}");
         }

@@ -124,6 +124,8 @@ impl<T> Jobs<T> {
     }
 
     /// Replaces `unknown`, once. Nothing is tried again because of it.
+    ///
+    /// The evidence is about the last attempt: that this one never ran says nothing of those before.
     fn correct(&mut self, at: At, ending: Ending, now_ms: u64) {
         // the end of an attempt that never began, told again, is no evidence about the one before
         let ending = whole(self.run(at).and_then(|run| run.earlier), ending);
