@@ -38,7 +38,7 @@ async fn a_submit_that_makes_no_sense_is_refused_with_the_reason() {
     config.jobs.callbacks.allow = vec!["*.example".parse().unwrap()];
     let desk = Desk::with(config, jobs_desk::settings()).await;
     let none = desk.submit_with(&on(&["*"])).await.unwrap_err();
-    assert!(none.code == FaultCode::BadArguments && none.message.contains("help:"), "{none}");
+    assert!(none.code == FaultCode::BadArguments && none.message.contains("start an agent"), "{none}");
     desk.know(&["a1", "a2"]);
     let with = |change: &dyn Fn(&mut SubmitArguments)| {
         let mut submit = on(&["a1"]);

@@ -128,7 +128,7 @@ async fn on_the_small_disk(disk: &Path) {
     let ballast = disk.join("ballast");
     fs::write(&ballast, vec![1; 3 * 1024 * 1024]).unwrap();
     let folder = disk.join("store");
-    let options = Options { reserve_bytes: 1024 * KIB, ..small() };
+    let options = Options { reserve_bytes: 1792 * KIB, ..small() };
     let store = Arc::new(Sqlite::open(&folder, options.clone()).unwrap());
     let last = live_through_it(store.clone(), async |_last| fs::remove_file(&ballast).unwrap()).await;
     store.close().await;

@@ -1,5 +1,7 @@
 //! Jobs with real programs: submitted, run, read, cancelled, and there after restarts of either side.
 
+#![expect(clippy::unwrap_used, reason = "test code")]
+
 use redpoll_common::api::items::{ItemPage, ReadArguments};
 use redpoll_common::api::jobs::{CancelAnswer, JobDetail, JobResult, JobSummary};
 use redpoll_common::api::method;

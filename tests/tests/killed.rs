@@ -1,5 +1,7 @@
 //! An agent that is killed with SIGKILL in the middle of a call: whoever waits is told at once, and truthfully.
 
+#![expect(clippy::unwrap_used, reason = "test code")]
+
 use std::fs::File;
 use std::path::Path;
 use std::time::Instant;

@@ -31,7 +31,7 @@ const SEEN: [&str; 62] = [
     "run.corrected",
     "run.corrected succeeded",
     "run.retried failed",
-    "run.retried rejected",
+    "run.put_back",
     "run.retried timed_out",
     "run.retried unknown",
     "run.in_doubt",

@@ -15,7 +15,7 @@ fn refused(offer: &Offer, code: FaultCode) -> Input<u32> {
 }
 
 #[test]
-fn a_run_that_its_agent_has_no_room_for_is_offered_again_under_the_same_attempt() {
+fn a_run_that_its_agent_has_no_room_for_is_offered_again_and_that_counts_for_nothing() {
     let mut manager = Manager::new(Settings::default());
     manager.up("a");
     let mut offer = offers(&manager.submit(1, &Plan::default(), &[("a", true)])).remove(0);
@@ -24,12 +24,33 @@ fn a_run_that_its_agent_has_no_room_for_is_offered_again_under_the_same_attempt(
         assert_eq!(manager.outcome(1, "a"), None);
         let due = manager.jobs.poll_timeout().unwrap();
         let again = offers(&manager.later(due - manager.now)).remove(0);
-        assert_eq!(again.run.attempt, Attempt(1));
+        assert_eq!(again.run.attempt, Attempt(offer.run.attempt.0 + 1));
         assert!(again.run.dno > offer.run.dno, "a refusal uses the number up");
         offer = again;
     }
     manager.feed(refused(&offer, FaultCode::UnknownProcedure));
     assert_eq!(manager.outcome(1, "a"), Some(Outcome::Rejected), "another refusal is one");
+}
+
+#[test]
+fn what_was_put_back_leaves_the_job_all_of_its_attempts() {
+    let mut manager = Manager::new(Settings::default());
+    manager.up("a");
+    let plan = Plan { attempts: 2, idempotent: true, ..Plan::default() };
+    let mut offer = offers(&manager.submit(1, &plan, &[("a", true)])).remove(0);
+    for (tried, put_back) in [(1, 3), (2, 2)] {
+        for _ in 0..put_back {
+            manager.feed(refused(&offer, FaultCode::Overloaded));
+            let due = manager.jobs.poll_timeout().unwrap();
+            offer = offers(&manager.later(due - manager.now)).remove(0);
+        }
+        manager.done(&offer, Outcome::Failed);
+        assert_eq!(manager.outcome(1, "a").is_some(), tried == 2, "attempt {tried} of 2");
+        if tried == 1 {
+            let due = manager.jobs.poll_timeout().unwrap();
+            offer = offers(&manager.later(due - manager.now)).remove(0);
+        }
+    }
 }
 
 #[test]

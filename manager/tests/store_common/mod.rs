@@ -175,6 +175,7 @@ pub(crate) fn run(n: u64, agent: &str, state: RunState) -> RunRecord {
         cancel: None,
         corrected: false,
         earlier: None,
+        put_back: 0,
     }
 }
 

@@ -4,7 +4,7 @@ use redpoll_common::job::{Attempt, Ending, JobId, Outcome, RunKey};
 use redpoll_common::wire::{Fault, FaultCode};
 
 use super::Jobs;
-use super::model::{At, Job, Phase, stamp};
+use super::model::{At, Job, Phase, Run, stamp};
 use super::record::{CallbackRecord, CallbackState, Change, EventKind};
 use super::report::is_passing;
 use super::settings::{backoff, lot};
@@ -48,10 +48,12 @@ impl<T> Jobs<T> {
     }
 
     /// Puts a run back that its agent had no room for, or refused because it stops: that says nothing of the run, so it waits
-    /// on, under the same attempt, until `start_within`. `false` when the fault says something else.
+    /// on until `start_within`. The next offer is another attempt, so that no late word about this one is taken for a word
+    /// about that, and does not count. `false` when the fault says something else, or the numbers of attempts are used up.
     pub(super) fn put_back(&mut self, at: At, fault: &Fault, now_ms: u64) -> bool {
         let passing = is_passing(&fault.code);
-        let Some(run) = self.run(at).filter(|run| passing && !run.phase.is_ended()) else { return false };
+        let may = |run: &&Run| passing && !run.phase.is_ended() && run.attempt.0 < u16::MAX;
+        let Some(run) = self.run(at).filter(may) else { return false };
         // a quarter of the time that it waits already: soon at first, seldom later, and no counter to keep
         let waited = run.queued.map_or(0, |since| now_ms.saturating_sub(since.get()));
         let (first, max) = (self.settings.retry_first_ms, self.settings.retry_max_ms);
@@ -61,7 +63,7 @@ impl<T> Jobs<T> {
         let due = now_ms.saturating_add(wait).saturating_add(random % (wait / 2 + 1));
         self.change(at, now_ms, |run| {
             run.phase = Phase::Queued;
-            run.attempt = Attempt(run.attempt.0.saturating_sub(1));
+            run.put_back = run.put_back.saturating_add(1);
             run.not_before = due;
             run.doubt = None;
         });
@@ -78,7 +80,10 @@ impl<T> Jobs<T> {
             Outcome::Failed | Outcome::TimedOut | Outcome::Unknown => job.record.idempotent,
             Outcome::Rejected | Outcome::Succeeded | Outcome::Cancelled | Outcome::Expired => false,
         };
-        if !safe || run.cancel.is_some() || run.attempt.0 >= job.record.spec.max_attempts {
+        if !safe
+            || run.cancel.is_some()
+            || run.attempt.0.saturating_sub(run.put_back) >= job.record.spec.max_attempts
+        {
             return None;
         }
         let random = lot(at.job.to_bytes(), u64::from(at.index) << 16 | u64::from(run.attempt.0));

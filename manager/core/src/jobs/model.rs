@@ -68,6 +68,7 @@ pub(super) struct Run {
     pub(super) phase: Phase,
     pub(super) corrected: bool,
     pub(super) earlier: Option<Outcome>,
+    pub(super) put_back: u16,
     pub(super) attempt: Attempt,
     pub(super) dno: Dno,
     pub(super) seq: u64,
@@ -88,6 +89,7 @@ impl Run {
             phase,
             corrected: false,
             earlier: None,
+            put_back: 0,
             attempt: Attempt(0),
             dno: Dno(0),
             seq: 0,
@@ -118,6 +120,7 @@ impl Run {
             },
             corrected: record.corrected,
             earlier: record.earlier,
+            put_back: record.put_back,
             attempt: record.attempt,
             dno: record.dno,
             seq: record.seq,
@@ -161,6 +164,7 @@ impl Run {
             cancel: self.cancel,
             corrected: self.corrected,
             earlier: self.earlier,
+            put_back: self.put_back,
         }
     }
 

@@ -156,6 +156,9 @@ pub struct RunRecord {
     pub corrected: bool,
     /// How the last of the earlier attempts that ran, or may have, ended. With it the run cannot end as if it never ran.
     pub earlier: Option<Outcome>,
+    /// How many of the attempts were put back: its agent had no room for them. They do not count against the attempts that the
+    /// job may have.
+    pub put_back: u16,
 }
 
 /// An acknowledged cancel that waits for the agent.

@@ -47,7 +47,7 @@ pub(super) fn job(row: &Row<'_>) -> Result<JobRecord, ReadError> {
 /// What [`run`] reads, in its order; the result comes last, or NULL where it is not wanted.
 pub(super) const RUN: &str = "job, agent, place, state, attempt, dno, queued_ms, offered_ms, accepted_ms, \
     started_ms, doubt_ms, ended_ms, not_before_ms, items, cancel, corrected, outcome, started, ending_items, \
-    duration_ms, fault, earlier";
+    duration_ms, fault, earlier, put_back";
 
 pub(super) fn run(row: &Row<'_>) -> Result<RunRecord, ReadError> {
     let (attempt, dno) = (Attempt(row.get(4)?), Dno(uint(row.get(5)?)?));
@@ -80,6 +80,7 @@ pub(super) fn run(row: &Row<'_>) -> Result<RunRecord, ReadError> {
         cancel: cancel.map(|grace| Cancelling { grace_ms: u32::try_from(grace).ok() }),
         corrected: row.get(15)?,
         earlier: optional(row, 21, |word: String| outcome(&word))?,
+        put_back: row.get(22)?,
     })
 }
 
@@ -90,7 +91,7 @@ fn ending(row: &Row<'_>) -> Result<Ending, ReadError> {
         items: uint(row.get(18)?)?,
         duration_ms: optional(row, 19, uint)?,
         fault: optional(row, 20, fault)?,
-        result: optional(row, 22, value)?,
+        result: optional(row, 23, value)?,
     })
 }
 

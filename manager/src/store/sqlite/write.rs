@@ -111,13 +111,14 @@ fn submitted(db: &Connection, job: &JobRecord) -> rusqlite::Result<()> {
 fn run_changed(db: &Connection, record: &RunRecord) -> rusqlite::Result<()> {
     let sql = "INSERT INTO run (job, agent, alive, place, state, attempt, dno, queued_ms, offered_ms, accepted_ms, \
         started_ms, doubt_ms, ended_ms, not_before_ms, items, cancel, corrected, outcome, started, ending_items, \
-        duration_ms, fault, result, earlier) \
+        duration_ms, fault, result, earlier, put_back) \
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, \
-        ?22, ?23, ?24) \
+        ?22, ?23, ?24, ?25) \
         ON CONFLICT (job, agent) DO UPDATE SET (alive, place, state, attempt, dno, queued_ms, offered_ms, \
         accepted_ms, started_ms, doubt_ms, ended_ms, not_before_ms, items, cancel, corrected, outcome, started, \
-        ending_items, duration_ms, fault, result, earlier) = \
-        (?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24)";
+        ending_items, duration_ms, fault, result, earlier, put_back) = \
+        (?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, \
+        ?25)";
     let ending = ending(&record.state);
     let fault = ending.and_then(|ending| ending.fault.as_ref()).map(spec::put_fault);
     let (job, agent) = place(&record.key);
@@ -146,6 +147,7 @@ fn run_changed(db: &Connection, record: &RunRecord) -> rusqlite::Result<()> {
         blob(fault.as_ref()),
         blob(ending.and_then(|ending| ending.result.as_ref())),
         record.earlier.map(|outcome| outcome.as_str()),
+        record.put_back,
     ];
     run(db, sql, parameters)
 }
