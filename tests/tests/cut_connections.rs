@@ -6,7 +6,7 @@
 //!
 //! Cutting everywhere takes a quarter of an hour: `REDPOLL_CUT_STRIDE=1 cargo test -p redpoll-tests --test cut_connections`.
 //! The ordinary test takes strides, always the same.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "test code")]
+#![expect(clippy::unwrap_used, reason = "test code")]
 
 use std::sync::Arc;
 use std::time::Duration;
