@@ -96,7 +96,14 @@ impl<T> Jobs<T> {
     }
 
     /// Replaces `unknown`, once. Nothing is tried again because of it.
+    ///
+    /// The evidence is about the last attempt: that this one never ran says nothing of those before.
     fn correct(&mut self, at: At, ending: Ending, now_ms: u64) {
+        let Some(run) = self.run(at) else { return };
+        let ending = match run.earlier {
+            Some(earlier) => after(earlier, ending),
+            None => ending,
+        };
         if ending.outcome == Outcome::Unknown {
             return;
         }

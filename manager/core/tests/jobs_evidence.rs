@@ -1,0 +1,100 @@
+//! What comes to light after a run ended as unknown replaces that, once, and only with what is true of all attempts.
+
+#![expect(clippy::unwrap_used, clippy::panic, clippy::wildcard_enum_match_arm, reason = "test code")]
+
+mod jobs_support;
+
+use jobs_support::{Plan, agent, job, store::Store};
+use redpoll_common::ids::ConnectionId;
+use redpoll_common::job::wire::{ResumeRow, RunRef, RunReport, SpoolState};
+use redpoll_common::job::{Attempt, Dno, Ending, Outcome, RunState};
+use redpoll_common::wire::{Fault, FaultCode};
+use redpoll_manager_core::jobs::{Input, Jobs, OfferAnswer, ResumePage, Settings};
+
+struct Manager {
+    jobs: Jobs<u32>,
+    store: Store,
+}
+
+impl Manager {
+    fn feed(&mut self, input: Input<u32>, now: u64) {
+        self.jobs.handle(input, now);
+        self.jobs.handle_timeout(now);
+        while let Some(turn) = self.jobs.poll_turn() {
+            self.store.apply(&turn.changes);
+        }
+    }
+
+    fn up(&mut self, max_dno: u64, rows: Vec<ResumeRow>, now: u64) {
+        let connection = ConnectionId(now);
+        let (spool, max_dno) = ([1; 16], Dno(max_dno));
+        let page = ResumePage { token: 0, agent: agent("a"), connection, spool, max_dno, last: true, rows };
+        self.feed(Input::Resume(page), now);
+    }
+
+    fn report(&mut self, run: RunRef, done: Ending, now: u64) {
+        let report = RunReport { done: Some(done), ..RunReport::about(run) };
+        self.feed(Input::Report { token: 0, agent: agent("a"), reports: vec![report] }, now);
+    }
+
+    fn end(&self) -> (Outcome, Option<bool>) {
+        match &self.store.run_of(job(1), &agent("a")).unwrap().state {
+            RunState::Ended(end) => (end.outcome, end.started),
+            other => panic!("it is {}", other.word()),
+        }
+    }
+}
+
+fn run(attempt: u16, dno: u64) -> RunRef {
+    RunRef { job: job(1), attempt: Attempt(attempt), dno: Dno(dno) }
+}
+
+/// The first attempt may have run; the second was refused, so that nobody knows.
+fn unknown_then_refused() -> Manager {
+    let settings = Settings { retry_first_ms: 10, retry_max_ms: 10, ..Settings::default() };
+    let mut manager = Manager { jobs: Jobs::new(settings, 1_000), store: Store::default() };
+    manager.up(0, Vec::new(), 1_000);
+    let plan = Plan { attempts: 2, idempotent: true, ..Plan::default() };
+    manager.feed(Input::Submit(plan.submit(0, job(1), &[("a", true)])), 1_001);
+    let (agent, job) = (agent("a"), job(1));
+    let answer = OfferAnswer::Accepted;
+    manager.feed(Input::OfferAnswered { agent: agent.clone(), job, dno: Dno(1), answer }, 1_002);
+    let mut lost = Ending::unstarted(Outcome::Unknown, Fault::new(FaultCode::AgentGone, "it stopped"));
+    lost.started = None;
+    manager.report(run(1, 1), lost, 1_003);
+    // the next attempt is on its way
+    manager.feed(Input::StoreFull(false), 2_000);
+    let answer = OfferAnswer::Refused(busy());
+    manager.feed(Input::OfferAnswered { agent, job, dno: Dno(2), answer }, 2_001);
+    assert_eq!(manager.end(), (Outcome::Unknown, None));
+    manager
+}
+
+fn busy() -> Fault {
+    Fault::new(FaultCode::Overloaded, "busy")
+}
+
+/// The row of the attempt that was refused, as the agent shows it when it comes back.
+fn refused_row() -> ResumeRow {
+    ResumeRow { run: run(2, 2), state: SpoolState::Done, next_n: 0, acked_n: 0 }
+}
+
+#[test]
+fn that_the_last_attempt_never_ran_does_not_say_that_none_did() {
+    for outcome in [Outcome::Rejected, Outcome::Expired] {
+        let mut manager = unknown_then_refused();
+        manager.up(2, vec![refused_row()], 3_000);
+        manager.report(run(2, 2), Ending::unstarted(outcome, busy()), 3_001);
+        assert_eq!(manager.end(), (Outcome::Unknown, None), "{outcome} replaced what nobody knows");
+    }
+}
+
+#[test]
+fn that_the_last_attempt_succeeded_replaces_unknown() {
+    let mut manager = unknown_then_refused();
+    manager.up(2, vec![refused_row()], 3_000);
+    let mut done = Ending::unstarted(Outcome::Succeeded, busy());
+    (done.started, done.fault) = (Some(true), None);
+    manager.report(run(2, 2), done, 3_001);
+    assert_eq!(manager.end(), (Outcome::Succeeded, Some(true)));
+}
