@@ -7,6 +7,9 @@
 //! | has no row, `max_dno < dno` | provably never received: the same attempt and number again |
 //! | has no row, `max_dno ≥ dno` | never accepted, and never will be: the same attempt, a new number |
 //! | has no row of a run it accepted | as if the spool were another one |
+//!
+//! That holds for the first telling in a session, when nothing is on its way to the agent. A page that is told again, because
+//! its answer came too late, is answered and settles nothing.
 
 use std::collections::BTreeSet;
 use std::mem;
@@ -79,17 +82,13 @@ impl<T> Jobs<T> {
             self.effects.push(Effect::ResumeAnswer(token, answer));
             return;
         }
-        if self.agent_mut(&agent).is_live() {
-            // it tells again from the start
-            self.detach(&agent, now_ms);
-            self.agent_mut(&agent).link =
-                Link::Resuming { connection, same_spool: None, told: BTreeSet::new() };
-        }
-        let same = self.same_spool(&agent, spool, max_dno, now_ms);
+        // told again: offers of this session may be on their way, so that what a page leaves out proves nothing now
+        let again = self.agent_mut(&agent).is_live();
+        let same = again || self.same_spool(&agent, spool, max_dno, now_ms);
         let jobs = rows.iter().map(|row| self.resume_row(&agent, row, same, now_ms)).collect();
         let purge_below_dno = self.agents.get(&agent).map_or(Dno(0), |entry| self.lowest_dno(entry));
         self.effects.push(Effect::ResumeAnswer(token, ResumeAnswer { jobs, purge_below_dno }));
-        if last {
+        if last && !again {
             self.resumed(&agent, connection, max_dno, now_ms);
         }
     }
