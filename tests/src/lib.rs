@@ -5,6 +5,7 @@
 //! - [`operator`]: a well-behaved operator.
 //! - [`fleet`]: many agents in one process.
 //! - [`mod@line`]: one end of a connection in the hands of a test, which may say whatever it likes, byte by byte.
+//! - [`sim`]: the whole system simulated, decided by a seed.
 //! - [`witness`]: an honest operator who calls an honest agent all the time, to show that nobody else notices.
 //!
 //! The tests are in `tests/tests`, one file for each kind of trouble. They wait for conditions, never for time.
@@ -18,6 +19,7 @@ pub mod fleet;
 pub mod line;
 pub mod operator;
 pub mod process;
+pub mod sim;
 pub mod witness;
 pub mod world;
 

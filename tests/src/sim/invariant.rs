@@ -1,0 +1,96 @@
+//! What must hold, by name.
+
+use std::fmt;
+
+/// What must hold after every step. The names are those of the product's design.
+///
+/// Three of the list are missing: there is no revocation (I14), no audit (I15) and no redaction (I18) yet to hold them
+/// against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Invariant {
+    /// I1: a job whose id was given out is stored, until somebody deletes it.
+    AcknowledgedIsStored,
+    /// I2: the same key is the same job; the same key with another spec is refused.
+    OneKeyOneJob,
+    /// I3: an attempt is started at most once.
+    StartedOnce,
+    /// I4: attempts of a run do not overlap, and nothing starts after the end, unless it may be repeated.
+    NoOverlap,
+    /// I5: only legal transitions; an end is final but for `unknown`, once.
+    LegalTransitions,
+    /// I6: the end tells what happened.
+    TruthfulEnd,
+    /// I7: what a reader sees is a prefix of what the procedure wrote, without gap and repetition.
+    GaplessItems,
+    /// I8: what an agent forgets, the manager has on disk, or does not want.
+    ForgottenIsStored,
+    /// I9: an agent has one live session, the newest, and is offered nothing on any other.
+    OneLiveSession,
+    /// I10: dispatch numbers grow, and each stands for one thing.
+    NumbersGrow,
+    /// I11: agents have no more runs of a queue than it has slots.
+    SlotsHold,
+    /// I12: what was cancelled before its start never starts, and what was cancelled is not tried again.
+    CancelHolds,
+    /// I13: nothing starts after `start_within` on the boot-time clock.
+    StartsInTime,
+    /// I16: what is held in memory is bounded.
+    Bounded,
+    /// I17: when the faults stop, everything comes to its end.
+    Liveness,
+    /// I19: nothing panics, and honest sides never break the protocol.
+    NoPanic,
+    /// A callback is recorded as delivered once, after its receiver took it, and not told again afterwards.
+    CallbackOnce,
+    /// What runs is what was submitted.
+    SpecIntact,
+}
+
+impl Invariant {
+    /// Its name in failure messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AcknowledgedIsStored => "I1 acknowledged is stored",
+            Self::OneKeyOneJob => "I2 one key, one job",
+            Self::StartedOnce => "I3 started once",
+            Self::NoOverlap => "I4 no overlap",
+            Self::LegalTransitions => "I5 legal transitions",
+            Self::TruthfulEnd => "I6 truthful end",
+            Self::GaplessItems => "I7 gapless items",
+            Self::ForgottenIsStored => "I8 forgotten is stored",
+            Self::OneLiveSession => "I9 one live session",
+            Self::NumbersGrow => "I10 numbers grow",
+            Self::SlotsHold => "I11 slots hold",
+            Self::CancelHolds => "I12 cancel holds",
+            Self::StartsInTime => "I13 starts in time",
+            Self::Bounded => "I16 bounded",
+            Self::Liveness => "I17 liveness",
+            Self::NoPanic => "I19 no panic",
+            Self::CallbackOnce => "callback once",
+            Self::SpecIntact => "spec intact",
+        }
+    }
+}
+
+/// Something that must not happen did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// What does not hold.
+    pub invariant: Invariant,
+    /// How that shows.
+    pub detail: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.invariant.name(), self.detail)
+    }
+}
+
+/// The outcome of a check.
+pub(super) type Check = Result<(), Violation>;
+
+/// `Err` unless the condition holds.
+pub(super) fn ensure(holds: bool, invariant: Invariant, detail: impl FnOnce() -> String) -> Check {
+    if holds { Ok(()) } else { Err(Violation { invariant, detail: detail() }) }
+}

@@ -1,0 +1,311 @@
+//! The manager's disk: applies changes and says what no machine may ask for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use redpoll_common::ids::PeerId;
+use redpoll_common::job::{Attempt, Dno, Item, JobId, Outcome, QueueKey, RunKey, RunState};
+use redpoll_manager_core::jobs::Found;
+use redpoll_manager_core::jobs::record::{
+    AgentCounters, CallbackRecord, CallbackState, Change, JobRecord, QueueRecord, Records, RunRecord,
+};
+
+use super::invariant::{Check, Invariant, ensure};
+use super::report::Tally;
+
+/// What is on disk.
+#[derive(Debug, Default)]
+pub(super) struct Store {
+    pub(super) jobs: BTreeMap<JobId, JobRecord>,
+    pub(super) runs: BTreeMap<RunKey, RunRecord>,
+    items: BTreeMap<(RunKey, Attempt), Vec<Item>>,
+    pub(super) queues: BTreeMap<QueueKey, QueueRecord>,
+    pub(super) agents: BTreeMap<PeerId, AgentCounters>,
+    pub(super) callbacks: BTreeMap<(JobId, u16), CallbackRecord>,
+    pub(super) deleted: BTreeSet<JobId>,
+    last_event: u64,
+    /// Jobs and queues that changed since the last check.
+    touched: BTreeSet<JobId>,
+    touched_queues: BTreeSet<QueueKey>,
+    /// What its events told of, for the report of the run.
+    pub(super) tally: Tally,
+}
+
+impl Store {
+    /// One turn's changes.
+    pub(super) fn apply(&mut self, changes: &[Change]) -> Check {
+        changes.iter().try_for_each(|change| self.change(change))?;
+        for change in changes {
+            if let Change::RunChanged(run) = change {
+                let last = self.agents.get(&run.key.agent).map_or(Dno(0), |counters| counters.last_dno);
+                ensure(run.dno <= last, Invariant::NumbersGrow, || {
+                    format!("{} has number {}, and {last} is the last", run.key, run.dno)
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn change(&mut self, change: &Change) -> Check {
+        match change {
+            Change::JobSubmitted(job) => self.submitted(job),
+            Change::JobReleased { job, at_ms } => {
+                if let Some(record) = self.jobs.get_mut(job) {
+                    record.released_ms = Some(*at_ms);
+                }
+                Ok(())
+            }
+            Change::RunChanged(run) => self.run(run),
+            Change::Items { key, attempt, from, items } => self.append(key, *attempt, *from, items),
+            Change::Progress { .. } => {
+                self.tally.hit("progress");
+                Ok(())
+            }
+            Change::AttemptEnded { .. } | Change::EventsPruned { .. } => Ok(()),
+            Change::QueueOpened(queue) => {
+                let before = self.queues.insert(queue.key.clone(), queue.clone());
+                self.touched_queues.insert(queue.key.clone());
+                legal(before.is_none(), || format!("queue {} was made twice", queue.key))
+            }
+            Change::QueueClosed(key) => {
+                let before = self.queues.remove(key);
+                legal(before.is_some(), || format!("queue {key} was closed and is not there"))
+            }
+            Change::AgentCounters(counters) => self.counters(counters),
+            Change::JobEnded { job, ended_ms, summary } => {
+                let Some(record) = self.jobs.get_mut(job) else {
+                    return legal(false, || format!("{job} ended and is not stored"));
+                };
+                let before = record.ended_ms.replace(*ended_ms);
+                record.summary = Some(*summary);
+                self.touched.insert(*job);
+                legal(before.is_none_or(|before| before == *ended_ms), || format!("{job} ended twice"))
+            }
+            Change::JobDeleted(job) => {
+                self.deleted.insert(*job);
+                self.jobs.remove(job);
+                self.runs.retain(|key, _| key.job != *job);
+                self.items.retain(|(key, _), _| key.job != *job);
+                self.callbacks.retain(|(id, _), _| id != job);
+                Ok(())
+            }
+            Change::Event(event) => {
+                self.last_event += 1;
+                self.tally.hit(event.kind.as_str());
+                if let Some(outcome) = event.outcome {
+                    self.tally.hit(&format!("{} {outcome}", event.kind.as_str()));
+                }
+                legal(event.n == self.last_event, || {
+                    format!("event {} after {}", event.n, self.last_event - 1)
+                })
+            }
+            Change::CallbackChanged(callback) => {
+                let key = (callback.job, callback.serial);
+                self.touched.insert(callback.job);
+                let before = self.callbacks.insert(key, callback.clone());
+                let open = before.is_none_or(|before| before.state == CallbackState::Pending);
+                ensure(open, Invariant::CallbackOnce, || format!("callback {key:?} went on after its end"))
+            }
+        }
+    }
+
+    fn submitted(&mut self, job: &JobRecord) -> Check {
+        self.touched.insert(job.id);
+        let name = |job: &JobRecord| job.key().map(|key| (job.submitter.clone(), key.to_owned()));
+        let key = name(job);
+        let same = self.jobs.values().find(|other| key.is_some() && name(other) == key);
+        ensure(same.is_none(), Invariant::OneKeyOneJob, || format!("{} has the key of another job", job.id))?;
+        let before = self.jobs.insert(job.id, job.clone());
+        legal(before.is_none(), || format!("{} was submitted twice", job.id))
+    }
+
+    fn counters(&mut self, counters: &AgentCounters) -> Check {
+        let before = self.agents.insert(counters.agent.clone(), counters.clone());
+        let last = before.map_or(counters.last_dno, |before| before.last_dno);
+        ensure(counters.last_dno >= last, Invariant::NumbersGrow, || {
+            format!("the numbers of {} went back from {last} to {}", counters.agent, counters.last_dno)
+        })
+    }
+
+    fn run(&mut self, run: &RunRecord) -> Check {
+        let key = &run.key;
+        legal(self.jobs.contains_key(&key.job), || format!("{key} has no job"))?;
+        if let Some(before) = self.runs.get(key) {
+            transition(before, run)?;
+        }
+        self.runs.insert(key.clone(), run.clone());
+        self.touch(key.job);
+        Ok(())
+    }
+
+    fn append(&mut self, key: &RunKey, attempt: Attempt, from: u64, items: &[Item]) -> Check {
+        let stored = self.items.entry((key.clone(), attempt)).or_default();
+        for (n, item) in (from..).zip(items) {
+            let next = stored.len() as u64;
+            ensure(item.n == n && n == next, Invariant::GaplessItems, || {
+                format!("item {} of {key} where {next} is due", item.n)
+            })?;
+            stored.push(item.clone());
+        }
+        let have = stored.len() as u64;
+        let Some(run) = self.runs.get_mut(key) else {
+            return legal(false, || format!("items of {key}, which is not stored"));
+        };
+        run.items = have;
+        self.touched.insert(key.job);
+        legal(run.attempt == attempt, || format!("items of attempt {attempt} of {key}, which is another"))
+    }
+
+    /// Takes the jobs that changed, or of which the oracle saw something.
+    pub(super) fn take_touched(&mut self) -> BTreeSet<JobId> {
+        std::mem::take(&mut self.touched)
+    }
+
+    pub(super) fn touch(&mut self, job: JobId) {
+        self.touched.insert(job);
+        let queue = self.jobs.get(&job).and_then(|job| job.spec.queue.as_ref());
+        self.touched_queues.extend(queue.map(|queue| queue.name.clone()));
+    }
+
+    /// What holds between turns, of the queues that changed.
+    pub(super) fn check_queues(&mut self) -> Check {
+        for key in std::mem::take(&mut self.touched_queues) {
+            let Some(queue) = self.queues.get(&key) else { continue };
+            let (mut slots, mut waiting) = (0, 0);
+            for run in self.of_queue(&key) {
+                slots += u32::from(run.state.holds_slot());
+                waiting += u32::from(matches!(run.state, RunState::Queued));
+            }
+            ensure(slots <= queue.concurrency, Invariant::SlotsHold, || {
+                format!("{slots} of {} slots of {key} are taken", queue.concurrency)
+            })?;
+            legal(slots + waiting > 0, || format!("queue {key} is empty and there"))?;
+        }
+        Ok(())
+    }
+
+    /// What holds between turns, of a job.
+    pub(super) fn check(&self, id: JobId) -> Check {
+        let Some(job) = self.jobs.get(&id) else { return Ok(()) };
+        for run in self.runs_of(id) {
+            let key = &run.key;
+            if matches!(run.state, RunState::Queued) || run.state.holds_slot() {
+                let queue = job.spec.queue.as_ref().map(|queue| &queue.name);
+                legal(queue.is_none_or(|name| self.queues.contains_key(name)), || {
+                    format!("{key} is in no queue")
+                })?;
+                legal(job.ended_ms.is_none(), || format!("{key} is open and its job has ended"))?;
+            }
+            let have = self.items.get(&(key.clone(), run.attempt)).map_or(0, Vec::len) as u64;
+            ensure(run.items == have, Invariant::GaplessItems, || {
+                format!("{key} counts {} items and has {have}", run.items)
+            })?;
+        }
+        self.check_job(job)
+    }
+
+    /// The runs of a job.
+    pub(super) fn runs_of(&self, job: JobId) -> impl Iterator<Item = &RunRecord> {
+        let first = RunKey { job, agent: PeerId::parse("0").expect("a name") };
+        self.runs.range(first..).map(|(_, run)| run).take_while(move |run| run.key.job == job)
+    }
+
+    fn check_job(&self, job: &JobRecord) -> Check {
+        let of = |agent: &PeerId| self.runs.get(&RunKey { job: job.id, agent: agent.clone() });
+        let mut counts: BTreeMap<Outcome, u32> = BTreeMap::new();
+        let mut open = false;
+        for agent in job.agents.iter() {
+            match of(agent).map(|run| &run.state) {
+                Some(RunState::Ended(end)) => *counts.entry(end.outcome).or_default() += 1,
+                Some(_) => open = true,
+                None => return legal(false, || format!("{} lacks the run on {agent}", job.id)),
+            }
+        }
+        legal(open == job.ended_ms.is_none(), || format!("{}: job and runs disagree", job.id))?;
+        let Some(summary) = job.summary else { return Ok(()) };
+        let agrees = Outcome::ALL
+            .into_iter()
+            .all(|outcome| summary.count(outcome) == counts.get(&outcome).copied().unwrap_or(0));
+        legal(agrees, || format!("the summary of {} miscounts", job.id))
+    }
+
+    pub(super) fn of_queue(&self, key: &QueueKey) -> impl Iterator<Item = &RunRecord> {
+        let in_queue =
+            move |job: &&JobRecord| job.spec.queue.as_ref().is_some_and(|queue| queue.name == *key);
+        self.runs.values().filter(move |run| self.jobs.get(&run.key.job).filter(in_queue).is_some())
+    }
+
+    pub(super) fn run_of(&self, job: JobId, agent: &PeerId) -> Option<&RunRecord> {
+        self.runs.get(&RunKey { job, agent: agent.clone() })
+    }
+
+    /// The stored items of an attempt.
+    pub(super) fn items(&self, key: &RunKey, attempt: Attempt) -> &[Item] {
+        self.items.get(&(key.clone(), attempt)).map_or(&[], Vec::as_slice)
+    }
+
+    pub(super) fn find_key(&self, submitter: &PeerId, key: &str) -> Found {
+        match self.jobs.values().find(|job| job.submitter == *submitter && job.key() == Some(key)) {
+            Some(job) => Found::Taken { job: job.id, digest: job.digest },
+            None => Found::Free,
+        }
+    }
+
+    pub(super) fn oldest(&self, limit: usize) -> (u64, Vec<(JobId, u64)>) {
+        let mut ended: Vec<_> = self.jobs.values().filter_map(|job| Some((job.ended_ms?, job.id))).collect();
+        ended.sort();
+        (ended.len() as u64, ended.into_iter().take(limit).map(|(at, id)| (id, at)).collect())
+    }
+
+    /// What a machine starts from.
+    pub(super) fn records(&self) -> Records {
+        let alive: BTreeSet<JobId> =
+            self.runs.values().filter(|run| run.is_alive()).map(|run| run.key.job).collect();
+        let pending = |callback: &&CallbackRecord| callback.state == CallbackState::Pending;
+        Records {
+            jobs: self.jobs.values().filter(|job| alive.contains(&job.id)).cloned().collect(),
+            runs: self.runs.values().filter(|run| alive.contains(&run.key.job)).cloned().collect(),
+            queues: self.queues.values().cloned().collect(),
+            agents: self.agents.values().cloned().collect(),
+            callbacks: self.callbacks.values().filter(pending).cloned().collect(),
+            last_event: self.last_event,
+            ended_jobs: self.jobs.values().filter(|job| job.ended_ms.is_some()).count() as u64,
+        }
+    }
+}
+
+/// An end is final but for `unknown`, once; an attempt never goes back.
+fn transition(before: &RunRecord, after: &RunRecord) -> Check {
+    let key = &after.key;
+    legal(after.attempt >= before.attempt, || format!("{key} went back to attempt {}", after.attempt))?;
+    ensure(after.dno >= before.dno, Invariant::NumbersGrow, || {
+        format!("{key} went back from number {} to {}", before.dno, after.dno)
+    })?;
+    legal(before.cancel.is_none() || after.cancel.is_some(), || {
+        format!("the cancel of {key} was forgotten")
+    })?;
+    match (&before.state, &after.state) {
+        (RunState::Ended(old), RunState::Ended(new)) => {
+            let replaced = old.outcome == Outcome::Unknown && new.outcome != Outcome::Unknown;
+            let once = !before.corrected && after.corrected;
+            let same = (before.attempt, before.dno) == (after.attempt, after.dno);
+            legal(replaced && once && same, || {
+                format!("{key}: {} was replaced with {}", old.outcome, new.outcome)
+            })
+        }
+        (RunState::Ended(_), _) => legal(false, || format!("{key} came back to life")),
+        (state, RunState::Held) => legal(matches!(state, RunState::Held), || format!("{key} is held again")),
+        (_, RunState::Queued) => {
+            let waits = matches!(before.state, RunState::Held | RunState::Queued);
+            // back into the queue only to be tried again
+            legal(waits || before.attempt == after.attempt, || format!("{key} waits again"))
+        }
+        (RunState::Held, RunState::Accepted(..) | RunState::Running(..) | RunState::InDoubt(..)) => {
+            legal(false, || format!("{key} was held and is at an agent"))
+        }
+        (_, _) => Ok(()),
+    }
+}
+
+fn legal(holds: bool, detail: impl FnOnce() -> String) -> Check {
+    ensure(holds, Invariant::LegalTransitions, detail)
+}
