@@ -1,4 +1,4 @@
-//! Redpoll's own commands: `cargo xtask demo`, `check`, `test` and `bench`.
+//! Redpoll's own commands: `cargo xtask demo`, `check`, `test`, `bench` and `simulate`.
 //!
 //! Plain synchronous Rust with few dependencies, because everybody waits for this program to compile before
 //! anything else happens. Start reading at [`Command`]; each command has a file of its own, and each check
@@ -15,6 +15,7 @@ mod policy;
 mod purity;
 mod report;
 mod setup;
+mod simulate;
 mod sizes;
 mod test;
 mod workspace;
@@ -39,6 +40,11 @@ Commands:
                           and can; says exactly what is missing otherwise
   bench [NAME] [--quick]  measure: call, idle, storm, agent; all of them without a NAME. Prints tables
                           and writes target/bench/NAME.json
+  simulate --seeds N [--from S]
+                          the whole system in a simulated world of faults, decided by a seed, N times,
+                          beginning with seed S (1). Stops at what does not hold, and prints the line
+                          that shows it again
+  simulate --seed S       one seed, with everything that happens in it
   help                    this text
 
 Exit status: 0 when all went well, 1 when something did not, 2 for a wrong command line.
@@ -52,6 +58,7 @@ enum Command {
     Check { quick: bool },
     Test,
     Bench { name: Option<String>, quick: bool },
+    Simulate(simulate::Seeds),
 }
 
 impl Command {
@@ -74,6 +81,7 @@ impl Command {
             ("check", ["--quick"]) => Ok(Self::Check { quick: true }),
             ("test", []) => Ok(Self::Test),
             ("bench", rest) => Self::parse_bench(rest),
+            ("simulate", rest) => simulate::Seeds::parse(rest).map(Self::Simulate),
             ("demo" | "check" | "test", rest) => Err(format!("{verb} does not take {:?}", rest.join(" "))),
             (other, _) => Err(format!("there is no command {other:?}")),
         }
@@ -128,6 +136,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Check { quick } => Ok(check::run(&workspace, quick)),
         Command::Test => Ok(test::run(&workspace)),
         Command::Bench { name, quick } => bench::run(&workspace, name.as_deref(), quick),
+        Command::Simulate(seeds) => simulate::run(&workspace, seeds),
     }
 }
 
@@ -150,6 +159,8 @@ mod tests {
             ("bench --quick", bench(None, true)),
             ("bench idle", bench(Some("idle"), false)),
             ("bench --quick storm", bench(Some("storm"), true)),
+            ("simulate --seed 9", Command::Simulate(simulate::Seeds::One(9))),
+            ("simulate --seeds 5", Command::Simulate(simulate::Seeds::Many { count: 5, from: 1 })),
         ] {
             assert_eq!(Command::parse(line.split(' ')), Ok(command), "{line}");
         }
