@@ -123,3 +123,20 @@ fn a_page_that_is_told_again_proves_nothing_about_offers_on_their_way() {
         assert!(matches!(state, RunState::Accepted(..)), "{state:?}");
     }
 }
+
+#[test]
+fn what_an_older_connection_has_to_tell_is_out_of_date_also_when_the_newer_one_is_over() {
+    let mut manager = Manager { jobs: Jobs::new(Settings::default(), 1_000), store: Store::default() };
+    manager.tell(ConnectionId(2), 0, Vec::new(), 1_000);
+    manager.feed(Input::Submit(Plan::default().submit(0, job(1), &[("a", true)])), 1_001);
+    let scope = Scope::Job(job(1));
+    manager.feed(Input::Cancel { token: 0, scope, grace_ms: None, preview: false }, 1_002);
+    let (agent, connection) = (agent("a"), ConnectionId(2));
+    manager.feed(Input::AgentDown { agent: agent.clone(), connection, reason: "cut".to_owned() }, 1_003);
+    // said before the offer came, and heard now
+    manager.tell(ConnectionId(1), 0, Vec::new(), 1_004);
+    let state = &manager.store.run_of(job(1), &agent).unwrap().state;
+    assert!(matches!(state, RunState::InDoubt(..)), "{state:?}");
+    manager.tell(ConnectionId(3), 0, Vec::new(), 1_005);
+    assert_eq!(manager.end(), (Outcome::Cancelled, Some(false)));
+}

@@ -20,11 +20,12 @@ struct Manager {
     jobs: Jobs<u32>,
     store: Store,
     now: u64,
+    connections: u64,
 }
 
 impl Manager {
     fn new(settings: Settings) -> Self {
-        Self { jobs: Jobs::new(settings, 1_000), store: Store::default(), now: 1_000 }
+        Self { jobs: Jobs::new(settings, 1_000), store: Store::default(), now: 1_000, connections: 0 }
     }
 
     fn feed(&mut self, input: Input<u32>) -> Vec<Effect<u32>> {
@@ -49,10 +50,11 @@ impl Manager {
     }
 
     fn up(&mut self, name: &str) -> Vec<Effect<u32>> {
+        self.connections += 1;
         self.feed(Input::Resume(ResumePage {
             token: 0,
             agent: agent(name),
-            connection: ConnectionId(1),
+            connection: ConnectionId(self.connections),
             spool: [1; 16],
             max_dno: Dno(0),
             last: true,

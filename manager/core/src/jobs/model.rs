@@ -246,6 +246,8 @@ pub(super) struct LaneKey {
 pub(super) struct Agent {
     pub(super) counters: AgentCounters,
     pub(super) link: Link,
+    /// The highest connection that was ever in place: what an older one has to tell is out of date.
+    pub(super) newest: Option<ConnectionId>,
     /// What it has or may have, by dispatch number.
     pub(super) has: BTreeMap<Dno, At>,
     /// How many of these are offered and not answered.
@@ -273,7 +275,14 @@ pub(super) enum Link {
 impl Agent {
     pub(super) fn new(agent: PeerId) -> Self {
         let counters = AgentCounters { agent, spool: None, last_dno: Dno(0), seen_dno: Dno(0) };
-        Self { counters, link: Link::Away, has: BTreeMap::new(), unanswered: 0, blocked: BTreeSet::new() }
+        Self {
+            counters,
+            link: Link::Away,
+            newest: None,
+            has: BTreeMap::new(),
+            unanswered: 0,
+            blocked: BTreeSet::new(),
+        }
     }
 
     /// The number of its next new offer.

@@ -27,11 +27,13 @@ use super::record::{Change, EventKind};
 const SPOOL_LOST: &str = "the agent came back without its records of this run (spool_lost)";
 
 impl<T> Jobs<T> {
-    /// An agent's session began. `false` when a newer one, or the same, is in place.
+    /// An agent's session began. `false` when a newer one, or the same, is in place or was.
     pub(super) fn agent_up(&mut self, agent: &PeerId, connection: ConnectionId, now_ms: u64) -> bool {
-        if self.agent_mut(agent).connection().is_some_and(|current| connection <= current) {
+        let entry = self.agent_mut(agent);
+        if Some(connection) <= entry.newest {
             return false;
         }
+        entry.newest = Some(connection);
         self.detach(agent, now_ms);
         self.agent_mut(agent).link = Link::Resuming { connection, same_spool: None, told: BTreeSet::new() };
         self.event(now_ms, EventKind::AgentConnected, |event| event.agent = Some(agent.clone()));
@@ -77,7 +79,7 @@ impl<T> Jobs<T> {
         let ResumePage { token, agent, connection, spool, max_dno, last, rows } = page;
         self.agent_up(&agent, connection, now_ms);
         if self.agent_mut(&agent).connection() != Some(connection) {
-            // a connection that was replaced: nobody reads the answer
+            // a connection that was replaced, or is over: nobody reads the answer
             let answer = ResumeAnswer { jobs: Vec::new(), purge_below_dno: Dno(0) };
             self.effects.push(Effect::ResumeAnswer(token, answer));
             return;
