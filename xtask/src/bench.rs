@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use crate::workspace::{Workspace, run as run_command};
 
 /// What can be measured, in the order in which it is.
-pub(crate) const NAMES: [&str; 4] = ["call", "idle", "storm", "agent"];
+pub(crate) const NAMES: [&str; 5] = ["call", "idle", "storm", "agent", "jobs"];
 
 /// Measures `name`, or everything.
 ///
@@ -18,8 +18,11 @@ pub(crate) const NAMES: [&str; 4] = ["call", "idle", "storm", "agent"];
 /// When something does not build, a measurement fails, or leaves no figures.
 pub(crate) fn run(workspace: &Workspace, name: Option<&str>, quick: bool) -> anyhow::Result<ExitCode> {
     // one by one: built together they would get each other's features, and not be the programs that ship
-    for package in ["redpoll-tests", "redpoll-manager", "redpoll-agent"] {
-        run_command(workspace.cargo(&["build", "--release", "--bins", "--package", package]))?;
+    let own = ["--package=redpoll-tests", "--bin=redpoll-bench", "--bin=redpoll-bench-agent"];
+    for programs in
+        [&own[..], &["--package=redpoll-manager", "--bins"], &["--package=redpoll-agent", "--bins"]]
+    {
+        run_command(workspace.cargo(&[&["build", "--release"], programs].concat()))?;
     }
     let target = workspace.target()?;
     let folder = target.join("bench");

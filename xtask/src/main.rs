@@ -39,8 +39,8 @@ Commands:
                           what has to be compiled
   test                    everything: check, then all tests with the real programs. Sets up what it needs
                           and can; says exactly what is missing otherwise
-  bench [NAME] [--quick]  measure: call, idle, storm, agent; all of them without a NAME. Prints tables
-                          and writes target/bench/NAME.json
+  bench [NAME] [--quick]  measure: call, idle, storm, agent, jobs; all of them without a NAME. Prints
+                          tables and writes target/bench/NAME.json
   torture [--kills N] [--seed S]
                           kill the real daemons N times (200), at random moments and at named places, and
                           judge what becomes of the jobs. Prints its seed and how to repeat it
@@ -167,6 +167,7 @@ mod tests {
             ("bench --quick", bench(None, true)),
             ("bench idle", bench(Some("idle"), false)),
             ("bench --quick storm", bench(Some("storm"), true)),
+            ("bench jobs", bench(Some("jobs"), false)),
             ("torture", tortured(200, None)),
             ("torture --kills 5000", tortured(5000, None)),
             ("torture --seed 7 --kills 1", tortured(1, Some(7))),

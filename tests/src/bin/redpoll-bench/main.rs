@@ -4,7 +4,7 @@
 //! It finds `redpoll-manager` and `redpoll-agent` beside itself; `cargo xtask bench` builds them and starts it.
 //! What the figures mean is told in `docs/benchmarks.md`.
 //!
-//! - [`call`], [`idle`], [`storm`], [`agent`]: the measurements.
+//! - [`call`], [`idle`], [`storm`], [`agent`], [`jobs`]: the measurements.
 //! - [`bare`]: what they are compared with: tokio-rustls and nothing else.
 //! - [`fleet`]: many agents in one process. [`world`], [`process`]: the programs, their files and what they use.
 
@@ -15,6 +15,7 @@ mod bare;
 mod call;
 mod fleet;
 mod idle;
+mod jobs;
 mod pki;
 mod process;
 mod stats;
@@ -60,6 +61,14 @@ enum Command {
     Storm(Common),
     /// Memory and size of an idle agent.
     Agent(Common),
+    /// What jobs cost: submits, jobs and items per second, memory, start-up.
+    Jobs {
+        #[command(flatten)]
+        common: Common,
+        /// Only these parts.
+        #[arg(long, value_enum)]
+        part: Vec<jobs::Part>,
+    },
     /// Used by the others: many agents in one process.
     #[command(hide = true)]
     Fleet {
@@ -92,6 +101,7 @@ fn main() -> anyhow::Result<()> {
         Command::Idle(common) => measure("idle", &common, idle::run(common.quick)),
         Command::Storm(common) => measure("storm", &common, storm::run(common.quick)),
         Command::Agent(common) => measure("agent", &common, agent::run(common.quick)),
+        Command::Jobs { common, part } => measure("jobs", &common, jobs::run(common.quick, &part)),
         Command::Fleet { kind, pki, target, at_once } => {
             one_thread()?.block_on(fleet::run(kind, &pki, target, at_once))
         }

@@ -31,6 +31,15 @@ pub(crate) fn init(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Makes certificates for further agents.
+pub(crate) fn agents(folder: &Path, names: &[PeerId]) -> anyhow::Result<()> {
+    let now = SystemTime::now();
+    for name in names {
+        store::issue(folder, Role::Agent, name, &IssueOptions::default(), now)?;
+    }
+    Ok(())
+}
+
 /// The credentials of one of those three.
 pub(crate) fn credentials(folder: &Path, role: Role, name: &str) -> anyhow::Result<Credentials> {
     let files = store::paths(folder, role, &PeerId::parse(name)?);

@@ -103,6 +103,17 @@ pub(crate) fn cpu(id: u32) -> anyhow::Result<Duration> {
     Ok(Duration::from_nanos(nanos))
 }
 
+/// Processor time of a process so far, threads that have ended included. In ticks of 10 ms: for what takes long.
+pub(crate) fn whole_cpu(id: u32) -> anyhow::Result<Duration> {
+    const TICK_MS: u64 = 10;
+    let text = fs::read_to_string(format!("/proc/{id}/stat"))?;
+    // the name in parentheses may have spaces; user and system time are the 12th and 13th after it
+    let (_, rest) = text.rsplit_once(')').context("no name")?;
+    let times = rest.split_whitespace().skip(11).take(2);
+    let ticks = times.map(str::parse::<u64>).sum::<Result<u64, _>>()?;
+    Ok(Duration::from_millis(ticks * TICK_MS))
+}
+
 /// A program in the folder of this one.
 pub(crate) fn beside(program: &str) -> anyhow::Result<PathBuf> {
     let own = std::env::current_exe().context("this program has no path")?;
@@ -169,4 +180,11 @@ impl Drop for Pinned {
         // the set was ours before, so it is allowed again
         let _restored = sched_setaffinity(None, &self.0);
     }
+}
+
+/// What kind of file system a folder is on: that some are memory decides what a commit costs.
+pub(crate) fn fs_name(folder: &Path) -> anyhow::Result<String> {
+    const TMPFS: i64 = 0x0102_1994;
+    let kind = rustix::fs::statfs(folder)?.f_type;
+    Ok(if kind == TMPFS { "memory (tmpfs)".to_owned() } else { "a disk".to_owned() })
 }

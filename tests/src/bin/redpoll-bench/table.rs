@@ -31,3 +31,9 @@ pub(crate) fn verdict(value: f64, target: f64) -> String {
     let word = if value <= target { "reached" } else { "MISSED" };
     format!("target <= {target}: {word}")
 }
+
+/// The same for a figure that has to reach its target from below.
+pub(crate) fn verdict_at_least(value: f64, target: f64) -> String {
+    let word = if value >= target { "reached" } else { "MISSED" };
+    format!("target >= {target}: {word}")
+}

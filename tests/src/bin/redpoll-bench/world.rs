@@ -1,7 +1,7 @@
 //! The folder of one measurement, and the real daemons in it.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use tokio_util::task::TaskTracker;
 
 use crate::pki::{self, AGENT, MANAGER, OPERATOR};
-use crate::process::Child;
+use crate::process::{Child, beside};
 
 /// Any free port.
 pub(crate) const ANY_PORT: &str = "127.0.0.1:0";
@@ -48,10 +48,23 @@ pub(crate) struct Server {
 
 impl World {
     pub(crate) fn new() -> anyhow::Result<Self> {
-        let folder = tempfile::Builder::new().prefix("redpoll-bench-").tempdir();
+        Self::of(tempfile::Builder::new().prefix("redpoll-bench-").tempdir())
+    }
+
+    /// In the folder of this program, which lies on a disk also where temporary files lie in memory.
+    pub(crate) fn on_disk() -> anyhow::Result<Self> {
+        let own = beside("")?;
+        Self::of(tempfile::Builder::new().prefix("redpoll-bench-").tempdir_in(own))
+    }
+
+    fn of(folder: std::io::Result<TempDir>) -> anyhow::Result<Self> {
         let world = Self(folder.context("cannot make a folder")?);
         pki::init(&world.pki())?;
         Ok(world)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
     }
 
     pub(crate) fn pki(&self) -> PathBuf {
@@ -70,17 +83,28 @@ impl World {
 
     /// Starts the manager and waits until it listens.
     pub(crate) async fn manager(&self, listen: &str, ping: Duration) -> anyhow::Result<Server> {
-        let state = self.0.path().join("manager");
+        self.start_manager("manager", listen, ping, "").await
+    }
+
+    /// The same with a name for its state, and with sections that the others do not need.
+    pub(crate) async fn start_manager(
+        &self,
+        name: &str,
+        listen: &str,
+        ping: Duration,
+        sections: &str,
+    ) -> anyhow::Result<Server> {
+        let state = self.0.path().join(name);
         let text = format!(
             "listen = {listen:?}\n[manager]\nstate_dir = {state:?}\n[session]\nping_interval = \"{}ms\"\n\
-             dead_after = \"120s\"\nin_flight = {IN_FLIGHT}\n{OPEN_DOOR}{}",
+             dead_after = \"120s\"\nin_flight = {IN_FLIGHT}\n{OPEN_DOOR}{sections}{}",
             ping.as_millis(),
             self.files(Role::Manager, MANAGER)?,
         );
-        let config = self.0.path().join("manager.toml");
+        let config = self.0.path().join(format!("{name}.toml"));
         std::fs::write(&config, text)?;
         let config = config.to_string_lossy();
-        let mut child = Child::start("redpoll-manager", &["--config", &config], &self.log("manager"))?;
+        let mut child = Child::start("redpoll-manager", &["--config", &config], &self.log(name))?;
         let file = state.join("listen.json");
         let begun = Instant::now();
         loop {
@@ -88,7 +112,7 @@ impl World {
                 return Ok(Server { child, address });
             }
             if let Some(status) = child.ended()? {
-                let log = std::fs::read_to_string(self.log("manager")).unwrap_or_default();
+                let log = std::fs::read_to_string(self.log(name)).unwrap_or_default();
                 bail!("the manager ended, {status}:\n{log}");
             }
             if begun.elapsed() > PATIENCE {
@@ -100,16 +124,26 @@ impl World {
 
     /// Starts the agent. It may take a moment until it is connected.
     pub(crate) fn agent(&self, manager: SocketAddr) -> anyhow::Result<Child> {
-        let state = self.0.path().join("agent");
+        self.start_agent("redpoll-agent", AGENT, &self.0.path().join("agent"), manager)
+    }
+
+    /// The same with a program, a name that has a certificate, and a state folder of its own.
+    pub(crate) fn start_agent(
+        &self,
+        program: &str,
+        name: &str,
+        state: &Path,
+        manager: SocketAddr,
+    ) -> anyhow::Result<Child> {
         let text = format!(
             "manager = \"{manager}\"\n[agent]\nstate_dir = {state:?}\n[session]\nin_flight = {IN_FLIGHT}\n\
-             [limits]\ncalls = {IN_FLIGHT}\n{}",
-            self.files(Role::Agent, AGENT)?,
+             [limits]\ncalls = {IN_FLIGHT}\noutput = \"1GiB\"\n{}",
+            self.files(Role::Agent, name)?,
         );
-        let config = self.0.path().join("agent.toml");
+        let config = self.0.path().join(format!("agent-{name}.toml"));
         std::fs::write(&config, text)?;
         let config = config.to_string_lossy();
-        Child::start("redpoll-agent", &["--config", &config], &self.log("agent"))
+        Child::start(program, &["--config", &config], &self.log(&format!("agent-{name}")))
     }
 
     /// Starts a bare process that listens, and waits until it does.

@@ -1,0 +1,251 @@
+//! Durable submits through real sessions, beside the bare store that commits the very same changes in this process.
+//!
+//! Nothing is dispatched: the agent is away. A store with many ended jobs shows whether a submit costs more with them.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use redpoll_common::wire::Raw;
+use redpoll_manager::store::{Sqlite, Store as _};
+use redpoll_net::Peer;
+use serde_json::{Value, json};
+use tokio_util::task::TaskTracker;
+
+use super::fill::{self, AWAY, Machine};
+use super::{KEEP_ALL, PING, ask, size};
+use crate::process::whole_cpu;
+use crate::stats::{Spread, nanos, percentile, short};
+use crate::table;
+use crate::world::{ANY_PORT, Server, World};
+
+/// A submit takes at most so many times what the bare store needs for the same commit.
+const TARGET: f64 = 1.5;
+/// Submitters at a time.
+const SUBMITTERS: [usize; 3] = [1, 16, 64];
+
+/// What one round of one side gave.
+#[derive(Debug, Clone, Copy)]
+struct Round {
+    p50_us: f64,
+    p99_us: f64,
+    per_second: f64,
+    count: f64,
+    /// Processor time of the manager per submit; nothing for the bare store, which has no process of its own.
+    cpu_us: f64,
+    /// That of this process: of the submitters, or of the bare store.
+    own_us: f64,
+}
+
+/// All sides with the same number of submitters, round by round.
+#[derive(Debug, Default)]
+struct Row {
+    submitters: usize,
+    bare: Vec<Round>,
+    empty: Vec<Round>,
+    full: Vec<Round>,
+}
+
+/// A manager, and sessions with it.
+struct Side {
+    manager: Server,
+    operators: Vec<Peer>,
+}
+
+/// The store in this process.
+struct Bare {
+    store: Arc<Sqlite>,
+    machine: Arc<Mutex<Machine>>,
+}
+
+pub(super) async fn run(world: &World, quick: bool, stored: u64) -> anyhow::Result<Value> {
+    let (rounds, during) = if quick { (1, Duration::from_millis(200)) } else { (5, Duration::from_secs(1)) };
+    let tracker = TaskTracker::new();
+    let bare = Bare::open(world).await?;
+    fill::ended(&world.path().join("empty"), 0).await?;
+    let empty = Side::start(world, "empty", &tracker).await?;
+    let full = Side::start(world, size::FULL, &tracker).await?;
+    let asked = ask::echo(AWAY)?.write();
+    let mut rows = Vec::new();
+    for submitters in SUBMITTERS {
+        let mut row = Row { submitters, ..Row::default() };
+        // the first round warms up
+        for round in 0..=rounds {
+            let one = bare.submit(&tracker, submitters, during).await?;
+            let two = empty.submit(&tracker, &asked, submitters, during).await?;
+            let three = full.submit(&tracker, &asked, submitters, during).await?;
+            if round > 0 {
+                row.bare.push(one);
+                row.empty.push(two);
+                row.full.push(three);
+            }
+        }
+        rows.push(row);
+    }
+    bare.store.close().await;
+    show(&rows, stored);
+    Ok(rows.iter().map(Row::json).collect())
+}
+
+impl Bare {
+    async fn open(world: &World) -> anyhow::Result<Self> {
+        let folder = world.path().join("bare");
+        fill::ended(&folder, 0).await?;
+        let store = fill::open(&folder)?;
+        let machine = Machine::new(store.recover().await?)?;
+        Ok(Self { store: Arc::new(store), machine: Arc::new(Mutex::new(machine)) })
+    }
+
+    async fn submit(
+        &self,
+        tracker: &TaskTracker,
+        submitters: usize,
+        during: Duration,
+    ) -> anyhow::Result<Round> {
+        let until = Instant::now() + during;
+        let work = (0..submitters).map(|_| {
+            let (store, machine) = (self.store.clone(), self.machine.clone());
+            async move {
+                let mut latencies = Vec::new();
+                while Instant::now() < until {
+                    let changes = machine.lock().unwrap_or_else(PoisonError::into_inner).submit()?;
+                    let begun = Instant::now();
+                    store.commit(changes).await?;
+                    latencies.push(nanos(begun.elapsed()));
+                }
+                anyhow::Ok(latencies)
+            }
+        });
+        together(tracker, work).await
+    }
+}
+
+impl Side {
+    async fn start(world: &World, name: &str, tracker: &TaskTracker) -> anyhow::Result<Self> {
+        let manager = world.start_manager(name, ANY_PORT, PING, KEEP_ALL).await?;
+        let mut operators = Vec::new();
+        for _ in 0..SUBMITTERS.into_iter().max().unwrap_or(1) {
+            operators.push(world.operator(manager.address, tracker).await?);
+        }
+        Ok(Self { manager, operators })
+    }
+
+    async fn submit(
+        &self,
+        tracker: &TaskTracker,
+        asked: &Raw,
+        submitters: usize,
+        during: Duration,
+    ) -> anyhow::Result<Round> {
+        let before = whole_cpu(self.manager.child.id())?;
+        let until = Instant::now() + during;
+        let work = self.operators.iter().take(submitters).cloned().map(|operator| {
+            let asked = asked.clone();
+            async move {
+                let mut latencies = Vec::new();
+                while Instant::now() < until {
+                    let begun = Instant::now();
+                    ask::submit(&operator, &asked).await?;
+                    latencies.push(nanos(begun.elapsed()));
+                }
+                anyhow::Ok(latencies)
+            }
+        });
+        let mut round = together(tracker, work).await?;
+        let used = (whole_cpu(self.manager.child.id())? - before).as_secs_f64();
+        round.cpu_us = used * 1e6 / round.count;
+        Ok(round)
+    }
+}
+
+/// Does the work of all submitters at a time.
+async fn together<W>(tracker: &TaskTracker, work: impl Iterator<Item = W>) -> anyhow::Result<Round>
+where
+    W: Future<Output = anyhow::Result<Vec<u64>>> + Send + 'static,
+{
+    let before = whole_cpu(std::process::id())?;
+    let begun = Instant::now();
+    let tasks: Vec<_> = work.map(|work| tracker.spawn(work)).collect();
+    let mut latencies = Vec::new();
+    for task in tasks {
+        latencies.extend(task.await??);
+    }
+    let took = begun.elapsed().as_secs_f64();
+    let used = (whole_cpu(std::process::id())? - before).as_secs_f64();
+    let count = latencies.len().max(1) as f64;
+    Ok(Round {
+        count,
+        per_second: count / took,
+        own_us: used * 1e6 / count,
+        p50_us: percentile(&mut latencies, 500) as f64 / 1e3,
+        p99_us: percentile(&mut latencies, 990) as f64 / 1e3,
+        cpu_us: 0.0,
+    })
+}
+
+impl Row {
+    /// How many times what the bare store needs, round by round.
+    fn ratio(&self, of: impl Fn(&Round) -> f64) -> Spread {
+        ratio(&self.empty, &self.bare, of)
+    }
+
+    /// How many times what it needs with an empty store.
+    fn growth(&self, of: impl Fn(&Round) -> f64) -> Spread {
+        ratio(&self.full, &self.empty, of)
+    }
+
+    fn json(&self) -> Value {
+        let side = |rounds: &[Round]| {
+            let spread = |of: fn(&Round) -> f64| Spread::of(rounds.iter().map(of)).json();
+            json!({
+                "p50_us": spread(|r| r.p50_us),
+                "p99_us": spread(|r| r.p99_us),
+                "per_second": spread(|r| r.per_second),
+                "manager_cpu_us": spread(|r| r.cpu_us),
+                "own_cpu_us": spread(|r| r.own_us),
+            })
+        };
+        json!({
+            "submitters": self.submitters,
+            "bare": side(&self.bare),
+            "empty": side(&self.empty),
+            "full": side(&self.full),
+            "ratio_p50": self.ratio(|r| r.p50_us).json(),
+            "ratio_seconds": self.ratio(|r| 1.0 / r.per_second).json(),
+            "growth_p50": self.growth(|r| r.p50_us).json(),
+            "growth_seconds": self.growth(|r| 1.0 / r.per_second).json(),
+        })
+    }
+}
+
+fn ratio(ours: &[Round], others: &[Round], of: impl Fn(&Round) -> f64) -> Spread {
+    Spread::of(ours.iter().zip(others).map(|(ours, other)| of(ours) / of(other)))
+}
+
+fn show(rows: &[Row], stored: u64) {
+    let mut cells = Vec::new();
+    let full = format!("redpoll, {stored} stored");
+    for row in rows {
+        let sides = [("bare store", &row.bare, None), ("redpoll", &row.empty, Some(&row.bare))];
+        for (name, rounds, other) in sides.into_iter().chain([(full.as_str(), &row.full, Some(&row.empty))]) {
+            let middle = |of: fn(&Round) -> f64| short(Spread::of(rounds.iter().map(of)).median);
+            let against =
+                |of: fn(&Round) -> f64| other.map_or(String::new(), |other| ratio(rounds, other, of).text());
+            cells.push(vec![
+                format!("{} at a time, {name}", row.submitters),
+                middle(|r| r.p50_us),
+                middle(|r| r.p99_us),
+                middle(|r| r.per_second),
+                middle(|r| r.cpu_us),
+                middle(|r| r.own_us),
+                against(|r| r.p50_us),
+                against(|r| 1.0 / r.per_second),
+            ]);
+        }
+    }
+    let head = ["", "p50 us", "p99 us", "per second", "cpu us: manager", "own", "p50, ratio", "time, ratio"];
+    table::print("jobs: durable submits; each ratio is to the line above it", &head, &cells);
+    for row in rows {
+        let of = |r: &Round| r.p50_us;
+        println!("  {} at a time: {}", row.submitters, table::verdict(row.ratio(of).median, TARGET));
+    }
+}
