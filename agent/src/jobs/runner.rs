@@ -51,7 +51,7 @@ pub(super) struct Ends {
     pub(super) max_dno: Arc<AtomicU64>,
 }
 
-/// Drives the rules. See the [module](self).
+/// Drives the rules: takes in what happens, and does what follows.
 pub struct Runner {
     pub(super) machine: rules::Spool<Token>,
     pub(super) journal: spool::Spool,
