@@ -71,7 +71,13 @@ async fn an_agent_waits_for_the_lock_that_outlives_the_one_before_it_for_a_momen
     let path = world.directory().join("agent-heir-1-state/spool/lock");
     let held = hold(&path);
     let heir = start_agent(world.directory(), "heir-1", &world.address.to_string(), &[]);
-    heir.logged(&["is locked; waiting"]).await;
+    let files = format!("/proc/{}/fd", heir.pid());
+    eventually("the agent has opened the lock", async || {
+        let links = std::fs::read_dir(&files).ok()?.flatten();
+        let mut opened = links.filter_map(|link| std::fs::read_link(link.path()).ok());
+        opened.any(|to| to == path).then_some(())
+    })
+    .await;
     drop(held);
     world.operator.until("heir-1", AgentState::Connected).await;
 }

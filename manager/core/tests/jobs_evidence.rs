@@ -1,4 +1,4 @@
-//! What comes to light after a run ended as unknown replaces that, once, and only with what is true of all attempts.
+//! What an agent's word proves, and what it does not: of a run that ended as unknown, and of offers that are on their way.
 
 #![expect(clippy::unwrap_used, clippy::panic, clippy::wildcard_enum_match_arm, reason = "test code")]
 
@@ -9,7 +9,7 @@ use redpoll_common::ids::ConnectionId;
 use redpoll_common::job::wire::{ResumeRow, RunRef, RunReport, SpoolState};
 use redpoll_common::job::{Attempt, Dno, Ending, Outcome, RunState};
 use redpoll_common::wire::{Fault, FaultCode};
-use redpoll_manager_core::jobs::{Input, Jobs, OfferAnswer, ResumePage, Settings};
+use redpoll_manager_core::jobs::{Input, Jobs, OfferAnswer, ResumePage, Scope, Settings};
 
 struct Manager {
     jobs: Jobs<u32>,
@@ -26,7 +26,10 @@ impl Manager {
     }
 
     fn up(&mut self, max_dno: u64, rows: Vec<ResumeRow>, now: u64) {
-        let connection = ConnectionId(now);
+        self.tell(ConnectionId(now), max_dno, rows, now);
+    }
+
+    fn tell(&mut self, connection: ConnectionId, max_dno: u64, rows: Vec<ResumeRow>, now: u64) {
         let (spool, max_dno) = ([1; 16], Dno(max_dno));
         let page = ResumePage { token: 0, agent: agent("a"), connection, spool, max_dno, last: true, rows };
         self.feed(Input::Resume(page), now);
@@ -97,4 +100,43 @@ fn that_the_last_attempt_succeeded_replaces_unknown() {
     (done.started, done.fault) = (Some(true), None);
     manager.report(run(2, 2), done, 3_001);
     assert_eq!(manager.end(), (Outcome::Succeeded, Some(true)));
+}
+
+#[test]
+fn a_page_that_is_told_again_proves_nothing_about_offers_on_their_way() {
+    for cancelled in [false, true] {
+        let mut manager = Manager { jobs: Jobs::new(Settings::default(), 1_000), store: Store::default() };
+        manager.up(0, Vec::new(), 1_000);
+        manager.feed(Input::Submit(Plan::default().submit(0, job(1), &[("a", true)])), 1_001);
+        if cancelled {
+            let scope = Scope::Job(job(1));
+            manager.feed(Input::Cancel { token: 0, scope, grace_ms: None, preview: false }, 1_002);
+        }
+        let before = manager.store.run_of(job(1), &agent("a")).unwrap().clone();
+        // the agent had no answer to its page in time, and sent it again before the offer came
+        manager.tell(ConnectionId(1_000), 0, Vec::new(), 1_003);
+        assert_eq!(*manager.store.run_of(job(1), &agent("a")).unwrap(), before, "cancelled: {cancelled}");
+        let answer = OfferAnswer::Accepted;
+        let accepted = Input::OfferAnswered { agent: agent("a"), job: job(1), dno: Dno(1), answer };
+        manager.feed(accepted, 1_004);
+        let state = &manager.store.run_of(job(1), &agent("a")).unwrap().state;
+        assert!(matches!(state, RunState::Accepted(..)), "{state:?}");
+    }
+}
+
+#[test]
+fn what_an_older_connection_has_to_tell_is_out_of_date_also_when_the_newer_one_is_over() {
+    let mut manager = Manager { jobs: Jobs::new(Settings::default(), 1_000), store: Store::default() };
+    manager.tell(ConnectionId(2), 0, Vec::new(), 1_000);
+    manager.feed(Input::Submit(Plan::default().submit(0, job(1), &[("a", true)])), 1_001);
+    let scope = Scope::Job(job(1));
+    manager.feed(Input::Cancel { token: 0, scope, grace_ms: None, preview: false }, 1_002);
+    let (agent, connection) = (agent("a"), ConnectionId(2));
+    manager.feed(Input::AgentDown { agent: agent.clone(), connection, reason: "cut".to_owned() }, 1_003);
+    // said before the offer came, and heard now
+    manager.tell(ConnectionId(1), 0, Vec::new(), 1_004);
+    let state = &manager.store.run_of(job(1), &agent).unwrap().state;
+    assert!(matches!(state, RunState::InDoubt(..)), "{state:?}");
+    manager.tell(ConnectionId(3), 0, Vec::new(), 1_005);
+    assert_eq!(manager.end(), (Outcome::Cancelled, Some(false)));
 }

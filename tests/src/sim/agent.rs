@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use redpoll_common::ids::{PeerId, RequestId};
-use redpoll_common::job::spool::{Image, Input, Now, Options, Output, Record, Spool};
+use redpoll_common::job::Dno;
+use redpoll_common::job::spool::{Input, Now, Options, Output, Record, Spool};
 use redpoll_common::job::wire::StateAnswer;
-use redpoll_common::job::{Dno, Item};
 
-use super::agent_link::Link;
+use super::agent_link::{Link, Told};
 use super::clock::Wall;
 use super::dice::Dice;
 use super::invariant::{Check, Invariant, ensure};
@@ -33,9 +33,9 @@ pub(super) struct Agent {
     boot: [u8; 16],
     booted_at: u64,
     pub(super) wall: Wall,
-    spool_id: [u8; 16],
+    pub(super) spool_id: [u8; 16],
     /// What is synced, record by record.
-    disk: Vec<Bytes>,
+    pub(super) disk: Vec<Bytes>,
     /// What the spool wants done, with the session in which it said so.
     pub(super) outputs: VecDeque<(u64, Output<SpoolToken>)>,
     sync_planned: bool,
@@ -53,6 +53,8 @@ pub(super) struct Agent {
     pub(super) offered: BTreeMap<Dno, Deadline>,
     /// The highest number on the disk when it was last taken back to an older state.
     pub(super) taken_back: Dno,
+    /// The disk was ever lost, or taken back.
+    pub(super) lost_spool: bool,
 }
 
 /// Until when a run may start, as the agent was told.
@@ -85,18 +87,13 @@ impl Agent {
             dies_after: None,
             offered: BTreeMap::new(),
             taken_back: Dno(0),
+            lost_spool: false,
         }
     }
 
     /// The clocks of the machine.
     pub(super) fn now(&self, now_ms: u64) -> Now {
         Now { boot_ms: 1_000 + now_ms - self.booted_at, wall_ms: self.wall.at(now_ms) }
-    }
-
-    fn image(&self, records: &[Bytes]) -> Option<Image> {
-        let mut image = Image::default();
-        records.iter().try_for_each(|bytes| image.add(Record::read(bytes.clone()).ok()?).ok())?;
-        Some(image)
     }
 
     fn options(&self) -> Options {
@@ -131,46 +128,10 @@ impl Agent {
         self.now(now_ms).boot_ms.saturating_sub(deadline.from_boot_ms + deadline.within_ms)
     }
 
-    /// The disk is lost; the spool that is made anew is another one.
-    pub(super) fn wipe(&mut self, dice: &mut Dice) {
-        self.disk.clear();
-        self.spool_id = dice.bytes();
-        self.offered.clear();
-    }
-
-    /// Takes the disk back to an older state of itself, if the highest number on it is then below `seen`. Gives whether.
-    pub(super) fn roll_back(&mut self, dice: &mut Dice, seen: Dno) -> bool {
-        let keep = dice.index(self.disk.len().max(1));
-        let older = self.image(&self.disk[..keep]).is_some_and(|image| image.max_dno() < seen);
-        if older {
-            self.taken_back = self.image(&self.disk).map_or(self.taken_back, |image| image.max_dno());
-            self.disk.truncate(keep);
-            self.offered.clear();
-        }
-        older
-    }
-
     /// Another boot of the machine: its boot-time clock begins anew.
     pub(super) fn reboot(&mut self, dice: &mut Dice, now_ms: u64) {
         self.boot = dice.bytes();
         self.booted_at = now_ms;
-    }
-
-    fn items_from(&self, dno: Dno, from: u64, bytes: u64) -> Vec<Item> {
-        let of_run = self.disk.iter().filter_map(|bytes| match Record::read(bytes.clone()) {
-            Ok(Record::Items { dno: of, items }) if of == dno => Some(items),
-            Ok(_) | Err(_) => None,
-        });
-        let mut items: Vec<Item> = of_run.flatten().filter(|item| item.n >= from).collect();
-        items.sort_by_key(|item| item.n);
-        items.dedup_by_key(|item| item.n);
-        let mut left = bytes;
-        items.retain(|item| {
-            let fits = item.n == from || left > 0;
-            left = left.saturating_sub(32 + item.data.len() as u64);
-            fits
-        });
-        items
     }
 }
 
@@ -341,10 +302,10 @@ impl World {
             // what was meant for an older session has nowhere to go
             Output::Resume(..) | Output::Report(..) if !current => Ok(()),
             Output::Resume(id, page) => {
-                self.ask_manager(agent, "rp.job.resume", page.write(), super::agent_link::Told::Resume(id))
+                self.ask_manager(agent, "rp.job.resume", page.write(), Told::Resume(id))
             }
             Output::Report(id, report) => {
-                self.ask_manager(agent, "rp.job.report", report.write(), super::agent_link::Told::Report(id))
+                self.ask_manager(agent, "rp.job.report", report.write(), Told::Report(id))
             }
             Output::Load { dno, from, bytes } => {
                 self.tally.hit("items read back");

@@ -59,8 +59,14 @@ impl World {
                 connection.into_iter().for_each(|connection| self.cut(connection));
             }
             Fault::Redial => {
+                // the way of the older connection got slow: what is on it comes after the hello of the newer one
+                let slow = self.dice.below(2_000);
                 let host = &self.agents[agent];
-                self.calendar.plan(now, Event::Dial(agent, host.life, host.session));
+                self.calendar.plan(now + slow / 2, Event::Dial(agent, host.life, host.session));
+                let older = host.link.as_ref().map(|link| link.connection);
+                if let Some(wire) = older.and_then(|older| self.network.get_mut(&older)) {
+                    wire.slow_until = now + slow;
+                }
             }
             Fault::ManagerDiskFull => {
                 self.tally.hit("manager disk full");

@@ -71,6 +71,11 @@ impl World {
             | Outcome::Cancelled
             | Outcome::Unknown => None,
         };
+        let blames_spool = end.fault.as_ref().is_some_and(|fault| fault.message.contains("spool_lost"));
+        let lost = self.agents.iter().any(|host| host.id == *agent && host.lost_spool);
+        ensure(lost || !blames_spool, Invariant::TruthfulEnd, || {
+            format!("{}: the spool of {agent} is blamed, and was never lost", run.key)
+        })?;
         ensure(wrong.is_none(), Invariant::TruthfulEnd, || {
             format!(
                 "{}: {} {} (started {starts} times, exit {exit:?})",

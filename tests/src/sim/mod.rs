@@ -4,27 +4,28 @@
 //! [`run`] is one world from its beginning to its end. In it crash the manager and the agents, at any moment and between two
 //! effects of a turn, and lose what was not synced; machines reboot, spools are lost or taken back to older states of
 //! themselves; networks part, connections are cut, replaced and noticed late; disks fill up; wall clocks jump. Operators submit
-//! jobs with every field of a spec, cancel, release and delete; readers join anywhere. An [`oracle`] outside of the product
+//! jobs with every field of a spec, cancel, release and delete; readers join anywhere. An `oracle` outside of the product
 //! counts what really ran. After every step hold the [`Invariant`]s; then the faults stop, and everything has to come to its
 //! end.
 //!
-//! - [`clock`], [`dice`], [`trace`]: time, chance, and the sum of all events.
-//! - [`network`]: connections. [`weather`], [`faults`]: what goes wrong.
-//! - [`manager`], [`manager_link`], [`store`]: the manager's process, its sessions, its disk.
-//! - [`agent`], [`agent_link`], [`programs`]: an agent's process, its session, what it runs.
-//! - [`operators`], [`plan`], [`readers`]: who asks for what.
-//! - [`oracle`], [`judge`], [`contracts`]: what happened, and what must be true of it.
+//! - `clock`, `dice`, `trace`: time, chance, and the sum of all events.
+//! - `network`: connections. `weather`, `faults`: what goes wrong.
+//! - `manager`, `manager_link`, `store`: the manager's process, its sessions, its disk.
+//! - `agent`, `agent_link`, `agent_disk`, `programs`: an agent's process, its session, its disk, what it runs.
+//! - `operators`, `plan`, `readers`: who asks for what.
+//! - `oracle`, `judge`, `contracts`: what happened, and what must be true of it.
 //!
 //! Not here, because the product does not have them yet: revocation (I14), audit (I15), redaction (I18), session epochs (the
 //! part of I9 about two managers). Time on the manager's side of I13 is not judged: its wall clock may jump.
 //!
 //! Two things are left out because the product does not promise them yet: that a spool which was taken back to an older
 //! state is not believed when it says of a run of its lost time that it never started (the run had ended as unknown); and
-//! that a run which was given up as unknown and still runs can be cancelled.
+//! that a run which was given up as unknown and still runs can be cancelled, or is ended when its job is deleted.
 
 #![expect(clippy::indexing_slicing, reason = "the world numbers its agents itself")]
 
 mod agent;
+mod agent_disk;
 mod agent_link;
 mod clock;
 mod contracts;

@@ -38,6 +38,8 @@ struct Pipe {
 #[derive(Debug)]
 pub(super) struct Wire {
     pub(super) agent: usize,
+    /// Nothing on it arrives before.
+    pub(super) slow_until: u64,
     to_agent: Pipe,
     to_manager: Pipe,
 }
@@ -59,7 +61,8 @@ impl World {
     pub(super) fn lay_wire(&mut self, agent: usize) -> u64 {
         self.connections += 1;
         let pipe = || Pipe { open: true, ..Pipe::default() };
-        self.network.insert(self.connections, Wire { agent, to_agent: pipe(), to_manager: pipe() });
+        self.network
+            .insert(self.connections, Wire { agent, slow_until: 0, to_agent: pipe(), to_manager: pipe() });
         self.connections
     }
 
@@ -79,7 +82,7 @@ impl World {
     /// The next payload arrives, unless nothing gets through at present.
     pub(super) fn deliver(&mut self, connection: u64, to: Side) {
         let Some(agent) = self.network.get(&connection).map(|wire| wire.agent) else { return };
-        if let Some(until) = self.partitioned(agent) {
+        if let Some(until) = self.held_up(connection) {
             return self.calendar.plan(until, Event::Deliver(connection, to));
         }
         let Some(pipe) = self.network.get_mut(&connection).map(|wire| wire.pipe(to)) else { return };
@@ -133,13 +136,20 @@ impl World {
         if !wire.pipe(side).open {
             return;
         }
-        if let Some(until) = self.partitioned(agent) {
+        if let Some(until) = self.held_up(connection) {
             return self.calendar.plan(until, Event::Hangup(connection, side));
         }
         match side {
             Side::Agent => self.agent_lost(agent, connection),
             Side::Manager => self.manager_lost(connection),
         }
+    }
+
+    /// Until when nothing arrives on a connection.
+    fn held_up(&self, connection: u64) -> Option<u64> {
+        let wire = self.network.get(&connection)?;
+        let until = wire.slow_until.max(self.partitioned(wire.agent).unwrap_or(0));
+        (until > self.calendar.now_ms()).then_some(until)
     }
 
     /// Until when nothing passes between an agent and the manager.

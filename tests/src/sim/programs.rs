@@ -171,14 +171,14 @@ impl World {
     }
 
     /// An endless program whose run was given up as unknown can be ended on its machine alone: the run is not open, so that
-    /// no cancel reaches it. Somebody goes there.
+    /// no cancel reaches it, and when its job is deleted nobody tells its agent. Somebody goes there.
     pub(super) fn end_given_up(&mut self) {
         let now = self.calendar.now_ms();
         for (id, program) in self.programs.iter_mut().filter(|(_, program)| program.plan.endless) {
             let row = self.manager.store.run_of(program.of.0, &program.of.1);
-            let given_up = row.is_some_and(
-                |row| matches!(&row.state, RunState::Ended(end) if end.outcome == Outcome::Unknown),
-            );
+            let unknown =
+                |state: &RunState| matches!(state, RunState::Ended(end) if end.outcome == Outcome::Unknown);
+            let given_up = row.is_none_or(|row| unknown(&row.state));
             if given_up && program.ends_at.is_none() {
                 program.ends_at = Some(now);
                 self.calendar.plan(now, Event::Program(*id));

@@ -250,8 +250,8 @@ pub(super) struct LaneKey {
 pub(super) struct Agent {
     pub(super) counters: AgentCounters,
     pub(super) link: Link,
-    /// The newest of its connections that have ended: what is said of it, or of an older one, comes too late.
-    pub(super) ended: ConnectionId,
+    /// The newest connection that anything was told of, its end included: what is told of an older one comes too late.
+    pub(super) newest: Option<ConnectionId>,
     /// What it has or may have, by dispatch number.
     pub(super) has: BTreeMap<Dno, At>,
     /// How many of these are offered and not answered.
@@ -282,7 +282,7 @@ impl Agent {
         Self {
             counters,
             link: Link::Away,
-            ended: ConnectionId(0),
+            newest: None,
             has: BTreeMap::new(),
             unanswered: 0,
             blocked: BTreeSet::new(),

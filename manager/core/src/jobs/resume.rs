@@ -7,6 +7,9 @@
 //! | has no row, `max_dno < dno` | provably never received: the same attempt and number again |
 //! | has no row, `max_dno ≥ dno` | never accepted, and never will be: the same attempt, a new number |
 //! | has no row of a run it accepted | as if the spool were another one |
+//!
+//! That holds for the first telling in a session, when nothing is on its way to the agent. A page that is told again, because
+//! its answer came too late, is answered and settles nothing.
 
 use std::collections::BTreeSet;
 use std::mem;
@@ -24,13 +27,14 @@ use super::record::{Change, EventKind};
 const SPOOL_LOST: &str = "the agent came back without its records of this run (spool_lost)";
 
 impl<T> Jobs<T> {
-    /// An agent's session began. `false` when a newer one, or the same, is in place, or when it has ended already: who tells
-    /// of beginnings and ends need not keep their order.
+    /// An agent's session began. `false` when a newer one, or the same, is in place or was: who tells of beginnings and ends
+    /// need not keep their order.
     pub(super) fn agent_up(&mut self, agent: &PeerId, connection: ConnectionId, now_ms: u64) -> bool {
         let entry = self.agent_mut(agent);
-        if connection <= entry.ended || entry.connection().is_some_and(|current| connection <= current) {
+        if Some(connection) <= entry.newest {
             return false;
         }
+        entry.newest = Some(connection);
         self.detach(agent, now_ms);
         self.agent_mut(agent).link = Link::Resuming { connection, same_spool: None, told: BTreeSet::new() };
         self.event(now_ms, EventKind::AgentConnected, |event| event.agent = Some(agent.clone()));
@@ -45,7 +49,7 @@ impl<T> Jobs<T> {
         now_ms: u64,
     ) {
         let entry = self.agent_mut(agent);
-        entry.ended = entry.ended.max(connection);
+        entry.newest = entry.newest.max(Some(connection));
         if entry.connection() != Some(connection) {
             return;
         }
@@ -78,22 +82,18 @@ impl<T> Jobs<T> {
         let ResumePage { token, agent, connection, spool, max_dno, last, rows } = page;
         self.agent_up(&agent, connection, now_ms);
         if self.agent_mut(&agent).connection() != Some(connection) {
-            // a connection that was replaced: nobody reads the answer
+            // a connection that was replaced, or is over: nobody reads the answer
             let answer = ResumeAnswer { jobs: Vec::new(), purge_below_dno: Dno(0) };
             self.effects.push(Effect::ResumeAnswer(token, answer));
             return;
         }
-        if self.agent_mut(&agent).is_live() {
-            // it tells again from the start
-            self.detach(&agent, now_ms);
-            self.agent_mut(&agent).link =
-                Link::Resuming { connection, same_spool: None, told: BTreeSet::new() };
-        }
-        let same = self.same_spool(&agent, spool, max_dno, now_ms);
+        // told again: offers of this session may be on their way, so that what a page leaves out proves nothing now
+        let again = self.agent_mut(&agent).is_live();
+        let same = again || self.same_spool(&agent, spool, max_dno, now_ms);
         let jobs = rows.iter().map(|row| self.resume_row(&agent, row, same, now_ms)).collect();
         let purge_below_dno = self.agents.get(&agent).map_or(Dno(0), |entry| self.lowest_dno(entry));
         self.effects.push(Effect::ResumeAnswer(token, ResumeAnswer { jobs, purge_below_dno }));
-        if last {
+        if last && !again {
             self.resumed(&agent, connection, max_dno, now_ms);
         }
     }
