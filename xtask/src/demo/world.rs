@@ -344,7 +344,7 @@ mod tests {
         dir=$(sed -n 's/^state_dir = "\(.*\)"$/\1/p' "$2")
         trap 'exit 0' TERM
         echo $$ > "$dir/id"
-        echo '{"peers": ["127.0.0.1:1"]}' > "$dir/listen.json"
+        echo '{"pid": '$$', "peers": ["127.0.0.1:1"]}' > "$dir/listen.json"
         while :; do sleep 0.05; done"#;
 
     /// Stands in for `rpctl`: everybody is away in a listing, and a ping is answered by who is ready.
