@@ -1,0 +1,209 @@
+//! The engine commits, then acts: while a commit is on its way nobody is answered, nothing is offered, nothing acknowledged.
+
+#![expect(clippy::unwrap_used, reason = "test code")]
+
+use std::mem;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use redpoll_common::api::submit::SubmitArguments;
+use redpoll_common::ids::{ConnectionId, PeerId};
+use redpoll_common::job::wire::{Report, Resume, RunRef, RunReport};
+use redpoll_common::job::{Attempt, Callback, Dno, Ending, Item, JobId, Outcome, RunKey};
+use redpoll_manager::engine::{Agents, Callbacks, Engine, EngineOptions, NewJob, digest};
+use redpoll_manager::store::{
+    AbortHook, AttemptRecord, CommitError, Counts, Durable, Faults, Filter, Memory, ReadError, Room, Store,
+};
+use redpoll_manager_core::jobs::Settings;
+use redpoll_manager_core::jobs::record::{
+    CallbackRecord, Change, EventRecord, JobRecord, Progress, Records, RunRecord,
+};
+use redpoll_net::Peer;
+use tokio::sync::oneshot;
+
+type Read<'a, T> = BoxFuture<'a, Result<T, ReadError>>;
+type Held = Vec<(Vec<Change>, oneshot::Sender<Result<(), CommitError>>)>;
+
+/// A store in memory whose commits take as long as the test wants.
+#[derive(Debug)]
+struct Gated {
+    inner: Memory,
+    /// What was handed over while the gate is closed; `None` while it is open.
+    held: Mutex<Option<Held>>,
+}
+
+impl Gated {
+    fn close_gate(&self) {
+        *self.held.lock().unwrap() = Some(Vec::new());
+    }
+
+    fn waiting(&self) -> usize {
+        self.held.lock().unwrap().as_ref().map_or(0, Vec::len)
+    }
+
+    async fn open_gate(&self) {
+        let held = mem::take(&mut *self.held.lock().unwrap());
+        for (changes, told) in held.unwrap_or_default() {
+            let committed = self.inner.commit(changes).await;
+            told.send(committed).unwrap();
+        }
+    }
+}
+
+impl Store for Gated {
+    fn enqueue(&self, changes: Vec<Change>) -> BoxFuture<'_, Durable> {
+        match &mut *self.held.lock().unwrap() {
+            Some(held) => {
+                let (told, durable) = Durable::pending();
+                held.push((changes, told));
+                Box::pin(std::future::ready(durable))
+            }
+            None => self.inner.enqueue(changes),
+        }
+    }
+
+    fn room(&self) -> Room {
+        self.inner.room()
+    }
+
+    fn recover(&self) -> Read<'_, Records> {
+        self.inner.recover()
+    }
+
+    fn job(&self, id: JobId) -> Read<'_, Option<JobRecord>> {
+        self.inner.job(id)
+    }
+
+    fn by_key(&self, submitter: &PeerId, key: &str) -> Read<'_, Option<JobRecord>> {
+        self.inner.by_key(submitter, key)
+    }
+
+    fn list(&self, filter: Filter, before: Option<JobId>, limit: usize) -> Read<'_, Vec<JobRecord>> {
+        self.inner.list(filter, before, limit)
+    }
+
+    fn runs(&self, job: JobId, after: Option<PeerId>, limit: usize) -> Read<'_, Vec<RunRecord>> {
+        self.inner.runs(job, after, limit)
+    }
+
+    fn run(&self, key: &RunKey) -> Read<'_, Option<RunRecord>> {
+        self.inner.run(key)
+    }
+
+    fn attempts(&self, key: &RunKey) -> Read<'_, Vec<AttemptRecord>> {
+        self.inner.attempts(key)
+    }
+
+    fn items(&self, key: &RunKey, attempt: Attempt, from: u64, limit: usize) -> Read<'_, Vec<Item>> {
+        self.inner.items(key, attempt, from, limit)
+    }
+
+    fn next_item(&self, key: &RunKey, attempt: Attempt) -> Read<'_, u64> {
+        self.inner.next_item(key, attempt)
+    }
+
+    fn progress(&self, key: &RunKey) -> Read<'_, Option<(Attempt, Progress)>> {
+        self.inner.progress(key)
+    }
+
+    fn callbacks(&self, job: JobId) -> Read<'_, Vec<CallbackRecord>> {
+        self.inner.callbacks(job)
+    }
+
+    fn events(&self, since: u64, limit: usize) -> Read<'_, Vec<EventRecord>> {
+        self.inner.events(since, limit)
+    }
+
+    fn counts(&self) -> Read<'_, Counts> {
+        self.inner.counts()
+    }
+
+    fn expendable(&self, before_ms: u64, keep: u64, limit: usize) -> Read<'_, Vec<JobId>> {
+        self.inner.expendable(before_ms, keep, limit)
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        self.inner.close()
+    }
+}
+
+/// Agents without sessions; counts how often something was to be sent to one.
+#[derive(Debug, Default)]
+struct Sent(AtomicUsize);
+
+impl Agents for Sent {
+    fn peer(&self, _agent: &PeerId, _connection: ConnectionId) -> Option<Peer> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        None
+    }
+
+    fn is_connected(&self, _agent: &PeerId) -> bool {
+        true
+    }
+
+    fn disconnect(&self, _agent: &PeerId, _connection: ConnectionId, _why: &str) {}
+
+    fn disconnect_all(&self, _why: &str) {}
+}
+
+impl Callbacks for Sent {
+    fn deliver(&self, _: JobId, _: u16, _: Callback) -> BoxFuture<'static, Result<(), String>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+/// Lets everybody else go on until nothing is left to do but to wait for the gate. One thread runs all of them.
+async fn settled(store: &Gated) {
+    while store.waiting() == 0 {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..200 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn nobody_hears_of_what_is_not_on_disk() {
+    let inner = Memory::new(Faults::default(), AbortHook::default());
+    let store = Arc::new(Gated { inner, held: Mutex::new(None) });
+    let sent = Arc::new(Sent::default());
+    let options = EngineOptions { settings: Settings::default(), offer_timeout: Duration::from_secs(60) };
+    let (engine, _running, _known) =
+        Engine::start(store.clone(), sent.clone(), sent.clone(), options).await.unwrap();
+    let agent = PeerId::parse("a").unwrap();
+    let resume = Resume { spool: [7; 16], max_dno: Dno(0), last: true, jobs: Vec::new() };
+    engine.resume(&agent, ConnectionId(1), resume).await.unwrap();
+
+    store.close_gate();
+    let asked = SubmitArguments::new(vec!["a".to_owned()], "sys.ping");
+    let job = NewJob {
+        submitter: PeerId::parse("ada").unwrap(),
+        digest: digest::of(&asked),
+        spec: Arc::new(asked.spec),
+        agents: vec![agent.clone()],
+    };
+    let submitting = tokio::spawn({
+        let engine = engine.clone();
+        async move { engine.submit(job).await }
+    });
+    settled(&store).await;
+    assert!(!submitting.is_finished(), "a submit was answered before it was on disk");
+    assert_eq!(sent.0.load(Ordering::SeqCst), 0, "a run was offered before its number was on disk");
+    store.open_gate().await;
+    let job = submitting.await.unwrap().unwrap().job;
+    assert_eq!(sent.0.load(Ordering::SeqCst), 1, "and then it is offered");
+
+    store.close_gate();
+    let run = RunRef { job, attempt: Attempt(1), dno: Dno(1) };
+    let (outcome, started) = (Outcome::Succeeded, Some(true));
+    let done = Ending { outcome, started, result: None, fault: None, items: 0, duration_ms: None };
+    let report = Report { reports: vec![RunReport { done: Some(done), ..RunReport::about(run) }] };
+    let reporting = tokio::spawn(engine.report(&agent, report));
+    settled(&store).await;
+    assert!(!reporting.is_finished(), "an end was acknowledged before it was on disk");
+    store.open_gate().await;
+    let answer = reporting.await.unwrap().unwrap();
+    assert!(answer.acks.iter().all(|ack| ack.done));
+}
