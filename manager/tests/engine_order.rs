@@ -22,6 +22,7 @@ use redpoll_manager_core::jobs::record::{
 };
 use redpoll_net::Peer;
 use tokio::sync::oneshot;
+use tokio_util::task::TaskTracker;
 
 type Read<'a, T> = BoxFuture<'a, Result<T, ReadError>>;
 type Held = Vec<(Vec<Change>, oneshot::Sender<Result<(), CommitError>>)>;
@@ -184,7 +185,8 @@ async fn nobody_hears_of_what_is_not_on_disk() {
         spec: Arc::new(asked.spec),
         agents: vec![agent.clone()],
     };
-    let submitting = tokio::spawn({
+    let tracker = TaskTracker::new();
+    let submitting = tracker.spawn({
         let engine = engine.clone();
         async move { engine.submit(job).await }
     });
@@ -200,7 +202,7 @@ async fn nobody_hears_of_what_is_not_on_disk() {
     let (outcome, started) = (Outcome::Succeeded, Some(true));
     let done = Ending { outcome, started, result: None, fault: None, items: 0, duration_ms: None };
     let report = Report { reports: vec![RunReport { done: Some(done), ..RunReport::about(run) }] };
-    let reporting = tokio::spawn(engine.report(&agent, report));
+    let reporting = tracker.spawn(engine.report(&agent, report));
     settled(&store).await;
     assert!(!reporting.is_finished(), "an end was acknowledged before it was on disk");
     store.open_gate().await;

@@ -2,15 +2,15 @@
 //!
 //! A program counts from its start until its end, or until its agent is dead: from then on the run is in doubt and keeps its
 //! slot, until the agent's successor, which is started only later, says that it cannot know. A program whose parent is no
-//! agent that lives counts not at all, and neither does one that was killed before it came to its last line: it ended
-//! early, and nobody saw when.
+//! agent that lives counts not at all, and neither does one that was killed before it came to its last line, by a limit or a
+//! cancel that its agent lived to tell of: it ended early, and nobody saw when.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::evidence::Evidence;
 use super::super::ledger::AttemptKey;
 use super::super::oracle::{Line, Mark};
-use super::{Finding, option, starts};
+use super::{Finding, attempts, option, starts};
 
 pub(super) fn check(evidence: &Evidence, findings: &mut Vec<Finding>) {
     let seen = starts(&evidence.oracle);
@@ -23,8 +23,10 @@ pub(super) fn check(evidence: &Evidence, findings: &mut Vec<Finding>) {
                 let Some((name, concurrency)) = queue(evidence, mark) else { continue };
                 let vanished = |start: &super::Start| !start.ended && !start.stopped;
                 let lives = evidence.is_agent(*parent) && !dead.contains(parent);
-                let killed = evidence.deaths.iter().any(|death| death.pid == *parent);
-                if !lives || (!killed && seen.get(&key(mark)).is_some_and(|all| all.iter().any(vanished))) {
+                if !lives
+                    || (!is_unknown(evidence, mark)
+                        && seen.get(&key(mark)).is_some_and(|all| all.iter().any(vanished)))
+                {
                     continue;
                 }
                 let queue = running.entry(name.clone()).or_default();
@@ -44,6 +46,14 @@ pub(super) fn check(evidence: &Evidence, findings: &mut Vec<Finding>) {
             }
         }
     }
+}
+
+/// Whether the manager says that nobody knows how the attempt ended: then its agent died under it, and not before.
+fn is_unknown(evidence: &Evidence, mark: &Mark) -> bool {
+    let Some(job) = evidence.jobs.get(&mark.job) else { return false };
+    let run = job.detail.runs.iter().find(|run| run.agent == mark.agent);
+    let attempts = run.map(|run| attempts(job, run)).unwrap_or_default();
+    attempts.iter().any(|attempt| attempt.number == mark.attempt && attempt.outcome == "unknown")
 }
 
 fn key(mark: &Mark) -> AttemptKey {
