@@ -1,0 +1,112 @@
+//! A procedure that is an executable, as a file of `procedures.d/` describes it.
+//!
+//! A [`Manifest`] is checked already: names are names, durations are within their limits, the schema is a JSON Schema.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::values::choice::choice;
+
+choice! {
+    /// How long a process of a procedure lives.
+    ProcedureMode, "\"once\" or \"worker\"", {
+        /// A fresh process for each run.
+        Once = "once",
+        /// Long-lived processes, each of which takes one run after the other.
+        Worker = "worker",
+    }
+}
+
+choice! {
+    /// What a process of a procedure writes to its standard output.
+    ProcedureOutput, "\"json\" or \"text\"", {
+        /// One JSON object a line: values, progress and the one end.
+        Json = "json",
+        /// Anything: it is recorded as it comes.
+        Text = "text",
+    }
+}
+
+/// One procedure that an executable provides.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Manifest {
+    /// The file that describes it.
+    pub file: PathBuf,
+    /// Its name, such as `web.deploy`.
+    pub name: String,
+    /// Its version, from 1.
+    pub version: u32,
+    /// What it does, in a sentence.
+    pub description: String,
+    /// Why nobody should use this version any more, and what to use.
+    pub deprecated: Option<String>,
+    /// The program and its arguments; never a shell's text. The program is an absolute path, or is looked up in `PATH`.
+    pub command: Vec<String>,
+    /// How long a process of it lives.
+    pub mode: ProcedureMode,
+    /// What it writes.
+    pub output: ProcedureOutput,
+    /// The JSON Schema of its named arguments (draft 2020-12).
+    pub args: serde_json::Value,
+    /// The user it runs as; `None`: the agent's own.
+    pub user: Option<String>,
+    /// The group it runs as; `None`: the user's own.
+    pub group: Option<String>,
+    /// The working directory; `None`: `/`.
+    pub cwd: Option<PathBuf>,
+    /// Variables beside `PATH`, `LANG`, `TZ`, `HOME` and the `REDPOLL_…` ones.
+    pub env: BTreeMap<String, String>,
+    /// The longest a run may take; `None`: what the agent and the caller allow.
+    pub run_timeout: Option<Duration>,
+    /// The longest gap between two lines of output; `None`: no limit.
+    pub idle_timeout: Option<Duration>,
+    /// How long the tree has between TERM and KILL; `None`: what the agent allows.
+    pub grace: Option<Duration>,
+    /// How many runs may go on at a time; of a worker, how many processes. `None`: what the agent allows; of a worker, 1.
+    pub concurrency: Option<u32>,
+    /// Running it twice does no more than running it once: a run whose end is unknown may be tried again.
+    pub idempotent: bool,
+    /// What a run may use.
+    pub limits: ProcedureLimits,
+    /// Paths in arguments, values and results that nobody may see in a log, a store or on a screen: `password`, `user.pin`, `keys.*`.
+    pub redact: Vec<String>,
+    /// Whether it is offered.
+    pub enabled: bool,
+    /// It serves those who administer the machine: it has a place even when all others are taken.
+    pub admin: bool,
+    /// Runs by itself.
+    pub schedule: Option<ProcedureSchedule>,
+    /// How long a worker may take to say that it is ready.
+    pub ready_timeout: Duration,
+    /// How long a worker without work is kept; zero: for ever.
+    pub idle_shutdown: Duration,
+}
+
+/// What a run of a procedure may use. `None`: no limit of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ProcedureLimits {
+    /// Bytes of memory of the whole tree.
+    pub memory: Option<u64>,
+    /// Processor time in hundredths of one processor: 150 is one and a half.
+    pub cpu: Option<u32>,
+    /// Processes and threads of the whole tree.
+    pub processes: Option<u32>,
+    /// Bytes of output that are delivered or recorded.
+    pub output: Option<u64>,
+    /// Bytes of one line.
+    pub line: Option<u64>,
+}
+
+/// When a procedure runs by itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProcedureSchedule {
+    /// From the start of one run to the start of the next; a run that takes longer skips those it overlaps.
+    pub every: Duration,
+    /// Up to how much later each run starts, drawn anew each time, so that a fleet does not run in step.
+    pub jitter: Duration,
+    /// Whether the first run is at the start of the agent, rather than one interval after it.
+    pub at_start: bool,
+    /// The named arguments.
+    pub kwargs: serde_json::Map<String, serde_json::Value>,
+}
