@@ -134,7 +134,7 @@ async fn an_agent_that_dies_anywhere_in_a_run_tells_the_truth_and_starts_nothing
     // the place, what its next life finds, how often it was started before, and how the run ends
     let places = [
         ("A1", None, 0, None),
-        ("A2", Some(SpoolState::Received), 0, Some(Outcome::Succeeded)),
+        ("A2", Some(SpoolState::Done), 0, Some(Outcome::Unknown)),
         ("A3", Some(SpoolState::Done), 0, Some(Outcome::Unknown)),
         ("A4", Some(SpoolState::Done), 1, Some(Outcome::Unknown)),
         ("A5", Some(SpoolState::Done), 1, Some(Outcome::Unknown)),

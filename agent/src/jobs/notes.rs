@@ -6,7 +6,7 @@ use redpoll_common::job::spool::Record;
 use redpoll_common::job::wire::RunRef;
 use redpoll_common::job::{Dno, Outcome};
 use redpoll_common::wire::FaultCode;
-use tracing::info;
+use tracing::{debug, info};
 
 use super::execution::Execution;
 
@@ -61,7 +61,7 @@ impl Notes {
     /// Writes them into the log, lets go of runs that ended, and gives the highest dispatch number.
     pub(super) fn told(self, executions: &mut BTreeMap<Dno, Execution>) -> Dno {
         for (run, procedure) in self.received {
-            info!(job = %run.job, attempt = %run.attempt, dno = %run.dno, ?procedure, "run received");
+            debug!(job = %run.job, attempt = %run.attempt, dno = %run.dno, ?procedure, "run received");
         }
         for (run, outcome, code) in self.done {
             let procedure = executions.remove(&run.dno).map(|execution| execution.procedure);

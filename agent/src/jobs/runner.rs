@@ -19,7 +19,7 @@ use redpoll_net::{Peer, Registry};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::task::TaskTracker;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::execution::Execution;
 use super::notes::Notes;
@@ -334,7 +334,7 @@ impl Runner {
 
     fn note_start(&self, dno: Dno) {
         if let Some(Execution { run, procedure, .. }) = self.executions.get(&dno) {
-            info!(job = %run.job, attempt = %run.attempt, %dno, ?procedure, "run started");
+            debug!(job = %run.job, attempt = %run.attempt, %dno, ?procedure, "run started");
         }
     }
 

@@ -13,7 +13,7 @@
 /// | `M4` | items are on disk, their acknowledgement is not sent |
 /// | `M5` | an end is on disk, its acknowledgement is not sent |
 /// | `A1` | an offer was read, nothing is on disk |
-/// | `A2` | `received` is on disk, the accept is not sent |
+/// | `A2` | `received` and `starting` are on disk, the accept is not sent |
 /// | `A3` | `starting` is on disk, nothing was started |
 /// | `A4` | the program was started, `running` is not on disk |
 /// | `A5` | the program ended, `done` is not on disk |

@@ -23,7 +23,7 @@ use crate::store::{Room, Store};
 
 /// Turns that may wait for their commits. Beyond, the machine takes nothing in.
 const TURNS: usize = 4096;
-/// Messages that are handled before the clock is looked at again.
+/// Messages that are handled in one turn, before the clock is looked at again.
 const BATCH: usize = 64;
 /// How long to wait before the store is read again that could not be.
 const RECOVER_AGAIN: Duration = Duration::from_secs(1);
@@ -115,11 +115,14 @@ impl Task {
         Instant::now() + left.map_or(LONGEST_SLEEP, Duration::from_millis).min(LONGEST_SLEEP)
     }
 
+    /// Takes what has come as one turn: one transaction, one place in the store's queue, one wake-up of the performer. While
+    /// the disk is full each message is a turn of its own, so that what is small still finds room.
     async fn take(&mut self, first: Message) {
-        self.handle(first).await;
-        for _ in 1..BATCH {
+        let batch = if self.store.room() == Room::Plenty { BATCH } else { 1 };
+        self.handle(first);
+        for _ in 1..batch {
             let Ok(message) = self.messages.try_recv() else { break };
-            self.handle(message).await;
+            self.handle(message);
         }
         self.tick().await;
     }
@@ -128,11 +131,11 @@ impl Task {
         let now = clock::wall_ms();
         if self.jobs.poll_timeout().is_some_and(|due| due <= now) {
             self.jobs.handle_timeout(now);
-            self.turn().await;
         }
+        self.turn().await;
     }
 
-    async fn handle(&mut self, message: Message) {
+    fn handle(&mut self, message: Message) {
         let now = clock::wall_ms();
         match message {
             Message::Ask(ask) => return self.answer(ask),
@@ -155,7 +158,6 @@ impl Task {
                 self.jobs.handle(*input, now);
             }
         }
-        self.turn().await;
     }
 
     /// Hands over what the machine decided. Waits for a place in the store's queue, and for the performer.
@@ -219,7 +221,8 @@ impl Task {
     async fn finish(mut self) {
         self.messages.close();
         while let Some(message) = self.messages.recv().await {
-            self.handle(message).await;
+            self.handle(message);
+            self.turn().await;
         }
     }
 }

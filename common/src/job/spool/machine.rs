@@ -166,15 +166,23 @@ impl<T> Spool<T> {
             return self.outputs.push_back(Output::OfferAnswer(token, Err(fault)));
         }
         let at = Stamp { boot: self.options.boot, boot_ms: now.boot_ms, wall_ms: now.wall_ms };
-        self.outputs.push_back(Output::Commit(vec![Record::Received { offer: offer.clone(), at }]));
-        self.outputs.push_back(Output::OfferAnswer(token, Ok(OfferAnswer::Accepted)));
         let mut row = Row::new(run, Phase::Starting, offer.limits);
         row.start_by = offer.limits.start_within.map(|limit| now.after(whole_ms(limit)));
-        row.phase = Phase::Received(offer);
+        let late = row.start_by.is_some_and(|by| by <= now.boot_ms);
+        let not_after = row.start_by.take();
         self.rows.insert(run.dno, row);
         self.attempts.insert((run.job, run.attempt), run.dno);
         self.live.insert(run.dno);
-        self.start(run.dno, now);
+        let received = Record::Received { offer: offer.clone(), at };
+        if late {
+            self.outputs.push_back(Output::Commit(vec![received]));
+            self.outputs.push_back(Output::OfferAnswer(token, Ok(OfferAnswer::Accepted)));
+            return self.expire(run.dno, now);
+        }
+        // it is started at once, so one write says both: before the accept, and before the spawn
+        self.outputs.push_back(Output::Commit(vec![received, Record::Starting { run }]));
+        self.outputs.push_back(Output::OfferAnswer(token, Ok(OfferAnswer::Accepted)));
+        self.outputs.push_back(Output::Spawn { offer, not_after });
     }
 
     /// Whether another run may come.

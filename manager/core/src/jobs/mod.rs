@@ -168,8 +168,8 @@ impl<T> Jobs<T> {
         self.timers.first().map(|(due, _)| *due)
     }
 
-    /// What has to be written and done since the last turn. Poll after every input: less is lost in a crash, and one
-    /// turn is one transaction.
+    /// What has to be written and done since the last turn. One turn is one transaction: poll after every input, or after as
+    /// many as may be lost together.
     pub fn poll_turn(&mut self) -> Option<Turn<T>> {
         if self.changes.is_empty() && self.effects.is_empty() {
             return None;
