@@ -7,8 +7,9 @@
 //! - [`jobs`]: runs of jobs, and what the agent owes the manager about them; [`spool`] keeps it on disk.
 //! - [`clock`]: the clock that goes on while the machine sleeps.
 //!
-//! The protocol is in `redpoll-common`, the connection in `redpoll-net`. An agent of one's own calls
-//! [`app::App::new`] with a registry of Rust procedures.
+//! - [`sdk`]: an agent of one's own, with procedures in Rust.
+//!
+//! The protocol is in `redpoll-common`, the connection in `redpoll-net`.
 
 pub mod app;
 pub mod builtin;
@@ -17,5 +18,6 @@ pub mod exec;
 pub mod facts;
 pub mod jobs;
 pub mod link;
+pub mod sdk;
 pub mod service;
 pub mod spool;

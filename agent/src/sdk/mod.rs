@@ -1,0 +1,205 @@
+//! An agent of one's own: procedures in Rust, with typed arguments, beside everything that the ordinary agent does.
+//!
+//! ```no_run
+//! use redpoll_agent::sdk::{Agent, Context, Failure, JsonSchema, Procedure};
+//! use serde::{Deserialize, Serialize};
+//!
+//! /// Whom to greet.
+//! #[derive(Deserialize, JsonSchema)]
+//! #[serde(deny_unknown_fields)]
+//! struct Greet {
+//!     /// A name.
+//!     name: String,
+//!     /// How often.
+//!     #[serde(default = "once")]
+//!     times: u64,
+//! }
+//!
+//! fn once() -> u64 {
+//!     1
+//! }
+//!
+//! #[derive(Serialize)]
+//! struct Greeted {
+//!     greetings: u64,
+//! }
+//!
+//! async fn greet(asked: Greet, context: Context) -> Result<Greeted, Failure> {
+//!     for n in 0..asked.times {
+//!         context.value(&format!("hello {}", asked.name)).await?;
+//!         context.progress(n + 1, Some(asked.times));
+//!     }
+//!     Ok(Greeted { greetings: asked.times })
+//! }
+//!
+//! fn main() -> std::process::ExitCode {
+//!     Agent::new("my-agent", env!("CARGO_PKG_VERSION"))
+//!         .procedure(Procedure::new("demo.greet", "Greets somebody."), greet)
+//!         .run()
+//! }
+//! ```
+//!
+//! The arguments' type gives the JSON Schema that callers see and that is checked before the handler runs: `Deserialize` and
+//! [`JsonSchema`] read the same attributes. Use `#[serde(deny_unknown_fields)]`, so that a misspelt argument is an error.
+//!
+//! **What a handler may rely on.** It is a future on the agent's one thread: it must not block; what does belongs into
+//! `tokio::task::spawn_blocking` or a process. When its call is cancelled or too late the future is dropped, unless it was
+//! registered with [`Agent::graceful`] and watches [`Context::cancelled`] itself. Values wait for credit of whoever reads
+//! them. In a job the same handler runs, and its values are recorded.
+
+mod context;
+mod failure;
+
+use std::fmt;
+use std::future::Future;
+use std::process::ExitCode;
+
+use clap::{Args as _, FromArgMatches as _};
+use redpoll_common::wire::{Fault, FaultCode, Raw};
+use redpoll_config::ExitClass;
+use redpoll_config::daemon::{DaemonArgs, Failure as StartFailure, Start};
+use redpoll_net::registry::Duplicate;
+use redpoll_net::{CallContext, ProcedureInfo, Registry, shutdown};
+pub use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::runtime::Builder;
+
+use crate::app::App;
+
+pub use context::Context;
+pub use failure::Failure;
+
+/// What a procedure is called, and what callers are told of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Procedure {
+    name: String,
+    version: u32,
+    description: String,
+}
+
+impl Procedure {
+    /// Version 1 of a procedure. A name is lower-case words with dots between them, such as `web.deploy`; names that begin with
+    /// `rp.` are the protocol's.
+    pub fn new(name: impl Into<String>, description: impl Into<String>) -> Self {
+        Self { name: name.into(), version: 1, description: description.into() }
+    }
+
+    /// The same with another version. Versions stand side by side: `name@2` calls one, `name` the highest.
+    pub fn version(mut self, version: u32) -> Self {
+        self.version = version;
+        self
+    }
+
+    fn info<A: JsonSchema>(self) -> ProcedureInfo {
+        let Self { name, version, description } = self;
+        let schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<A>();
+        ProcedureInfo { version, ..ProcedureInfo::new(&name, &description, schema.to_value()) }
+    }
+}
+
+/// An agent with procedures of one's own.
+pub struct Agent {
+    name: &'static str,
+    version: &'static str,
+    registry: Result<Registry, Duplicate>,
+}
+
+impl fmt::Debug for Agent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Agent").field("name", &self.name).field("registry", &self.registry).finish()
+    }
+}
+
+impl Agent {
+    /// An agent that offers what its configuration names, and nothing else yet. The program's name and version are for its help.
+    pub fn new(name: &'static str, version: &'static str) -> Self {
+        Self { name, version, registry: Ok(Registry::new()) }
+    }
+
+    /// Adds a procedure. When a call of it should stop, its future is dropped.
+    ///
+    /// A name and version that are taken end [`run`](Self::run) with an error.
+    pub fn procedure<A, R, F, Fut>(self, procedure: Procedure, run: F) -> Self
+    where
+        A: DeserializeOwned + JsonSchema,
+        R: Serialize,
+        F: Fn(A, Context) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<R, Failure>> + Send + 'static,
+    {
+        self.with(|registry| registry.with(procedure.info::<A>(), typed(run)))
+    }
+
+    /// Adds a procedure that watches [`Context::cancelled`] and returns soon after it, for example to undo what it began.
+    pub fn graceful<A, R, F, Fut>(self, procedure: Procedure, run: F) -> Self
+    where
+        A: DeserializeOwned + JsonSchema,
+        R: Serialize,
+        F: Fn(A, Context) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<R, Failure>> + Send + 'static,
+    {
+        self.with(|registry| registry.with_graceful(procedure.info::<A>(), typed(run)))
+    }
+
+    fn with(self, add: impl FnOnce(Registry) -> Result<Registry, Duplicate>) -> Self {
+        Self { registry: self.registry.and_then(add), ..self }
+    }
+
+    /// What was added, for [`App::new`] or a test.
+    ///
+    /// # Errors
+    /// [`Duplicate`] when a name and version were added twice.
+    pub fn into_registry(self) -> Result<Registry, Duplicate> {
+        self.registry
+    }
+
+    /// The `main` of the agent: takes the flags of `redpoll-agent`, reads its configuration, and serves until a signal ends it.
+    ///
+    /// Exit codes are those of the agent: 0 ended in order · 64 configuration · 70 internal · 77 file permissions.
+    pub fn run(self) -> ExitCode {
+        let Self { name, version, registry } = self;
+        let command = DaemonArgs::augment_args(clap::Command::new(name).version(version));
+        let matches = command.get_matches();
+        let arguments = DaemonArgs::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        arguments.main(name, |Start { loaded, sources, log }| {
+            let registry = registry.map_err(|error| {
+                StartFailure::new(ExitClass::Internal, "the procedures cannot be offered").caused_by(error)
+            })?;
+            let ended = shutdown::run(&mut Builder::new_current_thread(), async |signals| {
+                App::new(loaded, registry)?.run(signals, &sources, &log).await;
+                Ok(())
+            });
+            ended.map_err(|error| StartFailure::new(ExitClass::Internal, "cannot begin").caused_by(error))?
+        })
+    }
+}
+
+type Answer = std::pin::Pin<Box<dyn Future<Output = Result<Raw, Fault>> + Send>>;
+
+/// Arguments become a value of their type, and what the handler gives an answer.
+fn typed<A, R, F, Fut>(run: F) -> impl Fn(CallContext) -> Answer + Send + Sync + 'static
+where
+    A: DeserializeOwned,
+    R: Serialize,
+    F: Fn(A, Context) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<R, Failure>> + Send + 'static,
+{
+    move |call| {
+        let running = arguments::<A>(&call).map(|asked| run(asked, Context::of(call)));
+        Box::pin(async move {
+            let given = running?.await.map_err(Failure::into_fault)?;
+            Raw::encode(&given).map_err(|error| {
+                Fault::new(FaultCode::Internal, format!("the result cannot be sent: {error}"))
+            })
+        })
+    }
+}
+
+fn arguments<A: DeserializeOwned>(call: &CallContext) -> Result<A, Fault> {
+    let bad = |text: String| Fault::new(FaultCode::BadArguments, format!("{}: {text}", call.method));
+    if call.args != Raw::empty_array() {
+        return Err(bad("its arguments are named ones: NAME=VALUE".to_owned()));
+    }
+    call.kwargs.decode().map_err(|error| bad(error.to_string()))
+}

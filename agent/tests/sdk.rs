@@ -1,0 +1,156 @@
+//! Procedures in Rust, as an agent of one's own registers them.
+
+#![expect(clippy::unwrap_used, reason = "test code")]
+
+use redpoll_agent::sdk::{Agent, Context, Failure, JsonSchema, Procedure};
+use redpoll_common::identity::Identity;
+use redpoll_common::session::StopReason;
+use redpoll_common::wire::flight::Progress;
+use redpoll_common::wire::{Fault, FaultCode, Raw};
+use redpoll_net::Registry;
+use redpoll_net::service::detached_call;
+use redpoll_net::transport::PeerInfo;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// What is divided by what.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Divide {
+    /// The dividend.
+    a: i64,
+    /// The divisor.
+    #[serde(default = "two")]
+    b: i64,
+}
+
+fn two() -> i64 {
+    2
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{0} cannot be divided by zero")]
+struct ByZero(i64);
+
+async fn divide(asked: Divide, context: Context) -> Result<i64, Failure> {
+    let Divide { a, b } = asked;
+    context.value(&json!({"a": a, "b": b})).await?;
+    context.bytes(b"\x00\xff").await?;
+    context.progress_with(1, Some(2), &"half");
+    Ok(a.checked_div(b).ok_or(ByZero(a))?)
+}
+
+async fn patient(_asked: Nothing, context: Context) -> Result<(), Failure> {
+    context.cancelled().await;
+    assert!(context.is_cancelled());
+    Err(Failure::new("undone").class("Undone").data(&[1, 2]))
+}
+
+/// No arguments.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+fn agent() -> Agent {
+    Agent::new("test", "0")
+        .procedure(Procedure::new("math.divide", "Divides.").version(2), divide)
+        .graceful(Procedure::new("test.wait", "Waits."), patient)
+}
+
+fn caller() -> PeerInfo {
+    PeerInfo {
+        identity: Identity::parse("spiffe://home/manager/m").unwrap(),
+        address: "test".into(),
+        ip: None,
+        speaks_rp1: true,
+        certificate: None,
+    }
+}
+
+async fn call(
+    registry: &Registry,
+    method: &str,
+    kwargs: Value,
+) -> (Result<Value, Fault>, Vec<Value>, Vec<Progress>) {
+    let kwargs = Raw::encode(&kwargs).unwrap();
+    let (call, mut output, _stop) = detached_call(caller(), method, Raw::empty_array(), kwargs);
+    let answer = registry.start(call).answer.await;
+    let (mut values, mut progress) = (Vec::new(), Vec::new());
+    while let Some(given) = output.next().await {
+        match given {
+            Ok(value) => values.push(value.decode().unwrap_or_else(|_bytes| json!(value.as_bytes()))),
+            Err(newest) => progress.push(newest),
+        }
+    }
+    (answer.map(|result| result.decode().unwrap()), values, progress)
+}
+
+#[tokio::test]
+async fn typed_arguments_go_in_and_values_progress_and_a_typed_result_come_out() {
+    let registry = agent().into_registry().unwrap();
+    let (answer, values, progress) = call(&registry, "math.divide", json!({"a": 7})).await;
+    assert_eq!(answer.unwrap(), json!(3));
+    assert_eq!(values, [json!({"a": 7, "b": 2}), json!([0xc4, 2, 0x00, 0xff])]);
+    let [Progress { completed: 1, total: Some(2), details }] = &progress[..] else {
+        unreachable!("{progress:?}")
+    };
+    assert_eq!(details.as_text(), Some("half"));
+}
+
+#[tokio::test]
+async fn arguments_of_another_form_never_reach_the_handler() {
+    let registry = agent().into_registry().unwrap();
+    for (kwargs, word) in
+        [(json!({"a": "x"}), "does not fit"), (json!({}), "`a`"), (json!({"a": 1, "c": 1}), "`c`")]
+    {
+        let (answer, values, _) = call(&registry, "math.divide@2", kwargs.clone()).await;
+        let fault = answer.unwrap_err();
+        assert_eq!(fault.code, FaultCode::BadArguments, "{kwargs}");
+        assert!(fault.message.contains(word), "{kwargs}: {}", fault.message);
+        assert!(values.is_empty(), "{kwargs}");
+    }
+    let (call, _output, _stop) =
+        detached_call(caller(), "math.divide", Raw::encode(&[1]).unwrap(), Raw::empty_map());
+    assert_eq!(registry.start(call).answer.await.unwrap_err().code, FaultCode::BadArguments);
+}
+
+#[tokio::test]
+async fn an_error_of_a_handler_crosses_with_its_class() {
+    let registry = agent().into_registry().unwrap();
+    let (answer, _, _) = call(&registry, "math.divide", json!({"a": 1, "b": 0})).await;
+    let fault = answer.unwrap_err();
+    assert_eq!((fault.code, fault.class.as_deref()), (FaultCode::Failed, Some("ByZero")));
+    assert_eq!(fault.message, "1 cannot be divided by zero");
+    assert_eq!(fault.module.as_deref(), Some("sdk"));
+}
+
+#[tokio::test]
+async fn a_graceful_handler_hears_of_the_cancel_and_has_the_last_word() {
+    let registry = agent().into_registry().unwrap();
+    let (call, _output, stop) = detached_call(caller(), "test.wait", Raw::empty_array(), Raw::empty_map());
+    let running = registry.start(call);
+    assert!(running.graceful);
+    stop.stop(StopReason::Cancelled);
+    let fault = running.answer.await.unwrap_err();
+    assert_eq!(
+        (fault.class.as_deref(), fault.data.unwrap().decode::<Vec<u8>>().unwrap()),
+        (Some("Undone"), vec![1, 2])
+    );
+}
+
+#[test]
+fn the_type_of_the_arguments_gives_their_schema() {
+    let registry = agent().into_registry().unwrap();
+    let info = registry.procedures().find(|info| info.name == "math.divide").unwrap();
+    assert_eq!((info.version, info.description.as_str()), (2, "Divides."));
+    assert_eq!(info.args["additionalProperties"], false);
+    assert_eq!(info.args["required"], json!(["a"]));
+    assert_eq!(info.args["properties"]["b"]["default"], 2);
+    assert_eq!(info.args["properties"]["a"]["description"], "The dividend.");
+}
+
+#[test]
+fn a_name_that_is_taken_is_said_at_the_start() {
+    let twice = agent().procedure(Procedure::new("math.divide", "Again.").version(2), divide);
+    assert_eq!(twice.into_registry().unwrap_err().to_string(), "math.divide@2 is registered twice");
+}
