@@ -119,9 +119,12 @@ impl Tools {
         if let Ok(found) = std::fs::read_to_string(&stamp)
             && let Some(way) = found.lines().next().and_then(Way::parse)
             && found == wanted(way)
-            && way.python(&folder).exists() | (way == Way::Target)
+            && (way == Way::Target || way.python(&folder).exists())
         {
             return Ok((Self { folder, way }, format!("{version}, as before")));
+        }
+        if stamp.exists() {
+            std::fs::remove_file(&stamp).context("cannot remove the old stamp of the Python tools")?;
         }
         let mut problems = Vec::new();
         for way in Way::ALL {

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Mapping, Optional, Sequence, Type
 
 #: How long anything may take before the test fails. Nothing waits this long when all is well.
-DEADLINE = 8.0
+DEADLINE = 30.0
 
 SDK = Path(__file__).resolve().parent.parent / "src"
 
@@ -130,8 +130,12 @@ class Process:
         except ProcessLookupError:
             pass
         self.process.wait(DEADLINE)
+        for reader in self._readers:
+            reader.join(1.0)
+        # a pipe that something left behind holds open is being read: closing it would wait for that
+        held = any(reader.is_alive() for reader in self._readers)
         for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
-            if pipe is not None:
+            if pipe is not None and (pipe is self.process.stdin or not held):
                 try:
                     pipe.close()
                 except BrokenPipeError:

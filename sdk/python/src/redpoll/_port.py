@@ -64,6 +64,14 @@ class Port:
         if sys.stderr is None or getattr(sys.stderr, "closed", True):
             sys.stderr = _text(2)
 
+    def flush(self) -> None:
+        """Writes out what was printed and not yet written."""
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except Exception:
+                continue
+
     def write(self, line: bytes) -> None:
         """Writes one line whole. Raises Gone."""
         if os.getpid() != self._owner:

@@ -68,7 +68,8 @@ class Server:
             self._port.repair()
 
     def _free(self) -> None:
-        # before the end is said: the next call may come as soon as it has been read
+        # before the end is said: what was printed belongs to this call, and the next one may come as soon as the end has been read
+        self._port.flush()
         with self._lock:
             self._busy = None
 
@@ -81,6 +82,9 @@ class Server:
             self._problem = f"the agent sent what cannot be understood: {error}"
         except Gone:
             pass
+        except BaseException as error:
+            # a process that hears nothing any more must not live on
+            self._problem = f"the input cannot be read: {error!r}"
         if not self._worker and not self._taken and self._problem is None:
             self._problem = "the input ended before a call came"
         self._inbox.put(None)
@@ -114,7 +118,11 @@ class Server:
         # one that is not here has ended in the meantime
         if call is not None and call.id == which:
             call.ask_to_cancel()
-            os.write(self._wake, b"\0")
+            try:
+                os.write(self._wake, b"\0")
+            except BlockingIOError:
+                # it is full, so there is enough in it to wake up for
+                pass
 
     def _catch_signals(self) -> None:
         signal.signal(signal.SIGTERM, self._terminated)
