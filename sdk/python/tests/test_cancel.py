@@ -51,9 +51,21 @@ TEXT = """
         time.sleep(1000)
 
     @redpoll.procedure(cancel="interrupt")
+    def deaf():
+        import signal
+        ours = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        redpoll.progress(0)
+        while not redpoll.cancelled():
+            time.sleep(0.001)
+        # the first signal is lost, as one is that comes just before a call of the system
+        time.sleep(0.05)
+        signal.signal(signal.SIGUSR1, ours)
+        time.sleep(1000)
+
+    @redpoll.procedure(cancel="interrupt")
     def busy():
         while True:
-            redpoll.progress(0, details="x" * 500_000)
+            redpoll.progress(0, details="x" * 1_000_000)
 
     @redpoll.procedure
     def once_blocks():
@@ -99,7 +111,7 @@ TEXT = """
     def fine(): return "fine"
 """
 
-CANCELLED = ["counts", "works", "sleeps", "blocks", "busy", "awaits", "drips"]
+CANCELLED = ["counts", "works", "sleeps", "blocks", "deaf", "busy", "awaits", "drips"]
 
 
 @pytest.mark.parametrize("name", CANCELLED)
