@@ -9,7 +9,7 @@ use crate::graph::Graph;
 use crate::policy::{self, Policy};
 use crate::report::{Outcome, Report};
 use crate::workspace::{Workspace, output};
-use crate::{licences, manifests, purity, setup, sizes};
+use crate::{licences, manifests, purity, python, setup, sizes};
 
 /// Runs all of it, or with `quick` what needs no compiling, and says how it went.
 pub(crate) fn run(workspace: &Workspace, quick: bool) -> ExitCode {
@@ -30,6 +30,7 @@ pub(crate) fn run(workspace: &Workspace, quick: bool) -> ExitCode {
         });
     }
     doc_tests(workspace, &mut report);
+    python::check(workspace, &mut report);
     report.finish()
 }
 

@@ -13,6 +13,7 @@ mod licences;
 mod manifests;
 mod policy;
 mod purity;
+mod python;
 mod report;
 mod setup;
 mod simulate;
@@ -35,10 +36,11 @@ Commands:
                           to them with rpctl, and clean up. --keep leaves them running and prints how to
                           talk to them and how to stop them
   check [--quick]         what to run before every commit: format, lints, documents, unit tests, purity
-                          of the crates without I/O, licences, bans, sizes of files. --quick leaves out
-                          what has to be compiled
+                          of the crates without I/O, licences, bans, sizes of files, types and tests of
+                          the Python SDK. --quick leaves out what has to be compiled or installed
   test                    everything: check, then all tests with the real programs. Sets up what it needs
                           and can; says exactly what is missing otherwise
+  python                  types and tests of the Python SDK and of the sample procedures alone
   bench [NAME] [--quick]  measure: call, idle, storm, agent, jobs; all of them without a NAME. Prints
                           tables and writes target/bench/NAME.json
   torture [--kills N] [--seed S]
@@ -61,6 +63,7 @@ enum Command {
     Demo { keep: bool },
     Check { quick: bool },
     Test,
+    Python,
     Bench { name: Option<String>, quick: bool },
     Torture(torture::Options),
     Simulate(simulate::Seeds),
@@ -85,10 +88,13 @@ impl Command {
             ("check", []) => Ok(Self::Check { quick: false }),
             ("check", ["--quick"]) => Ok(Self::Check { quick: true }),
             ("test", []) => Ok(Self::Test),
+            ("python", []) => Ok(Self::Python),
             ("bench", rest) => Self::parse_bench(rest),
             ("torture", rest) => torture::Options::parse(rest).map(Self::Torture),
             ("simulate", rest) => simulate::Seeds::parse(rest).map(Self::Simulate),
-            ("demo" | "check" | "test", rest) => Err(format!("{verb} does not take {:?}", rest.join(" "))),
+            ("demo" | "check" | "test" | "python", rest) => {
+                Err(format!("{verb} does not take {:?}", rest.join(" ")))
+            }
             (other, _) => Err(format!("there is no command {other:?}")),
         }
     }
@@ -141,6 +147,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Demo { keep } => demo::run(&workspace, keep),
         Command::Check { quick } => Ok(check::run(&workspace, quick)),
         Command::Test => Ok(test::run(&workspace)),
+        Command::Python => Ok(python::run(&workspace)),
         Command::Bench { name, quick } => bench::run(&workspace, name.as_deref(), quick),
         Command::Torture(options) => torture::run(&workspace, &options),
         Command::Simulate(seeds) => simulate::run(&workspace, seeds),
@@ -163,6 +170,7 @@ mod tests {
             ("check", Command::Check { quick: false }),
             ("check --quick", Command::Check { quick: true }),
             ("test", Command::Test),
+            ("python", Command::Python),
             ("bench", bench(None, false)),
             ("bench --quick", bench(None, true)),
             ("bench idle", bench(Some("idle"), false)),

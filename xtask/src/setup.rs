@@ -10,8 +10,8 @@ use crate::workspace::{Workspace, output};
 /// The version that is installed when there is none. Any version will do that understands `.config/nextest.toml`.
 const NEXTEST: &str = "0.9.143";
 
-/// What `python3` must at least be; the tests use its standard library only.
-const PYTHON: (u32, u32) = (3, 8);
+/// What `python3` must at least be: what the Python SDK promises to run on.
+const PYTHON: (u32, u32) = (3, 9);
 
 /// What `check` needs. True when the rest is worth trying.
 pub(crate) fn for_check(workspace: &Workspace, report: &mut Report) -> bool {
@@ -24,7 +24,7 @@ pub(crate) fn for_check(workspace: &Workspace, report: &mut Report) -> bool {
 /// What `test` needs beyond that.
 pub(crate) fn for_test(workspace: &Workspace, report: &mut Report) -> bool {
     for_check(workspace, report)
-        & report.step("set-up: python3", || python(workspace))
+        & report.step("set-up: python3", || Ok(Outcome::Passed(python(workspace)?)))
         & report.step("set-up: strace", strace)
         & report.step("set-up: small disks", small_disks)
 }
@@ -110,16 +110,19 @@ fn nextest(workspace: &Workspace) -> anyhow::Result<Outcome> {
     Ok(Outcome::Passed(format!("installed {}", first(text))))
 }
 
-/// A peer written in another language takes part in the tests.
-fn python(workspace: &Workspace) -> anyhow::Result<Outcome> {
+/// The SDK is Python, and a peer written in it takes part in the tests. Says which Python it is.
+///
+/// # Errors
+/// When there is none, or an old one.
+pub(crate) fn python(workspace: &Workspace) -> anyhow::Result<String> {
     let help = "help: install it, for example `apt install python3`, `dnf install python3` or `apk add python3`; \
-                no further Python packages are needed";
+                what the tests need beyond it is installed under target/";
     let mut command = workspace.command("python3");
     command.arg("--version");
     let text = output(command).with_context(|| format!("there is no python3\n{help}"))?;
     let (major, minor) = PYTHON;
     match python_version(&text) {
-        Some(version) if version >= PYTHON => Ok(Outcome::Passed(text.trim().to_owned())),
+        Some(version) if version >= PYTHON => Ok(text.trim().to_owned()),
         _ => bail!("python3 says it is {:?}, but {major}.{minor} or newer is needed\n{help}", text.trim()),
     }
 }
@@ -181,7 +184,7 @@ mod tests {
     #[test]
     fn versions_of_python_are_compared_as_numbers() {
         assert!(python_version("Python 3.11.7\n").unwrap() >= PYTHON);
-        assert!(python_version("Python 3.7.9").unwrap() < PYTHON);
+        assert!(python_version("Python 3.8.18").unwrap() < PYTHON);
         assert!(python_version("Python 4.0").unwrap() >= PYTHON);
         assert_eq!(python_version("Jython 2"), None);
     }

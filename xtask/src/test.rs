@@ -6,7 +6,7 @@ use anyhow::Context as _;
 
 use crate::report::{Outcome, Report};
 use crate::workspace::Workspace;
-use crate::{check, setup};
+use crate::{check, python, setup};
 
 /// Runs all checks and all tests and says how it went.
 ///
@@ -30,6 +30,7 @@ pub(crate) fn run(workspace: &Workspace) -> ExitCode {
         report.step("all tests", || Ok(Outcome::Skipped("a step that they need has failed".to_owned())));
     }
     check::doc_tests(workspace, &mut report);
+    python::check(workspace, &mut report);
     report.step("fuzz targets compile", || fuzz(workspace));
     report.finish()
 }

@@ -1,0 +1,242 @@
+"""What a procedure can know and say of the call it runs for."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import os
+import sys
+import threading
+from typing import Any, Callable, Iterator, Mapping, NoReturn, Optional
+
+from ._errors import CallEnded, Cancelled, NoCall, ValueRefused
+from ._port import LINE_LIMIT, Gone, Port
+from ._values import labelled, line_of, plain
+
+
+class Call:
+    """One call. Its methods may be used from any thread, until the call has ended."""
+
+    def __init__(self, message: "Mapping[str, Any]", port: Port, mark: "dict[str, Any]", line_limit: Optional[int]) -> None:
+        self._message, self._port, self._mark, self._line_limit = message, port, mark, line_limit
+        self._lock = threading.Lock()
+        self._ended = False
+        self._asked = threading.Event()
+        self._told = False
+        self._on_cancel: "list[Callable[[], None]]" = []
+        self._shields = 0
+        #: The limit that the procedure's own manifest sets; what the agent says goes first.
+        self.manifest_limit = LINE_LIMIT
+        #: Set by a signal handler, which may take no lock.
+        self.terminated = False
+        #: How a cancel is felt; the procedure says.
+        self.cancel_by = "raise"
+        #: Whether an event loop runs it, which has a way of its own to cancel.
+        self.asynchronous = False
+        #: Whether the procedure's own code runs in the main thread just now.
+        self.interruptible = False
+
+    @property
+    def id(self) -> Any:
+        """As the agent says it."""
+        return self._message.get("call")
+
+    @property
+    def procedure(self) -> str:
+        """The name that was asked for."""
+        return str(self._message.get("procedure"))
+
+    @property
+    def version(self) -> Optional[int]:
+        """The version that was asked for."""
+        version = self._message.get("version")
+        return version if type(version) is int else None
+
+    @property
+    def job(self) -> Optional[str]:
+        """The id of the job; None in a call."""
+        return self._message.get("job")
+
+    @property
+    def attempt(self) -> Optional[int]:
+        """Which try it is, from 1."""
+        return self._message.get("attempt")
+
+    @property
+    def info(self) -> Any:
+        """What the caller sent along; nobody but the caller gives it a meaning."""
+        return self._message.get("info")
+
+    @property
+    def operator(self) -> Optional[str]:
+        """Who asked."""
+        return self._message.get("operator")
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the caller does not want it any more."""
+        return self._asked.is_set() or self.terminated
+
+    def progress(self, completed: float, total: Optional[float] = None, details: Any = None) -> None:
+        """Says how far the work is. Raises Cancelled when the call was cancelled and the procedure lets it."""
+        self.raise_if_cancelled()
+        parts = {"completed": completed, "total": total, "details": details}
+        for name in ("completed", "total"):
+            if isinstance(parts[name], bool) or not isinstance(parts[name], (int, float, type(None))):
+                raise ValueRefused(f"progress: {name} is a number, not {type(parts[name]).__name__}")
+        self._say({"progress": plain({name: part for name, part in parts.items() if part is not None})})
+
+    def value(self, value: Any) -> None:
+        """Sends one value."""
+        self._say(labelled("value", value))
+
+    def sleep(self, seconds: float) -> None:
+        """Waits, and not longer than until a cancel."""
+        self._asked.wait(seconds)
+        self.raise_if_cancelled()
+
+    def raise_if_cancelled(self) -> None:
+        """Raises Cancelled, once, when the call was cancelled and the procedure did not choose to poll."""
+        if self._port.gone and not self._port.is_fork():
+            self._raise("nobody listens any more")
+        if self.cancelled and not self._told and self.cancel_by != "poll":
+            self._raise("the call was cancelled")
+
+    def _raise(self, why: str) -> NoReturn:
+        self._told = True
+        raise Cancelled(why)
+
+    # What follows is for this package alone.
+
+    def ask_to_cancel(self) -> None:
+        """The agent says that it is not wanted any more."""
+        with self._lock:
+            if self._ended or self._asked.is_set():
+                return
+            self._asked.set()
+            callbacks = list(self._on_cancel)
+        for callback in callbacks:
+            callback()
+
+    def when_cancelled(self, callback: Callable[[], None]) -> None:
+        """Has the callback run at a cancel, from the thread that hears of it; at once if that has been."""
+        with self._lock:
+            self._on_cancel.append(callback)
+            late = self._asked.is_set()
+        if late:
+            callback()
+
+    def interrupt(self) -> None:
+        """In the main thread, from a signal handler: raises Cancelled into the procedure's code, but never into a write."""
+        if self.interruptible and self._shields == 0 and self.cancelled and not self._told and self.cancel_by != "poll":
+            self._raise("the call was cancelled")
+
+    def is_to_feel(self) -> bool:
+        """Whether the procedure runs and has not heard of its cancel."""
+        return not (self._ended or self._told or self.asynchronous or self.cancel_by == "poll")
+
+    def end(self, message: "dict[str, Any]") -> bool:
+        """Says how it ended. False, and nothing is said, when that has been said. Raises ValueRefused, Gone."""
+        line = self._line(message)
+        with self._lock:
+            if self._ended:
+                return False
+            self._ended = True
+        self._port.write(line)
+        return True
+
+    def _line(self, message: "dict[str, Any]") -> bytes:
+        line = line_of({**self._mark, **message})
+        limit = self._line_limit or self.manifest_limit
+        if len(line) > limit:
+            raise ValueRefused(
+                f"the value: a line of {len(line)} bytes; the agent takes {limit}. Yield it in pieces, or raise limits.line in the manifest "
+                "and in the decorator"
+            )
+        return line
+
+    def _say(self, message: "dict[str, Any]") -> None:
+        line = self._line(message)
+        with self._shielded(), self._lock:
+            if self._ended:
+                raise CallEnded(f"the call of {self.procedure} has ended; nothing more can be said of it")
+            try:
+                self._port.write(line)
+            except Gone:
+                if self._port.is_fork():
+                    raise CallEnded("this is a fork of the process that the call was given to") from None
+        self.raise_if_gone()
+
+    def raise_if_gone(self) -> None:
+        """Ends the procedure's work when nobody can hear of it."""
+        if self._port.gone:
+            self._raise("nobody listens any more")
+
+    @contextlib.contextmanager
+    def _shielded(self) -> "Iterator[None]":
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        self._shields += 1
+        try:
+            yield
+        finally:
+            self._shields -= 1
+            if self._shields == 0:
+                self.interrupt()
+
+
+CURRENT: "contextvars.ContextVar[Call]" = contextvars.ContextVar("redpoll_call")
+
+
+def current() -> Call:
+    """The call that runs here. A thread of one's own has none: hand it this object. Raises NoCall."""
+    try:
+        return CURRENT.get()
+    except LookupError:
+        raise NoCall("no call is running here; a thread gets the call from the code that starts it: `call = redpoll.current()`") from None
+
+
+def progress(completed: float, total: Optional[float] = None, details: Any = None) -> None:
+    """Says how far the work is: `progress(3, 10, "copying")`."""
+    current().progress(completed, total, details)
+
+
+def cancelled() -> bool:
+    """Whether the caller does not want the result any more."""
+    return current().cancelled
+
+
+def sleep(seconds: float) -> None:
+    """Waits, and raises Cancelled as soon as the call is cancelled."""
+    current().sleep(seconds)
+
+
+def info() -> Any:
+    """What the caller sent along, unchanged."""
+    return current().info
+
+
+def job() -> Optional[str]:
+    """The id of the job; None in a call."""
+    return current().job
+
+
+def attempt() -> Optional[int]:
+    """Which try it is, from 1."""
+    return current().attempt
+
+
+def operator() -> Optional[str]:
+    """Who asked."""
+    return current().operator
+
+
+def log(*words: object) -> None:
+    """Writes a line to standard error, which is recorded beside the values."""
+    text = " ".join(str(word) for word in words) + "\n"
+    try:
+        sys.stderr.flush()
+        os.write(2, text.encode("utf-8", "backslashreplace"))
+    except (OSError, ValueError, AttributeError):
+        pass

@@ -1,0 +1,173 @@
+"""The decorators `@procedure` and `@expose`, and where they put what they find."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, Callable, Mapping, Optional, Sequence, TypeVar, Union, overload
+
+from ._errors import DeclarationError, UnknownProcedure, nearest
+from ._procedure import Options, Procedure
+
+F = TypeVar("F", bound=Callable[..., Any])
+C = TypeVar("C", bound=type)
+
+_MARK = "__redpoll_options__"
+
+
+class Registry:
+    """The procedures of one program."""
+
+    def __init__(self) -> None:
+        self._known: "dict[tuple[str, int], Procedure]" = {}
+
+    def add(self, procedure: Procedure) -> None:
+        """Takes a procedure in. Raises DeclarationError when its name and version are taken."""
+        key = (procedure.name, procedure.version)
+        other = self._known.get(key)
+        if other is not None:
+            raise DeclarationError(f"{procedure.where}: {procedure.id} is declared already, at {other.where}; give it another name or version")
+        self._known[key] = procedure
+
+    def all(self) -> "list[Procedure]":
+        """By name and version."""
+        return [self._known[key] for key in sorted(self._known)]
+
+    def prepare(self) -> None:
+        """Reads the hints of all. Raises DeclarationError."""
+        for procedure in self.all():
+            procedure.prepare()
+
+    def find(self, name: str, version: Optional[int] = None) -> Procedure:
+        """By name, or `name@version`; without a version the highest. `Dog.bark` finds `dog.bark`.
+
+        Raises UnknownProcedure.
+        """
+        word, _, number = name.partition("@")
+        word = word.lower()
+        if number:
+            if not (number.isascii() and number.isdigit()):
+                raise UnknownProcedure(f"{name}: a version is a number")
+            version = int(number[:12])
+        versions = {number: p for (known, number), p in self._known.items() if known == word}
+        if not versions:
+            near = nearest(word, [known for known, _ in self._known])
+            help_ = f"did you mean {near}?" if near else f"there is {', '.join(p.id for p in self.all()) or 'none'}"
+            raise UnknownProcedure(f"there is no procedure {word}; {help_}")
+        chosen = max(versions) if version is None else version
+        if chosen not in versions:
+            raise UnknownProcedure(f"there is no version {chosen} of {word}; there is {', '.join(map(str, sorted(versions)))}")
+        return versions[chosen]
+
+
+#: What the decorators fill and `serve()` offers.
+REGISTRY = Registry()
+
+
+@overload
+def procedure(function: F) -> F: ...
+
+
+@overload
+def procedure(
+    function: None = None,
+    *,
+    name: Optional[str] = None,
+    version: int = 1,
+    description: Optional[str] = None,
+    deprecated: Optional[str] = None,
+    idempotent: bool = False,
+    redact: Sequence[str] = (),
+    mode: str = "worker",
+    cancel: str = "raise",
+    run_timeout: Optional[str] = None,
+    idle_timeout: Optional[str] = None,
+    grace: Optional[str] = None,
+    concurrency: Optional[int] = None,
+    limits: Optional[Mapping[str, Any]] = None,
+) -> Callable[[F], F]: ...
+
+
+def procedure(function: Optional[F] = None, **options: Any) -> Union[F, Callable[[F], F]]:
+    """Offers a function under its name, or under ``name``. The function stays as it is.
+
+    ``cancel`` says what a cancelled call feels: ``"raise"``, a :class:`Cancelled` at its next yield, ``progress()`` or ``sleep()``;
+    ``"interrupt"``, a :class:`Cancelled` at once, wherever it is; ``"poll"``, nothing: it asks ``cancelled()``.
+    The other options are fields of the manifest, see docs/python.md.
+    """
+
+    def declare(function: F) -> F:
+        if isinstance(function, type) or not callable(function):
+            raise DeclarationError("@procedure is for functions; for a class there is @expose")
+        chosen = _options(options)
+        if _is_method(function):
+            # the class does not exist yet: @expose finds what is noted here
+            setattr(function, _MARK, chosen)
+        else:
+            REGISTRY.add(Procedure(function, chosen.name or function.__name__.lower(), chosen))
+        return function
+
+    return declare if function is None else declare(function)
+
+
+@overload
+def expose(cls: C) -> C: ...
+
+
+@overload
+def expose(cls: None = None, *, name: Optional[str] = None, **options: Any) -> Callable[[C], C]: ...
+
+
+def expose(cls: Optional[C] = None, *, name: Optional[str] = None, **options: Any) -> Union[C, Callable[[C], C]]:
+    """Offers the public methods of a class: ``Dog.bark`` as `dog.bark`.
+
+    The constructor's arguments come in the argument ``init``, by name or as a list; each call has an object of its own. Options are those
+    of :func:`procedure`, for all methods that have none of their own.
+    """
+
+    def declare(cls: C) -> C:
+        if not isinstance(cls, type):
+            raise DeclarationError("@expose is for classes; for a function there is @procedure")
+        first = (name or cls.__name__).lower()
+        shared = _options(options)
+        found = [member for member in _methods(cls)]
+        if not found:
+            raise DeclarationError(f"{cls.__qualname__} has no public methods to expose")
+        for method, function, constructed in found:
+            own: Options = getattr(function, _MARK, shared)
+            REGISTRY.add(Procedure(function, own.name or f"{first}.{method.lower()}", own, cls, constructed))
+        return cls
+
+    return declare if cls is None else declare(cls)
+
+
+def _methods(cls: type) -> "list[tuple[str, Callable[..., Any], bool]]":
+    """The public methods, those of base classes too: name, function, whether it needs an object."""
+    methods = []
+    for name in dir(cls):
+        if name.startswith("_"):
+            continue
+        raw = inspect.getattr_static(cls, name)
+        if isinstance(raw, staticmethod):
+            methods.append((name, raw.__func__, False))
+        elif isinstance(raw, classmethod):
+            methods.append((name, getattr(cls, name), False))
+        elif inspect.isfunction(raw):
+            methods.append((name, raw, True))
+    return methods
+
+
+def _options(options: "dict[str, Any]") -> Options:
+    known = Options.__dataclass_fields__
+    for key in options:
+        if key not in known:
+            near = nearest(key, list(known))
+            raise DeclarationError(f"there is no option {key}" + (f"; did you mean {near}?" if near else ""))
+    values = {key: value for key, value in options.items() if value is not None}
+    if "redact" in values and not isinstance(values["redact"], str):
+        values["redact"] = tuple(values["redact"])
+    return Options(**values)
+
+
+def _is_method(function: Callable[..., Any]) -> bool:
+    outer = getattr(function, "__qualname__", "").rpartition(".")[0]
+    return bool(outer) and not outer.endswith("<locals>")

@@ -1,0 +1,69 @@
+"""What can go wrong, by name."""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+
+class Failure(Exception):
+    """The procedure failed, and says so on purpose.
+
+    ``data`` is anything with a JSON form; the caller gets it as it is, beside the text.
+    """
+
+    def __init__(self, message: str, *, data: Any = None) -> None:
+        super().__init__(message)
+        self.data = data
+
+
+class Cancelled(BaseException):
+    """The caller does not want the call any more.
+
+    Like ``KeyboardInterrupt`` no ``Exception``, so that a procedure that goes on after every error does not go on after this.
+    """
+
+
+class ArgumentError(ValueError):
+    """An argument does not fit the procedure. The text names the place and the rule, and never the value."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(f"argument {path}: {problem}" if path else problem)
+        self.path = path
+        self.problem = problem
+
+
+class DeclarationError(TypeError):
+    """A procedure is declared in a way that cannot be offered: a type without a JSON form, a name taken twice."""
+
+
+class ValueRefused(ValueError):
+    """A value, a result or progress that cannot cross: no JSON form, too deep, too long."""
+
+
+class UnknownProcedure(LookupError):
+    """The file has no procedure of this name and version."""
+
+
+class CallEnded(RuntimeError):
+    """A thread that outlived its call wants to say something about it."""
+
+
+class NoCall(RuntimeError):
+    """Something of a call was asked for where none is running."""
+
+
+class Busy(RuntimeError):
+    """A second call came while one was running. Concurrency is by processes: this is a fault of the agent."""
+
+
+def nearest(word: str, known: "list[str]") -> Optional[str]:
+    """The known word that was probably meant."""
+    import difflib
+
+    found = difflib.get_close_matches(word, known, n=1)
+    return found[0] if found else None
+
+
+for _public in (Failure, Cancelled, ArgumentError, DeclarationError, ValueRefused, UnknownProcedure, CallEnded, NoCall, Busy):
+    # callers see these names in faults: the module that people import is the one to say
+    _public.__module__ = "redpoll"

@@ -1,0 +1,173 @@
+"""Finds the kind of a type hint."""
+
+from __future__ import annotations
+
+import collections.abc
+import dataclasses
+import enum
+import pathlib
+import sys
+import typing
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from ._errors import DeclarationError, ValueRefused
+from ._kinds import Base64, Choice, Either, Field, Integer, Items, Kind, Map, Number, Path, Plain, Record, Row, members
+from ._limits import Arg, Narrowed
+from ._values import plain
+
+_UNIONS: "tuple[Any, ...]" = (Union,)
+if sys.version_info >= (3, 10):
+    import types
+
+    _UNIONS = (Union, types.UnionType)
+
+_LISTS = (list, collections.abc.Sequence, collections.abc.MutableSequence, collections.abc.Iterable, collections.abc.Collection)
+_SETS = (set, collections.abc.Set, collections.abc.MutableSet)
+_MAPS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
+_SIMPLE: "dict[Any, Kind]" = {
+    Any: Kind(),
+    object: Kind(),
+    None: Plain("null", "null", type(None)),
+    type(None): Plain("null", "null", type(None)),
+    bool: Plain("a boolean", "boolean", bool),
+    str: Plain("text", "string", str),
+    int: Integer(),
+    float: Number(),
+    bytes: Base64(),
+    pathlib.Path: Path(),
+    pathlib.PurePath: Path(),
+}
+
+
+def kind_of(hint: Any, where: str, above: "tuple[Any, ...]" = ()) -> Kind:
+    """The kind of values that a hint describes. ``where`` begins the text of an error.
+
+    Raises DeclarationError for a hint without a JSON form.
+    """
+    try:
+        simple = _SIMPLE.get(hint)
+    except TypeError:
+        simple = None
+    if simple is not None:
+        return simple
+    supertype = getattr(hint, "__supertype__", None)
+    if supertype is not None:
+        return kind_of(supertype, where, above)
+    origin = get_origin(hint)
+    if origin is not None:
+        return _generic(hint, origin, where, above)
+    if isinstance(hint, type):
+        return _class(hint, where, above)
+    raise DeclarationError(f"{where}: {_name(hint)} has no JSON form")
+
+
+def _generic(hint: Any, origin: Any, where: str, above: "tuple[Any, ...]") -> Kind:
+    parts = get_args(hint)
+    if origin is Annotated:
+        return _annotated(parts, where, above)
+    if origin is Literal:
+        return _literal(parts, where)
+    if origin in _UNIONS:
+        return Either([kind_of(part, where, above) for part in parts])
+    if origin is tuple:
+        if len(parts) == 2 and parts[1] is Ellipsis:
+            return Items(kind_of(parts[0], where, above), tuple, unique=False)
+        # tuple[()] has the argument () up to Python 3.10
+        return Row([kind_of(part, where, above) for part in parts if part != ()])
+    if origin in _MAPS:
+        if parts[0] not in (str, Any):
+            raise DeclarationError(f"{where}: keys of a map are text, not {_name(parts[0])}")
+        return Map(kind_of(parts[1], where, above))
+    if origin in _LISTS:
+        return Items(kind_of(parts[0], where, above), list, unique=False)
+    if origin in _SETS or origin is frozenset:
+        return Items(kind_of(parts[0], where, above), frozenset if origin is frozenset else set, unique=True)
+    raise DeclarationError(f"{where}: {_name(hint)} has no JSON form")
+
+
+def _class(hint: type, where: str, above: "tuple[Any, ...]") -> Kind:
+    if hint in above:
+        raise DeclarationError(f"{where}: {_name(hint)} contains itself; say `Any` or `dict[str, Any]` at that place")
+    if hint is tuple or hint in _LISTS:
+        return Items(Kind(), tuple if hint is tuple else list, unique=False)
+    if hint is frozenset or hint in _SETS:
+        return Items(Kind(), frozenset if hint is frozenset else set, unique=True)
+    if hint in _MAPS:
+        return Map(Kind())
+    if issubclass(hint, enum.Enum):
+        return Choice(members(hint), where)
+    if dataclasses.is_dataclass(hint):
+        return _dataclass(hint, where, (*above, hint))
+    if issubclass(hint, dict) and hasattr(hint, "__total__"):
+        return _typed_dict(hint, where, (*above, hint))
+    raise DeclarationError(
+        f"{where}: {_name(hint)} has no JSON form; there is one for int, float, str, bool, bytes, None, Path, list, tuple, set, dict, "
+        "Optional, Union, Literal, Enum, TypedDict and dataclasses"
+    )
+
+
+def _annotated(parts: "tuple[Any, ...]", where: str, above: "tuple[Any, ...]") -> Kind:
+    kind = kind_of(parts[0], where, above)
+    for note in parts[1:]:
+        if isinstance(note, str):
+            kind = Narrowed(kind, Arg(description=note), where)
+        elif isinstance(note, Arg):
+            kind = Narrowed(kind, note, where)
+    return kind
+
+
+def _literal(values: "tuple[Any, ...]", where: str) -> Kind:
+    choices = Choice([(value.value if isinstance(value, enum.Enum) else value, value) for value in values if value is not None], where)
+    if None not in values:
+        return choices
+    return Either([choices, _SIMPLE[None]]) if len(values) > 1 else _SIMPLE[None]
+
+
+def _dataclass(hint: Any, where: str, above: "tuple[Any, ...]") -> Kind:
+    hints = resolved(hint, where)
+    fields = {}
+    for field in dataclasses.fields(hint):
+        if not field.init:
+            continue
+        place = f"{where}, field {field.name}"
+        default = field.default if field.default is not dataclasses.MISSING else None
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        fields[field.name] = Field(kind_of(hints[field.name], place, above), required, shown(default))
+    return Record(fields, hint)
+
+
+def _typed_dict(hint: Any, where: str, above: "tuple[Any, ...]") -> Kind:
+    fields = {}
+    for name, part in resolved(hint, where).items():
+        required = name in hint.__required_keys__
+        while getattr(get_origin(part), "_name", None) in ("Required", "NotRequired", "ReadOnly"):
+            mark = getattr(get_origin(part), "_name", None)
+            required = required if mark == "ReadOnly" else mark == "Required"
+            part = get_args(part)[0]
+        fields[name] = Field(kind_of(part, f"{where}, key {name}", above), required)
+    return Record(fields, dict)
+
+
+def resolved(thing: Any, where: str) -> "dict[str, Any]":
+    """The hints of a function or a class, texts evaluated."""
+    try:
+        return get_type_hints(thing, include_extras=True)
+    except (NameError, TypeError, AttributeError, SyntaxError) as error:
+        hint = ""
+        if sys.version_info < (3, 10) and "|" in str(error):
+            hint = "; before Python 3.10 write Optional[…] or Union[…] for `|`"
+        raise DeclarationError(f"{where}: a type hint cannot be understood: {error}{hint}") from None
+
+
+def shown(default: Any) -> Any:
+    """A default as the schema shows it; None when it has no JSON form."""
+    try:
+        return plain(default)
+    except ValueRefused:
+        return None
+
+
+def _name(hint: Any) -> str:
+    if isinstance(hint, type) and get_origin(hint) is None:
+        return hint.__qualname__
+    return str(hint).replace("typing.", "") if not isinstance(hint, typing.TypeVar) else f"the type variable {hint}"

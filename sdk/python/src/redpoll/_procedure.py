@@ -1,0 +1,194 @@
+"""One procedure: a function with a name, a version and what its manifest says."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any, Callable, Mapping, Optional, Sequence
+
+from ._errors import ArgumentError, DeclarationError
+from ._port import LINE_LIMIT
+from ._signature import Signature
+
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*(\.[a-z0-9][a-z0-9_-]*)*\Z")
+_DURATION = re.compile(r"(0|(\d+\s*(ms|s|m|h|d)\s*)+)\Z")
+_SIZE = re.compile(r"(\d{1,15})\s*(kB|MB|GB|KiB|MiB|GiB)?\Z")
+_UNITS = {"": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+_LIMITS = ("memory", "cpu", "processes", "output", "line")
+MAX_NAME = 120
+
+#: What a cancelled call feels: an exception at its next yield or progress, at once, or nothing (it asks `cancelled()`).
+CANCELS = ("raise", "interrupt", "poll")
+MODES = ("once", "worker")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a decorator says; the fields of a manifest have the same names."""
+
+    name: Optional[str] = None
+    version: int = 1
+    description: Optional[str] = None
+    deprecated: Optional[str] = None
+    idempotent: bool = False
+    redact: "tuple[str, ...]" = ()
+    mode: str = "worker"
+    cancel: str = "raise"
+    run_timeout: Optional[str] = None
+    idle_timeout: Optional[str] = None
+    grace: Optional[str] = None
+    concurrency: Optional[int] = None
+    limits: "Mapping[str, Any]" = field(default_factory=dict)
+
+    @property
+    def line_limit(self) -> int:
+        """Bytes of a line that the agent takes, as the manifest will say."""
+        return size(self.limits["line"]) or LINE_LIMIT if "line" in self.limits else LINE_LIMIT
+
+    def check(self, where: str) -> None:
+        """Refuses what no manifest may say."""
+        for name, value in self.limits.items():
+            _one_of(where, "limits", name, _LIMITS)
+            if name in ("memory", "output", "line") and size(value) is None:
+                raise DeclarationError(f'{where}: limits.{name} is a size such as "64MiB", not {value!r}')
+        _one_of(where, "mode", self.mode, MODES)
+        _one_of(where, "cancel", self.cancel, CANCELS)
+        if type(self.version) is not int or not 1 <= self.version < 2**32:
+            raise DeclarationError(f"{where}: version is an integer from 1, not {self.version!r}")
+        paths: Any = self.redact
+        if isinstance(paths, str):
+            raise DeclarationError(f"{where}: redact is a list of paths, not one text; write [{paths!r}]")
+        for name in ("run_timeout", "idle_timeout", "grace"):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, str) and _DURATION.match(value)):
+                raise DeclarationError(f'{where}: {name} is a duration such as "30s" or "1h 30m", not {value!r}')
+
+
+def size(value: Any) -> Optional[int]:
+    """`1MiB`, `500kB` or a number of bytes; None for anything else."""
+    if type(value) is int and value > 0:
+        return value
+    found = _SIZE.match(value) if isinstance(value, str) else None
+    return int(found[1]) * _UNITS[found[2] or ""] if found else None
+
+
+def _one_of(where: str, key: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise DeclarationError(f"{where}: {key} is one of {', '.join(known)}, not {value!r}")
+
+
+class Procedure:
+    """A function under a name, or a method of an exposed class under `class.method`."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        name: str,
+        options: Options,
+        owner: Optional[type] = None,
+        constructed: bool = False,
+    ) -> None:
+        self.function, self.options = function, options
+        #: The class that the function is a method of, and whether an object of it is made first.
+        self.owner, self.constructed = owner, constructed
+        self.where = f"{_file(function)}: {getattr(function, '__qualname__', name)}"
+        self.name = checked_name(name, self.where)
+        self.version = options.version
+        options.check(self.where)
+        self._signature: Optional[Signature] = None
+        self._init: Optional[Signature] = None
+
+    @property
+    def id(self) -> str:
+        """Such as `zoo.feed@2`."""
+        return f"{self.name}@{self.version}"
+
+    @property
+    def description(self) -> str:
+        """What it does: as the decorator says, or the first paragraph of the documentation."""
+        if self.options.description is not None:
+            return self.options.description
+        paragraph = (self.function.__doc__ or "").strip().split("\n\n")[0]
+        return " ".join(paragraph.split())
+
+    def prepare(self) -> None:
+        """Reads the type hints, later than the decorator: they may name what stands below it. Raises DeclarationError."""
+        if self._signature is not None:
+            return
+        takes_self = self.owner is not None and self.constructed
+        signature = Signature(self.function, self.where, skip=1 if takes_self else 0)
+        if takes_self and self.owner is not None:
+            signature.reserve("init", self.where)
+            maker: Any = getattr(self.owner, "__init__")
+            if maker is object.__init__:
+                maker = _nothing
+            self._init = Signature(maker, f"{self.where} (constructor)", skip=1)
+        self._signature = signature
+
+    @property
+    def signature(self) -> Signature:
+        """The parameters."""
+        self.prepare()
+        if self._signature is None:
+            raise DeclarationError(f"{self.where}: has no signature")
+        return self._signature
+
+    @property
+    def untyped(self) -> "list[str]":
+        """Parameters that take anything, because they have no type hint."""
+        names = list(self.signature.untyped)
+        return names + [f"init.{name}" for name in (self._init.untyped if self._init else [])]
+
+    def schema(self) -> "dict[str, Any]":
+        """The JSON Schema of the named arguments."""
+        schema = {"$schema": DRAFT, **self.signature.schema()}
+        if self._init is not None:
+            init = {"anyOf": [self._init.schema(), self._init.row_schema()], "description": "arguments of the constructor, by name or by place"}
+            schema["properties"] = {"init": init, **schema.get("properties", {})}
+            if self._init.must_be_given:
+                schema["required"] = ["init", *schema.get("required", [])]
+        return schema
+
+    def bind(self, args: "Sequence[Any]", kwargs: "dict[str, Any]") -> Callable[[], Any]:
+        """Checks all arguments and returns what runs the function with them. Raises ArgumentError."""
+        signature = self.signature
+        init = self._init
+        if init is None:
+            placed, named = signature.bind(args, kwargs)
+            return lambda: self.function(*placed, **named)
+        rest = dict(kwargs)
+        first, first_named = _bind_init(init, rest.pop("init", {}))
+        placed, named = signature.bind(args, rest)
+        owner = self.owner
+        return lambda: self.function(owner(*first, **first_named) if owner else None, *placed, **named)
+
+
+def _bind_init(init: Signature, given: Any) -> "tuple[list[Any], dict[str, Any]]":
+    if isinstance(given, list):
+        return init.bind(given, {}, prefix="init.")
+    if isinstance(given, dict):
+        return init.bind([], given, prefix="init.")
+    raise ArgumentError("init", "expected an object with the constructor's arguments, or a list of them")
+
+
+def _nothing(self: object) -> None:
+    """Stands for the constructor of a class that has none."""
+
+
+def checked_name(name: str, where: str) -> str:
+    """A procedure's name, or DeclarationError."""
+    if len(name) > MAX_NAME or not _NAME.match(name):
+        raise DeclarationError(
+            f"{where}: {name!r} is no name of a procedure: lower-case words of letters, digits, `_` and `-`, joined by dots, "
+            f"at most {MAX_NAME} characters"
+        )
+    if name.split(".")[0] == "rp":
+        raise DeclarationError(f"{where}: names that begin with `rp.` belong to Redpoll")
+    return name
+
+
+def _file(function: Callable[..., Any]) -> str:
+    code = getattr(function, "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else "?"

@@ -1,0 +1,199 @@
+"""`python -m redpoll`."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+
+import harness
+
+tomllib: Any = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+
+ZOO = """
+    from typing import Annotated, Optional
+
+    print("loading")
+
+    @redpoll.procedure(
+        name="zoo.feed", version=2, idempotent=True, redact=["keeper.pin"], run_timeout="30s", concurrency=4,
+        limits={"memory": "64MiB", "output": 1000}, deprecated="use zoo.feed@3", mode="once",
+    )
+    def feed(
+        animal: Annotated[str, redpoll.Arg('who "eats" \\u007f', pattern="^[a-z]+$")],
+        amount: float = 1.5,
+        keeper: Optional[dict] = None,
+    ):
+        '''Feeds an
+        animal.
+
+        With care.'''
+        for part in range(2):
+            redpoll.progress(part, 2)
+            yield {"animal": animal, "part": part}
+        return amount
+
+    @redpoll.expose
+    class Dog:
+        '''A dog.'''
+        def __init__(self, name: str): self.name = name
+        def bark(self):
+            '''Barks.'''
+            return self.name
+
+    @redpoll.procedure
+    def untyped(x): return x
+
+    @redpoll.procedure
+    def fails(): raise redpoll.Failure("no", data=1)
+"""
+
+
+def redpoll(*words: str, code: int = 0) -> "subprocess.CompletedProcess[str]":
+    """Runs the command and expects its exit code."""
+    done = subprocess.run(
+        [sys.executable, "-m", "redpoll", *words],
+        env={**os.environ, **harness.sdk_env()},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=harness.DEADLINE,
+        check=False,
+    )
+    assert done.returncode == code, (done.stdout, done.stderr)
+    return done
+
+
+@pytest.fixture
+def zoo(written: "Callable[[str], Path]") -> str:
+    """The file above."""
+    return str(written(ZOO))
+
+
+def test_manifests_are_written_and_are_toml(zoo: str, tmp_path: Path) -> None:
+    printed = redpoll("manifest", zoo, "--write", str(tmp_path)).stdout.split()
+    assert [os.path.basename(path) for path in printed] == ["dog.bark.toml", "fails.toml", "untyped.toml", "zoo.feed@2.toml"]
+    found = tomllib.loads((tmp_path / "zoo.feed@2.toml").read_text(encoding="utf-8"))
+    schema = found.pop("args")
+    assert found == {
+        "name": "zoo.feed",
+        "version": 2,
+        "description": "Feeds an animal.",
+        "deprecated": "use zoo.feed@3",
+        "command": [sys.executable, "-m", "redpoll", "serve", "--once", zoo],
+        "mode": "once",
+        "output": "json",
+        "run_timeout": "30s",
+        "concurrency": 4,
+        "idempotent": True,
+        "limits": {"memory": "64MiB", "output": 1000},
+        "redact": ["keeper.pin"],
+    }
+    assert schema["properties"]["animal"] == {"type": "string", "pattern": "^[a-z]+$", "description": 'who "eats" \x7f'}
+    assert schema == json.loads(redpoll("schema", zoo, "zoo.feed").stdout)
+    dog = tomllib.loads((tmp_path / "dog.bark.toml").read_text(encoding="utf-8"))
+    assert dog["mode"] == "worker" and dog["args"]["required"] == ["init"]
+
+
+def test_a_manifest_works_as_it_was_written(zoo: str, tmp_path: Path) -> None:
+    redpoll("manifest", zoo, "--write", str(tmp_path))
+    calls: "list[tuple[str, dict[str, Any], Any]]" = [("zoo.feed@2", {"animal": "rex"}, 1.5), ("dog.bark", {"init": ["rex"]}, "rex")]
+    for name, kwargs, result in calls:
+        found = tomllib.loads((tmp_path / f"{name}.toml").read_text(encoding="utf-8"))
+        with harness.Process(found["command"], found["mode"] == "worker", harness.sdk_env()) as process:
+            call = process.start(found["name"], version=found["version"], **kwargs)
+            assert process.finish(call).result == result
+
+
+def test_a_manifest_that_is_there_is_not_replaced_unasked(zoo: str, tmp_path: Path) -> None:
+    redpoll("manifest", zoo, "--write", str(tmp_path))
+    (tmp_path / "fails.toml").write_text("mine")
+    assert "--force" in redpoll("manifest", zoo, "--write", str(tmp_path), code=1).stderr
+    assert (tmp_path / "fails.toml").read_text() == "mine"
+    redpoll("manifest", zoo, "--write", str(tmp_path), "--force", "--once")
+    assert tomllib.loads((tmp_path / "fails.toml").read_text())["mode"] == "once"
+
+
+def test_a_procedure_is_called_without_an_agent(zoo: str) -> None:
+    done = redpoll("call", zoo, "zoo.feed", "animal=rex", "amount:=2")
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [{"animal": "rex", "part": 0}, {"animal": "rex", "part": 1}, 2.0]
+    assert done.stderr.splitlines() == ["loading", 'progress: {"completed": 0, "total": 2}', 'progress: {"completed": 1, "total": 2}']
+    assert redpoll("call", zoo, "Dog.bark", "--init", '{"name": "rex"}').stdout == '"rex"\n'
+    assert redpoll("call", zoo, "zoo.feed", "--kwargs", '{"animal": "rex"}').stdout.endswith("1.5\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        (["zoo.feed", "animal=REX"], 3, "refused: ArgumentError: argument animal: expected text that matches ^[a-z]+$"),
+        (["zoo.feed", "animal:=x"], 3, "argument animal: is not JSON"),
+        (["zoo.food"], 3, "did you mean zoo.feed?"),
+        (["fails"], 1, "failed: Failure: no"),
+    ],
+)
+def test_a_call_that_fails_says_how(zoo: str, words: "list[str]", code: int, text: str) -> None:
+    assert text in redpoll("call", zoo, *words, code=code).stderr
+
+
+def test_check_says_what_is_missing(zoo: str) -> None:
+    done = redpoll("check", zoo)
+    assert "untyped@1: parameter x has no type hint" in done.stderr and "fails@1: has no description" in done.stderr
+    assert done.stdout == "4 procedures, 3 warnings\n"
+    redpoll("check", zoo, "--strict", code=1)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("@redpoll.procedure\n    def f(x: complex): ...", "complex has no JSON form"),
+        ("@redpoll.procedure\n    def f(x: 'Nowhere'): ...", "Nowhere"),
+        ("@redpoll.procedure(name='Big')\n    def f(): ...", "lower-case words"),
+        ("@redpoll.procedure(name='rp.x')\n    def f(): ...", "belong to Redpoll"),
+        ("@redpoll.procedure(version=0)\n    def f(): ...", "version is an integer from 1"),
+        ("@redpoll.procedure(run_timeout='soon')\n    def f(): ...", "run_timeout is a duration"),
+        ("@redpoll.procedure(idempotnet=True)\n    def f(): ...", "did you mean idempotent?"),
+        ("@redpoll.procedure(redact='pin')\n    def f(): ...", "redact is a list of paths"),
+        ("@redpoll.procedure(limits={'memory': 'much'})\n    def f(): ...", "limits.memory is a size"),
+        ("@redpoll.procedure(limits={'disk': 1})\n    def f(): ...", "limits is one of memory"),
+        ("@redpoll.procedure(mode='twice')\n    def f(): ...", "mode is one of once, worker"),
+        ("@redpoll.procedure\n    def f(): ...\n    @redpoll.procedure(name='f')\n    def g(): ...", "f@1 is declared already"),
+        ("@redpoll.procedure\n    class C: ...", "for a class there is @expose"),
+        ("@redpoll.expose\n    class C: ...", "no public methods"),
+        ("@redpoll.expose\n    class C:\n        def f(self, init: int): ...", "`init` carries the arguments"),
+        ("def (", "invalid syntax"),
+    ],
+)
+def test_a_wrong_declaration_is_an_error_with_a_remedy(written: "Callable[[str], Path]", text: str, problem: str) -> None:
+    assert problem in redpoll("check", str(written(f"\n    {text}\n")), code=2).stderr
+
+
+def test_a_hint_may_name_what_stands_below(written: "Callable[[str], Path]") -> None:
+    text = """
+        from __future__ import annotations
+        import dataclasses
+        import redpoll
+        @redpoll.procedure
+        def f(p: Point): return p.x
+        @dataclasses.dataclass
+        class Point:
+            x: int
+    """
+    file = written("")
+    import textwrap
+
+    file.write_text(textwrap.dedent(text), encoding="utf-8")
+    assert redpoll("call", str(file), "f", 'p:={"x": 3}').stdout == "3\n"
+
+
+def test_a_file_does_the_same_by_itself(written: "Callable[[str], Path]") -> None:
+    file = written(ZOO + "\n    redpoll.serve()\n")
+    env = {**os.environ, **harness.sdk_env()}
+    words: "list[Any]" = [sys.executable, str(file), "call", "dog.bark", "--init", '["rex"]']
+    assert subprocess.run(words, env=env, capture_output=True, text=True, check=True).stdout.endswith('"rex"\n')
+    assert redpoll("list", str(file)).stdout.splitlines()[0] == "dog.bark@1\tBarks."

@@ -1,0 +1,126 @@
+"""How exceptions cross."""
+
+from __future__ import annotations
+
+from conftest import Served
+
+TEXT = """
+    import sys
+
+    class Broken(Exception):
+        def __init__(self, what, handle):
+            super().__init__(what, handle)
+            self.what, self.handle, self.count = what, handle, 3
+
+    @redpoll.procedure
+    def custom():
+        raise Broken("disk", object())
+
+    @redpoll.procedure
+    def fails():
+        raise redpoll.Failure("no space", data={"free": 12, "on": ["/", "/tmp"]})
+
+    @redpoll.procedure
+    def chained():
+        try:
+            {}["x"]
+        except KeyError as error:
+            raise ValueError("outer") from error
+
+    @redpoll.procedure
+    def hostile():
+        class Hostile(Exception):
+            def __str__(self): raise RuntimeError("no")
+            def __repr__(self): raise RuntimeError("no")
+            __dict__ = property(lambda self: 1 / 0)
+        raise Hostile("x", Hostile())
+
+    @redpoll.procedure
+    def deep(): return deep()
+
+    @redpoll.procedure
+    def memory(): return bytearray(1 << 62)
+
+    @redpoll.procedure
+    def leaves(code: int): sys.exit(code)
+
+    @redpoll.procedure
+    def interrupted(): raise KeyboardInterrupt
+
+    @redpoll.procedure
+    def stops(): raise StopIteration(1)
+
+    @redpoll.procedure
+    def half():
+        yield 1
+        raise ValueError("in the middle")
+
+    @redpoll.procedure
+    def large(): raise ValueError("x" * 10_000_000, ["y" * 10_000] * 1000)
+
+    @redpoll.procedure
+    def surrogate():
+        error = ValueError("\\udc80 name", "\\ud800")
+        error.state = {"\\udfff": "\\udc00"}
+        raise error
+
+    @redpoll.procedure
+    def odd(): raise redpoll.Failure("odd", data={"f": float("nan"), "o": print, "i": 1 << 70, "s": "\\ud800"})
+
+    @redpoll.procedure
+    def fine(): return "fine"
+"""
+
+
+def test_an_exception_crosses_with_class_module_message_trace_args_and_state(worker: Served) -> None:
+    with worker(TEXT) as process:
+        exception = process.call("custom").exception
+        assert (exception["class"], exception["module"]) == ("Broken", "zoo")
+        assert exception["args"][0] == "disk" and "<object object" in exception["args"][1]
+        assert exception["state"]["count"] == 3 and "<object object" in exception["state"]["handle"]
+        assert 'raise Broken("disk", object())' in exception["trace"] and "_run.py" not in exception["trace"]
+        assert exception["data"] is None
+
+
+def test_a_failure_carries_data(worker: Served) -> None:
+    with worker(TEXT) as process:
+        exception = process.call("fails").exception
+        assert (exception["class"], exception["module"], exception["message"]) == ("Failure", "redpoll", "no space")
+        assert exception["data"] == {"free": 12, "on": ["/", "/tmp"]}
+        data = process.call("odd").exception["data"]
+        assert data["f"] == "nan" and "built-in function print" in data["o"] and data["i"] == str(1 << 70) and data["s"] == "\\ud800"
+
+
+def test_a_cause_is_in_the_trace(worker: Served) -> None:
+    with worker(TEXT) as process:
+        trace = process.call("chained").exception["trace"]
+        assert "KeyError: 'x'" in trace and "direct cause" in trace
+
+
+def test_whatever_a_procedure_does_a_worker_says_one_end_and_lives(worker: Served) -> None:
+    with worker(TEXT) as process:
+        for name, kind, message in [
+            ("hostile", "hostile.<locals>.Hostile", "whose text cannot be had"),
+            ("deep", "RecursionError", "recursion"),
+            ("memory", "MemoryError", ""),
+            ("interrupted", "KeyboardInterrupt", ""),
+            ("stops", "StopIteration", "1"),
+            ("large", "ValueError", "left out"),
+            ("surrogate", "ValueError", "\\\\udc80"),
+        ]:
+            exception = process.call(name).exception
+            assert exception["class"] == kind
+            assert message.replace("\\\\", "\\") in exception["message"], exception["message"]
+        assert "sys.exit(3)" in process.call("leaves", code=3).exception["message"]
+        assert "sys.exit(0)" in process.call("leaves", code=0).exception["message"]
+        answer = process.call("half")
+        assert answer.values == [1] and answer.exception["message"] == "in the middle"
+        assert process.call("fine").result == "fine"
+        assert process.close() == 0
+
+
+def test_what_is_said_of_an_exception_has_a_bound(worker: Served) -> None:
+    import json
+
+    with worker(TEXT) as process:
+        assert len(json.dumps(process.call("large").end)) < 1_000_000

@@ -1,0 +1,226 @@
+"""Type hints as JSON Schema, and the same rules when arguments are read."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import inspect
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Dict, FrozenSet, List, Literal, Mapping, NewType, Optional, Sequence, Set, Tuple, TypedDict, Union
+
+import pytest
+
+from redpoll import Arg, ArgumentError, DeclarationError
+from redpoll._hints import kind_of
+from redpoll._signature import Signature
+
+
+class Colour(enum.Enum):
+    RED = "red"
+    BLUE = 2
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+    y: float = 0.5
+    tags: List[str] = dataclasses.field(default_factory=list)
+
+
+class Base(TypedDict):
+    a: int
+
+
+class Options(Base, total=False):
+    b: str
+
+
+@dataclasses.dataclass
+class Tree:
+    below: "List[Tree]"
+
+
+@dataclasses.dataclass
+class Positive:
+    n: int
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise ValueError("n is from 1")
+
+
+Port = NewType("Port", int)
+
+KINDS: "list[tuple[Any, dict[str, Any], list[tuple[Any, Any]], list[Any]]]" = [
+    # hint, schema, what is read as what, what is refused
+    (Any, {}, [(1, 1), (None, None), ([], [])], []),
+    (int, {"type": "integer"}, [(1, 1), (3.0, 3), (-(2**63), -(2**63))], [True, "1", 1.5, None, [], {}]),
+    (float, {"type": "number"}, [(1, 1.0), (1.5, 1.5)], [True, "1", None, 10**400]),
+    (str, {"type": "string"}, [("", ""), ("ä", "ä")], [1, None, []]),
+    (bool, {"type": "boolean"}, [(True, True)], [1, 0, "true", None]),
+    (None, {"type": "null"}, [(None, None)], [0, ""]),
+    (bytes, {"type": "string", "contentEncoding": "base64"}, [("AAE=", b"\0\1"), ("", b"")], ["A", "AA==\n", "ä", 1, "A-_="]),
+    (Path, {"type": "string"}, [("/a/b", Path("/a/b"))], ["a\0b", 1]),
+    (Optional[int], {"anyOf": [{"type": "integer"}, {"type": "null"}]}, [(1, 1), (None, None)], ["1"]),
+    (Union[int, str], {"anyOf": [{"type": "integer"}, {"type": "string"}]}, [(1, 1), ("1", "1")], [1.5, None]),
+    (Literal["a", 1, True], {"enum": ["a", 1, True]}, [("a", "a"), (1, 1), (True, True)], ["b", False, 2]),
+    (Literal[1, 0], {"enum": [1, 0]}, [(1, 1), (1.0, 1)], [True, False]),
+    (Literal["a", None], {"anyOf": [{"enum": ["a"]}, {"type": "null"}]}, [("a", "a"), (None, None)], [1]),
+    (Colour, {"enum": ["red", 2]}, [("red", Colour.RED), (2, Colour.BLUE)], ["RED", True]),
+    (list, {"type": "array"}, [([1, "a"], [1, "a"])], [{}, "ab"]),
+    (List[int], {"type": "array", "items": {"type": "integer"}}, [([1], [1]), ([], [])], [["1"], "1"]),
+    (Sequence[str], {"type": "array", "items": {"type": "string"}}, [(["a"], ["a"])], ["a"]),
+    (Set[int], {"type": "array", "items": {"type": "integer"}, "uniqueItems": True}, [([1, 2], {1, 2})], [[1, 1]]),
+    (FrozenSet[str], {"type": "array", "items": {"type": "string"}, "uniqueItems": True}, [(["a"], frozenset("a"))], [["a", "a"]]),
+    (set, {"type": "array", "uniqueItems": True}, [([1], {1})], [[[]], [{}]]),
+    (
+        Tuple[int, str],
+        {"type": "array", "minItems": 2, "maxItems": 2, "prefixItems": [{"type": "integer"}, {"type": "string"}]},
+        [([1, "a"], (1, "a"))],
+        [[1], [1, "a", 2], ["a", 1]],
+    ),
+    (Tuple[int, ...], {"type": "array", "items": {"type": "integer"}}, [([1, 2], (1, 2))], [["a"]]),
+    (Dict[str, int], {"type": "object", "additionalProperties": {"type": "integer"}}, [({"a": 1}, {"a": 1})], [{"a": "1"}, []]),
+    (Mapping[str, Any], {"type": "object"}, [({"a": 1}, {"a": 1})], [[]]),
+    (dict, {"type": "object"}, [({}, {})], [None]),
+    (Port, {"type": "integer"}, [(1, 1)], ["1"]),
+    (
+        Point,
+        {
+            "type": "object",
+            "properties": {
+                "x": {"type": "integer"},
+                "y": {"type": "number", "default": 0.5},
+                "tags": {"type": "array", "items": {"type": "string"}},
+            },
+            "required": ["x"],
+            "additionalProperties": False,
+        },
+        [({"x": 1}, Point(1)), ({"x": 1, "y": 2, "tags": ["a"]}, Point(1, 2.0, ["a"]))],
+        [{}, {"x": "1"}, {"x": 1, "z": 1}, [1]],
+    ),
+    (
+        Options,
+        {
+            "type": "object",
+            "properties": {"a": {"type": "integer"}, "b": {"type": "string"}},
+            "required": ["a"],
+            "additionalProperties": False,
+        },
+        [({"a": 1}, {"a": 1}), ({"a": 1, "b": "x"}, {"a": 1, "b": "x"})],
+        [{"b": "x"}, {"a": 1, "c": 1}],
+    ),
+    (Annotated[int, Arg(min=1, max=9)], {"type": "integer", "minimum": 1, "maximum": 9}, [(1, 1), (9, 9)], [0, 10, "5"]),
+    (
+        Annotated[str, Arg("a word", pattern="^[a-z]+$", max_length=3)],
+        {"type": "string", "maxLength": 3, "pattern": "^[a-z]+$", "description": "a word"},
+        [("abc", "abc")],
+        ["", "abcd", "A", "ab\n"],
+    ),
+    (Annotated[List[int], Arg(min_length=1)], {"type": "array", "items": {"type": "integer"}, "minItems": 1}, [([1], [1])], [[]]),
+    (Annotated[Dict[str, int], Arg(max_length=1)], {"type": "object", "additionalProperties": {"type": "integer"}, "maxProperties": 1}, [], [{"a": 1, "b": 1}]),
+    (Annotated[bool, "whether"], {"type": "boolean", "description": "whether"}, [(True, True)], [1]),
+    (Positive, {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"], "additionalProperties": False}, [], [{"n": 0}]),
+]
+
+
+@pytest.mark.parametrize(("hint", "schema", "read", "refused"), KINDS, ids=[str(row[0]) for row in KINDS])
+def test_a_hint_has_a_schema_and_reads_by_the_same_rules(hint: Any, schema: Any, read: Any, refused: Any) -> None:
+    kind = kind_of(hint, "here")
+    assert kind.schema() == schema
+    for given, expected in read:
+        found = kind.read(given, "x")
+        assert found == expected and type(found) is type(expected)
+    for given in refused:
+        with pytest.raises(ArgumentError):
+            kind.read(given, "x")
+
+
+@pytest.mark.skipif(sys.version_info < (3, 10), reason="`|` between types is Python 3.10")
+def test_the_newer_way_to_write_a_union_is_understood() -> None:
+    hint = eval("int | None")
+    assert kind_of(hint, "here").schema() == kind_of(Optional[int], "here").schema()
+
+
+@pytest.mark.parametrize(
+    ("hint", "text"),
+    [
+        (print, "no JSON form"),
+        (complex, "complex has no JSON form"),
+        (Dict[int, str], "keys of a map are text, not int"),
+        (Tree, "contains itself"),
+        (Annotated[str, Arg(min=1)], "min and max are for numbers"),
+        (Annotated[int, Arg(pattern="a")], "pattern is for text"),
+        (Annotated[int, Arg(max_length=1)], "min_length and max_length are for text"),
+        (Annotated[str, Arg(pattern="(")], "no regular expression"),
+        (List[complex], "complex"),
+        (Literal[b"x"], "not bytes"),
+    ],
+)
+def test_a_hint_without_a_json_form_is_refused_with_the_reason(hint: Any, text: str) -> None:
+    with pytest.raises(DeclarationError, match="^here") as refused:
+        kind_of(hint, "here")
+    assert text in str(refused.value)
+
+
+def test_an_error_names_the_place_and_never_the_value() -> None:
+    kind = kind_of(Dict[str, List[Union[int, Point]]], "here")
+    with pytest.raises(ArgumentError) as refused:
+        kind.read({"a": [1, {"x": "hunter2"}]}, "secret")
+    assert str(refused.value) == "argument secret.a[1].x: expected an integer, found text"
+    with pytest.raises(ArgumentError) as refused:
+        kind_of(Literal["a", "b"], "here").read("hunter2", "secret")
+    assert "hunter2" not in str(refused.value)
+
+
+def example(a: int, b: str = "x", *rest: int, c: bool = False, **more: float) -> None:
+    """Takes all kinds of parameters."""
+
+
+def test_all_kinds_of_parameters_are_bound() -> None:
+    signature = Signature(example, "here")
+    assert signature.schema() == {
+        "type": "object",
+        "properties": {"a": {"type": "integer"}, "b": {"type": "string", "default": "x"}, "c": {"type": "boolean", "default": False}},
+        "required": ["a"],
+        "additionalProperties": {"type": "number"},
+    }
+    given: "list[tuple[list[Any], dict[str, Any]]]" = [([1], {}), ([1, "y", 2, 3], {"c": True, "d": 1}), ([], {"a": 1, "b": "z"}), ([1], {"b": "y"})]
+    for args, kwargs in given:
+        placed, named = signature.bind(args, kwargs)
+        inspect.signature(example).bind(*placed, **named)
+    assert signature.bind([1, "y", 2, 3], {"d": 1}) == ([1, "y", 2, 3], {"d": 1.0})
+    refused: "list[tuple[list[Any], dict[str, Any], str]]" = [
+        ([], {}, "argument a: is missing"),
+        ([1, "y", "z"], {}, "argument [2]: expected an integer, found text"),
+        ([1], {"a": 1}, "argument a: is given twice, by place and by name"),
+        ([1], {"d": "x"}, "argument d: expected a number, found text"),
+    ]
+    for args, kwargs, text in refused:
+        with pytest.raises(ArgumentError) as error:
+            signature.bind(args, kwargs)
+        assert str(error.value) == text
+
+
+def placed(a: int, b: int = 2, /, c: int = 3) -> "tuple[int, int, int]":
+    """Takes two by place alone."""
+    return a, b, c
+
+
+def test_parameters_that_only_have_a_place_can_be_named_by_the_caller() -> None:
+    signature = Signature(placed, "here")
+    for kwargs, expected in [({"a": 1}, (1, 2, 3)), ({"a": 1, "b": 5}, (1, 5, 3)), ({"a": 1, "c": 5}, (1, 2, 5))]:
+        args, named = signature.bind([], kwargs)
+        assert placed(*args, **named) == expected
+    with pytest.raises(ArgumentError, match="4 arguments by place, but there are 3"):
+        signature.bind([1, 2, 3, 4], {})
+
+
+def test_no_schema_contains_null_because_toml_has_none() -> None:
+    def none(a: Optional[int] = None, b: Optional[Colour] = Colour.RED) -> None: ...
+
+    hints = {"Optional": Optional, "Colour": Colour}
+    none.__globals__.update(hints)
+    shown = str(Signature(none, "here").schema()).replace("'null'", "")
+    assert "None" not in shown and "null" not in shown and "'default': 'red'" in shown
