@@ -2,12 +2,14 @@
 //!
 //! - [`Schema`]: a JSON Schema (draft 2020-12) within limits, and the check of a call's arguments.
 //! - [`Redaction`]: the `redact` paths of a procedure, as a mask over MessagePack and JSON.
+//! - [`policy`]: the rules of a machine's owner.
 //! - [`Json`] and [`to_json`]: MessagePack as JSON, the one conversion of all programs.
 //!
 //! No I/O: nothing is fetched, no file is read, no time is asked for. Start reading at [`Schema`] in `schema.rs`.
 
 mod arguments;
 mod limits;
+pub mod policy;
 mod redact;
 mod schema;
 mod value;
