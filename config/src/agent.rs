@@ -274,7 +274,11 @@ impl ProceduresConfig {
 }
 
 fn is_entry(entry: &str) -> bool {
-    let name = entry.strip_suffix(".*").unwrap_or(entry);
+    is_name(entry.strip_suffix(".*").unwrap_or(entry))
+}
+
+/// Whether it is made of lower-case words with dots between, as names of procedures are.
+pub(crate) fn is_name(name: &str) -> bool {
     let good_word = |word: &str| {
         !word.is_empty()
             && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-'))

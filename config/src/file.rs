@@ -42,11 +42,20 @@ pub(crate) fn read(path: &Path) -> Result<Source, ConfigError> {
 /// Turns the text of a file into settings; keys that do not exist become problems.
 pub(crate) fn settings(path: &Path, text: &str, collector: &mut Collector<'_>) -> Result<(), ConfigError> {
     let dict: Dict = toml::from_str(text).map_err(|error| syntax(path, text, &error))?;
-    // Lines are a courtesy: a document that has values but no positions is still loaded.
-    let lines = toml::from_str::<Positions>(text).map(|positions| positions.lines(text)).unwrap_or_default();
-    let walk = Walk { path, lines };
+    let walk = Walk { path, lines: lines_of(text) };
     walk.section("", &dict, collector);
     Ok(())
+}
+
+/// The line of each key, dotted. Lines are a courtesy: a document that has values but no positions is still loaded.
+pub(crate) fn lines_of(text: &str) -> BTreeMap<String, usize> {
+    toml::from_str::<Positions>(text).map(|positions| positions.lines(text)).unwrap_or_default()
+}
+
+/// The line of a syntax error and what it says, without quoting the text.
+pub(crate) fn syntax_at(text: &str, error: &toml::de::Error) -> (usize, String) {
+    let start = error.span().map_or(0, |span| span.start);
+    (line_of(text, start), error.message().trim().replace('\n', "; "))
 }
 
 struct Walk<'a> {

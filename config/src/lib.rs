@@ -63,7 +63,10 @@ pub use hosts::HostPattern;
 pub use jobs::{CallbacksConfig, JobsConfig, MAX_WEBHOOK_SECRET, MIN_WEBHOOK_SECRET, WebhookSecretError};
 pub use load::{Config, Loaded, Program, Shared, load};
 pub use manager::{AdmissionConfig, ListenConfig, ManagerConfig, ManagerSection};
-pub use manifest::{Manifest, ProcedureLimits, ProcedureMode, ProcedureOutput, ProcedureSchedule};
+pub use manifest::{
+    MAX_MANIFESTS, Manifest, ManifestProblem, ProcedureLimits, ProcedureMode, ProcedureOutput,
+    ProcedureSchedule, Procedures, load_folder,
+};
 pub use permissions::{PermissionError, check_private, check_state_dir};
 pub use rpctl::{AskConfig, CallConfig, ColorChoice, OutputConfig, OutputFormat, RpctlConfig};
 pub use secret::Secret;

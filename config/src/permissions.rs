@@ -136,6 +136,18 @@ pub(crate) fn refuse_writable(path: &Path, metadata: &Metadata) -> Result<(), Pe
     Ok(())
 }
 
+/// Refuses a file or folder that anybody but root and this program's user may change.
+pub(crate) fn refuse_foreign_metadata(path: &Path, mode: u32, owner: u32) -> Result<(), PermissionError> {
+    let us = rustix::process::geteuid().as_raw();
+    if owner != us && owner != 0 {
+        return Err(PermissionError::Owner { path: path.to_owned(), owner, us });
+    }
+    if mode & OTHERS_WRITE != 0 {
+        return Err(PermissionError::Writable { path: path.to_owned(), mode: mode & PERMISSIONS });
+    }
+    Ok(())
+}
+
 /// Refuses a file or folder that group or others can reach; `wanted` is the mode to recommend.
 pub(crate) fn refuse_loose(path: &Path, metadata: &Metadata, wanted: u32) -> Result<(), PermissionError> {
     let mode = metadata.mode() & PERMISSIONS;

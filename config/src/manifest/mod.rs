@@ -1,12 +1,21 @@
 //! A procedure that is an executable, as a file of `procedures.d/` describes it.
 //!
-//! A [`Manifest`] is checked already: names are names, durations are within their limits, the schema is a JSON Schema.
+//! [`load_folder`] reads the folder. A [`Manifest`] is checked already: names are names, durations are within their limits, the schema is a JSON Schema.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::values::choice::choice;
+
+pub(crate) mod files;
+mod folder;
+mod problem;
+mod read;
+pub(crate) mod table;
+
+pub use folder::{MAX_MANIFESTS, Procedures, load_folder};
+pub use problem::ManifestProblem;
 
 choice! {
     /// How long a process of a procedure lives.
@@ -41,7 +50,8 @@ pub struct Manifest {
     pub description: String,
     /// Why nobody should use this version any more, and what to use.
     pub deprecated: Option<String>,
-    /// The program and its arguments; never a shell's text. The program is an absolute path, or is looked up in `PATH`.
+    /// The program and its arguments; never a shell's text. The program is an absolute path, or a
+    /// name that is looked up in `PATH`.
     pub command: Vec<String>,
     /// How long a process of it lives.
     pub mode: ProcedureMode,
@@ -94,7 +104,7 @@ pub struct ProcedureLimits {
     pub processes: Option<u32>,
     /// Bytes of output that are delivered or recorded.
     pub output: Option<u64>,
-    /// Bytes of one line.
+    /// Bytes of one line; 1 MiB when the file does not say.
     pub line: Option<u64>,
 }
 

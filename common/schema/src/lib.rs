@@ -1,0 +1,21 @@
+//! Judges what a procedure is called with: the JSON Schema of its arguments, and what of them nobody may see.
+//!
+//! - [`Schema`]: a JSON Schema (draft 2020-12) within limits, and the check of a call's arguments.
+//! - [`Redaction`]: the `redact` paths of a procedure, as a mask over MessagePack and JSON.
+//! - [`policy`]: the rules of a machine's owner.
+//! - [`Json`] and [`to_json`]: MessagePack as JSON, the one conversion of all programs.
+//!
+//! No I/O: nothing is fetched, no file is read, no time is asked for. Start reading at [`Schema`] in `schema.rs`.
+
+mod arguments;
+mod limits;
+pub mod policy;
+mod redact;
+mod schema;
+mod value;
+
+pub use arguments::POSITIONAL;
+pub use limits::{MAX_SCHEMA_DEPTH, MAX_SCHEMA_NODES, MAX_SCHEMA_PATTERN, MAX_SCHEMA_TEXT};
+pub use redact::{MASK, MAX_REDACT_PATHS, MAX_REDACT_WORDS, Redaction, RedactionError};
+pub use schema::{ArgumentError, MAX_REGEX_SIZE, MAX_SHOWN, Schema, SchemaError};
+pub use value::{Binary, Json, Shown, to_json};

@@ -1,0 +1,73 @@
+//! What an argument has to be.
+
+use std::cmp::Ordering;
+
+use regex::{Regex, RegexBuilder};
+use serde_json::{Number, Value};
+
+use super::pattern::glob;
+use crate::MAX_REGEX_SIZE;
+
+/// One end of a range.
+pub type Limit = Number;
+
+/// What one argument has to be. One that is not given fits nothing.
+#[derive(Debug, Clone)]
+pub enum Constraint {
+    /// One of these.
+    OneOf(Vec<Value>),
+    /// A number from `min` to `max`, both included.
+    Range {
+        /// The smallest.
+        min: Option<Limit>,
+        /// The largest.
+        max: Option<Limit>,
+    },
+    /// A text that a glob fits as a whole.
+    Glob(String),
+    /// A text that a regular expression fits as a whole.
+    Regex(Regex),
+}
+
+impl Constraint {
+    /// A regular expression over the whole text, of bounded size.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn regex(pattern: &str) -> Result<Self, String> {
+        // alone first, so that "a)|(b" cannot break out of the group
+        let build = |text: &str| RegexBuilder::new(text).size_limit(MAX_REGEX_SIZE).build();
+        let whole = build(pattern).and_then(|_alone| build(&format!(r"\A(?:{pattern})\z")));
+        whole.map(Self::Regex).map_err(|error| error.to_string().replace('\n', " "))
+    }
+
+    /// Whether an argument fits.
+    pub fn fits(&self, value: Option<&Value>) -> bool {
+        let Some(value) = value else { return false };
+        match self {
+            Self::OneOf(values) => values.iter().any(|wanted| same(wanted, value)),
+            Self::Range { min, max } => value.as_number().is_some_and(|number| {
+                let order = |limit: &Number| compare(number, limit);
+                min.as_ref().is_none_or(|min| order(min).is_some_and(Ordering::is_ge))
+                    && max.as_ref().is_none_or(|max| order(max).is_some_and(Ordering::is_le))
+            }),
+            Self::Glob(pattern) => value.as_str().is_some_and(|text| glob(pattern, text)),
+            Self::Regex(regex) => value.as_str().is_some_and(|text| regex.is_match(text)),
+        }
+    }
+}
+
+/// Equal; numbers by what they are, not by how they are written.
+fn same(a: &Value, b: &Value) -> bool {
+    match (a.as_number(), b.as_number()) {
+        (Some(a), Some(b)) => compare(a, b) == Some(Ordering::Equal),
+        (None, _) | (_, None) => a == b,
+    }
+}
+
+fn compare(a: &Number, b: &Number) -> Option<Ordering> {
+    match (a.as_i128(), b.as_i128()) {
+        (Some(a), Some(b)) => Some(a.cmp(&b)),
+        (None, _) | (_, None) => a.as_f64()?.partial_cmp(&b.as_f64()?),
+    }
+}

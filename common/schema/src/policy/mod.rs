@@ -1,0 +1,216 @@
+//! The agent's local policy: which calls its owner allows, whatever the manager says.
+//!
+//! [`Policy::judge`] looks at a [`Request`]. Deny wins over allow, wherever it stands; of the rules of one kind the first
+//! that fits is named. When no rule fits, the default holds: see [`Policy::judge`].
+//!
+//! What is not known counts against the call: a deny rule for some operators fits a call whose operator is unknown, an
+//! allow rule for some operators does not.
+
+mod constraint;
+mod hours;
+mod pattern;
+mod rate;
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+pub use constraint::{Constraint, Limit};
+pub use hours::{Hours, Moment, Weekday};
+pub use pattern::{MAX_PATTERN, Pattern, PatternError};
+pub use rate::{Buckets, Rate};
+
+/// The most rules of a policy.
+pub const MAX_RULES: usize = 1000;
+
+/// The default's name in answers, where no rule fits.
+pub const DEFAULT_RULE: &str = "default";
+
+/// Whether a rule allows or denies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// What fits may run.
+    Allow,
+    /// What fits does not run, whatever others say.
+    Deny,
+}
+
+/// One rule: it fits a call when all of its conditions do; a condition that is not given fits everything.
+#[derive(Debug, Clone)]
+pub struct Rule {
+    /// Its name, for faults and logs.
+    pub name: String,
+    /// Allow or deny.
+    pub effect: Effect,
+    /// Procedures, `name` or `name@version`; at least one has to fit.
+    pub procedures: Vec<Pattern>,
+    /// What arguments have to be, by dotted path; all have to fit.
+    pub args: BTreeMap<String, Constraint>,
+    /// Who calls; `None`: anybody.
+    pub operators: Option<Vec<Pattern>>,
+    /// A role that who calls has to have; `None`: none.
+    pub roles: Option<Vec<String>>,
+    /// When; `None`: always.
+    pub hours: Option<Hours>,
+    /// As which users the procedure may run, of an allow rule; `None`: anybody but root.
+    pub users: Option<Vec<String>>,
+    /// As whom it runs, whatever the manifest says; of an allow rule.
+    pub run_as: Option<String>,
+    /// How often, of an allow rule.
+    pub rate: Option<Rate>,
+}
+
+/// A call as a policy sees it.
+#[derive(Debug, Clone)]
+pub struct Request<'r> {
+    /// The procedure's name.
+    pub name: &'r str,
+    /// Its version, that which will run.
+    pub version: u32,
+    /// Whether a manifest describes it.
+    pub is_manifest: bool,
+    /// The named arguments as a schema sees them.
+    pub args: &'r Value,
+    /// Who calls, if the manager said.
+    pub operator: Option<&'r str>,
+    /// What that operator is, if the manager said.
+    pub roles: Option<&'r [String]>,
+    /// As whom it would run; `None`: as the agent itself.
+    pub user: Option<&'r str>,
+    /// Whether that is root, by whatever name.
+    pub user_is_root: bool,
+    /// The time on the wall.
+    pub now: Moment,
+}
+
+/// What a policy says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// Whether it may run.
+    pub allowed: bool,
+    /// The rule that decided: its name, or [`DEFAULT_RULE`].
+    pub rule: String,
+    /// Which of the policy's rules that is, for its rate; `None`: the default.
+    pub index: Option<usize>,
+    /// Why not; empty when it may.
+    pub reason: String,
+    /// As whom it runs; `None`: as the manifest or the agent says.
+    pub user: Option<String>,
+}
+
+/// The rules of a machine's owner.
+#[derive(Debug, Clone, Default)]
+pub struct Policy {
+    rules: Vec<Rule>,
+}
+
+impl Policy {
+    /// A policy of these rules, in this order. Without any: the default alone.
+    pub fn new(rules: Vec<Rule>) -> Self {
+        Self { rules }
+    }
+
+    /// The rules.
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// Judges a call; rates are not asked, see [`Buckets::take`].
+    ///
+    /// No rule fits: `sys.*` may run, and manifests that do not run as root; nothing else may, `exec.run` and `file.*`
+    /// least of all. An allow rule lets a manifest run as root only when it names root among its `users` or in `run_as`.
+    pub fn judge(&self, request: &Request<'_>) -> Verdict {
+        let first = |effect| {
+            let mut rules = self.rules.iter().enumerate();
+            rules.find(|(_, rule)| rule.effect == effect && rule.fits(request))
+        };
+        if let Some((index, rule)) = first(Effect::Deny) {
+            let reason = format!("rule {:?} of the agent's policy denies {}", rule.name, request.name);
+            return Verdict {
+                allowed: false,
+                rule: rule.name.clone(),
+                index: Some(index),
+                reason,
+                user: None,
+            };
+        }
+        match first(Effect::Allow) {
+            Some((index, rule)) => rule.allow(index, request),
+            None => by_default(request),
+        }
+    }
+}
+
+impl Rule {
+    fn fits(&self, request: &Request<'_>) -> bool {
+        let unknown = self.effect == Effect::Deny;
+        let operator = self.operators.as_ref().is_none_or(|wanted| {
+            request.operator.map_or(unknown, |name| wanted.iter().any(|pattern| pattern.fits_text(name)))
+        });
+        let role = self.roles.as_ref().is_none_or(|wanted| {
+            request.roles.map_or(unknown, |has| has.iter().any(|role| wanted.contains(role)))
+        });
+        operator
+            && role
+            && self.procedures.iter().any(|pattern| pattern.fits(request.name, request.version))
+            && self.hours.as_ref().is_none_or(|hours| hours.hold(request.now))
+            && self.args.iter().all(|(path, constraint)| constraint.fits(find(request.args, path)))
+    }
+
+    fn allow(&self, index: usize, request: &Request<'_>) -> Verdict {
+        let user = self.run_as.as_deref().or(request.user);
+        let is_root = self.run_as.as_deref().map_or(request.user_is_root, is_root_name);
+        let listed = match &self.users {
+            Some(users) => user.is_none_or(|user| users.iter().any(|name| name == user)),
+            None => true,
+        };
+        let root_is_named = self.run_as.as_deref().is_some_and(is_root_name)
+            || self.users.as_ref().is_some_and(|users| users.iter().any(|user| is_root_name(user)));
+        let shown = user.unwrap_or("the agent's own user");
+        let reason = if !listed {
+            format!("rule {:?} of the agent's policy does not let {} run as {shown}", self.name, request.name)
+        } else if request.is_manifest && is_root && !root_is_named {
+            let name = &self.name;
+            format!(
+                "rule {name:?} of the agent's policy does not name root, as which {} would run",
+                request.name
+            )
+        } else {
+            String::new()
+        };
+        Verdict {
+            allowed: reason.is_empty(),
+            rule: self.name.clone(),
+            index: Some(index),
+            user: if reason.is_empty() { self.run_as.clone() } else { None },
+            reason,
+        }
+    }
+}
+
+fn by_default(request: &Request<'_>) -> Verdict {
+    let name = request.name;
+    let reason = if request.is_manifest && request.user_is_root {
+        format!("no rule of the agent's policy lets {name} run as root, and the default does not")
+    } else if request.is_manifest || name.starts_with("sys.") {
+        String::new()
+    } else {
+        format!("no rule of the agent's policy allows {name}, and the default does not")
+    };
+    let (allowed, rule) = (reason.is_empty(), DEFAULT_RULE.to_owned());
+    Verdict { allowed, rule, index: None, reason, user: None }
+}
+
+/// Root by name or by number.
+fn is_root_name(user: &str) -> bool {
+    user == "root" || user == "0"
+}
+
+/// What lies at a dotted path of keys and positions.
+fn find<'v>(value: &'v Value, path: &str) -> Option<&'v Value> {
+    path.split('.').try_fold(value, |value, word| match value {
+        Value::Object(entries) => entries.get(word),
+        Value::Array(items) => items.get(word.parse::<usize>().ok()?),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+    })
+}

@@ -1,0 +1,40 @@
+//! How often a rule allows.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// So many calls per so long. After a pause, as many at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// How many, at least 1.
+    pub count: u32,
+    /// Per how long, not zero.
+    pub per: Duration,
+}
+
+/// What is left of each rule's rate. Rules are known by their place, so a new policy begins with full buckets.
+#[derive(Debug, Default)]
+pub struct Buckets {
+    /// When each bucket would be full again, by the rule's place.
+    full_at: BTreeMap<usize, Instant>,
+}
+
+impl Buckets {
+    /// Takes one call of a rule.
+    ///
+    /// # Errors
+    /// How long to wait until there is one.
+    pub fn take(&mut self, rule: usize, rate: Rate, now: Instant) -> Result<(), Duration> {
+        let step = rate.per / rate.count.max(1);
+        let full_at = self.full_at.get(&rule).copied().unwrap_or(now).max(now);
+        // a bucket that would be full only after `per` holds less than one
+        let after = full_at + step;
+        let over = after.saturating_duration_since(now).saturating_sub(rate.per);
+        if over.is_zero() {
+            self.full_at.insert(rule, after);
+            Ok(())
+        } else {
+            Err(over)
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! A JSON Schema, and what is wrong with a value by it.
+
+use jsonschema::{Draft, PatternOptions, ValidationError, Validator};
+use redpoll_common::wire::Raw;
+use serde_json::Value;
+
+use crate::arguments;
+use crate::limits;
+
+/// Bytes that one compiled regular expression may take.
+pub const MAX_REGEX_SIZE: usize = 256 * 1024;
+/// How many problems of one call an error names; the rest is counted.
+pub const MAX_SHOWN: usize = 3;
+/// Characters of one problem in an error.
+const MAX_PROBLEM: usize = 200;
+
+/// Why a schema cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SchemaError {
+    /// It is larger than a schema of arguments needs to be.
+    #[error("the schema has more than {max} {what}")]
+    TooLarge {
+        /// What there is too much of.
+        what: &'static str,
+        /// How much there may be.
+        max: usize,
+    },
+    /// It is not a JSON Schema, or uses what is not supported.
+    #[error("{at}: {what}")]
+    Wrong {
+        /// The place in the schema, as a JSON pointer.
+        at: String,
+        /// What is wrong, and what to do.
+        what: String,
+    },
+}
+
+/// What is wrong with the arguments of a call: one line, with the path and the rule. It never holds their values.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ArgumentError(pub String);
+
+/// A compiled schema of a procedure's named arguments.
+///
+/// It takes memory, tens of kilobytes: make it when it is needed first. Regular expressions are those that take linear
+/// time, so neither look-around nor back-references. Formats (`format`) are notes, not rules, as the draft has it.
+#[derive(Debug)]
+pub struct Schema {
+    validator: Validator,
+    positional: arguments::Positional,
+}
+
+impl Schema {
+    /// Compiles a schema.
+    ///
+    /// # Errors
+    /// [`SchemaError`] when it exceeds a limit, refers elsewhere or to itself, or is no JSON Schema.
+    pub fn compile(schema: &Value) -> Result<Self, SchemaError> {
+        limits::check(schema)?;
+        let positional = arguments::Positional::of(schema)?;
+        let patterns = PatternOptions::regex().size_limit(MAX_REGEX_SIZE).dfa_size_limit(MAX_REGEX_SIZE);
+        let options = jsonschema::options().with_draft(Draft::Draft202012).with_pattern_options(patterns);
+        let validator = options.build(schema).map_err(|error| SchemaError::Wrong {
+            at: error.instance_path().to_string(),
+            what: one_line(&error.to_string()),
+        })?;
+        Ok(Self { validator, positional })
+    }
+
+    /// Checks the arguments of a call, and gives them as a schema sees them: named, binary as base64 text.
+    ///
+    /// # Errors
+    /// [`ArgumentError`] with the paths and the rules; never with values.
+    pub fn check(&self, args: &Raw, kwargs: &Raw) -> Result<Value, ArgumentError> {
+        let named = self.positional.named(args, kwargs)?;
+        self.check_json(&named)?;
+        Ok(named)
+    }
+
+    /// Checks named arguments.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn check_json(&self, named: &Value) -> Result<(), ArgumentError> {
+        if self.validator.is_valid(named) {
+            return Ok(());
+        }
+        let mut errors = self.validator.iter_errors(named);
+        let shown: Vec<String> = errors.by_ref().take(MAX_SHOWN).map(|error| problem(&error)).collect();
+        let more = match errors.count() {
+            0 => String::new(),
+            count => format!("; and {count} more"),
+        };
+        Err(ArgumentError(format!("{}{more}", shown.join("; "))))
+    }
+}
+
+/// One problem: path, rule and what it says. What the value is, is not said: it may be secret.
+fn problem(error: &ValidationError<'_>) -> String {
+    let path = dotted(error.instance_path().as_str());
+    let text = error.masked_with("the value").to_string();
+    one_line(&format!("{path}: {text} (rule {})", error.schema_path()))
+}
+
+/// `/user/pins/0` as `user.pins.0`.
+fn dotted(pointer: &str) -> String {
+    match pointer.strip_prefix('/') {
+        None => "the arguments".to_owned(),
+        Some(rest) => rest.replace('/', ".").replace("~1", "/").replace("~0", "~"),
+    }
+}
+
+/// Without control characters, and short.
+fn one_line(text: &str) -> String {
+    let mut line: String =
+        text.chars().take(MAX_PROBLEM).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.chars().nth(MAX_PROBLEM).is_some() {
+        line.push('…');
+    }
+    line
+}

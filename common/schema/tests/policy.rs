@@ -1,0 +1,210 @@
+//! Policies as tables.
+#![expect(clippy::unwrap_used, reason = "test code")]
+
+use std::time::{Duration, Instant};
+
+use redpoll_schema::policy::{
+    Buckets, Constraint, Effect, Hours, Moment, Pattern, Policy, Rate, Request, Rule, Weekday,
+};
+use serde_json::{Value, json};
+
+const NOON: Moment = Moment { utc: (Weekday::Wed, 720), local: (Weekday::Wed, 780) };
+
+fn rule(name: &str, effect: Effect, procedure: &str) -> Rule {
+    Rule {
+        name: name.to_owned(),
+        effect,
+        procedures: vec![Pattern::new(procedure).unwrap()],
+        args: std::collections::BTreeMap::new(),
+        operators: None,
+        roles: None,
+        hours: None,
+        users: None,
+        run_as: None,
+        rate: None,
+    }
+}
+
+fn request<'r>(name: &'r str, args: &'r Value) -> Request<'r> {
+    Request {
+        name,
+        version: 1,
+        is_manifest: true,
+        args,
+        operator: Some("ada"),
+        roles: None,
+        user: Some("www"),
+        user_is_root: false,
+        now: NOON,
+    }
+}
+
+fn judged(rules: Vec<Rule>, request: &Request<'_>) -> (bool, String) {
+    let verdict = Policy::new(rules).judge(request);
+    assert_eq!(verdict.allowed, verdict.reason.is_empty());
+    assert!(verdict.allowed || verdict.reason.contains(&verdict.rule));
+    (verdict.allowed, verdict.rule)
+}
+
+#[test]
+fn the_default_is_safe() {
+    let none = json!({});
+    for (name, is_manifest, root, allowed) in [
+        ("sys.ping", false, true, true),
+        ("exec.run", false, true, false),
+        ("exec.run", false, false, false),
+        ("file.read", false, false, false),
+        ("web.deploy", true, false, true),
+        ("web.deploy", true, true, false),
+        ("own.rust", false, false, false),
+        ("system.x", false, false, false),
+    ] {
+        let request = Request { is_manifest, user_is_root: root, ..request(name, &none) };
+        assert_eq!(judged(vec![], &request), (allowed, "default".to_owned()), "{name}");
+    }
+}
+
+#[test]
+fn deny_wins_and_the_first_that_fits_is_named() {
+    let (none, allow, deny) = (json!({}), Effect::Allow, Effect::Deny);
+    let rules = || {
+        vec![
+            rule("a", allow, "web.*"),
+            rule("b", allow, "*"),
+            rule("c", deny, "web.drop*"),
+            rule("d", deny, "web.*@2"),
+        ]
+    };
+    let second = Request { version: 2, ..request("web.up", &none) };
+    assert_eq!(judged(rules(), &request("web.up", &none)), (true, "a".into()));
+    assert_eq!(judged(rules(), &request("exec.run", &none)), (true, "b".into()));
+    assert_eq!(judged(rules(), &request("web.drop.all", &none)), (false, "c".into()));
+    assert_eq!(judged(rules(), &second), (false, "d".into()));
+}
+
+#[test]
+fn an_unknown_operator_counts_against_the_call() {
+    let none = json!({});
+    let with = |effect| Rule {
+        operators: Some(vec![Pattern::new("ad*").unwrap()]),
+        ..rule("r", effect, "exec.run")
+    };
+    for (operator, effect, allowed) in [
+        (Some("ada"), Effect::Allow, true),
+        (Some("eve"), Effect::Allow, false),
+        (None, Effect::Allow, false),
+    ] {
+        let request = Request { operator, ..request("exec.run", &none) };
+        let request = Request { is_manifest: false, ..request };
+        assert_eq!(judged(vec![with(effect)], &request).0, allowed, "{operator:?}");
+    }
+    let deny = Rule { procedures: vec![Pattern::new("*").unwrap()], ..with(Effect::Deny) };
+    for (operator, allowed) in [(Some("ada"), false), (Some("eve"), true), (None, false)] {
+        let request = Request { operator, ..request("web.up", &none) };
+        assert_eq!(judged(vec![deny.clone()], &request).0, allowed, "{operator:?}");
+    }
+    let roles = Rule { roles: Some(vec!["admin".into()]), ..rule("r", Effect::Allow, "exec.run") };
+    for (has, allowed) in [(Some(vec!["admin".to_owned()]), true), (Some(vec![]), false), (None, false)] {
+        let request = Request { roles: has.as_deref(), is_manifest: false, ..request("exec.run", &none) };
+        assert_eq!(judged(vec![roles.clone()], &request).0, allowed, "{has:?}");
+    }
+}
+
+#[test]
+fn arguments_are_held_to_their_constraints() {
+    let one_of = || Constraint::OneOf(vec![json!("a"), json!(5)]);
+    let range = || Constraint::Range { min: Some(1.into()), max: Some(10.into()) };
+    let regex = |text: &str| Constraint::regex(text).unwrap();
+    for (constraint, value, fits) in [
+        (one_of(), json!("a"), true),
+        (one_of(), json!(5.0), true),
+        (one_of(), json!("5"), false),
+        (range(), json!(1), true),
+        (range(), json!(10.5), false),
+        (range(), json!("3"), false),
+        (Constraint::Range { min: Some(u64::MAX.into()), max: None }, json!(u64::MAX - 1), false),
+        (Constraint::Glob("/srv/*".into()), json!("/srv/x/y"), true),
+        (Constraint::Glob("/srv/*".into()), json!("/etc/srv/"), false),
+        (Constraint::Glob("a*a".into()), json!("a"), false),
+        (regex("a|b"), json!("b"), true),
+        (regex("a|b"), json!("xb"), false),
+        (regex("a"), json!("a\n"), false),
+    ] {
+        assert_eq!(constraint.fits(Some(&value)), fits, "{constraint:?} {value}");
+        assert!(!constraint.fits(None));
+    }
+    for wrong in ["a)|(b", "(", "(a{1000}){1000}"] {
+        assert!(Constraint::regex(wrong).is_err(), "{wrong}");
+    }
+    let mut nested = rule("r", Effect::Deny, "*");
+    nested.args.insert("list.1.x".into(), one_of());
+    let (bad, good) = (json!({"list": [0, {"x": "a"}]}), json!({"list": [0]}));
+    assert!(!judged(vec![nested.clone()], &request("web.up", &bad)).0);
+    assert!(judged(vec![nested], &request("web.up", &good)).0);
+}
+
+#[test]
+fn root_has_to_be_named() {
+    let none = json!({});
+    let root = Request { user: Some("root"), user_is_root: true, ..request("web.up", &none) };
+    let own = Request { user: None, user_is_root: true, ..request("web.up", &none) };
+    let plain = rule("r", Effect::Allow, "*");
+    let named = Rule { users: Some(vec!["root".into(), "www".into()]), ..plain.clone() };
+    let other = Rule { users: Some(vec!["db".into()]), ..plain.clone() };
+    let mapped = Rule { run_as: Some("www".into()), ..plain.clone() };
+    let to_root = Rule { run_as: Some("root".into()), ..plain.clone() };
+    for (rule, request, allowed) in [
+        (&plain, &root, false),
+        (&plain, &own, false),
+        (&named, &root, true),
+        (&named, &request("web.up", &none), true),
+        (&other, &request("web.up", &none), false),
+        (&mapped, &root, true),
+        (&to_root, &request("web.up", &none), true),
+    ] {
+        assert_eq!(judged(vec![rule.clone()], request).0, allowed, "{rule:?} {request:?}");
+    }
+    let verdict = Policy::new(vec![mapped]).judge(&root);
+    assert_eq!(verdict.user.as_deref(), Some("www"));
+}
+
+#[test]
+fn hours_go_over_midnight_and_know_their_zone() {
+    let at = |day, minute| Moment { utc: (day, minute), local: (Weekday::Sun, 0) };
+    let hours = |from, to| Hours { days: vec![Weekday::Mon], from, to, utc: true };
+    for (hours, now, holds) in [
+        (hours(540, 1020), at(Weekday::Mon, 540), true),
+        (hours(540, 1020), at(Weekday::Mon, 1020), false),
+        (hours(540, 1020), at(Weekday::Tue, 600), false),
+        (hours(1320, 360), at(Weekday::Mon, 1400), true),
+        (hours(1320, 360), at(Weekday::Tue, 300), true),
+        (hours(1320, 360), at(Weekday::Mon, 300), false),
+        (hours(0, 0), at(Weekday::Mon, 1439), true),
+        (hours(0, 1440), at(Weekday::Mon, 1439), true),
+        (Hours { utc: false, ..hours(0, 0) }, at(Weekday::Mon, 5), false),
+    ] {
+        assert_eq!(hours.hold(now), holds, "{hours:?} {now:?}");
+    }
+}
+
+#[test]
+fn a_rate_allows_so_many_at_once_and_then_as_time_passes() {
+    let (mut buckets, start) = (Buckets::default(), Instant::now());
+    let rate = Rate { count: 3, per: Duration::from_secs(60) };
+    for _ in 0..3 {
+        assert_eq!(buckets.take(0, rate, start), Ok(()));
+    }
+    assert_eq!(buckets.take(0, rate, start), Err(Duration::from_secs(20)));
+    assert_eq!(buckets.take(1, rate, start), Ok(()), "each rule has its own");
+    assert_eq!(buckets.take(0, rate, start + Duration::from_secs(20)), Ok(()));
+    assert!(buckets.take(0, rate, start + Duration::from_secs(20)).is_err());
+}
+
+#[test]
+fn a_pattern_that_could_never_fit_is_refused() {
+    for wrong in ["", "@1", "a@", "a@0", "a@01", "a@x", "a@1@2"] {
+        assert!(Pattern::new(wrong).is_err(), "{wrong:?}");
+    }
+    let pattern = Pattern::new("web.*.x@2").unwrap();
+    assert!(pattern.fits("web.a.b.x", 2) && !pattern.fits("web.a.x", 1) && !pattern.fits("web.x", 2));
+}

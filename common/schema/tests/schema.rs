@@ -1,0 +1,175 @@
+//! Schemas, arguments and redaction as tables.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use redpoll_common::wire::Raw;
+use redpoll_schema::{MAX_SCHEMA_TEXT, Redaction, Schema, SchemaError};
+use serde_json::{Value, json};
+
+fn raw(value: &Value) -> Raw {
+    Raw::encode(value).unwrap()
+}
+
+fn check(schema: &Value, args: &Value, kwargs: &Value) -> Result<Value, String> {
+    Schema::compile(schema).unwrap().check(&raw(args), &raw(kwargs)).map_err(|error| error.to_string())
+}
+
+#[test]
+fn an_argument_that_does_not_fit_is_named_with_path_and_rule() {
+    let schema = json!({
+        "type": "object",
+        "properties": {
+            "port": {"type": "integer", "maximum": 65535},
+            "user": {"type": "object", "properties": {"pins": {"type": "array", "items": {"type": "integer"}}}},
+            "name": {"type": "string", "pattern": "^[a-z]+$"},
+            "mode": {"enum": ["fast", "safe"]},
+        },
+        "required": ["port"],
+        "additionalProperties": false,
+    });
+    for (kwargs, parts) in [
+        (json!({}), vec!["the arguments", "port", "required"]),
+        (json!({"port": 70000}), vec!["port: ", "65535", "/properties/port/maximum"]),
+        (json!({"port": 1, "user": {"pins": [1, "x"]}}), vec!["user.pins.1", "integer", "type"]),
+        (json!({"port": 1, "name": "A1"}), vec!["name: ", "pattern"]),
+        (json!({"port": 1, "mode": "slow"}), vec!["mode: ", "fast", "enum"]),
+        (json!({"port": 1, "prot": 2}), vec!["prot", "additionalProperties"]),
+    ] {
+        let error = check(&schema, &json!([]), &kwargs).unwrap_err();
+        for part in parts {
+            assert!(error.contains(part), "{kwargs}: {error:?} lacks {part:?}");
+        }
+        assert!(!error.contains('\n'));
+    }
+    assert!(check(&schema, &json!([]), &json!({"port": 1, "mode": "safe"})).is_ok());
+}
+
+#[test]
+fn an_error_never_holds_the_value() {
+    let schemas = [
+        json!({"properties": {"s": {"type": "integer"}}}),
+        json!({"properties": {"s": {"pattern": "^x$"}}}),
+        json!({"properties": {"s": {"enum": ["a"]}}}),
+        json!({"properties": {"s": {"const": "a"}}}),
+        json!({"properties": {"s": {"maxLength": 1}}}),
+        json!({"properties": {"s": {"not": {"type": "string"}}}}),
+        json!({"properties": {"s": {"anyOf": [{"type": "null"}, {"type": "array"}]}}}),
+        json!({"properties": {"s": {"oneOf": [{"type": "string"}, {"minLength": 1}]}}}),
+        json!({"properties": {"s": false}}),
+        json!({"maxProperties": 0}),
+        json!({"type": "array"}),
+        json!({"additionalProperties": {"type": "integer"}}),
+    ];
+    for schema in schemas {
+        let error = check(&schema, &json!([]), &json!({"s": "hunter2"})).unwrap_err();
+        assert!(!error.contains("hunter2"), "{schema}: {error}");
+    }
+}
+
+#[test]
+fn of_many_problems_the_first_are_shown_and_the_rest_is_counted() {
+    let schema = json!({"additionalProperties": {"type": "integer"}});
+    let error =
+        check(&schema, &json!([]), &json!({"a": "", "b": "", "c": "", "d": "", "e": ""})).unwrap_err();
+    assert!(error.ends_with("; and 2 more"), "{error}");
+}
+
+#[test]
+fn positional_arguments_go_by_the_names_the_schema_gives_them() {
+    let schema = json!({"x-positional": ["a", "b"], "properties": {"b": {"type": "integer"}}});
+    assert_eq!(check(&schema, &json!(["x", 2]), &json!({"c": 3})), Ok(json!({"a": "x", "b": 2, "c": 3})));
+    assert!(check(&schema, &json!(["x", "y"]), &json!({})).unwrap_err().starts_with("b: "));
+    assert!(check(&schema, &json!(["x"]), &json!({"a": 1})).unwrap_err().contains("by name and by position"));
+    assert!(check(&schema, &json!([1, 2, 3]), &json!({})).unwrap_err().contains("at most 2"));
+    assert!(
+        check(&json!({"type": "object"}), &json!([1]), &json!({}))
+            .unwrap_err()
+            .contains("named arguments only")
+    );
+    assert!(check(&json!({}), &json!([1]), &json!({})).is_ok());
+    assert!(check(&json!({"x-positional": true, "type": "object"}), &json!([1]), &json!({})).is_ok());
+    for wrong in [json!("a"), json!(["a", 1]), json!(["a", "a"])] {
+        assert!(Schema::compile(&json!({"x-positional": wrong})).is_err());
+    }
+}
+
+#[test]
+fn binary_is_its_base64_text_for_a_schema() {
+    let schema =
+        Schema::compile(&json!({"properties": {"key": {"type": "string", "maxLength": 4}}})).unwrap();
+    let kwargs = redpoll_common::wire::RawMap::new().bin("key", b"hi").finish();
+    assert_eq!(schema.check(&Raw::empty_array(), &kwargs).unwrap(), json!({"key": "aGk="}));
+}
+
+#[test]
+fn a_schema_beyond_a_limit_or_out_of_reach_is_refused_by_name() {
+    let mut deep = json!({});
+    for _ in 0..40 {
+        deep = json!({"not": deep});
+    }
+    let mut doubling = serde_json::Map::new();
+    for level in 0..20 {
+        let next = format!("#/$defs/l{}", level + 1);
+        doubling.insert(format!("l{level}"), json!({"allOf": [{"$ref": next}, {"$ref": next}]}));
+    }
+    doubling.insert("l20".to_owned(), json!(true));
+    for (schema, part) in [
+        (deep, "32 levels"),
+        (json!({"description": "x".repeat(MAX_SCHEMA_TEXT)}), "65536 bytes"),
+        (json!({"$defs": doubling, "$ref": "#/$defs/l0"}), "10000 values"),
+        (json!({"pattern": "x".repeat(1025)}), "1024 bytes"),
+        (json!({"patternProperties": {"x".repeat(1025): true}}), "1024 bytes"),
+        (json!({"pattern": "(a{500}){500}"}), "pattern"),
+        (json!({"pattern": "("}), "pattern"),
+        (json!({"$ref": "https://example.org/s.json"}), "nothing is fetched"),
+        (json!({"$ref": "other.json#/x"}), "nothing is fetched"),
+        (json!({"$ref": "#"}), "refers back"),
+        (json!({"$defs": {"a": {"$ref": "#/$defs/a"}}}), "refers back"),
+        (
+            json!({"$defs": {"a": {"items": {"$ref": "#/$defs/b"}}, "b": {"$ref": "#/$defs/a"}}}),
+            "refers back",
+        ),
+        (json!({"$ref": "#/$defs/none"}), "is not in this schema"),
+        (json!({"$dynamicRef": "#x"}), "not supported"),
+        (json!({"properties": {"a": {"$id": "x"}}}), "not supported"),
+        (json!({"$schema": "http://json-schema.org/draft-07/schema#"}), "draft"),
+        (json!({"type": "strnig"}), "/type"),
+        (json!(5), "a schema is a table"),
+    ] {
+        let error: SchemaError = Schema::compile(&schema).unwrap_err();
+        assert!(error.to_string().contains(part), "{error} lacks {part:?}");
+    }
+}
+
+#[test]
+fn references_within_a_schema_are_followed() {
+    let schema = json!({"$defs": {"n": {"type": "integer"}}, "properties": {"a": {"$ref": "#/$defs/n"}}});
+    assert!(check(&schema, &json!([]), &json!({"a": 1})).is_ok());
+    assert!(check(&schema, &json!([]), &json!({"a": "x"})).is_err());
+}
+
+#[test]
+fn what_a_path_leads_to_is_masked_whatever_it_is() {
+    for (paths, value, masked) in [
+        (vec!["password"], json!({"password": "x", "b": 1}), json!({"password": "***", "b": 1})),
+        (vec!["user.pin"], json!({"user": {"pin": [1], "id": 2}}), json!({"user": {"pin": "***", "id": 2}})),
+        (vec!["keys.*"], json!({"keys": {"a": 1, "b": {}}}), json!({"keys": {"a": "***", "b": "***"}})),
+        (vec!["keys.*"], json!({"keys": "x"}), json!({"keys": "x"})),
+        (vec!["l.*.s"], json!({"l": [{"s": 1, "t": 2}, 3]}), json!({"l": [{"s": "***", "t": 2}, 3]})),
+        (vec!["l.0"], json!({"l": [1, 2]}), json!({"l": ["***", 2]})),
+        (vec!["a.b", "a"], json!({"a": {"b": 1, "c": 2}}), json!({"a": "***"})),
+        (vec![], json!({"a": 1}), json!({"a": 1})),
+        (vec!["a"], json!("text"), json!("text")),
+    ] {
+        let redaction = Redaction::new(&paths).unwrap();
+        let mut inner = value.clone();
+        redaction.mask_json(&mut inner);
+        assert_eq!(inner, masked, "{paths:?} of {value}");
+        assert_eq!(redaction.mask(&raw(&value)).decode::<Value>().unwrap(), masked, "{paths:?} of {value}");
+    }
+    for wrong in ["", "a..b", ".a", "a."] {
+        assert!(Redaction::new(&[wrong]).is_err(), "{wrong:?}");
+    }
+    let redaction = Redaction::new(&["user.pin"]).unwrap();
+    assert!(redaction.covers(&["user", "pin", "0"]) && !redaction.covers(&["user"]));
+}

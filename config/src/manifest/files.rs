@@ -1,0 +1,49 @@
+//! Files that decide what runs here: only root and this program's own user may change them.
+
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use crate::permissions::{PermissionError, refuse_foreign_metadata};
+
+/// Bytes of a manifest.
+pub(super) const MAX_MANIFEST_FILE: u64 = 256 * 1024;
+/// Bytes of a file with a schema.
+pub(super) const MAX_SCHEMA_FILE: u64 = 64 * 1024;
+
+/// Reads a text file of at most `max` bytes that nobody else may change.
+///
+/// # Errors
+/// What is wrong and what to do, for a person.
+pub(crate) fn read(path: &Path, max: u64) -> Result<String, String> {
+    let cannot = |error: io::Error| format!("cannot read {}: {error}", path.display());
+    // looked at first: opening a pipe would wait for somebody to write into it
+    let before = fs::metadata(path).map_err(cannot)?;
+    if !before.is_file() {
+        return Err(PermissionError::NotAFile { path: path.to_owned() }.to_string());
+    }
+    let file = File::open(path).map_err(cannot)?;
+    refuse(path, &file.metadata().map_err(cannot)?)?;
+    let mut bytes = Vec::new();
+    file.take(max + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    if u64::try_from(bytes.len()).is_ok_and(|len| len > max) {
+        return Err(format!("{} has more than {max} bytes", path.display()));
+    }
+    String::from_utf8(bytes).map_err(|_| format!("{} is not UTF-8", path.display()))
+}
+
+/// Refuses what is there and can be changed by others.
+///
+/// # Errors
+/// What is wrong and what to do, for a person.
+pub(super) fn refuse_foreign(path: &Path) -> Result<(), String> {
+    match fs::metadata(path) {
+        Ok(metadata) => refuse(path, &metadata),
+        Err(_) => Ok(()),
+    }
+}
+
+fn refuse(path: &Path, metadata: &Metadata) -> Result<(), String> {
+    refuse_foreign_metadata(path, metadata.mode(), metadata.uid()).map_err(|error| error.to_string())
+}

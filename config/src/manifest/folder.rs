@@ -1,0 +1,88 @@
+//! The folder `procedures.d/`: every manifest that is good, and everything that is wrong with the others.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::Manifest;
+use super::files::{self, MAX_MANIFEST_FILE};
+use super::problem::ManifestProblem;
+use super::read;
+
+/// How many manifests a folder may hold.
+pub const MAX_MANIFESTS: usize = 1000;
+
+/// What a folder of manifests holds.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Procedures {
+    /// The good ones, those that are not enabled included, in the order of their files' names.
+    pub manifests: Vec<Manifest>,
+    /// What is wrong; each file named here gave no manifest.
+    pub problems: Vec<ManifestProblem>,
+}
+
+/// Reads every `*.toml` of a folder; names that begin with a dot are passed over. A folder that is not there is empty.
+///
+/// A bad file leaves the others working. Two files with the same name and version: the first by the name of its file
+/// stays. If the folder itself can be changed by others, nothing in it is used.
+pub fn load_folder(folder: &Path) -> Procedures {
+    let mut procedures = Procedures::default();
+    let files = match list(folder) {
+        Ok(files) => files,
+        Err(what) => {
+            procedures.problems.push(ManifestProblem::whole(folder, what));
+            return procedures;
+        }
+    };
+    let mut taken: BTreeMap<(String, u32), PathBuf> = BTreeMap::new();
+    for file in files {
+        let read = files::read(&file, MAX_MANIFEST_FILE)
+            .map_err(|what| vec![ManifestProblem::whole(&file, what)])
+            .and_then(|text| read::manifest(&file, &text));
+        match read {
+            Err(problems) => procedures.problems.extend(problems),
+            Ok(manifest) => {
+                let key = (manifest.name.clone(), manifest.version);
+                if let Some(first) = taken.get(&key) {
+                    let (name, version) = key;
+                    let what = format!(
+                        "{name}@{version} is in {} already; give this one another version",
+                        first.display()
+                    );
+                    let field = "name".to_owned();
+                    procedures
+                        .problems
+                        .push(ManifestProblem { field, ..ManifestProblem::whole(&file, what) });
+                } else {
+                    taken.insert(key, file);
+                    procedures.manifests.push(manifest);
+                }
+            }
+        }
+    }
+    procedures
+}
+
+fn list(folder: &Path) -> Result<Vec<PathBuf>, String> {
+    let cannot = |error: io::Error| format!("cannot read the folder: {error}");
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(cannot(error)),
+    };
+    files::refuse_foreign(folder)?;
+    let mut files = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(cannot)?.file_name();
+        let is_manifest = name.to_str().is_some_and(|name| name.ends_with(".toml") && !name.starts_with('.'));
+        if is_manifest {
+            files.push(folder.join(name));
+        }
+        if files.len() > MAX_MANIFESTS {
+            return Err(format!("more than {MAX_MANIFESTS} manifests; nothing in it is used"));
+        }
+    }
+    files.sort();
+    Ok(files)
+}

@@ -1,0 +1,349 @@
+//! From the text of a manifest to a [`Manifest`], or to everything that is wrong with it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use redpoll_common::wire::MAX_METHOD_LEN;
+use redpoll_schema::{MAX_REDACT_PATHS, Redaction, Schema};
+use toml::{Table, Value};
+
+use super::files::{self, MAX_SCHEMA_FILE};
+use super::problem::ManifestProblem;
+use super::table::{Fields, Notes, kind, to_object};
+use super::{Manifest, ProcedureLimits, ProcedureMode, ProcedureOutput, ProcedureSchedule};
+use crate::file::{lines_of, syntax_at};
+use crate::values::duration::format_duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
+const YEAR: Duration = Duration::from_secs(365 * 86_400);
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+const TIB: u64 = MIB * MIB;
+
+/// The longest description or deprecation note, in bytes.
+const MAX_NOTE: usize = 4096;
+/// The most words of a command.
+const MAX_COMMAND: usize = 256;
+/// The most variables of an environment.
+const MAX_ENV: usize = 256;
+/// Families that are the program's own.
+const RESERVED: [&str; 4] = ["rp", "sys", "exec", "file"];
+/// How long a worker may take to say that it is ready, unless told.
+const READY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an idle worker is kept, unless told.
+const IDLE_SHUTDOWN: Duration = Duration::from_secs(600);
+/// Bytes of a line, unless told.
+const LINE: u64 = MIB;
+
+/// Reads the text of `file`.
+///
+/// # Errors
+/// Every problem of the file.
+pub(super) fn manifest(file: &Path, text: &str) -> Result<Manifest, Vec<ManifestProblem>> {
+    let table: Table = toml::from_str(text).map_err(|error| {
+        let (line, what) = syntax_at(text, &error);
+        vec![ManifestProblem { line: Some(line), ..ManifestProblem::whole(file, what) }]
+    })?;
+    let mut notes = Notes::new(file.to_owned(), lines_of(text));
+    let read = fields(file, Fields::new("", table, &mut notes));
+    match read {
+        Some(manifest) if notes.problems.is_empty() => Ok(manifest),
+        Some(_) | None => Err(notes.problems),
+    }
+}
+
+fn fields(file: &Path, mut fields: Fields<'_>) -> Option<Manifest> {
+    let folder = file.parent().unwrap_or_else(|| Path::new(""));
+    let name = name(&mut fields);
+    let version = fields.number("version", 1..=u32::MAX).unwrap_or(1);
+    let description = note(&mut fields, "description").unwrap_or_default();
+    let deprecated = note(&mut fields, "deprecated");
+    let command = command(&mut fields, folder);
+    let mode = fields.parsed("mode").unwrap_or(ProcedureMode::Once);
+    let output = fields.parsed("output").unwrap_or(ProcedureOutput::Json);
+    if mode == ProcedureMode::Worker && output == ProcedureOutput::Text {
+        fields.wrong(
+            "output",
+            "a worker has to say where a run ends: use output = \"json\", or mode = \"once\"",
+        );
+    }
+    let (args, schema) = args(&mut fields, folder);
+    let user = account(&mut fields, "user");
+    let group = account(&mut fields, "group");
+    let cwd = cwd(&mut fields);
+    let env = env(&mut fields);
+    let run_timeout = fields.duration("run_timeout", SECOND..=YEAR);
+    let idle_timeout = fields.duration("idle_timeout", SECOND..=YEAR);
+    let grace = fields.duration("grace", Duration::ZERO..=HOUR);
+    let concurrency = fields.number("concurrency", 1..=4096);
+    let idempotent = fields.flag("idempotent").unwrap_or(false);
+    let limits = limits(&mut fields);
+    let redact = redact(&mut fields);
+    let enabled = fields.flag("enabled").unwrap_or(true);
+    let admin = fields.flag("admin").unwrap_or(false);
+    let schedule = schedule(&mut fields, schema.as_ref());
+    let ready_timeout = fields.duration("ready_timeout", SECOND..=HOUR).unwrap_or(READY_TIMEOUT);
+    let idle_shutdown = fields.duration("idle_shutdown", Duration::ZERO..=DAY * 30).unwrap_or(IDLE_SHUTDOWN);
+    fields.finish();
+    Some(Manifest {
+        file: file.to_owned(),
+        name: name?,
+        version,
+        description,
+        deprecated,
+        command: command?,
+        mode,
+        output,
+        args: args?,
+        user,
+        group,
+        cwd,
+        env,
+        run_timeout,
+        idle_timeout,
+        grace,
+        concurrency,
+        idempotent,
+        limits,
+        redact,
+        enabled,
+        admin,
+        schedule,
+        ready_timeout,
+        idle_shutdown,
+    })
+}
+
+fn name(fields: &mut Fields<'_>) -> Option<String> {
+    let Some(name) = fields.text("name") else {
+        if fields.notes.problems.is_empty() {
+            fields.wrong("name", "it is missing; name the procedure, such as name = \"web.deploy\"");
+        }
+        return None;
+    };
+    // room for "@" and a version
+    let max = MAX_METHOD_LEN - 11;
+    let family = name.split('.').next().unwrap_or_default();
+    if !crate::agent::is_name(&name) {
+        fields.wrong(
+            "name",
+            format!("{name:?} is not of lower-case words with dots between, such as \"web.deploy\""),
+        );
+    } else if name.len() > max {
+        fields.wrong("name", format!("{} bytes, more than {max}", name.len()));
+    } else if RESERVED.contains(&family) {
+        fields.wrong("name", format!("{family}.* is the agent's own; choose another first word"));
+    } else {
+        return Some(name);
+    }
+    None
+}
+
+fn note(fields: &mut Fields<'_>, name: &'static str) -> Option<String> {
+    let text = fields.text(name)?;
+    if text.len() > MAX_NOTE {
+        fields.wrong(name, format!("{} bytes, more than {MAX_NOTE}", text.len()));
+    }
+    Some(text)
+}
+
+fn command(fields: &mut Fields<'_>, folder: &Path) -> Option<Vec<String>> {
+    match fields.take("command") {
+        None => {
+            fields.wrong(
+                "command",
+                "it is missing; name the program and its arguments, such as [\"/usr/bin/uname\", \"-a\"]",
+            );
+            None
+        }
+        Some(Value::String(text)) => {
+            let words =
+                text.split_whitespace().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ");
+            let what = "there is no shell, so nothing splits or expands a text and nobody can smuggle a second command in";
+            fields.wrong("command", format!("{what}; write a list: command = [{words}]"));
+            None
+        }
+        Some(Value::Array(items)) => {
+            let words: Option<Vec<String>> =
+                items.iter().map(|item| item.as_str().map(str::to_owned)).collect();
+            let Some(mut words) = words else {
+                fields.wrong("command", "every entry of the list has to be a text in quotes");
+                return None;
+            };
+            let what = match words.first() {
+                None => "the list is empty; its first entry is the program".to_owned(),
+                Some(program) if program.is_empty() => "the program's name is empty".to_owned(),
+                Some(_) if words.len() > MAX_COMMAND => format!("more than {MAX_COMMAND} words"),
+                Some(_) if words.iter().any(|word| word.contains('\0')) => "a word holds a NUL".to_owned(),
+                Some(_) => return program(fields, folder, &mut words).then_some(words),
+            };
+            fields.wrong("command", what);
+            None
+        }
+        Some(
+            other @ (Value::Integer(_)
+            | Value::Float(_)
+            | Value::Boolean(_)
+            | Value::Datetime(_)
+            | Value::Table(_)),
+        ) => {
+            fields.wrong("command", format!("found {}, expected a list of texts", kind(&other)));
+            None
+        }
+    }
+}
+
+/// A program with a slash is a path, from the manifest's folder on; it must be nobody's to replace.
+fn program(fields: &mut Fields<'_>, folder: &Path, words: &mut [String]) -> bool {
+    let Some(program) = words.first_mut().filter(|program| program.contains('/')) else { return true };
+    let path = folder.join(&*program);
+    match path.to_str() {
+        Some(text) => text.clone_into(program),
+        None => {
+            fields.wrong(
+                "command",
+                "the path of the folder is not UTF-8; name the program by its absolute path",
+            );
+            return false;
+        }
+    }
+    // one that is not there may come later; its runs say so
+    match files::refuse_foreign(&path) {
+        Ok(()) => true,
+        Err(what) => {
+            fields.wrong("command", what);
+            false
+        }
+    }
+}
+
+fn args(fields: &mut Fields<'_>, folder: &Path) -> (Option<serde_json::Value>, Option<Schema>) {
+    let schema = match fields.take("args") {
+        None => serde_json::json!({}),
+        Some(Value::Table(table)) => serde_json::Value::Object(to_object(table)),
+        Some(Value::String(path)) => match schema_file(&folder.join(path)) {
+            Ok(schema) => schema,
+            Err(what) => {
+                fields.wrong("args", what);
+                return (None, None);
+            }
+        },
+        Some(
+            other @ (Value::Integer(_)
+            | Value::Float(_)
+            | Value::Boolean(_)
+            | Value::Datetime(_)
+            | Value::Array(_)),
+        ) => {
+            let what = "a JSON Schema as a table, or the path of a JSON file that holds it";
+            fields.wrong("args", format!("found {}, expected {what}", kind(&other)));
+            return (None, None);
+        }
+    };
+    match Schema::compile(&schema) {
+        Ok(compiled) => (Some(schema), Some(compiled)),
+        Err(error) => {
+            fields.wrong("args", format!("it is not a usable JSON Schema: {error}"));
+            (None, None)
+        }
+    }
+}
+
+fn schema_file(path: &Path) -> Result<serde_json::Value, String> {
+    let text = files::read(path, MAX_SCHEMA_FILE)?;
+    serde_json::from_str(&text).map_err(|error| format!("{} is not JSON: {error}", path.display()))
+}
+
+fn account(fields: &mut Fields<'_>, name: &'static str) -> Option<String> {
+    let text = fields.text(name)?;
+    let good = !text.is_empty()
+        && text.len() <= 64
+        && !text.chars().any(|c| c.is_whitespace() || c.is_control() || c == ':');
+    if !good {
+        fields.wrong(name, format!("{text:?} is not the name of a {name}"));
+    }
+    good.then_some(text)
+}
+
+fn cwd(fields: &mut Fields<'_>) -> Option<PathBuf> {
+    let path = PathBuf::from(fields.text("cwd")?);
+    if !path.is_absolute() {
+        fields.wrong("cwd", "the path is not absolute; begin it with /");
+        return None;
+    }
+    Some(path)
+}
+
+fn env(fields: &mut Fields<'_>) -> BTreeMap<String, String> {
+    let table = fields.table("env").unwrap_or_default();
+    if table.len() > MAX_ENV {
+        fields.wrong("env", format!("{} variables, more than {MAX_ENV}", table.len()));
+    }
+    let mut env = BTreeMap::new();
+    for (name, value) in table {
+        let field = format!("env.{name}");
+        if name.is_empty() || name.contains(['=', '\0']) {
+            fields.wrong(&field, "this cannot be the name of a variable");
+        } else if name.starts_with("REDPOLL_") {
+            fields.wrong(&field, "names that begin with REDPOLL_ are set by the agent");
+        } else if let Value::String(text) = value
+            && !text.contains('\0')
+        {
+            env.insert(name, text);
+        } else {
+            fields.wrong(&field, "expected a text in quotes, without NUL");
+        }
+    }
+    env
+}
+
+fn limits(fields: &mut Fields<'_>) -> ProcedureLimits {
+    let table = fields.table("limits").unwrap_or_default();
+    let mut inner = Fields::new("limits", table, fields.notes);
+    let limits = ProcedureLimits {
+        memory: inner.size("memory", MIB..=64 * TIB),
+        cpu: inner.number("cpu", 1..=100_000),
+        processes: inner.number("processes", 1..=1_000_000),
+        output: inner.size("output", KIB..=TIB),
+        line: Some(inner.size("line", KIB..=64 * MIB).unwrap_or(LINE)),
+    };
+    inner.finish();
+    limits
+}
+
+fn redact(fields: &mut Fields<'_>) -> Vec<String> {
+    let paths = fields.texts("redact", MAX_REDACT_PATHS).unwrap_or_default();
+    if let Err(error) = Redaction::new(&paths) {
+        fields.wrong("redact", error.to_string());
+    }
+    paths
+}
+
+fn schedule(fields: &mut Fields<'_>, schema: Option<&Schema>) -> Option<ProcedureSchedule> {
+    let table = fields.table("schedule")?;
+    let mut inner = Fields::new("schedule", table, fields.notes);
+    let before = inner.notes.problems.len();
+    let every = inner.duration("every", SECOND..=YEAR);
+    if every.is_none() && inner.notes.problems.len() == before {
+        inner.wrong("every", "it is missing; say how often, such as every = \"1h\"");
+    }
+    let jitter = inner.duration("jitter", Duration::ZERO..=YEAR).unwrap_or_default();
+    let at_start = inner.flag("at_start").unwrap_or(false);
+    let kwargs = inner.table("kwargs").map(to_object).unwrap_or_default();
+    if let Some(every) = every.filter(|every| jitter > *every) {
+        let text = format!("{} is longer than every, {}", format_duration(jitter), format_duration(every));
+        inner.wrong("jitter", text);
+    }
+    if let Some(Err(error)) = schema.map(|schema| schema.check_json(&to_value(&kwargs))) {
+        inner.wrong("kwargs", format!("they do not fit args: {error}"));
+    }
+    inner.finish();
+    Some(ProcedureSchedule { every: every?, jitter, at_start, kwargs })
+}
+
+fn to_value(kwargs: &serde_json::Map<String, serde_json::Value>) -> serde_json::Value {
+    serde_json::Value::Object(kwargs.clone())
+}

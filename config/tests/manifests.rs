@@ -1,0 +1,220 @@
+//! Folders of manifests: real files with real modes.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use redpoll_config::{ProcedureMode, ProcedureOutput, Procedures, load_folder};
+use tempfile::TempDir;
+
+fn write(path: &Path, text: &str, mode: u32) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
+
+fn folder(files: &[(&str, &str)]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    files.iter().for_each(|(name, text)| write(&folder.path().join(name), text, 0o600));
+    folder
+}
+
+fn load(files: &[(&str, &str)]) -> Procedures {
+    load_folder(folder(files).path())
+}
+
+const SMALL: &str = "name = \"a.b\"\ncommand = [\"true\"]\n";
+
+#[test]
+fn a_small_manifest_has_the_defaults() {
+    let loaded = load(&[("a.toml", SMALL), (".hidden.toml", "x"), ("note.txt", "x")]);
+    assert_eq!(loaded.problems, []);
+    let manifest = &loaded.manifests[0];
+    assert_eq!((manifest.name.as_str(), manifest.version), ("a.b", 1));
+    assert_eq!((manifest.mode, manifest.output), (ProcedureMode::Once, ProcedureOutput::Json));
+    assert_eq!(
+        (manifest.ready_timeout, manifest.idle_shutdown),
+        (Duration::from_secs(10), Duration::from_secs(600))
+    );
+    assert_eq!(manifest.limits.line, Some(1024 * 1024));
+    assert!(manifest.enabled && !manifest.admin && !manifest.idempotent);
+}
+
+#[test]
+fn every_field_is_read() {
+    let text = r#"
+name = "web.deploy"
+version = 2
+description = "Deploys."
+deprecated = "use web.roll"
+command = ["bin/deploy", "--now"]
+mode = "worker"
+output = "json"
+args = "deploy.json"
+user = "www"
+group = "www-data"
+cwd = "/srv"
+run_timeout = "10m"
+idle_timeout = "1m"
+grace = "5s"
+concurrency = 3
+idempotent = true
+redact = ["password", "keys.*"]
+enabled = false
+admin = true
+ready_timeout = "20s"
+idle_shutdown = "0s"
+[env]
+STAGE = "live"
+[limits]
+memory = "256MiB"
+cpu = 150
+processes = 20
+output = "2MiB"
+line = "64KiB"
+[schedule]
+every = "1h"
+jitter = "5m"
+at_start = true
+kwargs = { tag = "v1" }
+"#;
+    let folder = folder(&[
+        ("deploy.toml", text),
+        ("deploy.json", r#"{"type": "object", "properties": {"tag": {"type": "string"}}}"#),
+    ]);
+    let loaded = load_folder(folder.path());
+    assert_eq!(loaded.problems, []);
+    let m = &loaded.manifests[0];
+    assert_eq!(PathBuf::from(&m.command[0]), folder.path().join("bin/deploy"));
+    assert_eq!((m.version, m.concurrency, m.enabled, m.admin, m.idempotent), (2, Some(3), false, true, true));
+    assert_eq!(m.args["properties"]["tag"]["type"], "string");
+    assert_eq!((m.user.as_deref(), m.group.as_deref()), (Some("www"), Some("www-data")));
+    assert_eq!((m.limits.memory, m.limits.cpu, m.limits.processes), (Some(256 << 20), Some(150), Some(20)));
+    assert_eq!((m.limits.output, m.limits.line), (Some(2 << 20), Some(64 << 10)));
+    assert_eq!(m.env["STAGE"], "live");
+    assert_eq!(m.idle_shutdown, Duration::ZERO);
+    let schedule = m.schedule.as_ref().unwrap();
+    assert_eq!((schedule.every.as_secs(), schedule.jitter.as_secs(), schedule.at_start), (3600, 300, true));
+    assert_eq!(schedule.kwargs["tag"], "v1");
+}
+
+#[test]
+fn each_mistake_is_named_with_line_field_and_remedy() {
+    for (line, text, field, part) in [
+        (None, "command = [\"true\"]", "name", "it is missing"),
+        (Some(1), "name = \"A b\"\ncommand = [\"true\"]", "name", "lower-case"),
+        (Some(1), "name = \"sys.mine\"\ncommand = [\"true\"]", "name", "the agent's own"),
+        (Some(1), "name = \"exec\"\ncommand = [\"true\"]", "name", "the agent's own"),
+        (None, "name = \"a\"", "command", "it is missing"),
+        (Some(2), "name = \"a\"\ncommand = \"rm -rf x\"", "command", "[\"rm\", \"-rf\", \"x\"]"),
+        (Some(2), "name = \"a\"\ncommand = []", "command", "empty"),
+        (Some(2), "name = \"a\"\ncommand = [1]", "command", "a text in quotes"),
+        (Some(3), "name = \"a\"\ncommand = [\"x\"]\nversion = 0", "version", "from 1"),
+        (Some(3), "name = \"a\"\ncommand = [\"x\"]\ncomand = 1", "comand", "did you mean command?"),
+        (Some(3), "name = \"a\"\ncommand = [\"x\"]\nmode = \"twice\"", "mode", "\"once\" or \"worker\""),
+        (
+            Some(4),
+            "name = \"a\"\ncommand = [\"x\"]\nmode = \"worker\"\noutput = \"text\"",
+            "output",
+            "a worker",
+        ),
+        (Some(3), "name = \"a\"\ncommand = [\"x\"]\ncwd = \"x\"", "cwd", "absolute"),
+        (Some(3), "name = \"a\"\ncommand = [\"x\"]\ngrace = 5", "grace", "a text"),
+        (Some(3), "name = \"a\"\ncommand = [\"x\"]\ngrace = \"2h\"", "grace", "outside"),
+        (Some(4), "name = \"a\"\ncommand = [\"x\"]\n[limits]\nmemroy = 1", "limits.memroy", "memory"),
+        (Some(4), "name = \"a\"\ncommand = [\"x\"]\n[limits]\nmemory = \"x\"", "limits.memory", "a size"),
+        (
+            Some(4),
+            "name = \"a\"\ncommand = [\"x\"]\n[env]\nREDPOLL_JOB = \"1\"",
+            "env.REDPOLL_JOB",
+            "set by the agent",
+        ),
+        (Some(3), "name = \"a\"\ncommand = [\"x\"]\nredact = [\"a..b\"]", "redact", "a path"),
+        (Some(3), "name = \"a\"\ncommand = [\"x\"]\nargs = {type = \"strnig\"}", "args", "/type"),
+        (Some(3), "name = \"a\"\ncommand = [\"x\"]\nargs = \"none.json\"", "args", "none.json"),
+        (
+            Some(3),
+            "name = \"a\"\ncommand = [\"x\"]\nschedule = {jitter = \"1s\"}",
+            "schedule.every",
+            "missing",
+        ),
+        (Some(3), "name = \"a\"\ncommand = [\"x\"]\nuser = \"a b\"", "user", "not the name of a user"),
+        (Some(2), "name = \"a\"\ncommand = [", "", ""),
+    ] {
+        let loaded = load(&[("bad.toml", text), ("good.toml", SMALL)]);
+        assert_eq!(loaded.manifests.len(), 1, "{text}: the good one is there, and it alone");
+        assert_eq!(loaded.problems.len(), 1, "{text}: {:?}", loaded.problems);
+        let problem = &loaded.problems[0];
+        assert!(problem.what.contains(part), "{text}: {problem}");
+        assert_eq!(
+            (problem.field.as_str(), problem.file.file_name().unwrap().to_str()),
+            (field, Some("bad.toml"))
+        );
+        assert_eq!(problem.line, line, "{text}: {problem}");
+    }
+}
+
+#[test]
+fn all_problems_of_a_file_are_told_at_once() {
+    let loaded = load(&[("a.toml", "name = 1\nversion = -1\ncommand = \"x\"\nfoo = 1\nadmin = 2\n")]);
+    let fields: Vec<&str> = loaded.problems.iter().map(|problem| problem.field.as_str()).collect();
+    assert_eq!(fields, ["name", "version", "command", "admin", "foo"]);
+}
+
+#[test]
+fn a_schedule_whose_arguments_do_not_fit_the_schema_is_refused() {
+    let text = format!("{SMALL}args = {{required = [\"x\"]}}\n[schedule]\nevery = \"1h\"\n");
+    let problem = load(&[("a.toml", &text)]).problems.remove(0);
+    assert_eq!(problem.field, "schedule.kwargs");
+}
+
+#[test]
+fn a_name_and_version_that_stand_twice_are_refused_and_the_first_stays() {
+    let loaded = load(&[("a.toml", SMALL), ("b.toml", SMALL), ("c.toml", &format!("version = 2\n{SMALL}"))]);
+    assert_eq!(loaded.manifests.iter().map(|m| m.version).collect::<Vec<_>>(), [1, 2]);
+    assert!(loaded.problems[0].to_string().contains("b.toml: name: a.b@1 is in"));
+}
+
+#[test]
+fn what_others_may_change_is_not_used() {
+    let folder = folder(&[("a.toml", SMALL), ("b.toml", "name = \"b\"\ncommand = [\"./prog\"]\n")]);
+    write(&folder.path().join("prog"), "#!/bin/true\n", 0o777);
+    let loaded = load_folder(folder.path());
+    assert_eq!(loaded.problems.len(), 1);
+    assert!(loaded.problems[0].what.contains("prog can be changed by others"), "{:?}", loaded.problems);
+
+    write(&folder.path().join("a.toml"), SMALL, 0o622);
+    let loaded = load_folder(folder.path());
+    assert_eq!(loaded.manifests, []);
+    assert!(loaded.problems[0].what.contains("chmod go-w"));
+
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
+    let loaded = load_folder(folder.path());
+    assert_eq!((loaded.manifests.len(), loaded.problems.len()), (0, 1));
+    assert!(loaded.problems[0].what.contains("can be changed by others"));
+}
+
+#[test]
+fn a_file_of_another_user_is_not_used() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let folder = folder(&[("a.toml", SMALL)]);
+    std::os::unix::fs::chown(folder.path().join("a.toml"), Some(65534), None).unwrap();
+    // root trusts root alone
+    assert!(load_folder(folder.path()).problems[0].what.contains("belongs to user 65534"));
+}
+
+#[test]
+fn what_is_too_large_too_deep_or_no_file_is_refused() {
+    let long = format!("{SMALL}# {}\n", "x".repeat(300_000));
+    let deep = format!("{SMALL}args = {}{}\n", "{not = ".repeat(60), "{}".to_owned() + &"}".repeat(60));
+    let folder = folder(&[("deep.toml", &deep), ("long.toml", &long)]);
+    fs::create_dir(folder.path().join("dir.toml")).unwrap();
+    let loaded = load_folder(folder.path());
+    let whats: Vec<&str> = loaded.problems.iter().map(|problem| problem.what.as_str()).collect();
+    assert!(whats[0].contains("levels"), "{whats:?}");
+    assert!(whats[1].contains("is not a file") && whats[2].contains("262144 bytes"), "{whats:?}");
+    assert_eq!(load_folder(&folder.path().join("none")), Procedures::default());
+}
