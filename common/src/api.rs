@@ -7,7 +7,7 @@ pub mod items;
 pub mod jobs;
 pub mod queues;
 pub mod submit;
-mod value;
+pub(crate) mod value;
 
 use serde::{Deserialize, Serialize};
 
