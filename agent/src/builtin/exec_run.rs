@@ -21,7 +21,7 @@ use crate::exec::{self, Chunk, EndedBy, ExecError, Exit, ProcessSpec, StopReason
 /// program's output is not read.
 const CHUNKS_IN_FLIGHT: usize = 1;
 /// The grace of what somebody else kills when its time is over.
-const FOR_EVER: Duration = Duration::from_secs(365 * 86_400);
+pub(crate) const FOR_EVER: Duration = Duration::from_secs(365 * 86_400);
 
 /// What no call of `exec.run` may exceed; also what holds when a call asks for nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -176,6 +176,7 @@ fn specify(arguments: ExecArguments, limits: ExecLimits) -> ProcessSpec {
             .map_or(limits.grace, |wanted| Duration::from_millis(wanted).min(limits.grace)),
         output_limit: arguments.output_limit.map_or(limits.output, |wanted| wanted.min(limits.output)),
         not_after: None,
+        confine: None,
     }
 }
 
@@ -210,7 +211,7 @@ async fn stopped(stop: &Stop) -> StopReason {
 }
 
 /// Completes when the program has ended and a caller who stopped the call did not take its last output either.
-async fn given_up(ended: oneshot::Receiver<()>, stop: &Stop) {
+pub(crate) async fn given_up(ended: oneshot::Receiver<()>, stop: &Stop) {
     ended.await.ok();
     stop.stopped().await;
     tokio::time::sleep(exec::DRAIN).await;
@@ -230,14 +231,14 @@ async fn forward(mut chunks: mpsc::Receiver<Chunk>, output: &Output) {
     }
 }
 
-fn kind(stream: StreamName) -> ItemKind {
+pub(crate) fn kind(stream: StreamName) -> ItemKind {
     match stream {
         StreamName::Stdout => ItemKind::Stdout,
         StreamName::Stderr => ItemKind::Stderr,
     }
 }
 
-fn not_started(error: &ExecError) -> Fault {
+pub(crate) fn not_started(error: &ExecError) -> Fault {
     if error.is_bad_request() {
         return BadArguments(error.to_string()).into();
     }

@@ -6,7 +6,7 @@
 
 mod arguments;
 mod exec_arguments;
-mod exec_run;
+pub(crate) mod exec_run;
 mod sys;
 
 use redpoll_common::nearest::nearest;
