@@ -21,7 +21,7 @@ use crate::exec::{self, Chunk, EndedBy, ExecError, Exit, ProcessSpec, StopReason
 /// program's output is not read.
 const CHUNKS_IN_FLIGHT: usize = 1;
 /// The grace of what somebody else kills when its time is over.
-pub(crate) const FOR_EVER: Duration = Duration::from_secs(365 * 86_400);
+const FOR_EVER: Duration = Duration::from_secs(365 * 86_400);
 
 /// What no call of `exec.run` may exceed; also what holds when a call asks for nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
