@@ -63,13 +63,18 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Makes a procedure of a manifest.
+/// Makes a procedure of a manifest. `before` is the one whose place it takes: what runs of that holds places of this one too.
 ///
 /// # Errors
 /// The [`Problem`], when this machine cannot run it as it is described.
-pub fn make(manifest: Manifest, setting: &Arc<Setting>) -> Result<Arc<Procedure>, Problem> {
+pub fn make(
+    manifest: Manifest,
+    setting: &Arc<Setting>,
+    before: Option<&Procedure>,
+) -> Result<Arc<Procedure>, Problem> {
     let (file, procedure) = (manifest.file.clone(), label(&manifest));
-    Procedure::new(manifest, setting.clone()).map(Arc::new).map_err(|why| Problem { file, procedure, why })
+    let made = Procedure::new(manifest, setting.clone(), before);
+    made.map(Arc::new).map_err(|why| Problem { file, procedure, why })
 }
 
 /// `name@version`
@@ -91,6 +96,7 @@ fn info(manifest: &Manifest) -> ProcedureInfo {
         version: manifest.version,
         deprecated: manifest.deprecated.clone(),
         idempotent: manifest.idempotent,
+        admin: manifest.admin,
         ..ProcedureInfo::new(&manifest.name, &manifest.description, manifest.args.clone())
     }
 }

@@ -24,7 +24,7 @@ pub struct Procedure {
     pub(super) setting: Arc<Setting>,
     pub(super) account: Option<Account>,
     /// `None`: as many as the agent allows.
-    places: Option<Semaphore>,
+    places: Option<Arc<Semaphore>>,
     waiting: AtomicUsize,
     calls: AtomicU64,
     pool: Arc<Pool>,
@@ -32,7 +32,11 @@ pub struct Procedure {
 
 impl Procedure {
     /// Looks up what it names on this machine.
-    pub(super) fn new(manifest: Manifest, setting: Arc<Setting>) -> Result<Self, String> {
+    pub(super) fn new(
+        manifest: Manifest,
+        setting: Arc<Setting>,
+        before: Option<&Self>,
+    ) -> Result<Self, String> {
         let account = account(&manifest).map_err(|error| error.to_string())?;
         let limits = &manifest.limits;
         let confined = account.is_some()
@@ -43,11 +47,10 @@ impl Procedure {
             let text = "user, group and limits need an agent whose main calls exec::confine::intercept first";
             return Err(text.to_owned());
         }
-        let places = match manifest.mode {
-            ProcedureMode::Once => manifest.concurrency,
-            ProcedureMode::Worker => Some(manifest.concurrency.unwrap_or(1)),
+        let places = match before.filter(|before| places_of(before.manifest()) == places_of(&manifest)) {
+            Some(before) => before.places.clone(),
+            None => places_of(&manifest).map(|places| Arc::new(Semaphore::new(places))),
         };
-        let places = places.map(|places| Semaphore::new(usize::try_from(places.max(1)).unwrap_or(1)));
         Ok(Self {
             manifest,
             setting,
@@ -113,6 +116,15 @@ impl Procedure {
         let line = line.write().map_err(|error| Fault::new(FaultCode::BadArguments, error.to_string()))?;
         Ok((number, line))
     }
+}
+
+/// How many may run at a time.
+fn places_of(manifest: &Manifest) -> Option<usize> {
+    let places = match manifest.mode {
+        ProcedureMode::Once => manifest.concurrency?,
+        ProcedureMode::Worker => manifest.concurrency.unwrap_or(1),
+    };
+    Some(usize::try_from(places.max(1)).unwrap_or(1))
 }
 
 /// Whom it runs as, if that is not the agent's own user.

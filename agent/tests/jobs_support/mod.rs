@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use redpoll_agent::builtin::install;
 use redpoll_agent::jobs::{Jobs, JobsOptions, RunLimits};
+use redpoll_agent::offered::Offered;
 use redpoll_agent::service::AgentService;
 use redpoll_agent::spool::{OpenError, OpenOptions, Spool};
 use redpoll_common::identity::Identity;
@@ -224,7 +225,10 @@ impl World {
             .and_then(|registry| {
                 registry.with(own("test.wait"), |_call| std::future::pending::<Result<Raw, Fault>>())
             });
-        let offered = ProceduresConfig { builtin: vec!["sys.*".into(), "exec.run".into()] };
+        let offered = ProceduresConfig {
+            builtin: vec!["sys.*".into(), "exec.run".into()],
+            ..ProceduresConfig::default()
+        };
         install(registry.unwrap(), &offered, &self.limits).unwrap()
     }
 
@@ -244,7 +248,7 @@ impl World {
                 opened => break opened.unwrap(),
             }
         };
-        let registry = Arc::new(self.registry());
+        let registry = Arc::new(Offered::fixed(self.registry()));
         let (jobs, run) = Jobs::new(opened, self.options.clone(), registry.clone()).unwrap();
         let service = Arc::new(AgentService::new(registry, jobs.clone(), 8, None));
         let (tracker, mut runner) = (TaskTracker::new(), JoinSet::new());

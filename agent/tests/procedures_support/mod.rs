@@ -91,17 +91,24 @@ pub(crate) fn offer(manifest: Manifest) -> Offer {
     offer_within(manifest, limits())
 }
 
-pub(crate) fn offer_within(manifest: Manifest, limits: ExecLimits) -> Offer {
+/// What all of them share, with its tracker and its stop.
+pub(crate) fn setting() -> (Setting, TaskTracker, CancellationToken) {
     let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
     let setting = Setting {
         agent: "web-1".parse().unwrap(),
-        limits,
+        limits: limits(),
         helper: Some(PathBuf::from(env!("CARGO_BIN_EXE_redpoll-agent"))),
         cgroups: None,
         tracker: tracker.clone(),
         stop: stop.clone(),
     };
-    let procedure = make(manifest, &Arc::new(setting)).unwrap();
+    (setting, tracker, stop)
+}
+
+pub(crate) fn offer_within(manifest: Manifest, limits: ExecLimits) -> Offer {
+    let (setting, tracker, stop) = setting();
+    let setting = Setting { limits, ..setting };
+    let procedure = make(manifest, &Arc::new(setting), None).unwrap();
     Offer { registry: add(Registry::new(), &procedure).unwrap(), tracker, stop }
 }
 

@@ -28,6 +28,9 @@ pub struct ProcedureInfo {
     /// Running it twice does no more than running it once.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub idempotent: bool,
+    /// It serves those who administer the machine: it has a place even when all others are taken.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub admin: bool,
 }
 
 impl ProcedureInfo {
@@ -40,6 +43,7 @@ impl ProcedureInfo {
             args,
             deprecated: None,
             idempotent: false,
+            admin: false,
         }
     }
 }
@@ -167,6 +171,11 @@ impl Registry {
     /// The fault that a call of it would be answered with.
     pub fn offers(&self, method: &str) -> Result<(), Fault> {
         self.find(method).map(|_entry| ())
+    }
+
+    /// Whether a procedure serves those who administer the machine.
+    pub fn is_admin(&self, method: &str) -> bool {
+        self.find(method).is_ok_and(|entry| entry.info.admin)
     }
 
     /// Whether a procedure says itself when something has run, see [`with_program`](Self::with_program).
