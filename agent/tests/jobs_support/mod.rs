@@ -11,6 +11,7 @@ use std::time::Duration;
 use redpoll_agent::builtin::install;
 use redpoll_agent::jobs::{Jobs, JobsOptions, RunLimits};
 use redpoll_agent::offered::Offered;
+use redpoll_agent::procedures::{self, Procedure};
 use redpoll_agent::service::AgentService;
 use redpoll_agent::spool::{OpenError, OpenOptions, Spool};
 use redpoll_common::identity::Identity;
@@ -176,6 +177,8 @@ pub(crate) struct World {
     pub(crate) manager: Arc<Manager>,
     pub(crate) options: JobsOptions,
     pub(crate) limits: LimitsConfig,
+    /// Executables that are offered as well.
+    pub(crate) procedures: Vec<Arc<Procedure>>,
 }
 
 /// One life of an agent.
@@ -205,7 +208,7 @@ impl World {
             answer_timeout: Duration::from_secs(30),
             limits: RunLimits { output: u64::MAX, run_timeout: None, grace: Duration::from_secs(10) },
         };
-        Self { folder, manager: Arc::default(), options, limits }
+        Self { folder, manager: Arc::default(), options, limits, procedures: Vec::new() }
     }
 
     fn registry(&self) -> Registry {
@@ -229,6 +232,7 @@ impl World {
             builtin: vec!["sys.*".into(), "exec.run".into()],
             ..ProceduresConfig::default()
         };
+        let registry = self.procedures.iter().try_fold(registry.unwrap(), procedures::add);
         install(registry.unwrap(), &offered, &self.limits).unwrap()
     }
 
