@@ -21,9 +21,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
-use crate::builtin;
+use crate::exec::adopted;
 use crate::jobs::{Jobs, JobsOptions, Runner};
 use crate::link::AgentLink;
+use crate::offer::offer;
+use crate::offered::Offered;
 use crate::service::AgentService;
 use crate::spool::{OpenError, OpenOptions, Spool, SpoolError};
 
@@ -39,6 +41,7 @@ const HURRIED_GRACE: Duration = Duration::from_millis(500);
 pub struct App {
     serving: Serving,
     runner: Runner,
+    tracker: TaskTracker,
 }
 
 impl App {
@@ -63,25 +66,28 @@ impl App {
         let client = Arc::new(TlsClient::new(credentials).map_err(|error| {
             Failure::new(ExitClass::Configuration, "the agent's certificate cannot be used").caused_by(error)
         })?);
-        let registry = builtin::install(registry, &config.procedures, &config.limits).map_err(|error| {
-            Failure::new(ExitClass::Configuration, "the procedures cannot be offered").caused_by(error)
-        })?;
-        let registry = Arc::new(registry);
-        let (jobs, runner) = open_jobs(&config, identity.id.clone(), registry.clone())?;
+        let tracker = TaskTracker::new();
+        let stop_workers = CancellationToken::new();
+        let offered = offer(&config, registry, identity.id.clone(), (&tracker, &stop_workers))?;
+        let (jobs, runner) = open_jobs(&config, identity.id.clone(), offered.clone())?;
         let run_timeout = Some(config.limits.run_timeout).filter(|limit| !limit.is_zero());
-        let service = Arc::new(AgentService::new(registry, jobs.clone(), config.limits.calls, run_timeout));
+        let service =
+            Arc::new(AgentService::new(offered.clone(), jobs.clone(), config.limits.calls, run_timeout));
         let transport = transport(&config, &client);
         let link = AgentLink::new(client.clone(), secret, &config.session, jobs.clone());
         info!(agent = %identity, version = env!("CARGO_PKG_VERSION"), "the agent is ready");
-        let serving = Serving { config, effective, client, transport, link, service, jobs };
-        Ok(Self { serving, runner })
+        let serving =
+            Serving { config, effective, client, transport, link, service, jobs, offered, stop_workers };
+        Ok(Self { serving, runner, tracker })
     }
 
     /// Keeps connected and serves until a signal ends it, then drains.
     pub async fn run(self, signals: Signals, sources: &Sources, log: &LogControl) {
-        let tracker = TaskTracker::new();
-        tracker.spawn(self.runner.run(tracker.clone()));
-        self.serving.serve(signals, sources, log, &tracker).await;
+        let Self { serving, runner, tracker } = self;
+        tracker.spawn(runner.run(tracker.clone()));
+        let bury = serving.stop_workers.clone().run_until_cancelled_owned(adopted::bury());
+        tracker.spawn(bury);
+        serving.serve(signals, sources, log, &tracker).await;
     }
 }
 
@@ -95,6 +101,9 @@ struct Serving {
     link: AgentLink,
     service: Arc<AgentService>,
     jobs: Jobs,
+    offered: Arc<Offered>,
+    /// Ends workers without work, and what else would go on for ever.
+    stop_workers: CancellationToken,
 }
 
 impl Serving {
@@ -109,6 +118,8 @@ impl Serving {
                 let own = self.client.own_identity();
                 let take = |credentials| self.client.reload(credentials);
                 reload::<AgentConfig, _>(sources, &self.effective, log, &own, take);
+                let offered = self.offered.clone();
+                tracker.spawn_blocking(move || drop(offered.reload())); // what became of it is in the log
             }
             stop.cancel();
         };
@@ -166,6 +177,7 @@ impl Serving {
                 warn!(running = self.service.running(), "stopping although calls are running");
             }
         }
+        self.stop_workers.cancel();
         self.end_jobs(grace, farewell).await;
         if let Some(peer) = peer {
             peer.close(bye);
@@ -211,11 +223,7 @@ impl Serving {
 }
 
 /// Opens the spool, or begins one.
-fn open_jobs(
-    config: &AgentConfig,
-    agent: PeerId,
-    registry: Arc<Registry>,
-) -> Result<(Jobs, Runner), Failure> {
+fn open_jobs(config: &AgentConfig, agent: PeerId, offered: Arc<Offered>) -> Result<(Jobs, Runner), Failure> {
     let folder = config.agent.state_dir.join("spool");
     let failed = |error: OpenError| {
         let class = match &error {
@@ -232,7 +240,7 @@ fn open_jobs(
     };
     let opened = Spool::open(&folder, OpenOptions::default(), last_word).map_err(failed)?;
     let options = JobsOptions::new(agent, config);
-    Jobs::new(opened, options, registry).map_err(|source| failed(OpenError::Image { path: folder, source }))
+    Jobs::new(opened, options, offered).map_err(|source| failed(OpenError::Image { path: folder, source }))
 }
 
 /// What is on disk is not known any more: nothing that this process says from here on would be worth anything.

@@ -2,6 +2,8 @@
 //!
 //! - [`app`]: assembly, from a configuration to a connected agent and back to an orderly end. Start reading here.
 //! - [`link`]: the hello, and the present session. [`service`]: how many calls at a time, and none while stopping.
+//! - [`procedures`]: executables as procedures, once and as workers.
+//! - [`offered`]: what is offered now, and what changes that while it runs.
 //! - [`builtin`]: the built-in procedures; [`exec`] runs processes for them, [`facts`] reads what the machine is.
 //!
 //! - [`jobs`]: runs of jobs, and what the agent owes the manager about them; [`spool`] keeps it on disk.
@@ -18,6 +20,9 @@ pub mod exec;
 pub mod facts;
 pub mod jobs;
 pub mod link;
+mod offer;
+pub mod offered;
+pub mod procedures;
 pub mod sdk;
 pub mod service;
 pub mod spool;

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use redpoll_agent::app::App;
+use redpoll_agent::exec::confine;
 use redpoll_config::ExitClass;
 use redpoll_config::daemon::{DaemonArgs, Failure, Start};
 use redpoll_net::{Registry, shutdown};
@@ -22,6 +23,9 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = confine::intercept() {
+        return code;
+    }
     Arguments::parse().daemon.main("redpoll-agent", |Start { loaded, sources, log }| {
         // one thread: an agent waits nearly always, and its size is part of the product
         let ended = shutdown::run(&mut Builder::new_current_thread(), async |signals| {

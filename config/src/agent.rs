@@ -96,6 +96,14 @@ pub struct ProceduresConfig {
     /// Which built-in procedures are offered: names, or families such as `sys.*`. See [`offers`](Self::offers).
     #[serde(with = "list")]
     pub builtin: Vec<String>,
+    /// The folder whose files describe executables that are offered. A folder that is not there offers none.
+    pub dir: PathBuf,
+}
+
+impl Default for ProceduresConfig {
+    fn default() -> Self {
+        Self { builtin: vec!["sys.*".to_owned()], dir: PathBuf::from("/etc/redpoll/procedures.d") }
+    }
 }
 
 /// `[limits]`: how much may run here, and how long.
@@ -137,7 +145,7 @@ impl Default for AgentConfig {
             manager: DialConfig::default(),
             tls: TlsConfig::named("/etc/redpoll/tls", "agent"),
             session: SessionConfig::default(),
-            procedures: ProceduresConfig { builtin: vec!["sys.*".to_owned()] },
+            procedures: ProceduresConfig::default(),
             limits: LimitsConfig::default(),
             log: LogConfig::at("info"),
         }
@@ -200,7 +208,10 @@ impl Config for AgentConfig {
     }
 
     fn paths(&mut self) -> Vec<(&'static str, &mut PathBuf)> {
-        let mut paths = vec![("agent.state_dir", &mut self.agent.state_dir)];
+        let mut paths = vec![
+            ("agent.state_dir", &mut self.agent.state_dir),
+            ("procedures.dir", &mut self.procedures.dir),
+        ];
         paths.extend(self.manager.credentials_file.as_mut().map(|path| ("manager.credentials_file", path)));
         paths.extend(self.tls.paths());
         paths
@@ -258,6 +269,7 @@ impl ProceduresConfig {
     }
 
     fn check(&self, checks: &mut Checks) {
+        checks.path("procedures.dir", &self.dir);
         for entry in &self.builtin {
             if entry == "*" || entry.starts_with("exec.*") {
                 let what =

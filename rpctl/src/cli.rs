@@ -169,6 +169,30 @@ pub enum AgentsCommand {
         /// The agent
         agent: String,
     },
+    /// Have an agent read its procedures anew; what runs is not touched
+    #[command(after_long_help = include_str!("help/agents_reload.txt"))]
+    Reload {
+        /// The agent
+        agent: String,
+    },
+    /// Have an agent offer a procedure again that was disabled
+    #[command(after_long_help = include_str!("help/agents_enable.txt"))]
+    Enable {
+        /// The agent
+        agent: String,
+        /// The procedure, NAME for all its versions or NAME@VERSION
+        #[arg(value_name = "PROCEDURE[@V]")]
+        procedure: String,
+    },
+    /// Have an agent offer a procedure no more, until it is enabled
+    #[command(after_long_help = include_str!("help/agents_disable.txt"))]
+    Disable {
+        /// The agent
+        agent: String,
+        /// The procedure, NAME for all its versions or NAME@VERSION
+        #[arg(value_name = "PROCEDURE[@V]")]
+        procedure: String,
+    },
 }
 
 #[cfg(test)]

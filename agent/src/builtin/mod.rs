@@ -6,7 +6,7 @@
 
 mod arguments;
 mod exec_arguments;
-mod exec_run;
+pub(crate) mod exec_run;
 mod sys;
 
 use redpoll_common::nearest::nearest;
@@ -21,6 +21,9 @@ pub use exec_run::ExecLimits;
 /// Every built-in name, as `procedures.builtin` knows it, sorted.
 pub const NAMES: [&str; 7] =
     ["exec.run", "sys.echo", "sys.facts", "sys.log", "sys.ping", "sys.procedures", "sys.version"];
+
+/// The built-in that lists what is offered.
+pub const LIST: &str = "sys.procedures";
 
 /// Why built-ins cannot be offered as configured.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +65,19 @@ pub fn install(
     offered: &ProceduresConfig,
     limits: &LimitsConfig,
 ) -> Result<Registry, InstallError> {
+    let registry = install_but_list(registry, offered, limits)?;
+    if offered.offers(LIST) { with_list(registry) } else { Ok(registry) }
+}
+
+/// The same without `sys.procedures`, for whoever adds more: then [`with_list`] comes last.
+///
+/// # Errors
+/// As [`install`].
+pub fn install_but_list(
+    registry: Registry,
+    offered: &ProceduresConfig,
+    limits: &LimitsConfig,
+) -> Result<Registry, InstallError> {
     refuse_unknown(offered)?;
     let mut registry = registry;
     if offered.offers("exec.run") {
@@ -84,19 +100,24 @@ pub fn install(
     if offered.offers("sys.version") {
         registry = registry.with(sys::version_info(), sys::version)?;
     }
-    if offered.offers("sys.procedures") {
-        let own = sys::procedures_info();
-        let mut all: Vec<&ProcedureInfo> = registry.procedures().chain([&own]).collect();
-        all.sort_by(|a, b| (&a.name, a.version).cmp(&(&b.name, b.version)));
-        let list = Raw::encode(&all).map_err(InstallError::List)?;
-        registry = registry.with(own, move |call| sys::procedures(&call, list.clone()))?;
-    }
     Ok(registry)
+}
+
+/// Adds `sys.procedures`, which lists what the registry has.
+///
+/// # Errors
+/// [`InstallError`] when the list has no form on the wire.
+pub fn with_list(registry: Registry) -> Result<Registry, InstallError> {
+    let own = sys::procedures_info();
+    let mut all: Vec<&ProcedureInfo> = registry.procedures().chain([&own]).collect();
+    all.sort_by(|a, b| (&a.name, a.version).cmp(&(&b.name, b.version)));
+    let list = Raw::encode(&all).map_err(InstallError::List)?;
+    Ok(registry.with(own, move |call| sys::procedures(&call, list.clone()))?)
 }
 
 fn refuse_unknown(offered: &ProceduresConfig) -> Result<(), InstallError> {
     for entry in &offered.builtin {
-        let alone = ProceduresConfig { builtin: vec![entry.clone()] };
+        let alone = ProceduresConfig { builtin: vec![entry.clone()], ..offered.clone() };
         if !NAMES.iter().any(|name| alone.offers(name)) {
             let nearest = nearest(entry, NAMES.into_iter().chain(["sys.*"])).map(str::to_owned);
             return Err(InstallError::Unknown { entry: entry.clone(), nearest });
@@ -110,7 +131,10 @@ mod tests {
     use super::*;
 
     fn installed(entries: &[&str]) -> Result<Vec<String>, String> {
-        let offered = ProceduresConfig { builtin: entries.iter().map(|&entry| entry.to_owned()).collect() };
+        let offered = ProceduresConfig {
+            builtin: entries.iter().map(|&entry| entry.to_owned()).collect(),
+            ..ProceduresConfig::default()
+        };
         install(Registry::new(), &offered, &LimitsConfig::default())
             .map(|registry| registry.procedures().map(|info| info.name.clone()).collect())
             .map_err(|error| error.to_string())
@@ -152,7 +176,10 @@ mod tests {
 
     #[test]
     fn every_schema_is_an_object_that_allows_no_other_arguments() {
-        let offered = ProceduresConfig { builtin: vec!["sys.*".into(), "exec.run".into()] };
+        let offered = ProceduresConfig {
+            builtin: vec!["sys.*".into(), "exec.run".into()],
+            ..ProceduresConfig::default()
+        };
         let registry = install(Registry::new(), &offered, &LimitsConfig::default()).unwrap();
         for info in registry.procedures().filter(|info| info.name != "sys.echo") {
             assert_eq!(info.args["type"], "object", "{}", info.name);

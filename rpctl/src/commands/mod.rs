@@ -1,6 +1,7 @@
 //! The verbs that ask a manager.
 
 mod agents;
+mod agents_orders;
 mod call;
 mod events;
 mod follow;
