@@ -5,6 +5,7 @@
 //! - [`builtin`]: the built-in procedures; [`exec`] runs processes for them, [`facts`] reads what the machine is.
 //!
 //! - [`jobs`]: runs of jobs, and what the agent owes the manager about them; [`spool`] keeps it on disk.
+//! - [`lint`]: the check of a folder of manifests, without a daemon.
 //! - [`clock`]: the clock that goes on while the machine sleeps.
 //!
 //! The protocol is in `redpoll-common`, the connection in `redpoll-net`. An agent of one's own calls
@@ -17,5 +18,6 @@ pub mod exec;
 pub mod facts;
 pub mod jobs;
 pub mod link;
+pub mod lint;
 pub mod service;
 pub mod spool;
