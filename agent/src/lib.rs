@@ -7,6 +7,7 @@
 //! - [`builtin`]: the built-in procedures; [`exec`] runs processes for them, [`facts`] reads what the machine is.
 //!
 //! - [`jobs`]: runs of jobs, and what the agent owes the manager about them; [`spool`] keeps it on disk.
+//! - [`lint`]: the check of a folder of manifests, without a daemon.
 //! - [`clock`]: the clock that goes on while the machine sleeps.
 //!
 //! - [`sdk`]: an agent of one's own, with procedures in Rust.
@@ -20,6 +21,7 @@ pub mod exec;
 pub mod facts;
 pub mod jobs;
 pub mod link;
+pub mod lint;
 mod offer;
 pub mod offered;
 pub mod procedures;

@@ -45,6 +45,7 @@ mod load;
 mod manager;
 mod manifest;
 mod permissions;
+mod policy;
 mod rpctl;
 mod secret;
 mod sections;
@@ -68,6 +69,7 @@ pub use manifest::{
     ProcedureSchedule, Procedures, load_folder,
 };
 pub use permissions::{PermissionError, check_private, check_state_dir};
+pub use policy::{LoadedPolicy, load_policy};
 pub use rpctl::{AskConfig, CallConfig, ColorChoice, OutputConfig, OutputFormat, RpctlConfig};
 pub use secret::Secret;
 pub use sections::{

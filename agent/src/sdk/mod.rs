@@ -67,6 +67,7 @@ use serde::de::DeserializeOwned;
 use tokio::runtime::Builder;
 
 use crate::app::App;
+use crate::exec::confine;
 
 pub use context::Context;
 pub use failure::Failure;
@@ -159,6 +160,9 @@ impl Agent {
     /// Exit codes are those of the agent: 0 ended in order · 64 configuration · 70 internal · 77 file permissions.
     pub fn run(self) -> ExitCode {
         let Self { name, version, registry } = self;
+        if let Some(code) = confine::intercept() {
+            return code;
+        }
         let command = DaemonArgs::augment_args(clap::Command::new(name).version(version));
         let matches = command.get_matches();
         let arguments = DaemonArgs::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
