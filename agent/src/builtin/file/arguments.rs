@@ -79,6 +79,8 @@ pub(super) struct WriteArguments {
     #[serde(default)]
     pub(super) mode: Option<u32>,
     #[serde(default)]
+    pub(super) new_mode: Option<u32>,
+    #[serde(default)]
     pub(super) owner: Option<Name>,
     #[serde(default)]
     pub(super) group: Option<Name>,

@@ -80,6 +80,10 @@ pub(super) fn write() -> ProcedureInfo {
             "type": "integer", "minimum": 0, "maximum": 4095,
             "description": "The permission bits, 420 is 0644; those of the replaced file if absent, or 0644."
         },
+        "new_mode": {
+            "type": "integer", "minimum": 0, "maximum": 511,
+            "description": "The permission bits if no file is replaced and mode is absent."
+        },
         "owner": name("The owner, a name or a number; that of the replaced file if absent."),
         "group": name("The group, a name or a number; that of the replaced file if absent.")
     });

@@ -35,6 +35,8 @@ pub(super) struct Finish {
     /// In hexadecimal digits.
     pub(super) sha256: Option<String>,
     pub(super) mode: Option<u32>,
+    /// Instead of that, when nothing is replaced.
+    pub(super) new_mode: Option<u32>,
     pub(super) owner: Option<Name>,
     pub(super) group: Option<Name>,
 }
@@ -142,7 +144,9 @@ impl Part {
         let group =
             number(finish.group.as_ref(), "group", "/etc/group")?.or_else(|| old.map(|old| old.st_gid));
         // what runs as somebody else does so because somebody said it, for this content
-        let mode = finish.mode.unwrap_or_else(|| old.map_or(NEW_FILE, |old| old.st_mode & 0o777));
+        let mode = finish
+            .mode
+            .unwrap_or_else(|| old.map_or(finish.new_mode.unwrap_or(NEW_FILE), |old| old.st_mode & 0o777));
         let now = fstat(&self.file).map_err(|errno| FileError::os("look at", path, errno))?;
         let owner = owner.filter(|owner| *owner != now.st_uid).map(Uid::from_raw);
         let group = group.filter(|group| *group != now.st_gid).map(Gid::from_raw);

@@ -77,14 +77,17 @@ fn sort(asked: WriteArguments) -> Result<(std::path::PathBuf, Option<String>, Wa
     if asked.mode.is_some_and(|mode| mode > 0o7777) {
         return wrong("mode has more than the bits of 0o7777");
     }
+    if asked.new_mode.is_some_and(|mode| mode > 0o777) {
+        return wrong("new_mode has more than the bits of 0o777");
+    }
     let is_id = |id: &String| {
         id.len() == ID_LEN && id.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
     };
     if upload.as_ref().is_some_and(|id| !is_id(id)) {
         return wrong("upload is not 32 digits of 0 to 9 and a to f");
     }
-    let (mode, owner, group) = (asked.mode, asked.owner, asked.group);
-    let finish = |size, sha256| Finish { size, sha256, mode, owner, group };
+    let (mode, new_mode, owner, group) = (asked.mode, asked.new_mode, asked.owner, asked.group);
+    let finish = |size, sha256| Finish { size, sha256, mode, new_mode, owner, group };
     let data = data.map(crate::builtin::exec_arguments::Octets::into_bytes);
     let want = match (upload.is_some(), data, query, commit, abort, folder) {
         (false, None, false, false, false, true) => Want::Folder { mode, owner: finish(0, None) },
