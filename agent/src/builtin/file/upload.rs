@@ -144,9 +144,9 @@ impl Part {
         let group =
             number(finish.group.as_ref(), "group", "/etc/group")?.or_else(|| old.map(|old| old.st_gid));
         // what runs as somebody else does so because somebody said it, for this content
-        let mode = finish
-            .mode
-            .unwrap_or_else(|| old.map_or(finish.new_mode.unwrap_or(NEW_FILE), |old| old.st_mode & 0o777));
+        let mode = finish.mode.unwrap_or_else(|| {
+            old.map_or_else(|| finish.new_mode.unwrap_or(NEW_FILE), |old| old.st_mode & 0o777)
+        });
         let now = fstat(&self.file).map_err(|errno| FileError::os("look at", path, errno))?;
         let owner = owner.filter(|owner| *owner != now.st_uid).map(Uid::from_raw);
         let group = group.filter(|group| *group != now.st_gid).map(Gid::from_raw);

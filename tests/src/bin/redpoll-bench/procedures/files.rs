@@ -93,8 +93,9 @@ impl Bench {
         let world = World::new()?;
         // in memory: the way is measured and not the disk, which the bare stream does not write to
         let memory = Path::new("/dev/shm");
-        let folder = tempfile::Builder::new().prefix("redpoll-bench-");
-        let folder = if memory.is_dir() { folder.tempdir_in(memory)? } else { folder.tempdir()? };
+        let mut named = tempfile::Builder::new();
+        named.prefix("redpoll-bench-");
+        let folder = if memory.is_dir() { named.tempdir_in(memory)? } else { named.tempdir()? };
         let disk = fs_name(folder.path())?;
         let block: Vec<u8> =
             (0..MIB).map(|n| u8::try_from(n.wrapping_mul(2_654_435_761) >> 13 & 0xff).unwrap_or(0)).collect();
