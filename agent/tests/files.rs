@@ -1,109 +1,22 @@
 //! The procedures `file.*` as a caller sees them, on real files.
 
-#![expect(clippy::unwrap_used, reason = "test code")]
+#![allow(clippy::unwrap_used, reason = "test code")]
 
+mod files_support;
+
+use files_support::{Desk, pattern, sha256};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, symlink};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{FileExt as _, symlink};
 use std::sync::Arc;
 
-use redpoll_agent::builtin::file::{Protected, install};
 use redpoll_common::identity::Identity;
-use redpoll_common::wire::{Fault, FaultCode, Raw, RawMap};
-use redpoll_config::{FilesConfig, ProceduresConfig};
-use redpoll_net::Registry;
+use redpoll_common::wire::{Raw, RawMap};
+use redpoll_config::FilesConfig;
 use redpoll_net::service::detached_call;
 use redpoll_net::transport::PeerInfo;
 use serde_json::Value;
-use tempfile::TempDir;
-
-/// An agent's procedures, and its disk.
-struct Desk {
-    registry: Arc<Registry>,
-    folder: TempDir,
-}
-
-impl Desk {
-    fn new() -> Self {
-        Self::with(|_| {})
-    }
-
-    fn with(change: impl FnOnce(&mut FilesConfig)) -> Self {
-        let folder = TempDir::new().unwrap();
-        for name in ["root", "state", "outside"] {
-            fs::create_dir(folder.path().join(name)).unwrap();
-        }
-        fs::write(folder.path().join("outside/secret"), "secret").unwrap();
-        let registry = registry(folder.path(), change);
-        Self { registry: Arc::new(registry), folder }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join("root").join(name)
-    }
-
-    fn arguments(&self, name: &str) -> RawMap {
-        RawMap::new().text("path", self.path(name).to_str().unwrap())
-    }
-
-    async fn call_raw(&self, method: &str, kwargs: Raw) -> (Vec<u8>, Result<Value, Fault>) {
-        let caller = PeerInfo {
-            identity: Identity::parse("spiffe://home/manager/m").unwrap(),
-            address: "test".into(),
-            ip: None,
-            speaks_rp1: true,
-            certificate: None,
-        };
-        let (call, mut output, _stop) = detached_call(caller, method, Raw::empty_array(), kwargs);
-        let answer = tokio::spawn(self.registry.start(call).answer);
-        let mut bytes = Vec::new();
-        while let Some(value) = output.next().await {
-            let value: serde_bytes::ByteBuf = value.unwrap().decode().unwrap();
-            bytes.extend_from_slice(&value);
-        }
-        (bytes, answer.await.unwrap().map(|answer| answer.decode().unwrap()))
-    }
-
-    async fn call(&self, method: &str, kwargs: RawMap) -> Result<Value, Fault> {
-        self.call_raw(method, kwargs.finish()).await.1
-    }
-
-    async fn class(&self, method: &str, kwargs: RawMap) -> String {
-        let fault = self.call(method, kwargs).await.unwrap_err();
-        fault.class.unwrap_or_else(|| fault.code.as_str().to_owned())
-    }
-
-    /// What lies in the root, unfinished uploads included.
-    fn names(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.path("")).unwrap();
-        let mut names: Vec<_> =
-            entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
-        names.sort();
-        names
-    }
-}
-
-fn registry(folder: &Path, change: impl FnOnce(&mut FilesConfig)) -> Registry {
-    let root = folder.join("root").display().to_string();
-    let mut config = FilesConfig { read: vec![root.clone()], write: vec![root], ..FilesConfig::default() };
-    change(&mut config);
-    let offered = ProceduresConfig { builtin: vec!["file.*".into()] };
-    let own = Protected::new([folder.join("root/own"), folder.join("root/own.key")]);
-    install(Registry::new(), &offered, &config, own, &folder.join("state")).unwrap()
-}
-
-const ID: &str = "00112233445566778899aabbccddeeff";
-
-fn sha256(data: &[u8]) -> String {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, data);
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn pattern(len: usize) -> Vec<u8> {
-    (0..len).map(|n| u8::try_from(n * 7 % 251).unwrap()).collect()
-}
 
 #[tokio::test]
 async fn nothing_is_offered_without_a_folder() {
@@ -251,84 +164,6 @@ async fn what_is_the_agents_own_is_refused_whatever_it_is_called() {
 }
 
 #[tokio::test]
-async fn chunks_may_come_in_any_order_and_twice() {
-    let desk = Desk::new();
-    let data = pattern(5000);
-    let upload = || desk.arguments("x").text("upload", ID);
-    fs::write(desk.path("x"), "old").unwrap();
-    fs::set_permissions(desk.path("x"), fs::Permissions::from_mode(0o4640)).unwrap();
-    let chunk = |n: usize| {
-        let data = &data[n * 1000..(n + 1) * 1000];
-        desk.call("file.write", upload().uint("offset", (n * 1000).try_into().unwrap()).bin("data", data))
-    };
-    assert_eq!(desk.class("file.write", upload().uint("offset", 9).text("data", "x")).await, "NoUpload");
-    chunk(0).await.unwrap();
-    let (four, two, three, one) = tokio::join!(chunk(4), chunk(2), chunk(3), chunk(1));
-    assert_eq!(four.unwrap()["size"], 5000);
-    for answer in [two, three, one] {
-        answer.unwrap();
-    }
-    assert_eq!(chunk(2).await.unwrap()["size"], 5000, "a chunk whose answer was lost is no harm");
-    let across = upload().uint("offset", 4999).text("data", "xx");
-    assert_eq!(desk.class("file.write", across).await, "bad_arguments");
-    let there = desk.call("file.write", upload().bool("query", true)).await.unwrap();
-    assert_eq!((&there["size"], &there["sha256"]), (&5000.into(), &sha256(&data).into()));
-    assert_eq!(fs::read(desk.path("x")).unwrap(), b"old", "until the commit it is what it was");
-    let hidden = desk.names().into_iter().find(|name| name.starts_with(".redpoll-")).unwrap();
-    assert!(!hidden.contains(ID), "its name cannot be guessed");
-    assert_eq!(fs::metadata(desk.path(&hidden)).unwrap().mode() & 0o7777, 0o600);
-    let commit = || upload().bool("commit", true).uint("size", 5000).text("sha256", &sha256(&data));
-    desk.call("file.write", commit()).await.unwrap();
-    assert_eq!(fs::read(desk.path("x")).unwrap(), data);
-    assert_eq!(
-        fs::metadata(desk.path("x")).unwrap().mode() & 0o7777,
-        0o640,
-        "who runs it as another is not kept"
-    );
-    assert_eq!(desk.names(), ["x"]);
-    assert_eq!(desk.class("file.write", commit()).await, "NoUpload");
-}
-
-#[tokio::test]
-async fn an_upload_goes_on_after_a_restart_and_a_wrong_digest_ends_it() {
-    let desk = Desk::new();
-    let upload = || desk.arguments("x").text("upload", ID);
-    desk.call("file.write", upload().uint("offset", 0).text("data", "hello ")).await.unwrap();
-    let again = Desk { registry: Arc::new(registry(desk.folder.path(), |_| {})), folder: desk.folder };
-    let upload = || again.arguments("x").text("upload", ID);
-    let there = again.call("file.write", upload().bool("query", true)).await.unwrap();
-    assert_eq!((&there["size"], &there["sha256"]), (&6.into(), &sha256(b"hello ").into()));
-    again.call("file.write", upload().uint("offset", 6).text("data", "world")).await.unwrap();
-    let commit = |sha256: &str| upload().bool("commit", true).uint("size", 11).text("sha256", sha256);
-    let owner = commit(&sha256(b"hello world")).text("owner", "nobody-of-this-name");
-    assert_eq!(again.class("file.write", owner).await, "UnknownName");
-    assert_eq!(again.class("file.write", commit(&sha256(b"other"))).await, "Checksum");
-    assert_eq!(again.names(), Vec::<String>::new());
-}
-
-#[tokio::test]
-async fn uploads_are_counted_and_the_old_ones_swept() {
-    let desk = Desk::with(|config| config.uploads = 2);
-    let begin = |n: u8| {
-        let id = format!("{n:032x}");
-        desk.call("file.write", desk.arguments("x").text("upload", &id).uint("offset", 0).text("data", "x"))
-    };
-    begin(1).await.unwrap();
-    begin(2).await.unwrap();
-    assert_eq!(begin(3).await.unwrap_err().class.as_deref(), Some("TooManyUploads"));
-    desk.call("file.write", desk.arguments("y").text("data", "in one call")).await.unwrap();
-    let old = desk.names().into_iter().find(|name| name.starts_with(".redpoll-")).unwrap();
-    let file = fs::File::options().write(true).open(desk.path(&old)).unwrap();
-    let time = std::time::SystemTime::now() - std::time::Duration::from_secs(2 * 86_400);
-    file.set_times(fs::FileTimes::new().set_modified(time)).unwrap();
-    begin(3).await.unwrap();
-    assert!(!desk.path(&old).exists(), "it was too old");
-    let aborted = desk.arguments("x").text("upload", &format!("{:032x}", 3)).bool("abort", true);
-    desk.call("file.write", aborted).await.unwrap();
-    assert_eq!(desk.names().len(), 2, "y, and one upload");
-}
-
-#[tokio::test]
 async fn a_file_that_changes_while_it_is_read_says_so() {
     let desk = Desk::new();
     let file = fs::File::create(desk.path("x")).unwrap();
@@ -354,11 +189,12 @@ async fn a_file_that_changes_while_it_is_read_says_so() {
     };
     let kwargs = desk.arguments("x").finish();
     let (call, mut output, _stop) = detached_call(caller, "file.read", Raw::empty_array(), kwargs);
-    let answer = tokio::spawn(desk.registry.start(call).answer);
+    let mut task = tokio::task::JoinSet::new();
+    task.spawn(desk.registry.start(call).answer);
     output.next().await.unwrap().unwrap();
     file.write_all_at(b"new", 0).unwrap();
     while output.next().await.is_some() {}
-    let end: Value = answer.await.unwrap().unwrap().decode().unwrap();
+    let end: Value = task.join_next().await.unwrap().unwrap().unwrap().decode().unwrap();
     assert_eq!(end["changed"], true);
 }
 
@@ -417,21 +253,6 @@ async fn a_folder_is_listed_page_by_page_whatever_its_names_are() {
     assert_eq!(desk.call("file.stat", odd).await.unwrap()["type"], "file");
 }
 
-impl Desk {
-    async fn call_list(&self, kwargs: Raw) -> ((), rmpv::Value) {
-        let caller = PeerInfo {
-            identity: Identity::parse("spiffe://home/manager/m").unwrap(),
-            address: "test".into(),
-            ip: None,
-            speaks_rp1: true,
-            certificate: None,
-        };
-        let (call, _output, _stop) = detached_call(caller, "file.list", Raw::empty_array(), kwargs);
-        let answer = self.registry.start(call).answer.await.unwrap();
-        ((), rmpv::decode::read_value(&mut answer.as_bytes()).unwrap())
-    }
-}
-
 #[tokio::test]
 async fn a_folder_goes_only_when_it_is_asked_for_and_never_what_a_link_in_it_names() {
     let desk = Desk::new();
@@ -446,26 +267,4 @@ async fn a_folder_goes_only_when_it_is_asked_for_and_never_what_a_link_in_it_nam
     assert_eq!(removed["removed"], 4);
     assert_eq!(desk.names(), Vec::<String>::new());
     assert!(desk.folder.path().join("outside/secret").exists());
-}
-
-#[tokio::test]
-async fn a_call_that_asks_for_two_things_is_refused() {
-    let desk = Desk::new();
-    let upload = || desk.arguments("x").text("upload", ID);
-    for kwargs in [
-        desk.arguments("x"),
-        desk.arguments("x").text("data", "x").bool("folder", true),
-        desk.arguments("x").uint("offset", 0).text("data", "x"),
-        upload().text("data", "x"),
-        upload().bool("query", true).bool("abort", true),
-        upload().bool("commit", true).uint("size", 1),
-        desk.arguments("x").text("upload", "../../etc").bool("query", true),
-        desk.arguments("x").text("data", "x").uint("mode", 0o10000),
-        desk.arguments("x").text("data", "x").text("moed", "x"),
-    ] {
-        assert_eq!(desk.class("file.write", kwargs).await, "bad_arguments");
-    }
-    assert_eq!(desk.names(), Vec::<String>::new());
-    let fault = desk.call("file.stat", RawMap::new()).await.unwrap_err();
-    assert_eq!(fault.code, FaultCode::BadArguments);
 }
