@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
+use crate::builtin::{self, file::Protected};
 use crate::exec::adopted;
 use crate::jobs::{Jobs, JobsOptions, Runner};
 use crate::link::AgentLink;
@@ -51,7 +52,7 @@ impl App {
     /// # Errors
     /// A [`Failure`] with the exit code: configuration or permissions.
     pub fn new(loaded: Loaded<AgentConfig>, registry: Registry) -> Result<Self, Failure> {
-        let Loaded { config, effective, .. } = loaded;
+        let Loaded { config, file, effective } = loaded;
         check_state_dir(&config.agent.state_dir)?;
         let secret = config.manager.credentials()?;
         let credentials = credentials(&config.tls, Role::Agent)?;
@@ -66,6 +67,13 @@ impl App {
         let client = Arc::new(TlsClient::new(credentials).map_err(|error| {
             Failure::new(ExitClass::Configuration, "the agent's certificate cannot be used").caused_by(error)
         })?);
+        let own = Protected::of(&config, file.as_deref());
+        let state = &config.agent.state_dir;
+        let registry = builtin::file::install(registry, &config.procedures, &config.files, own, state)
+            .map_err(|error| {
+                Failure::new(ExitClass::Configuration, "the procedures file.* cannot be offered")
+                    .caused_by(error)
+            })?;
         let tracker = TaskTracker::new();
         let stop_workers = CancellationToken::new();
         let offered = offer(&config, registry, identity.id.clone(), (&tracker, &stop_workers))?;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::address::Address;
 use crate::checks::Checks;
 use crate::error::Problem;
+use crate::files::FilesConfig;
 use crate::load::{Config, Program, Shared};
 use crate::permissions::{PermissionError, check_private};
 use crate::secret::Secret;
@@ -38,6 +39,8 @@ pub struct AgentConfig {
     pub session: SessionConfig,
     /// `[procedures]`: what may be called here.
     pub procedures: ProceduresConfig,
+    /// `[files]`: which folders the `file.*` procedures reach.
+    pub files: FilesConfig,
     /// `[limits]`: how much of it.
     pub limits: LimitsConfig,
     /// `[log]`: what is logged, and how.
@@ -146,6 +149,7 @@ impl Default for AgentConfig {
             tls: TlsConfig::named("/etc/redpoll/tls", "agent"),
             session: SessionConfig::default(),
             procedures: ProceduresConfig::default(),
+            files: FilesConfig::default(),
             limits: LimitsConfig::default(),
             log: LogConfig::at("info"),
         }
@@ -198,6 +202,7 @@ impl Config for AgentConfig {
         self.tls.check(&mut checks);
         self.session.check(&mut checks);
         self.procedures.check(&mut checks);
+        self.files.check(&mut checks);
         self.limits.check(&mut checks);
         self.log.check(&mut checks);
         checks.into_problems()

@@ -1,5 +1,6 @@
 //! The command line: verbs, options and their help. What they do is in [`crate::commands`].
 
+mod cp;
 mod jobs;
 
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use crate::arguments;
 use crate::certs::CertsCommand;
 use crate::output::Format;
 
+pub use cp::CpArgs;
 pub use jobs::{
     CancelHow, EventsArgs, JobOptions, JobsCancelArgs, JobsCommand, JobsFollowArgs, JobsListArgs,
     JobsReadArgs, JobsResultArgs, OfflineChoice, OverflowChoice, QueuesCommand, RunArgs, StartArgs,
@@ -75,6 +77,9 @@ pub enum Verb {
     /// List queues, show one, end all that stands in it
     #[command(subcommand, arg_required_else_help = false, after_long_help = include_str!("help/queues.txt"))]
     Queues(QueuesCommand),
+    /// Copy files to agents, or from one
+    #[command(after_long_help = include_str!("help/cp.txt"))]
+    Cp(CpArgs),
     /// Show what happened: the public history of agents, jobs and runs
     #[command(after_long_help = include_str!("help/events.txt"))]
     Events(EventsArgs),

@@ -1,12 +1,13 @@
 //! The procedures that every agent has built in, and which of them it offers.
 //!
 //! `sys.echo`, `sys.ping`, `sys.version`, `sys.facts`, `sys.procedures` and the notification `sys.log` are harmless;
-//! `exec.run` runs any program and is offered only when the agent's configuration names it in full. [`install`] puts
-//! what is offered into a registry.
+//! `exec.run` runs any program and is offered only when the agent's configuration names it in full. [`file`] has
+//! `file.*`, which reaches configured folders. [`install`] puts what is offered into a registry.
 
 mod arguments;
 mod exec_arguments;
 pub(crate) mod exec_run;
+pub mod file;
 mod sys;
 
 use redpoll_common::nearest::nearest;
@@ -19,8 +20,21 @@ use redpoll_net::{ProcedureInfo, Registry};
 pub use exec_run::ExecLimits;
 
 /// Every built-in name, as `procedures.builtin` knows it, sorted.
-pub const NAMES: [&str; 7] =
-    ["exec.run", "sys.echo", "sys.facts", "sys.log", "sys.ping", "sys.procedures", "sys.version"];
+pub const NAMES: [&str; 13] = [
+    "exec.run",
+    "file.hash",
+    "file.list",
+    "file.read",
+    "file.remove",
+    "file.stat",
+    "file.write",
+    "sys.echo",
+    "sys.facts",
+    "sys.log",
+    "sys.ping",
+    "sys.procedures",
+    "sys.version",
+];
 
 /// The built-in that lists what is offered.
 pub const LIST: &str = "sys.procedures";
@@ -54,7 +68,7 @@ impl From<Duplicate> for InstallError {
     }
 }
 
-/// Adds the built-in procedures that `offered` names.
+/// Adds the built-in procedures that `offered` names, but for [`file`]'s, which need more than a name.
 ///
 /// Install them last: `sys.procedures` lists what the registry has then.
 ///
@@ -119,7 +133,7 @@ fn refuse_unknown(offered: &ProceduresConfig) -> Result<(), InstallError> {
     for entry in &offered.builtin {
         let alone = ProceduresConfig { builtin: vec![entry.clone()], ..offered.clone() };
         if !NAMES.iter().any(|name| alone.offers(name)) {
-            let nearest = nearest(entry, NAMES.into_iter().chain(["sys.*"])).map(str::to_owned);
+            let nearest = nearest(entry, NAMES.into_iter().chain(["sys.*", "file.*"])).map(str::to_owned);
             return Err(InstallError::Unknown { entry: entry.clone(), nearest });
         }
     }

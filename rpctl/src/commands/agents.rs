@@ -123,7 +123,7 @@ pub(super) async fn list(
 }
 
 /// Those that a selector selects.
-async fn selected(
+pub(super) async fn selected(
     link: &Link,
     selector: Option<&Selector>,
     verbose: bool,
