@@ -1,5 +1,4 @@
 //! What operators tell agents about their procedures, through the manager.
-#![expect(clippy::unwrap_used, reason = "test code")]
 
 use redpoll_tests::world::{HONEST, World};
 use serde_json::{Value, json};
