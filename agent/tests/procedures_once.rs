@@ -135,6 +135,7 @@ async fn a_process_knows_who_it_is_and_nothing_else() {
         "REDPOLL_AGENT",
         "REDPOLL_PROCEDURE",
         "REDPOLL_RUN",
+        "REDPOLL_MODE",
     ];
     assert!(names.split_whitespace().all(|name| allowed.contains(&name)), "{names}");
 }

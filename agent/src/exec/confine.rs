@@ -2,7 +2,7 @@
 //! lets a process set for itself alone, and then becomes the program.
 //!
 //! The usual ways run code between `fork` and `exec`, which is unsafe in a process with threads. Here a second start of the
-//! same executable does it, with nothing but one thread. It costs about a millisecond, so it is used only when a user, a
+//! same executable does it, with nothing but one thread. It costs a start of its own, so it is used only when a user, a
 //! group or limits ask for it.
 
 use std::ffi::{OsStr, OsString};

@@ -12,6 +12,7 @@ use redpoll_config::{Manifest, ProcedureMode, ProcedureOutput};
 use redpoll_net::service::RunContext;
 
 use super::Procedure;
+use super::heard::LINE;
 use crate::exec::ProcessSpec;
 use crate::exec::cgroup::{Cgroup, Usage};
 use crate::exec::confine::Confine;
@@ -73,6 +74,10 @@ impl Procedure {
         let procedure = run.map_or_else(|| manifest.name.clone(), |run| run.procedure.clone());
         env.insert("REDPOLL_AGENT".into(), self.setting.agent.to_string().into());
         env.insert("REDPOLL_PROCEDURE".into(), procedure.into());
+        env.insert("REDPOLL_MODE".into(), manifest.mode.to_string().into());
+        if manifest.output == ProcedureOutput::Json {
+            env.insert("REDPOLL_LINE_LIMIT".into(), manifest.limits.line.unwrap_or(LINE).to_string().into());
+        }
         if let Some(RunContext { run, .. }) = run {
             env.insert("REDPOLL_JOB".into(), run.job.to_string().into());
             env.insert("REDPOLL_ATTEMPT".into(), run.attempt.to_string().into());

@@ -99,16 +99,15 @@ impl Reader {
     }
 
     fn progress(self, value: Tree) -> Result<Progress, Violation> {
-        const WHOLE: &str = "\"completed\" and \"total\" of \"progress\" are whole numbers from 0 on";
+        const NUMBERS: &str = "\"completed\" and \"total\" of \"progress\" are numbers from 0 on";
         let Tree::Map(entries) = value else { return Err(self.shape("\"progress\" is an object")) };
         let (mut completed, mut total, mut details) = (None, None, Raw::nil());
         for (key, value) in entries {
             let Tree::Text(key) = key else { return Err(self.shape("a key is no text")) };
             match (key.as_str(), value) {
-                ("completed", Tree::Unsigned(n)) => completed = Some(n),
-                ("total", Tree::Unsigned(n)) => total = Some(n),
                 ("total", Tree::Nil) => {}
-                ("completed" | "total", _) => return Err(self.shape(WHOLE)),
+                ("completed", n) => completed = Some(whole(&n).ok_or_else(|| self.shape(NUMBERS))?),
+                ("total", n) => total = Some(whole(&n).ok_or_else(|| self.shape(NUMBERS))?),
                 ("details", value) => details = self.any(value)?,
                 (_, _) => {
                     return Err(self.shape("a key of \"progress\" is none of completed, total and details"));
@@ -151,5 +150,23 @@ impl Reader {
     fn some(self, value: Tree) -> Result<Option<Raw>, Violation> {
         let raw = self.any(value)?;
         Ok(Some(raw).filter(|raw| !raw.is_nil()))
+    }
+}
+
+/// A number from 0 on, without its fraction: many languages count in floating point.
+fn whole(value: &Tree) -> Option<u64> {
+    match value {
+        Tree::Unsigned(n) => Some(*n),
+        // written out it has no exponent; what is below 0 or beyond 64 bits does not read back
+        Tree::Double(n) => n.floor().to_string().parse().ok(),
+        Tree::Nil
+        | Tree::Bool(_)
+        | Tree::Signed(_)
+        | Tree::Single(_)
+        | Tree::Text(_)
+        | Tree::Bytes(_)
+        | Tree::Array(_)
+        | Tree::Map(_)
+        | Tree::Extension(..) => None,
     }
 }
