@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "test code")]
 
+#[path = "../../common/exec/tests/exec_support/mod.rs"]
 mod exec_support;
 
 use exec_support::{counting_writer, eventually, lives, stalled};

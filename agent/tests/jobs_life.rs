@@ -1,5 +1,6 @@
 //! Runs of jobs from the offer to the last acknowledgement, as the manager sees them.
 
+#[path = "../../common/exec/tests/exec_support/mod.rs"]
 mod exec_support;
 mod jobs_support;
 

@@ -1,5 +1,6 @@
 //! Output of runs: kept, dropped, waited for, and never in the way of others.
 
+#[path = "../../common/exec/tests/exec_support/mod.rs"]
 mod exec_support;
 mod jobs_support;
 

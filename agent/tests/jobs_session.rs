@@ -1,5 +1,6 @@
 //! Jobs while the manager is away, after the agent died, and when the agent stops.
 
+#[path = "../../common/exec/tests/exec_support/mod.rs"]
 mod exec_support;
 mod jobs_support;
 

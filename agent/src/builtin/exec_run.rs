@@ -3,43 +3,25 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use redpoll_common::job::ItemKind;
 use redpoll_common::session::StopReason as CallStop;
 use redpoll_common::wire::{Fault, FaultCode, Raw};
-use redpoll_config::LimitsConfig;
+use redpoll_exec::ExecLimits;
+use redpoll_exec::telling::{given_up, kind, not_started};
 use redpoll_net::service::{Output, RunContext, Stop, stop_fault};
 use redpoll_net::{CallContext, ProcedureInfo};
 use serde::Serialize;
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
-use super::arguments::{BadArguments, answer};
+use super::arguments::answer;
 use super::exec_arguments::{ExecArguments, Octets};
-use crate::exec::{self, Chunk, EndedBy, ExecError, Exit, ProcessSpec, StopReason, StreamName};
+use crate::exec::{self, Chunk, EndedBy, ExecError, Exit, ProcessSpec, StopReason};
 
 /// Chunks between the program's pipes and the connection, beside the one on either side. When it is full, the
 /// program's output is not read.
 const CHUNKS_IN_FLIGHT: usize = 1;
 /// The grace of what somebody else kills when its time is over.
 const FOR_EVER: Duration = Duration::from_secs(365 * 86_400);
-
-/// What no call of `exec.run` may exceed; also what holds when a call asks for nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ExecLimits {
-    /// The most bytes of output that are delivered.
-    pub output: u64,
-    /// The longest run; `None`: no limit.
-    pub run_timeout: Option<Duration>,
-    /// The longest time between SIGTERM and SIGKILL.
-    pub grace: Duration,
-}
-
-impl From<&LimitsConfig> for ExecLimits {
-    fn from(config: &LimitsConfig) -> Self {
-        let run_timeout = Some(config.run_timeout).filter(|limit| !limit.is_zero());
-        Self { output: config.output, run_timeout, grace: config.grace }
-    }
-}
 
 pub(super) fn info() -> ProcedureInfo {
     let schema = json!({
@@ -210,13 +192,6 @@ async fn stopped(stop: &Stop) -> StopReason {
     }
 }
 
-/// Completes when the program has ended and a caller who stopped the call did not take its last output either.
-pub(crate) async fn given_up(ended: oneshot::Receiver<()>, stop: &Stop) {
-    ended.await.ok();
-    stop.stopped().await;
-    tokio::time::sleep(exec::DRAIN).await;
-}
-
 /// Sends chunks until there are no more, or nobody wants them; then the rest is counted and thrown away.
 async fn forward(mut chunks: mpsc::Receiver<Chunk>, output: &Output) {
     while let Some(chunk) = chunks.recv().await {
@@ -229,26 +204,6 @@ async fn forward(mut chunks: mpsc::Receiver<Chunk>, output: &Output) {
             return;
         }
     }
-}
-
-pub(crate) fn kind(stream: StreamName) -> ItemKind {
-    match stream {
-        StreamName::Stdout => ItemKind::Stdout,
-        StreamName::Stderr => ItemKind::Stderr,
-    }
-}
-
-pub(crate) fn not_started(error: &ExecError) -> Fault {
-    if error.is_bad_request() {
-        return BadArguments(error.to_string()).into();
-    }
-    let mut text = error.to_string();
-    if let Some(cause) = std::error::Error::source(error) {
-        text = format!("{text}: {cause}");
-    }
-    let mut fault = Fault::new(FaultCode::Failed, text);
-    fault.class = Some("SpawnError".to_owned());
-    fault
 }
 
 fn failed(program: &str, exit: &Exit) -> Fault {

@@ -6,7 +6,7 @@
 
 mod arguments;
 mod exec_arguments;
-pub(crate) mod exec_run;
+mod exec_run;
 pub mod file;
 mod sys;
 
@@ -17,7 +17,7 @@ use redpoll_config::{LimitsConfig, ProceduresConfig};
 use redpoll_net::registry::Duplicate;
 use redpoll_net::{ProcedureInfo, Registry};
 
-pub use exec_run::ExecLimits;
+pub use redpoll_exec::ExecLimits;
 
 /// Every built-in name, as `procedures.builtin` knows it, sorted.
 pub const NAMES: [&str; 13] = [

@@ -19,9 +19,9 @@ use super::super::spawn::Prepared;
 use super::process::{Process, Step};
 use super::talk::{Talk, Talked, Times};
 use super::{Handle, Pool, Work};
-use crate::builtin::exec_run::not_started;
 use crate::clock::boot_ms;
 use crate::exec::{self, Tail};
+use crate::telling::not_started;
 
 /// Why a worker of a definition that was replaced goes.
 const NOT_OFFERED: &str = "it is not offered any more";

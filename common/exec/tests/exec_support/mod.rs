@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::future::Future;
 use std::time::Duration;
 
-use redpoll_agent::exec::{Chunk, ExecError, Exit, ProcessSpec, StopReason, StreamName, run};
+use redpoll_exec::exec::{Chunk, ExecError, Exit, ProcessSpec, StopReason, StreamName, run};
 use tokio::sync::mpsc;
 
 /// A shell that runs `script`, with limits that no test reaches by accident.

@@ -15,8 +15,8 @@ use super::Procedure;
 use super::ends::{Died, Trouble, too_long};
 use super::heard::{Hearing, LINE};
 use super::spawn::Prepared;
-use crate::builtin::exec_run::{given_up, kind, not_started};
 use crate::exec::{self, Chunk, EndedBy, ExecError, Exit, StopReason, StreamName};
+use crate::telling::{given_up, kind, not_started};
 
 /// Chunks between the program's pipes and whoever takes them; when it is full, the program's output is not read.
 const CHUNKS_IN_FLIGHT: usize = 1;

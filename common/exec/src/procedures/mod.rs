@@ -24,8 +24,8 @@ use redpoll_net::{ProcedureInfo, Registry};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::builtin::ExecLimits;
 use crate::exec::cgroup::Hierarchy;
+use crate::limits::ExecLimits;
 
 pub use procedure::Procedure;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use exec_support::{collect, counting_writer, eventually, lives, never, next_text, shell, spec, stalled};
-use redpoll_agent::exec::{CHUNK, Chunk, DRAIN, EndedBy, ExecError, StopReason, StreamName, TAIL, run};
+use redpoll_exec::exec::{CHUNK, Chunk, DRAIN, EndedBy, ExecError, StopReason, StreamName, TAIL, run};
 use tokio::sync::mpsc;
 
 #[tokio::test]

@@ -7,7 +7,7 @@ mod exec_support;
 use std::time::Duration;
 
 use exec_support::{collect, collect_until, eventually, lives, never, next_text, shell};
-use redpoll_agent::exec::{Chunk, DRAIN, EndedBy, Exit, ProcessSpec, StopReason, run};
+use redpoll_exec::exec::{Chunk, DRAIN, EndedBy, Exit, ProcessSpec, StopReason, run};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 

@@ -1,0 +1,17 @@
+//! Runs programs for those who offer them: agents, and the manager.
+//!
+//! - [`exec`]: one program: its start, its streams, its limits, and an end that leaves nothing behind.
+//! - [`procedures`]: executables as procedures, once and as workers.
+//! - [`limits`]: what no call may exceed. [`telling`]: how a program's streams and failures are told to a caller.
+//! - [`clock`]: the clock that goes on while the machine sleeps.
+//!
+//! What the two sides of a procedure say to each other is a machine without I/O, [`redpoll_common::procedure`]; what describes
+//! one is [`redpoll_config::Manifest`]. Who may call it is decided by whoever offers it.
+
+pub mod clock;
+pub mod exec;
+pub mod limits;
+pub mod procedures;
+pub mod telling;
+
+pub use limits::ExecLimits;

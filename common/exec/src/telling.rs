@@ -1,0 +1,37 @@
+//! How a program's streams and failures are told to a caller.
+
+use redpoll_common::job::ItemKind;
+use redpoll_common::wire::{Fault, FaultCode};
+use redpoll_net::service::Stop;
+use tokio::sync::oneshot;
+
+use crate::exec::{DRAIN, ExecError, StreamName};
+
+/// Completes when the program has ended and a caller who stopped the call did not take its last output either.
+pub async fn given_up(ended: oneshot::Receiver<()>, stop: &Stop) {
+    ended.await.ok();
+    stop.stopped().await;
+    tokio::time::sleep(DRAIN).await;
+}
+
+/// What a piece of a stream is among the items of a job.
+pub fn kind(stream: StreamName) -> ItemKind {
+    match stream {
+        StreamName::Stdout => ItemKind::Stdout,
+        StreamName::Stderr => ItemKind::Stderr,
+    }
+}
+
+/// The fault of a program that could not be started.
+pub fn not_started(error: &ExecError) -> Fault {
+    if error.is_bad_request() {
+        return Fault::new(FaultCode::BadArguments, error.to_string());
+    }
+    let mut text = error.to_string();
+    if let Some(cause) = std::error::Error::source(error) {
+        text = format!("{text}: {cause}");
+    }
+    let mut fault = Fault::new(FaultCode::Failed, text);
+    fault.class = Some("SpawnError".to_owned());
+    fault
+}
