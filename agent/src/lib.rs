@@ -3,6 +3,7 @@
 //! - [`app`]: assembly, from a configuration to a connected agent and back to an orderly end. Start reading here.
 //! - [`link`]: the hello, and the present session. [`service`]: how many calls at a time, and none while stopping.
 //! - [`procedures`]: executables as procedures, once and as workers.
+//! - [`gate`]: judges every call and every run before anything of it runs: schema, policy, whom it runs as.
 //! - [`offered`]: what is offered now, and what changes that while it runs.
 //! - [`builtin`]: the built-in procedures; [`exec`] runs processes for them, [`facts`] reads what the machine is.
 //!
@@ -19,6 +20,7 @@ pub mod builtin;
 pub mod clock;
 pub mod exec;
 pub mod facts;
+pub mod gate;
 pub mod jobs;
 pub mod link;
 pub mod lint;

@@ -28,6 +28,7 @@ use crate::builtin::ExecLimits;
 use crate::exec::cgroup::Hierarchy;
 
 pub use procedure::Procedure;
+pub(crate) use procedure::run_as_account;
 
 /// What all procedures of an agent share.
 #[derive(Debug, Clone)]
