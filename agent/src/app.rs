@@ -82,7 +82,7 @@ impl App {
         let service =
             Arc::new(AgentService::new(offered.clone(), jobs.clone(), config.limits.calls, run_timeout));
         let transport = transport(&config, &client);
-        let link = AgentLink::new(client.clone(), secret, &config.session, jobs.clone());
+        let link = AgentLink::new(client.clone(), secret, &config.session, jobs.clone(), offered.clone());
         info!(agent = %identity, version = env!("CARGO_PKG_VERSION"), "the agent is ready");
         let serving =
             Serving { config, effective, client, transport, link, service, jobs, offered, stop_workers };

@@ -2,6 +2,7 @@
 //!
 //! - [`app`]: assembly, from a configuration to a connected agent and back to an orderly end. Start reading here.
 //! - [`link`]: the hello, and the present session. [`service`]: how many calls at a time, and none while stopping.
+//! - [`gate`]: judges every call and every run before anything of it runs: schema, policy, whom it runs as.
 //! - [`offered`]: what is offered now, and what changes that while it runs.
 //! - [`builtin`]: the built-in procedures; [`facts`] reads what the machine is.
 //!
@@ -15,6 +16,7 @@
 pub mod app;
 pub mod builtin;
 pub mod facts;
+pub mod gate;
 pub mod jobs;
 pub mod link;
 pub mod lint;

@@ -12,6 +12,7 @@ use redpoll_net::{Peer, expiry, random};
 
 use crate::clock;
 use crate::jobs::Jobs;
+use crate::offered::Offered;
 
 /// Makes hellos and holds the present session.
 #[derive(Debug)]
@@ -22,6 +23,7 @@ pub struct AgentLink {
     instance: [u8; 16],
     boot: Option<String>,
     jobs: Jobs,
+    offered: Arc<Offered>,
     present: Mutex<Option<Peer>>,
 }
 
@@ -32,6 +34,7 @@ impl AgentLink {
         credentials: Option<Secret<String>>,
         session: &SessionConfig,
         jobs: Jobs,
+        offered: Arc<Offered>,
     ) -> Self {
         Self {
             client,
@@ -40,6 +43,7 @@ impl AgentLink {
             instance: random::bytes16(),
             boot: clock::boot_id(),
             jobs,
+            offered,
             present: Mutex::new(None),
         }
     }
@@ -66,6 +70,7 @@ impl Link for AgentLink {
             boot: self.boot.clone(),
             spool: Some(self.jobs.spool()),
             max_dno: Some(self.jobs.max_dno().0),
+            policy: Some(self.offered.gate().digest()),
             wall_ms: Some(redpoll_net::clock::wall_ms()),
             ..AgentHello::default()
         }

@@ -14,8 +14,21 @@ use tracing::{info, warn};
 use crate::builtin;
 use crate::exec::cgroup::Hierarchy;
 use crate::exec::{adopted, confine};
+use crate::gate::Gate;
 use crate::offered::{Offered, SwitchError};
 use crate::procedures::Setting;
+
+/// Reads the policy. Without one that can be read whole, nothing is offered: a rule that is left out could be the one that denies.
+pub(crate) fn gate(config: &AgentConfig) -> Result<Arc<Gate>, Failure> {
+    let file = &config.policy.file;
+    Gate::open(file).map(Arc::new).map_err(|problems| {
+        let access = problems.iter().any(|problem| problem.access);
+        let class = if access { ExitClass::Permissions } else { ExitClass::Configuration };
+        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        let text = format!("the policy cannot be used, and without it nothing may run\n{}", lines.join("\n"));
+        Failure::new(class, text).help("correct the file, and try it with `redpoll-agent policy show`")
+    })
+}
 
 /// Prepares it; the procedures are read. Workers become tasks on the tracker, and end with the token.
 pub(crate) fn offer(
@@ -26,6 +39,7 @@ pub(crate) fn offer(
 ) -> Result<Arc<Offered>, Failure> {
     let refused =
         |error| Failure::new(ExitClass::Configuration, "the procedures cannot be offered").caused_by(error);
+    let gate = gate(config)?;
     let base = builtin::install_but_list(registry, &config.procedures, &config.limits).map_err(refused)?;
     if let Err(error) = adopted::adopt() {
         warn!(%error, "orphans of runs that replaced their environment are not found");
@@ -41,7 +55,7 @@ pub(crate) fn offer(
     let folder = config.procedures.dir.clone();
     let source = Box::new(move || read_manifests(&folder));
     let lists = config.procedures.offers(builtin::LIST);
-    let offered = Offered::new(base, lists, setting, source, &config.agent.state_dir);
+    let offered = Offered::new(base, lists, setting, source, &config.agent.state_dir, gate);
     let offered = offered.map_err(|error| {
         let class = match &error {
             SwitchError::Io { .. } | SwitchError::Content { .. } => ExitClass::Internal,

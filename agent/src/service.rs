@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use redpoll_common::wire::{Fault, FaultCode, Notification};
+use redpoll_net::CallContext;
 use redpoll_net::service::{Running, Service};
 use redpoll_net::transport::PeerInfo;
-use redpoll_net::{CallContext, Registry};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::jobs::Jobs;
-use crate::offered::Offered;
+use crate::offered::{Current, Offered};
 
 /// Calls of `sys.*` and of procedures with `admin = true` that may run when all other places are taken.
 const RESERVE: usize = 4;
@@ -48,10 +48,10 @@ impl AgentService {
     }
 
     /// A place for a call; those who look after the machine are not kept out by the others.
-    fn place(&self, registry: &Registry, method: &str) -> Option<OwnedSemaphorePermit> {
+    fn place(&self, offered: &Current, method: &str) -> Option<OwnedSemaphorePermit> {
         let place = self.places.clone().try_acquire_owned();
         place.ok().or_else(|| {
-            let is_admin = method.starts_with("sys.") || registry.is_admin(method);
+            let is_admin = method.starts_with("sys.") || offered.is_admin(method);
             self.reserve.clone().try_acquire_owned().ok().filter(|_| is_admin)
         })
     }
@@ -71,13 +71,13 @@ impl Service for AgentService {
                 "the agent is stopping; nothing ran",
             ));
         }
-        let registry = self.offered.now();
-        let Some(place) = self.place(&registry, &call.method) else {
+        let offered = self.offered.now();
+        let Some(place) = self.place(&offered, &call.method) else {
             let text =
                 format!("{} calls are running already, limits.calls of the agent; nothing ran", self.limit);
             return Running::refused(Fault::new(FaultCode::Overloaded, text));
         };
-        let Running { answer, graceful } = registry.start(call);
+        let Running { answer, graceful } = offered.start(call);
         // what stops itself keeps the limit itself, so that it can end its processes in order
         let limit = self.run_timeout.filter(|_| !graceful);
         let answer = async move {

@@ -4,12 +4,14 @@
 
 #[path = "../../common/exec/tests/exec_support/mod.rs"]
 mod exec_support;
+mod gate_support;
 mod procedures_support;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use exec_support::{eventually, lives};
+use gate_support::open_gate;
 use procedures_support::{answering, caller, json_shell, setting};
 use redpoll_agent::builtin::install_but_list;
 use redpoll_agent::offered::Offered;
@@ -31,7 +33,7 @@ fn offered(files: &Files, state: &Path) -> Arc<Offered> {
     let base = install_but_list(Registry::new(), &config, &LimitsConfig::default()).unwrap();
     let files = files.clone();
     let source = Box::new(move || files.lock().unwrap().clone());
-    let offered = Offered::new(base, true, setting().0, source, state).unwrap();
+    let offered = Offered::new(base, true, setting().0, source, state, open_gate()).unwrap();
     offered.reload();
     Arc::new(offered)
 }

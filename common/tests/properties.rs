@@ -193,13 +193,13 @@ fn agent_hello() -> impl Strategy<Value = AgentHello> {
     let protocol = option::of(any::<(u32, u32)>().prop_map(|(min, max)| ProtocolRange { min, max }));
     let nonces = any::<(Option<[u8; 16]>, Option<[u8; 16]>, Option<[u8; 16]>)>();
     let numbers = (option::of(number()), option::of(number()), option::of(number()));
-    let texts = (words(), words(), words(), option::of(words()));
+    let texts = (words(), words(), words(), option::of(words()), option::of(words()));
     (texts, protocol, caps(), option::of(limits()), nonces, numbers).prop_map(
-        |((id, version, credentials, boot), protocol, caps, limits, nonces, numbers)| {
+        |((id, version, credentials, boot, policy), protocol, caps, limits, nonces, numbers)| {
             let ((instance, spool, turn), (epoch, max_dno, wall_ms)) = (nonces, numbers);
             let hello =
                 AgentHello { id, version, credentials, protocol, caps, limits, ..AgentHello::default() };
-            AgentHello { instance, boot, spool, epoch, turn, max_dno, wall_ms, ..hello }
+            AgentHello { instance, boot, spool, epoch, turn, max_dno, policy, wall_ms, ..hello }
         },
     )
 }
@@ -252,15 +252,18 @@ fn flight() -> impl Strategy<Value = Flight> {
 }
 
 fn message() -> impl Strategy<Value = Message> {
-    let request = (request_id(), "[ -~]{0,128}", raw(), kwargs(), option::of(number()), option::of(words()))
-        .prop_map(|(id, method, args, kwargs, timeout_ms, trace)| Request {
+    let request = (request_id(), "[ -~]{0,128}", raw(), kwargs(), option::of(number()), option::of(words()));
+    let request = (request, option::of("[a-z]{0,128}")).prop_map(
+        |((id, method, args, kwargs, timeout_ms, trace), operator)| Request {
             id,
             method,
             args,
             kwargs,
             timeout_ms,
             trace,
-        });
+            operator,
+        },
+    );
     prop_oneof![
         agent_hello().prop_map(|hello| Message::AgentHello(Box::new(hello))),
         manager_hello().prop_map(|hello| Message::ManagerHello(Box::new(hello))),

@@ -13,6 +13,7 @@ use crate::error::Problem;
 use crate::files::FilesConfig;
 use crate::load::{Config, Program, Shared};
 use crate::permissions::{PermissionError, check_private};
+use crate::policy::PolicyConfig;
 use crate::secret::Secret;
 use crate::sections::{DEADLINE, LogConfig, SessionConfig, TlsConfig};
 use crate::values::{duration, list, number, size};
@@ -41,6 +42,8 @@ pub struct AgentConfig {
     pub procedures: ProceduresConfig,
     /// `[files]`: which folders the `file.*` procedures reach.
     pub files: FilesConfig,
+    /// `[policy]`: what may run here, whatever a manager says.
+    pub policy: PolicyConfig,
     /// `[limits]`: how much of it.
     pub limits: LimitsConfig,
     /// `[log]`: what is logged, and how.
@@ -150,6 +153,7 @@ impl Default for AgentConfig {
             session: SessionConfig::default(),
             procedures: ProceduresConfig::default(),
             files: FilesConfig::default(),
+            policy: PolicyConfig::default(),
             limits: LimitsConfig::default(),
             log: LogConfig::at("info"),
         }
@@ -203,6 +207,7 @@ impl Config for AgentConfig {
         self.session.check(&mut checks);
         self.procedures.check(&mut checks);
         self.files.check(&mut checks);
+        checks.path("policy.file", &self.policy.file);
         self.limits.check(&mut checks);
         self.log.check(&mut checks);
         checks.into_problems()
@@ -216,6 +221,7 @@ impl Config for AgentConfig {
         let mut paths = vec![
             ("agent.state_dir", &mut self.agent.state_dir),
             ("procedures.dir", &mut self.procedures.dir),
+            ("policy.file", &mut self.policy.file),
         ];
         paths.extend(self.manager.credentials_file.as_mut().map(|path| ("manager.credentials_file", path)));
         paths.extend(self.tls.paths());

@@ -71,7 +71,7 @@ pub use manifest::{
     ProcedureSchedule, Procedures, load_folder,
 };
 pub use permissions::{PermissionError, check_private, check_state_dir};
-pub use policy::{LoadedPolicy, load_policy};
+pub use policy::{LoadedPolicy, PolicyConfig, load_policy};
 pub use rpctl::{AskConfig, CallConfig, ColorChoice, OutputConfig, OutputFormat, RpctlConfig};
 pub use secret::Secret;
 pub use sections::{

@@ -181,6 +181,7 @@ impl Line {
             kwargs: Raw::encode(kwargs).expect("arguments"),
             timeout_ms: None,
             trace: None,
+            operator: None,
         }))
         .await;
     }

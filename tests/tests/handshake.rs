@@ -21,6 +21,7 @@ fn request(id: &str, method: &str) -> Message {
         kwargs: Raw::empty_map(),
         timeout_ms: None,
         trace: None,
+        operator: None,
     })
 }
 

@@ -98,6 +98,7 @@ impl Stage {
             kwargs: offer.write(),
             timeout_ms: None,
             trace: None,
+            operator: None,
         }))
         .await;
     }

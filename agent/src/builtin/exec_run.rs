@@ -15,7 +15,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::arguments::answer;
 use super::exec_arguments::{ExecArguments, Octets};
+use crate::exec::cgroup::Usage;
+use crate::exec::confine::{self, Confine};
 use crate::exec::{self, Chunk, EndedBy, ExecError, Exit, ProcessSpec, StopReason};
+use crate::procedures::run_as_account;
 
 /// Chunks between the program's pipes and the connection, beside the one on either side. When it is full, the
 /// program's output is not read.
@@ -50,6 +53,7 @@ pub(super) fn info() -> ProcedureInfo {
                 "description": "Milliseconds the program may run. The agent may allow less."
             }
         },
+        "x-positional": "argv",
         "additionalProperties": false
     });
     ProcedureInfo::new("exec.run", "Runs a program and streams its output as values.", schema)
@@ -99,12 +103,15 @@ impl From<&Exit> for Summary {
 /// standard error as its trace. A program that cannot be started is a fault `failed` of class `SpawnError`; one that
 /// was stopped answers `cancelled`, `timed_out` or `shutting_down` once nothing of it is left.
 pub(super) async fn exec_run(call: CallContext, limits: ExecLimits) -> Result<Raw, Fault> {
-    let CallContext { args, kwargs, stop, output, caller, run, .. } = call;
+    let CallContext { args, kwargs, stop, output, caller, run, run_as, .. } = call;
     let arguments = ExecArguments::read(&args, &kwargs)?;
-    let spec = match &run {
+    let mut spec = match &run {
         None => specify(arguments, limits),
         Some(run) => specify_run(arguments, run),
     };
+    if let Some(user) = run_as {
+        become_other(&mut spec, &user)?;
+    }
     drop((args, kwargs)); // the input lives on in the specification alone
     let program = shown(&spec);
     let run_timeout = spec.run_timeout;
@@ -176,6 +183,21 @@ fn specify_run(arguments: ExecArguments, run: &RunContext) -> ProcessSpec {
     let mut spec = specify(arguments, none);
     spec.env.extend(own.map(|(name, value)| (name.into(), value.into())));
     ProcessSpec { not_after: run.not_after, ..spec }
+}
+
+/// Has it run as another user, as the policy of the machine's owner says.
+fn become_other(spec: &mut ProcessSpec, user: &str) -> Result<(), Fault> {
+    let Some(account) = run_as_account(user)? else { return Ok(()) };
+    let Some(helper) = confine::own_helper() else {
+        let text = format!(
+            "the agent's policy says that it runs as {user}, which needs an agent whose main calls \
+             exec::confine::intercept first; nothing ran"
+        );
+        return Err(Fault::new(FaultCode::Rejected, text));
+    };
+    spec.env.entry("HOME".into()).or_insert_with(|| account.home.clone().into());
+    spec.confine = Some(Confine { helper, account: Some(account), rlimits: Usage::default(), cgroup: None });
+    Ok(())
 }
 
 /// The program's name for messages: the last part of its path, in one line.

@@ -29,7 +29,7 @@ fn without_arguments(name: &str, description: &str) -> ProcedureInfo {
 }
 
 pub(super) fn echo_info() -> ProcedureInfo {
-    let anything = json!({"type": "object", "additionalProperties": true});
+    let anything = json!({"type": "object", "x-positional": true, "additionalProperties": true});
     ProcedureInfo::new("sys.echo", "Returns its arguments exactly as they were given.", anything)
 }
 

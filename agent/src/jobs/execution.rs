@@ -13,14 +13,16 @@ use redpoll_common::job::spool::{Exit, NotSpawned};
 use redpoll_common::job::wire::RunRef;
 use redpoll_common::session::StopReason;
 use redpoll_common::wire::{Fault, FaultCode, Raw};
+use redpoll_net::CallContext;
 use redpoll_net::service::{RunEvent, RunOutput, Running, StopHandle, stop_fault};
-use redpoll_net::{CallContext, Registry};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use super::Input;
 use crate::clock::boot_ms;
+use crate::gate::{Asked, Leave};
+use crate::offered::Current;
 
 /// The runner's hold on a run.
 #[derive(Debug)]
@@ -40,7 +42,7 @@ pub(super) struct Task {
     pub(super) dno: Dno,
     pub(super) call: CallContext,
     pub(super) output: RunOutput,
-    pub(super) registry: Arc<Registry>,
+    pub(super) offered: Arc<Current>,
     pub(super) runner: mpsc::Sender<Input>,
     kill: CancellationToken,
     paused: watch::Receiver<bool>,
@@ -59,7 +61,7 @@ impl Execution {
     pub(super) fn new(
         (call, output, stop): (CallContext, RunOutput, StopHandle),
         run: RunRef,
-        registry: Arc<Registry>,
+        offered: Arc<Current>,
         runner: mpsc::Sender<Input>,
     ) -> (Self, Task) {
         let (paused, pausing) = watch::channel(false);
@@ -67,7 +69,7 @@ impl Execution {
         let task = Task {
             dno: run.dno,
             output,
-            registry,
+            offered,
             runner,
             kill: kill.clone(),
             paused: pausing,
@@ -103,7 +105,7 @@ impl Execution {
 impl Task {
     /// Runs it, and tells the runner everything, in order.
     pub(super) async fn run(self) {
-        let Self { dno, call, output, registry, runner, kill, paused, shutting_down } = self;
+        let Self { dno, call, output, offered, runner, kill, paused, shutting_down } = self;
         let stop = call.stop.clone();
         let not_after = call.run.as_ref().and_then(|run| run.not_after);
         let is_late = || not_after.is_some_and(|at| at <= boot_ms());
@@ -114,17 +116,20 @@ impl Task {
             let fault = Box::new(stopped(stop_fault(reason), &shutting_down));
             return send(&runner, Input::NotSpawned(dno, NotSpawned::Refused(fault))).await;
         }
-        if let Err(fault) = registry.offers(&call.method) {
-            // it was offered when the run was accepted, in an earlier life of the agent
-            return send(&runner, Input::NotSpawned(dno, NotSpawned::Refused(Box::new(fault)))).await;
-        }
-        let announces = registry.announces(&call.method);
+        // once more: it may have been accepted in an earlier life of the agent, by another policy
+        let leave = match offered.judge(&call.method, Asked { counts: false, ..Asked::of(&call) }) {
+            Ok(leave) => leave,
+            Err(fault) => {
+                return send(&runner, Input::NotSpawned(dno, NotSpawned::Refused(Box::new(fault)))).await;
+            }
+        };
+        let announces = offered.announces(&call.method);
         let (done, ended) = oneshot::channel::<()>();
         let procedure = async {
             if !announces {
                 send(&runner, Input::Spawned(dno)).await;
             }
-            let ended = run_procedure(call, &registry, &kill).await;
+            let ended = run_procedure((call, leave), &offered, &kill).await;
             drop(done);
             ended
         };
@@ -169,13 +174,18 @@ async fn send(runner: &mpsc::Sender<Input>, input: Input) {
 }
 
 /// Runs the procedure to its end; all of it is dropped when this returns.
-async fn run_procedure(call: CallContext, registry: &Registry, kill: &CancellationToken) -> Ended {
+async fn run_procedure(
+    (call, leave): (CallContext, Leave),
+    offered: &Current,
+    kill: &CancellationToken,
+) -> Ended {
     let (stop, method) = (call.stop.clone(), call.method.clone());
     let panicked = || {
         error!(procedure = ?method, "a procedure has panicked");
         Ended::Panicked
     };
-    let Ok(Running { answer, graceful }) = catch_unwind(AssertUnwindSafe(|| registry.start(call))) else {
+    let Ok(Running { answer, graceful }) = catch_unwind(AssertUnwindSafe(|| offered.begin(call, leave)))
+    else {
         return panicked();
     };
     tokio::select! {

@@ -9,6 +9,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 
 use super::{Control, Jobs};
+use crate::gate::{Asked, moment};
 
 /// The method that offers a run.
 const OFFER: &str = "rp.job.offer";
@@ -57,7 +58,10 @@ impl Jobs {
         }
         let mut offer = Box::new(Offer::read(&kwargs).map_err(unreadable)?);
         self.shared.limits.cap(&mut offer.limits);
-        let verdict = self.shared.offered.now().offers(&offer.procedure);
+        let Offer { procedure, args, kwargs, operator, .. } = &*offer;
+        let operator = Some(operator.as_str());
+        let asked = Asked { args, kwargs, operator, roles: None, now: moment(), counts: true };
+        let verdict = self.shared.offered.now().judge(procedure, asked).map(|_leave| ());
         Ok(Control::Offer { token, offer, caller, verdict })
     }
 }

@@ -4,10 +4,11 @@
 //! Whoever starts a call takes [`Offered::now`], a registry that never changes; a change puts a new one in its place. What runs
 //! goes on as it was started, and workers of a definition that is gone end when they are free.
 
-mod gate;
+mod current;
 mod requests;
 mod switches;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,8 +20,10 @@ use redpoll_net::Registry;
 use tracing::{info, warn};
 
 use crate::builtin::{InstallError, with_list};
+use crate::gate::{Gate, Kind};
 use crate::procedures::{self, Procedure, Setting, label};
 
+pub use current::Current;
 pub use switches::{SwitchError, Switches};
 
 /// Reads what the owner of the machine describes, and says what cannot be read.
@@ -33,7 +36,8 @@ const NOT_ENABLED: &str = "is not enabled by the file that describes it";
 
 /// What is offered.
 pub struct Offered {
-    current: ArcSwap<Registry>,
+    current: ArcSwap<Current>,
+    gate: Arc<Gate>,
     /// `None`: it never changes.
     changing: Option<Changing>,
 }
@@ -62,9 +66,10 @@ impl fmt::Debug for Offered {
 }
 
 impl Offered {
-    /// Offers the same for ever.
-    pub fn fixed(registry: Registry) -> Self {
-        Self { current: ArcSwap::from_pointee(registry), changing: None }
+    /// Offers the same for ever, behind a gate.
+    pub fn fixed(registry: Registry, gate: Arc<Gate>) -> Self {
+        let current = Current::new(registry, gate.clone(), BTreeMap::new());
+        Self { current: ArcSwap::from_pointee(current), gate, changing: None }
     }
 
     /// Offers `base` (with `lists`, `sys.procedures` is added to it), and what `source` describes once
@@ -79,19 +84,26 @@ impl Offered {
         setting: Setting,
         source: Source,
         state: &Path,
+        gate: Arc<Gate>,
     ) -> Result<Self, SwitchError> {
         let switches = Switches::open(state)?;
         let state = Mutex::new(State { procedures: Vec::new(), switches });
         let changing = Changing { base: base.clone(), lists, setting: Arc::new(setting), source, state };
-        Ok(Self { current: ArcSwap::from_pointee(base), changing: Some(changing) })
+        let current = Current::new(base, gate.clone(), BTreeMap::new());
+        Ok(Self { current: ArcSwap::from_pointee(current), gate, changing: Some(changing) })
+    }
+
+    /// What judges all calls.
+    pub fn gate(&self) -> &Gate {
+        &self.gate
     }
 
     /// What is offered at this moment.
-    pub fn now(&self) -> Arc<Registry> {
+    pub fn now(&self) -> Arc<Current> {
         self.current.load_full()
     }
 
-    /// Reads the descriptions anew. What cannot be read or offered is in the answer and in the log; the others are not affected.
+    /// Reads the policy and the descriptions anew. What cannot be read or offered is in the answer and in the log; the others are not affected.
     /// Blocks: it reads files.
     pub fn reload(&self) -> ReloadAnswer {
         let Some(changing) = &self.changing else {
@@ -102,7 +114,9 @@ impl Offered {
         };
         // held while files are read: two reloads at a time must not end with the older one
         let mut state = changing.state();
-        let (manifests, mut problems) = (changing.source)();
+        let mut problems = self.gate.reload().err().unwrap_or_default();
+        let (manifests, more) = (changing.source)();
+        problems.extend(more);
         let mut answer = ReloadAnswer::default();
         let before = std::mem::take(&mut state.procedures);
         for manifest in manifests {
@@ -149,8 +163,11 @@ impl Offered {
     /// Puts what follows from the state in place.
     fn rebuild(&self, changing: &Changing, state: &State) -> Result<(), InstallError> {
         let mut registry = changing.base.clone();
+        let mut kinds = BTreeMap::new();
         for procedure in &state.procedures {
             let manifest = procedure.manifest();
+            let kind = Kind::Manifest(procedure.account().cloned());
+            kinds.insert((manifest.name.clone(), manifest.version), kind);
             registry = if manifest.enabled {
                 procedures::add(registry, procedure)?
             } else {
@@ -168,7 +185,7 @@ impl Offered {
         if changing.lists && !state.switches.is_off(crate::builtin::LIST, 1) {
             registry = with_list(registry)?;
         }
-        self.current.store(Arc::new(registry));
+        self.current.store(Arc::new(Current::new(registry, self.gate.clone(), kinds)));
         Ok(())
     }
 }

@@ -10,7 +10,7 @@ use redpoll_net::service::Running;
 use serde::Serialize;
 use tracing::info;
 
-use super::{Changing, Offered, State, gate};
+use super::{Changing, Offered, State};
 use crate::procedures::Procedure;
 
 impl Offered {
@@ -56,7 +56,7 @@ impl Offered {
             return Err(Fault::new(FaultCode::WrongState, "the procedures of this agent cannot be switched"));
         };
         let (name, version) = named(procedure)?;
-        gate::may_switch(operator.as_deref(), procedure, on)?;
+        self.gate.may_switch(procedure, on)?;
         let mut state = changing.state();
         check(changing, &state, (name, version), on)?;
         let internal = |error: &dyn std::error::Error| {

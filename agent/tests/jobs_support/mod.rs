@@ -3,12 +3,17 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+#[path = "../gate_support/mod.rs"]
+pub(crate) mod gate_support;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use gate_support::open_gate;
 use redpoll_agent::builtin::install;
+use redpoll_agent::gate::Gate;
 use redpoll_agent::jobs::{Jobs, JobsOptions, RunLimits};
 use redpoll_agent::offered::Offered;
 use redpoll_agent::procedures::{self, Procedure};
@@ -179,6 +184,7 @@ pub(crate) struct World {
     pub(crate) limits: LimitsConfig,
     /// Executables that are offered as well.
     pub(crate) procedures: Vec<Arc<Procedure>>,
+    pub(crate) gate: Arc<Gate>,
 }
 
 /// One life of an agent.
@@ -208,7 +214,7 @@ impl World {
             answer_timeout: Duration::from_secs(30),
             limits: RunLimits { output: u64::MAX, run_timeout: None, grace: Duration::from_secs(10) },
         };
-        Self { folder, manager: Arc::default(), options, limits, procedures: Vec::new() }
+        Self { folder, manager: Arc::default(), options, limits, procedures: Vec::new(), gate: open_gate() }
     }
 
     fn registry(&self) -> Registry {
@@ -252,7 +258,7 @@ impl World {
                 opened => break opened.unwrap(),
             }
         };
-        let registry = Arc::new(Offered::fixed(self.registry()));
+        let registry = Arc::new(Offered::fixed(self.registry(), self.gate.clone()));
         let (jobs, run) = Jobs::new(opened, self.options.clone(), registry.clone()).unwrap();
         let service = Arc::new(AgentService::new(registry, jobs.clone(), 8, None));
         let (tracker, mut runner) = (TaskTracker::new(), JoinSet::new());

@@ -31,7 +31,7 @@ pub(crate) fn manifest(mode: ProcedureMode, output: ProcedureOutput, command: &[
         command: command.iter().map(|&word| word.to_owned()).collect(),
         mode,
         output,
-        args: json!({"type": "object"}),
+        args: json!({"type": "object", "x-positional": true}),
         user: None,
         group: None,
         cwd: None,

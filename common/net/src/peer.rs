@@ -35,6 +35,8 @@ pub struct Call {
     pub timeout: Duration,
     /// Identifies the call across programs.
     pub trace: Option<String>,
+    /// For which operator a manager asks.
+    pub operator: Option<String>,
 }
 
 impl Call {
@@ -46,6 +48,7 @@ impl Call {
             kwargs: Raw::empty_map(),
             timeout,
             trace: None,
+            operator: None,
         }
     }
 
@@ -181,11 +184,11 @@ impl Peer {
     }
 
     async fn launch(&self, call: Call, capacity: usize) -> Result<CallStream, CallError> {
-        let Call { method, args, kwargs, timeout, trace } = call;
+        let Call { method, args, kwargs, timeout, trace, operator } = call;
         let deadline = Instant::now() + timeout.min(MAX_TIMEOUT);
         let slot = CallSlot::new(capacity);
         let waiter = Waiter { slot: slot.clone(), timeout };
-        let outgoing = OutgoingCall { method, args, kwargs, timeout, trace };
+        let outgoing = OutgoingCall { method, args, kwargs, timeout, trace, operator };
         let command = Box::new(Command::Call(outgoing, deadline, waiter));
         match timeout_at(deadline, self.shared.commands.send(command)).await {
             Ok(Ok(())) => {}

@@ -173,6 +173,14 @@ impl Registry {
         self.find(method).map(|_entry| ())
     }
 
+    /// What a method stands for.
+    ///
+    /// # Errors
+    /// The fault that a call of it would be answered with.
+    pub fn info(&self, method: &str) -> Result<&ProcedureInfo, Fault> {
+        self.find(method).map(|entry| &entry.info)
+    }
+
     /// Whether a procedure serves those who administer the machine.
     pub fn is_admin(&self, method: &str) -> bool {
         self.find(method).is_ok_and(|entry| entry.info.admin)

@@ -81,6 +81,11 @@ pub struct CallContext {
     pub deadline: Option<Instant>,
     /// Identifies the call across programs.
     pub trace: Option<String>,
+    /// For whom a manager asks, by its own word; of a run of a job, who submitted it. It is not the caller, which
+    /// [`caller`](Self::caller) is.
+    pub operator: Option<String>,
+    /// As which user a program has to run, whatever describes it: the policy of the machine's owner says so.
+    pub run_as: Option<String>,
     /// Tells when to stop.
     pub stop: Stop,
     /// Takes values and progress.

@@ -1,13 +1,13 @@
 //! How a call's two kinds of arguments become the one object that a schema describes.
 
-use redpoll_common::wire::Raw;
+use redpoll_common::wire::{MAX_DEPTH, Raw};
 use serde_json::{Map, Value};
 
-use crate::value::{Binary, to_json};
+use crate::value::{Binary, has_text_keys, to_json};
 use crate::{ArgumentError, SchemaError};
 
-/// The keyword that says what positional arguments mean: a list of names, in order; or `true`, any are taken and none
-/// is checked. Without it, positional arguments are refused, unless the schema says nothing at all (`{}` or `true`).
+/// The keyword that says what positional arguments mean: a list of names, in order; one name, of which all of them together
+/// are the value, as a list; or `true`, any are taken and none is checked. Without it, positional arguments are refused, unless the schema says nothing at all (`{}` or `true`).
 pub const POSITIONAL: &str = "x-positional";
 
 /// What a procedure does with positional arguments.
@@ -15,6 +15,8 @@ pub const POSITIONAL: &str = "x-positional";
 pub(crate) enum Positional {
     /// They go by these names.
     Names(Vec<String>),
+    /// All of them are the value of this name, as a list.
+    All(String),
     /// They are the procedure's own business.
     Any,
 }
@@ -23,7 +25,7 @@ impl Positional {
     pub(crate) fn of(schema: &Value) -> Result<Self, SchemaError> {
         let wrong = || SchemaError::Wrong {
             at: format!("/{POSITIONAL}"),
-            what: "it is neither a list of names without repetition nor true".to_owned(),
+            what: "it is neither a list of names without repetition, nor a name, nor true".to_owned(),
         };
         match schema {
             Value::Object(keywords) if !keywords.is_empty() => match keywords.get(POSITIONAL) {
@@ -40,6 +42,7 @@ impl Positional {
                         false => Err(wrong()),
                     }
                 }
+                Some(Value::String(name)) if !name.is_empty() => Ok(Self::All(name.clone())),
                 Some(Value::Null | Value::Number(_) | Value::String(_) | Value::Object(_)) => Err(wrong()),
             },
             Value::Null
@@ -52,12 +55,17 @@ impl Positional {
     }
 
     /// All arguments by name.
-    pub(crate) fn named(&self, args: &Raw, kwargs: &Raw) -> Result<Value, ArgumentError> {
+    pub(crate) fn named(&self, args: &Raw, kwargs: &Raw, binary: Binary) -> Result<Value, ArgumentError> {
         let bad = |text: String| Err(ArgumentError(text));
-        let Value::Object(mut named) = to_json(kwargs, Binary::Text) else {
+        // serde takes a byte string and even a number for the name of a field: what no rule would see must not be read
+        let depth = if binary == Binary::Readable { MAX_DEPTH } else { 1 };
+        if !has_text_keys(kwargs, depth) {
+            return bad("the names of arguments are texts".to_owned());
+        }
+        let Value::Object(mut named) = to_json(kwargs, binary) else {
             return bad("the named arguments are not a map".to_owned());
         };
-        let Value::Array(values) = to_json(args, Binary::Text) else {
+        let Value::Array(values) = to_json(args, binary) else {
             return bad("the positional arguments are not an array".to_owned());
         };
         match self {
@@ -69,6 +77,11 @@ impl Positional {
                 });
             }
             Self::Names(names) => place(names, values, &mut named)?,
+            Self::All(_) if values.is_empty() => {}
+            Self::All(name) => {
+                let list = Value::Array(values);
+                place(std::slice::from_ref(name), vec![list], &mut named)?;
+            }
         }
         Ok(Value::Object(named))
     }

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::arguments;
 use crate::limits;
+use crate::value::Binary;
 
 /// Bytes that one compiled regular expression may take.
 pub const MAX_REGEX_SIZE: usize = 256 * 1024;
@@ -72,9 +73,23 @@ impl Schema {
     /// # Errors
     /// [`ArgumentError`] with the paths and the rules; never with values.
     pub fn check(&self, args: &Raw, kwargs: &Raw) -> Result<Value, ArgumentError> {
-        let named = self.positional.named(args, kwargs)?;
+        let named = self.positional.named(args, kwargs, Binary::Text)?;
         self.check_json(&named)?;
         Ok(named)
+    }
+
+    /// The same arguments as a [`policy`](crate::policy) sees them: binary that is UTF-8 as the text it is, so that nobody
+    /// passes by a rule by sending bytes for a text. Nothing is checked.
+    ///
+    /// # Errors
+    /// [`ArgumentError`] when positional arguments have no place.
+    pub fn readable(&self, args: &Raw, kwargs: &Raw) -> Result<Value, ArgumentError> {
+        self.positional.named(args, kwargs, Binary::Readable)
+    }
+
+    /// Whether positional arguments are the procedure's own business: neither a schema nor a policy sees them.
+    pub fn hides_positional(&self) -> bool {
+        self.positional == arguments::Positional::Any
     }
 
     /// Checks named arguments.

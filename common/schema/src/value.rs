@@ -23,6 +23,8 @@ pub enum Binary {
     Marked,
     /// Its base64 text alone: a schema describes it as a string with `contentEncoding`.
     Text,
+    /// The text that it is, where it is UTF-8, and its base64 text otherwise: what a rule about a text has to see.
+    Readable,
 }
 
 /// A value on its way into JSON, binary marked. Bytes that are no value, as only a broken store has them, become null.
@@ -39,6 +41,28 @@ impl Serialize for Json<'_> {
 pub fn to_json(raw: &Raw, binary: Binary) -> serde_json::Value {
     // writing into a JSON value fails on keys that are no text only, and there are none
     serde_json::to_value(Shown(&read(raw), binary)).unwrap_or_default()
+}
+
+/// Whether all keys of maps are texts, down to so many levels.
+pub(crate) fn has_text_keys(raw: &Raw, depth: usize) -> bool {
+    fn has(value: &ValueRef<'_>, depth: usize) -> bool {
+        let Some(below) = depth.checked_sub(1) else { return true };
+        match value {
+            ValueRef::Map(entries) => entries.iter().all(|(key, value)| {
+                matches!(key, ValueRef::String(text) if text.as_str().is_some()) && has(value, below)
+            }),
+            ValueRef::Array(items) => items.iter().all(|item| has(item, below)),
+            ValueRef::Nil
+            | ValueRef::Boolean(_)
+            | ValueRef::Integer(_)
+            | ValueRef::F32(_)
+            | ValueRef::F64(_)
+            | ValueRef::String(_)
+            | ValueRef::Binary(_)
+            | ValueRef::Ext(..) => true,
+        }
+    }
+    has(&read(raw), depth)
 }
 
 fn read(raw: &Raw) -> ValueRef<'_> {
@@ -69,6 +93,10 @@ impl Serialize for Shown<'_> {
             ValueRef::Binary(bytes) => match binary {
                 Binary::Marked => one(serializer, "$bin", &BASE64.encode(bytes)),
                 Binary::Text => serializer.serialize_str(&BASE64.encode(bytes)),
+                Binary::Readable => match std::str::from_utf8(bytes) {
+                    Ok(text) => serializer.serialize_str(text),
+                    Err(_) => serializer.serialize_str(&BASE64.encode(bytes)),
+                },
             },
             ValueRef::Ext(kind, bytes) => {
                 let mut map = serializer.serialize_map(Some(2))?;

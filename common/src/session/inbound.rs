@@ -22,6 +22,8 @@ pub struct Incoming {
     pub deadline: Option<Instant>,
     /// Identifies the call across programs.
     pub trace: Option<String>,
+    /// For which operator the manager asks, if the peer is one and said so.
+    pub operator: Option<String>,
 }
 
 /// Why a request should stop. It still has to be answered.

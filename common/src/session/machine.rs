@@ -66,6 +66,8 @@ pub struct OutgoingCall {
     pub timeout: Duration,
     /// Identifies the call across programs.
     pub trace: Option<String>,
+    /// For which operator we ask, if we are a manager and ask for one.
+    pub operator: Option<String>,
 }
 
 /// Why a call or a notification was not sent.

@@ -48,6 +48,7 @@ fn outgoing(timeout: Duration) -> OutgoingCall {
         kwargs: Raw::empty_map(),
         timeout,
         trace: None,
+        operator: None,
     }
 }
 
@@ -65,6 +66,7 @@ fn request(id: &str) -> Message {
         kwargs: Raw::empty_map(),
         timeout_ms: None,
         trace: None,
+        operator: None,
     })
 }
 

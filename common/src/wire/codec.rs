@@ -23,6 +23,8 @@ use crate::ids::{MAX_REQUEST_ID_LEN, RequestId};
 
 pub use super::encode::{EncodeError, encode, encode_within, within};
 
+/// Bytes the name of an operator may have in a request.
+pub const MAX_OPERATOR_LEN: usize = 128;
 /// Bytes a text of a hello, a request's `trace` or a goodbye's `reason` may have.
 pub const MAX_TEXT_LEN: usize = 1024;
 /// Bytes the code of a fault or a goodbye may have.
@@ -73,6 +75,7 @@ fn agent_hello(fields: &Fields<'_>) -> Result<AgentHello, DecodeError> {
         epoch: fields.opt_u64("epoch")?,
         turn: fields.opt_bin16("turn")?,
         max_dno: fields.opt_u64("max_dno")?,
+        policy: fields.opt_text("policy", MAX_TEXT_LEN)?.map(str::to_owned),
         wall_ms: fields.opt_u64("wall_ms")?,
     })
 }
@@ -130,6 +133,7 @@ fn request(fields: &Fields<'_>) -> Result<Request, DecodeError> {
         kwargs: fields.map("kwargs")?,
         timeout_ms: fields.opt_u64("timeout_ms")?,
         trace: fields.opt_text("trace", MAX_TEXT_LEN)?.map(str::to_owned),
+        operator: fields.opt_text("operator", MAX_OPERATOR_LEN)?.map(str::to_owned),
     })
 }
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::codec::{MAX_CODE_LEN, MAX_TEXT_LEN, cut};
+use super::codec::{MAX_CODE_LEN, MAX_OPERATOR_LEN, MAX_TEXT_LEN, cut};
 use super::error::DecodeError;
 use super::message::kind;
 use super::scan::{self, ScanError};
@@ -86,6 +86,7 @@ fn check_fields(message: &Message) -> Result<(), DecodeError> {
         Message::Request(call) => {
             short("method", &call.method, MAX_METHOD_LEN)?;
             short("trace", call.trace.as_deref().unwrap_or_default(), MAX_TEXT_LEN)?;
+            short("operator", call.operator.as_deref().unwrap_or_default(), MAX_OPERATOR_LEN)?;
             if !call.args.is_array() {
                 return Err(DecodeError::WrongType { field: "args", wanted: "an array" });
             }
@@ -132,6 +133,7 @@ fn agent_hello(hello: &AgentHello, ours: bool) -> RawMap {
         .opt_uint("epoch", hello.epoch)
         .opt_bin("turn", hello.turn.as_ref().map(<[u8; 16]>::as_slice))
         .opt_uint("max_dno", hello.max_dno)
+        .opt_text("policy", hello.policy.as_deref())
         .opt_uint("wall_ms", hello.wall_ms)
 }
 
@@ -180,7 +182,9 @@ fn request(call: &Request, ours: bool) -> RawMap {
     if !ours {
         return map;
     }
-    map.opt_uint("timeout_ms", call.timeout_ms).opt_text("trace", call.trace.as_deref())
+    map.opt_uint("timeout_ms", call.timeout_ms)
+        .opt_text("trace", call.trace.as_deref())
+        .opt_text("operator", call.operator.as_deref())
 }
 
 fn response(answer: &Response, ours: bool) -> RawMap {

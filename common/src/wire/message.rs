@@ -97,6 +97,8 @@ pub struct AgentHello {
     pub turn: Option<[u8; 16]>,
     /// The highest dispatch number in the spool.
     pub max_dno: Option<u64>,
+    /// A digest of the agent's local policy, for people who compare machines.
+    pub policy: Option<String>,
     /// The peer's wall clock in UTC milliseconds, to show skew, never to decide.
     pub wall_ms: Option<u64>,
 }
@@ -158,6 +160,8 @@ pub struct Request {
     pub timeout_ms: Option<u64>,
     /// Identifies the call across programs in logs and traces.
     pub trace: Option<String>,
+    /// For which operator the manager asks. It says nothing about the sender, which its certificate names.
+    pub operator: Option<String>,
 }
 
 /// The single answer to a request.

@@ -93,6 +93,7 @@ fn agent_hello() -> AgentHello {
         epoch: Some(3),
         turn: Some([0x33; 16]),
         max_dno: Some(4_294_967_296),
+        policy: None,
         wall_ms: Some(1_700_000_000_000),
     }
 }
@@ -137,6 +138,7 @@ fn request() -> Request {
         kwargs: RawMap::new().uint("times", 200).bool("loud", true).finish(),
         timeout_ms: Some(30_000),
         trace: Some("4bf92f3577b34da6a3ce929d0e0e4736".into()),
+        operator: None,
     }
 }
 

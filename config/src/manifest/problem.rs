@@ -14,12 +14,14 @@ pub struct ManifestProblem {
     pub field: String,
     /// What is wrong and what to do, in one line.
     pub what: String,
+    /// It is about who may change the file, or about reading it, not about what it says.
+    pub access: bool,
 }
 
 impl ManifestProblem {
     /// About a file as a whole.
     pub(crate) fn whole(file: impl Into<PathBuf>, what: impl Into<String>) -> Self {
-        Self { file: file.into(), line: None, field: String::new(), what: what.into() }
+        Self { file: file.into(), line: None, field: String::new(), what: what.into(), access: false }
     }
 }
 

@@ -43,7 +43,7 @@ impl Notes {
             }
         };
         let (file, field) = (self.file.clone(), field.to_owned());
-        self.problems.push(ManifestProblem { file, line, field, what: what.into() });
+        self.problems.push(ManifestProblem { file, line, field, what: what.into(), access: false });
     }
 }
 

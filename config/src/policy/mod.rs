@@ -5,15 +5,30 @@ mod rule;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use redpoll_schema::policy::{MAX_RULES, Policy};
+use redpoll_schema::policy::{MAX_RULES, Policy, Switching};
+use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::file::{lines_of, syntax_at};
 use crate::manifest::ManifestProblem;
 use crate::manifest::files;
 use crate::manifest::table::{Fields, Notes, to_object};
+
+/// `[policy]`: what may run here, whatever a manager says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyConfig {
+    /// The file with the rules. One that is not there is the default policy, see [`load_policy`].
+    pub file: PathBuf,
+}
+
+impl Default for PolicyConfig {
+    fn default() -> Self {
+        Self { file: PathBuf::from("/etc/redpoll/policy.toml") }
+    }
+}
 
 /// Bytes of a policy.
 const MAX_POLICY_FILE: u64 = 256 * 1024;
@@ -33,7 +48,7 @@ pub struct LoadedPolicy {
 /// Everything that is wrong, with lines. Nothing of a file with a mistake is used: a rule that is left out could be the
 /// one that denies. A file that others may change, or that is in a folder that others may change, is refused.
 pub fn load_policy(file: &Path) -> Result<LoadedPolicy, Vec<ManifestProblem>> {
-    let whole = |what: String| vec![ManifestProblem::whole(file, what)];
+    let whole = |what: String| vec![ManifestProblem { access: true, ..ManifestProblem::whole(file, what) }];
     let missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
     // a link that leads nowhere is not a file that is not there: somebody meant to have a policy
     if fs::symlink_metadata(file).as_ref().is_err_and(missing) {
@@ -65,6 +80,14 @@ fn parse(file: &Path, text: &str) -> Result<LoadedPolicy, Vec<ManifestProblem>> 
     if tables.len() > MAX_RULES {
         fields.wrong("rule", format!("{} rules, more than {MAX_RULES}", tables.len()));
     }
+    let switching = match fields.text("switches").as_deref() {
+        None | Some("manager") => Switching::Manager,
+        Some("nobody") => Switching::Nobody,
+        Some(_) => {
+            fields.wrong("switches", "who may disable and enable procedures: \"manager\" or \"nobody\"");
+            Switching::Nobody
+        }
+    };
     fields.finish();
     let (mut rules, mut names) = (Vec::new(), BTreeSet::new());
     for (index, table) in tables.into_iter().enumerate().take(MAX_RULES) {
@@ -79,7 +102,7 @@ fn parse(file: &Path, text: &str) -> Result<LoadedPolicy, Vec<ManifestProblem>> 
         rules.push(rule);
     }
     if notes.problems.is_empty() {
-        Ok(LoadedPolicy { policy: Policy::new(rules), canonical })
+        Ok(LoadedPolicy { policy: Policy::new(rules).with_switching(switching), canonical })
     } else {
         Err(notes.problems)
     }

@@ -52,6 +52,8 @@ async fn route(manager: &Manager, call: &CallContext) -> Result<Raw, Fault> {
         kwargs: arguments.kwargs,
         timeout: deadline.saturating_duration_since(now),
         trace: call.trace.clone(),
+        // what the caller itself says about operators is of no interest: its certificate names it
+        operator: Some(call.caller.identity.id.to_string()),
     };
     let begun = tokio::select! {
         biased;

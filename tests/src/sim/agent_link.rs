@@ -297,6 +297,7 @@ impl World {
             kwargs,
             timeout,
             trace: None,
+            operator: None,
         };
         let refused = session.call(call, told, now).err();
         ensure(refused.is_none(), Invariant::Bounded, || format!("a report cannot be sent: {refused:?}"))

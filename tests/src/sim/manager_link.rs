@@ -324,6 +324,7 @@ impl World {
             kwargs,
             timeout,
             trace: None,
+            operator: None,
         };
         end.session.as_mut()?.call(call, ask, now).err().map(|(_, refusal)| refusal)
     }

@@ -43,8 +43,15 @@ impl Protected {
     /// What is an agent's own: its state, its keys, its configuration and what lies beside that.
     pub fn of(config: &AgentConfig, file: Option<&Path>) -> Self {
         let tls = &config.tls;
-        let named =
-            [&config.agent.state_dir, &config.procedures.dir, &tls.cert, &tls.key, &tls.ca].map(Clone::clone);
+        let named = [
+            &config.agent.state_dir,
+            &config.procedures.dir,
+            &config.policy.file,
+            &tls.cert,
+            &tls.key,
+            &tls.ca,
+        ]
+        .map(Clone::clone);
         let beside = file
             .and_then(Path::parent)
             .map(|folder| ["procedures.d", "policy.toml"].map(|name| folder.join(name)));

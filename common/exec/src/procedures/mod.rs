@@ -28,6 +28,7 @@ use crate::exec::cgroup::Hierarchy;
 use crate::limits::ExecLimits;
 
 pub use procedure::Procedure;
+pub use procedure::run_as_account;
 
 /// What all procedures of an agent share.
 #[derive(Debug, Clone)]

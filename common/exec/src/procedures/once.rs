@@ -25,9 +25,9 @@ const LINGER: Duration = Duration::from_secs(10);
 
 pub(super) async fn run(procedure: &Procedure, call: CallContext) -> Result<Raw, Fault> {
     let (number, line) = procedure.call_line(&call)?;
-    let CallContext { stop, output, run, args, kwargs, .. } = call;
+    let CallContext { stop, output, run, run_as, args, kwargs, .. } = call;
     drop((args, kwargs)); // they live on in the line alone
-    let Prepared { spec, cgroup: _cgroup } = procedure.prepare(run.as_deref(), line)?;
+    let Prepared { spec, cgroup: _cgroup } = procedure.prepare(run.as_deref(), run_as.as_deref(), line)?;
     let run_timeout = spec.run_timeout;
     let (sender, receiver) = mpsc::channel(CHUNKS_IN_FLIGHT);
     let (halt, halted) = oneshot::channel();

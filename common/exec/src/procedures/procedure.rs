@@ -1,7 +1,8 @@
 //! One procedure: how many runs at a time, who waits, and what is done then.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use redpoll_common::procedure::CallLine;
 use redpoll_common::wire::{Fault, FaultCode, Raw};
@@ -27,7 +28,8 @@ pub struct Procedure {
     places: Option<Arc<Semaphore>>,
     waiting: AtomicUsize,
     calls: AtomicU64,
-    pool: Arc<Pool>,
+    /// Workers, by whom they run as where a policy says so.
+    pools: Mutex<BTreeMap<Option<String>, Arc<Pool>>>,
 }
 
 impl Procedure {
@@ -58,7 +60,7 @@ impl Procedure {
             places,
             waiting: AtomicUsize::new(0),
             calls: AtomicU64::new(0),
-            pool: Arc::default(),
+            pools: Mutex::default(),
         })
     }
 
@@ -67,13 +69,31 @@ impl Procedure {
         &self.manifest
     }
 
+    /// Whom it runs as, if that is not the agent's own user.
+    pub fn account(&self) -> Option<&Account> {
+        self.account.as_ref()
+    }
+
     /// Runs it.
     pub(super) async fn run(self: Arc<Self>, call: CallContext) -> Result<Raw, Fault> {
         let _place = self.place(&call.stop).await?;
         match self.manifest.mode {
             ProcedureMode::Once => once::run(&self, call).await,
-            ProcedureMode::Worker => self.pool.call(&self, call).await,
+            ProcedureMode::Worker => self.pool(call.run_as.as_deref()).call(&self, call).await,
         }
+    }
+
+    /// The workers of a user: nobody is served by one that runs as somebody else.
+    fn pool(&self, run_as: Option<&str>) -> Arc<Pool> {
+        // nothing panics while it holds the lock
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        pools.entry(run_as.map(str::to_owned)).or_default().clone()
+    }
+
+    /// Whom a call runs as, if that is not the agent's own user.
+    pub(super) fn account_for(&self, run_as: Option<&str>) -> Result<Option<Account>, Fault> {
+        let Some(user) = run_as else { return Ok(self.account.clone()) };
+        run_as_account(user)
     }
 
     /// Waits for a place, in the order of the calls.
@@ -111,7 +131,7 @@ impl Procedure {
             job: job.as_deref(),
             attempt: call.run.as_ref().map(|run| u32::from(run.run.attempt.0)),
             info: call.run.as_ref().map(|run| &run.info),
-            operator: call.run.as_ref().map(|run| run.operator.as_str()),
+            operator: call.operator.as_deref(),
         };
         let line = line.write().map_err(|error| Fault::new(FaultCode::BadArguments, error.to_string()))?;
         Ok((number, line))
@@ -127,6 +147,18 @@ fn places_of(manifest: &Manifest) -> Option<usize> {
     Some(usize::try_from(places.max(1)).unwrap_or(1))
 }
 
+/// The account that a policy says something runs as; `None`: the agent is that already.
+///
+/// # Errors
+/// `rejected`: nothing must run as anybody else then.
+pub fn run_as_account(user: &str) -> Result<Option<Account>, Fault> {
+    let found = Account::find(user, None).and_then(|account| own_or_other(account));
+    found.map_err(|error| {
+        let text = format!("the agent's policy says that it runs as {user}, and nothing ran: {error}");
+        Fault::new(FaultCode::Rejected, text)
+    })
+}
+
 /// Whom it runs as, if that is not the agent's own user.
 fn account(manifest: &Manifest) -> Result<Option<Account>, AccountError> {
     if manifest.user.is_none() && manifest.group.is_none() {
@@ -134,7 +166,11 @@ fn account(manifest: &Manifest) -> Result<Option<Account>, AccountError> {
     }
     let own = rustix::process::geteuid();
     let user = manifest.user.clone().unwrap_or_else(|| own.as_raw().to_string());
-    let account = Account::find(&user, manifest.group.as_deref())?;
+    own_or_other(Account::find(&user, manifest.group.as_deref())?)
+}
+
+fn own_or_other(account: Account) -> Result<Option<Account>, AccountError> {
+    let own = rustix::process::geteuid();
     if account.is_own() && !own.is_root() {
         return Ok(None);
     }

@@ -14,6 +14,7 @@ use redpoll_net::service::RunContext;
 use super::Procedure;
 use super::heard::LINE;
 use crate::exec::ProcessSpec;
+use crate::exec::account::Account;
 use crate::exec::cgroup::{Cgroup, Usage};
 use crate::exec::confine::Confine;
 
@@ -26,9 +27,16 @@ pub(super) struct Prepared {
 
 impl Procedure {
     /// Prepares the start of a process, for a run of a job or a call, or of a worker.
-    pub(super) fn prepare(&self, run: Option<&RunContext>, stdin: Bytes) -> Result<Prepared, Fault> {
+    pub(super) fn prepare(
+        &self,
+        run: Option<&RunContext>,
+        run_as: Option<&str>,
+        stdin: Bytes,
+    ) -> Result<Prepared, Fault> {
         let manifest = self.manifest();
-        let (confine, cgroup) = self.confine()?;
+        let account = self.account_for(run_as)?;
+        let env = self.environment(run, account.as_ref());
+        let (confine, cgroup) = self.confine(account)?;
         let agent = &self.setting.limits;
         // the limits of a run of a job are kept by whoever recorded it
         let (run_timeout, output) = match run {
@@ -46,7 +54,7 @@ impl Procedure {
         };
         let spec = ProcessSpec {
             argv: manifest.command.iter().map(OsString::from).collect(),
-            env: self.environment(run),
+            env,
             cwd: Some(manifest.cwd.clone().unwrap_or_else(|| PathBuf::from("/"))),
             stdin: Some(stdin),
             run_timeout,
@@ -64,10 +72,14 @@ impl Procedure {
         self.manifest().grace.unwrap_or(agent).min(agent)
     }
 
-    fn environment(&self, run: Option<&RunContext>) -> BTreeMap<OsString, OsString> {
+    fn environment(
+        &self,
+        run: Option<&RunContext>,
+        account: Option<&Account>,
+    ) -> BTreeMap<OsString, OsString> {
         let manifest = self.manifest();
         let mut env: BTreeMap<OsString, OsString> = BTreeMap::new();
-        if let Some(account) = &self.account {
+        if let Some(account) = account {
             env.insert("HOME".into(), account.home.clone().into());
         }
         env.extend(manifest.env.iter().map(|(name, value)| (name.into(), value.into())));
@@ -87,9 +99,9 @@ impl Procedure {
     }
 
     /// As whom and within what it runs, if it is not as the agent does.
-    fn confine(&self) -> Result<(Option<Confine>, Option<Cgroup>), Fault> {
+    fn confine(&self, account: Option<Account>) -> Result<(Option<Confine>, Option<Cgroup>), Fault> {
         let usage = usage(self.manifest());
-        if self.account.is_none() && usage.is_unlimited() {
+        if account.is_none() && usage.is_unlimited() {
             return Ok((None, None));
         }
         let Some(helper) = self.setting.helper.clone() else {
@@ -104,7 +116,7 @@ impl Procedure {
         // not both: a limit of the addresses of each process is a poor substitute for one of memory
         let rlimits = if cgroup.is_some() { Usage::default() } else { usage };
         let path = cgroup.as_ref().map(|group| group.path().to_owned());
-        Ok((Some(Confine { helper, account: self.account.clone(), rlimits, cgroup: path }), cgroup))
+        Ok((Some(Confine { helper, account, rlimits, cgroup: path }), cgroup))
     }
 }
 

@@ -85,7 +85,7 @@ impl Driver {
     }
 
     fn start(&mut self, incoming: Incoming) {
-        let Incoming { id, method, args, kwargs, deadline, trace } = incoming;
+        let Incoming { id, method, args, kwargs, deadline, trace, operator } = incoming;
         let terms = self.session.terms();
         let shared = Shared::new(terms.limits.window);
         let sink = match terms.is_oldest() {
@@ -110,6 +110,8 @@ impl Driver {
             kwargs,
             deadline: deadline.map(Instant::from_std),
             trace,
+            operator,
+            run_as: None,
             stop: stop.clone(),
             output,
             run: None,

@@ -39,6 +39,8 @@ pub fn detached_call(
         kwargs,
         deadline: None,
         trace: None,
+        operator: None,
+        run_as: None,
         stop: Stop { shared: shared.clone() },
         output,
         run: None,

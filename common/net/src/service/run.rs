@@ -95,6 +95,8 @@ pub fn run_call(
         kwargs,
         deadline: None,
         trace: None,
+        operator: Some(operator.clone()),
+        run_as: None,
         stop: Stop { shared: shared.clone() },
         output,
         run: Some(Arc::new(RunContext { agent, run, procedure, info, operator, not_after })),

@@ -204,6 +204,7 @@ fn request(id: &str, method: &str, args: Raw) -> Message {
         kwargs: Raw::empty_map(),
         timeout_ms: None,
         trace: None,
+        operator: None,
     })
 }
 

@@ -98,16 +98,37 @@ pub struct Verdict {
     pub user: Option<String>,
 }
 
+/// Who may disable procedures of the machine, and enable them again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Switching {
+    /// The manager, for its operators.
+    #[default]
+    Manager,
+    /// Nobody but the owner, who changes the files that describe them.
+    Nobody,
+}
+
 /// The rules of a machine's owner.
 #[derive(Debug, Clone, Default)]
 pub struct Policy {
     rules: Vec<Rule>,
+    switching: Switching,
 }
 
 impl Policy {
     /// A policy of these rules, in this order. Without any: the default alone.
     pub fn new(rules: Vec<Rule>) -> Self {
-        Self { rules }
+        Self { rules, switching: Switching::default() }
+    }
+
+    /// The same with who may switch procedures.
+    pub fn with_switching(self, switching: Switching) -> Self {
+        Self { switching, ..self }
+    }
+
+    /// Who may disable procedures, and enable them again.
+    pub fn switching(&self) -> Switching {
+        self.switching
     }
 
     /// The rules.
@@ -191,7 +212,10 @@ impl Rule {
 fn by_default(request: &Request<'_>) -> Verdict {
     let name = request.name;
     let reason = if request.is_manifest && request.user_is_root {
-        format!("no rule of the agent's policy lets {name} run as root, and the default does not")
+        format!(
+            "no rule of the agent's policy lets {name} run as root, and the default does not; name another user in its \
+             manifest, or allow it in the policy with users = [\"root\"]"
+        )
     } else if request.is_manifest || name.starts_with("sys.") {
         String::new()
     } else {

@@ -35,6 +35,7 @@ impl<T> Session<T> {
             kwargs: call.kwargs,
             timeout_ms: Some(millis(timeout)),
             trace: call.trace,
+            operator: call.operator,
         });
         let payload = match self.encode(&request) {
             Ok(payload) => payload,

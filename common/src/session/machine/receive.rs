@@ -54,7 +54,7 @@ impl<T> Session<T> {
     }
 
     fn handle_request(&mut self, request: Request, now: Instant) {
-        let Request { id, method, args, kwargs, timeout_ms, trace } = request;
+        let Request { id, method, args, kwargs, timeout_ms, trace, operator } = request;
         if self.inbound.contains(&id) {
             self.violate(ByeCode::Protocol, format!("request {id} is in flight already"));
             return;
@@ -76,7 +76,15 @@ impl<T> Session<T> {
         }
         let deadline = timeout_ms.map(|ms| now + Duration::from_millis(ms).min(MAX_TIMEOUT));
         self.inbound.start(id.clone(), deadline, self.terms.limits.window, bytes);
-        self.events.push_back(Event::Request(Incoming { id, method, args, kwargs, deadline, trace }));
+        self.events.push_back(Event::Request(Incoming {
+            id,
+            method,
+            args,
+            kwargs,
+            deadline,
+            trace,
+            operator,
+        }));
     }
 
     fn handle_response(&mut self, response: Response) {

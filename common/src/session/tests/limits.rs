@@ -140,7 +140,7 @@ fn the_oldest_peers_get_the_oldest_fields_and_nothing_else() {
     let oldest = Terms { protocol: 0, ..terms() };
     let mut session = Session::<u32>::new(oldest, 1, start());
     let trace = Some("t".to_owned());
-    let call = OutgoingCall { trace, ..large(3, SECOND) };
+    let call = OutgoingCall { trace, operator: Some("ada".to_owned()), ..large(3, SECOND) };
     let call = session.call(call, 1, start()).unwrap();
     session.cancel(call);
     let numbers = OutgoingCall { args: Raw::encode(&[1]).unwrap(), ..outgoing(SECOND) };
@@ -157,7 +157,7 @@ fn the_oldest_peers_get_the_oldest_fields_and_nothing_else() {
     let [Message::Request(request), Message::Response(response)] = &messages[..] else {
         panic!("no values, no progress, no cancel: {messages:?}")
     };
-    assert_eq!((request.timeout_ms, &request.trace), (None, &None));
+    assert_eq!((request.timeout_ms, &request.trace, &request.operator), (None, &None, &None));
     let Err(fault) = &response.result else { panic!("{response:?}") };
     assert_eq!((&fault.message, &fault.trace), (&"failed: broken".to_owned(), &None));
     session.close(crate::wire::Bye::new(ByeCode::Idle, "over").retry_after(SECOND));

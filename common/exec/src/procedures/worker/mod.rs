@@ -83,7 +83,7 @@ impl Pool {
         call: CallContext,
     ) -> Result<Raw, Fault> {
         let (number, line) = procedure.call_line(&call)?;
-        let CallContext { stop, output, run, .. } = call;
+        let CallContext { stop, output, run, run_as, .. } = call;
         let (done, answer) = oneshot::channel();
         let run = run.map(|run| run.not_after);
         let work = Work { call: number, line, stop: stop.clone(), output, run, done };
@@ -92,7 +92,7 @@ impl Pool {
             if procedure.setting.stop.is_cancelled() {
                 return Err(Fault::new(FaultCode::ShuttingDown, "the agent is stopping; nothing ran"));
             }
-            let task = task::run(Arc::downgrade(self), procedure.worker_setup()?, work);
+            let task = task::run(Arc::downgrade(self), procedure.worker_setup(run_as.as_deref())?, work);
             procedure.setting.tracker.spawn(task);
         }
         let gone = || Fault::new(FaultCode::Internal, "the task of the worker ended without an answer");

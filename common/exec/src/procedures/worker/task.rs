@@ -40,7 +40,7 @@ pub(super) struct Setup {
 }
 
 impl Procedure {
-    pub(super) fn worker_setup(&self) -> Result<Setup, Fault> {
+    pub(super) fn worker_setup(&self, run_as: Option<&str>) -> Result<Setup, Fault> {
         let manifest = self.manifest();
         let agent = &self.setting.limits;
         let output = manifest.limits.output.unwrap_or(u64::MAX);
@@ -51,7 +51,7 @@ impl Procedure {
         };
         Ok(Setup {
             name: manifest.name.clone(),
-            prepared: self.prepare(None, bytes::Bytes::new())?,
+            prepared: self.prepare(None, run_as, bytes::Bytes::new())?,
             line_limit: usize::try_from(manifest.limits.line.unwrap_or(LINE)).unwrap_or(usize::MAX),
             ready_timeout: manifest.ready_timeout,
             idle_shutdown: Some(manifest.idle_shutdown).filter(|limit| !limit.is_zero()),

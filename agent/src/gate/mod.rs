@@ -1,0 +1,277 @@
+//! Judges every call and every run of a job before anything of it runs: the schema of its arguments, the policy of the
+//! machine's owner, and the user it runs as, in this order.
+//!
+//! - [`Gate`]: the policy that holds now, and who the agent itself is. [`Gate::judge`] is the only way in.
+//! - [`Subject`]: what of a procedure matters for that. [`Asked`]: a call as it came. [`Leave`]: it may run, and as whom.
+//! - `rules`: a policy as it was read, with what is left of its rates. `wall`: the time of the day.
+//!
+//! What the agent does for the manager itself (`rp.…`) is no procedure and is not judged here.
+
+mod rules;
+mod subject;
+mod wall;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use redpoll_common::wire::{Fault, FaultCode, Raw};
+use redpoll_config::{ManifestProblem, load_policy};
+use redpoll_net::{CallContext, ProcedureInfo};
+use redpoll_schema::policy::{Moment, Policy, Request, Switching, Verdict};
+use serde_json::Value;
+use tracing::{info, warn};
+
+use crate::exec::account::Account;
+use rules::{Rules, refuse_hidden};
+pub use subject::{Kind, Subject};
+pub use wall::moment;
+
+/// A call, or a run of a job, as it came.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// Positional arguments.
+    pub args: &'a Raw,
+    /// Named arguments.
+    pub kwargs: &'a Raw,
+    /// For whom the manager asks, if it said so.
+    pub operator: Option<&'a str>,
+    /// What that operator is, if the manager said so.
+    pub roles: Option<&'a [String]>,
+    /// The time on the wall.
+    pub now: Moment,
+    /// Whether it counts for the rates of rules. A run of a job counts when it is offered, not once more when it starts.
+    pub counts: bool,
+}
+
+impl<'a> Asked<'a> {
+    /// A call that begins now.
+    pub fn of(call: &'a CallContext) -> Self {
+        let CallContext { args, kwargs, operator, .. } = call;
+        Self { args, kwargs, operator: operator.as_deref(), roles: None, now: moment(), counts: true }
+    }
+}
+
+/// It may run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leave {
+    /// The rule that says so.
+    pub rule: String,
+    /// As whom it runs, whatever describes it; `None`: as that says, or as the agent.
+    pub run_as: Option<String>,
+}
+
+/// The policy that holds, and what it is about.
+#[derive(Debug)]
+pub struct Gate {
+    rules: ArcSwap<Rules>,
+    /// `None`: it stays as it is.
+    file: Option<PathBuf>,
+    own: Own,
+}
+
+/// Who this process is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Own {
+    /// The user's name, or its number where it has no name.
+    pub name: String,
+    /// Whether that is root.
+    pub is_root: bool,
+}
+
+impl Own {
+    /// The user of this process.
+    pub fn of_process() -> Self {
+        let uid = rustix::process::geteuid();
+        let number = uid.as_raw().to_string();
+        let name = Account::find(&number, None).map_or(number, |account| account.name);
+        Self { name, is_root: uid.is_root() }
+    }
+}
+
+impl Gate {
+    /// Reads the policy of a file.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it; nothing of such a file is used.
+    pub fn open(file: &Path) -> Result<Self, Vec<ManifestProblem>> {
+        let rules = Rules::of(load_policy(file)?);
+        if rules.policy.rules().is_empty() {
+            info!(file = %file.display(), "no rules of a policy: the safe default holds");
+        }
+        Ok(Self { rules: ArcSwap::from_pointee(rules), file: Some(file.to_owned()), own: Own::of_process() })
+    }
+
+    /// A policy that stays as it is, for an agent of one's own and for tests.
+    pub fn fixed(policy: Policy, own: Own) -> Self {
+        Self { rules: ArcSwap::from_pointee(Rules::fixed(policy)), file: None, own }
+    }
+
+    /// Reads the file again. Blocks.
+    ///
+    /// # Errors
+    /// What is wrong with it, each in a line: then the policy that holds goes on to hold, as a whole.
+    pub fn reload(&self) -> Result<(), Vec<String>> {
+        let Some(file) = &self.file else { return Ok(()) };
+        match load_policy(file) {
+            Ok(loaded) => {
+                let old = self.rules.load_full();
+                let new = Rules::of(loaded);
+                // the same rules keep what is left of their rates: a reload must not fill them
+                if new.digest != old.digest {
+                    info!(rules = new.policy.rules().len(), digest = new.digest, "another policy holds");
+                    self.rules.store(Arc::new(new));
+                }
+                Ok(())
+            }
+            Err(problems) => {
+                warn!(
+                    problems = problems.len(),
+                    "the policy cannot be used; the one that was read before goes on to hold"
+                );
+                let told = |problem: &ManifestProblem| format!("the old policy goes on to hold: {problem}");
+                Err(problems.iter().map(told).collect())
+            }
+        }
+    }
+
+    /// A digest of the policy that holds: equal policies have equal ones.
+    pub fn digest(&self) -> String {
+        self.rules.load().digest.clone()
+    }
+
+    /// The policy that holds, as JSON.
+    pub fn canonical(&self) -> String {
+        self.rules.load().canonical.clone()
+    }
+
+    /// Whether the manager may switch procedures.
+    ///
+    /// # Errors
+    /// The fault `rejected`.
+    pub fn may_switch(&self, procedure: &str, on: bool) -> Result<(), Fault> {
+        match self.rules.load().policy.switching() {
+            Switching::Manager => Ok(()),
+            Switching::Nobody => {
+                let word = if on { "enabled" } else { "disabled" };
+                let text = format!(
+                    "switches = \"nobody\" in the agent's policy: {procedure} cannot be {word} from afar"
+                );
+                Err(Fault::new(FaultCode::Rejected, text))
+            }
+        }
+    }
+
+    /// Judges a call of a procedure.
+    ///
+    /// # Errors
+    /// `bad_arguments` when they do not fit the schema, `rejected` with the rule's name when the policy forbids it, `internal`
+    /// when the schema cannot be used. Nothing must run then.
+    pub fn judge(&self, info: &ProcedureInfo, subject: &Subject, asked: Asked<'_>) -> Result<Leave, Fault> {
+        let label = format!("{}@{}", info.name, info.version);
+        let rules = self.rules.load();
+        let looks = rules.looks_at_arguments(info);
+        let mut named = Value::Null;
+        // what is built in reads its arguments strictly itself, and a piece of a file is not turned into JSON for nothing
+        let checks_itself = matches!(&subject.kind, Kind::Inside | Kind::Program);
+        if looks.is_some() || !checks_itself {
+            let schema = subject.schema(&info.args).map_err(|why| {
+                let text = format!("the schema of {label} cannot be used, and nothing ran: {why}");
+                Fault::new(FaultCode::Internal, text)
+            })?;
+            let bad = |error: redpoll_schema::ArgumentError| {
+                Fault::new(FaultCode::BadArguments, format!("{label}: {error}"))
+            };
+            if !checks_itself {
+                named = schema.check(asked.args, asked.kwargs).map_err(bad)?;
+            }
+            if let Some(rule) = looks {
+                refuse_hidden(rule, info, schema, asked.args)?;
+                named = schema.readable(asked.args, asked.kwargs).map_err(bad)?;
+            }
+        }
+        let verdict = rules.policy.judge(&self.request(info, subject, asked, &named));
+        let judged = self.permit(&rules, subject, &verdict, asked.counts);
+        if let Err(fault) = &judged {
+            let operator = asked.operator.unwrap_or("unknown");
+            info!(procedure = label, operator, rule = verdict.rule, why = ?fault.message, "refused by the policy");
+        }
+        judged
+    }
+
+    /// The call as the policy sees it.
+    fn request<'r>(
+        &'r self,
+        info: &'r ProcedureInfo,
+        subject: &'r Subject,
+        asked: Asked<'r>,
+        args: &'r Value,
+    ) -> Request<'r> {
+        let (user, user_is_root) = match &subject.kind {
+            // within the agent: nobody else can run it
+            Kind::Inside | Kind::Own => (None, false),
+            Kind::Program | Kind::Manifest(None) => (Some(self.own.name.as_str()), self.own.is_root),
+            Kind::Manifest(Some(account)) => (Some(account.name.as_str()), account.uid == 0),
+        };
+        let is_manifest = match &subject.kind {
+            // the owner's own code, as what the owner describes
+            Kind::Own | Kind::Manifest(_) => true,
+            Kind::Inside | Kind::Program => false,
+        };
+        Request {
+            name: &info.name,
+            version: info.version,
+            is_manifest,
+            args,
+            operator: asked.operator,
+            roles: asked.roles,
+            user,
+            user_is_root,
+            now: asked.now,
+        }
+    }
+
+    /// What follows from a verdict.
+    fn permit(
+        &self,
+        rules: &Rules,
+        subject: &Subject,
+        verdict: &Verdict,
+        counts: bool,
+    ) -> Result<Leave, Fault> {
+        let rejected = |text: String| Fault::new(FaultCode::Rejected, text);
+        if !verdict.allowed {
+            return Err(rejected(verdict.reason.clone()));
+        }
+        let rule = verdict.rule.clone();
+        let run_as = match (&verdict.user, &subject.kind) {
+            (None, _) | (Some(_), Kind::Inside) => None,
+            (Some(user), Kind::Own) => {
+                return Err(rejected(format!(
+                    "rule {rule:?} of the agent's policy says that it runs as {user}, and it runs within the agent"
+                )));
+            }
+            (Some(user), Kind::Program | Kind::Manifest(_)) => Some(self.other_user(&rule, user)?),
+        };
+        if counts {
+            rules.take(verdict.index, Instant::now()).map_err(|wait| {
+                let text = format!("rule {rule:?} of the agent's policy allows no more for now, by its rate");
+                let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+                Fault { retry_after_ms: Some(wait), ..rejected(text) }
+            })?;
+        }
+        Ok(Leave { rule, run_as })
+    }
+
+    /// A user of a rule, if this agent can start something as that.
+    fn other_user(&self, rule: &str, user: &str) -> Result<String, Fault> {
+        let why = match Account::find(user, None) {
+            Ok(account) if self.own.is_root || account.is_own() => return Ok(user.to_owned()),
+            Ok(_) => "only an agent that runs as root can start it as somebody else".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        let text = format!("rule {rule:?} of the agent's policy says that it runs as {user}: {why}");
+        Err(Fault::new(FaultCode::Rejected, text))
+    }
+}

@@ -1,0 +1,78 @@
+//! A policy as it was read.
+
+use std::fmt::Write as _;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use redpoll_common::wire::{Fault, FaultCode, Raw};
+use redpoll_config::LoadedPolicy;
+use redpoll_net::ProcedureInfo;
+use redpoll_schema::Schema;
+use redpoll_schema::policy::{Buckets, Policy, Rule};
+
+/// The rules, and what is left of their rates.
+#[derive(Debug)]
+pub(super) struct Rules {
+    pub(super) policy: Policy,
+    pub(super) canonical: String,
+    pub(super) digest: String,
+    buckets: Mutex<Buckets>,
+}
+
+impl Rules {
+    pub(super) fn of(LoadedPolicy { policy, canonical }: LoadedPolicy) -> Self {
+        let digest = hex(digest(&SHA256, canonical.as_bytes()).as_ref());
+        Self { policy, canonical, digest, buckets: Mutex::default() }
+    }
+
+    /// One that no file says.
+    pub(super) fn fixed(policy: Policy) -> Self {
+        Self::of(LoadedPolicy { policy, canonical: "{}".to_owned() })
+    }
+
+    /// Takes one call of a rule's rate.
+    ///
+    /// # Errors
+    /// How long to wait.
+    pub(super) fn take(&self, index: Option<usize>, now: Instant) -> Result<(), Duration> {
+        let rule = index.and_then(|index| Some((index, self.policy.rules().get(index)?.rate?)));
+        let Some((index, rate)) = rule else { return Ok(()) };
+        // nothing panics while it holds the lock
+        self.buckets.lock().unwrap_or_else(PoisonError::into_inner).take(index, rate, now)
+    }
+
+    /// The first rule that looks at the arguments of a procedure.
+    pub(super) fn looks_at_arguments(&self, info: &ProcedureInfo) -> Option<&Rule> {
+        let fits =
+            |rule: &&Rule| rule.procedures.iter().any(|pattern| pattern.fits(&info.name, info.version));
+        self.policy.rules().iter().filter(|rule| !rule.args.is_empty()).find(fits)
+    }
+}
+
+/// Refuses positional arguments that no schema names, where a rule looks at the arguments of the procedure: such a rule could
+/// be passed by.
+pub(super) fn refuse_hidden(
+    rule: &Rule,
+    info: &ProcedureInfo,
+    schema: &Schema,
+    args: &Raw,
+) -> Result<(), Fault> {
+    if !schema.hides_positional() || *args == Raw::empty_array() {
+        return Ok(());
+    }
+    let text = format!(
+        "rule {:?} of the agent's policy looks at the arguments of {}, which cannot be given by position then: its schema \
+         does not name them",
+        rule.name, info.name
+    );
+    Err(Fault::new(FaultCode::Rejected, text))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // writing to a String cannot fail
+        let _always = write!(text, "{byte:02x}");
+        text
+    })
+}

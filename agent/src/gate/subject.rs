@@ -1,0 +1,54 @@
+//! What of a procedure matters for whether it may run.
+
+use std::sync::OnceLock;
+
+use redpoll_schema::Schema;
+use serde_json::Value;
+
+use crate::builtin;
+use crate::exec::account::Account;
+
+/// What runs when a procedure does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// A built-in that runs within the agent: `sys.*`, `file.*`.
+    Inside,
+    /// `exec.run`: whatever program the caller names.
+    Program,
+    /// Code of an agent of one's own, within it.
+    Own,
+    /// What a manifest describes; as whom it runs, if that is not the agent's own user.
+    Manifest(Option<Account>),
+}
+
+impl Kind {
+    /// What a procedure is that no manifest describes.
+    pub fn built_in(name: &str) -> Self {
+        match name {
+            "exec.run" => Self::Program,
+            name if builtin::NAMES.contains(&name) => Self::Inside,
+            _ => Self::Own,
+        }
+    }
+}
+
+/// A procedure as [`Gate::judge`](super::Gate::judge) sees it.
+#[derive(Debug)]
+pub struct Subject {
+    pub(super) kind: Kind,
+    /// Compiled when it is needed first: it takes memory, and most procedures of most agents are never called.
+    schema: OnceLock<Result<Schema, String>>,
+}
+
+impl Subject {
+    /// One that was not called yet.
+    pub fn new(kind: Kind) -> Self {
+        Self { kind, schema: OnceLock::new() }
+    }
+
+    /// Its schema, or why there is none.
+    pub(super) fn schema(&self, text: &Value) -> Result<&Schema, &str> {
+        let compiled = self.schema.get_or_init(|| Schema::compile(text).map_err(|error| error.to_string()));
+        compiled.as_ref().map_err(String::as_str)
+    }
+}

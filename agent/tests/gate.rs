@@ -1,0 +1,285 @@
+//! What may run: tables of calls, and what the gate says of them.
+
+#![expect(clippy::unwrap_used, reason = "test code")]
+
+mod gate_support;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use gate_support::{gate, rule, tester};
+use redpoll_agent::exec::account::Account;
+use redpoll_agent::gate::{Asked, Gate, Kind, Leave, Own, Subject};
+use redpoll_common::wire::{Fault, FaultCode, Raw};
+use redpoll_net::ProcedureInfo;
+use redpoll_schema::policy::{Constraint, Effect, Hours, Moment, Pattern, Policy, Rate, Rule, Weekday};
+use serde_json::{Value, json};
+
+const NOON: Moment = Moment { utc: (Weekday::Wed, 720), local: (Weekday::Wed, 780) };
+
+/// One call, as the gate sees it.
+struct Call {
+    name: &'static str,
+    kind: Kind,
+    schema: Value,
+    args: Raw,
+    kwargs: Raw,
+    operator: Option<&'static str>,
+    now: Moment,
+}
+
+fn call(name: &'static str) -> Call {
+    Call {
+        name,
+        kind: Kind::Manifest(None),
+        schema: json!({"type": "object"}),
+        args: Raw::empty_array(),
+        kwargs: Raw::empty_map(),
+        operator: Some("ada"),
+        now: NOON,
+    }
+}
+
+/// `exec.run` with its real schema.
+fn exec(args: Value, kwargs: Value) -> Call {
+    let config = redpoll_config::ProceduresConfig {
+        builtin: vec!["exec.run".to_owned()],
+        ..redpoll_config::ProceduresConfig::default()
+    };
+    let limits = redpoll_config::LimitsConfig::default();
+    let registry = redpoll_agent::builtin::install(redpoll_net::Registry::new(), &config, &limits).unwrap();
+    Call { kind: Kind::Program, schema: registry.info("exec.run").unwrap().args.clone(), ..call("exec.run") }
+        .with(args, kwargs)
+}
+
+impl Call {
+    fn with(self, args: Value, kwargs: Value) -> Self {
+        Self { args: Raw::encode(&args).unwrap(), kwargs: Raw::encode(&kwargs).unwrap(), ..self }
+    }
+
+    fn at(&self, gate: &Gate) -> Result<Leave, Fault> {
+        let info = ProcedureInfo::new(self.name, "A test.", self.schema.clone());
+        let Self { args, kwargs, operator, now, .. } = self;
+        let asked = Asked { args, kwargs, operator: *operator, roles: None, now: *now, counts: true };
+        gate.judge(&info, &Subject::new(self.kind.clone()), asked)
+    }
+
+    fn refusal(&self, gate: &Gate) -> (FaultCode, String) {
+        let fault = self.at(gate).unwrap_err();
+        (fault.code, fault.message)
+    }
+}
+
+fn root() -> Own {
+    Own { name: "root".to_owned(), is_root: true }
+}
+
+fn account(name: &str, uid: u32) -> Option<Account> {
+    Some(Account { name: name.to_owned(), uid, gid: uid, groups: Vec::new(), home: PathBuf::from("/") })
+}
+
+fn args(path: &str, constraint: Constraint) -> BTreeMap<String, Constraint> {
+    BTreeMap::from([(path.to_owned(), constraint)])
+}
+
+#[test]
+fn without_rules_only_what_is_harmless_or_described_and_not_root_may_run() {
+    for (name, kind, own, allowed) in [
+        ("sys.ping", Kind::Inside, root(), true),
+        ("file.read", Kind::Inside, tester(), false),
+        ("exec.run", Kind::Program, tester(), false),
+        ("exec.run", Kind::Program, root(), false),
+        ("own.code", Kind::Own, root(), true),
+        ("web.deploy", Kind::Manifest(None), tester(), true),
+        ("web.deploy", Kind::Manifest(None), root(), false),
+        ("web.deploy", Kind::Manifest(account("www", 33)), root(), true),
+        ("web.deploy", Kind::Manifest(account("root", 0)), root(), false),
+        ("web.deploy", Kind::Manifest(account("toor", 0)), root(), false),
+    ] {
+        let gate = Gate::fixed(Policy::default(), own.clone());
+        let said = Call { kind: kind.clone(), ..call(name) }.at(&gate);
+        assert_eq!(said.is_ok(), allowed, "{name} {kind:?} {own:?}: {said:?}");
+        match said {
+            Ok(leave) => assert_eq!(leave, Leave { rule: "default".to_owned(), run_as: None }),
+            Err(fault) => assert_eq!(fault.code, FaultCode::Rejected),
+        }
+    }
+    let gate = Gate::fixed(Policy::default(), root());
+    let (_, said) = call("web.deploy").refusal(&gate);
+    assert!(
+        said.contains("name another user in its manifest") && said.contains("users = [\"root\"]"),
+        "{said}"
+    );
+}
+
+#[test]
+fn the_schema_comes_first_and_names_path_and_rule() {
+    let nobody = gate(vec![rule("nothing at all", Effect::Deny, "*")]);
+    let schema = json!({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"],
+        "x-positional": ["n"]});
+    let deploy = |args, kwargs| Call { schema: schema.clone(), ..call("web.deploy") }.with(args, kwargs);
+    let (code, said) = deploy(json!([]), json!({"n": "secret"})).refusal(&nobody);
+    assert_eq!(code, FaultCode::BadArguments);
+    assert!(said.contains("web.deploy@1: n: ") && !said.contains("secret"), "{said}");
+    let (code, said) = deploy(json!([7]), json!({})).refusal(&nobody);
+    assert!(code == FaultCode::Rejected && said.contains("nothing at all"), "{said}");
+    let (code, _) = deploy(json!([7, 8]), json!({})).refusal(&nobody);
+    assert_eq!(code, FaultCode::BadArguments);
+    let broken = Call { schema: json!({"type": 7}), ..call("web.deploy") };
+    assert_eq!(broken.refusal(&nobody).0, FaultCode::Internal);
+}
+
+#[test]
+fn rules_about_arguments_cannot_be_passed_by_with_another_form_of_the_same() {
+    let touch = args("argv.0", Constraint::OneOf(vec![json!("/bin/touch")]));
+    let gate = gate(vec![
+        Rule { args: touch, ..rule("no touching", Effect::Deny, "exec.run") },
+        rule("the rest", Effect::Allow, "exec.run"),
+    ]);
+    assert!(exec(json!(["/bin/true"]), json!({})).at(&gate).is_ok());
+    let bytes = |kwargs: &'static [u8]| Call {
+        kwargs: Raw::parse(Bytes::from_static(kwargs)).unwrap(),
+        ..exec(json!([]), json!({}))
+    };
+    for (what, call) in [
+        ("by name", exec(json!([]), json!({"argv": ["/bin/touch", "x"]}))),
+        ("by position", exec(json!(["/bin/touch", "x"]), json!({}))),
+        ("as binary", bytes(b"\x81\xa4argv\x91\xc4\x0a/bin/touch")),
+    ] {
+        let (code, said) = call.refusal(&gate);
+        assert!(code == FaultCode::Rejected && said.contains("no touching"), "{what}: {said}");
+    }
+    for (what, call) in [
+        ("nil and position", exec(json!(["/bin/touch"]), json!({"argv": null}))),
+        ("both", exec(json!(["/bin/true"]), json!({"argv": ["/bin/touch"]}))),
+        ("a name in binary", bytes(b"\x81\xc4\x04argv\x91\xaa/bin/touch")),
+        ("a number for a name", bytes(b"\x81\x00\x91\xaa/bin/touch")),
+    ] {
+        assert_eq!(call.refusal(&gate).0, FaultCode::BadArguments, "{what}");
+    }
+}
+
+#[test]
+fn what_a_schema_does_not_name_is_refused_where_a_rule_looks_at_arguments() {
+    let path = args("path", Constraint::Glob("/etc/*".to_owned()));
+    let gate = gate(vec![Rule { args: path, ..rule("not etc", Effect::Deny, "own.*") }]);
+    let any = |name, args| {
+        Call { schema: json!({"type": "object", "x-positional": true}), ..call(name) }.with(args, json!({}))
+    };
+    let (code, said) = any("own.read", json!(["/etc/passwd"])).refusal(&gate);
+    assert!(
+        code == FaultCode::Rejected && said.contains("not etc") && said.contains("by position"),
+        "{said}"
+    );
+    assert!(any("own.read", json!([])).at(&gate).is_ok());
+    assert!(any("web.read", json!(["/etc/passwd"])).at(&gate).is_ok(), "no rule looks there");
+}
+
+#[test]
+fn operators_and_hours_count_and_who_is_unknown_is_nobody() {
+    let hours = Hours { days: Weekday::ALL.to_vec(), from: 480, to: 1080, utc: false };
+    let ada = Rule {
+        operators: Some(vec![Pattern::new("ada").unwrap()]),
+        hours: Some(hours),
+        ..rule("ada by day", Effect::Allow, "exec.run")
+    };
+    let gate = gate(vec![ada]);
+    let of = |operator, minute| Call {
+        operator,
+        now: Moment { local: (Weekday::Wed, minute), ..NOON },
+        ..exec(json!(["/bin/true"]), json!({}))
+    };
+    assert_eq!(of(Some("ada"), 780).at(&gate).unwrap().rule, "ada by day");
+    for (operator, minute) in [(Some("bob"), 780), (None, 780), (Some("ada"), 479), (Some("ada"), 1080)] {
+        assert_eq!(of(operator, minute).refusal(&gate).0, FaultCode::Rejected, "{operator:?} {minute}");
+    }
+}
+
+#[test]
+fn a_rate_is_used_up_by_calls_and_by_nothing_else() {
+    let rate = Some(Rate { count: 2, per: Duration::from_secs(3600) });
+    let gate = gate(vec![Rule { rate, ..rule("twice", Effect::Allow, "exec.run") }]);
+    let run = exec(json!(["/bin/true"]), json!({}));
+    let info = ProcedureInfo::new("exec.run", "A test.", run.schema.clone());
+    for _ in 0..5 {
+        let asked = Asked {
+            args: &run.args,
+            kwargs: &run.kwargs,
+            operator: None,
+            roles: None,
+            now: NOON,
+            counts: false,
+        };
+        assert!(gate.judge(&info, &Subject::new(Kind::Program), asked).is_ok(), "asked once more");
+    }
+    assert!(run.at(&gate).is_ok() && run.at(&gate).is_ok());
+    let fault = run.at(&gate).unwrap_err();
+    assert!(fault.code == FaultCode::Rejected && fault.message.contains("twice"), "{fault}");
+    assert!(fault.retry_after_ms.is_some_and(|wait| wait > 60_000), "{:?}", fault.retry_after_ms);
+}
+
+#[test]
+fn a_rule_says_as_whom_it_runs_and_what_cannot_is_refused() {
+    let as_root = Gate::fixed(
+        Policy::new(vec![Rule { run_as: Some("root".to_owned()), ..rule("as root", Effect::Allow, "*") }]),
+        root(),
+    );
+    assert_eq!(call("web.deploy").at(&as_root).unwrap().run_as.as_deref(), Some("root"));
+    let inside = Call { kind: Kind::Inside, ..call("sys.ping") };
+    assert_eq!(inside.at(&as_root).unwrap().run_as, None, "it runs within the agent");
+    let own = Call { kind: Kind::Own, ..call("own.code") };
+    assert_eq!(own.refusal(&as_root).0, FaultCode::Rejected);
+
+    let nobody = Rule { run_as: Some("who-is-this".to_owned()), ..rule("as x", Effect::Allow, "*") };
+    let (code, said) = call("web.deploy").refusal(&Gate::fixed(Policy::new(vec![nobody]), root()));
+    assert!(code == FaultCode::Rejected && said.contains("as x") && said.contains("who-is-this"), "{said}");
+
+    let only = |users: &[&str]| {
+        let users = Some(users.iter().map(|&user| user.to_owned()).collect());
+        Gate::fixed(Policy::new(vec![Rule { users, ..rule("named", Effect::Allow, "*") }]), root())
+    };
+    let of = |kind| Call { kind: Kind::Manifest(kind), ..call("web.deploy") };
+    for (kind, users, allowed) in [
+        (None, &["root"][..], true),
+        (None, &["www"], false),
+        (account("www", 33), &["www"], true),
+        (account("www", 33), &["root"], false),
+        (account("toor", 0), &["toor"], false),
+        (account("toor", 0), &["toor", "root"], true),
+    ] {
+        assert_eq!(of(kind.clone()).at(&only(users)).is_ok(), allowed, "{kind:?} {users:?}");
+    }
+    let exec = exec(json!(["id"]), json!({}));
+    assert!(exec.at(&only(&["www"])).is_err(), "it would run as root, who is not named");
+}
+
+#[test]
+fn a_broken_file_changes_nothing_and_the_same_rules_keep_their_rates() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("policy.toml");
+    assert!(Gate::open(&file).is_ok(), "none is the default");
+    let once = "[[rule]]\nname = \"once\"\nallow = [\"exec.run\"]\nrate = \"1/1h\"\n";
+    fs::write(&file, once).unwrap();
+    let gate = Gate::open(&file).unwrap();
+    let (digest, run) = (gate.digest(), exec(json!(["true"]), json!({})));
+    assert!(run.at(&gate).is_ok() && run.at(&gate).is_err());
+    fs::write(&file, format!("# the same\n{once}")).unwrap();
+    gate.reload().unwrap();
+    assert!(run.at(&gate).is_err() && gate.digest() == digest, "a reload fills no bucket");
+    fs::write(&file, "[[rule]]\nname = \"x\"\nallow = [\"*\"]\nfoo = 1\n").unwrap();
+    let problems = gate.reload().unwrap_err();
+    assert!(
+        problems[0].contains("old policy goes on to hold") && problems[0].contains("foo"),
+        "{problems:?}"
+    );
+    assert_eq!(gate.digest(), digest);
+    assert!(Gate::open(&file).is_err());
+    fs::write(&file, "switches = \"nobody\"\n").unwrap();
+    gate.reload().unwrap();
+    assert_ne!(gate.digest(), digest);
+    assert!(gate.may_switch("p", false).unwrap_err().message.contains("switches"));
+    assert_eq!(run.refusal(&gate).0, FaultCode::Rejected);
+}
