@@ -2,12 +2,12 @@
 
 mod agents;
 mod arguments;
+mod asks;
 mod call;
 mod events;
 mod follow;
 mod follow_runs;
 mod follow_tell;
-mod glob;
 mod jobs;
 mod jobs_cancel;
 mod jobs_list;
@@ -45,6 +45,7 @@ pub fn registry(manager: &Arc<Manager>, engine: &Engine) -> Result<Registry, Dup
     let registry = jobs_routes::register(registry, manager, engine)?;
     let registry = queues::register(registry, engine)?;
     let registry = events::register(registry, manager, engine)?;
+    let registry = asks::register(registry, manager, engine)?;
     own::register(registry, manager)
 }
 
