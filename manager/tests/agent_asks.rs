@@ -1,5 +1,5 @@
 //! What agents ask of the manager: allowed when the configuration names it, and then their own alone.
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "test code")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "test code")]
 
 mod jobs_desk;
 

@@ -6,7 +6,8 @@ use redpoll_common::wire::{Fault, Raw};
 use redpoll_manager_core::jobs::{Answer, Ended, Input, Submit};
 use redpoll_net::{clock, random};
 
-use super::{Engine, NewJob, Stored, wrong_answer};
+use super::refusal::wrong_answer;
+use super::{Engine, NewJob, Stored};
 
 impl Engine {
     /// Stores a run that an agent made by itself, as a job that has ended. Returns when it is on disk.

@@ -41,6 +41,7 @@ use crate::store::{ReadError, Room, Store};
 
 use self::feed::Feed;
 pub use self::feed::JobWatch;
+use self::refusal::wrong_answer;
 use self::task::{Ask, Message};
 
 /// Messages that may wait for the machine. Beyond, whoever has one waits.
@@ -395,8 +396,4 @@ fn not_stored() -> Fault {
     let mut fault = Fault::new(FaultCode::StoreFull, "it could not be stored; nothing was changed");
     fault.retry_after_ms = Some(FULL_RETRY_MS);
     fault
-}
-
-fn wrong_answer() -> Fault {
-    Fault::new(FaultCode::Internal, "the machine of jobs gave another answer than was asked for")
 }
