@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redpoll_common::api::notice;
-use redpoll_common::identity::Role;
+use redpoll_common::identity::{Identity, Role};
 use redpoll_common::ids::PeerId;
 use redpoll_common::session::backoff::BackoffOptions;
 use redpoll_common::wire::{Bye, ByeCode, Raw};
@@ -16,6 +16,7 @@ use redpoll_net::driver::DriverOptions;
 use redpoll_net::shutdown::{Asked, Signals};
 use redpoll_net::socket::SocketOptions;
 use redpoll_net::tls::{self, TlsClient, TlsTransport};
+use redpoll_net::transport::PeerInfo;
 use redpoll_net::{Registry, random};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -24,6 +25,9 @@ use tracing::{error, info, warn};
 use crate::builtin;
 use crate::jobs::{Jobs, JobsOptions, Runner};
 use crate::link::AgentLink;
+use crate::manager::Manager;
+use crate::schedule::outbox::{OutboxError, OutboxOptions};
+use crate::schedule::{self, Around, Bounds, Driver, Entry, Offered, Recurring};
 use crate::service::AgentService;
 use crate::spool::{OpenError, OpenOptions, Spool, SpoolError};
 
@@ -34,20 +38,39 @@ const HURRIED_FAREWELL: Duration = Duration::from_secs(1);
 /// What a run of a job has between TERM and KILL after a second signal.
 const HURRIED_GRACE: Duration = Duration::from_millis(500);
 
+/// What an agent brings of its own, beside what its configuration names.
+#[derive(Debug, Default)]
+pub struct Own {
+    /// Procedures.
+    pub registry: Registry,
+    /// How they reach the manager.
+    pub manager: Manager,
+    /// Which of them run by themselves.
+    pub schedules: Vec<Entry>,
+}
+
+impl From<Registry> for Own {
+    fn from(registry: Registry) -> Self {
+        Self { registry, ..Self::default() }
+    }
+}
+
 /// An agent that is ready to dial.
 #[derive(Debug)]
 pub struct App {
     serving: Serving,
     runner: Runner,
+    driver: Driver,
 }
 
 impl App {
-    /// Checks the files and prepares everything; nothing is dialled yet. `registry` may hold procedures of one's own;
+    /// Checks the files and prepares everything; nothing is dialled yet. `own` may hold procedures of one's own;
     /// the built-in ones that the configuration names are added.
     ///
     /// # Errors
     /// A [`Failure`] with the exit code: configuration or permissions.
-    pub fn new(loaded: Loaded<AgentConfig>, registry: Registry) -> Result<Self, Failure> {
+    pub fn new(loaded: Loaded<AgentConfig>, own: impl Into<Own>) -> Result<Self, Failure> {
+        let Own { registry, manager, schedules } = own.into();
         let Loaded { config, effective, .. } = loaded;
         check_state_dir(&config.agent.state_dir)?;
         let secret = config.manager.credentials()?;
@@ -69,18 +92,23 @@ impl App {
         let registry = Arc::new(registry);
         let (jobs, runner) = open_jobs(&config, identity.id.clone(), registry.clone())?;
         let run_timeout = Some(config.limits.run_timeout).filter(|limit| !limit.is_zero());
-        let service = Arc::new(AgentService::new(registry, jobs.clone(), config.limits.calls, run_timeout));
+        let service =
+            Arc::new(AgentService::new(registry.clone(), jobs.clone(), config.limits.calls, run_timeout));
+        let offered = Offered::new(move || registry.clone());
+        let (recurring, driver) = open_schedules(&config, &identity, &service, offered, &manager)?;
+        recurring.set(schedules);
         let transport = transport(&config, &client);
-        let link = AgentLink::new(client.clone(), secret, &config.session, jobs.clone());
+        let link = AgentLink::new(client.clone(), secret, &config.session, jobs.clone(), manager);
         info!(agent = %identity, version = env!("CARGO_PKG_VERSION"), "the agent is ready");
-        let serving = Serving { config, effective, client, transport, link, service, jobs };
-        Ok(Self { serving, runner })
+        let serving = Serving { config, effective, client, transport, link, service, jobs, recurring };
+        Ok(Self { serving, runner, driver })
     }
 
     /// Keeps connected and serves until a signal ends it, then drains.
     pub async fn run(self, signals: Signals, sources: &Sources, log: &LogControl) {
         let tracker = TaskTracker::new();
         tracker.spawn(self.runner.run(tracker.clone()));
+        schedule::spawn(self.driver, &tracker);
         self.serving.serve(signals, sources, log, &tracker).await;
     }
 }
@@ -95,6 +123,7 @@ struct Serving {
     link: AgentLink,
     service: Arc<AgentService>,
     jobs: Jobs,
+    recurring: Recurring,
 }
 
 impl Serving {
@@ -137,6 +166,7 @@ impl Serving {
     /// Stops: nothing new is run, what runs may finish until `drain_timeout` or `hurry`, then goodbye.
     async fn drain(&self, tracker: &TaskTracker, hurry: impl Future<Output = ()>) {
         self.service.start_draining();
+        self.recurring.drain();
         self.jobs.drain().await;
         let within = self.config.agent.drain_timeout;
         let (calls, runs) = (self.service.running(), self.jobs.status().running);
@@ -148,6 +178,7 @@ impl Serving {
                 let _gone = peer.notify(notice::AGENT_DRAINING, Raw::nil()).await;
             }
             self.jobs.until(|status| status.running == 0 && status.settled).await;
+            self.recurring.idle().await;
             let Some(peer) = &peer else { return };
             self.told(FAREWELL).await;
             self.jobs.leave().await;
@@ -165,6 +196,12 @@ impl Serving {
             () = tokio::time::sleep(within) => {
                 warn!(running = self.service.running(), "stopping although calls are running");
             }
+        }
+        if tokio::time::timeout(self.config.limits.grace.saturating_add(farewell), self.recurring.end())
+            .await
+            .is_err()
+        {
+            warn!("recurring procedures are not recorded as ended: they will be unknown");
         }
         self.end_jobs(grace, farewell).await;
         if let Some(peer) = peer {
@@ -208,6 +245,39 @@ impl Serving {
             () = tokio::time::sleep(within) => {}
         }
     }
+}
+
+/// Opens what is kept of recurring procedures.
+fn open_schedules(
+    config: &AgentConfig,
+    identity: &Identity,
+    service: &AgentService,
+    offered: Offered,
+    manager: &Manager,
+) -> Result<(Recurring, Driver), Failure> {
+    let own = PeerInfo {
+        identity: identity.clone(),
+        address: Arc::from("itself"),
+        ip: None,
+        speaks_rp1: true,
+        certificate: None,
+    };
+    let bounds = Bounds {
+        places: service.places(),
+        run_timeout: Some(config.limits.run_timeout).filter(|limit| !limit.is_zero()),
+        grace: config.limits.grace,
+        frame_limit: usize::try_from(config.session.frame_limit).unwrap_or(usize::MAX),
+        answer_timeout: config.manager.answer_timeout,
+    };
+    let around = Around { own: Arc::new(own), offered, manager: manager.clone(), bounds };
+    let folder = config.agent.state_dir.join("schedule");
+    Recurring::open(&folder, OutboxOptions::default(), around).map_err(|error| {
+        let class = match &error {
+            OutboxError::Permissions(error) => error.exit_class(),
+            OutboxError::Io { .. } => ExitClass::Internal,
+        };
+        Failure::new(class, "what is kept of recurring procedures cannot be used").caused_by(error)
+    })
 }
 
 /// Opens the spool, or begins one.

@@ -7,6 +7,8 @@
 //! - [`jobs`]: runs of jobs, and what the agent owes the manager about them; [`spool`] keeps it on disk.
 //! - [`clock`]: the clock that goes on while the machine sleeps.
 //!
+//! - [`schedule`]: procedures that run by themselves; [`manager`]: asking the manager.
+//!
 //! - [`sdk`]: an agent of one's own, with procedures in Rust.
 //!
 //! The protocol is in `redpoll-common`, the connection in `redpoll-net`.
@@ -18,6 +20,8 @@ pub mod exec;
 pub mod facts;
 pub mod jobs;
 pub mod link;
+pub mod manager;
+pub mod schedule;
 pub mod sdk;
 pub mod service;
 pub mod spool;

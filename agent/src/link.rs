@@ -12,6 +12,7 @@ use redpoll_net::{Peer, expiry, random};
 
 use crate::clock;
 use crate::jobs::Jobs;
+use crate::manager::Manager;
 
 /// Makes hellos and holds the present session.
 #[derive(Debug)]
@@ -22,6 +23,7 @@ pub struct AgentLink {
     instance: [u8; 16],
     boot: Option<String>,
     jobs: Jobs,
+    manager: Manager,
     present: Mutex<Option<Peer>>,
 }
 
@@ -32,6 +34,7 @@ impl AgentLink {
         credentials: Option<Secret<String>>,
         session: &SessionConfig,
         jobs: Jobs,
+        manager: Manager,
     ) -> Self {
         Self {
             client,
@@ -40,6 +43,7 @@ impl AgentLink {
             instance: random::bytes16(),
             boot: clock::boot_id(),
             jobs,
+            manager,
             present: Mutex::new(None),
         }
     }
@@ -75,9 +79,11 @@ impl Link for AgentLink {
         expiry::warn_if_soon("this agent", self.client.own_not_after());
         self.set(Some(peer.clone()));
         self.jobs.connected(peer);
+        self.manager.set(Some(peer.clone()));
     }
 
     fn disconnected(&self, _reason: &CloseReason) {
         self.set(None);
+        self.manager.set(None);
     }
 }

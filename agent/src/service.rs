@@ -36,6 +36,11 @@ impl AgentService {
         self.draining.store(true, Ordering::Release);
     }
 
+    /// The places of calls, for those who run something beside them.
+    pub fn places(&self) -> Arc<Semaphore> {
+        self.places.clone()
+    }
+
     /// How many calls are running.
     pub fn running(&self) -> usize {
         self.limit.saturating_sub(self.places.available_permits())
