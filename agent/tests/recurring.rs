@@ -1,5 +1,5 @@
 //! Procedures that run by themselves: what is kept on disk, what a run becomes, what a reload does; without a manager.
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;

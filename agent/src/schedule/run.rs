@@ -155,7 +155,7 @@ impl Run {
             // it came to its end all the same
             Ok(Ok(Ok(result))) => Ended::Answered(Ok(result)),
             Ok(Ok(Err(said))) if said.code == stop_fault(reason).code => {
-                Ended::By(fault.with_details_of(said), outcome)
+                Ended::By(with_details(fault, said), outcome)
             }
             Ok(Ok(Err(said))) => Ended::By(said, outcome),
             Ok(Err(_panic)) => panicked(),
@@ -170,15 +170,9 @@ enum Ended {
     By(Fault, Outcome),
 }
 
-trait WithDetails {
-    fn with_details_of(self, other: Fault) -> Fault;
-}
-
-impl WithDetails for Fault {
-    /// The true reason, with what the procedure had to say.
-    fn with_details_of(self, other: Fault) -> Fault {
-        Fault { code: self.code, message: self.message, ..other }
-    }
+/// The true reason, with what the procedure had to say.
+fn with_details(reason: Fault, said: Fault) -> Fault {
+    Fault { code: reason.code, message: reason.message, ..said }
 }
 
 async fn late(limit: Option<Duration>) {
