@@ -13,10 +13,10 @@ use redpoll_config::daemon::{Failure, credentials, reload};
 use redpoll_config::{AgentConfig, Effective, ExitClass, Loaded, Sources, check_state_dir};
 use redpoll_net::dial::{DialOptions, keep_connected};
 use redpoll_net::driver::DriverOptions;
+use redpoll_net::random;
 use redpoll_net::shutdown::{Asked, Signals};
 use redpoll_net::socket::SocketOptions;
 use redpoll_net::tls::{self, TlsClient, TlsTransport};
-use redpoll_net::{Registry, random};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
@@ -27,6 +27,8 @@ use crate::jobs::{Jobs, JobsOptions, Runner};
 use crate::link::AgentLink;
 use crate::offer::offer;
 use crate::offered::Offered;
+use crate::recurring::{self, Own, open_schedules};
+use crate::schedule::{self, Driver, Entry, Recurring};
 use crate::service::AgentService;
 use crate::spool::{OpenError, OpenOptions, Spool, SpoolError};
 
@@ -42,16 +44,20 @@ const HURRIED_GRACE: Duration = Duration::from_millis(500);
 pub struct App {
     serving: Serving,
     runner: Runner,
+    driver: Driver,
     tracker: TaskTracker,
+    /// What of the agent's own program runs by itself.
+    schedules: Vec<Entry>,
 }
 
 impl App {
-    /// Checks the files and prepares everything; nothing is dialled yet. `registry` may hold procedures of one's own;
+    /// Checks the files and prepares everything; nothing is dialled yet. `own` may hold procedures of one's own;
     /// the built-in ones that the configuration names are added.
     ///
     /// # Errors
     /// A [`Failure`] with the exit code: configuration or permissions.
-    pub fn new(loaded: Loaded<AgentConfig>, registry: Registry) -> Result<Self, Failure> {
+    pub fn new(loaded: Loaded<AgentConfig>, own: impl Into<Own>) -> Result<Self, Failure> {
+        let Own { registry, manager, schedules } = own.into();
         let Loaded { config, file, effective } = loaded;
         check_state_dir(&config.agent.state_dir)?;
         let secret = config.manager.credentials()?;
@@ -81,20 +87,35 @@ impl App {
         let run_timeout = Some(config.limits.run_timeout).filter(|limit| !limit.is_zero());
         let service =
             Arc::new(AgentService::new(offered.clone(), jobs.clone(), config.limits.calls, run_timeout));
+        let (recurring, driver) = open_schedules(&config, &identity, &service, offered.clone(), &manager)?;
         let transport = transport(&config, &client);
-        let link = AgentLink::new(client.clone(), secret, &config.session, jobs.clone(), offered.clone());
+        let held = (offered.clone(), manager);
+        let link = AgentLink::new(client.clone(), secret, &config.session, jobs.clone(), held);
         info!(agent = %identity, version = env!("CARGO_PKG_VERSION"), "the agent is ready");
-        let serving =
-            Serving { config, effective, client, transport, link, service, jobs, offered, stop_workers };
-        Ok(Self { serving, runner, tracker })
+        let serving = Serving {
+            config,
+            effective,
+            client,
+            transport,
+            link,
+            service,
+            jobs,
+            offered,
+            stop_workers,
+            recurring,
+        };
+        Ok(Self { serving, runner, driver, tracker, schedules })
     }
 
     /// Keeps connected and serves until a signal ends it, then drains.
     pub async fn run(self, signals: Signals, sources: &Sources, log: &LogControl) {
-        let Self { serving, runner, tracker } = self;
+        let Self { serving, runner, driver, tracker, schedules } = self;
         tracker.spawn(runner.run(tracker.clone()));
         let bury = serving.stop_workers.clone().run_until_cancelled_owned(adopted::bury());
         tracker.spawn(bury);
+        let follow = recurring::follow(serving.offered.schedules(), schedules, serving.recurring.clone());
+        tracker.spawn(serving.stop_workers.clone().run_until_cancelled_owned(follow));
+        schedule::spawn(driver, &tracker);
         serving.serve(signals, sources, log, &tracker).await;
     }
 }
@@ -112,6 +133,7 @@ struct Serving {
     offered: Arc<Offered>,
     /// Ends workers without work, and what else would go on for ever.
     stop_workers: CancellationToken,
+    recurring: Recurring,
 }
 
 impl Serving {
@@ -156,6 +178,7 @@ impl Serving {
     /// Stops: nothing new is run, what runs may finish until `drain_timeout` or `hurry`, then goodbye.
     async fn drain(&self, tracker: &TaskTracker, hurry: impl Future<Output = ()>) {
         self.service.start_draining();
+        self.recurring.drain();
         self.jobs.drain().await;
         let within = self.config.agent.drain_timeout;
         let (calls, runs) = (self.service.running(), self.jobs.status().running);
@@ -167,6 +190,7 @@ impl Serving {
                 let _gone = peer.notify(notice::AGENT_DRAINING, Raw::nil()).await;
             }
             self.jobs.until(|status| status.running == 0 && status.settled).await;
+            self.recurring.idle().await;
             let Some(peer) = &peer else { return };
             self.told(FAREWELL).await;
             self.jobs.leave().await;
@@ -184,6 +208,12 @@ impl Serving {
             () = tokio::time::sleep(within) => {
                 warn!(running = self.service.running(), "stopping although calls are running");
             }
+        }
+        if tokio::time::timeout(self.config.limits.grace.saturating_add(farewell), self.recurring.end())
+            .await
+            .is_err()
+        {
+            warn!("recurring procedures are not recorded as ended: they will be unknown");
         }
         self.stop_workers.cancel();
         self.end_jobs(grace, farewell).await;

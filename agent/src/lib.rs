@@ -8,6 +8,8 @@
 //!
 //! - [`jobs`]: runs of jobs, and what the agent owes the manager about them; [`spool`] keeps it on disk.
 //! - [`lint`]: the check of a folder of manifests, without a daemon.
+//! - [`schedule`]: procedures that run by themselves; [`manager`]: asking the manager.
+//!
 //! - [`sdk`]: an agent of one's own, with procedures in Rust.
 //!
 //! The protocol is in `redpoll-common`, the connection in `redpoll-net`, and programs are run, as procedures too, by `redpoll-exec`: its modules
@@ -20,8 +22,11 @@ pub mod gate;
 pub mod jobs;
 pub mod link;
 pub mod lint;
+pub mod manager;
 mod offer;
 pub mod offered;
+pub mod recurring;
+pub mod schedule;
 pub mod sdk;
 pub mod service;
 pub mod spool;

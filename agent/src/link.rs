@@ -12,6 +12,7 @@ use redpoll_net::{Peer, expiry, random};
 
 use crate::clock;
 use crate::jobs::Jobs;
+use crate::manager::Manager;
 use crate::offered::Offered;
 
 /// Makes hellos and holds the present session.
@@ -24,6 +25,7 @@ pub struct AgentLink {
     boot: Option<String>,
     jobs: Jobs,
     offered: Arc<Offered>,
+    manager: Manager,
     present: Mutex<Option<Peer>>,
 }
 
@@ -34,7 +36,7 @@ impl AgentLink {
         credentials: Option<Secret<String>>,
         session: &SessionConfig,
         jobs: Jobs,
-        offered: Arc<Offered>,
+        (offered, manager): (Arc<Offered>, Manager),
     ) -> Self {
         Self {
             client,
@@ -44,6 +46,7 @@ impl AgentLink {
             boot: clock::boot_id(),
             jobs,
             offered,
+            manager,
             present: Mutex::new(None),
         }
     }
@@ -80,9 +83,11 @@ impl Link for AgentLink {
         expiry::warn_if_soon("this agent", self.client.own_not_after());
         self.set(Some(peer.clone()));
         self.jobs.connected(peer);
+        self.manager.set(Some(peer.clone()));
     }
 
     fn disconnected(&self, _reason: &CloseReason) {
         self.set(None);
+        self.manager.set(None);
     }
 }

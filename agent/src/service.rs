@@ -41,6 +41,11 @@ impl AgentService {
         self.draining.store(true, Ordering::Release);
     }
 
+    /// The places of calls, for those who run something beside them.
+    pub fn places(&self) -> Arc<Semaphore> {
+        self.places.clone()
+    }
+
     /// How many calls are running.
     pub fn running(&self) -> usize {
         let free = self.places.available_permits() + self.reserve.available_permits();

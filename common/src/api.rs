@@ -6,6 +6,7 @@ pub mod events;
 pub mod items;
 pub mod jobs;
 pub mod queues;
+pub mod record;
 pub mod submit;
 pub(crate) mod value;
 
@@ -70,6 +71,10 @@ pub mod method {
     pub const EVENTS_LIST: &str = "rp.events.list";
     /// The public history as it goes on. [`super::events::EventListArguments`] → [`super::events::EventSummary`]s.
     pub const EVENTS_FOLLOW: &str = "rp.events.follow";
+    /// From an agent: puts an event into the public history. [`super::events::EmitArguments`] → [`super::events::EmitAnswer`].
+    pub const EVENTS_EMIT: &str = "rp.events.emit";
+    /// From an agent: a run that it made by itself. [`super::record::RecordArguments`] → [`super::record::RecordAnswer`].
+    pub const JOBS_RECORD: &str = "rp.jobs.record";
     /// From an agent: what is new about its runs. [`crate::job::wire::Report`] → [`crate::job::wire::ReportAnswer`].
     pub const JOB_REPORT: &str = "rp.job.report";
     /// From an agent: what its spool holds. [`crate::job::wire::Resume`] → [`crate::job::wire::ResumeAnswer`].

@@ -4,6 +4,7 @@
 //! - [`job`]: what a job is, the states of its runs, what travels about it, and the rules of an agent's spool.
 //! - [`nearest`]: which name was probably meant.
 //! - [`procedure`]: what an agent and an executable say to each other, line by line.
+//! - [`schedule`]: when recurring procedures run.
 //! - [`wire`]: payloads, frames and the eight kinds of message; what is checked before anything is decoded.
 //! - [`session`]: the protocol state of one connection: handshake, keep-alive, calls both ways, credit, back-off.
 //! - [`api`]: the arguments and answers of the `rp.*` methods, shared by the manager and everyone who asks it.
@@ -17,5 +18,6 @@ pub mod ids;
 pub mod job;
 pub mod nearest;
 pub mod procedure;
+pub mod schedule;
 pub mod session;
 pub mod wire;

@@ -215,7 +215,7 @@ fn lists_beyond_their_limit_are_refused() {
     assert_eq!(error, DecodeError::TooMany { field: "items", count: 4097, max: 4096 });
     let long = Offer { info: Raw::text(&"x".repeat(65_536)), ..offer() };
     assert!(matches!(Offer::read(&long.write()), Err(DecodeError::TooLong { field: "info", .. })));
-    let long = Offer { operator: "x".repeat(129), ..offer() };
+    let long = Offer { operator: "x".repeat(135), ..offer() };
     assert!(matches!(Offer::read(&long.write()), Err(DecodeError::TooLong { field: "operator", .. })));
 }
 

@@ -30,6 +30,7 @@
 
 mod address;
 mod agent;
+mod agents;
 mod checks;
 #[cfg(feature = "daemon")]
 pub mod daemon;
@@ -57,6 +58,7 @@ mod values;
 
 pub use address::{Address, AddressError, DEFAULT_PORT};
 pub use agent::{AgentConfig, AgentSection, DialConfig, LimitsConfig, ProceduresConfig};
+pub use agents::{ANY, AgentsConfig, ITSELF};
 pub use effective::{Effective, report};
 pub use error::{ConfigError, Origin, Problem};
 pub use exit_class::ExitClass;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use redpoll_common::ids::PeerId;
 use serde::{Deserialize, Serialize};
 
+use crate::agents::AgentsConfig;
 use crate::checks::Checks;
 use crate::error::Problem;
 use crate::jobs::JobsConfig;
@@ -31,6 +32,8 @@ pub struct ManagerConfig {
     pub session: SessionConfig,
     /// `[admission]`: who gets in how fast.
     pub admission: AdmissionConfig,
+    /// `[agents]`: what agents may ask for.
+    pub agents: AgentsConfig,
     /// `[jobs]`: how many jobs there may be, how long they are kept, how their ends are told.
     pub jobs: JobsConfig,
     /// `[store]`: where they are kept.
@@ -107,6 +110,7 @@ impl Default for ManagerConfig {
             tls: TlsConfig::named("/etc/redpoll/tls", "manager"),
             session: SessionConfig::default(),
             admission: AdmissionConfig::default(),
+            agents: AgentsConfig::default(),
             jobs: JobsConfig::default(),
             store: StoreConfig::default(),
             log: LogConfig::at("info"),
@@ -145,6 +149,7 @@ impl Config for ManagerConfig {
         self.tls.check(&mut checks);
         self.session.check(&mut checks);
         self.admission.check(&mut checks);
+        self.agents.check(&mut checks);
         self.jobs.check(&mut checks);
         self.store.check(&mut checks);
         self.log.check(&mut checks);

@@ -9,11 +9,13 @@ use std::time::{Duration, Instant};
 
 use redpoll_common::identity::Identity;
 use redpoll_common::ids::{ConnectionId, PeerId};
+use redpoll_common::job::Submitter;
 use redpoll_common::session::terms::Offer;
 use redpoll_common::wire::{Bye, ByeCode, Fault, FaultCode};
-use redpoll_config::ManagerConfig;
+use redpoll_config::{ANY, AgentsConfig, ITSELF, ManagerConfig};
 use redpoll_manager_core::address::AddressKey;
 use redpoll_manager_core::admission::{Admission, AdmissionOptions};
+use redpoll_manager_core::agents::{AgentRules, Rates, SubmitOn};
 use redpoll_manager_core::counters::Counters;
 use redpoll_manager_core::roster::{Lookup, Roster};
 use redpoll_manager_core::spread::spread;
@@ -36,11 +38,14 @@ pub struct Manager {
     pub counters: Counters,
     /// The configuration as it was at the start.
     pub config: ManagerConfig,
+    /// What agents may ask for.
+    pub agent_rules: AgentRules,
     started: Instant,
     roster: Mutex<Roster<Peer>>,
     operators: Mutex<BTreeMap<ConnectionId, Peer>>,
     admission: Mutex<Admission>,
     throttle: Mutex<LogThrottle<Noise>>,
+    rates: Mutex<Rates>,
     connections: AtomicU64,
     draining: CancellationToken,
 }
@@ -61,15 +66,19 @@ impl Manager {
             max_sessions: config.admission.connections,
             reserve: redpoll_manager_core::admission::RESERVE,
         };
+        let agent_rules = agent_rules(&config.agents);
+        let rates = Rates::new(config.agents.rate, config.agents.burst);
         Self {
             identity,
             counters: Counters::default(),
             config,
+            agent_rules,
             started: Instant::now(),
             roster: Mutex::new(Roster::default()),
             operators: Mutex::new(BTreeMap::new()),
             admission: Mutex::new(Admission::new(admission)),
             throttle: Mutex::new(LogThrottle::new(LOG_WINDOW, LOG_KEYS)),
+            rates: Mutex::new(rates),
             connections: AtomicU64::new(0),
             draining: CancellationToken::new(),
         }
@@ -119,6 +128,11 @@ impl Manager {
     /// Works on admission. `work` must be short and must not wait.
     pub fn with_admission<T>(&self, work: impl FnOnce(&mut Admission) -> T) -> T {
         work(&mut lock(&self.admission))
+    }
+
+    /// Works on the pace of agents. `work` must be short and must not wait.
+    pub fn with_rates<T>(&self, work: impl FnOnce(&mut Rates) -> T) -> T {
+        work(&mut lock(&self.rates))
     }
 
     /// Whether a line about this is due in the log now: the lines left out since the last one, if so.
@@ -210,6 +224,22 @@ impl Agents for Manager {
     }
 }
 
+/// The rules that a configuration says.
+fn agent_rules(config: &AgentsConfig) -> AgentRules {
+    let submit_on = match config.submit_on.as_slice() {
+        [one] if one == ITSELF => SubmitOn::Itself,
+        [one] if one == ANY => SubmitOn::Any,
+        // what is no name was refused when the configuration was read
+        names => SubmitOn::Named(names.iter().filter_map(|name| PeerId::parse(name).ok()).collect()),
+    };
+    AgentRules {
+        emit: config.emit.clone(),
+        submit: config.submit.clone(),
+        submit_on,
+        record: config.record.clone(),
+    }
+}
+
 /// The name of an agent as a peer wrote it.
 ///
 /// # Errors
@@ -224,8 +254,8 @@ pub fn parse_agent(name: &str) -> Result<PeerId, Fault> {
 ///
 /// # Errors
 /// `bad_arguments` says which rule it breaks.
-pub fn parse_submitter(name: &str) -> Result<PeerId, Fault> {
-    PeerId::parse(name).map_err(|error| {
+pub fn parse_submitter(name: &str) -> Result<Submitter, Fault> {
+    Submitter::parse(name).map_err(|error| {
         Fault::new(FaultCode::BadArguments, format!("{name:?} is not the name of a submitter: {error}"))
     })
 }

@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use redpoll_common::api::submit::SubmitArguments;
 use redpoll_common::ids::{ConnectionId, PeerId};
 use redpoll_common::job::wire::{Report, Resume, RunRef, RunReport};
-use redpoll_common::job::{Attempt, Callback, Dno, Ending, Item, JobId, Outcome, RunKey};
+use redpoll_common::job::{Attempt, Callback, Dno, Ending, Item, JobId, Outcome, RunKey, Submitter};
 use redpoll_manager::engine::{Agents, Callbacks, Engine, EngineOptions, NewJob, digest};
 use redpoll_manager::store::{
     AbortHook, AttemptRecord, CommitError, Counts, Durable, Faults, Filter, Memory, ReadError, Room, Store,
@@ -77,7 +77,7 @@ impl Store for Gated {
         self.inner.job(id)
     }
 
-    fn by_key(&self, submitter: &PeerId, key: &str) -> Read<'_, Option<JobRecord>> {
+    fn by_key(&self, submitter: &Submitter, key: &str) -> Read<'_, Option<JobRecord>> {
         self.inner.by_key(submitter, key)
     }
 
@@ -180,7 +180,7 @@ async fn nobody_hears_of_what_is_not_on_disk() {
     store.close_gate();
     let asked = SubmitArguments::new(vec!["a".to_owned()], "sys.ping");
     let job = NewJob {
-        submitter: PeerId::parse("ada").unwrap(),
+        submitter: PeerId::parse("ada").unwrap().into(),
         digest: digest::of(&asked),
         spec: Arc::new(asked.spec),
         agents: vec![agent.clone()],

@@ -17,11 +17,13 @@ use arc_swap::ArcSwap;
 use redpoll_common::api::ReloadAnswer;
 use redpoll_config::Manifest;
 use redpoll_net::Registry;
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::builtin::{InstallError, with_list};
 use crate::gate::{Gate, Kind};
 use crate::procedures::{self, Procedure, Setting, label};
+use crate::schedule::Entry;
 
 pub use current::Current;
 pub use switches::{SwitchError, Switches};
@@ -38,6 +40,8 @@ const NOT_ENABLED: &str = "is not enabled by the file that describes it";
 pub struct Offered {
     current: ArcSwap<Current>,
     gate: Arc<Gate>,
+    /// What of the manifests runs by itself.
+    schedules: watch::Sender<Vec<Entry>>,
     /// `None`: it never changes.
     changing: Option<Changing>,
 }
@@ -69,7 +73,12 @@ impl Offered {
     /// Offers the same for ever, behind a gate.
     pub fn fixed(registry: Registry, gate: Arc<Gate>) -> Self {
         let current = Current::new(registry, gate.clone(), BTreeMap::new());
-        Self { current: ArcSwap::from_pointee(current), gate, changing: None }
+        Self {
+            current: ArcSwap::from_pointee(current),
+            gate,
+            schedules: watch::Sender::default(),
+            changing: None,
+        }
     }
 
     /// Offers `base` (with `lists`, `sys.procedures` is added to it), and what `source` describes once
@@ -90,12 +99,18 @@ impl Offered {
         let state = Mutex::new(State { procedures: Vec::new(), switches });
         let changing = Changing { base: base.clone(), lists, setting: Arc::new(setting), source, state };
         let current = Current::new(base, gate.clone(), BTreeMap::new());
-        Ok(Self { current: ArcSwap::from_pointee(current), gate, changing: Some(changing) })
+        let schedules = watch::Sender::default();
+        Ok(Self { current: ArcSwap::from_pointee(current), gate, schedules, changing: Some(changing) })
     }
 
     /// What judges all calls.
     pub fn gate(&self) -> &Gate {
         &self.gate
+    }
+
+    /// What of the manifests runs by itself, whenever it changes.
+    pub fn schedules(&self) -> watch::Receiver<Vec<Entry>> {
+        self.schedules.subscribe()
     }
 
     /// What is offered at this moment.
@@ -185,9 +200,27 @@ impl Offered {
         if changing.lists && !state.switches.is_off(crate::builtin::LIST, 1) {
             registry = with_list(registry)?;
         }
+        let schedules = schedules(&state.procedures, &registry);
         self.current.store(Arc::new(Current::new(registry, self.gate.clone(), kinds)));
+        // told after it is true
+        self.schedules.send_if_modified(|before| {
+            let differs = *before != schedules;
+            *before = schedules;
+            differs
+        });
         Ok(())
     }
+}
+
+/// What runs by itself of what is offered.
+fn schedules(procedures: &[Arc<Procedure>], registry: &Registry) -> Vec<Entry> {
+    let entry = |procedure: &Arc<Procedure>| {
+        let manifest = procedure.manifest();
+        let name = label(manifest);
+        let schedule = manifest.schedule.clone().filter(|_| registry.offers(&name).is_ok())?;
+        Some(Entry { name: name.clone(), procedure: name, schedule })
+    };
+    procedures.iter().filter_map(entry).collect()
 }
 
 impl Changing {

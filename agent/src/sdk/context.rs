@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Failure;
+use crate::manager::Manager;
 
 /// The call that a handler serves. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -18,12 +19,13 @@ pub struct Context {
     output: Output,
     stop: Stop,
     run: Option<Arc<RunContext>>,
+    manager: Manager,
 }
 
 impl Context {
-    pub(super) fn of(call: CallContext) -> Self {
+    pub(super) fn of(call: CallContext, manager: Manager) -> Self {
         let CallContext { method, output, stop, run, .. } = call;
-        Self { procedure: method.into(), output, stop, run }
+        Self { procedure: method.into(), output, stop, run, manager }
     }
 
     /// The procedure as it was called, `name` or `name@version`.
@@ -60,6 +62,11 @@ impl Context {
     pub fn progress_with<T: Serialize + ?Sized>(&self, completed: u64, total: Option<u64>, details: &T) {
         let details = Raw::encode(details).unwrap_or_else(|_unsendable| Raw::nil());
         self.output.progress(completed, total, details);
+    }
+
+    /// The manager: for events, jobs of the agent's own, and calls, as far as its configuration allows them.
+    pub fn manager(&self) -> &Manager {
+        &self.manager
     }
 
     /// Waits until the call should stop: it was cancelled, its time is over, or its caller has gone.

@@ -57,6 +57,7 @@ use std::process::ExitCode;
 use clap::{Args as _, FromArgMatches as _};
 use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_config::ExitClass;
+pub use redpoll_config::ProcedureSchedule;
 use redpoll_config::daemon::{DaemonArgs, Failure as StartFailure, Start};
 use redpoll_net::registry::Duplicate;
 use redpoll_net::{CallContext, ProcedureInfo, Registry, shutdown};
@@ -68,6 +69,9 @@ use tokio::runtime::Builder;
 
 use crate::app::App;
 use crate::exec::confine;
+use crate::manager::Manager;
+use crate::recurring::Own;
+use crate::schedule::Entry;
 
 pub use context::Context;
 pub use failure::Failure;
@@ -105,6 +109,8 @@ pub struct Agent {
     name: &'static str,
     version: &'static str,
     registry: Result<Registry, Duplicate>,
+    manager: Manager,
+    schedules: Vec<Entry>,
 }
 
 impl fmt::Debug for Agent {
@@ -116,7 +122,8 @@ impl fmt::Debug for Agent {
 impl Agent {
     /// An agent that offers what its configuration names, and nothing else yet. The program's name and version are for its help.
     pub fn new(name: &'static str, version: &'static str) -> Self {
-        Self { name, version, registry: Ok(Registry::new()) }
+        let (manager, schedules) = (Manager::default(), Vec::new());
+        Self { name, version, registry: Ok(Registry::new()), manager, schedules }
     }
 
     /// Adds a procedure. When a call of it should stop, its future is dropped.
@@ -129,7 +136,8 @@ impl Agent {
         F: Fn(A, Context) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<R, Failure>> + Send + 'static,
     {
-        self.with(|registry| registry.with(procedure.info::<A>(), typed(run)))
+        let manager = self.manager.clone();
+        self.with(|registry| registry.with(procedure.info::<A>(), typed(run, manager)))
     }
 
     /// Adds a procedure that watches [`Context::cancelled`] and returns soon after it, for example to undo what it began.
@@ -140,7 +148,16 @@ impl Agent {
         F: Fn(A, Context) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<R, Failure>> + Send + 'static,
     {
-        self.with(|registry| registry.with_graceful(procedure.info::<A>(), typed(run)))
+        let manager = self.manager.clone();
+        self.with(|registry| registry.with_graceful(procedure.info::<A>(), typed(run, manager)))
+    }
+
+    /// Lets a procedure, `name` or `name@version`, run by itself, whether the manager is there or not. Each run becomes a job of the
+    /// agent itself, see `docs/recurring.md`. Of two schedules of one procedure the later counts.
+    pub fn recurring(mut self, procedure: impl Into<String>, schedule: ProcedureSchedule) -> Self {
+        let procedure = procedure.into();
+        self.schedules.push(Entry { name: procedure.clone(), procedure, schedule });
+        self
     }
 
     fn with(self, add: impl FnOnce(Registry) -> Result<Registry, Duplicate>) -> Self {
@@ -159,10 +176,10 @@ impl Agent {
     ///
     /// Exit codes are those of the agent: 0 ended in order · 64 configuration · 70 internal · 77 file permissions.
     pub fn run(self) -> ExitCode {
-        let Self { name, version, registry } = self;
         if let Some(code) = confine::intercept() {
             return code;
         }
+        let Self { name, version, registry, manager, schedules } = self;
         let command = DaemonArgs::augment_args(clap::Command::new(name).version(version));
         let matches = command.get_matches();
         let arguments = DaemonArgs::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
@@ -171,7 +188,7 @@ impl Agent {
                 StartFailure::new(ExitClass::Internal, "the procedures cannot be offered").caused_by(error)
             })?;
             let ended = shutdown::run(&mut Builder::new_current_thread(), async |signals| {
-                App::new(loaded, registry)?.run(signals, &sources, &log).await;
+                App::new(loaded, Own { registry, manager, schedules })?.run(signals, &sources, &log).await;
                 Ok(())
             });
             ended.map_err(|error| StartFailure::new(ExitClass::Internal, "cannot begin").caused_by(error))?
@@ -182,7 +199,7 @@ impl Agent {
 type Answer = std::pin::Pin<Box<dyn Future<Output = Result<Raw, Fault>> + Send>>;
 
 /// Arguments become a value of their type, and what the handler gives an answer.
-fn typed<A, R, F, Fut>(run: F) -> impl Fn(CallContext) -> Answer + Send + Sync + 'static
+fn typed<A, R, F, Fut>(run: F, manager: Manager) -> impl Fn(CallContext) -> Answer + Send + Sync + 'static
 where
     A: DeserializeOwned,
     R: Serialize,
@@ -190,7 +207,7 @@ where
     Fut: Future<Output = Result<R, Failure>> + Send + 'static,
 {
     move |call| {
-        let running = arguments::<A>(&call).map(|asked| run(asked, Context::of(call)));
+        let running = arguments::<A>(&call).map(|asked| run(asked, Context::of(call, manager.clone())));
         Box::pin(async move {
             let given = running?.await.map_err(Failure::into_fault)?;
             Raw::encode(&given).map_err(|error| {

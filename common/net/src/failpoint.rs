@@ -19,7 +19,11 @@
 /// | `A5` | the program ended, `done` is not on disk |
 /// | `A6` | `done` is on disk, the report is not sent |
 /// | `A7` | the last acknowledgement was read, that is not on disk |
-pub const NAMES: [&str; 12] = ["M1", "M2", "M3", "M4", "M5", "A1", "A2", "A3", "A4", "A5", "A6", "A7"];
+/// | `R1` | a recurring run is noted, nothing was started |
+/// | `R2` | it ended, its end is not on disk |
+/// | `R3` | the manager has it, that is not on disk |
+pub const NAMES: [&str; 15] =
+    ["M1", "M2", "M3", "M4", "M5", "A1", "A2", "A3", "A4", "A5", "A6", "A7", "R1", "R2", "R3"];
 
 /// Dies here if the place is armed.
 #[cfg(not(feature = "failpoints"))]

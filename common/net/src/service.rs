@@ -22,7 +22,7 @@ mod run;
 pub use detached::{DetachedOutput, StopHandle, detached_call};
 pub(crate) use output::Sink;
 pub use output::{Output, OutputError};
-pub use run::{RunContext, RunEvent, RunOutput, run_call};
+pub use run::{RunContext, RunEvent, RunOutput, own_call, run_call};
 
 /// What serves the requests and notifications of a connection's peer.
 ///

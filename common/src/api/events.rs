@@ -2,7 +2,55 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::wire::Raw;
+use crate::wire::{DecodeError, Fields, Raw, RawMap};
+
+/// What the types of events begin with that agents emit. The manager puts it there, so that no agent can say what only the
+/// manager may.
+pub const CUSTOM_PREFIX: &str = "custom.";
+/// The longest type that an agent may give an event, in bytes, without the prefix.
+pub const MAX_EMIT_TYPE: usize = 100;
+/// The largest data of an event, in bytes.
+pub const MAX_EMIT_DATA: usize = 16 * 1024;
+/// The most values in it.
+pub const MAX_EMIT_NODES: u64 = 1024;
+/// The deepest it may nest.
+pub const MAX_EMIT_DEPTH: usize = 16;
+
+/// The arguments of `rp.events.emit`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EmitArguments {
+    /// What happened, such as `disk.full`: words of lower-case letters, digits, `_` and `-`, with dots between them.
+    pub kind: String,
+    /// Anything about it; `nil` when there is nothing to say.
+    pub data: Raw,
+}
+
+impl EmitArguments {
+    /// Reads the named arguments of a request. Whether the type is one, and the data small enough, is the manager's to say.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when a field is missing, has another type or is too long.
+    pub fn read(kwargs: &Raw) -> Result<Self, DecodeError> {
+        let fields = Fields::of(kwargs)?;
+        Ok(Self {
+            kind: fields.text("type", MAX_EMIT_TYPE)?.to_owned(),
+            data: fields.opt_raw("data")?.unwrap_or_else(Raw::nil),
+        })
+    }
+
+    /// Writes them as the named arguments of a request.
+    pub fn write(&self) -> Raw {
+        let map = RawMap::with_capacity(self.data.len() + self.kind.len() + 16).text("type", &self.kind);
+        map.opt_raw("data", Some(&self.data).filter(|data| !data.is_nil())).finish()
+    }
+}
+
+/// The answer of `rp.events.emit`: the event is on disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EmitAnswer {
+    /// Its number in the history.
+    pub n: u64,
+}
 
 /// The arguments of `rp.events.list` and of `rp.events.follow`, whose values are [`EventSummary`]s and which ends when its caller
 /// cancels it.
@@ -59,4 +107,7 @@ pub struct EventSummary {
     /// Whatever else a person wants to know.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// What an agent said with an event of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<Raw>,
 }

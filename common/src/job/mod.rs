@@ -5,6 +5,7 @@
 //! - [`run`]: the states of a run on one agent, and its outcomes.
 //! - [`item`]: values and output, numbered.
 //! - [`queue`]: names of queues.
+//! - [`submitter`]: who submitted it: an operator, or an agent.
 //! - [`spool`]: what an agent remembers of its runs, and what it owes the manager about them.
 //! - [`wire`]: the bodies of `rp.job.*`.
 //!
@@ -16,9 +17,11 @@ pub mod queue;
 pub mod run;
 pub mod spec;
 pub mod spool;
+pub mod submitter;
 pub mod wire;
 
 pub use ids::{Attempt, Dno, JobId, RunKey};
 pub use item::{Item, ItemKind};
 pub use run::{Ending, Outcome, RunState};
 pub use spec::{Callback, JobSpec, Limits, Offline, Overflow, QueueKey, QueueSpec};
+pub use submitter::Submitter;

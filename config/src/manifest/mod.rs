@@ -120,3 +120,10 @@ pub struct ProcedureSchedule {
     /// The named arguments.
     pub kwargs: serde_json::Map<String, serde_json::Value>,
 }
+
+impl ProcedureSchedule {
+    /// At this interval, beginning one interval after the start, without jitter or arguments.
+    pub fn every(every: Duration) -> Self {
+        Self { every, jitter: Duration::ZERO, at_start: false, kwargs: serde_json::Map::new() }
+    }
+}

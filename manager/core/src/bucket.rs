@@ -23,6 +23,11 @@ impl TokenBucket {
         Self { interval, slack: interval.saturating_mul(burst.max(1) - 1), full_at: None }
     }
 
+    /// Whether it is as it was at first.
+    pub fn is_full(&self, now: Instant) -> bool {
+        self.full_at.is_none_or(|at| at <= now)
+    }
+
     /// Takes a token, if there is one.
     ///
     /// A `now` that lies a little before an earlier one is harmless: no token comes back before its time.

@@ -4,7 +4,8 @@
 //!   [`bucket`] is the rate behind it, [`address`] what it counts as one address.
 //! - [`roster`]: which agents are connected, which were; the newest connection wins.
 //! - [`jobs`]: which run goes to which agent when, and what became of it.
-//! - [`access`]: which role may use which method of the manager, one table.
+//! - [`access`]: which role may use which method of the manager, one table; [`agents`]: what agents may ask for through it;
+//!   [`glob`]: names that match.
 //! - [`spread`]: when somebody who is sent away should come back, so that a fleet does not return in one moment.
 //! - [`throttle`]: which repeated refusals are worth a line in the log.
 //! - [`counters`]: what the manager counts for `rp.status`.
@@ -18,8 +19,10 @@
 pub mod access;
 pub mod address;
 pub mod admission;
+pub mod agents;
 pub mod bucket;
 pub mod counters;
+pub mod glob;
 pub mod jobs;
 pub mod roster;
 pub mod spread;

@@ -23,7 +23,7 @@ fn one_key_is_one_job_and_another_spec_is_a_conflict() {
     let plan = Plan { key: Some("k".to_owned()), ..Plan::default() };
     assert!(matches!(&manager.submit(1, &plan, &[("a", false)])[..], [Effect::FindKey { .. }]));
     assert!(manager.submit(2, &plan, &[("a", false)]).is_empty(), "it waits for the same lookup");
-    let found = |found| Input::KeyFound { submitter: agent("anna"), key: "k".to_owned(), found };
+    let found = |found| Input::KeyFound { submitter: agent("anna").into(), key: "k".to_owned(), found };
     let effects = manager.feed(found(Found::Free));
     let same = |existing| Ok(Answer::Submitted { job: job(1), existing });
     assert_eq!(answers(&effects), [same(false), same(true)]);
@@ -36,7 +36,7 @@ fn one_key_is_one_job_and_another_spec_is_a_conflict() {
     // ended, and in the store alone
     manager.cancel(Scope::Job(job(1)), false);
     manager.submit(5, &plan, &[("a", false)]);
-    let taken = manager.store.find_key(&agent("anna"), "k");
+    let taken = manager.store.find_key(&agent("anna").into(), "k");
     assert_eq!(answers(&manager.feed(found(taken))), [same(true)]);
     manager.submit(6, &plan, &[("a", false)]);
     assert_eq!(answers(&manager.feed(found(Found::Unreadable))), [Err(Refusal::StoreUnreadable)]);
@@ -75,7 +75,7 @@ fn a_queue_keeps_its_order_and_its_first_concurrency_and_is_gone_when_empty() {
         run,
         spec: manager.store.spec_of(job(2)).unwrap(),
         start_within_ms: None,
-        submitter: agent("anna"),
+        submitter: agent("anna").into(),
     };
     assert_eq!(ids(&manager.done(&offer, Outcome::Succeeded)), [job(1)]);
     manager.cancel(Scope::Queue(QueueKey::text("q").unwrap()), false);

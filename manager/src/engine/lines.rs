@@ -10,8 +10,8 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use redpoll_common::api::agent_method;
 use redpoll_common::ids::{ConnectionId, PeerId};
-use redpoll_common::job::JobSpec;
 use redpoll_common::job::wire::{self, RunRef, StateAnswer};
+use redpoll_common::job::{JobSpec, Submitter};
 use redpoll_common::session::Refusal;
 use redpoll_common::wire::{Bye, ByeCode, Fault, FaultCode, Raw};
 use redpoll_manager_core::jobs::{Input, OfferAnswer};
@@ -33,7 +33,7 @@ const CROWDED: Duration = Duration::from_millis(50);
 /// Something to send to an agent.
 #[derive(Debug)]
 pub(super) enum Order {
-    Offer { run: RunRef, spec: Arc<JobSpec>, start_within_ms: Option<u64>, submitter: PeerId },
+    Offer { run: RunRef, spec: Arc<JobSpec>, start_within_ms: Option<u64>, submitter: Submitter },
     Cancel { run: RunRef, grace_ms: Option<u32> },
 }
 
@@ -193,7 +193,7 @@ async fn call(
     }
 }
 
-fn offer(run: RunRef, spec: &JobSpec, start_within_ms: Option<u64>, submitter: &PeerId) -> Raw {
+fn offer(run: RunRef, spec: &JobSpec, start_within_ms: Option<u64>, submitter: &Submitter) -> Raw {
     let mut limits = spec.limits;
     limits.start_within = start_within_ms.map(Duration::from_millis);
     wire::Offer {

@@ -8,11 +8,12 @@
 //!
 //! - [`Engine`]: the handle. `task`: the one owner of the machine, and what it asks the store to write. `performer`: does what was
 //!   decided, in order, once it is on disk. `lines`: offers and cancels on their way to one agent. [`feed`]: who is told of
-//!   changes. `refusal`: the machine's refusals as faults.
+//!   changes. `asks`: what agents tell of their own accord. `refusal`: the machine's refusals as faults.
 //!
 //! Every queue here is bounded, and a full one makes whoever fills it wait. Only the performer never waits for a
 //! slow agent or caller: a line that is full is cut, and the agent's next session settles what was on its way.
 
+mod asks;
 pub mod digest;
 pub mod feed;
 mod lines;
@@ -27,7 +28,7 @@ use std::time::Duration;
 
 use redpoll_common::ids::{ConnectionId, PeerId};
 use redpoll_common::job::wire::{Ack, Report, ReportAnswer, Resume, ResumeAnswer};
-use redpoll_common::job::{JobId, JobSpec, QueueKey};
+use redpoll_common::job::{JobId, JobSpec, QueueKey, Submitter};
 use redpoll_common::wire::{Fault, FaultCode};
 use redpoll_manager_core::jobs::record::Digest;
 use redpoll_manager_core::jobs::view::QueueView;
@@ -40,6 +41,7 @@ use crate::store::{ReadError, Room, Store};
 
 use self::feed::Feed;
 pub use self::feed::JobWatch;
+use self::refusal::wrong_answer;
 use self::task::{Ask, Message};
 
 /// Messages that may wait for the machine. Beyond, whoever has one waits.
@@ -50,7 +52,7 @@ const FULL_RETRY_MS: u64 = 2_000;
 /// Who waits for an answer.
 #[derive(Debug)]
 pub(crate) enum Waiter {
-    /// An operator.
+    /// An operator, or an agent that asks for something.
     Operator(oneshot::Sender<Result<Answer, Refusal>>),
     /// An agent that reported.
     Report(oneshot::Sender<Vec<Ack>>),
@@ -62,7 +64,7 @@ pub(crate) enum Waiter {
 #[derive(Debug, Clone)]
 pub struct NewJob {
     /// Who submits it.
-    pub submitter: PeerId,
+    pub submitter: Submitter,
     /// What, checked and with its defaults.
     pub spec: Arc<JobSpec>,
     /// Of what was asked for, see [`digest::of`].
@@ -182,7 +184,9 @@ impl Engine {
         self.send(Message::Submit(Box::new(submit))).await?;
         match answered(answer).await? {
             Answer::Submitted { job, existing } => Ok(Stored { job, existing }),
-            Answer::Released | Answer::Cancelled(_) | Answer::Deleted => Err(wrong_answer()),
+            Answer::Released | Answer::Cancelled(_) | Answer::Deleted | Answer::Emitted { .. } => {
+                Err(wrong_answer())
+            }
         }
     }
 
@@ -207,7 +211,9 @@ impl Engine {
     ) -> Result<Cancelled, Fault> {
         match self.operate(|token| Input::Cancel { token, scope, grace_ms, preview }).await? {
             Answer::Cancelled(cancelled) => Ok(cancelled),
-            Answer::Submitted { .. } | Answer::Released | Answer::Deleted => Err(wrong_answer()),
+            Answer::Submitted { .. } | Answer::Released | Answer::Deleted | Answer::Emitted { .. } => {
+                Err(wrong_answer())
+            }
         }
     }
 
@@ -390,8 +396,4 @@ fn not_stored() -> Fault {
     let mut fault = Fault::new(FaultCode::StoreFull, "it could not be stored; nothing was changed");
     fault.retry_after_ms = Some(FULL_RETRY_MS);
     fault
-}
-
-fn wrong_answer() -> Fault {
-    Fault::new(FaultCode::Internal, "the machine of jobs gave another answer than was asked for")
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redpoll_common::ids::PeerId;
+use redpoll_common::job::Submitter;
 use redpoll_manager_core::jobs::{Answer, Effect, Found, Input, Offer};
 use redpoll_net::failpoint;
 use tokio::sync::{mpsc, watch};
@@ -139,7 +140,7 @@ impl Performer {
         }
     }
 
-    fn find_key(&self, submitter: PeerId, key: String) {
+    fn find_key(&self, submitter: Submitter, key: String) {
         let (store, inbox) = (self.outside.store.clone(), self.outside.inbox.clone());
         self.tracker.spawn(async move {
             let found = match store.by_key(&submitter, &key).await {

@@ -30,3 +30,8 @@ pub(super) fn fault(refusal: &Refusal) -> Fault {
         Refusal::NotOpen | Refusal::NotHeld | Refusal::StillOpen => Fault::new(FaultCode::WrongState, text),
     }
 }
+
+/// The fault for an answer that answers something else.
+pub(super) fn wrong_answer() -> Fault {
+    Fault::new(FaultCode::Internal, "the machine of jobs gave another answer than was asked for")
+}

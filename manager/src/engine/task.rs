@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redpoll_common::ids::PeerId;
-use redpoll_common::job::{JobId, JobSpec, QueueKey};
+use redpoll_common::job::{JobId, JobSpec, QueueKey, Submitter};
 use redpoll_manager_core::jobs::record::{Digest, Records};
 use redpoll_manager_core::jobs::view::QueueView;
 use redpoll_manager_core::jobs::{Answer, Input, Jobs, Refusal, Settings, Submit, Turn};
@@ -46,7 +46,7 @@ pub(super) enum Message {
 pub(super) struct NewSubmit {
     pub(super) told: oneshot::Sender<Result<Answer, Refusal>>,
     pub(super) id: JobId,
-    pub(super) submitter: PeerId,
+    pub(super) submitter: Submitter,
     pub(super) spec: Arc<JobSpec>,
     pub(super) digest: Digest,
     pub(super) agents: Vec<PeerId>,
@@ -138,7 +138,7 @@ impl Task {
     fn handle(&mut self, message: Message) {
         let now = clock::wall_ms();
         match message {
-            Message::Ask(ask) => return self.answer(ask),
+            Message::Ask(ask) => self.answer(ask),
             Message::Submit(submit) => {
                 // asked before the submit becomes changes, whose order must not break
                 self.jobs.handle(Input::StoreFull(self.store.room() != Room::Plenty), now);
@@ -154,6 +154,10 @@ impl Task {
             Message::Input(input) => {
                 if let Input::Settings(settings) = &*input {
                     self.settings = *settings;
+                }
+                if matches!(*input, Input::Record(..) | Input::Emit { .. }) {
+                    // new work, as a submit
+                    self.jobs.handle(Input::StoreFull(self.store.room() != Room::Plenty), now);
                 }
                 self.jobs.handle(*input, now);
             }

@@ -9,13 +9,14 @@ use redpoll_common::api::{
 };
 use redpoll_common::ids::PeerId;
 use redpoll_common::wire::{Fault, FaultCode, Raw};
+use redpoll_manager_core::glob;
 use redpoll_manager_core::roster::{Row, State};
 use redpoll_net::registry::Duplicate;
 use redpoll_net::{CallContext, Peer, Registry};
 use tokio::time::timeout;
 
 use super::arguments::page_size;
-use super::{glob, info, read, write};
+use super::{info, read, write};
 use crate::state::{Manager, parse_agent, unknown_agent};
 
 /// Agents in one answer, unless asked for fewer or more.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use redpoll_common::api::events::{EventListArguments, EventSummary};
 use redpoll_common::api::method;
 use redpoll_common::wire::{Fault, MAX_METHOD_LEN, Raw, RawMap};
+use redpoll_manager_core::glob;
 use redpoll_manager_core::jobs::record::EventRecord;
 use redpoll_net::registry::Duplicate;
 use redpoll_net::{CallContext, Registry};
@@ -15,7 +16,7 @@ use tokio::time::timeout;
 use super::arguments::{bad, page_size, stopping, unread};
 use super::call::undelivered;
 use super::room::Room;
-use super::{glob, info, read, write};
+use super::{info, read, write};
 use crate::engine::Engine;
 use crate::state::Manager;
 use crate::store::Store;
@@ -154,21 +155,23 @@ impl Wanted {
     }
 
     fn has(&self, event: &EventRecord) -> bool {
-        self.0.as_deref().is_none_or(|wanted| glob::matches(wanted, event.kind.as_str()))
+        self.0.as_deref().is_none_or(|wanted| glob::matches(wanted, &event.kind_text()))
     }
 }
 
 fn summary(event: EventRecord) -> EventSummary {
-    let EventRecord { n, at_ms, kind, job, agent, queue, attempt, outcome, detail } = event;
+    let kind = event.kind_text().into_owned();
+    let EventRecord { n, at_ms, kind: _, job, agent, queue, attempt, outcome, detail, custom } = event;
     EventSummary {
         n,
         at_ms,
-        kind: kind.as_str().to_owned(),
+        kind,
         job: job.map(|job| job.to_string()),
         agent: agent.map(|agent| agent.to_string()),
         queue: queue.map(|queue| queue.to_raw()),
         attempt: attempt.map(|attempt| attempt.0),
         outcome: outcome.map(|outcome| outcome.as_str().to_owned()),
         detail,
+        data: custom.map(|custom| custom.data).filter(|data| !data.is_nil()),
     }
 }

@@ -41,7 +41,7 @@ pub(super) async fn follow(manager: &Manager, engine: &Engine, call: &CallContex
     // before anything is read: what is committed meanwhile wakes it
     let watch = engine.watch(job);
     let store = &**engine.store();
-    let runs = Runs::new(&stored(store, job).await?, &arguments)?;
+    let runs = Runs::new(&stored(store, call, job).await?, &arguments)?;
     tokio::select! {
         biased;
         () = manager.draining() => Err(stopping()),
@@ -67,7 +67,7 @@ impl Follower<'_> {
             if let Some(index) = self.runs.next() {
                 self.turn(index).await?;
             } else if self.runs.open() == 0 {
-                let record = stored(self.store, self.job).await?;
+                let record = stored(self.store, self.call, self.job).await?;
                 return write(&jobs_rows::summary(self.store, &record).await?);
             } else {
                 tokio::select! {
@@ -82,7 +82,7 @@ impl Follower<'_> {
     async fn mark(&mut self, changed: BTreeSet<PeerId>) -> Result<(), Fault> {
         if changed.is_empty() {
             // when only the job changed it may have been deleted
-            stored(self.store, self.job).await?;
+            stored(self.store, self.call, self.job).await?;
         }
         for agent in changed {
             if let Some(index) = self.runs.index(&agent) {

@@ -10,6 +10,7 @@ use redpoll_manager_core::jobs::record::JobRecord;
 use redpoll_net::CallContext;
 
 use super::arguments::{job_id, page_size, unread};
+use super::asks::may_see;
 use super::room::Room;
 use super::{jobs_rows, read, write};
 use crate::engine::{Engine, unknown_job};
@@ -33,7 +34,7 @@ pub(super) async fn show(store: &dyn Store, call: &CallContext) -> Result<Raw, F
     let arguments: JobShowArguments = read(&call.kwargs)?;
     let limit = page_size(arguments.limit, PAGE, MAX_PAGE)?;
     let mut after = arguments.after.as_deref().map(parse_agent).transpose()?;
-    let record = stored(store, job_id(&arguments.job)?).await?;
+    let record = stored(store, call, job_id(&arguments.job)?).await?;
     let mut room = Room::of(call);
     let job = write(&jobs_rows::summary(store, &record).await?)?;
     let options = write(&options(&record.spec)?)?;
@@ -103,7 +104,7 @@ fn options(spec: &JobSpec) -> Result<BTreeMap<String, Raw>, Fault> {
 /// Lets a held job start.
 pub(super) async fn release(engine: &Engine, call: &CallContext) -> Result<Raw, Fault> {
     let arguments: JobArguments = read(&call.kwargs)?;
-    let job = stored(&**engine.store(), job_id(&arguments.job)?).await?;
+    let job = stored(&**engine.store(), call, job_id(&arguments.job)?).await?;
     if job.ended_ms.is_some() {
         return Err(Fault::new(
             FaultCode::WrongState,
@@ -117,12 +118,13 @@ pub(super) async fn release(engine: &Engine, call: &CallContext) -> Result<Raw, 
 /// Deletes an ended job.
 pub(super) async fn delete(engine: &Engine, call: &CallContext) -> Result<Raw, Fault> {
     let arguments: JobArguments = read(&call.kwargs)?;
-    let job = stored(&**engine.store(), job_id(&arguments.job)?).await?;
+    let job = stored(&**engine.store(), call, job_id(&arguments.job)?).await?;
     engine.delete(job.id).await?;
     Ok(Raw::nil())
 }
 
-/// A job, which has to be there.
-pub(super) async fn stored(store: &dyn Store, id: JobId) -> Result<JobRecord, Fault> {
-    store.job(id).await.map_err(unread)?.ok_or_else(|| unknown_job(id))
+/// A job, which has to be there, and be the caller's to see: to an agent, the jobs of others do not exist.
+pub(super) async fn stored(store: &dyn Store, call: &CallContext, id: JobId) -> Result<JobRecord, Fault> {
+    let found = store.job(id).await.map_err(unread)?;
+    found.filter(|job| may_see(call, job)).ok_or_else(|| unknown_job(id))
 }

@@ -1,6 +1,7 @@
 //! `rp.jobs.cancel`: ends runs of one job, of a queue, or of all open jobs that match criteria.
 
 use redpoll_common::api::jobs::{CancelAnswer, CancelArguments};
+use redpoll_common::identity::Role;
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::{JobId, QueueKey, RunKey};
 use redpoll_common::wire::{Fault, FaultCode, Raw};
@@ -28,10 +29,14 @@ pub(super) async fn cancel(engine: &Engine, call: &CallContext) -> Result<Raw, F
     if agent.is_some() && job.is_none() {
         return Err(bad("agent goes with job: it names one run of it"));
     }
+    if call.caller.identity.role == Role::Agent && job.is_none() {
+        let text = "an agent cancels its own jobs, one by one: name the job";
+        return Err(Fault::new(FaultCode::Forbidden, text));
+    }
     let scope = match (job, queue, criteria) {
         (Some(job), None, None) => {
             let agent = agent.as_deref().map(parse_agent).transpose()?;
-            of_job(engine, job_id(&job)?, agent).await?
+            of_job(engine, call, job_id(&job)?, agent).await?
         }
         (None, Some(queue), None) => of_queue(engine, queue_key(&queue)?).await?,
         (None, None, Some(criteria)) => {
@@ -48,9 +53,14 @@ pub(super) async fn cancel(engine: &Engine, call: &CallContext) -> Result<Raw, F
     answer(&engine.cancel(scope, grace_ms, preview).await?, call)
 }
 
-async fn of_job(engine: &Engine, id: JobId, agent: Option<PeerId>) -> Result<Scope, Fault> {
+async fn of_job(
+    engine: &Engine,
+    call: &CallContext,
+    id: JobId,
+    agent: Option<PeerId>,
+) -> Result<Scope, Fault> {
     let store = &**engine.store();
-    let record = stored(store, id).await?;
+    let record = stored(store, call, id).await?;
     let over = |what: &str| Fault::new(FaultCode::WrongState, format!("{what} has ended"));
     if let Some(agent) = agent {
         let key = RunKey { job: id, agent };

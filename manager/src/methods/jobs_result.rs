@@ -38,7 +38,7 @@ pub(super) async fn result(manager: &Manager, engine: &Engine, call: &CallContex
     // before the store is read, or an end between the two would be slept through
     let watch = engine.watch(id);
     let store = &**engine.store();
-    let mut record = stored(store, id).await?;
+    let mut record = stored(store, call, id).await?;
     let key = arguments.agent.map(|agent| run_on(id, &record.agents, &agent)).transpose()?;
     if !wait.is_zero() {
         let now = Instant::now();
@@ -52,7 +52,7 @@ pub(super) async fn result(manager: &Manager, engine: &Engine, call: &CallContex
             ended = awaited.ended(store, watch) => ended?,
             () = sleep_until(until) => {}
         }
-        record = stored(store, id).await?;
+        record = stored(store, call, id).await?;
     }
     answer(store, &record, key, after, call).await
 }

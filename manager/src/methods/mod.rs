@@ -3,12 +3,12 @@
 mod agents;
 mod agents_orders;
 mod arguments;
+mod asks;
 mod call;
 mod events;
 mod follow;
 mod follow_runs;
 mod follow_tell;
-mod glob;
 mod jobs;
 mod jobs_cancel;
 mod jobs_list;
@@ -47,6 +47,7 @@ pub fn registry(manager: &Arc<Manager>, engine: &Engine) -> Result<Registry, Dup
     let registry = jobs_routes::register(registry, manager, engine)?;
     let registry = queues::register(registry, engine)?;
     let registry = events::register(registry, manager, engine)?;
+    let registry = asks::register(registry, manager, engine)?;
     own::register(registry, manager)
 }
 

@@ -22,7 +22,7 @@ pub(super) async fn read(store: &dyn Store, call: &CallContext) -> Result<Raw, F
     since_or_recent(arguments.since, arguments.recent)?;
     let most = u32::try_from(MAX_ITEMS).unwrap_or(u32::MAX);
     let limit = page_size(arguments.limit, most, most)?;
-    let record = stored(store, job_id(&arguments.job)?).await?;
+    let record = stored(store, call, job_id(&arguments.job)?).await?;
     let key = run_of(&record, arguments.agent.as_deref())?;
     // the row first: what it says to be stored is stored when the items are read
     let run = store.run(&key).await.map_err(unread)?.ok_or_else(|| unknown_run(key.job, &key.agent))?;

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use redpoll_common::api::submit::{SubmitAnswer, SubmitArguments};
-use redpoll_common::job::{Callback, JobSpec};
+use redpoll_common::job::{Callback, JobSpec, Submitter};
 use redpoll_common::wire::{Fault, FaultCode, MAX_DEPTH, MAX_METHOD_LEN, MAX_NODES, Raw, scan};
 use redpoll_config::{CallbacksConfig, ManagerConfig};
 use redpoll_manager_core::access::RESERVED_PREFIX;
 use redpoll_net::CallContext;
 
 use super::arguments::{bad, unread};
+use super::asks;
 use super::jobs_rows::count;
 use super::submit_agents::Choice;
 use super::write;
@@ -28,7 +29,8 @@ pub(super) async fn submit(manager: &Manager, engine: &Engine, call: &CallContex
     let asked =
         SubmitArguments::read(&call.kwargs).map_err(|error| bad(format!("rp.jobs.submit: {error}")))?;
     check(&asked.spec, &manager.config)?;
-    let submitter = call.caller.identity.id.clone();
+    asks::check_submit(manager, call, &asked)?;
+    let submitter = Submitter::of(&call.caller.identity);
     let digest = digest::of(&asked);
     let SubmitArguments { agents, spec } = asked;
     let agents: Vec<_> =
@@ -45,9 +47,6 @@ pub(super) async fn submit(manager: &Manager, engine: &Engine, call: &CallContex
 
 fn check(spec: &JobSpec, config: &ManagerConfig) -> Result<(), Fault> {
     check_procedure("procedure", &spec.procedure)?;
-    if spec.procedure.starts_with(RESERVED_PREFIX) {
-        return Err(bad(format!("{} is not a procedure: names with rp. are reserved", spec.procedure)));
-    }
     check_size(spec, config)?;
     match &spec.callback {
         Some(Callback::Webhook(url)) => check_url(url, &config.jobs.callbacks),
@@ -67,7 +66,7 @@ fn check(spec: &JobSpec, config: &ManagerConfig) -> Result<(), Fault> {
 }
 
 /// `name` or `name@version`: visible ASCII, the version a number from 1 without leading zeros.
-fn check_procedure(field: &str, procedure: &str) -> Result<(), Fault> {
+pub(super) fn check_procedure(field: &str, procedure: &str) -> Result<(), Fault> {
     let wrong = |why: &str| {
         let shown: String = procedure.chars().take(MAX_METHOD_LEN).collect();
         Err(bad(format!("{field} {shown:?} {why}; it has the form name or name@version")))
@@ -78,6 +77,9 @@ fn check_procedure(field: &str, procedure: &str) -> Result<(), Fault> {
     };
     if name.is_empty() {
         return wrong("has no name");
+    }
+    if name.starts_with(RESERVED_PREFIX) {
+        return wrong("is not a procedure: names with rp. are reserved");
     }
     if let Some(odd) = name.chars().find(|c| !c.is_ascii_graphic()) {
         return wrong(&format!("has the character {odd:?}"));
@@ -90,7 +92,7 @@ fn check_procedure(field: &str, procedure: &str) -> Result<(), Fault> {
 }
 
 /// What is taken in must fit the frames in which it is offered and shown.
-fn check_size(spec: &JobSpec, config: &ManagerConfig) -> Result<(), Fault> {
+pub(super) fn check_size(spec: &JobSpec, config: &ManagerConfig) -> Result<(), Fault> {
     let too_large =
         |text: String| Err(Fault::new(FaultCode::TooLarge, format!("{text}; nothing was stored")));
     let max =

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures_util::FutureExt;
 use futures_util::future::{self, BoxFuture};
 use redpoll_common::ids::PeerId;
-use redpoll_common::job::{Attempt, Item, JobId, QueueKey, RunKey, RunState};
+use redpoll_common::job::{Attempt, Item, JobId, QueueKey, RunKey, RunState, Submitter};
 use redpoll_manager_core::jobs::record::{
     AgentCounters, CallbackRecord, CallbackState, Change, EventRecord, JobRecord, Progress, QueueRecord,
     Records, RunRecord,
@@ -260,7 +260,11 @@ impl Store for Memory {
         self.read(|tables| tables.jobs.get(&id).cloned())
     }
 
-    fn by_key(&self, submitter: &PeerId, key: &str) -> BoxFuture<'_, Result<Option<JobRecord>, ReadError>> {
+    fn by_key(
+        &self,
+        submitter: &Submitter,
+        key: &str,
+    ) -> BoxFuture<'_, Result<Option<JobRecord>, ReadError>> {
         let ours = |job: &&JobRecord| job.submitter == *submitter && job.key() == Some(key);
         self.read(|tables| tables.jobs.values().find(ours).cloned())
     }

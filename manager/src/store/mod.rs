@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use redpoll_common::ids::PeerId;
-use redpoll_common::job::{Attempt, Item, JobId, Outcome, QueueKey, RunKey};
+use redpoll_common::job::{Attempt, Item, JobId, Outcome, QueueKey, RunKey, Submitter};
 use redpoll_common::wire::Fault;
 use redpoll_manager_core::jobs::record::{
     CallbackRecord, Change, EventRecord, JobRecord, Progress, Records, RunRecord, Summary,
@@ -93,7 +93,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// [`ReadError`].
-    fn by_key(&self, submitter: &PeerId, key: &str) -> BoxFuture<'_, Result<Option<JobRecord>, ReadError>>;
+    fn by_key(&self, submitter: &Submitter, key: &str)
+    -> BoxFuture<'_, Result<Option<JobRecord>, ReadError>>;
 
     /// Jobs, the newest first: those older than `before`, at most `limit` and [`MAX_PAGE`]. The last one's id is the
     /// cursor for the next page; an empty page is the end.
@@ -233,7 +234,7 @@ pub struct Filter {
     /// They stand, or stood, in a queue of this name.
     pub queue: Option<QueueKey>,
     /// Who submitted them.
-    pub submitter: Option<PeerId>,
+    pub submitter: Option<Submitter>,
     /// They were submitted at this time or later, in UTC milliseconds.
     pub since_ms: Option<u64>,
 }

@@ -25,6 +25,7 @@ pub(super) fn weight(change: &Change) -> usize {
             | RunState::InDoubt(..) => 0,
         },
         Change::Items { items, .. } => items.iter().map(|item| item.data.len() + 64).sum(),
+        Change::Event(event) => event.custom.as_ref().map_or(0, |custom| custom.data.len()),
         Change::Progress { progress, .. } => raw_weight(progress.details.as_ref()),
         Change::AttemptEnded { fault, .. } => fault.as_ref().map_or(0, fault_weight),
         Change::JobReleased { .. }
@@ -33,7 +34,6 @@ pub(super) fn weight(change: &Change) -> usize {
         | Change::AgentCounters(_)
         | Change::JobEnded { .. }
         | Change::JobDeleted(_)
-        | Change::Event(_)
         | Change::EventsPruned { .. }
         | Change::CallbackChanged(_) => 0,
     }

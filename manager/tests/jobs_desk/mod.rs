@@ -155,7 +155,22 @@ impl Desk {
     }
 
     fn begin(&self, method: &str, kwargs: Raw, change: impl FnOnce(CallContext) -> CallContext) -> Request {
-        let caller = memory::peer(Identity::parse("spiffe://home/operator/ada").unwrap());
+        self.begin_as("operator/ada", method, kwargs, change)
+    }
+
+    /// A request of an agent to its answer; what the table of rights says has been asked before.
+    pub(crate) async fn of_agent(&self, agent: &str, method: &str, kwargs: Raw) -> Result<Raw, Fault> {
+        self.begin_as(&format!("agent/{agent}"), method, kwargs, |call| call).answer().await
+    }
+
+    fn begin_as(
+        &self,
+        who: &str,
+        method: &str,
+        kwargs: Raw,
+        change: impl FnOnce(CallContext) -> CallContext,
+    ) -> Request {
+        let caller = memory::peer(Identity::parse(&format!("spiffe://home/{who}")).unwrap());
         let (call, output, stop) = detached_call(caller, method, Raw::empty_array(), kwargs);
         let running = self.registry.start(change(call));
         #[expect(clippy::disallowed_methods, reason = "a test's own task")]

@@ -1,9 +1,10 @@
 //! The conformance suite: what every store does. Each case gets an empty store.
 
 use redpoll_common::job::{Attempt, Dno, Outcome, RunState};
+use redpoll_common::wire::Raw;
 use redpoll_manager::store::{CommitError, Counts, Filter, PRUNE_JOBS, ReadError, Room};
 use redpoll_manager_core::jobs::record::{
-    AgentCounters, CallbackState, Cancelling, Change, RunRecord, Summary,
+    AgentCounters, CallbackState, Cancelling, Change, CustomEvent, EventKind, EventRecord, RunRecord, Summary,
 };
 
 use crate::store_common::everything::*;
@@ -126,7 +127,7 @@ pub(crate) async fn a_deleted_job_leaves_nothing_and_frees_its_key(rig: Rig) {
         .await
         .unwrap();
     assert_eq!(store.job(id(1)).await.unwrap(), None);
-    assert_eq!(store.by_key(&peer("alice"), "once").await.unwrap(), None);
+    assert_eq!(store.by_key(&peer("alice").into(), "once").await.unwrap(), None);
     assert!(store.runs(id(1), None, 9).await.unwrap().is_empty());
     assert!(store.items(&key(1, "a1"), Attempt(1), 0, 9).await.unwrap().is_empty());
     assert!(store.attempts(&key(1, "a1")).await.unwrap().is_empty());
@@ -134,7 +135,7 @@ pub(crate) async fn a_deleted_job_leaves_nothing_and_frees_its_key(rig: Rig) {
     assert!(store.callbacks(id(1)).await.unwrap().is_empty());
     assert_eq!(store.items(&key(2, "a1"), Attempt(1), 0, 9).await.unwrap(), items(0, 1, 10));
     store.commit(everything()).await.unwrap();
-    assert!(store.by_key(&peer("alice"), "once").await.unwrap().is_some());
+    assert!(store.by_key(&peer("alice").into(), "once").await.unwrap().is_some());
     assert!(store.items(&key(1, "a1"), Attempt(1), 0, 9).await.unwrap().is_empty());
 }
 
@@ -217,4 +218,19 @@ pub(crate) async fn a_closed_store_says_so(mut rig: Rig) {
     assert!(matches!(rig.store.job(id(1)).await, Err(ReadError::Stopped)));
     rig.reopen().await;
     assert!(rig.store.job(id(1)).await.unwrap().is_some());
+}
+
+pub(crate) async fn what_an_agent_says_comes_back_with_its_data(mut rig: Rig) {
+    let custom = |n, data| EventRecord {
+        n,
+        kind: EventKind::Custom,
+        custom: Some(Box::new(CustomEvent { name: "disk.full".to_owned(), data })),
+        ..event(n)
+    };
+    let said = [custom(1, Raw::text("/var")), custom(2, Raw::nil()), event(3)];
+    rig.store.commit(said.iter().cloned().map(Change::Event).collect()).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(rig.store.events(0, 9).await.unwrap(), said);
+        rig.reopen().await;
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use redpoll_common::job::{Attempt, Callback, Dno, Outcome, RunState};
+use redpoll_common::job::{Attempt, Callback, Dno, Outcome, RunState, Submitter};
 use redpoll_common::wire::Raw;
 use redpoll_manager::store::{AttemptRecord, Counts, Store};
 use redpoll_manager_core::jobs::record::{
@@ -72,6 +72,7 @@ pub(crate) fn bare_event() -> EventRecord {
         attempt: None,
         outcome: None,
         detail: None,
+        custom: None,
     }
 }
 
@@ -79,8 +80,10 @@ pub(crate) fn bare_event() -> EventRecord {
 pub(crate) async fn assert_everything(store: &dyn Store) {
     let expected = JobRecord { released_ms: None, ..job(1, &["a1", "a2"], full_spec()) };
     assert_eq!(store.job(id(1)).await.unwrap(), Some(expected.clone()));
-    assert_eq!(store.by_key(&peer("alice"), "once").await.unwrap(), Some(expected));
-    assert_eq!(store.by_key(&peer("bob"), "once").await.unwrap(), None);
+    assert_eq!(store.by_key(&peer("alice").into(), "once").await.unwrap(), Some(expected));
+    assert_eq!(store.by_key(&peer("bob").into(), "once").await.unwrap(), None);
+    let agent = Submitter::agent(&peer("alice"));
+    assert_eq!(store.by_key(&agent, "once").await.unwrap(), None, "an agent of the same name is another");
     assert_eq!(store.run(&key(1, "a1")).await.unwrap(), Some(full_run(1, "a1")));
     let attempt =
         AttemptRecord { attempt: Attempt(1), outcome: Outcome::Rejected, fault: Some(fault()), at_ms: 4 };

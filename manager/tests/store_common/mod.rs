@@ -144,7 +144,7 @@ pub(crate) fn plain_spec() -> JobSpec {
 pub(crate) fn job(n: u64, agents: &[&str], spec: JobSpec) -> JobRecord {
     JobRecord {
         id: id(n),
-        submitter: peer("alice"),
+        submitter: peer("alice").into(),
         digest: [3; 32],
         spec: Arc::new(spec),
         agents: agents.iter().map(|name| peer(name)).collect(),
@@ -257,5 +257,6 @@ pub(crate) fn event(n: u64) -> EventRecord {
         attempt: Some(Attempt(1)),
         outcome: Some(Outcome::Failed),
         detail: Some("why".to_owned()),
+        custom: None,
     }
 }

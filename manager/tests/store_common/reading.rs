@@ -76,7 +76,7 @@ pub(crate) async fn a_list_is_filtered_and_paged_newest_first(rig: Rig) {
     for n in 1..=6 {
         let mut record = job(n, if n % 2 == 0 { &["a1", "a2"] } else { &["a1"] }, plain_spec());
         if n <= 3 {
-            record.submitter = peer("bob");
+            record.submitter = peer("bob").into();
         }
         if n >= 5 {
             let spec = JobSpec { queue: full_spec().queue, ..plain_spec() };
@@ -98,7 +98,7 @@ pub(crate) async fn a_list_is_filtered_and_paged_newest_first(rig: Rig) {
     assert_eq!(found(all(), None, 2).await, [6, 5]);
     assert_eq!(found(all(), Some(5), 2).await, [4, 3]);
     assert_eq!(found(all(), Some(1), 2).await, [0; 0]);
-    assert_eq!(found(Filter { submitter: Some(peer("bob")), ..all() }, Some(3), 9).await, [2, 1]);
+    assert_eq!(found(Filter { submitter: Some(peer("bob").into()), ..all() }, Some(3), 9).await, [2, 1]);
     assert_eq!(found(Filter { agent: Some(peer("a2")), ..all() }, None, 9).await, [6, 4, 2]);
     assert_eq!(found(Filter { queue: Some(queue("builds")), ..all() }, None, 9).await, [6, 5]);
     assert_eq!(found(Filter { since_ms: Some(NOON + 4), ..all() }, None, 9).await, [6, 5, 4]);

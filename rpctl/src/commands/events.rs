@@ -209,6 +209,10 @@ fn row(event: &EventSummary) -> Vec<String> {
     if let Some(queue) = &event.queue {
         detail = format!("{detail} queue {}", queue_words(queue));
     }
+    if let Some(data) = &event.data {
+        let shown = json(&Shown(&decode(data)), false).unwrap_or_default();
+        detail = format!("{detail} {shown}");
+    }
     vec![
         event.n.to_string(),
         times::local(event.at_ms),

@@ -50,6 +50,7 @@ pub(super) fn event(n: u64) -> EventSummary {
         attempt: Some(1),
         outcome: Some("failed".into()),
         detail: Some("as the\u{1b}[2J script says".into()),
+        data: None,
     }
 }
 

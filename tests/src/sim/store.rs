@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use redpoll_common::ids::PeerId;
-use redpoll_common::job::{Attempt, Dno, Item, JobId, Outcome, QueueKey, RunKey, RunState};
+use redpoll_common::job::{Attempt, Dno, Item, JobId, Outcome, QueueKey, RunKey, RunState, Submitter};
 use redpoll_manager_core::jobs::Found;
 use redpoll_manager_core::jobs::record::{
     AgentCounters, CallbackRecord, CallbackState, Change, JobRecord, QueueRecord, Records, RunRecord,
@@ -243,7 +243,7 @@ impl Store {
         self.items.get(&(key.clone(), attempt)).map_or(&[], Vec::as_slice)
     }
 
-    pub(super) fn find_key(&self, submitter: &PeerId, key: &str) -> Found {
+    pub(super) fn find_key(&self, submitter: &Submitter, key: &str) -> Found {
         match self.jobs.values().find(|job| job.submitter == *submitter && job.key() == Some(key)) {
             Some(job) => Found::Taken { job: job.id, digest: job.digest },
             None => Found::Free,

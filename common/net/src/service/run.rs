@@ -75,6 +75,33 @@ impl RunOutput {
     }
 }
 
+/// Makes the call of a run that nobody asked for: what it gives is taken as that of a job's run is, and there is no job.
+pub fn own_call(
+    caller: Arc<PeerInfo>,
+    request: RequestId,
+    (method, kwargs): (String, Raw),
+    value_limit: usize,
+) -> (CallContext, RunOutput, StopHandle) {
+    let shared = Shared::new(WINDOW);
+    let (sender, events) = mpsc::channel(EVENTS);
+    let output = Output { shared: shared.clone(), sink: Sink::Run(sender), window: WINDOW, value_limit };
+    let call = CallContext {
+        caller,
+        request,
+        method,
+        args: Raw::empty_array(),
+        kwargs,
+        deadline: None,
+        trace: None,
+        stop: Stop { shared: shared.clone() },
+        output,
+        operator: None,
+        run_as: None,
+        run: None,
+    };
+    (call, RunOutput { events, shared: shared.clone() }, StopHandle { shared })
+}
+
 /// Makes the call of an offered run. Positional and named arguments leave the offer.
 pub fn run_call(
     caller: Arc<PeerInfo>,

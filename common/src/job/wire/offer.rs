@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use super::{RunRef, SpoolState, state};
 use crate::job::spec::{Limits, MAX_INFO, Overflow};
+use crate::job::submitter::MAX_SUBMITTER;
 use crate::wire::{DecodeError, Fields, MAX_METHOD_LEN, Raw, RawMap};
 
-/// Bytes the submitter's name may have.
-pub const MAX_OPERATOR: usize = 128;
+/// Bytes the submitter's text may have.
+pub const MAX_OPERATOR: usize = MAX_SUBMITTER;
 
 /// The arguments of `rp.job.offer`: run this, once.
 ///

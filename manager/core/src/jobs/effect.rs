@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use redpoll_common::ids::{ConnectionId, PeerId};
 use redpoll_common::job::wire::{Ack, ResumeAnswer, RunRef};
-use redpoll_common::job::{Callback, JobId, JobSpec};
+use redpoll_common::job::{Callback, JobId, JobSpec, Submitter};
 
 use super::record::{Change, EventRecord};
 
@@ -63,7 +63,7 @@ pub enum Effect<T> {
     /// Look an idempotency key up in the store, after all turns before this one are in it; answer with [`Input::KeyFound`](super::input::Input::KeyFound).
     FindKey {
         /// Whose.
-        submitter: PeerId,
+        submitter: Submitter,
         /// Which.
         key: String,
     },
@@ -88,7 +88,7 @@ pub struct Offer {
     /// What is left of `start_within`.
     pub start_within_ms: Option<u64>,
     /// Who submitted it.
-    pub submitter: PeerId,
+    pub submitter: Submitter,
 }
 
 /// A good answer.
@@ -100,6 +100,11 @@ pub enum Answer {
         job: JobId,
         /// It was there before, under the same key.
         existing: bool,
+    },
+    /// The event is on disk.
+    Emitted {
+        /// Its number.
+        n: u64,
     },
     /// The job may start.
     Released,

@@ -1,7 +1,11 @@
 //! The public history: numbered records of what became of connections, jobs, runs and queues.
 
+use std::borrow::Cow;
+
+use redpoll_common::api::events::CUSTOM_PREFIX;
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::{Attempt, JobId, Outcome, QueueKey};
+use redpoll_common::wire::Raw;
 
 /// What an event is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,6 +24,8 @@ pub enum EventKind {
     CancelAsked,
     /// The last run of a job ended.
     JobEnded,
+    /// A run that an agent made by itself became a job that has ended.
+    JobRecorded,
     /// A job was deleted, on request or by retention.
     JobDeleted,
     /// The procedure began.
@@ -42,11 +48,13 @@ pub enum EventKind {
     CallbackDelivered,
     /// A callback was given up.
     CallbackAbandoned,
+    /// An agent says something of its own: see [`EventRecord::custom`].
+    Custom,
 }
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::AgentConnected,
         Self::AgentDisconnected,
         Self::SpoolLost,
@@ -54,6 +62,7 @@ impl EventKind {
         Self::JobReleased,
         Self::CancelAsked,
         Self::JobEnded,
+        Self::JobRecorded,
         Self::JobDeleted,
         Self::RunStarted,
         Self::RunInDoubt,
@@ -65,6 +74,7 @@ impl EventKind {
         Self::QueueClosed,
         Self::CallbackDelivered,
         Self::CallbackAbandoned,
+        Self::Custom,
     ];
 
     /// The text in stores, on the wire and for people.
@@ -77,6 +87,7 @@ impl EventKind {
             Self::JobReleased => "job.released",
             Self::CancelAsked => "job.cancel_asked",
             Self::JobEnded => "job.ended",
+            Self::JobRecorded => "job.recorded",
             Self::JobDeleted => "job.deleted",
             Self::RunStarted => "run.started",
             Self::RunInDoubt => "run.in_doubt",
@@ -88,6 +99,7 @@ impl EventKind {
             Self::QueueClosed => "queue.closed",
             Self::CallbackDelivered => "callback.delivered",
             Self::CallbackAbandoned => "callback.abandoned",
+            Self::Custom => "custom",
         }
     }
 
@@ -118,6 +130,17 @@ pub struct EventRecord {
     pub outcome: Option<Outcome>,
     /// Whatever else a person wants to know, short: a reason, the code of a fault.
     pub detail: Option<String>,
+    /// What an agent says, of [`EventKind::Custom`] alone.
+    pub custom: Option<Box<CustomEvent>>,
+}
+
+/// What an agent says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CustomEvent {
+    /// What happened, as the agent names it.
+    pub name: String,
+    /// Anything about it.
+    pub data: Raw,
 }
 
 impl EventRecord {
@@ -132,6 +155,16 @@ impl EventRecord {
             attempt: None,
             outcome: None,
             detail: None,
+            custom: None,
+        }
+    }
+
+    /// What it is about, in one word with dots: of an agent's own event the name behind a prefix that no event of the
+    /// manager's has.
+    pub fn kind_text(&self) -> Cow<'static, str> {
+        match &self.custom {
+            Some(custom) => format!("{CUSTOM_PREFIX}{}", custom.name).into(),
+            None => self.kind.as_str().into(),
         }
     }
 }

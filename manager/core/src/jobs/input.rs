@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use redpoll_common::ids::{ConnectionId, PeerId};
 use redpoll_common::job::wire::{ResumeRow, RunReport, SpoolState};
-use redpoll_common::job::{Dno, JobId, JobSpec, QueueKey};
-use redpoll_common::wire::Fault;
+use redpoll_common::job::{Dno, Ending, Item, JobId, JobSpec, QueueKey, Submitter};
+use redpoll_common::wire::{Fault, Raw};
 
 use super::criteria::Criteria;
 use super::record::Digest;
@@ -16,10 +16,24 @@ use super::settings::Settings;
 pub enum Input<T> {
     /// Somebody submits a job.
     Submit(Box<Submit<T>>),
+    /// An agent tells of a run that it made by itself: a job, of the one agent, that has ended. The same key again is the
+    /// same job.
+    Record(Box<Submit<T>>, Box<Ended>),
+    /// An agent puts an event into the public history.
+    Emit {
+        /// Who waits.
+        token: T,
+        /// The agent.
+        agent: PeerId,
+        /// What happened, without the prefix.
+        name: String,
+        /// Anything about it.
+        data: Raw,
+    },
     /// What [`Effect::FindKey`](super::effect::Effect::FindKey) found.
     KeyFound {
         /// As asked.
-        submitter: PeerId,
+        submitter: Submitter,
         /// As asked.
         key: String,
         /// What the store has under it.
@@ -129,7 +143,7 @@ pub struct Submit<T> {
     /// The id that it gets: fresh, from [`JobId::new`].
     pub id: JobId,
     /// Who submits.
-    pub submitter: PeerId,
+    pub submitter: Submitter,
     /// What, checked and with its defaults.
     pub spec: Arc<JobSpec>,
     /// Of spec and agents.
@@ -138,6 +152,19 @@ pub struct Submit<T> {
     pub agents: Vec<(PeerId, bool)>,
     /// The procedure itself declares that it may be repeated.
     pub idempotent: bool,
+}
+
+/// The end of a run that nobody asked for.
+#[derive(Debug)]
+pub struct Ended {
+    /// How it ended; how many items there are says `items`.
+    pub ending: Ending,
+    /// Milliseconds since it was started; `None` when it never was.
+    pub started_ms_ago: Option<u64>,
+    /// What it gave, numbered from 0 without gaps.
+    pub items: Vec<Item>,
+    /// How many older ones the agent lost before it could tell of them.
+    pub dropped: u64,
 }
 
 /// What a store has under an idempotency key.

@@ -9,6 +9,7 @@
 //! - `dispatch`, `index`: what starts next, found without looking at what cannot start.
 //! - `report`: what agents answer; `resume`: what their coming and going means.
 //! - `end`: ends, retries, corrections. `callbacks`, `keep`: telling of ends, retention.
+//! - `recorded`: runs that agents made by themselves, and events of theirs.
 //! - [`record`]: what a store keeps; [`event`]: the public history; [`view`]: what is open.
 //!
 //! Only what is open is in memory. Everything takes O(log n) per run that changes; nothing depends on how many ended
@@ -26,6 +27,7 @@ pub mod input;
 mod keep;
 mod model;
 pub mod record;
+mod recorded;
 mod recover;
 mod report;
 mod resume;
@@ -37,16 +39,19 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;
 
 use redpoll_common::ids::PeerId;
-use redpoll_common::job::{JobId, Outcome, QueueKey};
+use redpoll_common::job::{JobId, Outcome, QueueKey, Submitter};
 
 pub use self::criteria::Criteria;
 pub use self::effect::{Answer, Cancelled, Effect, Offer, Refusal, Turn};
-pub use self::input::{Found, Input, OfferAnswer, ResumePage, Scope, Submit};
+pub use self::input::{Ended, Found, Input, OfferAnswer, ResumePage, Scope, Submit};
 pub use self::settings::Settings;
 
 use self::callbacks::Pending;
 use self::model::{Agent, At, Job, LaneKey, Phase, Queue, Timer};
 use self::record::{Cancelling, Change, EventKind, EventRecord};
+
+/// A submit that waits, or a run that is over.
+type Awaiting<T> = (Submit<T>, Option<Ended>);
 
 /// Decides about all jobs. `T` stands for whoever waits for an answer, as in [`Input`] and [`Effect`].
 #[derive(Debug)]
@@ -54,9 +59,9 @@ pub struct Jobs<T> {
     settings: Settings,
     jobs: BTreeMap<JobId, Job>,
     /// The idempotency keys of the jobs above; those of ended ones are in the store.
-    keys: BTreeMap<(PeerId, String), JobId>,
+    keys: BTreeMap<(Submitter, String), JobId>,
     /// Submits that wait until the store was asked for their key.
-    lookups: BTreeMap<(PeerId, String), Vec<Submit<T>>>,
+    lookups: BTreeMap<(Submitter, String), Vec<Awaiting<T>>>,
     queues: BTreeMap<QueueKey, Queue>,
     agents: BTreeMap<PeerId, Agent>,
     /// What waits and is not put off, per agent and queue.
@@ -112,7 +117,9 @@ impl<T> Jobs<T> {
     /// Takes in what happened. What follows from it comes out of [`Jobs::poll_turn`].
     pub fn handle(&mut self, input: Input<T>, now_ms: u64) {
         match input {
-            Input::Submit(submit) => self.submit(*submit, now_ms),
+            Input::Submit(submit) => self.submit(*submit, None, now_ms),
+            Input::Record(submit, ended) => self.submit(*submit, Some(*ended), now_ms),
+            Input::Emit { token, agent, name, data } => self.emit(token, agent, name, data, now_ms),
             Input::KeyFound { submitter, key, found } => self.key_found(submitter, key, &found, now_ms),
             Input::Release { token, job } => self.release(token, job, now_ms),
             Input::Cancel { token, scope, grace_ms, preview } => {

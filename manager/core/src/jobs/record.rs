@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::{
-    Attempt, Callback, Dno, Item, JobId, JobSpec, Outcome, QueueKey, RunKey, RunState,
+    Attempt, Callback, Dno, Item, JobId, JobSpec, Outcome, QueueKey, RunKey, RunState, Submitter,
 };
 use redpoll_common::wire::{Fault, Raw};
 
-pub use super::event::{EventKind, EventRecord};
+pub use super::event::{CustomEvent, EventKind, EventRecord};
 
 /// A digest of a spec together with its agents, made by the caller: equal digests are equal jobs.
 pub type Digest = [u8; 32];
@@ -24,7 +24,7 @@ pub struct JobRecord {
     /// Its id.
     pub id: JobId,
     /// Who submitted it.
-    pub submitter: PeerId,
+    pub submitter: Submitter,
     /// Of spec and agents; what the same idempotency key has to bring again.
     pub digest: Digest,
     /// What was submitted; the idempotency key is in it, and the caller's info.

@@ -3,18 +3,19 @@
 use std::sync::Arc;
 
 use redpoll_common::ids::PeerId;
-use redpoll_common::job::{JobId, Offline, Outcome};
+use redpoll_common::job::{JobId, Offline, Outcome, Submitter};
 
 use super::Jobs;
 use super::effect::{Answer, Effect, Refusal};
-use super::input::{Found, Submit};
+use super::input::{Ended, Found, Submit};
 use super::model::{At, Job, Phase, Run, stamp};
 use super::record::{Change, Digest, EventKind, JobRecord, Summary};
 
 impl<T> Jobs<T> {
-    pub(super) fn submit(&mut self, submit: Submit<T>, now_ms: u64) {
+    /// Takes a job, or, with its end, a run that is over.
+    pub(super) fn submit(&mut self, submit: Submit<T>, ended: Option<Ended>, now_ms: u64) {
         let Some(key) = submit.spec.key.clone() else {
-            self.store(submit, now_ms);
+            self.store_either(submit, ended, now_ms);
             return;
         };
         let key = (submit.submitter.clone(), key);
@@ -24,27 +25,27 @@ impl<T> Jobs<T> {
         }
         // whoever comes with the same key meanwhile waits for the same lookup
         if let Some(waiting) = self.lookups.get_mut(&key) {
-            waiting.push(submit);
+            waiting.push((submit, ended));
             return;
         }
         self.effects.push(Effect::FindKey { submitter: key.0.clone(), key: key.1.clone() });
-        self.lookups.insert(key, vec![submit]);
+        self.lookups.insert(key, vec![(submit, ended)]);
     }
 
-    pub(super) fn key_found(&mut self, submitter: PeerId, key: String, found: &Found, now_ms: u64) {
+    pub(super) fn key_found(&mut self, submitter: Submitter, key: String, found: &Found, now_ms: u64) {
         let Some(waiting) = self.lookups.remove(&(submitter, key)) else { return };
         let mut taken = match found {
             Found::Taken { job, digest } => Some((*job, *digest)),
             Found::Free | Found::Unreadable => None,
         };
-        for submit in waiting {
+        for (submit, ended) in waiting {
             match taken {
                 Some((job, digest)) => self.answer_existing(submit, job, &digest),
                 None if *found == Found::Unreadable => {
                     self.answer(submit.token, Err(Refusal::StoreUnreadable));
                 }
                 // the first one is stored, and may have ended at once; the others are answered with it
-                None => taken = self.store(submit, now_ms),
+                None => taken = self.store_either(submit, ended, now_ms),
             }
         }
     }
@@ -56,6 +57,18 @@ impl<T> Jobs<T> {
             Err(Refusal::IdemConflict { job })
         };
         self.answer(submit.token, answer);
+    }
+
+    fn store_either(
+        &mut self,
+        submit: Submit<T>,
+        ended: Option<Ended>,
+        now_ms: u64,
+    ) -> Option<(JobId, Digest)> {
+        match ended {
+            Some(ended) => self.store_ended(submit, ended, now_ms),
+            None => self.store(submit, now_ms),
+        }
     }
 
     /// Stores a job, unless something speaks against it.

@@ -79,7 +79,7 @@ impl Plan {
         Box::new(Submit {
             token,
             id,
-            submitter: agent("anna"),
+            submitter: agent("anna").into(),
             spec: Arc::new(self.spec()),
             digest,
             agents: agents.iter().map(|(name, here)| (agent(name), *here)).collect(),

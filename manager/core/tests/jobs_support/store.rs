@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use redpoll_common::ids::PeerId;
-use redpoll_common::job::{Attempt, Dno, Item, JobId, Outcome, QueueKey, RunKey, RunState};
+use redpoll_common::job::{Attempt, Dno, Item, JobId, Outcome, QueueKey, RunKey, RunState, Submitter};
 use redpoll_manager_core::jobs::Found;
 use redpoll_manager_core::jobs::record::{
     AgentCounters, CallbackRecord, CallbackState, Change, EventRecord, JobRecord, QueueRecord, Records,
@@ -162,7 +162,7 @@ impl Store {
         })
     }
 
-    pub(crate) fn find_key(&self, submitter: &PeerId, key: &str) -> Found {
+    pub(crate) fn find_key(&self, submitter: &Submitter, key: &str) -> Found {
         match self.jobs.values().find(|job| job.submitter == *submitter && job.key() == Some(key)) {
             Some(job) => Found::Taken { job: job.id, digest: job.digest },
             None => Found::Free,

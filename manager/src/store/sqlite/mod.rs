@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use redpoll_common::ids::PeerId;
-use redpoll_common::job::{Attempt, Item, JobId, RunKey};
+use redpoll_common::job::{Attempt, Item, JobId, RunKey, Submitter};
 use redpoll_config::PermissionError;
 use redpoll_manager_core::jobs::record::{
     CallbackRecord, Change, EventRecord, JobRecord, Progress, Records, RunRecord, Summary,
@@ -247,7 +247,11 @@ impl Store for Sqlite {
         self.readers.ask(move |connection| read::job(connection, id))
     }
 
-    fn by_key(&self, submitter: &PeerId, key: &str) -> BoxFuture<'_, Result<Option<JobRecord>, ReadError>> {
+    fn by_key(
+        &self,
+        submitter: &Submitter,
+        key: &str,
+    ) -> BoxFuture<'_, Result<Option<JobRecord>, ReadError>> {
         let (submitter, key) = (submitter.clone(), key.to_owned());
         self.readers.ask(move |connection| read::by_key(connection, &submitter, &key))
     }

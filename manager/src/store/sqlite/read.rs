@@ -1,7 +1,7 @@
 //! Questions as SQL. Each is answered from one state of the database.
 
 use redpoll_common::ids::PeerId;
-use redpoll_common::job::{Attempt, Item, JobId, RunKey};
+use redpoll_common::job::{Attempt, Item, JobId, RunKey, Submitter};
 use redpoll_manager_core::jobs::record::{
     CallbackRecord, EventRecord, JobRecord, Progress, Records, RunRecord, Summary,
 };
@@ -40,7 +40,11 @@ pub(super) fn job(db: &Connection, id: JobId) -> Result<Option<JobRecord>, ReadE
     one(db, &format!("SELECT {JOB} FROM job WHERE id = ?1"), params![id.to_bytes()], rows::job)
 }
 
-pub(super) fn by_key(db: &Connection, submitter: &PeerId, key: &str) -> Result<Option<JobRecord>, ReadError> {
+pub(super) fn by_key(
+    db: &Connection,
+    submitter: &Submitter,
+    key: &str,
+) -> Result<Option<JobRecord>, ReadError> {
     let sql = format!("SELECT {JOB} FROM job WHERE submitter = ?1 AND key = ?2");
     one(db, &sql, params![submitter.as_str(), key], rows::job)
 }
@@ -199,7 +203,7 @@ pub(super) fn callbacks(db: &Connection, job: JobId) -> Result<Vec<CallbackRecor
 }
 
 pub(super) fn events(db: &Connection, since: u64, limit: usize) -> Result<Vec<EventRecord>, ReadError> {
-    let sql = "SELECT n, at_ms, kind, job, agent, queue, attempt, outcome, detail FROM event \
+    let sql = "SELECT n, at_ms, kind, job, agent, queue, attempt, outcome, detail, name, data FROM event \
         WHERE n > ?1 ORDER BY n LIMIT ?2";
     all(db, sql, params![int(since), count(limit)], rows::event)
 }

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use redpoll_common::ids::PeerId;
-use redpoll_common::job::{Attempt, Callback, Dno, Ending, JobId, Outcome, QueueKey, RunKey, RunState};
+use redpoll_common::job::{
+    Attempt, Callback, Dno, Ending, JobId, Outcome, QueueKey, RunKey, RunState, Submitter,
+};
 use redpoll_common::wire::{DecodeError, Fault, Raw};
 use redpoll_manager_core::jobs::record::{
-    AgentCounters, CallbackRecord, CallbackState, Cancelling, EventKind, EventRecord, JobRecord, QueueRecord,
-    RunRecord, Summary,
+    AgentCounters, CallbackRecord, CallbackState, Cancelling, CustomEvent, EventKind, EventRecord, JobRecord,
+    QueueRecord, RunRecord, Summary,
 };
 use rusqlite::Row;
 use rusqlite::types::FromSql;
@@ -32,7 +34,7 @@ pub(super) fn job(row: &Row<'_>) -> Result<JobRecord, ReadError> {
     });
     Ok(JobRecord {
         id: JobId::from_bytes(row.get(0)?),
-        submitter: peer(&row.get::<_, String>(1)?)?,
+        submitter: submitter(&row.get::<_, String>(1)?)?,
         digest: row.get(3)?,
         spec: Arc::new(spec.map_err(|error| fields("job.rest", &error))?),
         agents: agents.split(' ').map(peer).collect::<Result<_, _>>()?,
@@ -151,7 +153,7 @@ pub(super) fn callback(row: &Row<'_>) -> Result<CallbackRecord, ReadError> {
     })
 }
 
-/// `n, at_ms, kind, job, agent, queue, attempt, outcome, detail`
+/// `n, at_ms, kind, job, agent, queue, attempt, outcome, detail, name, data`
 pub(super) fn event(row: &Row<'_>) -> Result<EventRecord, ReadError> {
     let kind: String = row.get(2)?;
     Ok(EventRecord {
@@ -164,7 +166,14 @@ pub(super) fn event(row: &Row<'_>) -> Result<EventRecord, ReadError> {
         attempt: row.get::<_, Option<u16>>(6)?.map(Attempt),
         outcome: optional(row, 7, |word: String| outcome(&word))?,
         detail: row.get(8)?,
+        custom: custom(row)?,
     })
+}
+
+fn custom(row: &Row<'_>) -> Result<Option<Box<CustomEvent>>, ReadError> {
+    let Some(name) = row.get(9)? else { return Ok(None) };
+    let data = optional(row, 10, value)?.unwrap_or_else(Raw::nil);
+    Ok(Some(Box::new(CustomEvent { name, data })))
 }
 
 pub(super) fn callback_word(state: CallbackState) -> &'static str {
@@ -215,6 +224,10 @@ fn outcome(word: &str) -> Result<Outcome, ReadError> {
 
 fn peer(name: &str) -> Result<PeerId, ReadError> {
     PeerId::parse(name).map_err(|_not_a_name| damaged("a name"))
+}
+
+fn submitter(text: &str) -> Result<Submitter, ReadError> {
+    Submitter::parse(text).map_err(|_not_a_name| damaged("a submitter"))
 }
 
 fn optional<T, U: FromSql>(

@@ -193,8 +193,8 @@ fn deleted(db: &Connection, job: JobId) -> rusqlite::Result<()> {
 }
 
 fn happened(db: &Connection, event: &EventRecord) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO event (n, at_ms, kind, job, agent, queue, attempt, outcome, detail) \
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (n) DO NOTHING";
+    let sql = "INSERT INTO event (n, at_ms, kind, job, agent, queue, attempt, outcome, detail, name, data) \
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (n) DO NOTHING";
     let parameters = params![
         int(event.n),
         int(event.at_ms),
@@ -205,6 +205,8 @@ fn happened(db: &Connection, event: &EventRecord) -> rusqlite::Result<()> {
         event.attempt.map(|attempt| attempt.0),
         event.outcome.map(|outcome| outcome.as_str()),
         event.detail,
+        event.custom.as_ref().map(|custom| custom.name.as_str()),
+        event.custom.as_ref().map(|custom| custom.data.as_bytes()),
     ];
     run(db, sql, parameters)
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use redpoll_common::ids::PeerId;
-use redpoll_common::job::{Attempt, Dno, Ending, JobId, Outcome, RunKey, RunState};
+use redpoll_common::job::{Attempt, Dno, Ending, JobId, Outcome, RunKey, RunState, Submitter};
 use redpoll_common::wire::Raw;
 use redpoll_manager::engine::digest;
 use redpoll_manager::store::{Options, Sqlite, Store as _};
@@ -72,7 +72,7 @@ pub(super) fn open(folder: &Path) -> anyhow::Result<Sqlite> {
 pub(super) struct Machine {
     jobs: Jobs<()>,
     agent: PeerId,
-    submitter: PeerId,
+    submitter: Submitter,
     template: Arc<redpoll_common::job::JobSpec>,
     digest: redpoll_manager_core::jobs::record::Digest,
 }
@@ -85,7 +85,7 @@ impl Machine {
         Ok(Self {
             jobs: Jobs::recover(settings, records, clock::wall_ms()),
             agent: PeerId::parse(AWAY)?,
-            submitter: PeerId::parse(OPERATOR)?,
+            submitter: PeerId::parse(OPERATOR)?.into(),
             digest: digest::of(&asked),
             template: Arc::new(asked.spec),
         })
@@ -163,6 +163,7 @@ impl Machine {
             attempt: Some(Attempt(1)),
             outcome: Some(Outcome::Succeeded),
             detail: None,
+            custom: None,
         };
         Ok([Change::JobSubmitted(Arc::new(job)), Change::RunChanged(Box::new(run)), Change::Event(event)])
     }

@@ -1,7 +1,7 @@
-//! Globs over names, in filters.
+//! Globs over names, in filters and rules.
 
 /// Whether a name matches a glob of `*` (any characters) and `?` (one). Linear in the name for each `*`.
-pub(super) fn matches(glob: &str, name: &str) -> bool {
+pub fn matches(glob: &str, name: &str) -> bool {
     let (glob, name) = (glob.as_bytes(), name.as_bytes());
     let (mut g, mut n) = (0, 0);
     let mut star: Option<(usize, usize)> = None;

@@ -1,0 +1,128 @@
+//! Asking the manager: what a procedure, or the agent itself, has to say to it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redpoll_common::api::events::{EmitAnswer, EmitArguments};
+use redpoll_common::api::method;
+use redpoll_common::api::submit::{SubmitAnswer, SubmitArguments};
+use redpoll_common::wire::Raw;
+use redpoll_net::Peer;
+use redpoll_net::peer::{Call, CallError};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+
+/// How long the manager may take for an answer, unless said otherwise: it commits first, and may be busy.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Why the manager gave no answer that can be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AskError {
+    /// There is no session.
+    #[error("there is no session with the manager; nothing was sent")]
+    NoSession,
+    /// It refused, or gave no answer: see the cause.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// What is to be sent cannot be encoded.
+    #[error("what is to be sent cannot be encoded: {0}")]
+    Unsendable(String),
+    /// Its answer is not what it should be.
+    #[error("the manager's answer to {method} cannot be read: {why}")]
+    Unreadable {
+        /// What was asked.
+        method: String,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+/// The manager, as far as the agent is connected with it. Cheap to clone; all clones reach the same manager.
+///
+/// What may be asked decides the manager's configuration (`[agents]`): a refusal is the fault `forbidden`, and names the key.
+#[derive(Debug, Clone)]
+pub struct Manager {
+    present: Arc<watch::Sender<Option<Peer>>>,
+    timeout: Duration,
+}
+
+impl Default for Manager {
+    /// One that nobody is connected with yet.
+    fn default() -> Self {
+        Self { present: Arc::new(watch::Sender::new(None)), timeout: ANSWER_TIMEOUT }
+    }
+}
+
+impl Manager {
+    /// The same, with another time for each answer.
+    pub fn within(&self, timeout: Duration) -> Self {
+        Self { present: self.present.clone(), timeout }
+    }
+
+    /// Whether there is a session now.
+    pub fn is_connected(&self) -> bool {
+        self.session().is_ok()
+    }
+
+    /// Puts an event into the manager's history, as `custom.` and this type, and gives its number once it is on disk. Asked again after
+    /// [`CallError::TimedOut`] it may stand there twice.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub async fn emit<T: Serialize + ?Sized + Sync>(&self, kind: &str, data: &T) -> Result<u64, AskError> {
+        let data = Raw::encode(data).map_err(|error| AskError::Unsendable(error.to_string()))?;
+        self.emit_raw(kind, data).await
+    }
+
+    /// The same with data that is encoded already.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub async fn emit_raw(&self, kind: &str, data: Raw) -> Result<u64, AskError> {
+        let kwargs = EmitArguments { kind: kind.to_owned(), data }.write();
+        let answer: EmitAnswer = self.asked(method::EVENTS_EMIT, kwargs).await?;
+        Ok(answer.n)
+    }
+
+    /// Submits a job; the answer comes once it is on disk. Give it a key, and it may be asked again.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub async fn submit(&self, job: &SubmitArguments) -> Result<SubmitAnswer, AskError> {
+        self.asked(method::JOBS_SUBMIT, job.write()).await
+    }
+
+    /// Calls a method of the manager, or a procedure on it.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub async fn call(&self, method: &str, kwargs: Raw) -> Result<Raw, AskError> {
+        let call = Call::new(method, self.timeout).with_kwargs(kwargs);
+        Ok(self.session()?.call(call).await?)
+    }
+
+    async fn asked<A: DeserializeOwned>(&self, method: &str, kwargs: Raw) -> Result<A, AskError> {
+        let answer = self.call(method, kwargs).await?;
+        answer
+            .decode()
+            .map_err(|error| AskError::Unreadable { method: method.to_owned(), why: error.to_string() })
+    }
+
+    fn session(&self) -> Result<Peer, AskError> {
+        let present = self.present.borrow().clone();
+        present.filter(|peer| !peer.is_closed()).ok_or(AskError::NoSession)
+    }
+
+    /// Waits until there is a session. Cancel-safe.
+    pub async fn connected(&self) {
+        let mut present = self.present.subscribe();
+        // the sender lives as long as this handle
+        let _there = present.wait_for(|peer| peer.as_ref().is_some_and(|peer| !peer.is_closed())).await;
+    }
+
+    /// A session began, or ended.
+    pub(crate) fn set(&self, peer: Option<Peer>) {
+        self.present.send_replace(peer);
+    }
+}

@@ -1,0 +1,356 @@
+//! Procedures that run by themselves: what is kept on disk, what a run becomes, what a reload does; without a manager.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
+
+mod gate_support;
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use gate_support::open_gate;
+use redpoll_agent::manager::{AskError, Manager};
+use redpoll_agent::offered::Offered;
+use redpoll_agent::schedule::outbox::{Outbox, OutboxOptions};
+use redpoll_agent::schedule::record::{Began, Kept};
+use redpoll_agent::schedule::{Around, Bounds, Entry, Recurring};
+use redpoll_common::api::record::RecordArguments;
+use redpoll_common::identity::Identity;
+use redpoll_common::job::{Ending, ItemKind, Outcome};
+use redpoll_common::wire::{Fault, FaultCode, Raw, RawMap};
+use redpoll_config::ProcedureSchedule;
+use redpoll_net::transport::PeerInfo;
+use redpoll_net::{CallContext, ProcedureInfo, Registry, memory};
+use tempfile::TempDir;
+use tokio::sync::{Notify, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_millis(20);
+
+fn kept(key: &str, bytes: usize) -> Kept {
+    let run = RecordArguments {
+        key: key.into(),
+        schedule: "s".into(),
+        procedure: "p".into(),
+        kwargs: RawMap::new().text("x", &"x".repeat(bytes)).finish(),
+        started_ms_ago: None,
+        ending: Ending {
+            outcome: Outcome::Succeeded,
+            started: Some(true),
+            result: Some(Raw::nil()),
+            fault: None,
+            items: 0,
+            duration_ms: Some(1),
+        },
+        items: Vec::new(),
+        dropped: 0,
+    };
+    Kept { run, began: Began { boot: Some([1; 16]), boot_ms: 1, wall_ms: 2 } }
+}
+
+fn open(folder: &TempDir, max_records: usize, max_bytes: u64) -> Outbox {
+    Outbox::open(&folder.path().join("schedule"), OutboxOptions { max_records, max_bytes }).unwrap()
+}
+
+fn keys(outbox: &mut Outbox) -> Vec<String> {
+    let mut keys = Vec::new();
+    while let Some((number, kept, _)) = outbox.oldest() {
+        keys.push(kept.run.key);
+        outbox.told(number, 0);
+    }
+    keys
+}
+
+#[test]
+fn what_is_kept_is_there_after_a_restart_in_its_order_and_for_its_owner_alone() {
+    let folder = TempDir::new().unwrap();
+    let mut outbox = open(&folder, 10, 1 << 20);
+    for key in ["a", "b"] {
+        let number = outbox.begin(&kept(key, 1)).unwrap();
+        outbox.finish(Some(number), &kept(key, 1));
+    }
+    outbox.finish(None, &kept("c", 1));
+    drop(outbox);
+    for entry in std::fs::read_dir(folder.path().join("schedule")).unwrap().flatten() {
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{entry:?}");
+    }
+    let mut again = open(&folder, 10, 1 << 20);
+    let (_, first, dropped) = again.oldest().unwrap();
+    assert_eq!((first, dropped), (kept("a", 1), 0));
+    assert_eq!(keys(&mut again), ["a", "b", "c"]);
+    assert!(open(&folder, 10, 1 << 20).is_empty(), "what was told is gone from the disk");
+}
+
+#[test]
+fn a_note_without_an_end_is_told_after_a_restart_and_half_a_file_is_not() {
+    let folder = TempDir::new().unwrap();
+    let mut outbox = open(&folder, 10, 1 << 20);
+    outbox.begin(&kept("ran", 1)).unwrap();
+    let number = outbox.begin(&kept("note", 1)).unwrap();
+    outbox.finish(Some(number), &kept("ended", 1));
+    assert_eq!(keys(&mut outbox), ["ended"], "what runs is not told");
+    outbox.finish(None, &kept("later", 1));
+    let part = folder.path().join("schedule/00000000000000000009.part");
+    std::fs::write(&part, "half").unwrap();
+    let mut again = open(&folder, 10, 1 << 20);
+    assert_eq!(keys(&mut again), ["ran", "later"]);
+    assert!(!part.exists());
+}
+
+#[test]
+fn when_it_is_full_the_oldest_go_and_are_counted_until_the_manager_knows() {
+    let folder = TempDir::new().unwrap();
+    let mut outbox = open(&folder, 3, 1 << 20);
+    for key in ["a", "b", "c", "d", "e"] {
+        outbox.finish(None, &kept(key, 1));
+    }
+    drop(outbox);
+    let mut outbox = open(&folder, 3, 1 << 20);
+    let (number, first, dropped) = outbox.oldest().unwrap();
+    assert_eq!((first.run.key.as_str(), dropped), ("c", 2));
+    assert_eq!(first.told(&Began::now(), dropped).dropped, 2);
+    // one more is lost while the manager is told: it hears of that with the next
+    outbox.finish(None, &kept("f", 1));
+    outbox.told(number, 2);
+    let (_, next, dropped) = outbox.oldest().unwrap();
+    assert_eq!((next.run.key.as_str(), dropped), ("e", 1), "d went, not the one on its way");
+    drop(outbox);
+    assert_eq!(open(&folder, 3, 1 << 20).oldest().unwrap().2, 1);
+}
+
+#[test]
+fn bytes_are_bounded_as_well_and_what_cannot_be_read_is_counted() {
+    let folder = TempDir::new().unwrap();
+    let mut outbox = open(&folder, 100, 3_000);
+    for key in ["a", "b", "c", "d"] {
+        outbox.finish(None, &kept(key, 1_000));
+    }
+    assert_eq!(outbox.len(), 2);
+    let first = folder.path().join("schedule/00000000000000000003.end");
+    std::fs::write(first, "nonsense").unwrap();
+    let (_, left, dropped) = outbox.oldest().unwrap();
+    assert_eq!((left.run.key.as_str(), dropped), ("d", 3));
+}
+
+/// An agent's recurring procedures, and a registry in the hands of the test.
+struct Stage {
+    folder: TempDir,
+    recurring: Recurring,
+    places: Arc<Semaphore>,
+    tasks: JoinSet<()>,
+}
+
+impl Stage {
+    fn new(registry: Registry, change: impl FnOnce(&mut Bounds)) -> Self {
+        let folder = TempDir::new().unwrap();
+        let own: PeerInfo = memory::peer(Identity::parse("spiffe://home/agent/web-1").unwrap());
+        let places = Arc::new(Semaphore::new(4));
+        let mut bounds = Bounds {
+            places: places.clone(),
+            run_timeout: None,
+            grace: Duration::from_millis(10),
+            frame_limit: 64 * 1024,
+            answer_timeout: PATIENCE,
+        };
+        change(&mut bounds);
+        let offered = Arc::new(Offered::fixed(registry, open_gate()));
+        let around = Around { own: Arc::new(own), offered, manager: Manager::default(), bounds };
+        let path = folder.path().join("schedule");
+        let (recurring, driver) = Recurring::open(&path, OutboxOptions::default(), around).unwrap();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(driver.run(TaskTracker::new()));
+        Self { folder, recurring, places, tasks }
+    }
+
+    async fn recorded(&self, runs: usize) -> Vec<Kept> {
+        let path = self.folder.path().join("schedule");
+        let found = timeout(PATIENCE, async {
+            loop {
+                let found = records(&path);
+                if found.len() >= runs {
+                    return found;
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        });
+        found.await.unwrap_or_else(|_late| panic!("never {runs} records"))
+    }
+
+    async fn first(&self) -> RecordArguments {
+        self.recorded(1).await.remove(0).run
+    }
+}
+
+/// Whole files, in their order.
+fn records(folder: &Path) -> Vec<Kept> {
+    let files = std::fs::read_dir(folder).unwrap().flatten().map(|entry| entry.path());
+    let mut files: Vec<_> = files.filter(|path| path.extension().is_some_and(|end| end == "end")).collect();
+    files.sort();
+    let read = |path: std::path::PathBuf| Raw::parse(std::fs::read(path).unwrap().into()).unwrap();
+    files.into_iter().map(|path| Kept::read(&read(path)).unwrap()).collect()
+}
+
+fn info(name: &str) -> ProcedureInfo {
+    ProcedureInfo::new(name, "of a test", serde_json::json!({ "type": "object" }))
+}
+
+fn entry(procedure: &str, every: Duration) -> Entry {
+    let schedule = ProcedureSchedule { at_start: true, ..ProcedureSchedule::every(every) };
+    Entry { name: procedure.into(), procedure: procedure.into(), schedule }
+}
+
+const RARELY: Duration = Duration::from_secs(3600);
+
+async fn echo(call: CallContext) -> Result<Raw, Fault> {
+    call.output.value(Raw::text("one")).await.unwrap();
+    call.output.chunk(ItemKind::Stderr, b"two").await.unwrap();
+    call.output.progress(1, None, Raw::nil());
+    Ok(call.kwargs)
+}
+
+#[tokio::test]
+async fn a_run_is_recorded_with_its_arguments_values_and_result() {
+    let stage = Stage::new(Registry::new().with(info("test.echo"), echo).unwrap(), |_bounds| {});
+    let mut wanted = entry("test.echo@1", RARELY);
+    wanted.schedule.kwargs.insert("path".into(), "/var".into());
+    stage.recurring.set(vec![wanted]);
+    let run = stage.first().await;
+    assert_eq!((run.schedule.as_str(), run.procedure.as_str()), ("test.echo@1", "test.echo@1"));
+    let kwargs = RawMap::new().text("path", "/var").finish();
+    assert_eq!((&run.kwargs, run.ending.result.as_ref()), (&kwargs, Some(&kwargs)));
+    assert_eq!((run.ending.outcome, run.ending.started), (Outcome::Succeeded, Some(true)));
+    assert!(run.ending.duration_ms.is_some() && run.key.len() == 32);
+    let kinds: Vec<_> = run.items.iter().map(|item| item.kind).collect();
+    assert_eq!(kinds, [ItemKind::Value, ItemKind::Stderr]);
+}
+
+#[tokio::test]
+async fn failures_panics_and_what_is_not_offered_are_told_apart() {
+    let fail = |_call| async { Err::<Raw, _>(Fault::new(FaultCode::Failed, "no")) };
+    #[expect(unreachable_code, reason = "the type of a procedure that panics")]
+    let panic = |_call| async { Ok::<Raw, Fault>(panic!("on purpose")) };
+    let large = |_call| async { Ok(Raw::text(&"x".repeat(40 * 1024))) };
+    let registry = Registry::new().with(info("t.fail"), fail).unwrap().with(info("t.panic"), panic).unwrap();
+    let registry = registry.with(info("t.large"), large).unwrap();
+    let never = |_call| async { Err::<Raw, _>(Fault::new(FaultCode::Rejected, "not startable")) };
+    let registry = registry.with_program(info("t.never"), never).unwrap();
+    let stage = Stage::new(registry, |_bounds| {});
+    for (procedure, outcome, started, code) in [
+        ("t.fail", Outcome::Failed, true, FaultCode::Failed),
+        ("t.panic", Outcome::Failed, true, FaultCode::Internal),
+        ("t.large", Outcome::Failed, true, FaultCode::TooLarge),
+        ("t.never", Outcome::Rejected, false, FaultCode::Rejected),
+        ("t.absent", Outcome::Rejected, false, FaultCode::UnknownProcedure),
+    ] {
+        let before = records(&stage.folder.path().join("schedule")).len();
+        stage.recurring.set(vec![entry(procedure, RARELY)]);
+        let run = stage.recorded(before + 1).await.pop().unwrap().run;
+        assert_eq!((run.procedure.as_str(), run.ending.outcome), (procedure, outcome));
+        assert_eq!(
+            (run.ending.started, run.ending.fault.unwrap().code),
+            (Some(started), code),
+            "{procedure}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_run_beyond_its_time_and_one_that_the_stop_ends_say_so() {
+    let wait = |_call| std::future::pending::<Result<Raw, Fault>>();
+    let stage = Stage::new(Registry::new().with(info("t.wait"), wait).unwrap(), |bounds| {
+        bounds.run_timeout = Some(SOON);
+    });
+    stage.recurring.set(vec![entry("t.wait", RARELY)]);
+    let run = stage.first().await;
+    assert_eq!(run.ending.outcome, Outcome::TimedOut);
+    assert!(run.ending.fault.unwrap().message.contains("limits.run_timeout"));
+
+    let began = Arc::new(Notify::new());
+    let told = began.clone();
+    let graceful = move |call: CallContext| {
+        let told = told.clone();
+        async move {
+            told.notify_one();
+            let reason = call.stop.stopped().await;
+            Err::<Raw, _>(redpoll_net::service::stop_fault(reason))
+        }
+    };
+    let mut stage =
+        Stage::new(Registry::new().with_graceful(info("t.patient"), graceful).unwrap(), |_bounds| {});
+    stage.recurring.set(vec![entry("t.patient", RARELY)]);
+    timeout(PATIENCE, began.notified()).await.unwrap();
+    stage.recurring.drain();
+    timeout(PATIENCE, stage.recurring.end()).await.unwrap();
+    let run = stage.first().await;
+    assert_eq!(run.ending.outcome, Outcome::Cancelled);
+    assert_eq!(run.ending.fault.unwrap().code, FaultCode::ShuttingDown);
+    timeout(PATIENCE, stage.tasks.join_next()).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_run_waits_for_a_place_among_the_calls_and_never_runs_beside_itself() {
+    let (at_once, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let counted = (at_once.clone(), most.clone());
+    let count = move |_call| {
+        let (at_once, most) = counted.clone();
+        async move {
+            most.fetch_max(at_once.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            tokio::time::sleep(SOON).await;
+            at_once.fetch_sub(1, Ordering::SeqCst);
+            Ok(Raw::nil())
+        }
+    };
+    let stage = Stage::new(Registry::new().with(info("t.count"), count).unwrap(), |_bounds| {});
+    let all = stage.places.clone().acquire_many_owned(4).await.unwrap();
+    stage.recurring.set(vec![entry("t.count", Duration::from_millis(1))]);
+    // many are due, and none has a place: nothing may even be noted
+    tokio::time::sleep(SOON).await;
+    assert_eq!(std::fs::read_dir(stage.folder.path().join("schedule")).unwrap().count(), 0);
+    drop(all);
+    stage.recorded(4).await;
+    assert_eq!(most.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_reload_ends_what_is_gone_and_lets_what_runs_run() {
+    let (go, names) = (Arc::new(Notify::new()), Arc::new(Mutex::new(Vec::new())));
+    let around = (go.clone(), names.clone());
+    let wait = move |call: CallContext| {
+        let (go, names) = around.clone();
+        async move {
+            names.lock().unwrap().push(call.method);
+            go.notified().await;
+            Ok(Raw::nil())
+        }
+    };
+    let registry = Registry::new().with(info("t.a"), wait.clone()).unwrap().with(info("t.b"), wait).unwrap();
+    let stage = Stage::new(registry, |_bounds| {});
+    let began = async |runs: usize| {
+        let reached = async {
+            while names.lock().unwrap().len() < runs {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(PATIENCE, reached).await.unwrap();
+    };
+    stage.recurring.set(vec![entry("t.a", RARELY)]);
+    began(1).await;
+    stage.recurring.set(vec![entry("t.b", RARELY)]);
+    began(2).await;
+    assert_eq!(*names.lock().unwrap(), ["t.a", "t.b"]);
+    go.notify_waiters();
+    let outcomes: Vec<_> = stage.recorded(2).await.into_iter().map(|kept| kept.run.ending.outcome).collect();
+    assert_eq!(outcomes, [Outcome::Succeeded; 2], "what runs is not touched by a reload");
+}
+
+#[tokio::test]
+async fn without_a_session_asking_the_manager_fails_at_once_and_says_so() {
+    let manager = Manager::default();
+    let error = manager.emit("disk.full", &1).await.unwrap_err();
+    assert_eq!(error, AskError::NoSession);
+    assert!(error.to_string().contains("nothing was sent") && !manager.is_connected());
+}

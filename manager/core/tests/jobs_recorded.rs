@@ -1,0 +1,161 @@
+//! Runs that agents made by themselves, and events of theirs: one turn, once per key.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test code")]
+
+mod jobs_support;
+
+use jobs_support::alone::{Manager, answers};
+use jobs_support::{Plan, agent, job};
+use redpoll_common::job::{Attempt, Dno, Ending, Item, ItemKind, JobId, Outcome, RunState, Submitter};
+use redpoll_common::wire::{Fault, FaultCode, Raw};
+use redpoll_manager_core::jobs::record::{EventKind, RunRecord};
+use redpoll_manager_core::jobs::{Answer, Effect, Ended, Found, Input, Jobs, Refusal, Settings, Submit};
+
+fn manager() -> Manager {
+    Manager { now: 10_000, ..Manager::new(Settings { prune_every_ms: 10_000_000, ..Settings::default() }) }
+}
+
+fn ending(outcome: Outcome) -> Ending {
+    let started = match outcome {
+        Outcome::Rejected | Outcome::Expired => Some(false),
+        Outcome::Unknown => None,
+        Outcome::Succeeded | Outcome::Failed | Outcome::Cancelled | Outcome::TimedOut => Some(true),
+    };
+    let fault = (outcome != Outcome::Succeeded).then(|| Fault::new(FaultCode::Failed, "it failed"));
+    let result = (outcome == Outcome::Succeeded).then(Raw::nil);
+    Ending { outcome, started, result, fault, items: 77, duration_ms: Some(5) }
+}
+
+fn ended(outcome: Outcome) -> Ended {
+    let items = (0..2).map(|n| Item { n, kind: ItemKind::Value, data: Raw::encode(&n).unwrap() }).collect();
+    Ended { ending: ending(outcome), started_ms_ago: Some(4_000), items, dropped: 0 }
+}
+
+fn submit(n: u64, key: &str) -> Box<Submit<u32>> {
+    let plan = Plan { key: Some(key.to_owned()), ..Plan::default() };
+    let submit = plan.submit(u32::try_from(n).unwrap(), job(n), &[("a", true)]);
+    Box::new(Submit { submitter: Submitter::agent(&agent("a")), ..*submit })
+}
+
+/// Tells of a run; what the store has under the key is asked for, and answered as a store would.
+fn record(manager: &mut Manager, n: u64, key: &str, ended: Ended) -> Vec<Effect<u32>> {
+    let mut effects = manager.feed(Input::Record(submit(n, key), Box::new(ended)));
+    let asked = effects.iter().position(|effect| matches!(effect, Effect::FindKey { .. }));
+    if let Some(place) = asked {
+        let Effect::FindKey { submitter, key } = effects.remove(place) else { panic!("not what was found") };
+        let found = manager.store.find_key(&submitter, &key);
+        effects.extend(manager.feed(Input::KeyFound { submitter, key, found }));
+    }
+    effects
+}
+
+fn run(manager: &Manager, n: u64) -> &RunRecord {
+    manager.store.run_of(job(n), &agent("a")).unwrap()
+}
+
+#[test]
+fn every_outcome_becomes_a_job_that_has_ended_and_one_event() {
+    for outcome in Outcome::ALL {
+        let mut manager = manager();
+        let effects = record(&mut manager, 1, "k", ended(outcome));
+        assert_eq!(answers(&effects), [Ok(Answer::Submitted { job: job(1), existing: false })], "{outcome}");
+        let stored = &manager.store.jobs[&job(1)];
+        assert_eq!((stored.submitter.as_str(), stored.ended_ms), ("agent:a", Some(10_000)));
+        assert_eq!(stored.summary.unwrap().outcome(), Some(outcome));
+        let run = run(&manager, 1);
+        let RunState::Ended(found) = &run.state else { panic!("{outcome}: it has not ended") };
+        assert_eq!(**found, Ending { items: 2, ..ending(outcome) }, "{outcome}");
+        assert_eq!((run.attempt, run.dno, run.items), (Attempt(1), Dno(0), 2));
+        assert_eq!((run.started_ms, run.ended_ms), (Some(6_000), Some(10_000)));
+        assert_eq!(manager.store.items.values().map(Vec::len).sum::<usize>(), 2);
+        let [event] = manager.store.events.as_slice() else { panic!("{:?}", manager.store.events) };
+        assert_eq!(
+            (event.kind, event.job, event.outcome),
+            (EventKind::JobRecorded, Some(job(1)), Some(outcome))
+        );
+        assert_eq!(event.agent, Some(agent("a")));
+        assert_eq!(manager.jobs.open_runs(), 0);
+        // a machine that goes on from the store has the same in memory
+        let again = Jobs::<u32>::recover(Settings::default(), manager.store.records(), manager.now);
+        assert_eq!(again.job(job(1)).is_some(), outcome == Outcome::Unknown, "{outcome}");
+        assert_eq!(manager.jobs.job(job(1)).is_some(), outcome == Outcome::Unknown, "{outcome}");
+        assert_eq!(again.open_runs(), 0);
+    }
+}
+
+#[test]
+fn the_same_key_again_is_the_same_job_whatever_else_is_told() {
+    for outcome in [Outcome::Succeeded, Outcome::Unknown] {
+        let mut manager = manager();
+        record(&mut manager, 1, "k", ended(outcome));
+        manager.now += 60_000;
+        let late = Ended { started_ms_ago: Some(64_000), dropped: 3, ..ended(Outcome::Failed) };
+        let again = record(&mut manager, 2, "k", late);
+        assert_eq!(answers(&again), [Ok(Answer::Submitted { job: job(1), existing: true })]);
+        assert_eq!((manager.store.jobs.len(), manager.store.events.len()), (1, 1));
+        assert_eq!(run(&manager, 1).state.ending().unwrap().outcome, outcome);
+        record(&mut manager, 3, "other", ended(outcome));
+        assert_eq!(manager.store.jobs.len(), 2);
+    }
+}
+
+#[test]
+fn two_that_wait_for_one_lookup_become_one_job() {
+    let mut manager = manager();
+    for n in 1..=2 {
+        manager.feed(Input::Record(submit(n, "k"), Box::new(ended(Outcome::Succeeded))));
+    }
+    let submitter = Submitter::agent(&agent("a"));
+    let effects = manager.feed(Input::KeyFound { submitter, key: "k".into(), found: Found::Free });
+    let existing = |job: JobId, existing| Ok(Answer::Submitted { job, existing });
+    assert_eq!(answers(&effects), [existing(job(1), false), existing(job(1), true)]);
+    assert_eq!(manager.store.jobs.len(), 1);
+}
+
+#[test]
+fn what_is_recorded_neither_counts_as_open_nor_reaches_an_agent() {
+    let mut manager = Manager::new(Settings { open_runs: 1, ..Settings::default() });
+    manager.up("a");
+    let offered = manager.submit(9, &Plan::default(), &[("a", true)]);
+    assert_eq!(jobs_support::alone::offers(&offered).len(), 1, "the only place is taken");
+    let effects = record(&mut manager, 1, "k", ended(Outcome::Succeeded));
+    assert!(answers(&effects)[0].is_ok() && jobs_support::alone::offers(&effects).is_empty());
+    assert_eq!(manager.jobs.open_runs(), 1);
+}
+
+#[test]
+fn a_full_disk_takes_neither_runs_nor_events() {
+    let mut manager = manager();
+    manager.feed(Input::StoreFull(true));
+    let refused = record(&mut manager, 1, "k", ended(Outcome::Succeeded));
+    assert_eq!(answers(&refused), [Err(Refusal::StoreFull)]);
+    assert_eq!(answers(&emit(&mut manager)), [Err(Refusal::StoreFull)]);
+    assert!(manager.store.jobs.is_empty() && manager.store.events.is_empty());
+    manager.feed(Input::StoreFull(false));
+    assert!(answers(&record(&mut manager, 1, "k", ended(Outcome::Succeeded)))[0].is_ok());
+}
+
+#[test]
+fn what_was_lost_on_the_agent_is_said_in_the_event() {
+    let mut manager = manager();
+    record(&mut manager, 1, "k", Ended { dropped: 3, ..ended(Outcome::Failed) });
+    let detail = manager.store.events[0].detail.as_deref();
+    assert_eq!(detail, Some("failed; 3 older ones were lost on the agent"));
+}
+
+fn emit(manager: &mut Manager) -> Vec<Effect<u32>> {
+    let (name, data) = ("agent.connected".to_owned(), Raw::text("x"));
+    manager.feed(Input::Emit { token: 1, agent: agent("a"), name, data })
+}
+
+#[test]
+fn an_agents_event_is_numbered_and_never_looks_like_one_of_the_managers() {
+    let mut manager = manager();
+    let effects = emit(&mut manager);
+    assert_eq!(answers(&effects), [Ok(Answer::Emitted { n: 1 })]);
+    let event = &manager.store.events[0];
+    assert_eq!((event.n, event.kind_text().as_ref()), (1, "custom.agent.connected"));
+    assert_eq!(event.agent, Some(agent("a")));
+    for kind in EventKind::ALL {
+        assert!(!kind.as_str().starts_with("custom."), "{kind:?}");
+    }
+}

@@ -1,0 +1,45 @@
+//! What agents tell of their own accord.
+
+use redpoll_common::ids::PeerId;
+use redpoll_common::job::JobId;
+use redpoll_common::wire::{Fault, Raw};
+use redpoll_manager_core::jobs::{Answer, Ended, Input, Submit};
+use redpoll_net::{clock, random};
+
+use super::refusal::wrong_answer;
+use super::{Engine, NewJob, Stored};
+
+impl Engine {
+    /// Stores a run that an agent made by itself, as a job that has ended. Returns when it is on disk.
+    ///
+    /// # Errors
+    /// A fault that says why not; then nothing was stored.
+    pub async fn record(&self, job: NewJob, ended: Ended) -> Result<Stored, Fault> {
+        let NewJob { submitter, spec, digest, agents } = job;
+        let id = JobId::new(clock::wall_ms(), u128::from_be_bytes(random::bytes16()));
+        let agents = agents.into_iter().map(|agent| (agent, true)).collect();
+        let record = |token| {
+            let submit = Submit { token, id, submitter, spec, digest, agents, idempotent: false };
+            Input::Record(Box::new(submit), Box::new(ended))
+        };
+        match self.operate(record).await? {
+            Answer::Submitted { job, existing } => Ok(Stored { job, existing }),
+            Answer::Released | Answer::Cancelled(_) | Answer::Deleted | Answer::Emitted { .. } => {
+                Err(wrong_answer())
+            }
+        }
+    }
+
+    /// Puts an event of an agent into the history. Gives its number when it is on disk.
+    ///
+    /// # Errors
+    /// A fault that says why not; then nothing was stored.
+    pub async fn emit(&self, agent: PeerId, name: String, data: Raw) -> Result<u64, Fault> {
+        match self.operate(|token| Input::Emit { token, agent, name, data }).await? {
+            Answer::Emitted { n } => Ok(n),
+            Answer::Submitted { .. } | Answer::Released | Answer::Cancelled(_) | Answer::Deleted => {
+                Err(wrong_answer())
+            }
+        }
+    }
+}
