@@ -22,12 +22,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
-use crate::builtin;
+use crate::builtin::{self, file::Protected};
+use crate::exec::adopted;
 use crate::jobs::{Jobs, JobsOptions, Runner};
 use crate::link::AgentLink;
 use crate::manager::Manager;
+use crate::offer::offer;
+use crate::offered::Offered;
 use crate::schedule::outbox::{OutboxError, OutboxOptions};
-use crate::schedule::{self, Around, Bounds, Driver, Entry, Offered, Recurring};
+use crate::schedule::{self, Around, Bounds, Driver, Entry, Recurring};
 use crate::service::AgentService;
 use crate::spool::{OpenError, OpenOptions, Spool, SpoolError};
 
@@ -61,6 +64,8 @@ pub struct App {
     serving: Serving,
     runner: Runner,
     driver: Driver,
+    schedules: Vec<Entry>,
+    tracker: TaskTracker,
 }
 
 impl App {
@@ -71,7 +76,7 @@ impl App {
     /// A [`Failure`] with the exit code: configuration or permissions.
     pub fn new(loaded: Loaded<AgentConfig>, own: impl Into<Own>) -> Result<Self, Failure> {
         let Own { registry, manager, schedules } = own.into();
-        let Loaded { config, effective, .. } = loaded;
+        let Loaded { config, file, effective } = loaded;
         check_state_dir(&config.agent.state_dir)?;
         let secret = config.manager.credentials()?;
         let credentials = credentials(&config.tls, Role::Agent)?;
@@ -86,30 +91,49 @@ impl App {
         let client = Arc::new(TlsClient::new(credentials).map_err(|error| {
             Failure::new(ExitClass::Configuration, "the agent's certificate cannot be used").caused_by(error)
         })?);
-        let registry = builtin::install(registry, &config.procedures, &config.limits).map_err(|error| {
-            Failure::new(ExitClass::Configuration, "the procedures cannot be offered").caused_by(error)
-        })?;
-        let registry = Arc::new(registry);
-        let (jobs, runner) = open_jobs(&config, identity.id.clone(), registry.clone())?;
+        let own = Protected::of(&config, file.as_deref());
+        let state = &config.agent.state_dir;
+        let registry = builtin::file::install(registry, &config.procedures, &config.files, own, state)
+            .map_err(|error| {
+                Failure::new(ExitClass::Configuration, "the procedures file.* cannot be offered")
+                    .caused_by(error)
+            })?;
+        let tracker = TaskTracker::new();
+        let stop_workers = CancellationToken::new();
+        let offered = offer(&config, registry, identity.id.clone(), (&tracker, &stop_workers))?;
+        let (jobs, runner) = open_jobs(&config, identity.id.clone(), offered.clone())?;
         let run_timeout = Some(config.limits.run_timeout).filter(|limit| !limit.is_zero());
         let service =
-            Arc::new(AgentService::new(registry.clone(), jobs.clone(), config.limits.calls, run_timeout));
-        let offered = Offered::new(move || registry.clone());
-        let (recurring, driver) = open_schedules(&config, &identity, &service, offered, &manager)?;
-        recurring.set(schedules);
+            Arc::new(AgentService::new(offered.clone(), jobs.clone(), config.limits.calls, run_timeout));
+        let (recurring, driver) = open_schedules(&config, &identity, &service, offered.clone(), &manager)?;
         let transport = transport(&config, &client);
         let link = AgentLink::new(client.clone(), secret, &config.session, jobs.clone(), manager);
         info!(agent = %identity, version = env!("CARGO_PKG_VERSION"), "the agent is ready");
-        let serving = Serving { config, effective, client, transport, link, service, jobs, recurring };
-        Ok(Self { serving, runner, driver })
+        let serving = Serving {
+            config,
+            effective,
+            client,
+            transport,
+            link,
+            service,
+            jobs,
+            recurring,
+            offered,
+            stop_workers,
+        };
+        Ok(Self { serving, runner, driver, schedules, tracker })
     }
 
     /// Keeps connected and serves until a signal ends it, then drains.
     pub async fn run(self, signals: Signals, sources: &Sources, log: &LogControl) {
-        let tracker = TaskTracker::new();
-        tracker.spawn(self.runner.run(tracker.clone()));
-        schedule::spawn(self.driver, &tracker);
-        self.serving.serve(signals, sources, log, &tracker).await;
+        let Self { serving, runner, driver, schedules, tracker } = self;
+        tracker.spawn(runner.run(tracker.clone()));
+        schedule::spawn(driver, &tracker);
+        let follow = schedule::follow(serving.recurring.clone(), schedules, serving.offered.scheduled());
+        tracker.spawn(serving.stop_workers.clone().run_until_cancelled_owned(follow));
+        let bury = serving.stop_workers.clone().run_until_cancelled_owned(adopted::bury());
+        tracker.spawn(bury);
+        serving.serve(signals, sources, log, &tracker).await;
     }
 }
 
@@ -124,6 +148,9 @@ struct Serving {
     service: Arc<AgentService>,
     jobs: Jobs,
     recurring: Recurring,
+    offered: Arc<Offered>,
+    /// Ends workers without work, and what else would go on for ever.
+    stop_workers: CancellationToken,
 }
 
 impl Serving {
@@ -138,6 +165,8 @@ impl Serving {
                 let own = self.client.own_identity();
                 let take = |credentials| self.client.reload(credentials);
                 reload::<AgentConfig, _>(sources, &self.effective, log, &own, take);
+                let offered = self.offered.clone();
+                tracker.spawn_blocking(move || drop(offered.reload())); // what became of it is in the log
             }
             stop.cancel();
         };
@@ -203,6 +232,7 @@ impl Serving {
         {
             warn!("recurring procedures are not recorded as ended: they will be unknown");
         }
+        self.stop_workers.cancel();
         self.end_jobs(grace, farewell).await;
         if let Some(peer) = peer {
             peer.close(bye);
@@ -252,7 +282,7 @@ fn open_schedules(
     config: &AgentConfig,
     identity: &Identity,
     service: &AgentService,
-    offered: Offered,
+    offered: Arc<Offered>,
     manager: &Manager,
 ) -> Result<(Recurring, Driver), Failure> {
     let own = PeerInfo {
@@ -281,11 +311,7 @@ fn open_schedules(
 }
 
 /// Opens the spool, or begins one.
-fn open_jobs(
-    config: &AgentConfig,
-    agent: PeerId,
-    registry: Arc<Registry>,
-) -> Result<(Jobs, Runner), Failure> {
+fn open_jobs(config: &AgentConfig, agent: PeerId, offered: Arc<Offered>) -> Result<(Jobs, Runner), Failure> {
     let folder = config.agent.state_dir.join("spool");
     let failed = |error: OpenError| {
         let class = match &error {
@@ -302,7 +328,7 @@ fn open_jobs(
     };
     let opened = Spool::open(&folder, OpenOptions::default(), last_word).map_err(failed)?;
     let options = JobsOptions::new(agent, config);
-    Jobs::new(opened, options, registry).map_err(|source| failed(OpenError::Image { path: folder, source }))
+    Jobs::new(opened, options, offered).map_err(|source| failed(OpenError::Image { path: folder, source }))
 }
 
 /// What is on disk is not known any more: nothing that this process says from here on would be worth anything.

@@ -2,9 +2,12 @@
 //!
 //! - [`app`]: assembly, from a configuration to a connected agent and back to an orderly end. Start reading here.
 //! - [`link`]: the hello, and the present session. [`service`]: how many calls at a time, and none while stopping.
+//! - [`procedures`]: executables as procedures, once and as workers.
+//! - [`offered`]: what is offered now, and what changes that while it runs.
 //! - [`builtin`]: the built-in procedures; [`exec`] runs processes for them, [`facts`] reads what the machine is.
 //!
 //! - [`jobs`]: runs of jobs, and what the agent owes the manager about them; [`spool`] keeps it on disk.
+//! - [`lint`]: the check of a folder of manifests, without a daemon.
 //! - [`clock`]: the clock that goes on while the machine sleeps.
 //!
 //! - [`schedule`]: procedures that run by themselves; [`manager`]: asking the manager.
@@ -20,7 +23,11 @@ pub mod exec;
 pub mod facts;
 pub mod jobs;
 pub mod link;
+pub mod lint;
 pub mod manager;
+mod offer;
+pub mod offered;
+pub mod procedures;
 pub mod schedule;
 pub mod sdk;
 pub mod service;

@@ -2,8 +2,10 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use redpoll_agent::app::App;
+use redpoll_agent::exec::confine;
+use redpoll_agent::lint::ProceduresCommand;
 use redpoll_config::ExitClass;
 use redpoll_config::daemon::{DaemonArgs, Failure, Start};
 use redpoll_net::{Registry, shutdown};
@@ -15,14 +17,30 @@ use tokio::runtime::Builder;
 /// Signals: SIGTERM finishes what runs and ends, a second one ends now; SIGHUP reads certificates and log level again.
 /// Exit: 0 ended in order · 64 configuration · 70 internal · 77 file permissions.
 #[derive(Debug, Parser)]
-#[command(name = "redpoll-agent", version, verbatim_doc_comment)]
+#[command(name = "redpoll-agent", version, verbatim_doc_comment, args_conflicts_with_subcommands = true)]
 struct Arguments {
     #[command(flatten)]
     daemon: DaemonArgs,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Executables as procedures.
+    #[command(subcommand)]
+    Procedures(ProceduresCommand),
 }
 
 fn main() -> ExitCode {
-    Arguments::parse().daemon.main("redpoll-agent", |Start { loaded, sources, log }| {
+    if let Some(code) = confine::intercept() {
+        return code;
+    }
+    let arguments = Arguments::parse();
+    if let Some(Command::Procedures(command)) = arguments.command {
+        return command.run();
+    }
+    arguments.daemon.main("redpoll-agent", |Start { loaded, sources, log }| {
         // one thread: an agent waits nearly always, and its size is part of the product
         let ended = shutdown::run(&mut Builder::new_current_thread(), async |signals| {
             App::new(loaded, Registry::new())?.run(signals, &sources, &log).await;

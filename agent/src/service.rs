@@ -9,26 +9,31 @@ use redpoll_common::wire::{Fault, FaultCode, Notification};
 use redpoll_net::service::{Running, Service};
 use redpoll_net::transport::PeerInfo;
 use redpoll_net::{CallContext, Registry};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::jobs::Jobs;
+use crate::offered::Offered;
+
+/// Calls of `sys.*` and of procedures with `admin = true` that may run when all other places are taken.
+const RESERVE: usize = 4;
 
 /// Serves the manager.
 #[derive(Debug)]
 pub struct AgentService {
-    registry: Arc<Registry>,
+    offered: Arc<Offered>,
     jobs: Jobs,
     places: Arc<Semaphore>,
+    reserve: Arc<Semaphore>,
     limit: usize,
     run_timeout: Option<Duration>,
     draining: AtomicBool,
 }
 
 impl AgentService {
-    /// Serves what the registry offers, at most `limit` calls at a time, none longer than `run_timeout`.
-    pub fn new(registry: Arc<Registry>, jobs: Jobs, limit: usize, run_timeout: Option<Duration>) -> Self {
-        let places = Arc::new(Semaphore::new(limit));
-        Self { registry, jobs, places, limit, run_timeout, draining: AtomicBool::new(false) }
+    /// Serves what is offered, at most `limit` calls at a time, none longer than `run_timeout`.
+    pub fn new(offered: Arc<Offered>, jobs: Jobs, limit: usize, run_timeout: Option<Duration>) -> Self {
+        let (places, reserve) = (Arc::new(Semaphore::new(limit)), Arc::new(Semaphore::new(RESERVE)));
+        Self { offered, jobs, places, reserve, limit, run_timeout, draining: AtomicBool::new(false) }
     }
 
     /// From now on no new call is run.
@@ -43,7 +48,17 @@ impl AgentService {
 
     /// How many calls are running.
     pub fn running(&self) -> usize {
-        self.limit.saturating_sub(self.places.available_permits())
+        let free = self.places.available_permits() + self.reserve.available_permits();
+        (self.limit + RESERVE).saturating_sub(free)
+    }
+
+    /// A place for a call; those who look after the machine are not kept out by the others.
+    fn place(&self, registry: &Registry, method: &str) -> Option<OwnedSemaphorePermit> {
+        let place = self.places.clone().try_acquire_owned();
+        place.ok().or_else(|| {
+            let is_admin = method.starts_with("sys.") || registry.is_admin(method);
+            self.reserve.clone().try_acquire_owned().ok().filter(|_| is_admin)
+        })
     }
 }
 
@@ -52,18 +67,22 @@ impl Service for AgentService {
         if Jobs::serves(&call.method) {
             return self.jobs.start(call);
         }
+        if Offered::serves(&call.method) {
+            return self.offered.start(call);
+        }
         if self.draining.load(Ordering::Acquire) {
             return Running::refused(Fault::new(
                 FaultCode::ShuttingDown,
                 "the agent is stopping; nothing ran",
             ));
         }
-        let Ok(place) = self.places.clone().try_acquire_owned() else {
+        let registry = self.offered.now();
+        let Some(place) = self.place(&registry, &call.method) else {
             let text =
                 format!("{} calls are running already, limits.calls of the agent; nothing ran", self.limit);
             return Running::refused(Fault::new(FaultCode::Overloaded, text));
         };
-        let Running { answer, graceful } = self.registry.start(call);
+        let Running { answer, graceful } = registry.start(call);
         // what stops itself keeps the limit itself, so that it can end its processes in order
         let limit = self.run_timeout.filter(|_| !graceful);
         let answer = async move {
@@ -78,7 +97,7 @@ impl Service for AgentService {
     }
 
     fn notified(&self, from: &PeerInfo, notification: Notification) {
-        if !self.registry.notified(from, &notification) {
+        if !self.offered.now().notified(from, &notification) {
             tracing::debug!(r#type = ?notification.kind, "a notification nobody handles");
         }
     }

@@ -30,7 +30,8 @@ struct Piece {
 }
 
 fn registry(limits: &LimitsConfig) -> Registry {
-    let offered = ProceduresConfig { builtin: vec!["sys.*".into(), "exec.run".into()] };
+    let offered =
+        ProceduresConfig { builtin: vec!["sys.*".into(), "exec.run".into()], ..ProceduresConfig::default() };
     install(Registry::new(), &offered, limits).unwrap()
 }
 
@@ -134,7 +135,10 @@ async fn ping_version_and_facts_answer_and_take_no_arguments() {
 async fn procedures_lists_all_that_the_registry_offers() {
     let own = redpoll_net::ProcedureInfo::new("app.restart", "Restarts the app.", json!({}));
     let before = Registry::new().with(own, |_| async { Ok(Raw::nil()) }).unwrap();
-    let offered = ProceduresConfig { builtin: vec!["sys.procedures".into(), "exec.run".into()] };
+    let offered = ProceduresConfig {
+        builtin: vec!["sys.procedures".into(), "exec.run".into()],
+        ..ProceduresConfig::default()
+    };
     let registry = install(before, &offered, &LimitsConfig::default()).unwrap();
     let (call, _output, _stop) =
         detached_call(caller(), "sys.procedures", Raw::empty_array(), Raw::empty_map());

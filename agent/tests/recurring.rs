@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use redpoll_agent::manager::{AskError, Manager};
+use redpoll_agent::offered::Offered;
 use redpoll_agent::schedule::outbox::{Outbox, OutboxOptions};
 use redpoll_agent::schedule::record::{Began, Kept};
-use redpoll_agent::schedule::{Around, Bounds, Entry, Offered, Recurring};
+use redpoll_agent::schedule::{Around, Bounds, Entry, Recurring};
 use redpoll_common::api::record::RecordArguments;
 use redpoll_common::identity::Identity;
 use redpoll_common::job::{Ending, ItemKind, Outcome};
@@ -153,8 +154,7 @@ impl Stage {
             answer_timeout: PATIENCE,
         };
         change(&mut bounds);
-        let registry = Arc::new(registry);
-        let offered = Offered::new(move || registry.clone());
+        let offered = Arc::new(Offered::fixed(registry));
         let around = Around { own: Arc::new(own), offered, manager: Manager::default(), bounds };
         let path = folder.path().join("schedule");
         let (recurring, driver) = Recurring::open(&path, OutboxOptions::default(), around).unwrap();

@@ -8,7 +8,7 @@ pub mod jobs;
 pub mod queues;
 pub mod record;
 pub mod submit;
-mod value;
+pub(crate) mod value;
 
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +26,12 @@ pub mod method {
     pub const AGENTS_SHOW: &str = "rp.agents.show";
     /// Measures round trips to an agent. [`super::PingArguments`] → [`super::PingAnswer`].
     pub const AGENTS_PING: &str = "rp.agents.ping";
+    /// Has an agent read its procedures anew. [`super::AgentArguments`] → [`super::ReloadAnswer`].
+    pub const AGENTS_RELOAD: &str = "rp.agents.reload";
+    /// Offers a procedure of an agent again. [`super::SwitchArguments`] → [`super::SwitchAnswer`].
+    pub const PROCEDURES_ENABLE: &str = "rp.procedures.enable";
+    /// Offers a procedure of an agent no more, until it is enabled. [`super::SwitchArguments`] → [`super::SwitchAnswer`].
+    pub const PROCEDURES_DISABLE: &str = "rp.procedures.disable";
     /// Tells how the manager is. → [`super::Status`].
     pub const STATUS: &str = "rp.status";
     /// Answers with its arguments.
@@ -79,6 +85,12 @@ pub mod method {
 pub mod agent_method {
     /// Offers a run. [`crate::job::wire::Offer`] → [`crate::job::wire::OfferAnswer`].
     pub const JOB_OFFER: &str = "rp.job.offer";
+    /// Reads the procedures anew. → [`super::ReloadAnswer`].
+    pub const RELOAD: &str = "rp.agent.reload";
+    /// Offers a procedure again. [`super::SwitchOrder`] → [`super::SwitchAnswer`].
+    pub const ENABLE: &str = super::method::PROCEDURES_ENABLE;
+    /// Offers a procedure no more. [`super::SwitchOrder`] → [`super::SwitchAnswer`].
+    pub const DISABLE: &str = super::method::PROCEDURES_DISABLE;
     /// Ends a run, or has it never start. [`crate::job::wire::Cancel`] → [`crate::job::wire::StateAnswer`].
     pub const JOB_CANCEL: &str = "rp.job.cancel";
 }
@@ -168,6 +180,52 @@ impl NotifyArguments {
 pub struct AgentArguments {
     /// The agent.
     pub agent: String,
+}
+
+/// The answer of `rp.agents.reload` and `rp.agent.reload`: what became of the procedures that files describe.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadAnswer {
+    /// Procedures that are offered now, the built-in ones included.
+    pub offered: u64,
+    /// Those that were not described before.
+    pub added: u64,
+    /// Those that are described differently.
+    pub changed: u64,
+    /// Those that are not described any more.
+    pub removed: u64,
+    /// What could not be read or offered: file, why, and what to do; the others are not affected.
+    #[serde(default)]
+    pub problems: Vec<String>,
+}
+
+/// The arguments of `rp.procedures.enable` and `rp.procedures.disable`, as an operator asks the manager.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SwitchArguments {
+    /// The agent.
+    pub agent: String,
+    /// The procedure: `name` for all its versions, or `name@version`.
+    pub procedure: String,
+}
+
+/// The same, as the manager asks the agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SwitchOrder {
+    /// The procedure: `name` for all its versions, or `name@version`.
+    pub procedure: String,
+    /// Who wants it.
+    #[serde(default)]
+    pub operator: Option<String>,
+}
+
+/// The answer of `rp.procedures.enable` and `rp.procedures.disable`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SwitchAnswer {
+    /// The procedure as it was named.
+    pub procedure: String,
+    /// Whether the manager lets it be offered now.
+    pub enabled: bool,
+    /// Whether that was different before.
+    pub changed: bool,
 }
 
 /// The arguments of `rp.agents.ping`.
@@ -311,6 +369,9 @@ pub struct ProcedureSummary {
     /// What it does.
     #[serde(default)]
     pub description: String,
+    /// Why nobody should use this version any more, and what to use.
+    #[serde(default)]
+    pub deprecated: Option<String>,
 }
 
 #[cfg(test)]

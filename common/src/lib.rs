@@ -3,6 +3,7 @@
 //! - [`ids`] and [`identity`]: who somebody is, parsed once at the edge and trusted afterwards.
 //! - [`job`]: what a job is, the states of its runs, what travels about it, and the rules of an agent's spool.
 //! - [`nearest`]: which name was probably meant.
+//! - [`procedure`]: what an agent and an executable say to each other, line by line.
 //! - [`schedule`]: when recurring procedures run.
 //! - [`wire`]: payloads, frames and the eight kinds of message; what is checked before anything is decoded.
 //! - [`session`]: the protocol state of one connection: handshake, keep-alive, calls both ways, credit, back-off.
@@ -16,6 +17,7 @@ pub mod identity;
 pub mod ids;
 pub mod job;
 pub mod nearest;
+pub mod procedure;
 pub mod schedule;
 pub mod session;
 pub mod wire;

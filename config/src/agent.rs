@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::address::Address;
 use crate::checks::Checks;
 use crate::error::Problem;
+use crate::files::FilesConfig;
 use crate::load::{Config, Program, Shared};
 use crate::permissions::{PermissionError, check_private};
 use crate::secret::Secret;
@@ -38,6 +39,8 @@ pub struct AgentConfig {
     pub session: SessionConfig,
     /// `[procedures]`: what may be called here.
     pub procedures: ProceduresConfig,
+    /// `[files]`: which folders the `file.*` procedures reach.
+    pub files: FilesConfig,
     /// `[limits]`: how much of it.
     pub limits: LimitsConfig,
     /// `[log]`: what is logged, and how.
@@ -96,6 +99,14 @@ pub struct ProceduresConfig {
     /// Which built-in procedures are offered: names, or families such as `sys.*`. See [`offers`](Self::offers).
     #[serde(with = "list")]
     pub builtin: Vec<String>,
+    /// The folder whose files describe executables that are offered. A folder that is not there offers none.
+    pub dir: PathBuf,
+}
+
+impl Default for ProceduresConfig {
+    fn default() -> Self {
+        Self { builtin: vec!["sys.*".to_owned()], dir: PathBuf::from("/etc/redpoll/procedures.d") }
+    }
 }
 
 /// `[limits]`: how much may run here, and how long.
@@ -137,7 +148,8 @@ impl Default for AgentConfig {
             manager: DialConfig::default(),
             tls: TlsConfig::named("/etc/redpoll/tls", "agent"),
             session: SessionConfig::default(),
-            procedures: ProceduresConfig { builtin: vec!["sys.*".to_owned()] },
+            procedures: ProceduresConfig::default(),
+            files: FilesConfig::default(),
             limits: LimitsConfig::default(),
             log: LogConfig::at("info"),
         }
@@ -190,6 +202,7 @@ impl Config for AgentConfig {
         self.tls.check(&mut checks);
         self.session.check(&mut checks);
         self.procedures.check(&mut checks);
+        self.files.check(&mut checks);
         self.limits.check(&mut checks);
         self.log.check(&mut checks);
         checks.into_problems()
@@ -200,7 +213,10 @@ impl Config for AgentConfig {
     }
 
     fn paths(&mut self) -> Vec<(&'static str, &mut PathBuf)> {
-        let mut paths = vec![("agent.state_dir", &mut self.agent.state_dir)];
+        let mut paths = vec![
+            ("agent.state_dir", &mut self.agent.state_dir),
+            ("procedures.dir", &mut self.procedures.dir),
+        ];
         paths.extend(self.manager.credentials_file.as_mut().map(|path| ("manager.credentials_file", path)));
         paths.extend(self.tls.paths());
         paths
@@ -258,6 +274,7 @@ impl ProceduresConfig {
     }
 
     fn check(&self, checks: &mut Checks) {
+        checks.path("procedures.dir", &self.dir);
         for entry in &self.builtin {
             if entry == "*" || entry.starts_with("exec.*") {
                 let what =

@@ -39,6 +39,7 @@ mod environment;
 mod error;
 mod exit_class;
 mod file;
+mod files;
 mod hosts;
 mod jobs;
 mod known;
@@ -46,6 +47,7 @@ mod load;
 mod manager;
 mod manifest;
 mod permissions;
+mod policy;
 mod rpctl;
 mod secret;
 mod sections;
@@ -61,6 +63,7 @@ pub use effective::{Effective, report};
 pub use error::{ConfigError, Origin, Problem};
 pub use exit_class::ExitClass;
 pub use file::MAX_FILE_LEN;
+pub use files::FilesConfig;
 pub use hosts::HostPattern;
 pub use jobs::{CallbacksConfig, JobsConfig, MAX_WEBHOOK_SECRET, MIN_WEBHOOK_SECRET, WebhookSecretError};
 pub use load::{Config, Loaded, Program, Shared, load};
@@ -70,6 +73,7 @@ pub use manifest::{
     ProcedureSchedule, Procedures, load_folder,
 };
 pub use permissions::{PermissionError, check_private, check_state_dir};
+pub use policy::{LoadedPolicy, load_policy};
 pub use rpctl::{AskConfig, CallConfig, ColorChoice, OutputConfig, OutputFormat, RpctlConfig};
 pub use secret::Secret;
 pub use sections::{

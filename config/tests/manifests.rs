@@ -1,5 +1,5 @@
 //! Folders of manifests: real files with real modes.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
+#![expect(clippy::unwrap_used, reason = "test code")]
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;

@@ -1,5 +1,6 @@
 //! The command line: verbs, options and their help. What they do is in [`crate::commands`].
 
+mod cp;
 mod jobs;
 
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use crate::arguments;
 use crate::certs::CertsCommand;
 use crate::output::Format;
 
+pub use cp::CpArgs;
 pub use jobs::{
     CancelHow, EventsArgs, JobOptions, JobsCancelArgs, JobsCommand, JobsFollowArgs, JobsListArgs,
     JobsReadArgs, JobsResultArgs, OfflineChoice, OverflowChoice, QueuesCommand, RunArgs, StartArgs,
@@ -75,6 +77,9 @@ pub enum Verb {
     /// List queues, show one, end all that stands in it
     #[command(subcommand, arg_required_else_help = false, after_long_help = include_str!("help/queues.txt"))]
     Queues(QueuesCommand),
+    /// Copy files to agents, or from one
+    #[command(after_long_help = include_str!("help/cp.txt"))]
+    Cp(CpArgs),
     /// Show what happened: the public history of agents, jobs and runs
     #[command(after_long_help = include_str!("help/events.txt"))]
     Events(EventsArgs),
@@ -168,6 +173,30 @@ pub enum AgentsCommand {
     Procedures {
         /// The agent
         agent: String,
+    },
+    /// Have an agent read its procedures anew; what runs is not touched
+    #[command(after_long_help = include_str!("help/agents_reload.txt"))]
+    Reload {
+        /// The agent
+        agent: String,
+    },
+    /// Have an agent offer a procedure again that was disabled
+    #[command(after_long_help = include_str!("help/agents_enable.txt"))]
+    Enable {
+        /// The agent
+        agent: String,
+        /// The procedure, NAME for all its versions or NAME@VERSION
+        #[arg(value_name = "PROCEDURE[@V]")]
+        procedure: String,
+    },
+    /// Have an agent offer a procedure no more, until it is enabled
+    #[command(after_long_help = include_str!("help/agents_disable.txt"))]
+    Disable {
+        /// The agent
+        agent: String,
+        /// The procedure, NAME for all its versions or NAME@VERSION
+        #[arg(value_name = "PROCEDURE[@V]")]
+        procedure: String,
     },
 }
 

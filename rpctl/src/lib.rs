@@ -7,6 +7,8 @@
 //! Verbs that last outlive a session: [`steady`] makes another one, [`feed`] goes on with a stream, [`follow`] knows what of a
 //! job was told and prints the rest. [`interrupt`] and [`prompt`] are for whoever sits there.
 //!
+//! [`copy`] has the copies of `rpctl cp`.
+//!
 //! The verbs `certs`, `completions` and `man` need no manager. What travels is in `redpoll-common`, how in `redpoll-net`.
 //! Start reading at [`run`].
 
@@ -15,6 +17,7 @@ pub mod certs;
 pub mod cli;
 pub mod commands;
 pub mod completions;
+pub mod copy;
 pub mod exit;
 pub mod feed;
 pub mod follow;
@@ -108,6 +111,7 @@ fn dispatch(cli: &Cli, terminals: Terminals, output: &mut Output) -> Ended {
                 | Verb::Events(_)
                 | Verb::Notify(_)
                 | Verb::Agents(_)
+                | Verb::Cp(_)
                 | Verb::Status
                 | Verb::Certs(_),
             )
@@ -124,7 +128,7 @@ fn dispatch(cli: &Cli, terminals: Terminals, output: &mut Output) -> Ended {
         Some(verb) => commands::run(verb, &settings, output, Instant::now() + settings.config.call.timeout),
         None => Err(Report::usage(
             "there is nothing to do",
-            "usage: rpctl [OPTIONS] call|run|jobs|queues|events|notify|agents|status|certs|completions|man …",
+            "usage: rpctl [OPTIONS] call|run|jobs|queues|events|notify|agents|cp|status|certs|completions|man …",
             "see rpctl --help",
         )
         .into()),

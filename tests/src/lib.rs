@@ -29,6 +29,7 @@ pub mod middle;
 pub mod operator;
 pub mod process;
 pub mod sim;
+pub mod slow;
 pub mod torture;
 pub mod witness;
 pub mod work;

@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use crate::workspace::{Workspace, run as run_command};
 
 /// What can be measured, in the order in which it is.
-pub(crate) const NAMES: [&str; 5] = ["call", "idle", "storm", "agent", "jobs"];
+pub(crate) const NAMES: [&str; 6] = ["call", "idle", "storm", "agent", "jobs", "procedures"];
 
 /// Measures `name`, or everything.
 ///
@@ -19,9 +19,12 @@ pub(crate) const NAMES: [&str; 5] = ["call", "idle", "storm", "agent", "jobs"];
 pub(crate) fn run(workspace: &Workspace, name: Option<&str>, quick: bool) -> anyhow::Result<ExitCode> {
     // one by one: built together they would get each other's features, and not be the programs that ship
     let own = ["--package=redpoll-tests", "--bin=redpoll-bench", "--bin=redpoll-bench-agent"];
-    for programs in
-        [&own[..], &["--package=redpoll-manager", "--bins"], &["--package=redpoll-agent", "--bins"]]
-    {
+    for programs in [
+        &own[..],
+        &["--package=redpoll-manager", "--bins"],
+        &["--package=redpoll-agent", "--bins"],
+        &["--package=rpctl", "--bins"],
+    ] {
         run_command(workspace.cargo(&[&["build", "--release"], programs].concat()))?;
     }
     let target = workspace.target()?;

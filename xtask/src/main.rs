@@ -41,7 +41,7 @@ Commands:
   test                    everything: check, then all tests with the real programs. Sets up what it needs
                           and can; says exactly what is missing otherwise
   python                  types and tests of the Python SDK and of the sample procedures alone
-  bench [NAME] [--quick]  measure: call, idle, storm, agent, jobs; all of them without a NAME. Prints
+  bench [NAME] [--quick]  measure: call, idle, storm, agent, jobs, procedures; all without a NAME. Prints
                           tables and writes target/bench/NAME.json
   torture [--kills N] [--seed S]
                           kill the real daemons N times (200), at random moments and at named places, and

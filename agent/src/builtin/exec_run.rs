@@ -176,6 +176,7 @@ fn specify(arguments: ExecArguments, limits: ExecLimits) -> ProcessSpec {
             .map_or(limits.grace, |wanted| Duration::from_millis(wanted).min(limits.grace)),
         output_limit: arguments.output_limit.map_or(limits.output, |wanted| wanted.min(limits.output)),
         not_after: None,
+        confine: None,
     }
 }
 
@@ -210,7 +211,7 @@ async fn stopped(stop: &Stop) -> StopReason {
 }
 
 /// Completes when the program has ended and a caller who stopped the call did not take its last output either.
-async fn given_up(ended: oneshot::Receiver<()>, stop: &Stop) {
+pub(crate) async fn given_up(ended: oneshot::Receiver<()>, stop: &Stop) {
     ended.await.ok();
     stop.stopped().await;
     tokio::time::sleep(exec::DRAIN).await;
@@ -230,14 +231,14 @@ async fn forward(mut chunks: mpsc::Receiver<Chunk>, output: &Output) {
     }
 }
 
-fn kind(stream: StreamName) -> ItemKind {
+pub(crate) fn kind(stream: StreamName) -> ItemKind {
     match stream {
         StreamName::Stdout => ItemKind::Stdout,
         StreamName::Stderr => ItemKind::Stderr,
     }
 }
 
-fn not_started(error: &ExecError) -> Fault {
+pub(crate) fn not_started(error: &ExecError) -> Fault {
     if error.is_bad_request() {
         return BadArguments(error.to_string()).into();
     }

@@ -1,12 +1,13 @@
 //! The procedures that every agent has built in, and which of them it offers.
 //!
 //! `sys.echo`, `sys.ping`, `sys.version`, `sys.facts`, `sys.procedures` and the notification `sys.log` are harmless;
-//! `exec.run` runs any program and is offered only when the agent's configuration names it in full. [`install`] puts
-//! what is offered into a registry.
+//! `exec.run` runs any program and is offered only when the agent's configuration names it in full. [`file`] has
+//! `file.*`, which reaches configured folders. [`install`] puts what is offered into a registry.
 
 mod arguments;
 mod exec_arguments;
-mod exec_run;
+pub(crate) mod exec_run;
+pub mod file;
 mod sys;
 
 use redpoll_common::nearest::nearest;
@@ -19,8 +20,24 @@ use redpoll_net::{ProcedureInfo, Registry};
 pub use exec_run::ExecLimits;
 
 /// Every built-in name, as `procedures.builtin` knows it, sorted.
-pub const NAMES: [&str; 7] =
-    ["exec.run", "sys.echo", "sys.facts", "sys.log", "sys.ping", "sys.procedures", "sys.version"];
+pub const NAMES: [&str; 13] = [
+    "exec.run",
+    "file.hash",
+    "file.list",
+    "file.read",
+    "file.remove",
+    "file.stat",
+    "file.write",
+    "sys.echo",
+    "sys.facts",
+    "sys.log",
+    "sys.ping",
+    "sys.procedures",
+    "sys.version",
+];
+
+/// The built-in that lists what is offered.
+pub const LIST: &str = "sys.procedures";
 
 /// Why built-ins cannot be offered as configured.
 #[derive(Debug, thiserror::Error)]
@@ -51,13 +68,26 @@ impl From<Duplicate> for InstallError {
     }
 }
 
-/// Adds the built-in procedures that `offered` names.
+/// Adds the built-in procedures that `offered` names, but for [`file`]'s, which need more than a name.
 ///
 /// Install them last: `sys.procedures` lists what the registry has then.
 ///
 /// # Errors
 /// [`InstallError`] when an entry of `offered` names nothing, or the registry has a built-in's name already.
 pub fn install(
+    registry: Registry,
+    offered: &ProceduresConfig,
+    limits: &LimitsConfig,
+) -> Result<Registry, InstallError> {
+    let registry = install_but_list(registry, offered, limits)?;
+    if offered.offers(LIST) { with_list(registry) } else { Ok(registry) }
+}
+
+/// The same without `sys.procedures`, for whoever adds more: then [`with_list`] comes last.
+///
+/// # Errors
+/// As [`install`].
+pub fn install_but_list(
     registry: Registry,
     offered: &ProceduresConfig,
     limits: &LimitsConfig,
@@ -84,21 +114,26 @@ pub fn install(
     if offered.offers("sys.version") {
         registry = registry.with(sys::version_info(), sys::version)?;
     }
-    if offered.offers("sys.procedures") {
-        let own = sys::procedures_info();
-        let mut all: Vec<&ProcedureInfo> = registry.procedures().chain([&own]).collect();
-        all.sort_by(|a, b| (&a.name, a.version).cmp(&(&b.name, b.version)));
-        let list = Raw::encode(&all).map_err(InstallError::List)?;
-        registry = registry.with(own, move |call| sys::procedures(&call, list.clone()))?;
-    }
     Ok(registry)
+}
+
+/// Adds `sys.procedures`, which lists what the registry has.
+///
+/// # Errors
+/// [`InstallError`] when the list has no form on the wire.
+pub fn with_list(registry: Registry) -> Result<Registry, InstallError> {
+    let own = sys::procedures_info();
+    let mut all: Vec<&ProcedureInfo> = registry.procedures().chain([&own]).collect();
+    all.sort_by(|a, b| (&a.name, a.version).cmp(&(&b.name, b.version)));
+    let list = Raw::encode(&all).map_err(InstallError::List)?;
+    Ok(registry.with(own, move |call| sys::procedures(&call, list.clone()))?)
 }
 
 fn refuse_unknown(offered: &ProceduresConfig) -> Result<(), InstallError> {
     for entry in &offered.builtin {
-        let alone = ProceduresConfig { builtin: vec![entry.clone()] };
+        let alone = ProceduresConfig { builtin: vec![entry.clone()], ..offered.clone() };
         if !NAMES.iter().any(|name| alone.offers(name)) {
-            let nearest = nearest(entry, NAMES.into_iter().chain(["sys.*"])).map(str::to_owned);
+            let nearest = nearest(entry, NAMES.into_iter().chain(["sys.*", "file.*"])).map(str::to_owned);
             return Err(InstallError::Unknown { entry: entry.clone(), nearest });
         }
     }
@@ -110,7 +145,10 @@ mod tests {
     use super::*;
 
     fn installed(entries: &[&str]) -> Result<Vec<String>, String> {
-        let offered = ProceduresConfig { builtin: entries.iter().map(|&entry| entry.to_owned()).collect() };
+        let offered = ProceduresConfig {
+            builtin: entries.iter().map(|&entry| entry.to_owned()).collect(),
+            ..ProceduresConfig::default()
+        };
         install(Registry::new(), &offered, &LimitsConfig::default())
             .map(|registry| registry.procedures().map(|info| info.name.clone()).collect())
             .map_err(|error| error.to_string())
@@ -152,7 +190,10 @@ mod tests {
 
     #[test]
     fn every_schema_is_an_object_that_allows_no_other_arguments() {
-        let offered = ProceduresConfig { builtin: vec!["sys.*".into(), "exec.run".into()] };
+        let offered = ProceduresConfig {
+            builtin: vec!["sys.*".into(), "exec.run".into()],
+            ..ProceduresConfig::default()
+        };
         let registry = install(Registry::new(), &offered, &LimitsConfig::default()).unwrap();
         for info in registry.procedures().filter(|info| info.name != "sys.echo") {
             assert_eq!(info.args["type"], "object", "{}", info.name);

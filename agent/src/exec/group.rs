@@ -1,5 +1,7 @@
 //! The process group of a run: started, watched, ended, and never forgotten.
 
+use std::ffi::OsStr;
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,6 +13,8 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::adopted::Leader;
+use super::mark::Mark;
 use super::tree::{self, Lineage, Process};
 use super::{ExecError, INHERITED, KILL_WAIT, ProcessSpec, RUN_VARIABLE};
 
@@ -19,51 +23,54 @@ const KILL_ROUND: Duration = Duration::from_millis(200);
 
 /// A program that runs, or that has ended and is not yet reaped: as long as this value lives its number, and with it
 /// the number of its group, belongs to nobody else. Dropped before [`Group::reap`], it kills the whole tree.
-pub(super) struct Group {
+pub(crate) struct Group {
     child: Child,
     lineage: Lineage,
     /// Wakes whenever any child of the agent ends.
     deaths: SignalStream,
     reaped: bool,
+    _leader: Leader,
 }
 
 /// The agent's ends of the program's pipes.
-pub(super) struct Pipes {
-    pub(super) stdin: Option<ChildStdin>,
-    pub(super) stdout: Option<ChildStdout>,
-    pub(super) stderr: Option<ChildStderr>,
+pub(crate) struct Pipes {
+    pub(crate) stdin: Option<ChildStdin>,
+    pub(crate) stdout: Option<ChildStdout>,
+    pub(crate) stderr: Option<ChildStderr>,
 }
 
 /// How the leader ended. Neither is known if somebody else reaped it.
 #[derive(Debug, Default)]
-pub(super) struct Status {
-    pub(super) code: Option<i32>,
-    pub(super) signal: Option<i32>,
+pub(crate) struct Status {
+    pub(crate) code: Option<i32>,
+    pub(crate) signal: Option<i32>,
 }
 
 impl Group {
     /// Starts the program.
-    pub(super) fn spawn(spec: &ProcessSpec) -> Result<(Self, Pipes), ExecError> {
+    pub(crate) fn spawn(spec: &ProcessSpec) -> Result<(Self, Pipes), ExecError> {
         let program = check(spec)?;
         let system = |source| ExecError::System { program: program.clone(), source };
         // before the start, so that no end is missed
         let deaths = signal(SignalKind::child()).map_err(system)?;
         let run = unique_name();
-        let mut child = command(spec, &run)
-            .ok_or(ExecError::NoProgram)?
-            .spawn()
-            .map_err(|source| ExecError::of_start(program.clone(), source))?;
+        let mut command = command(spec, &run).ok_or(ExecError::NoProgram)?;
+        let (mark, started) = Mark::on(|| command.spawn());
+        let mut child = started.map_err(|source| ExecError::of_start(program.clone(), source))?;
         let pipes =
             Pipes { stdin: child.stdin.take(), stdout: child.stdout.take(), stderr: child.stderr.take() };
         let leader = child
             .id()
             .and_then(|id| Pid::from_raw(id.cast_signed()))
             .ok_or_else(|| system(std::io::Error::other("the new process has no number")))?;
-        Ok((Self { child, lineage: Lineage { leader, run }, deaths, reaped: false }, pipes))
+        let cgroup = spec.confine.as_ref().and_then(|confine| confine.cgroup.clone());
+        let lineage = Lineage { leader, run, mark, cgroup };
+        let _leader = Leader::new(leader);
+        Ok((Self { child, lineage, deaths, reaped: false, _leader }, pipes))
     }
 
     /// Completes when the leader has ended. It stays a zombie until [`Group::reap`]. Cancel-safe.
-    pub(super) async fn exited(&mut self) {
+    pub(crate) async fn exited(&mut self) {
         while self.is_running() {
             if self.deaths.recv().await.is_none() {
                 return; // the runtime is going down
@@ -72,13 +79,13 @@ impl Group {
     }
 
     /// Whether the leader has not ended yet.
-    pub(super) fn is_running(&self) -> bool {
+    pub(crate) fn is_running(&self) -> bool {
         let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         matches!(waitid(WaitId::Pid(self.lineage.leader), look), Ok(None) | Err(Errno::INTR))
     }
 
     /// Ends the whole tree: SIGTERM, after `grace` SIGKILL. Says how many processes outlived even that.
-    pub(super) async fn end(&mut self, grace: Duration) -> usize {
+    pub(crate) async fn end(&mut self, grace: Duration) -> usize {
         if !grace.is_zero() {
             self.signal(Signal::TERM).await;
             // a stopped process notices SIGTERM only when it goes on
@@ -89,6 +96,7 @@ impl Group {
         }
         let until = Instant::now() + KILL_WAIT;
         loop {
+            self.kill_cgroup();
             self.signal(Signal::KILL).await;
             if self.gone_by(Instant::now() + KILL_ROUND).await {
                 return 0;
@@ -98,6 +106,14 @@ impl Group {
                 tracing::warn!(leader = %self.lineage.leader, left, "processes of a stopped run outlive SIGKILL");
                 return left;
             }
+        }
+    }
+
+    /// Kills the control group as one, where there is one and the kernel can.
+    fn kill_cgroup(&self) {
+        if let Some(path) = &self.lineage.cgroup {
+            // where it cannot, one after the other is killed
+            let _known = std::fs::write(path.join("cgroup.kill"), "1");
         }
     }
 
@@ -141,7 +157,7 @@ impl Group {
     }
 
     /// Lets the leader go for good. Call it when it has ended; what is left of its tree is left alone.
-    pub(super) async fn reap(mut self) -> Status {
+    pub(crate) async fn reap(mut self) -> Status {
         use std::os::unix::process::ExitStatusExt as _;
         let status = self.child.wait().await;
         self.reaped = true;
@@ -179,7 +195,14 @@ fn signal_tree(lineage: &Lineage, members: &[Process], signal: Signal) {
 
 fn command(spec: &ProcessSpec, run: &str) -> Option<Command> {
     let (program, arguments) = spec.argv.split_first()?;
-    let mut command = Command::new(program);
+    let mut command = match &spec.confine {
+        None => Command::new(program),
+        Some(confine) => {
+            let mut command = Command::new(&confine.helper);
+            command.args(confine.arguments()).arg(program);
+            command
+        }
+    };
     command.args(arguments).process_group(0).env_clear();
     for name in INHERITED {
         if let Some(value) = std::env::var_os(name) {
@@ -198,7 +221,7 @@ fn command(spec: &ProcessSpec, run: &str) -> Option<Command> {
 /// Finds what the operating system would refuse without saying why. Returns the program's name for messages.
 fn check(spec: &ProcessSpec) -> Result<String, ExecError> {
     use std::os::unix::ffi::OsStrExt as _;
-    let has_nul = |text: &std::ffi::OsStr| text.as_bytes().contains(&0);
+    let has_nul = |text: &OsStr| text.as_bytes().contains(&0);
     let program = spec.argv.first().filter(|program| !program.is_empty()).ok_or(ExecError::NoProgram)?;
     if spec.argv.iter().any(|argument| has_nul(argument)) {
         return Err(ExecError::Nul { what: "an argument" });
@@ -222,7 +245,32 @@ fn check(spec: &ProcessSpec) -> Result<String, ExecError> {
         let enter = rustix::fs::Access::EXEC_OK;
         rustix::fs::access(cwd, enter).map_err(|error| refused(error.into()))?;
     }
-    Ok(program.to_string_lossy().into_owned())
+    let name = program.to_string_lossy().into_owned();
+    if spec.confine.is_some() {
+        look_up(program, spec, &name)?;
+    }
+    Ok(name)
+}
+
+/// Finds a program that the operating system will be asked for only by the one who confines it.
+fn look_up(program: &OsStr, spec: &ProcessSpec, name: &str) -> Result<(), ExecError> {
+    use std::os::unix::ffi::OsStrExt as _;
+    use std::os::unix::fs::PermissionsExt as _;
+    let looks_good = |path: &Path| {
+        std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+    };
+    if program.as_bytes().contains(&b'/') {
+        let path = spec.cwd.as_deref().unwrap_or_else(|| Path::new(".")).join(program);
+        return match (path.exists(), looks_good(&path)) {
+            (_, true) => Ok(()),
+            (true, false) => Err(ExecError::Denied { program: name.to_owned() }),
+            (false, false) => Err(ExecError::NotFound { program: name.to_owned() }),
+        };
+    }
+    let path = spec.env.get(OsStr::new("PATH")).cloned().or_else(|| std::env::var_os("PATH"));
+    let path = path.unwrap_or_else(|| "/bin:/usr/bin".into());
+    let found = std::env::split_paths(&path).any(|folder| looks_good(&folder.join(program)));
+    if found { Ok(()) } else { Err(ExecError::NotFound { program: name.to_owned() }) }
 }
 
 /// A name that no other run on this machine has, also not one of another agent or of one that died.

@@ -8,16 +8,22 @@
 //! tree is asked to end (SIGTERM), and what is left after the grace is killed (SIGKILL); `run` returns when nothing
 //! of the tree is left. If the future of `run` is dropped, the tree is killed at once. The tree is the process group,
 //! all descendants, and every process that inherited the run's [`RUN_VARIABLE`], which finds daemons that left the
-//! group and lost their parent. Only a process that did all three (left the group, was orphaned, replaced its
-//! environment) escapes; no more is possible without cgroups.
+//! group and lost their parent. Those that replaced their environment as well are [adopted] and found by their [`mark`], or in
+//! their control group; without the privilege to read marks (`CAP_SYS_NICE`) and without control groups they escape.
 //!
 //! **A program that ends by itself** may leave a daemon behind on purpose (`service x start`): nothing is killed then.
 //! What the program wrote is delivered whole; should a daemon keep the pipes open, they are closed after
 //! [`DRAIN`] and [`Exit::pipes_held`] says so.
 
+pub mod account;
+pub mod adopted;
+pub mod cgroup;
+pub mod confine;
 mod error;
 mod feed;
 mod group;
+mod inherited;
+mod mark;
 mod output;
 mod tree;
 
@@ -37,7 +43,8 @@ pub use error::ExecError;
 
 use crate::clock::boot_ms;
 
-use group::{Group, Pipes};
+use confine::Confine;
+pub(crate) use group::{Group, Pipes};
 use output::{Outlet, Phase};
 
 /// The most bytes one [`Chunk::Data`] carries.
@@ -76,6 +83,8 @@ pub struct ProcessSpec {
     pub output_limit: u64,
     /// The [boot-time clock](crate::clock::boot_ms) at which it is too late to start it; `None`: never.
     pub not_after: Option<u64>,
+    /// As whom and within what; `None`: as the agent, without limits.
+    pub confine: Option<Confine>,
 }
 
 impl fmt::Debug for ProcessSpec {
@@ -161,6 +170,14 @@ pub enum EndedBy {
 pub struct Tail(Vec<u8>);
 
 impl Tail {
+    /// Appends; of the whole only the end is kept.
+    pub(crate) fn push(&mut self, data: &[u8]) {
+        let new = data.get(data.len().saturating_sub(TAIL)..).unwrap_or_default();
+        let surplus = (self.0.len() + new.len()).saturating_sub(TAIL);
+        self.0.drain(..surplus);
+        self.0.extend_from_slice(new);
+    }
+
     /// The bytes, at most [`TAIL`].
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
@@ -257,7 +274,7 @@ pub async fn run_announced(
         stdout_bytes: stdout.bytes,
         stderr_bytes: stderr.bytes,
         dropped: stdout.dropped.saturating_add(stderr.dropped),
-        stderr_tail: Tail(stderr.tail),
+        stderr_tail: stderr.tail,
         duration: begin.elapsed(),
         ended_by,
         pipes_held: stdout.held || stderr.held,
@@ -267,7 +284,7 @@ pub async fn run_announced(
 
 /// Starts the program on another thread: a directory or a program on a network file system whose server is gone
 /// must not hold up everything else.
-async fn start(spec: ProcessSpec) -> Result<(Group, Pipes, ProcessSpec), ExecError> {
+pub(crate) async fn start(spec: ProcessSpec) -> Result<(Group, Pipes, ProcessSpec), ExecError> {
     let program = spec.argv.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default();
     let starting = tokio::task::spawn_blocking(move || {
         if spec.not_after.is_some_and(|at| at <= boot_ms()) {

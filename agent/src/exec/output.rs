@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::{BATCH, CHUNK, Chunk, StreamName, TAIL};
+use super::{BATCH, CHUNK, Chunk, StreamName, Tail};
 
 /// How long output is waited for, and how long for whoever takes it.
 #[derive(Debug, Clone, Copy)]
@@ -40,16 +40,7 @@ pub(super) struct Pumped {
     pub(super) dropped: u64,
     pub(super) held: bool,
     /// The last bytes of a standard error.
-    pub(super) tail: Vec<u8>,
-}
-
-impl Pumped {
-    fn keep_tail(&mut self, data: &[u8]) {
-        let new = data.get(data.len().saturating_sub(TAIL)..).unwrap_or_default();
-        let surplus = (self.tail.len() + new.len()).saturating_sub(TAIL);
-        self.tail.drain(..surplus);
-        self.tail.extend_from_slice(new);
-    }
+    pub(super) tail: Tail,
 }
 
 impl Outlet {
@@ -124,7 +115,7 @@ pub(super) async fn pump<P: AsyncRead + AsFd + Unpin>(
             }
         }
         if stream == StreamName::Stderr {
-            pumped.keep_tail(&reader.buffer);
+            pumped.tail.push(&reader.buffer);
         }
         pumped.bytes += read as u64;
         pumped.dropped += lost as u64;

@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 
 use super::RUN_VARIABLE;
+use super::cgroup::processes_of;
+use super::mark::Mark;
 
 /// What `/proc/<pid>/stat` says of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +30,10 @@ pub(super) struct Lineage {
     pub(super) leader: Pid,
     /// The value of [`RUN_VARIABLE`] that all its descendants inherit.
     pub(super) run: String,
+    /// What they inherit besides, where the kernel has it.
+    pub(super) mark: Option<Mark>,
+    /// The control group that they are in, if the run has one.
+    pub(super) cgroup: Option<PathBuf>,
 }
 
 impl Lineage {
@@ -43,8 +49,14 @@ impl Lineage {
         // nothing of the run is older than its leader, which spares reading most environments
         let since = all.iter().find(|process| process.pid == leader).map_or(0, |leader| leader.started);
         let marker = format!("{RUN_VARIABLE}={}", self.run);
+        let own = rustix::process::getpid().as_raw_pid();
+        let grouped = self.cgroup.as_deref().map(processes_of).unwrap_or_default();
         let mut members = select(&all, leader, |process| {
-            process.started >= since && has_variable(process.pid, marker.as_bytes())
+            grouped.contains(&process.pid)
+                || process.started >= since
+                    && (has_variable(process.pid, marker.as_bytes())
+                        // an orphan that was adopted
+                        || process.parent == own && self.mark.is_some_and(|mark| mark.is_on(process.pid)))
         });
         members.retain(|process| !process.zombie);
         Ok(members)
@@ -67,7 +79,7 @@ fn select(all: &[Process], leader: i32, marked: impl Fn(&Process) -> bool) -> Ve
 }
 
 /// Every process that `/proc` shows.
-fn scan(proc: &Path) -> io::Result<Vec<Process>> {
+pub(super) fn scan(proc: &Path) -> io::Result<Vec<Process>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(proc)? {
         let entry = entry?;

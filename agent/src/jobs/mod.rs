@@ -27,11 +27,12 @@ use redpoll_common::job::{Dno, Limits};
 use redpoll_common::wire::{Fault, Raw};
 use redpoll_config::AgentConfig;
 use redpoll_net::transport::PeerInfo;
-use redpoll_net::{Peer, Registry, random};
+use redpoll_net::{Peer, random};
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use runner::Runner;
 
+use crate::offered::Offered;
 use crate::{clock, spool};
 
 /// Requests and orders that may wait for the runner. The manager has fewer requests in flight; what comes beyond is
@@ -165,7 +166,7 @@ struct Shared {
     control: mpsc::Sender<Control>,
     sessions: watch::Sender<Option<Peer>>,
     status: watch::Receiver<Status>,
-    registry: Arc<Registry>,
+    offered: Arc<Offered>,
     limits: RunLimits,
     spool: [u8; 16],
     max_dno: Arc<AtomicU64>,
@@ -179,7 +180,7 @@ impl Jobs {
     pub fn new(
         opened: spool::Opened,
         options: JobsOptions,
-        registry: Arc<Registry>,
+        offered: Arc<Offered>,
     ) -> Result<(Self, Runner), ImageError> {
         let spool::Opened { spool: journal, id, image } = opened;
         let max_dno = Arc::new(AtomicU64::new(image.max_dno().0));
@@ -190,8 +191,8 @@ impl Jobs {
         let limits = options.limits;
         let ends =
             runner::Ends { controls, sessions: session, status: status_sender, max_dno: max_dno.clone() };
-        let runner = Runner::new(machine, journal, ends, options, registry.clone());
-        let shared = Shared { control, sessions, status, registry, limits, spool: id, max_dno };
+        let runner = Runner::new(machine, journal, ends, options, offered.clone());
+        let shared = Shared { control, sessions, status, offered, limits, spool: id, max_dno };
         Ok((Self { shared: Arc::new(shared) }, runner))
     }
 

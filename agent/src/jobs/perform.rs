@@ -1,7 +1,5 @@
 //! Does what the rules say, in their order: nothing passes a commit before it is durable.
 
-use std::sync::Arc;
-
 use redpoll_common::job::Dno;
 use redpoll_common::job::spool::Record;
 use redpoll_common::job::spool::{self as rules, NotSpawned};
@@ -100,7 +98,7 @@ impl Runner {
         };
         let (agent, limit) = (self.options.agent.clone(), self.options.max_item());
         let call = run_call(caller, agent, offer, not_after, limit);
-        let (execution, task) = Execution::new(call, run, Arc::clone(&self.registry), self.work.clone());
+        let (execution, task) = Execution::new(call, run, self.offered.now(), self.work.clone());
         self.executions.insert(run.dno, execution);
         self.running += 1;
         self.tracker.spawn(task.run());

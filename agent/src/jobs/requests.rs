@@ -57,7 +57,7 @@ impl Jobs {
         }
         let mut offer = Box::new(Offer::read(&kwargs).map_err(unreadable)?);
         self.shared.limits.cap(&mut offer.limits);
-        let verdict = self.shared.registry.offers(&offer.procedure);
+        let verdict = self.shared.offered.now().offers(&offer.procedure);
         Ok(Control::Offer { token, offer, caller, verdict })
     }
 }

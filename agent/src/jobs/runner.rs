@@ -13,9 +13,9 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use redpoll_common::job::Dno;
 use redpoll_common::job::spool as rules;
+use redpoll_net::Peer;
 use redpoll_net::failpoint;
 use redpoll_net::transport::PeerInfo;
-use redpoll_net::{Peer, Registry};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::task::TaskTracker;
@@ -26,6 +26,7 @@ use super::notes::Notes;
 use super::session::Session;
 use super::{Control, Input, JobsOptions, Output, Status, Token};
 use crate::clock::{boot_ms, now};
+use crate::offered::Offered;
 use crate::spool::{self, SpoolError};
 
 /// Events of runs that may wait; then the runs wait, and all get the same share. What one run has in here is what the
@@ -57,7 +58,7 @@ pub struct Runner {
     pub(super) journal: spool::Spool,
     ends: Ends,
     pub(super) options: JobsOptions,
-    pub(super) registry: Arc<Registry>,
+    pub(super) offered: Arc<Offered>,
     pub(super) tracker: TaskTracker,
     /// What the rules want done, in order.
     pub(super) outputs: VecDeque<Output>,
@@ -109,7 +110,7 @@ impl Runner {
         journal: spool::Spool,
         ends: Ends,
         options: JobsOptions,
-        registry: Arc<Registry>,
+        offered: Arc<Offered>,
     ) -> Self {
         let (work, worked) = mpsc::channel(WORK);
         let (answers, answered) = mpsc::channel(ANSWERS);
@@ -119,7 +120,7 @@ impl Runner {
             journal,
             ends,
             options,
-            registry,
+            offered,
             tracker: TaskTracker::new(),
             outputs: VecDeque::new(),
             backlog: 0,

@@ -12,20 +12,19 @@ pub mod record;
 mod run;
 mod teller;
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use redpoll_common::schedule::Timing;
 use redpoll_common::wire::Raw;
-use redpoll_config::ProcedureSchedule;
-use redpoll_net::Registry;
+use redpoll_config::{Manifest, ProcedureSchedule};
 use redpoll_net::transport::PeerInfo;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::manager::Manager;
+use crate::offered::Offered;
 use outbox::{Outbox, OutboxError, OutboxOptions};
 
 pub use driver::Driver;
@@ -42,6 +41,13 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// What a manifest says, if it says when.
+    pub fn of(manifest: &Manifest) -> Option<Self> {
+        let procedure = format!("{}@{}", manifest.name, manifest.version);
+        let schedule = manifest.schedule.clone()?;
+        Some(Self { name: procedure.clone(), procedure, schedule })
+    }
+
     fn timing(&self) -> Timing {
         let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let ProcedureSchedule { every, jitter, at_start, kwargs: _ } = &self.schedule;
@@ -50,27 +56,6 @@ impl Entry {
 
     fn kwargs(&self) -> Result<Raw, String> {
         Raw::encode(&self.schedule.kwargs).map_err(|error| error.to_string())
-    }
-}
-
-/// Gives the procedures that are offered now.
-#[derive(Clone)]
-pub struct Offered(Arc<dyn Fn() -> Arc<Registry> + Send + Sync>);
-
-impl Offered {
-    /// By asking for them each time.
-    pub fn new(now: impl Fn() -> Arc<Registry> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(now))
-    }
-
-    fn now(&self) -> Arc<Registry> {
-        (self.0)()
-    }
-}
-
-impl fmt::Debug for Offered {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Offered")
     }
 }
 
@@ -95,7 +80,7 @@ pub struct Around {
     /// The agent itself, as the caller.
     pub own: Arc<PeerInfo>,
     /// What it offers.
-    pub offered: Offered,
+    pub offered: Arc<Offered>,
     /// Whom it tells.
     pub manager: Manager,
     /// What no run may exceed.
@@ -159,4 +144,20 @@ impl Recurring {
 /// Spawns what keeps recurring procedures going.
 pub(crate) fn spawn(driver: Driver, tracker: &TaskTracker) {
     tracker.spawn(driver.run(tracker.clone()));
+}
+
+/// Lets run what the agent's program brings and what its manifests say, also after they have changed.
+pub(crate) async fn follow(
+    recurring: Recurring,
+    own: Vec<Entry>,
+    mut scheduled: watch::Receiver<Vec<Entry>>,
+) {
+    loop {
+        let mut entries = own.clone();
+        entries.extend(scheduled.borrow_and_update().iter().cloned());
+        recurring.set(entries);
+        if scheduled.changed().await.is_err() {
+            return;
+        }
+    }
 }

@@ -68,6 +68,7 @@ use serde::de::DeserializeOwned;
 use tokio::runtime::Builder;
 
 use crate::app::{App, Own};
+use crate::exec::confine;
 use crate::manager::Manager;
 use crate::schedule::Entry;
 
@@ -175,6 +176,9 @@ impl Agent {
     /// Exit codes are those of the agent: 0 ended in order · 64 configuration · 70 internal · 77 file permissions.
     pub fn run(self) -> ExitCode {
         let Self { name, version, registry, manager, schedules } = self;
+        if let Some(code) = confine::intercept() {
+            return code;
+        }
         let command = DaemonArgs::augment_args(clap::Command::new(name).version(version));
         let matches = command.get_matches();
         let arguments = DaemonArgs::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());

@@ -26,6 +26,7 @@ pub(crate) fn spec(argv: &[&str]) -> ProcessSpec {
         grace: Duration::from_secs(20),
         output_limit: u64::MAX,
         not_after: None,
+        confine: None,
     }
 }
 

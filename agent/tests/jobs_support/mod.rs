@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use redpoll_agent::builtin::install;
 use redpoll_agent::jobs::{Jobs, JobsOptions, RunLimits};
+use redpoll_agent::offered::Offered;
+use redpoll_agent::procedures::{self, Procedure};
 use redpoll_agent::service::AgentService;
 use redpoll_agent::spool::{OpenError, OpenOptions, Spool};
 use redpoll_common::identity::Identity;
@@ -175,6 +177,8 @@ pub(crate) struct World {
     pub(crate) manager: Arc<Manager>,
     pub(crate) options: JobsOptions,
     pub(crate) limits: LimitsConfig,
+    /// Executables that are offered as well.
+    pub(crate) procedures: Vec<Arc<Procedure>>,
 }
 
 /// One life of an agent.
@@ -204,7 +208,7 @@ impl World {
             answer_timeout: Duration::from_secs(30),
             limits: RunLimits { output: u64::MAX, run_timeout: None, grace: Duration::from_secs(10) },
         };
-        Self { folder, manager: Arc::default(), options, limits }
+        Self { folder, manager: Arc::default(), options, limits, procedures: Vec::new() }
     }
 
     fn registry(&self) -> Registry {
@@ -224,7 +228,11 @@ impl World {
             .and_then(|registry| {
                 registry.with(own("test.wait"), |_call| std::future::pending::<Result<Raw, Fault>>())
             });
-        let offered = ProceduresConfig { builtin: vec!["sys.*".into(), "exec.run".into()] };
+        let offered = ProceduresConfig {
+            builtin: vec!["sys.*".into(), "exec.run".into()],
+            ..ProceduresConfig::default()
+        };
+        let registry = self.procedures.iter().try_fold(registry.unwrap(), procedures::add);
         install(registry.unwrap(), &offered, &self.limits).unwrap()
     }
 
@@ -244,7 +252,7 @@ impl World {
                 opened => break opened.unwrap(),
             }
         };
-        let registry = Arc::new(self.registry());
+        let registry = Arc::new(Offered::fixed(self.registry()));
         let (jobs, run) = Jobs::new(opened, self.options.clone(), registry.clone()).unwrap();
         let service = Arc::new(AgentService::new(registry, jobs.clone(), 8, None));
         let (tracker, mut runner) = (TaskTracker::new(), JoinSet::new());

@@ -1,4 +1,4 @@
-//! Named procedures: built once at start, then only read.
+//! Named procedures: built, then only read. Where they change, a new registry takes the place of the old one.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,18 +22,36 @@ pub struct ProcedureInfo {
     pub description: String,
     /// The JSON Schema of its named arguments (draft 2020-12).
     pub args: serde_json::Value,
+    /// Why nobody should use this version any more, and what to use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deprecated: Option<String>,
+    /// Running it twice does no more than running it once.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub idempotent: bool,
+    /// It serves those who administer the machine: it has a place even when all others are taken.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub admin: bool,
 }
 
 impl ProcedureInfo {
     /// A procedure of version 1.
     pub fn new(name: &str, description: &str, args: serde_json::Value) -> Self {
-        Self { name: name.to_owned(), version: 1, description: description.to_owned(), args }
+        Self {
+            name: name.to_owned(),
+            version: 1,
+            description: description.to_owned(),
+            args,
+            deprecated: None,
+            idempotent: false,
+            admin: false,
+        }
     }
 }
 
-type Handler = Box<dyn Fn(CallContext) -> BoxFuture<'static, Result<Raw, Fault>> + Send + Sync>;
-type NoticeHandler = Box<dyn Fn(&PeerInfo, &Raw) + Send + Sync>;
+type Handler = Arc<dyn Fn(CallContext) -> BoxFuture<'static, Result<Raw, Fault>> + Send + Sync>;
+type NoticeHandler = Arc<dyn Fn(&PeerInfo, &Raw) + Send + Sync>;
 
+#[derive(Clone)]
 struct Entry {
     info: ProcedureInfo,
     handler: Handler,
@@ -46,7 +64,7 @@ where
     F: Fn(CallContext) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<Raw, Fault>> + Send + 'static,
 {
-    Box::new(move |call| Box::pin(run(call)))
+    Arc::new(move |call| Box::pin(run(call)))
 }
 
 /// A name was registered twice.
@@ -59,10 +77,12 @@ pub struct Duplicate {
     pub version: u32,
 }
 
-/// Procedures by name and version, and what to do on notifications.
-#[derive(Default)]
+/// Procedures by name and version, and what to do on notifications. A clone shares what they do.
+#[derive(Clone, Default)]
 pub struct Registry {
     procedures: BTreeMap<String, BTreeMap<u32, Entry>>,
+    /// What was taken out, and why.
+    absent: BTreeMap<String, BTreeMap<u32, String>>,
     notices: BTreeMap<String, NoticeHandler>,
 }
 
@@ -119,12 +139,24 @@ impl Registry {
         Ok(self)
     }
 
+    /// Takes a procedure out. Whoever calls it in this version, or without one when there is no other, is told why.
+    pub fn without(mut self, name: &str, version: u32, why: &str) -> Self {
+        if let Some(versions) = self.procedures.get_mut(name) {
+            versions.remove(&version);
+            if versions.is_empty() {
+                self.procedures.remove(name);
+            }
+        }
+        self.absent.entry(name.to_owned()).or_default().insert(version, why.to_owned());
+        self
+    }
+
     /// Adds what to do on notifications of a type; it must not wait. A second one replaces the first.
     pub fn on_notification<F>(mut self, kind: &str, run: F) -> Self
     where
         F: Fn(&PeerInfo, &Raw) + Send + Sync + 'static,
     {
-        self.notices.insert(kind.to_owned(), Box::new(run));
+        self.notices.insert(kind.to_owned(), Arc::new(run));
         self
     }
 
@@ -139,6 +171,11 @@ impl Registry {
     /// The fault that a call of it would be answered with.
     pub fn offers(&self, method: &str) -> Result<(), Fault> {
         self.find(method).map(|_entry| ())
+    }
+
+    /// Whether a procedure serves those who administer the machine.
+    pub fn is_admin(&self, method: &str) -> bool {
+        self.find(method).is_ok_and(|entry| entry.info.admin)
     }
 
     /// Whether a procedure says itself when something has run, see [`with_program`](Self::with_program).
@@ -177,17 +214,32 @@ impl Registry {
                 Ok(_) | Err(_) => return Err(unknown(format!("{text:?} in {method:?} is not a version"))),
             },
         };
-        let versions = self.procedures.get(name).ok_or_else(|| unknown(self.no_such(name)))?;
+        let versions = self.procedures.get(name).ok_or_else(|| unknown(self.no_such(name, version)))?;
         match version {
-            None => versions.values().next_back().ok_or_else(|| unknown(self.no_such(name))),
+            None => versions.values().next_back().ok_or_else(|| unknown(self.no_such(name, None))),
             Some(version) => versions.get(&version).ok_or_else(|| {
+                if let Some(why) = self.why_absent(name, Some(version)) {
+                    return unknown(why);
+                }
                 let offered: Vec<String> = versions.keys().map(u32::to_string).collect();
                 unknown(format!("there is no version {version} of {name}, only {}", offered.join(", ")))
             }),
         }
     }
 
-    fn no_such(&self, name: &str) -> String {
+    fn why_absent(&self, name: &str, version: Option<u32>) -> Option<String> {
+        let versions = self.absent.get(name)?;
+        let (version, why) = match version {
+            Some(version) => versions.get_key_value(&version)?,
+            None => versions.last_key_value()?,
+        };
+        Some(format!("{name}@{version} {why}"))
+    }
+
+    fn no_such(&self, name: &str, version: Option<u32>) -> String {
+        if let Some(why) = self.why_absent(name, version) {
+            return why;
+        }
         let shown: String = name.chars().take(redpoll_common::wire::MAX_METHOD_LEN).collect();
         format!("{shown:?} is not offered here")
     }

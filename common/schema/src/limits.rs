@@ -125,6 +125,13 @@ impl<'s> Walk<'s> {
                 format!("{target:?} is somewhere else, and nothing is fetched; put it into $defs here");
             return Err(wrong(at, text));
         };
+        // decoded elsewhere, it would lead to another place than the one that is counted here
+        if pointer.contains('%') {
+            return Err(wrong(
+                at,
+                format!("{target:?} holds a %; name the definition without characters to escape"),
+            ));
+        }
         if pointer.is_empty() {
             return Err(wrong(at, "\"#\" refers back to itself; write out the levels"));
         }

@@ -1,5 +1,5 @@
 //! Policies as tables.
-#![expect(clippy::unwrap_used, reason = "test code")]
+#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code")]
 
 use std::time::{Duration, Instant};
 

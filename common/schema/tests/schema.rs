@@ -130,6 +130,7 @@ fn a_schema_beyond_a_limit_or_out_of_reach_is_refused_by_name() {
             "refers back",
         ),
         (json!({"$ref": "#/$defs/none"}), "is not in this schema"),
+        (json!({"$defs": {"a%62": true, "ab": {"$ref": "#/$defs/a%62"}}}), "holds a %"),
         (json!({"$dynamicRef": "#x"}), "not supported"),
         (json!({"properties": {"a": {"$id": "x"}}}), "not supported"),
         (json!({"$schema": "http://json-schema.org/draft-07/schema#"}), "draft"),

@@ -12,15 +12,12 @@ use crate::wire::{Fault, FaultCode, MAX_DEPTH, Raw};
 
 impl Serialize for Raw {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut reader = rmp_serde::Deserializer::from_read_ref(self.as_bytes()).with_human_readable();
-        reader.set_max_depth(MAX_DEPTH + 1);
-        let tree = Tree::deserialize(&mut reader).map_err(ser::Error::custom)?;
-        tree.serialize(serializer)
+        Tree::of(self).map_err(ser::Error::custom)?.serialize(serializer)
     }
 }
 
 /// A value that was read.
-enum Tree {
+pub(crate) enum Tree {
     Nil,
     Bool(bool),
     Unsigned(u64),
@@ -35,8 +32,17 @@ enum Tree {
     Extension(i8, Octets),
 }
 
+impl Tree {
+    /// Reads what a [`Raw`] holds.
+    pub(crate) fn of(raw: &Raw) -> Result<Self, rmp_serde::decode::Error> {
+        let mut reader = rmp_serde::Deserializer::from_read_ref(raw.as_bytes()).with_human_readable();
+        reader.set_max_depth(MAX_DEPTH + 1);
+        Self::deserialize(&mut reader)
+    }
+}
+
 /// A byte string.
-struct Octets(Vec<u8>);
+pub(crate) struct Octets(pub(crate) Vec<u8>);
 
 impl Serialize for Octets {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -37,7 +37,7 @@ pub(crate) fn read(path: &Path, max: u64) -> Result<String, String> {
 ///
 /// # Errors
 /// What is wrong and what to do, for a person.
-pub(super) fn refuse_foreign(path: &Path) -> Result<(), String> {
+pub(crate) fn refuse_foreign(path: &Path) -> Result<(), String> {
     match fs::metadata(path) {
         Ok(metadata) => refuse(path, &metadata),
         Err(_) => Ok(()),

@@ -18,7 +18,7 @@ pub struct ManifestProblem {
 
 impl ManifestProblem {
     /// About a file as a whole.
-    pub(super) fn whole(file: impl Into<PathBuf>, what: impl Into<String>) -> Self {
+    pub(crate) fn whole(file: impl Into<PathBuf>, what: impl Into<String>) -> Self {
         Self { file: file.into(), line: None, field: String::new(), what: what.into() }
     }
 }

@@ -27,6 +27,11 @@ impl Notes {
         Self { file, lines, problems: Vec::new() }
     }
 
+    /// Says where a field stands that has no key of its own.
+    pub(crate) fn place(&mut self, field: &str, line: usize) {
+        self.lines.insert(field.to_owned(), line);
+    }
+
     /// Notes a problem; its line is that of the field, or of what the field is in.
     pub(crate) fn add(&mut self, field: &str, what: impl Into<String>) {
         let mut at = field;
@@ -162,6 +167,20 @@ impl<'n> Fields<'n> {
 
     pub(crate) fn table(&mut self, name: &'static str) -> Option<Table> {
         self.of_kind(name, &format!("a table, [{name}]"), |value| value.as_table().cloned())
+    }
+
+    /// Reads the fields of a table within.
+    pub(crate) fn inner<T>(
+        &mut self,
+        name: &str,
+        table: Table,
+        read: impl FnOnce(&mut Fields<'_>) -> T,
+    ) -> T {
+        let at = join(&self.at, name);
+        let mut inner = Fields::new(&at, table, self.notes);
+        let read = read(&mut inner);
+        inner.finish();
+        read
     }
 
     /// Notes every field that nobody took, with the nearest that exists.

@@ -50,6 +50,7 @@ const fn entry(name: &'static str, roles: &'static [Role], summary: &'static str
 pub const METHODS: &[Method] = &[
     entry(method::AGENTS_LIST, OPERATORS, "lists the agents that are connected or remembered"),
     entry(method::AGENTS_PING, OPERATORS, "measures round trips to an agent"),
+    entry(method::AGENTS_RELOAD, OPERATORS, "has an agent read its procedures anew"),
     entry(method::AGENTS_SHOW, OPERATORS, "shows what is known of one agent"),
     entry(method::CALL, OPERATORS, "calls a procedure of an agent and waits for its answer"),
     entry(method::EVENTS_EMIT, AGENTS, "puts an event of an agent into the public history"),
@@ -80,6 +81,8 @@ pub const METHODS: &[Method] = &[
     entry(method::MANAGER_METHODS, OPERATORS, "lists the methods the caller may use"),
     entry(method::MANAGER_TIME, OPERATORS_AND_AGENTS, "tells the manager's wall clock"),
     entry(method::NOTIFY, OPERATORS, "sends an agent a notification, without an answer"),
+    entry(method::PROCEDURES_DISABLE, OPERATORS, "has an agent offer a procedure no more"),
+    entry(method::PROCEDURES_ENABLE, OPERATORS, "has an agent offer a procedure again"),
     entry(method::QUEUES_CANCEL, OPERATORS, "ends all that waits or runs in a queue, in one step"),
     entry(method::QUEUES_LIST, OPERATORS, "lists the queues that are there"),
     entry(method::QUEUES_SHOW, OPERATORS, "shows a queue with its runs"),
@@ -260,6 +263,7 @@ mod tests {
             // method, agent, operator, manager
             ("rp.agents.list", [false, true, false]),
             ("rp.agents.ping", [false, true, false]),
+            ("rp.agents.reload", [false, true, false]),
             ("rp.agents.show", [false, true, false]),
             ("rp.call", [false, true, false]),
             ("rp.events.emit", [true, false, false]),
@@ -282,6 +286,8 @@ mod tests {
             ("rp.manager.methods", [false, true, false]),
             ("rp.manager.time", [true, true, false]),
             ("rp.notify", [false, true, false]),
+            ("rp.procedures.disable", [false, true, false]),
+            ("rp.procedures.enable", [false, true, false]),
             ("rp.queues.cancel", [false, true, false]),
             ("rp.queues.list", [false, true, false]),
             ("rp.queues.show", [false, true, false]),

@@ -1,6 +1,7 @@
 //! The manager's own methods. Each is registered once; who may use it says `redpoll_manager_core::access`.
 
 mod agents;
+mod agents_orders;
 mod arguments;
 mod asks;
 mod call;
@@ -41,6 +42,7 @@ use crate::state::Manager;
 pub fn registry(manager: &Arc<Manager>, engine: &Engine) -> Result<Registry, Duplicate> {
     let registry = call::register(Registry::new(), manager)?;
     let registry = agents::register(registry, manager)?;
+    let registry = agents_orders::register(registry, manager)?;
     let registry = reports::register(registry, engine)?;
     let registry = jobs_routes::register(registry, manager, engine)?;
     let registry = queues::register(registry, engine)?;

@@ -8,6 +8,7 @@ use redpoll_common::wire::Raw;
 use rmpv::Value;
 use serde::Serialize;
 
+use super::agents_orders::Order;
 use super::{agent_id, decoded, encoded, unreadable};
 use crate::cli::AgentsCommand;
 use crate::exit::Exit;
@@ -29,6 +30,7 @@ pub(super) enum AgentsQuestion {
     Show { agent: String },
     Ping { agent: String, count: u32 },
     Procedures { agent: String },
+    Order { agent: String, order: Order },
 }
 
 impl AgentsQuestion {
@@ -42,6 +44,13 @@ impl AgentsQuestion {
             AgentsCommand::Show { agent } => Self::Show { agent: agent_id(agent)? },
             AgentsCommand::Ping { agent, count } => Self::Ping { agent: agent_id(agent)?, count: *count },
             AgentsCommand::Procedures { agent } => Self::Procedures { agent: agent_id(agent)? },
+            AgentsCommand::Reload { agent } => Self::Order { agent: agent_id(agent)?, order: Order::Reload },
+            AgentsCommand::Enable { agent, procedure } => {
+                Self::Order { agent: agent_id(agent)?, order: Order::Enable(procedure.clone()) }
+            }
+            AgentsCommand::Disable { agent, procedure } => {
+                Self::Order { agent: agent_id(agent)?, order: Order::Disable(procedure.clone()) }
+            }
         })
     }
 
@@ -78,6 +87,7 @@ impl AgentsQuestion {
                 let answer = link.ask(link.request(method::CALL, call.write()), &target, verbose).await?;
                 print_procedures(&decode(&answer), output)?;
             }
+            Self::Order { agent, order } => return order.give(agent, link, output, verbose).await,
         }
         Ok(Exit::Good)
     }
@@ -113,7 +123,7 @@ pub(super) async fn list(
 }
 
 /// Those that a selector selects.
-async fn selected(
+pub(super) async fn selected(
     link: &Link,
     selector: Option<&Selector>,
     verbose: bool,
@@ -215,7 +225,11 @@ fn print_procedures(answer: &Value, output: &mut Output) -> Result<(), Stop> {
     output.list(&["PROCEDURE", "VERSION", "DESCRIPTION"], &shown, |Shown(procedure)| {
         let text = |key| field(procedure, key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let version = field(procedure, "version").and_then(Value::as_u64);
-        vec![text("name"), version.map_or_else(|| "-".to_owned(), |n| n.to_string()), text("description")]
+        let description = match text("deprecated") {
+            why if why.is_empty() => text("description"),
+            why => format!("(deprecated: {why}) {}", text("description")),
+        };
+        vec![text("name"), version.map_or_else(|| "-".to_owned(), |n| n.to_string()), description]
     })?;
     Ok(())
 }
@@ -248,6 +262,10 @@ mod tests {
             print_procedures(&from_json(json).unwrap(), &mut output).unwrap();
             assert_eq!(out.text(), "PROCEDURE  VERSION  DESCRIPTION\np          2        does it\n");
         }
+        let (mut output, out, _) = capture::output(Look::default());
+        let old = r#"[{"name":"p","version":1,"description":"does it","deprecated":"use p@2"}]"#;
+        print_procedures(&from_json(old).unwrap(), &mut output).unwrap();
+        assert!(out.text().contains("(deprecated: use p@2) does it"), "{}", out.text());
         let (mut output, _, _) = capture::output(Look::default());
         assert!(print_procedures(&Value::Nil, &mut output).is_err());
     }

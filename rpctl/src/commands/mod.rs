@@ -1,7 +1,9 @@
 //! The verbs that ask a manager.
 
 mod agents;
+mod agents_orders;
 mod call;
+mod cp;
 mod events;
 mod follow;
 mod jobs;
@@ -123,6 +125,7 @@ enum Question {
 #[derive(Debug)]
 enum Lasting {
     Run(Box<run::RunQuestion>),
+    Cp(Box<cp::CpQuestion>),
     Follow(jobs::FollowQuestion),
     Result(jobs::ResultQuestion),
     Events(events::FollowEvents),
@@ -132,6 +135,7 @@ impl Lasting {
     async fn run(&self, patient: Patient<'_>) -> Ended {
         match self {
             Self::Run(question) => question.run(patient).await,
+            Self::Cp(question) => question.run(patient).await,
             Self::Follow(question) => question.run(patient).await,
             Self::Result(question) => question.run(patient).await,
             Self::Events(question) => question.run(patient).await,
@@ -147,6 +151,7 @@ impl Question {
             Verb::Agents(command) => Self::Agents(agents::AgentsQuestion::read(command)?),
             Verb::Status => Self::Status,
             Verb::Run(args) => Self::Lasting(Lasting::Run(Box::new(run::RunQuestion::read(args)?))),
+            Verb::Cp(args) => Self::Lasting(Lasting::Cp(Box::new(cp::CpQuestion::read(args)?))),
             Verb::Jobs(command) => jobs::read(command)?,
             Verb::Queues(command) => queues::read(command)?,
             Verb::Events(args) => events::read(args),

@@ -67,6 +67,11 @@ impl Output {
         self.value_limit
     }
 
+    /// How many bytes of values may be on the way; a value costs at most half of it.
+    pub fn window(&self) -> u64 {
+        self.window
+    }
+
     /// Says that from here on something has run. For procedures that
     /// [announce](crate::registry::Registry::with_program) it; in a call nobody wants to know.
     pub fn started(&self) {

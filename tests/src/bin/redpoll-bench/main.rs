@@ -4,7 +4,7 @@
 //! It finds `redpoll-manager` and `redpoll-agent` beside itself; `cargo xtask bench` builds them and starts it.
 //! What the figures mean is told in `docs/benchmarks.md`.
 //!
-//! - [`call`], [`idle`], [`storm`], [`agent`], [`jobs`]: the measurements.
+//! - [`call`], [`idle`], [`storm`], [`agent`], [`jobs`], [`procedures`]: the measurements.
 //! - [`bare`]: what they are compared with: tokio-rustls and nothing else.
 //! - [`fleet`]: many agents in one process. [`world`], [`process`]: the programs, their files and what they use.
 
@@ -17,6 +17,7 @@ mod fleet;
 mod idle;
 mod jobs;
 mod pki;
+mod procedures;
 mod process;
 mod stats;
 mod storm;
@@ -69,6 +70,14 @@ enum Command {
         #[arg(long, value_enum)]
         part: Vec<jobs::Part>,
     },
+    /// What procedures cost: files.
+    Procedures {
+        #[command(flatten)]
+        common: Common,
+        /// Only these parts.
+        #[arg(long, value_enum)]
+        part: Vec<procedures::Part>,
+    },
     /// Used by the others: many agents in one process.
     #[command(hide = true)]
     Fleet {
@@ -87,6 +96,25 @@ enum Command {
     /// Used by the others: sends frames back to a relay.
     #[command(hide = true)]
     BareResponder(Spot),
+    /// Used by the others: takes streams, and answers each with its digest.
+    #[command(hide = true)]
+    BareSink(Spot),
+    /// Used by the others: passes streams on to a sink.
+    #[command(hide = true)]
+    BarePipe {
+        #[command(flatten)]
+        spot: Spot,
+        #[arg(long)]
+        sink: SocketAddr,
+    },
+    /// Used by the others: sends a file as a stream.
+    #[command(hide = true)]
+    BareSource {
+        #[command(flatten)]
+        spot: Spot,
+        #[arg(long)]
+        file: PathBuf,
+    },
     /// Used by the others: accepts, greets, holds and echoes.
     #[command(hide = true)]
     BareServer(Spot),
@@ -102,11 +130,17 @@ fn main() -> anyhow::Result<()> {
         Command::Storm(common) => measure("storm", &common, storm::run(common.quick)),
         Command::Agent(common) => measure("agent", &common, agent::run(common.quick)),
         Command::Jobs { common, part } => measure("jobs", &common, jobs::run(common.quick, &part)),
+        Command::Procedures { common, part } => {
+            measure("procedures", &common, procedures::run(common.quick, &part))
+        }
         Command::Fleet { kind, pki, target, at_once } => {
             one_thread()?.block_on(fleet::run(kind, &pki, target, at_once))
         }
         Command::BareRelay(spot) => one_thread()?.block_on(bare::relay::run(&spot)),
         Command::BareResponder(spot) => one_thread()?.block_on(bare::echo::respond(&spot)),
+        Command::BareSink(spot) => one_thread()?.block_on(bare::stream::sink(&spot)),
+        Command::BarePipe { spot, sink } => one_thread()?.block_on(bare::stream::pipe(&spot, sink)),
+        Command::BareSource { spot, file } => one_thread()?.block_on(bare::stream::source(&spot, &file)),
         Command::BareAgent(spot) => one_thread()?.block_on(bare::hold::dial(&spot)),
         Command::BareServer(spot) => {
             // as many threads as the manager has

@@ -135,15 +135,34 @@ impl World {
         state: &Path,
         manager: SocketAddr,
     ) -> anyhow::Result<Child> {
+        self.start_agent_with(program, name, state, manager, "")
+    }
+
+    /// The same with sections that the others do not need.
+    pub(crate) fn start_agent_with(
+        &self,
+        program: &str,
+        name: &str,
+        state: &Path,
+        manager: SocketAddr,
+        sections: &str,
+    ) -> anyhow::Result<Child> {
         let text = format!(
             "manager = \"{manager}\"\n[agent]\nstate_dir = {state:?}\n[session]\nin_flight = {IN_FLIGHT}\n\
-             [limits]\ncalls = {IN_FLIGHT}\noutput = \"1GiB\"\n{}",
+             [limits]\ncalls = {IN_FLIGHT}\noutput = \"1GiB\"\n{sections}{}",
             self.files(Role::Agent, name)?,
         );
         let config = self.0.path().join(format!("agent-{name}.toml"));
         std::fs::write(&config, text)?;
         let config = config.to_string_lossy();
         Child::start(program, &["--config", &config], &self.log(&format!("agent-{name}")))
+    }
+
+    /// The configuration of `rpctl` as the operator.
+    pub(crate) fn rpctl_config(&self, manager: SocketAddr) -> anyhow::Result<PathBuf> {
+        let path = self.0.path().join("rpctl.toml");
+        std::fs::write(&path, format!("manager = \"{manager}\"\n{}", self.files(Role::Operator, OPERATOR)?))?;
+        Ok(path)
     }
 
     /// Starts a bare process that listens, and waits until it does.

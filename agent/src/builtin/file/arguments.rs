@@ -1,0 +1,112 @@
+//! What the calls of `file.*` may ask for.
+
+use std::path::PathBuf;
+
+use redpoll_net::CallContext;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::error::FileError;
+use super::names::Name;
+use crate::builtin::exec_arguments::Octets;
+
+/// What a file must still be for a read to go on.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Expected {
+    pub(super) size: u64,
+    pub(super) mtime_ns: i64,
+    pub(super) inode: u64,
+}
+
+/// `file.stat`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StatArguments {
+    pub(super) path: Octets,
+}
+
+/// `file.list`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListArguments {
+    pub(super) path: Octets,
+    #[serde(default)]
+    pub(super) after: Option<Octets>,
+    #[serde(default)]
+    pub(super) limit: Option<usize>,
+}
+
+/// `file.read` and `file.hash`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ReadArguments {
+    pub(super) path: Octets,
+    #[serde(default)]
+    pub(super) offset: u64,
+    #[serde(default)]
+    pub(super) length: Option<u64>,
+    #[serde(default)]
+    pub(super) expect: Option<Expected>,
+    /// Of `file.read`: the digest of the whole file too.
+    #[serde(default)]
+    pub(super) sha256: bool,
+}
+
+/// `file.write`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WriteArguments {
+    pub(super) path: Octets,
+    #[serde(default)]
+    pub(super) upload: Option<String>,
+    #[serde(default)]
+    pub(super) offset: Option<u64>,
+    #[serde(default)]
+    pub(super) data: Option<Octets>,
+    #[serde(default)]
+    pub(super) query: bool,
+    #[serde(default)]
+    pub(super) commit: bool,
+    #[serde(default)]
+    pub(super) abort: bool,
+    #[serde(default)]
+    pub(super) folder: bool,
+    #[serde(default)]
+    pub(super) size: Option<u64>,
+    #[serde(default)]
+    pub(super) sha256: Option<String>,
+    #[serde(default)]
+    pub(super) mode: Option<u32>,
+    #[serde(default)]
+    pub(super) new_mode: Option<u32>,
+    #[serde(default)]
+    pub(super) owner: Option<Name>,
+    #[serde(default)]
+    pub(super) group: Option<Name>,
+}
+
+/// `file.remove`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RemoveArguments {
+    pub(super) path: Octets,
+    #[serde(default)]
+    pub(super) recursive: bool,
+}
+
+/// Reads the arguments of a call.
+pub(super) fn read<T: DeserializeOwned>(call: &CallContext) -> Result<T, FileError> {
+    let positional = call.args.as_bytes() != [0x90];
+    if positional {
+        let text = format!("{} takes named arguments only, such as path=/tmp/x", call.method);
+        return Err(FileError::Arguments(text));
+    }
+    let fit = |reason| FileError::Arguments(format!("the arguments of {} do not fit: {reason}", call.method));
+    call.kwargs.decode().map_err(|error| fit(error.reason))
+}
+
+/// The path that was meant.
+pub(super) fn path(octets: Octets) -> PathBuf {
+    PathBuf::from(octets.into_os())
+}

@@ -1,0 +1,292 @@
+//! `file.write`: a file in one call or in many, or a folder.
+//!
+//! A file in many calls is an *upload* with a name that its sender chose. `query` tells what of it is here, chunks are added
+//! in the order of their offsets whichever comes first, and `commit` puts it in the place of its target, at once and whole.
+//! Until then the target is what it was.
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+
+use bytes::Bytes;
+use redpoll_common::wire::{Fault, Raw};
+use redpoll_net::{CallContext, random};
+use rustix::fs::{FileType, Gid, Mode, Uid, chownat, mkdirat};
+use rustix::io::Errno;
+use serde::Serialize;
+
+use super::arguments::{WriteArguments, path, read};
+use super::error::FileError;
+use super::look::Looks;
+use super::open::{kind, walk};
+use super::order::{Step, step};
+use super::path::{Need, Place};
+use super::upload::{Finish, Part, number, sync_folder, target};
+use super::uploads::{Held, ID_LEN, admit};
+use super::{Cancelled, Files, hex};
+use crate::builtin::arguments::answer;
+
+/// How much of an upload is here.
+#[derive(Debug, Serialize)]
+struct Progress {
+    size: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha256: Option<String>,
+}
+
+/// What a call wants.
+enum Want {
+    Folder { mode: Option<u32>, owner: Finish },
+    Whole { data: Bytes, finish: Finish },
+    Query,
+    Chunk { offset: u64, data: Bytes },
+    Commit(Finish),
+    Abort,
+}
+
+/// `file.write`
+pub(super) async fn write(files: Files, call: CallContext) -> Result<Raw, Fault> {
+    let asked: WriteArguments = read(&call)?;
+    drop(call);
+    let (target, upload, want) = sort(asked)?;
+    let place = files.roots.place(&target, Need::Write).map_err(FileError::from)?;
+    if place.names.is_empty() {
+        let text = format!("{target:?} is a folder of files.write itself");
+        return Err(FileError::failed("IsAFolder", text).into());
+    }
+    let id = upload.clone().unwrap_or_else(|| hex(&random::bytes16()));
+    let upload = Upload { place, id, counted: upload.is_some() };
+    match want {
+        Want::Folder { mode, owner } => {
+            Ok(answer(&files.work(move |files, _| folder(files, &upload.place, mode, &owner)).await?)?)
+        }
+        Want::Whole { data, finish } => {
+            upload.chunk(&files, 0, data).await?;
+            Ok(answer(&upload.commit(&files, finish).await?)?)
+        }
+        Want::Query => Ok(answer(&upload.query(&files).await?)?),
+        Want::Chunk { offset, data } => Ok(answer(&upload.chunk(&files, offset, data).await?)?),
+        Want::Commit(finish) => Ok(answer(&upload.commit(&files, finish).await?)?),
+        Want::Abort => Ok(answer(&upload.abort(&files).await?)?),
+    }
+}
+
+/// Finds out what is wanted, and that it is one thing.
+fn sort(asked: WriteArguments) -> Result<(std::path::PathBuf, Option<String>, Want), FileError> {
+    let wrong = |text: &str| Err(FileError::Arguments(format!("file.write: {text}")));
+    let WriteArguments { path: to, upload, offset, data, query, commit, abort, folder, .. } = asked;
+    if asked.mode.is_some_and(|mode| mode > 0o7777) {
+        return wrong("mode has more than the bits of 0o7777");
+    }
+    if asked.new_mode.is_some_and(|mode| mode > 0o777) {
+        return wrong("new_mode has more than the bits of 0o777");
+    }
+    let is_id = |id: &String| {
+        id.len() == ID_LEN && id.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    };
+    if upload.as_ref().is_some_and(|id| !is_id(id)) {
+        return wrong("upload is not 32 digits of 0 to 9 and a to f");
+    }
+    let (mode, new_mode, owner, group) = (asked.mode, asked.new_mode, asked.owner, asked.group);
+    let finish = |size, sha256| Finish { size, sha256, mode, new_mode, owner, group };
+    let data = data.map(crate::builtin::exec_arguments::Octets::into_bytes);
+    let want = match (upload.is_some(), data, query, commit, abort, folder) {
+        (false, None, false, false, false, true) => Want::Folder { mode, owner: finish(0, None) },
+        (false, Some(data), false, false, false, false) if offset.is_none() => {
+            let size = u64::try_from(data.len()).unwrap_or(u64::MAX);
+            Want::Whole { data, finish: finish(size, asked.sha256) }
+        }
+        (true, None, true, false, false, false) => Want::Query,
+        (true, Some(data), false, false, false, false) => match offset {
+            Some(offset) => Want::Chunk { offset, data },
+            None => return wrong("a chunk of an upload needs its offset"),
+        },
+        (true, None, false, true, false, false) => match (asked.size, asked.sha256) {
+            (Some(size), Some(sha256)) => Want::Commit(finish(size, Some(sha256))),
+            _ => return wrong("a commit needs the size and the sha256 of the whole"),
+        },
+        (true, None, false, false, true, false) => Want::Abort,
+        _ => {
+            return wrong(
+                "give data alone; or an upload with one of data and offset, query, commit, abort; or folder",
+            );
+        }
+    };
+    Ok((path(to), upload, want))
+}
+
+/// An upload to a place.
+struct Upload {
+    place: Place,
+    id: String,
+    /// It may stay unfinished, so it counts.
+    counted: bool,
+}
+
+impl Upload {
+    /// Does something with an upload when it is its turn, and says whether it goes on after that. `None` when there is no
+    /// such upload.
+    async fn with<T: Send + 'static>(
+        &self,
+        files: &Files,
+        ready: impl Fn(u64) -> bool,
+        create: bool,
+        work: impl FnOnce(&mut Part) -> Result<(T, bool), FileError> + Send + 'static,
+    ) -> Result<Option<T>, FileError> {
+        let name = files.uploads.temporary(&self.id, &self.place.path())?;
+        loop {
+            let Some(held) = files.uploads.slot(&name).take(&ready).await? else { continue };
+            if held.part.is_some() {
+                let kept = self.counted;
+                let worked = files.work(move |files, _| end_turn(files, held, &name, kept, work));
+                return worked.await.map(Some);
+            }
+            let (place, name, counted) = (self.place.clone(), name.clone(), self.counted);
+            let opened = files.work(move |files, cancelled| {
+                let opened = open(files, &place, &name, (create, counted), cancelled);
+                if let Ok(Some(part)) = opened {
+                    held.found(part);
+                    return Ok(true);
+                }
+                files.uploads.forget(&name);
+                held.leave();
+                opened.map(|_none| false)
+            });
+            if !opened.await? {
+                return Ok(None);
+            }
+        }
+    }
+
+    async fn query(&self, files: &Files) -> Result<Progress, FileError> {
+        let look = |part: &mut Part| Ok(((part.written, part.sha256()), true));
+        Ok(match self.with(files, |_| true, false, look).await? {
+            Some((size, sha256)) => Progress { size, sha256: Some(sha256) },
+            None => Progress { size: 0, sha256: None },
+        })
+    }
+
+    async fn chunk(&self, files: &Files, offset: u64, data: Bytes) -> Result<Progress, FileError> {
+        let len = u64::try_from(data.len()).unwrap_or(u64::MAX);
+        let ready = move |written| step(written, offset, len) != Step::Wait;
+        let add = move |part: &mut Part| match step(part.written, offset, len) {
+            Step::Write => part.add(&data).map(|()| ((part.written, false), true)),
+            Step::Have => Ok(((part.written, false), true)),
+            Step::Wait | Step::Overlap => Ok(((part.written, true), true)),
+        };
+        match self.with(files, ready, offset == 0, add).await? {
+            Some((size, false)) => Ok(Progress { size, sha256: None }),
+            Some((size, true)) => Err(FileError::Arguments(format!(
+                "the chunk at {offset} begins within the {size} bytes that are here, and ends beyond them"
+            ))),
+            None => Err(no_upload()),
+        }
+    }
+
+    async fn commit(&self, files: &Files, finish: Finish) -> Result<Looks, FileError> {
+        let size = finish.size;
+        let protected = files.protected.clone();
+        let end = move |part: &mut Part| Ok((part.finish(&finish, &protected.now())?, false));
+        self.with(files, move |written| written >= size, false, end).await?.ok_or_else(no_upload)
+    }
+
+    async fn abort(&self, files: &Files) -> Result<Progress, FileError> {
+        let discard = |part: &mut Part| {
+            part.discard();
+            Ok((part.written, false))
+        };
+        let size = self.with(files, |_| true, false, discard).await?.unwrap_or(0);
+        Ok(Progress { size, sha256: None })
+    }
+}
+
+/// Does something with a part, on a thread of its own, and decides what becomes of it.
+fn end_turn<T>(
+    files: &Files,
+    mut held: Held,
+    name: &OsStr,
+    kept: bool,
+    work: impl FnOnce(&mut Part) -> Result<(T, bool), FileError>,
+) -> Result<T, FileError> {
+    let Some(part) = held.part.as_mut() else { return Err(no_upload()) };
+    let worked = work(part);
+    match &worked {
+        Ok((_, true)) => {}
+        Ok((_, false)) => {
+            files.uploads.forget(name);
+            held.end(no_upload());
+        }
+        // a wrong owner can be put right, and a gap filled
+        Err(error) if kept && !is_fatal(error) => {}
+        Err(error) => {
+            part.discard();
+            files.uploads.forget(name);
+            held.end(error.clone());
+        }
+    }
+    worked.map(|(answer, _)| answer)
+}
+
+/// Whether an upload is of no use after this. On a full disk it is in the way, too.
+fn is_fatal(error: &FileError) -> bool {
+    ["NoSpace", "FileTooLarge", "Checksum", "IoError", "ReadOnly"].iter().any(|class| error.is(class))
+}
+
+fn no_upload() -> FileError {
+    FileError::failed("NoUpload", "there is no such upload; begin it with the chunk at 0")
+}
+
+/// Opens an upload, or begins it.
+fn open(
+    files: &Files,
+    place: &Place,
+    name: &OsStr,
+    (create, counted): (bool, bool),
+    cancelled: &Cancelled,
+) -> Result<Option<Part>, FileError> {
+    let guard = files.protected.now();
+    let spot = walk(place, &guard)?;
+    target(&spot, &guard)?;
+    let (name, note): (OsString, _) = (name.to_owned(), files.uploads.note(name));
+    match Part::reopen(spot, name, note, cancelled)? {
+        Ok(part) => Ok(Some(part)),
+        Err(_) if !create => Ok(None),
+        Err((spot, name, note)) => {
+            if counted {
+                admit(files)?;
+            }
+            Part::create(spot, name, note).map(Some)
+        }
+    }
+}
+
+/// Makes a folder, unless there is one.
+fn folder(files: &Files, place: &Place, mode: Option<u32>, owner: &Finish) -> Result<Looks, FileError> {
+    let guard = files.protected.now();
+    let spot = walk(place, &guard)?;
+    let path: &Path = &spot.path;
+    let failed = |doing: &str, errno| FileError::os(doing, path, errno);
+    let made = match mkdirat(&spot.folder, &spot.name, Mode::from_raw_mode(0o755)) {
+        Ok(()) => true,
+        Err(Errno::EXIST) => false,
+        Err(errno) => return Err(failed("make the folder", errno)),
+    };
+    let stat = spot.stat(&guard)?;
+    if kind(&stat) != FileType::Directory {
+        return Err(failed("make the folder", Errno::EXIST));
+    }
+    let uid = number(owner.owner.as_ref(), "user", "/etc/passwd")?.map(Uid::from_raw);
+    let gid = number(owner.group.as_ref(), "group", "/etc/group")?.map(Gid::from_raw);
+    if uid.is_some() || gid.is_some() {
+        let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
+        chownat(&spot.folder, &spot.name, uid, gid, flags).map_err(|errno| failed("give away", errno))?;
+    }
+    if let Some(mode) = mode {
+        let (folder, _) = spot.open_folder(&guard)?;
+        rustix::fs::fchmod(&folder, Mode::from_raw_mode(mode))
+            .map_err(|errno| failed("set the mode of", errno))?;
+    }
+    if made {
+        sync_folder(&spot)?;
+    }
+    Ok(Looks::from(&spot.stat(&guard)?))
+}

@@ -1,0 +1,119 @@
+//! Orphans of runs: this process becomes the parent of those whose own parent has ended, so that they stay findable, and
+//! buries them when they end.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustix::process::{Pid, WaitId, WaitIdOptions, getpgrp, getpid, set_child_subreaper, waitid};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::tree;
+
+/// How long after an end zombies are looked for, and how long one has to be one: whoever started it itself has noticed by then.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// Programs that were started here and are not reaped yet: nobody else may take their end.
+static LEADERS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+
+fn leaders() -> MutexGuard<'static, BTreeSet<i32>> {
+    // nothing panics while it holds the lock
+    LEADERS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A program that was started here, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Leader(i32);
+
+impl Leader {
+    pub(super) fn new(pid: Pid) -> Self {
+        leaders().insert(pid.as_raw_pid());
+        Self(pid.as_raw_pid())
+    }
+}
+
+impl Drop for Leader {
+    fn drop(&mut self) {
+        leaders().remove(&self.0);
+    }
+}
+
+/// From now on orphans of programs started here become children of this process.
+///
+/// # Errors
+/// When the kernel cannot (before Linux 3.4).
+pub fn adopt() -> io::Result<()> {
+    Ok(set_child_subreaper(Some(getpid()))?)
+}
+
+/// Buries orphans that have ended, as long as it is polled. For one task of a process that has called [`adopt`].
+pub async fn bury() {
+    let mut ends = match signal(SignalKind::child()) {
+        Ok(ends) => ends,
+        Err(error) => {
+            tracing::warn!(%error, "orphans of runs are not buried when they end");
+            return;
+        }
+    };
+    let mut seen = BTreeSet::new();
+    loop {
+        if seen.is_empty() && ends.recv().await.is_none() {
+            return; // the runtime is going down
+        }
+        tokio::time::sleep(PAUSE).await;
+        seen = tokio::task::spawn_blocking(move || round(&seen)).await.unwrap_or_default();
+    }
+}
+
+/// Buries those that were there the last time too, and gives those that are new.
+fn round(seen: &BTreeSet<(i32, u64)>) -> BTreeSet<(i32, u64)> {
+    let (own, group) = (getpid().as_raw_pid(), getpgrp().as_raw_pid());
+    let all = tree::scan(Path::new("/proc")).unwrap_or_default();
+    // what stayed in this process's group was started by other code in it, which waits for it
+    let orphans =
+        all.iter().filter(|process| process.zombie && process.parent == own && process.group != group);
+    let mut new = BTreeSet::new();
+    for orphan in orphans {
+        if leaders().contains(&orphan.pid) {
+            continue;
+        }
+        if !seen.contains(&(orphan.pid, orphan.started)) {
+            new.insert((orphan.pid, orphan.started));
+        } else if let Some(pid) = Pid::from_raw(orphan.pid) {
+            // an error means that somebody was faster
+            let _buried = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
+        }
+    }
+    new
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::CommandExt as _;
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    #[expect(clippy::zombie_processes, reason = "that is what is looked for")]
+    fn the_end_of_an_orphan_is_taken_the_second_time_and_that_of_a_program_never() {
+        let stray = Command::new("true").process_group(0).spawn().unwrap();
+        let mut program = Command::new("true").process_group(0).spawn().unwrap();
+        let pid = |id: u32| Pid::from_raw(id.cast_signed()).unwrap();
+        let _leader = Leader::new(pid(program.id()));
+        let is_zombie = |id: u32| {
+            let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+            matches!(waitid(WaitId::Pid(pid(id)), look), Ok(Some(_)))
+        };
+        while !is_zombie(stray.id()) || !is_zombie(program.id()) {
+            std::thread::yield_now();
+        }
+        let seen = round(&BTreeSet::new());
+        assert!(is_zombie(stray.id()), "once is not enough");
+        round(&seen);
+        assert!(!is_zombie(stray.id()));
+        assert!(is_zombie(program.id()) && program.wait().unwrap().success());
+    }
+}

@@ -1,0 +1,207 @@
+//! Runs a program as somebody else, and within limits: through this program itself, which sets everything that the kernel
+//! lets a process set for itself alone, and then becomes the program.
+//!
+//! The usual ways run code between `fork` and `exec`, which is unsafe in a process with threads. Here a second start of the
+//! same executable does it, with nothing but one thread. It costs a start of its own, so it is used only when a user, a
+//! group or limits ask for it.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::process::{Gid, Resource, Rlimit, Uid, setrlimit};
+use rustix::thread;
+
+use super::account::Account;
+use super::cgroup::Usage;
+use super::inherited;
+
+/// The first argument of a start that confines.
+const WORD: &str = "__confine";
+/// The exit code when the program was not started: the one that shells use.
+const NOT_STARTED: u8 = 126;
+
+/// What a program is held to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Confine {
+    /// The executable that does it: one whose `main` calls [`intercept`] first.
+    pub helper: PathBuf,
+    /// Whom it runs as; `None`: as the agent.
+    pub account: Option<Account>,
+    /// What the kernel limits for each process by itself, where there are no control groups.
+    pub rlimits: Usage,
+    /// The control group it joins.
+    pub cgroup: Option<PathBuf>,
+}
+
+static INTERCEPTS: AtomicBool = AtomicBool::new(false);
+
+/// The executable of this process, if its `main` has called [`intercept`].
+pub fn own_helper() -> Option<PathBuf> {
+    if !INTERCEPTS.load(Ordering::Acquire) {
+        return None;
+    }
+    // the link, not the path: it stays the same program when the file is replaced by a newer one
+    Some(PathBuf::from("/proc/self/exe")).filter(|path| path.exists())
+}
+
+/// Call it first of all in `main`, before a thread is started: when the process was started to confine a program, it
+/// becomes that program and this never returns, or gives the code to exit with. `None`: go on as usual.
+///
+/// An agent of one's own that does not call it cannot run procedures as other users or within limits.
+///
+/// It also keeps descriptors that this process inherited from being handed down to programs.
+pub fn intercept() -> Option<ExitCode> {
+    inherited::close_on_exec();
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().as_deref() != Some(OsStr::new(WORD)) {
+        INTERCEPTS.store(true, Ordering::Release);
+        return None;
+    }
+    let failure = become_program(arguments);
+    complain(&failure);
+    Some(ExitCode::from(NOT_STARTED))
+}
+
+/// Says on the standard error, where the agent looks for the reason, why nothing was started.
+fn complain(failure: &Failure) {
+    use std::io::Write as _;
+    // nobody is left to be told when this fails
+    let _told = writeln!(io::stderr(), "redpoll: the program was not started: {failure}");
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("the order to confine it cannot be read")]
+    Order,
+    #[error("{what}: {source}")]
+    System { what: &'static str, source: io::Error },
+    #[error("{}: {source}", program.display())]
+    Exec { program: PathBuf, source: io::Error },
+}
+
+impl Confine {
+    /// The arguments of the helper in front of those of the program.
+    pub(super) fn arguments(&self) -> [OsString; 3] {
+        [WORD.into(), self.order().into(), self.cgroup.clone().unwrap_or_default().into()]
+    }
+
+    fn order(&self) -> String {
+        let mut words = Vec::new();
+        if let Some(Account { uid, gid, groups, .. }) = &self.account {
+            let groups: Vec<String> = groups.iter().map(u32::to_string).collect();
+            words.push(format!("as={uid}:{gid}:{}", groups.join(".")));
+        }
+        words.extend(self.rlimits.memory.map(|bytes| format!("memory={bytes}")));
+        words.extend(self.rlimits.processes.map(|count| format!("processes={count}")));
+        words.join(",")
+    }
+}
+
+/// Only returns when it did not come to that.
+fn become_program(mut arguments: impl Iterator<Item = OsString>) -> Failure {
+    let (order, cgroup) = (arguments.next(), arguments.next());
+    let (Some(order), Some(cgroup), Some(program)) = (order, cgroup, arguments.next()) else {
+        return Failure::Order;
+    };
+    let Some(order) = order.to_str().and_then(Order::read) else { return Failure::Order };
+    if let Err(failure) = order.obey(Path::new(&cgroup)) {
+        return failure;
+    }
+    let source = Command::new(&program).args(arguments).exec();
+    Failure::Exec { program: PathBuf::from(program), source }
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Order {
+    account: Option<(u32, u32, Vec<u32>)>,
+    memory: Option<u64>,
+    processes: Option<u64>,
+}
+
+impl Order {
+    fn read(text: &str) -> Option<Self> {
+        let mut order = Self::default();
+        for word in text.split(',').filter(|word| !word.is_empty()) {
+            match word.split_once('=')? {
+                ("as", account) => {
+                    let mut parts = account.split(':');
+                    let (uid, gid) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+                    let groups = parts.next()?.split('.').filter(|group| !group.is_empty());
+                    let groups = groups.map(|group| group.parse().ok()).collect::<Option<_>>()?;
+                    order.account = Some((uid, gid, groups));
+                }
+                ("memory", bytes) => order.memory = Some(bytes.parse().ok()?),
+                ("processes", count) => order.processes = Some(count.parse().ok()?),
+                (_, _) => return None,
+            }
+        }
+        Some(order)
+    }
+
+    /// Sets all of it for this process; what it gives up last is what it needs for the rest.
+    fn obey(self, cgroup: &Path) -> Result<(), Failure> {
+        let system = |what| move |error: rustix::io::Errno| Failure::System { what, source: error.into() };
+        if !cgroup.as_os_str().is_empty() {
+            fs::write(cgroup.join("cgroup.procs"), "0")
+                .map_err(|source| Failure::System { what: "joining its control group", source })?;
+        }
+        let limit = |limit: Option<u64>| Rlimit { current: limit, maximum: limit };
+        setrlimit(Resource::Core, limit(Some(0))).map_err(system("the limit of core files"))?;
+        if self.memory.is_some() {
+            setrlimit(Resource::As, limit(self.memory)).map_err(system("the limit of memory"))?;
+        }
+        if self.processes.is_some() {
+            setrlimit(Resource::Nproc, limit(self.processes)).map_err(system("the limit of processes"))?;
+        }
+        let Some((uid, gid, groups)) = self.account else { return Ok(()) };
+        let groups: Vec<Gid> = groups.into_iter().map(Gid::from_raw).collect();
+        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+        // groups before the user: afterwards nobody would be allowed to
+        thread::set_thread_groups(&groups).map_err(system("its groups"))?;
+        thread::set_thread_res_gid(gid, gid, gid).map_err(system("its group"))?;
+        thread::set_thread_res_uid(uid, uid, uid).map_err(system("its user"))?;
+        // no set-uid program gives back what was given up
+        thread::set_no_new_privs(true).map_err(system("no_new_privs"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_reads_back_as_it_was_given() {
+        let account = Account {
+            name: "ann".into(),
+            uid: 1001,
+            gid: 100,
+            groups: vec![4, 33],
+            home: PathBuf::from("/home/ann"),
+        };
+        let confine = Confine {
+            helper: PathBuf::from("/proc/self/exe"),
+            account: Some(account),
+            rlimits: Usage { memory: Some(7), processes: Some(9), cpu: None },
+            cgroup: None,
+        };
+        let [word, order, cgroup] = confine.arguments();
+        assert_eq!((word, cgroup), (WORD.into(), OsString::new()));
+        let expected = Order { account: Some((1001, 100, vec![4, 33])), memory: Some(7), processes: Some(9) };
+        assert_eq!(Order::read(order.to_str().unwrap()), Some(expected));
+        let free = Confine { account: None, rlimits: Usage::default(), ..confine };
+        assert_eq!(Order::read(&free.order()), Some(Order::default()));
+    }
+
+    #[test]
+    fn an_order_that_is_not_understood_starts_nothing() {
+        for order in ["as=1", "as=1:2", "as=x:1:", "as=1:2:x", "memory=-1", "unknown=1", "memory"] {
+            assert_eq!(Order::read(order), None, "{order}");
+        }
+        assert!(matches!(become_program([OsString::from("")].into_iter()), Failure::Order));
+    }
+}

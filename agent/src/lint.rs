@@ -1,0 +1,47 @@
+//! `redpoll-agent procedures check DIR`: what is wrong with a folder of manifests, without a daemon.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use redpoll_config::{ExitClass, load_folder};
+
+/// `redpoll-agent procedures …`
+#[derive(Debug, Clone, Subcommand)]
+pub enum ProceduresCommand {
+    /// Check the manifests of a folder and tell everything that is wrong. Exit: 0 all good · 64 not.
+    Check {
+        /// The folder, such as /etc/redpoll/procedures.d.
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
+}
+
+impl ProceduresCommand {
+    /// Does it. Each good manifest is a line on stdout, each problem one on stderr.
+    pub fn run(&self) -> ExitCode {
+        match self {
+            // a reader that has gone away has seen enough
+            Self::Check { folder } => check(folder, &mut io::stdout(), &mut io::stderr())
+                .unwrap_or_else(|_closed| ExitCode::from(ExitClass::Internal.code())),
+        }
+    }
+}
+
+fn check(folder: &Path, good: &mut impl Write, bad: &mut impl Write) -> io::Result<ExitCode> {
+    let wrong = ExitCode::from(ExitClass::Configuration.code());
+    if !folder.is_dir() {
+        writeln!(bad, "{}: there is no such folder", folder.display())?;
+        return Ok(wrong);
+    }
+    let loaded = load_folder(folder);
+    for manifest in &loaded.manifests {
+        let note = if manifest.enabled { "" } else { " (not enabled)" };
+        writeln!(good, "{}@{}{note}", manifest.name, manifest.version)?;
+    }
+    for problem in &loaded.problems {
+        writeln!(bad, "{problem}")?;
+    }
+    Ok(if loaded.problems.is_empty() { ExitCode::SUCCESS } else { wrong })
+}

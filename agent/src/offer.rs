@@ -1,0 +1,77 @@
+//! What an agent offers at its start, as its configuration says, and how much of the kernel's help it has for that.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use redpoll_common::ids::PeerId;
+use redpoll_config::daemon::Failure;
+use redpoll_config::{AgentConfig, ExitClass, Manifest, load_folder};
+use redpoll_net::Registry;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use crate::builtin;
+use crate::exec::cgroup::Hierarchy;
+use crate::exec::{adopted, confine};
+use crate::offered::{Offered, SwitchError};
+use crate::procedures::Setting;
+
+/// Prepares it; the procedures are read. Workers become tasks on the tracker, and end with the token.
+pub(crate) fn offer(
+    config: &AgentConfig,
+    registry: Registry,
+    agent: PeerId,
+    (tracker, stop): (&TaskTracker, &CancellationToken),
+) -> Result<Arc<Offered>, Failure> {
+    let refused =
+        |error| Failure::new(ExitClass::Configuration, "the procedures cannot be offered").caused_by(error);
+    let base = builtin::install_but_list(registry, &config.procedures, &config.limits).map_err(refused)?;
+    if let Err(error) = adopted::adopt() {
+        warn!(%error, "orphans of runs that replaced their environment are not found");
+    }
+    let setting = Setting {
+        agent,
+        limits: (&config.limits).into(),
+        helper: confine::own_helper(),
+        cgroups: control_groups(),
+        tracker: tracker.clone(),
+        stop: stop.clone(),
+    };
+    let folder = config.procedures.dir.clone();
+    let source = Box::new(move || read_manifests(&folder));
+    let lists = config.procedures.offers(builtin::LIST);
+    let offered = Offered::new(base, lists, setting, source, &config.agent.state_dir);
+    let offered = offered.map_err(|error| {
+        let class = match &error {
+            SwitchError::Io { .. } | SwitchError::Content { .. } => ExitClass::Internal,
+        };
+        Failure::new(class, "what the manager has disabled cannot be read").caused_by(error)
+    })?;
+    offered.reload();
+    Ok(Arc::new(offered))
+}
+
+/// What the files of a folder describe, and what is wrong with the others.
+fn read_manifests(folder: &Path) -> (Vec<Manifest>, Vec<String>) {
+    let loaded = load_folder(folder);
+    (loaded.manifests, loaded.problems.iter().map(ToString::to_string).collect())
+}
+
+/// The agent's own part of the control groups, if it has one.
+fn control_groups() -> Option<Arc<Hierarchy>> {
+    match Hierarchy::take() {
+        Ok(hierarchy) => {
+            let controllers = hierarchy.controllers().join(", ");
+            info!(controllers, "limits of procedures are kept by control groups, for the whole tree");
+            Some(Arc::new(hierarchy))
+        }
+        Err(why) => {
+            info!(
+                why,
+                "no control groups: limits of procedures are kept for each process by itself, and cpu is not limited"
+            );
+            None
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! What the agent offers now: the built-in procedures and those of its own program, which stay, and executables, which can be
+//! read anew and switched off and on while everything runs.
+//!
+//! Whoever starts a call takes [`Offered::now`], a registry that never changes; a change puts a new one in its place. What runs
+//! goes on as it was started, and workers of a definition that is gone end when they are free.
+
+mod gate;
+mod requests;
+mod switches;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use redpoll_common::api::ReloadAnswer;
+use redpoll_config::Manifest;
+use redpoll_net::Registry;
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use crate::builtin::{InstallError, with_list};
+use crate::procedures::{self, Procedure, Setting, label};
+use crate::schedule::Entry;
+
+pub use switches::{SwitchError, Switches};
+
+/// Reads what the owner of the machine describes, and says what cannot be read.
+pub type Source = Box<dyn Fn() -> (Vec<Manifest>, Vec<String>) + Send + Sync>;
+
+/// Why a procedure is not offered that the manager has switched off.
+const SWITCHED_OFF: &str = "is disabled here by the manager; rp.procedures.enable offers it again";
+/// Why a procedure is not offered whose file says so.
+const NOT_ENABLED: &str = "is not enabled by the file that describes it";
+
+/// What is offered.
+pub struct Offered {
+    current: ArcSwap<Registry>,
+    /// `None`: it never changes.
+    changing: Option<Changing>,
+    /// What of it runs by itself.
+    scheduled: watch::Sender<Vec<Entry>>,
+}
+
+/// What changes it.
+struct Changing {
+    /// What stays.
+    base: Registry,
+    /// Whether `sys.procedures` is offered.
+    lists: bool,
+    setting: Arc<Setting>,
+    source: Source,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// All that is described, offered or not.
+    procedures: Vec<Arc<Procedure>>,
+    switches: Switches,
+}
+
+impl fmt::Debug for Offered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Offered").field(&self.current.load()).finish()
+    }
+}
+
+impl Offered {
+    /// Offers the same for ever.
+    pub fn fixed(registry: Registry) -> Self {
+        let scheduled = watch::Sender::new(Vec::new());
+        Self { current: ArcSwap::from_pointee(registry), changing: None, scheduled }
+    }
+
+    /// Offers `base` (with `lists`, `sys.procedures` is added to it), and what `source` describes once
+    /// [`reload`](Self::reload) has been called. `state` is the agent's state folder, where it is written down what the manager
+    /// has switched off.
+    ///
+    /// # Errors
+    /// [`SwitchError`] when that cannot be read: what was switched off must not come back by accident.
+    pub fn new(
+        base: Registry,
+        lists: bool,
+        setting: Setting,
+        source: Source,
+        state: &Path,
+    ) -> Result<Self, SwitchError> {
+        let switches = Switches::open(state)?;
+        let state = Mutex::new(State { procedures: Vec::new(), switches });
+        let changing = Changing { base: base.clone(), lists, setting: Arc::new(setting), source, state };
+        let scheduled = watch::Sender::new(Vec::new());
+        Ok(Self { current: ArcSwap::from_pointee(base), changing: Some(changing), scheduled })
+    }
+
+    /// What is offered at this moment.
+    pub fn now(&self) -> Arc<Registry> {
+        self.current.load_full()
+    }
+
+    /// What of it runs by itself, now and after each change.
+    pub fn scheduled(&self) -> watch::Receiver<Vec<Entry>> {
+        self.scheduled.subscribe()
+    }
+
+    /// Reads the descriptions anew. What cannot be read or offered is in the answer and in the log; the others are not affected.
+    /// Blocks: it reads files.
+    pub fn reload(&self) -> ReloadAnswer {
+        let Some(changing) = &self.changing else {
+            return ReloadAnswer {
+                offered: self.now().procedures().count() as u64,
+                ..ReloadAnswer::default()
+            };
+        };
+        // held while files are read: two reloads at a time must not end with the older one
+        let mut state = changing.state();
+        let (manifests, mut problems) = (changing.source)();
+        let mut answer = ReloadAnswer::default();
+        let before = std::mem::take(&mut state.procedures);
+        for manifest in manifests {
+            let name = label(&manifest);
+            let taken = |procedure: &Arc<Procedure>| label(procedure.manifest()) == name;
+            if changing.base.offers(&name).is_ok() || state.procedures.iter().any(taken) {
+                let text = format!(
+                    "{}: {name}: there is one of this name and version already",
+                    manifest.file.display()
+                );
+                problems.push(text);
+                continue;
+            }
+            let old = before.iter().find(|procedure| taken(procedure));
+            match old {
+                None => answer.added += 1,
+                Some(old) if *old.manifest() != manifest => answer.changed += 1,
+                Some(_) => {}
+            }
+            // made anew also when nothing changed: accounts may have, and the executable itself
+            match procedures::make(manifest, &changing.setting, old.map(AsRef::as_ref)) {
+                Ok(procedure) => state.procedures.push(procedure),
+                Err(problem) => problems.push(problem.to_string()),
+            }
+        }
+        let is_gone = |old: &&Arc<Procedure>| {
+            let name = label(old.manifest());
+            !state.procedures.iter().any(|procedure| label(procedure.manifest()) == name)
+        };
+        answer.removed = before.iter().filter(is_gone).count() as u64;
+        if let Err(error) = self.rebuild(changing, &state) {
+            problems.push(format!("nothing changed: {error}"));
+        }
+        answer.offered = self.now().procedures().count() as u64;
+        for problem in &problems {
+            warn!(problem, "a procedure is not offered as described");
+        }
+        answer.problems = problems;
+        let ReloadAnswer { offered, added, changed, removed, .. } = &answer;
+        info!(offered, added, changed, removed, problems = answer.problems.len(), "the procedures were read");
+        answer
+    }
+
+    /// Puts what follows from the state in place.
+    fn rebuild(&self, changing: &Changing, state: &State) -> Result<(), InstallError> {
+        let mut registry = changing.base.clone();
+        for procedure in &state.procedures {
+            let manifest = procedure.manifest();
+            registry = if manifest.enabled {
+                procedures::add(registry, procedure)?
+            } else {
+                registry.without(&manifest.name, manifest.version, NOT_ENABLED)
+            };
+        }
+        let off: Vec<(String, u32)> = registry
+            .procedures()
+            .filter(|info| state.switches.is_off(&info.name, info.version))
+            .map(|info| (info.name.clone(), info.version))
+            .collect();
+        for (name, version) in off {
+            registry = registry.without(&name, version, SWITCHED_OFF);
+        }
+        if changing.lists && !state.switches.is_off(crate::builtin::LIST, 1) {
+            registry = with_list(registry)?;
+        }
+        self.current.store(Arc::new(registry));
+        let is_on = |manifest: &Manifest| {
+            manifest.enabled && !state.switches.is_off(&manifest.name, manifest.version)
+        };
+        let manifests = state.procedures.iter().map(|procedure| procedure.manifest());
+        let scheduled: Vec<Entry> = manifests.filter(|one| is_on(one)).filter_map(Entry::of).collect();
+        self.scheduled.send_if_modified(|before| {
+            let changed = *before != scheduled;
+            *before = scheduled;
+            changed
+        });
+        Ok(())
+    }
+}
+
+impl Changing {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // what a panic would leave behind is replaced by the next reload
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a name stands for something that is described or built in, offered or not.
+    fn knows(&self, state: &State, name: &str, version: Option<u32>) -> bool {
+        let fits = |own: &str, of: u32| own == name && version.is_none_or(|version| version == of);
+        self.base.procedures().any(|info| fits(&info.name, info.version))
+            || state.procedures.iter().any(|one| fits(&one.manifest().name, one.manifest().version))
+            || (self.lists && fits(crate::builtin::LIST, 1))
+    }
+}

@@ -1,0 +1,122 @@
+//! `rp.agent.reload`, `rp.procedures.enable` and `rp.procedures.disable`, as the manager asks.
+
+use std::sync::Arc;
+
+use redpoll_common::api::{SwitchAnswer, SwitchOrder, agent_method};
+use redpoll_common::identity::Role;
+use redpoll_common::wire::{Fault, FaultCode, MAX_METHOD_LEN, Raw};
+use redpoll_net::CallContext;
+use redpoll_net::service::Running;
+use serde::Serialize;
+use tracing::info;
+
+use super::{Changing, Offered, State, gate};
+use crate::procedures::Procedure;
+
+impl Offered {
+    /// Whether a method is one of these.
+    pub fn serves(method: &str) -> bool {
+        matches!(method, agent_method::RELOAD | agent_method::ENABLE | agent_method::DISABLE)
+    }
+
+    /// Takes a request of the manager.
+    pub fn start(self: &Arc<Self>, call: CallContext) -> Running {
+        if call.caller.identity.role != Role::Manager {
+            let text = format!("{} is for managers", call.method);
+            return Running::refused(Fault::new(FaultCode::Forbidden, text));
+        }
+        let offered = self.clone();
+        let answer = async move {
+            // it reads and writes files
+            let done = tokio::task::spawn_blocking(move || offered.serve(&call)).await;
+            done.unwrap_or_else(|_panic| Err(Fault::new(FaultCode::Internal, "it ended unexpectedly")))
+        };
+        Running { answer: Box::pin(answer), graceful: false }
+    }
+
+    fn serve(&self, call: &CallContext) -> Result<Raw, Fault> {
+        if call.method == agent_method::RELOAD {
+            return written(&self.reload());
+        }
+        let bad = |text: String| Fault::new(FaultCode::BadArguments, text);
+        let order: SwitchOrder = call.kwargs.decode().map_err(|error| bad(error.reason))?;
+        if order.procedure.len() > MAX_METHOD_LEN {
+            return Err(bad(format!("procedure has more than {MAX_METHOD_LEN} bytes")));
+        }
+        written(&self.switch(&order, call.method == agent_method::ENABLE)?)
+    }
+
+    /// Switches a procedure on or off, and writes it down. Blocks: it writes a file.
+    ///
+    /// # Errors
+    /// The fault for whoever asked.
+    pub fn switch(&self, order: &SwitchOrder, on: bool) -> Result<SwitchAnswer, Fault> {
+        let SwitchOrder { procedure, operator } = order;
+        let Some(changing) = &self.changing else {
+            return Err(Fault::new(FaultCode::WrongState, "the procedures of this agent cannot be switched"));
+        };
+        let (name, version) = named(procedure)?;
+        gate::may_switch(operator.as_deref(), procedure, on)?;
+        let mut state = changing.state();
+        check(changing, &state, (name, version), on)?;
+        let internal = |error: &dyn std::error::Error| {
+            tracing::error!(%error, procedure, on, "a procedure cannot be switched");
+            Fault::new(FaultCode::Internal, "the agent cannot write it down; nothing changed")
+        };
+        let changed = state.switches.switch(name, version, on).map_err(|error| internal(&error))?;
+        if changed {
+            self.rebuild(changing, &state).map_err(|error| internal(&error))?;
+            info!(procedure, on, operator, "the manager switched a procedure");
+        }
+        Ok(SwitchAnswer { procedure: procedure.clone(), enabled: on, changed })
+    }
+}
+
+/// `name` or `name@version`, with one way to write a version.
+fn named(procedure: &str) -> Result<(&str, Option<u32>), Fault> {
+    let Some((name, text)) = procedure.split_once('@') else { return Ok((procedure, None)) };
+    match text.parse::<u32>() {
+        Ok(version) if version.to_string() == text => Ok((name, Some(version))),
+        Ok(_) | Err(_) => {
+            let text = format!("{text:?} in {procedure:?} is not a version");
+            Err(Fault::new(FaultCode::BadArguments, text))
+        }
+    }
+}
+
+fn check(
+    changing: &Changing,
+    state: &State,
+    (name, version): (&str, Option<u32>),
+    on: bool,
+) -> Result<(), Fault> {
+    // what is gone may be switched on again: then nothing is left of the switch
+    let is_off = state.switches.is_all_off(name)
+        || version.is_some_and(|version| state.switches.is_off(name, version));
+    let means_something = changing.knows(state, name, version) || (on && is_off);
+    if !means_something {
+        return Err(Fault::new(FaultCode::UnknownProcedure, format!("{name:?} is not described here")));
+    }
+    if on && version.is_some() && state.switches.is_all_off(name) {
+        let text = format!("all versions of {name} are disabled as one; enable {name}");
+        return Err(Fault::new(FaultCode::WrongState, text));
+    }
+    let is_disabled_by_file = |one: &Arc<Procedure>| {
+        let manifest = one.manifest();
+        manifest.name == name
+            && version.is_none_or(|version| version == manifest.version)
+            && !manifest.enabled
+    };
+    let mut described = state.procedures.iter().filter(|one| one.manifest().name == name);
+    if on && version.is_some() && described.any(is_disabled_by_file) {
+        let text = format!(
+            "{name} is not enabled by the file that describes it: whoever owns the machine decides that"
+        );
+        return Err(Fault::new(FaultCode::WrongState, text));
+    }
+    Ok(())
+}
+
+fn written<T: Serialize>(answer: &T) -> Result<Raw, Fault> {
+    Raw::encode(answer).map_err(|error| Fault::new(FaultCode::Internal, error.to_string()))
+}

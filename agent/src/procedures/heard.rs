@@ -1,0 +1,106 @@
+//! What is taken from a process: items on their way to the caller, within the output limit, and the end.
+
+use redpoll_common::job::ItemKind;
+use redpoll_common::procedure::{Event, LineMachine};
+use redpoll_common::wire::{Fault, FaultCode, Raw};
+use redpoll_net::service::{Output, OutputError};
+
+use super::ends::Trouble;
+
+/// Bytes of a line, unless the manifest says otherwise.
+pub(super) const LINE: u64 = 1024 * 1024;
+
+/// Passes on what a process says.
+#[derive(Debug)]
+pub(super) struct Hearing {
+    output: Output,
+    /// Bytes of items that may still be passed on.
+    left: u64,
+    /// Bytes that were not: of values, of the standard error.
+    dropped: (u64, u64),
+    /// Nobody takes anything any more.
+    deaf: bool,
+    /// The end that it gave.
+    pub(super) end: Option<Result<Raw, Fault>>,
+}
+
+impl Hearing {
+    pub(super) fn new(output: Output, limit: u64) -> Self {
+        Self { output, left: limit, dropped: (0, 0), deaf: false, end: None }
+    }
+
+    /// Passes on everything that the machine has understood until the end of the call. Waits while nobody takes it.
+    pub(super) async fn hear(&mut self, machine: &mut LineMachine) -> Result<(), Trouble> {
+        while let Some(event) = machine.poll_event() {
+            match event.map_err(|violation| Trouble::Protocol(violation.to_string()))? {
+                Event::Value(value) => self.value(value).await?,
+                Event::Progress(progress) => self.output.forward_progress(progress),
+                Event::Result(result) => self.end = Some(Ok(result)),
+                Event::Exception(exception) => {
+                    let room = self.output.value_limit() / 2;
+                    self.end = Some(Err(exception.into_fault(room)));
+                }
+                Event::Ready => {}
+            }
+            if self.end.is_some() && machine.is_free() {
+                return Ok(()); // what a worker says then is not about this call
+            }
+        }
+        Ok(())
+    }
+
+    async fn value(&mut self, value: Raw) -> Result<(), Trouble> {
+        let len = value.len() as u64;
+        if len > self.left {
+            self.left = 0; // nothing after a gap
+            self.dropped.0 = self.dropped.0.saturating_add(len);
+            return Ok(());
+        }
+        self.left -= len;
+        if self.deaf {
+            return Ok(());
+        }
+        let sent = self.output.value(value).await;
+        self.sent(sent)
+    }
+
+    /// Passes on bytes of its standard error.
+    pub(super) async fn stderr(&mut self, data: &[u8]) -> Result<(), Trouble> {
+        let room = usize::try_from(self.left).unwrap_or(usize::MAX).min(data.len());
+        self.left = self.left.saturating_sub(room as u64);
+        self.dropped.1 = self.dropped.1.saturating_add((data.len() - room) as u64);
+        let Some(data) = data.get(..room).filter(|data| !data.is_empty() && !self.deaf) else {
+            return Ok(());
+        };
+        let sent = self.output.chunk(ItemKind::Stderr, data).await;
+        self.sent(sent)
+    }
+
+    fn sent(&mut self, sent: Result<(), OutputError>) -> Result<(), Trouble> {
+        match sent {
+            Ok(()) => Ok(()),
+            Err(OutputError::Ended) => {
+                self.deaf = true;
+                Ok(())
+            }
+            Err(error @ (OutputError::TooDeep | OutputError::TooLarge { .. })) => {
+                Err(Trouble::TooLarge(format!("what cannot be sent: {error}")))
+            }
+        }
+    }
+
+    /// Says what was left out.
+    pub(super) async fn finish(&mut self) {
+        let (values, stderr) = std::mem::take(&mut self.dropped);
+        for (kind, dropped) in [(ItemKind::Value, values), (ItemKind::Stderr, stderr)] {
+            if dropped > 0 && !self.deaf {
+                self.deaf = self.output.truncated(kind, dropped).await.is_err();
+            }
+        }
+    }
+}
+
+/// The fault of a call that was given up before its process was given it.
+pub(super) fn late() -> Fault {
+    Fault::new(FaultCode::TimedOut, "it could not be started in time; nothing ran")
+}

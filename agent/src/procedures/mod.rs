@@ -1,0 +1,102 @@
+//! Executables as procedures: what a [`Manifest`] describes, offered by a registry.
+//!
+//! - [`procedure`]: one of them: how many at a time, who waits. `spawn`: its environment and limits.
+//! - `once`: a fresh process for each run; `heard`: what is taken from it. `worker`: processes that take one call after the other.
+//! - `ends`: how each end is told to the caller.
+//!
+//! The conversation itself is [`redpoll_common::procedure`], the processes are [`exec`](crate::exec)'s.
+
+mod ends;
+mod heard;
+mod once;
+mod procedure;
+mod spawn;
+mod worker;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use redpoll_common::ids::PeerId;
+use redpoll_config::Manifest;
+use redpoll_net::registry::Duplicate;
+use redpoll_net::{ProcedureInfo, Registry};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::builtin::ExecLimits;
+use crate::exec::cgroup::Hierarchy;
+
+pub use procedure::Procedure;
+
+/// What all procedures of an agent share.
+#[derive(Debug, Clone)]
+pub struct Setting {
+    /// The agent's name.
+    pub agent: PeerId,
+    /// What no call may exceed.
+    pub limits: ExecLimits,
+    /// The executable that [confines](crate::exec::confine); `None`: nothing can be confined.
+    pub helper: Option<PathBuf>,
+    /// The control groups, where there are any.
+    pub cgroups: Option<Arc<Hierarchy>>,
+    /// Where workers are tasks.
+    pub tracker: TaskTracker,
+    /// Ends workers that have nothing to do.
+    pub stop: CancellationToken,
+}
+
+/// A manifest that is not offered, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Its file.
+    pub file: PathBuf,
+    /// The procedure, `name@version`.
+    pub procedure: String,
+    /// Why, and what to do.
+    pub why: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}: {}", self.file.display(), self.procedure, self.why)
+    }
+}
+
+/// Makes a procedure of a manifest. `before` is the one whose place it takes: what runs of that holds places of this one too.
+///
+/// # Errors
+/// The [`Problem`], when this machine cannot run it as it is described.
+pub fn make(
+    manifest: Manifest,
+    setting: &Arc<Setting>,
+    before: Option<&Procedure>,
+) -> Result<Arc<Procedure>, Problem> {
+    let (file, procedure) = (manifest.file.clone(), label(&manifest));
+    let made = Procedure::new(manifest, setting.clone(), before);
+    made.map(Arc::new).map_err(|why| Problem { file, procedure, why })
+}
+
+/// `name@version`
+pub fn label(manifest: &Manifest) -> String {
+    format!("{}@{}", manifest.name, manifest.version)
+}
+
+/// Adds a procedure.
+///
+/// # Errors
+/// [`Duplicate`] when its name and version are taken.
+pub fn add(registry: Registry, procedure: &Arc<Procedure>) -> Result<Registry, Duplicate> {
+    let procedure = procedure.clone();
+    registry.with_program(info(procedure.manifest()), move |call| procedure.clone().run(call))
+}
+
+fn info(manifest: &Manifest) -> ProcedureInfo {
+    ProcedureInfo {
+        version: manifest.version,
+        deprecated: manifest.deprecated.clone(),
+        idempotent: manifest.idempotent,
+        admin: manifest.admin,
+        ..ProcedureInfo::new(&manifest.name, &manifest.description, manifest.args.clone())
+    }
+}

@@ -1,0 +1,234 @@
+//! A fresh process for each run.
+
+use std::time::Duration;
+
+use redpoll_common::procedure::LineMachine;
+use redpoll_common::session::StopReason as CallStop;
+use redpoll_common::wire::{Fault, Raw};
+use redpoll_config::ProcedureOutput;
+use redpoll_net::CallContext;
+use redpoll_net::service::{Output, Stop, stop_fault};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
+
+use super::Procedure;
+use super::ends::{Died, Trouble, too_long};
+use super::heard::{Hearing, LINE};
+use super::spawn::Prepared;
+use crate::builtin::exec_run::{given_up, kind, not_started};
+use crate::exec::{self, Chunk, EndedBy, ExecError, Exit, StopReason, StreamName};
+
+/// Chunks between the program's pipes and whoever takes them; when it is full, the program's output is not read.
+const CHUNKS_IN_FLIGHT: usize = 1;
+/// How long a program may go on that has given its end, before it is ended. Its end holds.
+const LINGER: Duration = Duration::from_secs(10);
+
+pub(super) async fn run(procedure: &Procedure, call: CallContext) -> Result<Raw, Fault> {
+    let (number, line) = procedure.call_line(&call)?;
+    let CallContext { stop, output, run, args, kwargs, .. } = call;
+    drop((args, kwargs)); // they live on in the line alone
+    let Prepared { spec, cgroup: _cgroup } = procedure.prepare(run.as_deref(), line)?;
+    let run_timeout = spec.run_timeout;
+    let (sender, receiver) = mpsc::channel(CHUNKS_IN_FLIGHT);
+    let (halt, halted) = oneshot::channel();
+    let (running, ended) = oneshot::channel::<()>();
+    let mut taker = Taker::new(procedure, &output, run.is_some(), halt);
+    taker.begin(number);
+    let program = async {
+        let exit = exec::run_announced(spec, sender, stopped(&stop, halted), || output.started()).await;
+        if let Err(ExecError::Slow { .. }) = &exit {
+            // nobody knows that it will not start yet, for a moment
+            output.started();
+        }
+        drop(running);
+        exit
+    };
+    let taking = async {
+        tokio::select! {
+            biased; // what can be delivered is delivered
+            () = taker.take(receiver) => {}
+            () = given_up(ended, &stop) => {}
+        }
+    };
+    let (exit, ()) = tokio::join!(program, taking);
+    let exit = exit.map_err(|error| not_started(&error))?;
+    let name = &procedure.manifest().name;
+    let (trouble, end) = (taker.trouble, taker.hearing.end);
+    tracing::debug!(procedure = %name, code = exit.code, signal = exit.signal, ?trouble, "a program ended");
+    match (trouble, end) {
+        // what it said before it was silent is what it said
+        (Some(Trouble::Silent(_)) | None, Some(end)) => end,
+        (Some(trouble), _) => Err(trouble.fault(name, &exit.stderr_tail)),
+        (None, None) => by_exit(procedure, &exit, &stop, run_timeout),
+    }
+}
+
+/// The end of a program that gave none itself.
+fn by_exit(
+    procedure: &Procedure,
+    exit: &Exit,
+    stop: &Stop,
+    run_timeout: Option<Duration>,
+) -> Result<Raw, Fault> {
+    let name = &procedure.manifest().name;
+    let died = Died { exit: exit.code, signal: exit.signal };
+    match (exit.ended_by, stop.reason()) {
+        (EndedBy::Stopped(_), Some(reason)) => Err(stop_fault(reason).with_data(died.data())),
+        (EndedBy::Stopped(_), None) => {
+            Err(too_long(name, run_timeout.unwrap_or_default()).with_data(died.data()))
+        }
+        (EndedBy::Itself, _) => match (procedure.manifest().output, exit.code) {
+            (ProcedureOutput::Text, Some(0)) => Ok(died.data()),
+            (ProcedureOutput::Json, Some(0)) => Err(died.fault(
+                format!("{name} exited with 0 and gave neither a result nor an exception"),
+                &exit.stderr_tail,
+            )),
+            (ProcedureOutput::Text | ProcedureOutput::Json, _) => {
+                Err(died.fault(format!("{name} {}", died.words()), &exit.stderr_tail))
+            }
+        },
+    }
+}
+
+async fn stopped(stop: &Stop, halted: oneshot::Receiver<()>) -> StopReason {
+    let halted = async {
+        // nobody halts it any more when the other end is gone
+        if halted.await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        biased; // which is seen first is of no importance
+        reason = stop.stopped() => match reason {
+            CallStop::TimedOut => StopReason::TimedOut,
+            CallStop::Cancelled | CallStop::Closed => StopReason::Cancelled,
+        },
+        () = halted => StopReason::Cancelled,
+    }
+}
+
+/// Takes what a program writes.
+struct Taker<'a> {
+    output: &'a Output,
+    hearing: Hearing,
+    /// What understands its standard output; `None`: it is passed on as it comes.
+    machine: Option<LineMachine>,
+    idle_timeout: Option<Duration>,
+    halt: Option<oneshot::Sender<()>>,
+    trouble: Option<Trouble>,
+    ended_at: Option<Instant>,
+    deaf: bool,
+}
+
+impl<'a> Taker<'a> {
+    fn new(procedure: &Procedure, output: &'a Output, is_run: bool, halt: oneshot::Sender<()>) -> Self {
+        let manifest = procedure.manifest();
+        let machine = match manifest.output {
+            ProcedureOutput::Text => None,
+            ProcedureOutput::Json => {
+                let limit = manifest.limits.line.unwrap_or(LINE);
+                Some(LineMachine::once(usize::try_from(limit).unwrap_or(usize::MAX)))
+            }
+        };
+        let agent = if is_run { u64::MAX } else { procedure.setting.limits.output };
+        let limit = manifest.limits.output.unwrap_or(u64::MAX).min(agent);
+        Self {
+            output,
+            hearing: Hearing::new(output.clone(), limit),
+            machine,
+            idle_timeout: manifest.idle_timeout,
+            halt: Some(halt),
+            trouble: None,
+            ended_at: None,
+            deaf: false,
+        }
+    }
+
+    /// The number that its call has.
+    fn begin(&mut self, number: u64) {
+        if let Some(machine) = &mut self.machine {
+            // a new machine takes one
+            let _taken = machine.begin(number);
+        }
+    }
+
+    /// Takes chunks until there are no more.
+    async fn take(&mut self, mut chunks: mpsc::Receiver<Chunk>) {
+        loop {
+            let due = self.due();
+            let next = async {
+                match due {
+                    Some(due) => timeout_at(due, chunks.recv()).await.ok(),
+                    None => Some(chunks.recv().await),
+                }
+            };
+            match next.await {
+                Some(Some(chunk)) => {
+                    if let Err(trouble) = self.chunk(chunk).await {
+                        self.give_up(Some(trouble));
+                    }
+                }
+                Some(None) => break,
+                None => {
+                    self.give_up(self.idle_timeout.filter(|_| self.ended_at.is_none()).map(Trouble::Silent))
+                }
+            }
+        }
+        if let Some(machine) = self.machine.as_mut().filter(|_| self.trouble.is_none()) {
+            machine.handle_end();
+            if let Err(trouble) = self.hearing.hear(machine).await {
+                self.trouble = Some(trouble);
+            }
+        }
+        self.hearing.finish().await;
+    }
+
+    /// When it is ended although it goes on.
+    fn due(&self) -> Option<Instant> {
+        self.halt.as_ref()?;
+        match (self.ended_at, self.idle_timeout) {
+            (Some(ended), _) => Some(ended + LINGER),
+            (None, Some(limit)) => Instant::now().checked_add(limit),
+            (None, None) => None,
+        }
+    }
+
+    fn give_up(&mut self, trouble: Option<Trouble>) {
+        if self.trouble.is_none() {
+            self.trouble = trouble;
+        }
+        if let Some(halt) = self.halt.take() {
+            // an error means that it has ended
+            let _halted = halt.send(());
+        }
+    }
+
+    async fn chunk(&mut self, chunk: Chunk) -> Result<(), Trouble> {
+        match (chunk, &mut self.machine) {
+            (Chunk::Data { stream: StreamName::Stdout, data }, Some(machine)) => {
+                if self.trouble.is_some() {
+                    return Ok(());
+                }
+                machine.handle_bytes(&data);
+                let heard = self.hearing.hear(machine).await;
+                if self.hearing.end.is_some() && self.ended_at.is_none() {
+                    self.ended_at = Some(Instant::now());
+                }
+                heard
+            }
+            (Chunk::Data { data, .. }, Some(_)) => self.hearing.stderr(&data).await,
+            (Chunk::Data { stream, data }, None) => {
+                if !self.deaf {
+                    self.deaf = self.output.chunk(kind(stream), &data).await.is_err();
+                }
+                Ok(())
+            }
+            (Chunk::Truncated { stream, dropped }, _) => {
+                if !self.deaf {
+                    self.deaf = self.output.truncated(kind(stream), dropped).await.is_err();
+                }
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! One procedure: how many runs at a time, who waits, and what is done then.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use redpoll_common::procedure::CallLine;
+use redpoll_common::wire::{Fault, FaultCode, Raw};
+use redpoll_config::{Manifest, ProcedureMode};
+use redpoll_net::CallContext;
+use redpoll_net::service::{Stop, stop_fault};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::worker::Pool;
+use super::{Setting, once};
+use crate::exec::account::{Account, AccountError};
+
+/// Calls that may wait for a place of one procedure; further ones are answered `overloaded`.
+const WAITING: usize = 256;
+
+/// An executable that is offered.
+#[derive(Debug)]
+pub struct Procedure {
+    manifest: Manifest,
+    pub(super) setting: Arc<Setting>,
+    pub(super) account: Option<Account>,
+    /// `None`: as many as the agent allows.
+    places: Option<Arc<Semaphore>>,
+    waiting: AtomicUsize,
+    calls: AtomicU64,
+    pool: Arc<Pool>,
+}
+
+impl Procedure {
+    /// Looks up what it names on this machine.
+    pub(super) fn new(
+        manifest: Manifest,
+        setting: Arc<Setting>,
+        before: Option<&Self>,
+    ) -> Result<Self, String> {
+        let account = account(&manifest).map_err(|error| error.to_string())?;
+        let limits = &manifest.limits;
+        let confined = account.is_some()
+            || limits.memory.is_some()
+            || limits.cpu.is_some()
+            || limits.processes.is_some();
+        if confined && setting.helper.is_none() {
+            let text = "user, group and limits need an agent whose main calls exec::confine::intercept first";
+            return Err(text.to_owned());
+        }
+        let places = match before.filter(|before| places_of(before.manifest()) == places_of(&manifest)) {
+            Some(before) => before.places.clone(),
+            None => places_of(&manifest).map(|places| Arc::new(Semaphore::new(places))),
+        };
+        Ok(Self {
+            manifest,
+            setting,
+            account,
+            places,
+            waiting: AtomicUsize::new(0),
+            calls: AtomicU64::new(0),
+            pool: Arc::default(),
+        })
+    }
+
+    /// What describes it.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Runs it.
+    pub(super) async fn run(self: Arc<Self>, call: CallContext) -> Result<Raw, Fault> {
+        let _place = self.place(&call.stop).await?;
+        match self.manifest.mode {
+            ProcedureMode::Once => once::run(&self, call).await,
+            ProcedureMode::Worker => self.pool.call(&self, call).await,
+        }
+    }
+
+    /// Waits for a place, in the order of the calls.
+    async fn place(&self, stop: &Stop) -> Result<Option<SemaphorePermit<'_>>, Fault> {
+        let Some(places) = &self.places else { return Ok(None) };
+        if let Ok(place) = places.try_acquire() {
+            return Ok(Some(place));
+        }
+        let _waiting = Waiting::new(&self.waiting).ok_or_else(|| {
+            let text = format!(
+                "all places of {} are taken, and {WAITING} calls wait already; nothing ran",
+                self.manifest.name
+            );
+            Fault::new(FaultCode::Overloaded, text)
+        })?;
+        tokio::select! {
+            biased; // a place that is there at the same time is given back
+            reason = stop.stopped() => Err(stop_fault(reason)),
+            place = places.acquire() => {
+                place.map(Some).map_err(|_closed| Fault::new(FaultCode::ShuttingDown, "it is not offered any more"))
+            }
+        }
+    }
+
+    /// The line that asks for a run, and the number that it has in it.
+    pub(super) fn call_line(&self, call: &CallContext) -> Result<(u64, bytes::Bytes), Fault> {
+        let number = self.calls.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        let job = call.run.as_ref().map(|run| run.run.job.to_string());
+        let line = CallLine {
+            call: number,
+            procedure: &self.manifest.name,
+            version: self.manifest.version,
+            args: &call.args,
+            kwargs: &call.kwargs,
+            job: job.as_deref(),
+            attempt: call.run.as_ref().map(|run| u32::from(run.run.attempt.0)),
+            info: call.run.as_ref().map(|run| &run.info),
+            operator: call.run.as_ref().map(|run| run.operator.as_str()),
+        };
+        let line = line.write().map_err(|error| Fault::new(FaultCode::BadArguments, error.to_string()))?;
+        Ok((number, line))
+    }
+}
+
+/// How many may run at a time.
+fn places_of(manifest: &Manifest) -> Option<usize> {
+    let places = match manifest.mode {
+        ProcedureMode::Once => manifest.concurrency?,
+        ProcedureMode::Worker => manifest.concurrency.unwrap_or(1),
+    };
+    Some(usize::try_from(places.max(1)).unwrap_or(1))
+}
+
+/// Whom it runs as, if that is not the agent's own user.
+fn account(manifest: &Manifest) -> Result<Option<Account>, AccountError> {
+    if manifest.user.is_none() && manifest.group.is_none() {
+        return Ok(None);
+    }
+    let own = rustix::process::geteuid();
+    let user = manifest.user.clone().unwrap_or_else(|| own.as_raw().to_string());
+    let account = Account::find(&user, manifest.group.as_deref())?;
+    if account.is_own() && !own.is_root() {
+        return Ok(None);
+    }
+    if !own.is_root() {
+        return Err(AccountError::NotRoot { name: account.name });
+    }
+    Ok(Some(account))
+}
+
+/// One of those who wait.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(waiting: &'a AtomicUsize) -> Option<Self> {
+        let more = |n: usize| (n < WAITING).then_some(n + 1);
+        waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok().map(|_before| Self(waiting))
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}

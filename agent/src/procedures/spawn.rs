@@ -1,0 +1,119 @@
+//! What a process of a procedure is started with.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use redpoll_common::wire::{Fault, FaultCode};
+use redpoll_config::{Manifest, ProcedureMode, ProcedureOutput};
+use redpoll_net::service::RunContext;
+
+use super::Procedure;
+use super::heard::LINE;
+use crate::exec::ProcessSpec;
+use crate::exec::cgroup::{Cgroup, Usage};
+use crate::exec::confine::Confine;
+
+/// What to start, and the control group that is its own for as long as this lives.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) spec: ProcessSpec,
+    pub(super) cgroup: Option<Cgroup>,
+}
+
+impl Procedure {
+    /// Prepares the start of a process, for a run of a job or a call, or of a worker.
+    pub(super) fn prepare(&self, run: Option<&RunContext>, stdin: Bytes) -> Result<Prepared, Fault> {
+        let manifest = self.manifest();
+        let (confine, cgroup) = self.confine()?;
+        let agent = &self.setting.limits;
+        // the limits of a run of a job are kept by whoever recorded it
+        let (run_timeout, output) = match run {
+            Some(_) => (None, u64::MAX),
+            None => (agent.run_timeout, agent.output),
+        };
+        let output_limit = match manifest.output {
+            ProcedureOutput::Text => manifest.limits.output.unwrap_or(u64::MAX).min(output),
+            // what is limited is what is said, not the lines that say it
+            ProcedureOutput::Json => u64::MAX,
+        };
+        let run_timeout = match manifest.mode {
+            ProcedureMode::Once => [manifest.run_timeout, run_timeout].into_iter().flatten().min(),
+            ProcedureMode::Worker => None,
+        };
+        let spec = ProcessSpec {
+            argv: manifest.command.iter().map(OsString::from).collect(),
+            env: self.environment(run),
+            cwd: Some(manifest.cwd.clone().unwrap_or_else(|| PathBuf::from("/"))),
+            stdin: Some(stdin),
+            run_timeout,
+            grace: self.grace(),
+            output_limit,
+            not_after: run.and_then(|run| run.not_after),
+            confine,
+        };
+        Ok(Prepared { spec, cgroup })
+    }
+
+    /// How long its processes have between TERM and KILL. A job that allows less sees to that itself.
+    pub(super) fn grace(&self) -> Duration {
+        let agent = self.setting.limits.grace;
+        self.manifest().grace.unwrap_or(agent).min(agent)
+    }
+
+    fn environment(&self, run: Option<&RunContext>) -> BTreeMap<OsString, OsString> {
+        let manifest = self.manifest();
+        let mut env: BTreeMap<OsString, OsString> = BTreeMap::new();
+        if let Some(account) = &self.account {
+            env.insert("HOME".into(), account.home.clone().into());
+        }
+        env.extend(manifest.env.iter().map(|(name, value)| (name.into(), value.into())));
+        let procedure = run.map_or_else(|| manifest.name.clone(), |run| run.procedure.clone());
+        env.insert("REDPOLL_AGENT".into(), self.setting.agent.to_string().into());
+        env.insert("REDPOLL_PROCEDURE".into(), procedure.into());
+        env.insert("REDPOLL_MODE".into(), manifest.mode.to_string().into());
+        if manifest.output == ProcedureOutput::Json {
+            env.insert("REDPOLL_LINE_LIMIT".into(), manifest.limits.line.unwrap_or(LINE).to_string().into());
+        }
+        if let Some(RunContext { run, .. }) = run {
+            env.insert("REDPOLL_JOB".into(), run.job.to_string().into());
+            env.insert("REDPOLL_ATTEMPT".into(), run.attempt.to_string().into());
+            env.insert("REDPOLL_DNO".into(), run.dno.to_string().into());
+        }
+        env
+    }
+
+    /// As whom and within what it runs, if it is not as the agent does.
+    fn confine(&self) -> Result<(Option<Confine>, Option<Cgroup>), Fault> {
+        let usage = usage(self.manifest());
+        if self.account.is_none() && usage.is_unlimited() {
+            return Ok((None, None));
+        }
+        let Some(helper) = self.setting.helper.clone() else {
+            return Err(Fault::new(FaultCode::Internal, "this agent cannot confine programs; nothing ran"));
+        };
+        let kept =
+            self.setting.cgroups.as_ref().filter(|groups| !usage.is_unlimited() && groups.keeps(&usage));
+        let cgroup = kept.map(|groups| groups.group(&unique(), &usage)).transpose().map_err(|error| {
+            let text = format!("a control group for it cannot be made, and nothing ran: {error}");
+            Fault::new(FaultCode::Internal, text)
+        })?;
+        // not both: a limit of the addresses of each process is a poor substitute for one of memory
+        let rlimits = if cgroup.is_some() { Usage::default() } else { usage };
+        let path = cgroup.as_ref().map(|group| group.path().to_owned());
+        Ok((Some(Confine { helper, account: self.account.clone(), rlimits, cgroup: path }), cgroup))
+    }
+}
+
+fn usage(manifest: &Manifest) -> Usage {
+    let limits = &manifest.limits;
+    Usage { memory: limits.memory, cpu: limits.cpu, processes: limits.processes }
+}
+
+fn unique() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}

@@ -1,0 +1,161 @@
+//! The process of a worker: its three streams and its end.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use redpoll_common::procedure::LineMachine;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::super::ends::Died;
+use crate::exec::cgroup::Cgroup;
+use crate::exec::{CHUNK, DRAIN, Group, Pipes, Tail};
+
+/// How long a worker that is told to end by the end of its input may take, before it is told with a signal.
+const AFTER_INPUT: Duration = Duration::from_secs(1);
+
+/// What happened at a worker.
+pub(super) enum Step {
+    /// Its standard output gave bytes; the machine has them.
+    Out,
+    /// Its standard output is closed.
+    OutEnd,
+    /// Its standard error gave bytes.
+    Err(Vec<u8>),
+    /// Some of the input was taken.
+    Wrote,
+    /// It has ended.
+    Exited,
+}
+
+pub(super) struct Process {
+    group: Group,
+    stdin: Option<ChildStdin>,
+    stdout: Option<ChildStdout>,
+    stderr: Option<ChildStderr>,
+    /// Input that it has not taken yet.
+    input: BytesMut,
+    buffer: Vec<u8>,
+    pub(super) machine: LineMachine,
+    pub(super) tail: Tail,
+    _cgroup: Option<Cgroup>,
+}
+
+impl Process {
+    pub(super) fn new(group: Group, pipes: Pipes, machine: LineMachine, cgroup: Option<Cgroup>) -> Self {
+        let Pipes { stdin, stdout, stderr } = pipes;
+        let (input, buffer) = (BytesMut::new(), Vec::new());
+        Self { group, stdin, stdout, stderr, input, buffer, machine, tail: Tail::default(), _cgroup: cgroup }
+    }
+
+    /// Queues input.
+    pub(super) fn say(&mut self, line: &[u8]) {
+        self.input.extend_from_slice(line);
+    }
+
+    /// Whether it has taken all input.
+    pub(super) fn has_taken_all(&self) -> bool {
+        self.input.is_empty() || self.stdin.is_none()
+    }
+
+    /// The next thing that happens. Cancel-safe.
+    pub(super) async fn step(&mut self) -> Step {
+        let Self { group, stdin, stdout, stderr, input, buffer, .. } = self;
+        let mut errors = Vec::new();
+        let step = tokio::select! {
+            biased; // what it has said comes before its end, and room for it before more input
+            read = read(stdout, buffer) => if read { Step::Out } else { Step::OutEnd },
+            read = read(stderr, &mut errors) => if read { Step::Err(errors) } else { Step::Err(Vec::new()) },
+            wrote = write(stdin, input) => {
+                if let Err(error) = wrote {
+                    // it closed its input, and will end or say why
+                    tracing::debug!(%error, "a worker does not take its input");
+                    *stdin = None;
+                }
+                Step::Wrote
+            }
+            () = group.exited() => Step::Exited,
+        };
+        match &step {
+            Step::Out => {
+                self.machine.handle_bytes(&self.buffer);
+                self.buffer.clear();
+            }
+            Step::Err(data) => self.tail.push(data),
+            Step::OutEnd | Step::Wrote | Step::Exited => {}
+        }
+        step
+    }
+
+    /// After its end: takes in what it said before, for a moment also from those who hold its streams now.
+    pub(super) async fn drain(&mut self) {
+        let until = Instant::now() + DRAIN;
+        while self.stdout.is_some() {
+            match timeout_at(until, read(&mut self.stdout, &mut self.buffer)).await {
+                Ok(true) => {
+                    self.machine.handle_bytes(&self.buffer);
+                    self.buffer.clear();
+                }
+                Ok(false) | Err(_) => break,
+            }
+        }
+        let mut errors = Vec::new();
+        while let Ok(true) = timeout_at(until, read(&mut self.stderr, &mut errors)).await {
+            self.tail.push(&errors);
+            errors.clear();
+        }
+        self.machine.handle_end();
+    }
+
+    /// It closed its standard output: if it is about to end, waits for that.
+    pub(super) async fn ends_soon(&mut self) -> bool {
+        timeout(DRAIN, self.group.exited()).await.is_ok()
+    }
+
+    /// Ends its tree at once, if it has not ended, and says how it ended.
+    pub(super) async fn kill(self) -> Died {
+        self.end(Duration::ZERO).await
+    }
+
+    /// Lets it end: closes its input, then TERM, then, after `grace`, KILL.
+    pub(super) async fn dismiss(mut self, grace: Duration) -> Died {
+        self.stdin = None;
+        let _ended = timeout(AFTER_INPUT.min(grace), self.group.exited()).await;
+        self.end(grace).await
+    }
+
+    async fn end(mut self, grace: Duration) -> Died {
+        // what it leaves behind is ended as well: nobody could reach it any more
+        self.group.end(grace).await;
+        let status = self.group.reap().await;
+        Died { exit: status.code, signal: status.signal }
+    }
+}
+
+/// Appends what is there. False at the end, once; then it waits for ever.
+async fn read<P: AsyncRead + Unpin>(pipe: &mut Option<P>, buffer: &mut Vec<u8>) -> bool {
+    let Some(open) = pipe else { return std::future::pending().await };
+    buffer.reserve(CHUNK);
+    match open.read_buf(buffer).await {
+        Ok(1..) => true,
+        Ok(0) => {
+            *pipe = None;
+            false
+        }
+        Err(error) => {
+            tracing::debug!(%error, "the output of a worker cannot be read");
+            *pipe = None;
+            false
+        }
+    }
+}
+
+/// Writes some of the input; waits for ever when there is none.
+async fn write(pipe: &mut Option<ChildStdin>, input: &mut BytesMut) -> io::Result<()> {
+    let Some(open) = pipe.as_mut().filter(|_| !input.is_empty()) else { return std::future::pending().await };
+    let wrote = open.write(input).await?;
+    input.advance(wrote);
+    Ok(())
+}

@@ -1,0 +1,210 @@
+//! One call of a worker.
+
+use std::time::Duration;
+
+use redpoll_common::procedure::cancel_line;
+use redpoll_common::session::StopReason;
+use redpoll_common::wire::{Fault, Raw};
+use redpoll_net::service::{Stop, stop_fault};
+use tokio::time::{Instant, sleep_until};
+
+use super::super::ends::{Trouble, too_long};
+use super::super::heard::Hearing;
+use super::process::{Process, Step};
+
+/// How long a worker may take to read some of what it is given.
+const READ_WAIT: Duration = Duration::from_secs(10);
+
+/// How long a call may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Times {
+    pub(super) run: Option<Duration>,
+    pub(super) idle: Option<Duration>,
+    pub(super) grace: Duration,
+}
+
+/// How a call ended, and what becomes of the worker.
+pub(super) enum Talked {
+    /// It has its end; the worker can take the next.
+    Ended(Result<Raw, Fault>),
+    /// It is over, and so is the worker: it is to be killed.
+    Kill(Fault),
+    /// The worker is to be killed for this.
+    Trouble(Trouble),
+    /// The worker ended by itself, or closed its output.
+    Exited,
+}
+
+/// A call in progress.
+pub(super) struct Talk<'a> {
+    pub(super) process: &'a mut Process,
+    pub(super) hearing: &'a mut Hearing,
+    pub(super) procedure: &'a str,
+    pub(super) call: u64,
+    pub(super) times: Times,
+    /// When it has taken too long.
+    run_by: Option<Instant>,
+    /// When it was silent for too long.
+    idle_by: Option<Instant>,
+    /// When it has read too little.
+    read_by: Option<Instant>,
+    /// It was asked to end: what its caller is told, and when it is killed.
+    stopping: Option<(Fault, Instant)>,
+}
+
+/// What there is to do next.
+enum Next {
+    Step(Step),
+    Stopped(StopReason),
+    Due,
+}
+
+impl<'a> Talk<'a> {
+    pub(super) fn new(
+        process: &'a mut Process,
+        hearing: &'a mut Hearing,
+        procedure: &'a str,
+        call: u64,
+        times: Times,
+    ) -> Self {
+        let now = Instant::now();
+        let after = |limit: Option<Duration>| limit.and_then(|limit| now.checked_add(limit));
+        Self {
+            process,
+            hearing,
+            procedure,
+            call,
+            times,
+            run_by: after(times.run),
+            idle_by: after(times.idle),
+            read_by: Some(now + READ_WAIT),
+            stopping: None,
+        }
+    }
+
+    /// Listens until the call has its end, or is given up.
+    pub(super) async fn run(mut self, stop: &Stop) -> Talked {
+        loop {
+            let next = self.next(stop).await;
+            let talked = match next {
+                Next::Step(step) => self.step(step).await,
+                Next::Stopped(reason) => {
+                    self.stop(stop_fault(reason));
+                    None
+                }
+                Next::Due => self.due(),
+            };
+            if let Some(talked) = talked {
+                self.hearing.finish().await;
+                return talked;
+            }
+        }
+    }
+
+    async fn next(&mut self, stop: &Stop) -> Next {
+        let kill_by = self.stopping.as_ref().map(|(_, kill_by)| *kill_by);
+        let due = match kill_by {
+            Some(_) => kill_by,
+            None => [self.run_by, self.idle_by, self.read_by].into_iter().flatten().min(),
+        };
+        let due = async {
+            match due {
+                Some(due) => sleep_until(due).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased; // a stop comes before what is said, and what is said before the clock
+            reason = stop.stopped(), if kill_by.is_none() => Next::Stopped(reason),
+            step = self.process.step() => Next::Step(step),
+            () = due => Next::Due,
+        }
+    }
+
+    async fn step(&mut self, step: Step) -> Option<Talked> {
+        match step {
+            Step::Wrote => {
+                self.read_by = (!self.process.has_taken_all()).then(|| Instant::now() + READ_WAIT);
+                return None;
+            }
+            Step::Out => {
+                if let Err(trouble) = self.hear().await {
+                    return Some(Talked::Trouble(trouble));
+                }
+            }
+            Step::Err(data) => {
+                if let Err(trouble) = self.hearing.stderr(&data).await {
+                    return Some(Talked::Trouble(trouble));
+                }
+            }
+            Step::OutEnd => {
+                return match self.process.ends_soon().await {
+                    true => Some(self.exited().await),
+                    false => {
+                        let what = "it closed its standard output, and goes on".to_owned();
+                        Some(Talked::Trouble(Trouble::Protocol(what)))
+                    }
+                };
+            }
+            Step::Exited => return Some(self.exited().await),
+        }
+        self.idle_by = self.times.idle.and_then(|limit| Instant::now().checked_add(limit));
+        self.ended()
+    }
+
+    /// Passes on what it said; a caller that takes nothing must not keep it from being ended.
+    async fn hear(&mut self) -> Result<(), Trouble> {
+        let by = self.stopping.as_ref().map(|(_, kill_by)| *kill_by).or(self.run_by);
+        let hearing = self.hearing.hear(&mut self.process.machine);
+        match by {
+            Some(by) => tokio::time::timeout_at(by, hearing).await.unwrap_or(Ok(())),
+            None => hearing.await,
+        }
+    }
+
+    fn ended(&mut self) -> Option<Talked> {
+        let end = self.hearing.end.take()?;
+        Some(Talked::Ended(match (end, self.stopping.take()) {
+            // it was done before it was stopped
+            (Ok(result), _) => Ok(result),
+            (Err(_), Some((fault, _))) => Err(fault),
+            (Err(fault), None) => Err(fault),
+        }))
+    }
+
+    async fn exited(&mut self) -> Talked {
+        self.process.drain().await;
+        if let Err(trouble) = self.hear().await {
+            return Talked::Trouble(trouble);
+        }
+        match (self.hearing.end.take(), self.stopping.take()) {
+            (Some(Ok(result)), _) => Talked::Ended(Ok(result)),
+            (Some(Err(fault)), None) => Talked::Ended(Err(fault)),
+            (_, Some((fault, _))) => Talked::Kill(fault),
+            (None, None) => Talked::Exited,
+        }
+    }
+
+    fn stop(&mut self, fault: Fault) {
+        self.process.say(&cancel_line(self.call));
+        self.stopping = Some((fault, Instant::now() + self.times.grace));
+    }
+
+    fn due(&mut self) -> Option<Talked> {
+        if let Some((fault, _)) = self.stopping.take() {
+            return Some(Talked::Kill(fault));
+        }
+        let now = Instant::now();
+        let is_over = |by: Option<Instant>| by.is_some_and(|by| by <= now);
+        if is_over(self.run_by) {
+            self.stop(too_long(self.procedure, self.times.run.unwrap_or_default()));
+        } else if is_over(self.idle_by) {
+            let silent = Trouble::Silent(self.times.idle.unwrap_or_default());
+            self.stop(silent.fault(self.procedure, &self.process.tail));
+        } else if is_over(self.read_by) {
+            let what = format!("it did not read its input for {} s", READ_WAIT.as_secs());
+            return Some(Talked::Trouble(Trouble::Protocol(what)));
+        }
+        None
+    }
+}

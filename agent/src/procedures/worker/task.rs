@@ -1,0 +1,321 @@
+//! One worker from its start to its end.
+
+use std::sync::Weak;
+use std::time::Duration;
+
+use redpoll_common::procedure::LineMachine;
+use redpoll_common::session::StopReason;
+use redpoll_common::wire::{Fault, Raw};
+use redpoll_net::service::stop_fault;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::super::Procedure;
+use super::super::ends::{Died, failed};
+use super::super::heard::{Hearing, LINE, late};
+use super::super::spawn::Prepared;
+use super::process::{Process, Step};
+use super::talk::{Talk, Talked, Times};
+use super::{Handle, Pool, Work};
+use crate::builtin::exec_run::not_started;
+use crate::clock::boot_ms;
+use crate::exec::{self, Tail};
+
+/// Why a worker of a definition that was replaced goes.
+const NOT_OFFERED: &str = "it is not offered any more";
+
+/// What a worker needs to know of its procedure, which it must not keep alive.
+pub(super) struct Setup {
+    name: String,
+    prepared: Prepared,
+    line_limit: usize,
+    ready_timeout: Duration,
+    idle_shutdown: Option<Duration>,
+    /// Of a call; of a run of a job.
+    times: [Times; 2],
+    outputs: [u64; 2],
+    stop: CancellationToken,
+}
+
+impl Procedure {
+    pub(super) fn worker_setup(&self) -> Result<Setup, Fault> {
+        let manifest = self.manifest();
+        let agent = &self.setting.limits;
+        let output = manifest.limits.output.unwrap_or(u64::MAX);
+        let times = |run: Option<Duration>| Times {
+            run: [manifest.run_timeout, run].into_iter().flatten().min(),
+            idle: manifest.idle_timeout,
+            grace: self.grace(),
+        };
+        Ok(Setup {
+            name: manifest.name.clone(),
+            prepared: self.prepare(None, bytes::Bytes::new())?,
+            line_limit: usize::try_from(manifest.limits.line.unwrap_or(LINE)).unwrap_or(usize::MAX),
+            ready_timeout: manifest.ready_timeout,
+            idle_shutdown: Some(manifest.idle_shutdown).filter(|limit| !limit.is_zero()),
+            times: [times(agent.run_timeout), times(None)],
+            outputs: [output.min(agent.output), output],
+            stop: self.setting.stop.clone(),
+        })
+    }
+}
+
+/// What a worker is for its whole life.
+struct Life {
+    name: String,
+    pool: Weak<Pool>,
+    times: [Times; 2],
+    outputs: [u64; 2],
+    idle_shutdown: Option<Duration>,
+    stop: CancellationToken,
+}
+
+/// Starts a worker, has it do `work`, and then whatever the pool gives it.
+pub(super) async fn run(pool: Weak<Pool>, setup: Setup, work: Work) {
+    let Setup { name, prepared, line_limit, ready_timeout, idle_shutdown, times, outputs, stop } = setup;
+    let Prepared { spec, cgroup } = prepared;
+    let grace = spec.grace;
+    let started = tokio::select! {
+        biased; // who is gone before anything was started wants nothing started
+        reason = work.stop.stopped() => Err(stop_fault(reason)),
+        started = exec::start(spec) => started.map_err(|error| not_started(&error)),
+    };
+    let (group, pipes) = match started {
+        Ok((group, pipes, _spec)) => (group, pipes),
+        Err(fault) => {
+            died(&pool, &name, Died::default(), "it cannot be started");
+            return answer(work, Err(fault));
+        }
+    };
+    let mut process = Process::new(group, pipes, LineMachine::worker(line_limit), cgroup);
+    let deadline = Instant::now() + ready_timeout;
+    let why = tokio::select! {
+        biased; // a worker that is ready at the last moment is ready
+        why = until_ready(&mut process, deadline, ready_timeout) => why,
+        reason = work.stop.stopped() => {
+            answer(work, Err(stop_fault(reason)));
+            process.dismiss(grace).await;
+            return;
+        }
+    };
+    if let Some(why) = why {
+        let tail = std::mem::take(&mut process.tail);
+        let end = process.kill().await;
+        let (class, text) = match why {
+            NotReady::Exited => {
+                ("ExitStatus", format!("the worker of {name} {} before it was ready", end.words()))
+            }
+            NotReady::Broke(what) => {
+                ("ProtocolError", format!("the worker of {name} broke the protocol: {what}"))
+            }
+        };
+        died(&pool, &name, end, "it did not become ready");
+        return answer(work, Err(failed(class, text, &tail).with_data(end.data())));
+    }
+    info!(procedure = %name, "a worker is ready");
+    if let Some(pool) = pool.upgrade() {
+        pool.ready();
+    }
+    Life { name, pool, times, outputs, idle_shutdown, stop }.live(process, work).await;
+}
+
+/// Why a worker did not become ready.
+enum NotReady {
+    Exited,
+    Broke(String),
+}
+
+async fn until_ready(process: &mut Process, deadline: Instant, within: Duration) -> Option<NotReady> {
+    loop {
+        let step = tokio::select! {
+            biased; // as above
+            step = process.step() => step,
+            () = sleep_until(deadline) => {
+                let text = format!("it did not say {{\"ready\": true}} within {} s, its ready_timeout", within.as_secs_f64());
+                return Some(NotReady::Broke(text));
+            }
+        };
+        match step {
+            Step::Out => match process.machine.poll_event() {
+                Some(Ok(_ready)) => return None,
+                Some(Err(violation)) => return Some(NotReady::Broke(violation.to_string())),
+                None => {}
+            },
+            Step::Exited => {
+                process.drain().await;
+                return Some(match process.machine.poll_event() {
+                    Some(Err(violation)) => NotReady::Broke(violation.to_string()),
+                    Some(Ok(_)) | None => NotReady::Exited,
+                });
+            }
+            // its end follows, or the deadline
+            Step::OutEnd | Step::Err(_) | Step::Wrote => {}
+        }
+    }
+}
+
+fn answer(work: Work, end: Result<Raw, Fault>) {
+    // an error means that nobody wants it any more
+    let _told = work.done.send(end);
+}
+
+fn died(pool: &Weak<Pool>, name: &str, end: Died, why: &str) {
+    let delay = pool.upgrade().map(|pool| pool.died());
+    warn!(procedure = %name, ended = %end.words(), why, next_in = ?delay, "a worker is gone");
+}
+
+impl Life {
+    async fn live(self, mut process: Process, mut work: Work) {
+        loop {
+            let Some((free, end)) = self.serve(process, work).await else { return };
+            process = free;
+            // the pool is told before the caller is: the place that the call leaves is that of this worker
+            let (give, mut given) = mpsc::channel(1);
+            let pool = self.pool.upgrade();
+            let is_wanted = pool.is_some();
+            if let Some(pool) = pool {
+                pool.put(Handle(give));
+            }
+            end.tell();
+            let idle = match is_wanted {
+                true => self.idle(&mut process, &mut given).await,
+                false => Idle::Over(NOT_OFFERED),
+            };
+            given.close();
+            match (idle, given.try_recv().ok()) {
+                (Idle::Work(next), _) => work = *next,
+                // what was given meanwhile is done, so that nobody is left waiting
+                (Idle::Over(_), Some(next)) => work = next,
+                (Idle::Over(why), None) => return self.dismiss(process, why).await,
+                (Idle::Gone(why), next) => {
+                    let end = process.kill().await;
+                    died(&self.pool, &self.name, end, &why);
+                    let text = format!(
+                        "the worker of {} {} before it was given the call; nothing ran",
+                        self.name,
+                        end.words()
+                    );
+                    if let Some(work) = next {
+                        answer(work, Err(failed("ExitStatus", text, &Tail::default()).with_data(end.data())));
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Does a call. Gives the process back when it can take another, with the end that is to be told.
+    async fn serve(&self, mut process: Process, work: Work) -> Option<(Process, End)> {
+        let Work { call, line, stop, output, run, mut done } = work;
+        let ([of_calls, of_runs], [calls_output, runs_output]) = (self.times, self.outputs);
+        let (times, limit) = if run.is_some() { (of_runs, runs_output) } else { (of_calls, calls_output) };
+        if run.flatten().is_some_and(|at| at <= boot_ms()) {
+            return Some((process, End { done, end: Err(late()) }));
+        }
+        if !process.machine.begin(call) {
+            // it said something bad between two calls, which is seen before the next
+            let text = format!(
+                "the worker of {} broke the protocol before it was given the call; nothing ran",
+                self.name
+            );
+            died(&self.pool, &self.name, process.kill().await, "it broke the protocol");
+            End { done, end: Err(failed("ProtocolError", text, &Tail::default())) }.tell();
+            return None;
+        }
+        output.started();
+        process.tail = Tail::default();
+        process.say(&line);
+        let mut hearing = Hearing::new(output, limit);
+        let talk = Talk::new(&mut process, &mut hearing, &self.name, call, times);
+        let talked = tokio::select! {
+            biased; // an end that is there is told
+            talked = talk.run(&stop) => talked,
+            () = done.closed() => Talked::Kill(stop_fault(StopReason::Cancelled)),
+        };
+        let end = match talked {
+            Talked::Ended(end) => return Some((process, End { done, end })),
+            Talked::Kill(fault) => {
+                let end = process.kill().await;
+                info!(procedure = %self.name, ended = %end.words(), "a worker was killed with its call");
+                Err(fault)
+            }
+            Talked::Trouble(trouble) => {
+                let tail = std::mem::take(&mut process.tail);
+                died(&self.pool, &self.name, process.kill().await, trouble.words());
+                Err(trouble.fault(&self.name, &tail))
+            }
+            Talked::Exited => {
+                let tail = std::mem::take(&mut process.tail);
+                let end = process.kill().await;
+                died(&self.pool, &self.name, end, "it ended in a call");
+                let text =
+                    format!("the worker of {} {} in the call, without a result", self.name, end.words());
+                Err(end.fault(text, &tail))
+            }
+        };
+        End { done, end }.tell();
+        None
+    }
+
+    async fn idle(&self, process: &mut Process, given: &mut mpsc::Receiver<Work>) -> Idle {
+        let until = self.idle_shutdown.and_then(|limit| Instant::now().checked_add(limit));
+        let over = async {
+            match until {
+                Some(until) => sleep_until(until).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::pin!(over);
+        loop {
+            if let Some(Err(violation)) = process.machine.poll_event() {
+                return Idle::Gone(format!("it broke the protocol between two calls: {violation}"));
+            }
+            let step = tokio::select! {
+                biased; // what is wrong with it comes before the next call
+                step = process.step() => step,
+                work = given.recv() => {
+                    return work.map_or(Idle::Over(NOT_OFFERED), |work| Idle::Work(Box::new(work)));
+                }
+                () = self.stop.cancelled() => return Idle::Over("the agent stops"),
+                () = &mut over => return Idle::Over("it had nothing to do"),
+            };
+            match step {
+                Step::Out | Step::Wrote => {}
+                Step::Err(data) => {
+                    debug!(procedure = %self.name, bytes = data.len(), "a worker wrote to its standard error between two calls");
+                }
+                Step::OutEnd => return Idle::Gone("it closed its standard output".to_owned()),
+                Step::Exited => return Idle::Gone("it ended between two calls".to_owned()),
+            }
+        }
+    }
+
+    async fn dismiss(&self, process: Process, why: &str) {
+        let end = process.dismiss(self.times[0].grace).await;
+        info!(procedure = %self.name, ended = %end.words(), why, "a worker was let go");
+    }
+}
+
+/// The end of a call, and who is to be told.
+struct End {
+    done: oneshot::Sender<Result<Raw, Fault>>,
+    end: Result<Raw, Fault>,
+}
+
+impl End {
+    fn tell(self) {
+        // an error means that nobody wants it any more
+        let _told = self.done.send(self.end);
+    }
+}
+
+/// What a free worker is told, or does.
+enum Idle {
+    Work(Box<Work>),
+    /// It is not needed any more.
+    Over(&'static str),
+    /// It is of no use any more.
+    Gone(String),
+}

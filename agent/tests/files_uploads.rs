@@ -1,0 +1,112 @@
+//! Uploads in many calls, as `file.write` takes them.
+
+#![allow(clippy::unwrap_used, reason = "test code")]
+
+mod files_support;
+
+use files_support::{Desk, ID, pattern, registry, sha256};
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::sync::Arc;
+
+use redpoll_common::wire::{FaultCode, RawMap};
+
+#[tokio::test]
+async fn chunks_may_come_in_any_order_and_twice() {
+    let desk = Desk::new();
+    let data = pattern(5000);
+    let upload = || desk.arguments("x").text("upload", ID);
+    fs::write(desk.path("x"), "old").unwrap();
+    fs::set_permissions(desk.path("x"), fs::Permissions::from_mode(0o4640)).unwrap();
+    let chunk = |n: usize| {
+        let data = &data[n * 1000..(n + 1) * 1000];
+        desk.call("file.write", upload().uint("offset", (n * 1000).try_into().unwrap()).bin("data", data))
+    };
+    assert_eq!(desk.class("file.write", upload().uint("offset", 9).text("data", "x")).await, "NoUpload");
+    chunk(0).await.unwrap();
+    let (four, two, three, one) = tokio::join!(chunk(4), chunk(2), chunk(3), chunk(1));
+    assert_eq!(four.unwrap()["size"], 5000);
+    for answer in [two, three, one] {
+        answer.unwrap();
+    }
+    assert_eq!(chunk(2).await.unwrap()["size"], 5000, "a chunk whose answer was lost is no harm");
+    let across = upload().uint("offset", 4999).text("data", "xx");
+    assert_eq!(desk.class("file.write", across).await, "bad_arguments");
+    let there = desk.call("file.write", upload().bool("query", true)).await.unwrap();
+    assert_eq!((&there["size"], &there["sha256"]), (&5000.into(), &sha256(&data).into()));
+    assert_eq!(fs::read(desk.path("x")).unwrap(), b"old", "until the commit it is what it was");
+    let hidden = desk.names().into_iter().find(|name| name.starts_with(".redpoll-")).unwrap();
+    assert!(!hidden.contains(ID), "its name cannot be guessed");
+    assert_eq!(fs::metadata(desk.path(&hidden)).unwrap().mode() & 0o7777, 0o600);
+    let commit = || upload().bool("commit", true).uint("size", 5000).text("sha256", &sha256(&data));
+    desk.call("file.write", commit()).await.unwrap();
+    assert_eq!(fs::read(desk.path("x")).unwrap(), data);
+    assert_eq!(
+        fs::metadata(desk.path("x")).unwrap().mode() & 0o7777,
+        0o640,
+        "who runs it as another is not kept"
+    );
+    assert_eq!(desk.names(), ["x"]);
+    assert_eq!(desk.class("file.write", commit()).await, "NoUpload");
+}
+
+#[tokio::test]
+async fn an_upload_goes_on_after_a_restart_and_a_wrong_digest_ends_it() {
+    let desk = Desk::new();
+    let upload = || desk.arguments("x").text("upload", ID);
+    desk.call("file.write", upload().uint("offset", 0).text("data", "hello ")).await.unwrap();
+    let again = Desk { registry: Arc::new(registry(desk.folder.path(), |_| {})), folder: desk.folder };
+    let upload = || again.arguments("x").text("upload", ID);
+    let there = again.call("file.write", upload().bool("query", true)).await.unwrap();
+    assert_eq!((&there["size"], &there["sha256"]), (&6.into(), &sha256(b"hello ").into()));
+    again.call("file.write", upload().uint("offset", 6).text("data", "world")).await.unwrap();
+    let commit = |sha256: &str| upload().bool("commit", true).uint("size", 11).text("sha256", sha256);
+    let owner = commit(&sha256(b"hello world")).text("owner", "nobody-of-this-name");
+    assert_eq!(again.class("file.write", owner).await, "UnknownName");
+    assert_eq!(again.class("file.write", commit(&sha256(b"other"))).await, "Checksum");
+    assert_eq!(again.names(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn uploads_are_counted_and_the_old_ones_swept() {
+    let desk = Desk::with(|config| config.uploads = 2);
+    let begin = |n: u8| {
+        let id = format!("{n:032x}");
+        desk.call("file.write", desk.arguments("x").text("upload", &id).uint("offset", 0).text("data", "x"))
+    };
+    begin(1).await.unwrap();
+    begin(2).await.unwrap();
+    assert_eq!(begin(3).await.unwrap_err().class.as_deref(), Some("TooManyUploads"));
+    desk.call("file.write", desk.arguments("y").text("data", "in one call")).await.unwrap();
+    let old = desk.names().into_iter().find(|name| name.starts_with(".redpoll-")).unwrap();
+    let file = fs::File::options().write(true).open(desk.path(&old)).unwrap();
+    let time = std::time::SystemTime::now() - std::time::Duration::from_secs(2 * 86_400);
+    file.set_times(fs::FileTimes::new().set_modified(time)).unwrap();
+    begin(3).await.unwrap();
+    assert!(!desk.path(&old).exists(), "it was too old");
+    let aborted = desk.arguments("x").text("upload", &format!("{:032x}", 3)).bool("abort", true);
+    desk.call("file.write", aborted).await.unwrap();
+    assert_eq!(desk.names().len(), 2, "y, and one upload");
+}
+
+#[tokio::test]
+async fn a_call_that_asks_for_two_things_is_refused() {
+    let desk = Desk::new();
+    let upload = || desk.arguments("x").text("upload", ID);
+    for kwargs in [
+        desk.arguments("x"),
+        desk.arguments("x").text("data", "x").bool("folder", true),
+        desk.arguments("x").uint("offset", 0).text("data", "x"),
+        upload().text("data", "x"),
+        upload().bool("query", true).bool("abort", true),
+        upload().bool("commit", true).uint("size", 1),
+        desk.arguments("x").text("upload", "../../etc").bool("query", true),
+        desk.arguments("x").text("data", "x").uint("mode", 0o10000),
+        desk.arguments("x").text("data", "x").text("moed", "x"),
+    ] {
+        assert_eq!(desk.class("file.write", kwargs).await, "bad_arguments");
+    }
+    assert_eq!(desk.names(), Vec::<String>::new());
+    let fault = desk.call("file.stat", RawMap::new()).await.unwrap_err();
+    assert_eq!(fault.code, FaultCode::BadArguments);
+}

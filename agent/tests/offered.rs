@@ -1,0 +1,166 @@
+//! What is offered, and how it changes while everything runs.
+
+#![expect(clippy::unwrap_used, reason = "test code")]
+
+mod exec_support;
+mod procedures_support;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use exec_support::{eventually, lives};
+use procedures_support::{answering, caller, json_shell, setting};
+use redpoll_agent::builtin::install_but_list;
+use redpoll_agent::offered::Offered;
+use redpoll_common::api::{ReloadAnswer, SwitchAnswer, SwitchOrder};
+use redpoll_common::identity::Identity;
+use redpoll_common::wire::{Fault, FaultCode, Raw};
+use redpoll_config::{LimitsConfig, Manifest, ProceduresConfig};
+use redpoll_net::Registry;
+use redpoll_net::service::detached_call;
+use redpoll_net::transport::PeerInfo;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+/// What the files describe.
+type Files = Arc<Mutex<(Vec<Manifest>, Vec<String>)>>;
+
+fn offered(files: &Files, state: &Path) -> Arc<Offered> {
+    let config = ProceduresConfig::default();
+    let base = install_but_list(Registry::new(), &config, &LimitsConfig::default()).unwrap();
+    let files = files.clone();
+    let source = Box::new(move || files.lock().unwrap().clone());
+    let offered = Offered::new(base, true, setting().0, source, state).unwrap();
+    offered.reload();
+    Arc::new(offered)
+}
+
+fn version(version: u32) -> Manifest {
+    Manifest { version, ..json_shell(&format!("echo '{{\"result\": {version}}}'")) }
+}
+
+async fn call(offered: &Offered, method: &str) -> Result<Value, Fault> {
+    let (call, _output, _stop) = detached_call(caller(), method, Raw::empty_array(), Raw::empty_map());
+    offered.now().start(call).answer.await.map(|raw| raw.decode().unwrap())
+}
+
+async fn ask<T: serde::de::DeserializeOwned>(
+    offered: &Arc<Offered>,
+    who: PeerInfo,
+    method: &str,
+    procedure: &str,
+) -> Result<T, Fault> {
+    let order = SwitchOrder { procedure: procedure.to_owned(), operator: Some("ann".to_owned()) };
+    let (call, _output, _stop) = detached_call(who, method, Raw::empty_array(), Raw::encode(&order).unwrap());
+    assert!(Offered::serves(method));
+    offered.start(call).answer.await.map(|raw| raw.decode().unwrap())
+}
+
+async fn switch(offered: &Arc<Offered>, method: &str, procedure: &str) -> Result<SwitchAnswer, Fault> {
+    ask(offered, caller(), method, procedure).await
+}
+
+#[tokio::test]
+async fn versions_stand_side_by_side_and_the_highest_that_is_enabled_is_meant() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = Manifest { deprecated: Some("use p@2".to_owned()), ..version(1) };
+    let files: Files = Arc::new(Mutex::new((vec![old, version(2), version(10)], vec![])));
+    let offers = offered(&files, folder.path());
+    assert_eq!(call(&offers, "p").await.unwrap(), 10);
+    assert_eq!(call(&offers, "p@1").await.unwrap(), 1);
+    let list = call(&offers, "sys.procedures").await.unwrap();
+    let row = list.as_array().unwrap().iter().find(|row| row["name"] == "p").unwrap();
+    assert_eq!((&row["version"], &row["deprecated"]), (&json!(1), &json!("use p@2")));
+
+    let done = switch(&offers, "rp.procedures.disable", "p@10").await.unwrap();
+    assert_eq!(done, SwitchAnswer { procedure: "p@10".into(), enabled: false, changed: true });
+    assert!(!switch(&offers, "rp.procedures.disable", "p@10").await.unwrap().changed);
+    assert_eq!(call(&offers, "p").await.unwrap(), 2);
+    let fault = call(&offers, "p@10").await.unwrap_err();
+    assert!(
+        fault.code == FaultCode::UnknownProcedure && fault.message.contains("disabled here by the manager"),
+        "{fault}"
+    );
+
+    let again = offered(&files, folder.path());
+    assert_eq!(call(&again, "p").await.unwrap(), 2, "it stays off when the agent starts again");
+    assert!(switch(&again, "rp.procedures.enable", "p@10").await.unwrap().changed);
+    assert_eq!(call(&again, "p").await.unwrap(), 10);
+
+    assert!(switch(&again, "rp.procedures.disable", "p").await.unwrap().changed);
+    assert!(call(&again, "p").await.unwrap_err().message.contains("disabled here"));
+    let fault = switch(&again, "rp.procedures.enable", "p@2").await.unwrap_err();
+    assert!(fault.code == FaultCode::WrongState && fault.message.contains("enable p"), "{fault}");
+    assert!(switch(&again, "rp.procedures.enable", "p").await.unwrap().changed);
+    assert!(switch(&again, "rp.procedures.disable", "sys.echo").await.unwrap().changed, "built-in ones too");
+    assert!(call(&again, "sys.echo").await.is_err());
+}
+
+#[tokio::test]
+async fn what_the_owner_did_not_enable_nobody_else_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let files: Files = Arc::new(Mutex::new((vec![Manifest { enabled: false, ..version(1) }], vec![])));
+    let offers = offered(&files, folder.path());
+    let fault = call(&offers, "p").await.unwrap_err();
+    assert!(fault.message.contains("not enabled by the file"), "{fault}");
+    let fault = switch(&offers, "rp.procedures.enable", "p@1").await.unwrap_err();
+    assert_eq!(fault.code, FaultCode::WrongState);
+    for (procedure, code) in [
+        ("nothing", FaultCode::UnknownProcedure),
+        ("p@7", FaultCode::UnknownProcedure),
+        ("p@01", FaultCode::BadArguments),
+    ] {
+        assert_eq!(
+            switch(&offers, "rp.procedures.disable", procedure).await.unwrap_err().code,
+            code,
+            "{procedure}"
+        );
+    }
+    let operator = PeerInfo { identity: Identity::parse("spiffe://home/operator/ann").unwrap(), ..caller() };
+    let fault = ask::<Value>(&offers, operator, "rp.agent.reload", "").await.unwrap_err();
+    assert_eq!(fault.code, FaultCode::Forbidden);
+}
+
+#[tokio::test]
+async fn a_reload_says_what_changed_and_leaves_alone_what_is_good() {
+    let folder = tempfile::tempdir().unwrap();
+    let files: Files = Arc::new(Mutex::new((vec![version(1), version(2), version(3)], vec![])));
+    let offers = offered(&files, folder.path());
+    let changed = Manifest { description: "Another.".to_owned(), ..version(2) };
+    let nobody = Manifest { user: Some("nobody-of-this-name".to_owned()), ..version(5) };
+    let taken = Manifest { name: "sys.echo".to_owned(), ..version(1) };
+    *files.lock().unwrap() =
+        (vec![version(1), changed, version(4), nobody, taken, version(4)], vec!["x.toml: line 3".to_owned()]);
+    let answer: ReloadAnswer = ask(&offers, caller(), "rp.agent.reload", "").await.unwrap();
+    let ReloadAnswer { offered, added, changed, removed, problems } = answer;
+    assert_eq!((added, changed, removed), (2, 1, 1), "{problems:?}");
+    assert_eq!(offered, 3 + 5, "three of these, five of sys");
+    for words in ["x.toml: line 3", "nobody-of-this-name", "sys.echo@1: there is one", "p@4: there is one"] {
+        assert!(problems.iter().any(|problem| problem.contains(words)), "{words}: {problems:?}");
+    }
+    assert_eq!(call(&offers, "p").await.unwrap(), 4);
+}
+
+#[tokio::test]
+async fn what_runs_ends_on_its_old_definition_and_its_worker_goes_when_it_is_free() {
+    let folder = tempfile::tempdir().unwrap();
+    let go = folder.path().join("go");
+    let wait = format!(
+        "say(call=call['call'], value=os.getpid())\n    while not os.path.exists('{}'): time.sleep(0.01)",
+        go.display()
+    );
+    let files: Files = Arc::new(Mutex::new((vec![answering(&wait, "'old'")], vec![])));
+    let offers = offered(&files, folder.path());
+    let (running, mut output, _stop) = detached_call(caller(), "p", Raw::empty_array(), Raw::empty_map());
+    let mut task = JoinSet::new();
+    task.spawn(offers.now().start(running).answer);
+    let pid: u32 = output.next().await.unwrap().unwrap().decode().unwrap();
+    *files.lock().unwrap() = (vec![json_shell("echo '{\"result\":\"new\"}'")], vec![]);
+    assert_eq!(offers.reload().changed, 1);
+    assert_eq!(call(&offers, "p").await.unwrap(), "new");
+    assert!(lives(&pid.to_string()));
+    std::fs::write(&go, "").unwrap();
+    let answer = task.join_next().await.unwrap().unwrap().unwrap();
+    assert_eq!(answer.decode::<String>().unwrap(), "old");
+    eventually("the old worker goes", || !lives(&pid.to_string())).await;
+}

@@ -1,0 +1,157 @@
+//! Executables as procedures in runs of jobs, and the places of calls.
+
+#![expect(clippy::unwrap_used, reason = "test code")]
+
+mod exec_support;
+mod jobs_support;
+mod procedures_support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use exec_support::lives;
+use jobs_support::{World, ended, eventually, limited, offer, run};
+use procedures_support::{answering, caller, json_shell, python_worker, setting, text_shell};
+use redpoll_agent::procedures::make;
+use redpoll_common::job::{ItemKind, Limits, Outcome};
+use redpoll_common::wire::{FaultCode, Raw};
+use redpoll_config::{Manifest, ProcedureMode, ProcedureOutput};
+use redpoll_net::service::{Service, detached_call};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+fn world(manifest: Manifest) -> World {
+    let mut world = World::new();
+    world.procedures.push(make(manifest, &Arc::new(setting().0), None).unwrap());
+    world
+}
+
+#[tokio::test]
+async fn what_a_process_says_is_recorded_and_it_knows_its_job() {
+    let folder = tempfile::tempdir().unwrap();
+    let go = folder.path().join("go");
+    let script = format!(
+        r#"read -r call; echo '{{"value":'"$call"'}}'
+        echo "{{\"value\":\"$REDPOLL_JOB $REDPOLL_ATTEMPT $REDPOLL_DNO $REDPOLL_PROCEDURE\"}}"
+        echo '{{"progress":{{"completed":7}}}}'; echo note >&2
+        until [ -e {} ]; do sleep 0.01; done; echo '{{"result":"done"}}'"#,
+        go.display()
+    );
+    let world = world(json_shell(&script));
+    let agent = world.agent().await;
+    let link = world.connect(&agent);
+    link.offer(&offer(1, "p@1", json!(["a"]), json!({"b": 1}))).await.unwrap();
+    // the manager hears of progress only while it runs
+    eventually("progress is reported", || world.manager.seen(1).progress.is_some()).await;
+    std::fs::write(&go, "").unwrap();
+    let ending = world.manager.ending(1).await;
+    assert_eq!(ended(&ending), (Outcome::Succeeded, Some(true), None));
+    assert_eq!(ending.result.unwrap(), Raw::text("done"));
+    let seen = world.manager.seen(1);
+    let values: Vec<Value> = seen
+        .items
+        .iter()
+        .filter(|item| item.kind == ItemKind::Value)
+        .map(|item| item.data.decode().unwrap())
+        .collect();
+    let job = run(1).job.to_string();
+    assert_eq!((&values[0]["job"], &values[0]["operator"]), (&json!(job), &json!("alice")));
+    assert_eq!((&values[0]["args"], &values[0]["kwargs"]), (&json!(["a"]), &json!({"b": 1})));
+    assert_eq!(values[1], json!(format!("{job} 1 1 p@1")));
+    assert_eq!(seen.bytes(ItemKind::Stderr), b"note\n");
+    assert_eq!(seen.progress.map(|progress| progress.completed), Some(7));
+}
+
+#[tokio::test]
+async fn text_is_recorded_as_chunks_and_the_exit_is_the_result() {
+    let world = world(text_shell("echo out; echo err >&2; exit 3"));
+    let agent = world.agent().await;
+    let link = world.connect(&agent);
+    link.offer(&offer(1, "p", json!([]), json!({}))).await.unwrap();
+    let ending = world.manager.ending(1).await;
+    assert_eq!(ended(&ending), (Outcome::Failed, Some(true), Some(FaultCode::Failed)));
+    let seen = world.manager.seen(1);
+    assert_eq!((seen.text().as_str(), seen.bytes(ItemKind::Stderr)), ("out\n", b"err\n".to_vec()));
+}
+
+#[tokio::test]
+async fn what_never_ran_is_rejected_and_what_did_is_not() {
+    let missing =
+        procedures_support::manifest(ProcedureMode::Once, ProcedureOutput::Json, &["/nowhere/at/all"]);
+    for never in [missing, python_worker("sys.exit(1)")] {
+        let world = world(never);
+        let agent = world.agent().await;
+        let link = world.connect(&agent);
+        link.offer(&offer(1, "p", json!([]), json!({}))).await.unwrap();
+        let ending = world.manager.ending(1).await;
+        assert_eq!((ending.outcome, ending.started), (Outcome::Rejected, Some(false)));
+    }
+    let world = world(python_worker("say(ready=True)\nnext(lines)\nsys.exit(1)"));
+    let agent = world.agent().await;
+    let link = world.connect(&agent);
+    link.offer(&offer(1, "p", json!([]), json!({}))).await.unwrap();
+    assert_eq!(ended(&world.manager.ending(1).await), (Outcome::Failed, Some(true), Some(FaultCode::Failed)));
+}
+
+#[tokio::test]
+async fn a_job_that_is_cancelled_without_patience_takes_its_worker_along() {
+    let world = world(answering("say(call=call['call'], value=os.getpid()); time.sleep(300)", "1"));
+    let agent = world.agent().await;
+    let link = world.connect(&agent);
+    link.offer(&offer(1, "p", json!([]), json!({}))).await.unwrap();
+    eventually("it runs", || !world.manager.seen(1).items.is_empty()).await;
+    let pid: u32 = world.manager.seen(1).items[0].data.decode().unwrap();
+    link.cancel(run(1), Some(0)).await;
+    let ending = world.manager.ending(1).await;
+    assert_eq!((ending.outcome, ending.started), (Outcome::Cancelled, Some(true)));
+    eventually("its worker is gone", || !lives(&pid.to_string())).await;
+}
+
+#[tokio::test]
+async fn a_worker_waits_while_nobody_takes_what_it_gives_and_loses_nothing() {
+    let many = "for n in range(3000): say(call=call['call'], value=str(n) + 'x' * 400)";
+    let world = world(answering(many, "'end'"));
+    let agent = world.agent().await;
+    let link = world.connect(&agent);
+    world.manager.ledger().mood = jobs_support::Mood::Forgetful;
+    let blocked = Limits {
+        output: Some(300_000),
+        overflow: redpoll_common::job::Overflow::Block,
+        run_timeout: Some(Duration::from_secs(60)),
+        ..Limits::default()
+    };
+    link.offer(&limited(offer(1, "p", json!([]), json!({})), blocked)).await.unwrap();
+    world.manager.ledger().mood = jobs_support::Mood::Good;
+    let ending = world.manager.ending(1).await;
+    assert_eq!((ending.outcome, ending.result), (Outcome::Succeeded, Some(Raw::text("end"))));
+    let numbers: Vec<String> =
+        world.manager.seen(1).items.iter().map(|item| item.data.decode().unwrap()).collect();
+    assert_eq!(numbers.len(), 3000);
+    assert!(numbers.iter().enumerate().all(|(n, value)| value.starts_with(&format!("{n}x"))));
+}
+
+#[tokio::test]
+async fn those_who_look_after_the_machine_have_places_when_all_others_are_taken() {
+    let mut world = world(json_shell("exec sleep 300"));
+    let admin = Manifest { name: "fix".to_owned(), admin: true, ..json_shell("echo '{\"result\":1}'") };
+    world.procedures.push(make(admin, &Arc::new(setting().0), None).unwrap());
+    let agent = world.agent().await;
+    let call = |method: &str| {
+        let (call, output, stop) = detached_call(caller(), method, Raw::empty_array(), Raw::empty_map());
+        (agent.service.start(call).answer, output, stop)
+    };
+    let mut others = JoinSet::new();
+    let mut ends = Vec::new();
+    for _ in 0..8 {
+        let (answer, output, stop) = call("p");
+        others.spawn(answer);
+        ends.push((output, stop));
+    }
+    assert_eq!(call("p").0.await.unwrap_err().code, FaultCode::Overloaded);
+    assert_eq!(call("fix").0.await.unwrap(), Raw::encode(&1).unwrap());
+    assert!(call("sys.ping").0.await.is_ok());
+    let kept: Vec<_> = (0..4).map(|_| call("sys.ping")).collect();
+    assert_eq!(call("sys.ping").0.await.unwrap_err().code, FaultCode::Overloaded, "four, and no more");
+    assert_eq!(agent.service.running(), 12);
+    drop(kept);
+}

@@ -1,0 +1,106 @@
+//! What the agent writes to the standard input of an executable.
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::convert::{Spoken, Unspeakable};
+use crate::wire::Raw;
+
+/// The line that asks for a run.
+#[derive(Debug, Clone, Copy)]
+pub struct CallLine<'a> {
+    /// The number of the call: everything that is said about it names it.
+    pub call: u64,
+    /// The name of the procedure.
+    pub procedure: &'a str,
+    /// Its version.
+    pub version: u32,
+    /// Positional arguments.
+    pub args: &'a Raw,
+    /// Named arguments.
+    pub kwargs: &'a Raw,
+    /// The id of the job, if it is a run of one.
+    pub job: Option<&'a str>,
+    /// Which try of it.
+    pub attempt: Option<u32>,
+    /// The caller's own words.
+    pub info: Option<&'a Raw>,
+    /// Who wants it, if that is known.
+    pub operator: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    call: u64,
+    procedure: &'a str,
+    version: u32,
+    args: Spoken,
+    kwargs: Spoken,
+    job: Option<&'a str>,
+    attempt: Option<u32>,
+    info: Option<Spoken>,
+    operator: Option<&'a str>,
+}
+
+impl CallLine<'_> {
+    /// The line, with its end.
+    ///
+    /// # Errors
+    /// [`Unspeakable`] when an argument has no form in JSON.
+    pub fn write(&self) -> Result<Bytes, Unspeakable> {
+        let Self { call, procedure, version, job, attempt, operator, .. } = *self;
+        let line = Line {
+            call,
+            procedure,
+            version,
+            args: Spoken::of(self.args)?,
+            kwargs: Spoken::of(self.kwargs)?,
+            job,
+            attempt,
+            info: self.info.map(Spoken::of).transpose()?,
+            operator,
+        };
+        let mut text = serde_json::to_vec(&line).map_err(|_error| Unspeakable { what: "an argument" })?;
+        text.push(b'\n');
+        Ok(Bytes::from(text))
+    }
+}
+
+/// The line that asks a worker to end a call, with its end.
+pub fn cancel_line(call: u64) -> Bytes {
+    Bytes::from(format!("{{\"cancel\":{call}}}\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::RawMap;
+
+    #[test]
+    fn a_call_is_one_line_that_says_everything() {
+        let (args, kwargs) = (Raw::encode(&["a\nb"]).unwrap(), RawMap::new().bin("b", &[1]).finish());
+        let line = CallLine {
+            call: 7,
+            procedure: "web.deploy",
+            version: 2,
+            args: &args,
+            kwargs: &kwargs,
+            job: Some("j1"),
+            attempt: Some(3),
+            info: Some(&Raw::text("me")),
+            operator: Some("ann"),
+        };
+        assert_eq!(
+            line.write().unwrap(),
+            concat!(
+                r#"{"call":7,"procedure":"web.deploy","version":2,"args":["a\nb"],"kwargs":{"b":{"$b64":"AQ=="}},"#,
+                r#""job":"j1","attempt":3,"info":"me","operator":"ann"}"#,
+                "\n"
+            )
+        );
+        let call = CallLine { job: None, attempt: None, info: None, operator: None, ..line };
+        let text = String::from_utf8(call.write().unwrap().to_vec()).unwrap();
+        assert!(text.ends_with("\"job\":null,\"attempt\":null,\"info\":null,\"operator\":null}\n"), "{text}");
+        assert_eq!(cancel_line(7), "{\"cancel\":7}\n");
+    }
+}

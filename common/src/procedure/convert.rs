@@ -1,0 +1,224 @@
+//! Values between MessagePack and JSON.
+
+use data_encoding::BASE64;
+use serde::ser::{Error as _, SerializeMap, SerializeSeq};
+use serde::{Serialize, Serializer};
+
+use crate::api::value::{Octets, Tree};
+use crate::wire::Raw;
+
+/// The key of an object that stands for a byte string.
+const BYTES: &str = "$b64";
+/// The key of an object that stands for an extension of MessagePack.
+const EXTENSION: &str = "$ext";
+
+/// A value that JSON has no form for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{what} cannot be passed to an executable: JSON has no form for it")]
+pub struct Unspeakable {
+    /// What it is.
+    pub what: &'static str,
+}
+
+/// A value for the standard input of an executable.
+pub(super) struct Spoken(Tree);
+
+impl Spoken {
+    pub(super) fn of(raw: &Raw) -> Result<Self, Unspeakable> {
+        // it passed the scan when it came
+        let tree = Tree::of(raw).map_err(|_error| Unspeakable { what: "a value that cannot be read" })?;
+        check(&tree)?;
+        Ok(Self(tree))
+    }
+}
+
+fn check(tree: &Tree) -> Result<(), Unspeakable> {
+    const NOT_FINITE: Unspeakable = Unspeakable { what: "a number that is not finite" };
+    match tree {
+        Tree::Single(n) if !n.is_finite() => Err(NOT_FINITE),
+        Tree::Double(n) if !n.is_finite() => Err(NOT_FINITE),
+        Tree::Array(values) => values.iter().try_for_each(check),
+        Tree::Map(entries) => entries.iter().try_for_each(|(key, value)| {
+            key_text(key).ok_or(Unspeakable { what: "a key that is no text, integer or truth value" })?;
+            check(value)
+        }),
+        Tree::Nil
+        | Tree::Bool(_)
+        | Tree::Unsigned(_)
+        | Tree::Signed(_)
+        | Tree::Single(_)
+        | Tree::Double(_)
+        | Tree::Text(_)
+        | Tree::Bytes(_)
+        | Tree::Extension(..) => Ok(()),
+    }
+}
+
+fn key_text(key: &Tree) -> Option<String> {
+    match key {
+        Tree::Text(text) => Some(text.clone()),
+        Tree::Unsigned(n) => Some(n.to_string()),
+        Tree::Signed(n) => Some(n.to_string()),
+        Tree::Bool(bit) => Some(bit.to_string()),
+        Tree::Nil
+        | Tree::Single(_)
+        | Tree::Double(_)
+        | Tree::Bytes(_)
+        | Tree::Array(_)
+        | Tree::Map(_)
+        | Tree::Extension(..) => None,
+    }
+}
+
+impl Serialize for Spoken {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Json(&self.0).serialize(serializer)
+    }
+}
+
+struct Json<'a>(&'a Tree);
+
+impl Serialize for Json<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Tree::Bytes(Octets(bytes)) => one(serializer, BYTES, &BASE64.encode(bytes)),
+            Tree::Extension(kind, Octets(bytes)) => one(serializer, EXTENSION, &(kind, BASE64.encode(bytes))),
+            Tree::Array(values) => {
+                let mut out = serializer.serialize_seq(Some(values.len()))?;
+                for value in values {
+                    out.serialize_element(&Json(value))?;
+                }
+                out.end()
+            }
+            Tree::Map(entries) => {
+                let mut out = serializer.serialize_map(Some(entries.len()))?;
+                for (key, value) in entries {
+                    let key = key_text(key).ok_or_else(|| S::Error::custom("a key has no form"))?;
+                    out.serialize_entry(&key, &Json(value))?;
+                }
+                out.end()
+            }
+            plain @ (Tree::Nil
+            | Tree::Bool(_)
+            | Tree::Unsigned(_)
+            | Tree::Signed(_)
+            | Tree::Single(_)
+            | Tree::Double(_)
+            | Tree::Text(_)) => plain.serialize(serializer),
+        }
+    }
+}
+
+fn one<S: Serializer, T: Serialize>(serializer: S, key: &str, value: &T) -> Result<S::Ok, S::Error> {
+    let mut out = serializer.serialize_map(Some(1))?;
+    out.serialize_entry(key, value)?;
+    out.end()
+}
+
+/// Why a value that an executable gave is none.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Unfit {
+    /// What should be base64 is not.
+    Base64,
+    /// It nests too deep, has too many values, or a key twice.
+    Scan(String),
+}
+
+/// The value of a JSON value: objects whose only key is `$b64` become byte strings.
+pub(super) fn heard(tree: Tree) -> Result<Raw, Unfit> {
+    let tree = fold(tree)?;
+    Raw::encode(&tree).map_err(|error| Unfit::Scan(error.reason))
+}
+
+/// The byte string that a text in base64 stands for.
+pub(super) fn heard_bytes(text: &str) -> Result<Raw, Unfit> {
+    decode(text).map(|bytes| Raw::bin(&bytes))
+}
+
+fn decode(text: &str) -> Result<Vec<u8>, Unfit> {
+    BASE64.decode(text.as_bytes()).map_err(|_error| Unfit::Base64)
+}
+
+fn fold(tree: Tree) -> Result<Tree, Unfit> {
+    Ok(match tree {
+        Tree::Array(values) => Tree::Array(values.into_iter().map(fold).collect::<Result<_, _>>()?),
+        Tree::Map(entries) => {
+            if let [(Tree::Text(key), Tree::Text(text))] = entries.as_slice()
+                && key == BYTES
+            {
+                return Ok(Tree::Bytes(Octets(decode(text)?)));
+            }
+            let folded = entries.into_iter().map(|(key, value)| Ok((key, fold(value)?)));
+            Tree::Map(folded.collect::<Result<_, Unfit>>()?)
+        }
+        plain @ (Tree::Nil
+        | Tree::Bool(_)
+        | Tree::Unsigned(_)
+        | Tree::Signed(_)
+        | Tree::Single(_)
+        | Tree::Double(_)
+        | Tree::Text(_)
+        | Tree::Bytes(_)
+        | Tree::Extension(..)) => plain,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::RawMap;
+
+    fn spoken(raw: &Raw) -> String {
+        serde_json::to_string(&Spoken::of(raw).unwrap()).unwrap()
+    }
+
+    fn said(json: &str) -> Result<Raw, Unfit> {
+        heard(serde_json::from_str(json).unwrap())
+    }
+
+    #[test]
+    fn bytes_are_the_same_in_both_directions_at_any_depth() {
+        let value = RawMap::new()
+            .bin("b", &[0, 255, 7])
+            .map("deep", |map| map.bin("b", b""))
+            .uint("n", u64::MAX)
+            .text("t", "ä\n")
+            .finish();
+        let json = spoken(&value);
+        assert_eq!(
+            json,
+            r#"{"b":{"$b64":"AP8H"},"deep":{"b":{"$b64":""}},"n":18446744073709551615,"t":"ä\n"}"#
+        );
+        assert_eq!(said(&json).unwrap(), value);
+    }
+
+    #[test]
+    fn what_json_has_no_form_for_is_refused() {
+        let nan = Raw::encode(&[f64::NAN]).unwrap();
+        assert!(Spoken::of(&nan).is_err_and(|error| error.what.contains("finite")));
+        // {nil: 1}
+        let key = Raw::parse(bytes::Bytes::from_static(&[0x81, 0xc0, 1])).unwrap();
+        assert!(Spoken::of(&key).is_err_and(|error| error.what.contains("key")));
+    }
+
+    #[test]
+    fn other_keys_become_texts_and_extensions_are_shown() {
+        // {7: true, false: [ext 5 of 1 byte]}
+        let raw = bytes::Bytes::from_static(&[0x82, 7, 0xc3, 0xc2, 0x91, 0xd4, 5, 9]);
+        assert_eq!(spoken(&Raw::parse(raw).unwrap()), r#"{"7":true,"false":[{"$ext":[5,"CQ=="]}]}"#);
+    }
+
+    #[test]
+    fn an_object_is_a_byte_string_only_when_it_has_nothing_else() {
+        assert!(said(r#"{"$b64":"AA==","x":1}"#).unwrap().is_map());
+        assert!(said(r#"{"$b64":5}"#).unwrap().is_map());
+        assert_eq!(said(r#"[{"$b64":"not base64"}]"#), Err(Unfit::Base64));
+    }
+
+    #[test]
+    fn what_would_not_fit_a_message_is_refused() {
+        let deep = format!("{}{}", "[".repeat(40), "]".repeat(40));
+        assert!(matches!(said(&deep), Err(Unfit::Scan(reason)) if reason.contains("deeper")));
+        assert!(matches!(said(r#"{"a":1,"a":2}"#), Err(Unfit::Scan(reason)) if reason.contains("repeats")));
+    }
+}

@@ -1,0 +1,280 @@
+//! The conversation with an executable: every state with every line, and any cutting of the bytes.
+
+#![expect(clippy::unwrap_used, reason = "test code")]
+
+use proptest::prelude::*;
+use redpoll_common::procedure::{Event, Kind, LineMachine, Violation};
+use redpoll_common::wire::Raw;
+
+const LIMIT: usize = 200;
+
+fn all(machine: &mut LineMachine) -> Vec<Result<Event, Violation>> {
+    std::iter::from_fn(|| machine.poll_event()).collect()
+}
+
+fn say(machine: &mut LineMachine, line: &str) -> Result<Event, Violation> {
+    machine.handle_bytes(format!("{line}\n").as_bytes());
+    let mut said = all(machine);
+    assert_eq!(said.len(), 1, "{said:?}");
+    said.remove(0)
+}
+
+/// What is seen of the state of a machine before the line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    OnceBusy,
+    OnceOver,
+    Starting,
+    Free,
+    FreeAgain,
+    Busy,
+}
+
+/// A machine in this state; calls are numbered 1, 2, … and the last lines were two at most.
+fn machine(state: State) -> LineMachine {
+    let mut machine = match state {
+        State::OnceBusy | State::OnceOver => LineMachine::once(LIMIT),
+        State::Starting | State::Free | State::FreeAgain | State::Busy => LineMachine::worker(LIMIT),
+    };
+    let good = |said: Result<Event, Violation>| assert!(said.is_ok(), "{said:?}");
+    match state {
+        State::Starting => assert!(!machine.begin(1), "it is not ready"),
+        State::OnceBusy => assert!(machine.begin(1)),
+        State::OnceOver => {
+            assert!(machine.begin(1));
+            good(say(&mut machine, r#"{"result":1}"#));
+            assert!(!machine.begin(2), "one process, one call");
+        }
+        State::Free => good(say(&mut machine, r#"{"ready":true}"#)),
+        State::FreeAgain => {
+            good(say(&mut machine, r#"{"ready":true}"#));
+            assert!(machine.begin(1));
+            good(say(&mut machine, r#"{"call":1,"result":1}"#));
+        }
+        State::Busy => {
+            good(say(&mut machine, r#"{"ready":true}"#));
+            assert!(machine.begin(1));
+            good(say(&mut machine, r#"{"call":1,"result":1}"#));
+            assert!(machine.begin(2));
+        }
+    }
+    machine
+}
+
+#[test]
+fn every_line_in_every_state_is_an_event_or_a_violation_that_names_it() {
+    use State::{Busy, Free, FreeAgain, OnceBusy, OnceOver, Starting};
+    let kinds = [Kind::Value, Kind::Progress, Kind::Result, Kind::Exception];
+    let body = |kind| match kind {
+        Kind::Value => r#""value":1"#,
+        Kind::Progress => r#""progress":{"completed":1}"#,
+        Kind::Result => r#""result":1"#,
+        Kind::Exception => r#""exception":{}"#,
+        Kind::Ready => r#""ready":true"#,
+    };
+    // the words that tell how a line is taken: without a call, for call 1, for call 2, for call 9
+    let table: [(State, [&str; 4]); 6] = [
+        (OnceBusy, ["taken", "taken", "not given", "not given"]),
+        (OnceOver, ["end", "end", "not given", "not given"]),
+        (Starting, ["before", "before", "before", "before"]),
+        (Free, ["without", "not given", "not given", "not given"]),
+        (FreeAgain, ["without", "end", "not given", "not given"]),
+        (Busy, ["without", "end", "taken", "not given"]),
+    ];
+    for (state, expected) in table {
+        for (call, expected) in [None, Some(1), Some(2), Some(9)].into_iter().zip(expected) {
+            for kind in kinds {
+                let mut machine = machine(state);
+                let named = call.map(|call| format!("\"call\":{call},")).unwrap_or_default();
+                let said = say(&mut machine, &format!("{{{named}{}}}", body(kind)));
+                let context = format!("{state:?}, call {call:?}, {kind}: {said:?}");
+                match (&said, expected) {
+                    (Ok(_), "taken") => {}
+                    (Err(violation), words) => {
+                        let text = violation.to_string();
+                        assert!(text.contains(words) && text.contains(kind.as_str()), "{context}: {text}");
+                        assert!(
+                            !matches!(violation, Violation::SecondEnd { .. }) || kind.is_end(),
+                            "{context}"
+                        );
+                        machine.handle_bytes(b"{\"value\":1}\n");
+                        assert!(
+                            all(&mut machine).is_empty() && !machine.begin(7),
+                            "broken for good: {context}"
+                        );
+                    }
+                    (Ok(_), _) => unreachable_in_test(&context),
+                }
+            }
+        }
+    }
+    for (state, good) in [
+        (OnceBusy, false),
+        (OnceOver, false),
+        (Starting, true),
+        (Free, false),
+        (FreeAgain, false),
+        (Busy, false),
+    ] {
+        let said = say(&mut machine(state), r#"{"ready":true}"#);
+        assert_eq!(said.is_ok(), good, "{state:?}: {said:?}");
+    }
+}
+
+#[expect(clippy::panic, reason = "test code")]
+fn unreachable_in_test(context: &str) {
+    panic!("{context}");
+}
+
+fn flaw(line: &str) -> String {
+    say(&mut machine(State::OnceBusy), line).unwrap_err().to_string()
+}
+
+#[test]
+fn a_line_that_is_none_is_refused_without_showing_what_it_holds() {
+    for (line, words) in [
+        ("hunter2", "not JSON (byte 1)"),
+        (r#"{"value": "hunter2"#, "not JSON"),
+        (r#"{"value": 1} hunter2"#, "not JSON (byte 14)"),
+        (r#""hunter2""#, "no object"),
+        (r#"["hunter2"]"#, "no object"),
+        ("{}", "neither"),
+        (r#"{"call":1}"#, "neither"),
+        (r#"{"hunter2":1}"#, "unknown"),
+        (r#"{"value":1,"result":2}"#, "more than one thing"),
+        (r#"{"value":1,"value":2}"#, "more than one thing"),
+        (r#"{"value":1,"call":"hunter2"}"#, "no number"),
+        (r#"{"value":1,"call":-1}"#, "no number"),
+        (r#"{"call":1,"value":1,"call":1}"#, "twice"),
+        (r#"{"value_b64":"hunter2"}"#, "base64"),
+        (r#"{"value_b64":5}"#, "is a text"),
+        (r#"{"result":{"$b64":"hunter2"}}"#, "base64"),
+        (r#"{"ready":false}"#, "only be true"),
+        (r#"{"progress":7}"#, "is an object"),
+        (r#"{"progress":{}}"#, "no \"completed\""),
+        (r#"{"progress":{"completed":-1}}"#, "numbers from 0"),
+        (r#"{"progress":{"completed":1e30}}"#, "numbers from 0"),
+        (r#"{"progress":{"completed":1,"hunter2":1}}"#, "none of"),
+        (r#"{"exception":"hunter2"}"#, "is an object"),
+        (r#"{"exception":{"class":7}}"#, "are texts"),
+        (r#"{"exception":{"hunter2":7}}"#, "unknown"),
+        (r#"{"value":{"a":1,"a":"hunter2"}}"#, "repeats"),
+        ("{\"value\":\"\u{1}\"}", "not JSON"),
+    ] {
+        let said = flaw(line);
+        assert!(said.contains(words) && said.starts_with("line 1 of"), "{line}: {said}");
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+    let mut machine = machine(State::OnceBusy);
+    machine.handle_bytes(b"{\"value\":\"\xff\"}\n");
+    assert!(matches!(all(&mut machine).as_slice(), [Err(Violation::NotJson { line: 1, .. })]));
+}
+
+#[test]
+fn a_line_over_the_limit_is_refused_before_its_end_has_come() {
+    let mut machine = machine(State::OnceBusy);
+    machine.handle_bytes(b"{\"value\":1}\n");
+    machine.handle_bytes(&[b'x'; LIMIT + 1]);
+    let said = all(&mut machine);
+    assert!(
+        matches!(said.as_slice(), [Ok(_), Err(Violation::TooLong { line: 2, limit: LIMIT })]),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn everything_an_executable_can_say_is_understood() {
+    let mut machine = machine(State::OnceBusy);
+    assert_eq!(say(&mut machine, r#"{"value":{"a":[1,-2,1.5,null,true]}}"#).unwrap().kind_text(), "value");
+    assert_eq!(say(&mut machine, "{\"value_b64\":\"AP8=\"}\r").unwrap(), Event::Value(Raw::bin(&[0, 255])));
+    machine.handle_bytes(b"\n  \n"); // empty lines say nothing
+    assert!(all(&mut machine).is_empty());
+    let progress = say(&mut machine, r#"{"progress":{"completed":1,"total":2,"details":"x"}}"#).unwrap();
+    let Event::Progress(progress) = progress else { return unreachable_in_test("progress") };
+    assert_eq!((progress.completed, progress.total, progress.details), (1, Some(2), Raw::text("x")));
+    let progress = say(&mut machine, r#"{"progress":{"completed":2.9,"total":1e3}}"#).unwrap();
+    let Event::Progress(progress) = progress else { return unreachable_in_test("progress") };
+    assert_eq!((progress.completed, progress.total), (2, Some(1000)), "without the fraction");
+    machine.handle_bytes(br#"{"result_b64":"AQ=="}"#);
+    assert!(all(&mut machine).is_empty(), "its end may still come");
+    machine.handle_end();
+    assert_eq!(all(&mut machine), [Ok(Event::Result(Raw::bin(&[1])))], "the last line needs no end");
+
+    let mut machine = self::machine(State::OnceBusy);
+    let line = r#"{"exception":{"class":"E","module":"m","message":"x","trace":null,"args":[1],"state":{},"data":null}}"#;
+    let Event::Exception(exception) = say(&mut machine, line).unwrap() else {
+        return unreachable_in_test("exception");
+    };
+    assert_eq!((exception.class.as_deref(), exception.trace), (Some("E"), None));
+    assert!(exception.args.is_some() && exception.state.is_some() && exception.data.is_none());
+}
+
+trait KindText {
+    fn kind_text(&self) -> &'static str;
+}
+
+impl KindText for Event {
+    fn kind_text(&self) -> &'static str {
+        match self {
+            Self::Value(_) => "value",
+            Self::Progress(_) => "progress",
+            Self::Result(_) => "result",
+            Self::Exception(_) => "exception",
+            Self::Ready => "ready",
+        }
+    }
+}
+
+/// Lines as a good or bad worker might write them.
+fn line() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        Just(br#"{"call":1,"value":"a\nb"}"#.to_vec()),
+        Just(br#"{"call":1,"progress":{"completed":1}}"#.to_vec()),
+        Just(r#"{"call":1,"value":"ä"}"#.as_bytes().to_vec()),
+        Just(Vec::new()),
+        Just(b"\r".to_vec()),
+        Just(br#"{"call":1,"result":1}"#.to_vec()),
+        Just(br#"{"call":2,"value":1}"#.to_vec()),
+        Just(br#"{"ready":true}"#.to_vec()),
+        (0..LIMIT * 2).prop_map(|len| vec![b' '; len]),
+        proptest::collection::vec(any::<u8>(), 0..20),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn the_events_do_not_depend_on_how_the_bytes_are_cut(
+        lines in proptest::collection::vec(line(), 0..12),
+        cuts in proptest::collection::vec(1..60_usize, 0..200),
+        last_has_an_end in any::<bool>(),
+    ) {
+        let mut bytes = b"{\"ready\":true}\n".to_vec();
+        bytes.extend(lines.join(&b'\n'));
+        if last_has_an_end {
+            bytes.push(b'\n');
+        }
+        let run = |cuts: &[usize]| {
+            let mut machine = LineMachine::worker(LIMIT);
+            let (mut events, mut rest, mut cuts) = (Vec::new(), bytes.as_slice(), cuts.iter());
+            while !rest.is_empty() {
+                let at = cuts.next().map_or(rest.len(), |cut| (*cut).min(rest.len()));
+                let (piece, tail) = rest.split_at(at);
+                rest = tail;
+                machine.handle_bytes(piece);
+                while let Some(event) = machine.poll_event() {
+                    events.push(event);
+                    let _busy_already = machine.begin(1);
+                }
+            }
+            machine.handle_end();
+            while let Some(event) = machine.poll_event() {
+                events.push(event);
+            }
+            events
+        };
+        let whole = run(&[]);
+        prop_assert_eq!(&run(&cuts), &whole);
+        prop_assert_eq!(&run(&vec![1; bytes.len()]), &whole, "byte by byte");
+        prop_assert!(whole.iter().rev().skip(1).all(Result::is_ok), "nothing follows a violation");
+    }
+}

@@ -1,0 +1,95 @@
+//! Files of policies: real files with real modes.
+#![expect(clippy::unwrap_used, reason = "test code")]
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use redpoll_config::{LoadedPolicy, ManifestProblem, load_policy};
+use redpoll_schema::policy::Rate;
+
+fn load(text: &str, mode: u32) -> Result<LoadedPolicy, Vec<ManifestProblem>> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("policy.toml");
+    fs::write(&file, text).unwrap();
+    fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
+    load_policy(&file)
+}
+
+#[test]
+fn the_sample_is_a_policy() {
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples/policy.toml");
+    let loaded = load(&fs::read_to_string(sample).unwrap(), 0o644).unwrap();
+    let rules = loaded.policy.rules();
+    assert_eq!(rules.len(), 4);
+    assert_eq!(rules[1].rate, Some(Rate { count: 30, per: Duration::from_secs(60) }));
+    assert_eq!(rules[2].args.keys().collect::<Vec<_>>(), ["copies", "path", "release.tag", "stage"]);
+    let hours = rules[1].hours.as_ref().unwrap();
+    assert_eq!((hours.from, hours.to, hours.utc, hours.days.len()), (480, 1080, false, 5));
+}
+
+#[test]
+fn a_file_that_is_not_there_is_the_default_and_a_broken_link_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("policy.toml");
+    let default = load_policy(&file).unwrap();
+    assert!(default.policy.rules().is_empty());
+    assert_eq!(default.canonical, load("# nothing\n", 0o600).unwrap().canonical);
+    std::os::unix::fs::symlink("/nowhere/policy.toml", &file).unwrap();
+    assert!(load_policy(&file).unwrap_err()[0].what.contains("cannot read"));
+}
+
+#[test]
+fn what_others_may_change_is_refused() {
+    for mode in [0o620, 0o602, 0o666] {
+        assert!(load("", mode).unwrap_err()[0].what.contains("can be changed by others"), "{mode:o}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("policy.toml");
+    fs::write(&file, "").unwrap();
+    fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+    assert!(load_policy(&file).is_ok());
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
+    assert!(load_policy(&file).unwrap_err()[0].what.contains("chmod go-w"));
+}
+
+#[test]
+fn each_mistake_is_named_and_none_of_the_policy_is_used() {
+    let rule = "[[rule]]\nname = \"r\"\n";
+    for (text, field, part) in [
+        ("[[rule]]\nallow = [\"a\"]\n".to_owned(), "rule.1.name", "has a name"),
+        (rule.to_owned(), "rule.1.allow", "one of allow and deny"),
+        (format!("{rule}allow = [\"a\"]\ndeny = [\"b\"]\n"), "rule.1.allow", "one of allow and deny"),
+        (format!("{rule}allow = []\n"), "rule.1.allow", "empty"),
+        (format!("{rule}deny = [\"a@01\"]\n"), "rule.1.deny", "not a pattern"),
+        (format!("{rule}deny = [\"a\"]\nrate = \"1/1m\"\n"), "rule.1.rate", "rules that allow"),
+        (format!("{rule}allow = [\"a\"]\nrate = \"0/1m\"\n"), "rule.1.rate", "10/1m"),
+        (format!("{rule}allow = [\"a\"]\nuser = [\"x\"]\n"), "rule.1.user", "did you mean users?"),
+        (format!("{rule}allow = [\"a\"]\nhours = {{from = \"25:00\"}}\n"), "rule.1.hours", "zone"),
+        (format!("{rule}allow = [\"a\"]\nhours = {{dayz = [\"mon\"]}}\n"), "rule.1.hours.dayz", "days"),
+        (format!("{rule}allow = [\"a\"]\nargs.x = {{regex = \"(\"}}\n"), "rule.1.args.x", "regex"),
+        (format!("{rule}allow = [\"a\"]\nargs.x = {{min = \"1\"}}\n"), "rule.1.args.x", "not a number"),
+        (format!("{rule}allow = [\"a\"]\nargs.x.y = 1\n"), "rule.1.args.x", "in quotes"),
+        ("rules = []\n".to_owned(), "rules", "did you mean rule?"),
+        ("rule = 5\n".to_owned(), "rule", "[[rule]]"),
+    ] {
+        let problems = load(&text, 0o600).unwrap_err();
+        assert_eq!(problems.len(), 1, "{text}: {problems:?}");
+        assert_eq!(problems[0].field, field, "{text}: {}", problems[0]);
+        assert!(problems[0].what.contains(part), "{text}: {}", problems[0]);
+        assert!(problems[0].line.is_some(), "{text}");
+    }
+    let twice = format!("{rule}allow = [\"a\"]\n{rule}deny = [\"b\"]\n");
+    let problem = load(&twice, 0o600).unwrap_err().remove(0);
+    assert_eq!((problem.line, problem.field.as_str()), (Some(4), "rule.2.name"));
+}
+
+#[test]
+fn comments_and_order_of_keys_do_not_change_what_a_digest_is_made_of() {
+    let one = load("[[rule]]\nname = \"r\"\nallow = [\"a\"]\n", 0o600).unwrap();
+    let same = load("# why\n[[rule]]\nallow = [\"a\"]\nname = \"r\" # so\n", 0o600).unwrap();
+    let other = load("[[rule]]\nname = \"r\"\nallow = [\"b\"]\n", 0o600).unwrap();
+    assert_eq!(one.canonical, same.canonical);
+    assert_ne!(one.canonical, other.canonical);
+}

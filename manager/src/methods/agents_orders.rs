@@ -1,0 +1,67 @@
+//! `rp.agents.reload`, `rp.procedures.enable` and `rp.procedures.disable`: orders of an operator that the manager passes on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redpoll_common::api::{AgentArguments, SwitchArguments, SwitchOrder, agent_method, method};
+use redpoll_common::wire::{Fault, FaultCode, Raw};
+use redpoll_net::peer::{Call, CallError};
+use redpoll_net::registry::Duplicate;
+use redpoll_net::{CallContext, Registry};
+use tokio::time::Instant;
+use tracing::info;
+
+use super::{info as describe, read, write};
+use crate::state::Manager;
+
+/// How long an agent may take: it reads a folder, and writes a file.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(super) fn register(registry: Registry, manager: &Arc<Manager>) -> Result<Registry, Duplicate> {
+    let (reloader, enabler, disabler) = (manager.clone(), manager.clone(), manager.clone());
+    registry
+        .with(describe(method::AGENTS_RELOAD), move |call| reload(reloader.clone(), call))?
+        .with(describe(method::PROCEDURES_ENABLE), move |call| {
+            switch(enabler.clone(), call, agent_method::ENABLE)
+        })?
+        .with(describe(method::PROCEDURES_DISABLE), move |call| {
+            switch(disabler.clone(), call, agent_method::DISABLE)
+        })
+}
+
+async fn reload(manager: Arc<Manager>, call: CallContext) -> Result<Raw, Fault> {
+    let AgentArguments { agent } = read(&call.kwargs)?;
+    pass_on(&manager, &call, &agent, (agent_method::RELOAD, Raw::empty_map())).await
+}
+
+async fn switch(manager: Arc<Manager>, call: CallContext, method: &'static str) -> Result<Raw, Fault> {
+    let SwitchArguments { agent, procedure } = read(&call.kwargs)?;
+    let operator = Some(call.caller.identity.id.to_string());
+    let order = write(&SwitchOrder { procedure, operator })?;
+    pass_on(&manager, &call, &agent, (method, order)).await
+}
+
+/// Asks the agent, and gives its answer unchanged.
+async fn pass_on(
+    manager: &Manager,
+    call: &CallContext,
+    agent: &str,
+    (method, kwargs): (&'static str, Raw),
+) -> Result<Raw, Fault> {
+    let peer = manager.agent(agent)?;
+    let left = call.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    let timeout = left.unwrap_or(PATIENCE).min(PATIENCE);
+    let mut order = Call::new(method, timeout).with_kwargs(kwargs);
+    order.trace.clone_from(&call.trace);
+    info!(agent, method, operator = %call.caller.identity, "an order for an agent");
+    peer.call(order).await.map_err(|error| from_agent(agent, error))
+}
+
+/// An agent that is older, or in another language, has no such method.
+fn from_agent(agent: &str, error: CallError) -> Fault {
+    let mut fault = error.into_fault();
+    if fault.code == FaultCode::UnknownMethod {
+        fault.message = format!("{agent} cannot do that: it is older, or of another kind");
+    }
+    fault
+}

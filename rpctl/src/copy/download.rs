@@ -1,0 +1,178 @@
+//! One file from an agent.
+
+use std::ffi::OsStr;
+use std::io::{Seek as _, Write};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use aws_lc_rs::digest::{Context, SHA256};
+use redpoll_common::wire::Raw;
+use redpoll_net::CallEvent;
+
+use super::local::{Folder, failed, hash_next, hex, id_of};
+use super::remote::{Failure, Looks, ReadEnd};
+use super::{Copy, Done};
+use crate::exit::Exit;
+use crate::report::Report;
+
+const READ: &str = "file.read";
+
+impl Copy<'_> {
+    /// Copies a file into a local folder.
+    ///
+    /// # Errors
+    /// A [`Failure`]
+    pub async fn download(
+        &self,
+        source: &Path,
+        looks: &Looks,
+        folder: &Folder,
+        name: &OsStr,
+    ) -> Result<Done, Failure> {
+        let found = format!("{} {} {}", looks.size, looks.mtime_ns, looks.inode);
+        let path = source.as_os_str().as_bytes();
+        let id = id_of(&[self.remote.agent.as_bytes(), path, name.as_bytes(), found.as_bytes()]);
+        let mut target = folder.begin(name, &id, self.wishes.resume)?;
+        let mut hash = Context::new(&SHA256);
+        let mut resumed = target.had;
+        if resumed > looks.size {
+            resumed = 0;
+            target.file.set_len(0).map_err(|error| failed("write", &target.path, error))?;
+        }
+        hash_next(&mut target.file, resumed, &mut hash)
+            .map_err(|error| failed("read", &target.path, error))?;
+        self.meter.expect(looks.size);
+        self.meter.copied(resumed);
+        let path = target.path.clone();
+        let write = |data: &[u8]| target.file.write_all(data).map_err(|error| failed("write", &path, error));
+        let read = self.read(source, looks, resumed, &mut hash, write).await;
+        let end = match read {
+            Ok(end) => end,
+            Err(failure) => {
+                // a file that is another now, and bytes that are not what was sent, are of no use
+                if failure.exit == Exit::Failed {
+                    target.discard();
+                }
+                return Err(failure);
+            }
+        };
+        // what its owner alone may read there is nobody else's here; and nobody else writes
+        let mode = self.wishes.mode.or(target.old_mode).unwrap_or(looks.mode & 0o755);
+        if self.wishes.verify {
+            target.file.rewind().map_err(|error| failed("read", &target.path, error))?;
+            let mut again = Context::new(&SHA256);
+            let read = hash_next(&mut target.file, looks.size, &mut again);
+            read.map_err(|error| failed("read", &target.path, error))?;
+            if hex(&again) != hex(&hash) {
+                target.discard();
+                let what = format!("{} is not what was copied", target.path.display());
+                let why = "what was read back is not what was written";
+                return Err(Box::new(Report::new(Exit::Failed, what, why, "is the disk healthy?")));
+            }
+        }
+        target.finish(mode)?;
+        Ok(Done { files: 1, bytes: looks.size, resumed, notes: self.note(source, &end)? })
+    }
+
+    /// Copies a file to a stream.
+    ///
+    /// # Errors
+    /// A [`Failure`]
+    pub async fn download_to(
+        &self,
+        source: &Path,
+        looks: &Looks,
+        write: impl FnMut(&[u8]) -> Result<(), Failure>,
+    ) -> Result<Done, Failure> {
+        self.meter.expect(looks.size);
+        let mut hash = Context::new(&SHA256);
+        let end = self.read(source, looks, 0, &mut hash, write).await?;
+        Ok(Done { files: 1, bytes: looks.size, resumed: 0, notes: self.note(source, &end)? })
+    }
+
+    /// A file that grows, such as a log, can be copied: what it held at the beginning.
+    fn note(&self, source: &Path, end: &ReadEnd) -> Result<Vec<String>, Failure> {
+        if !end.changed {
+            return Ok(Vec::new());
+        }
+        let what = format!("{}: {} was changed while it was copied", self.remote.agent, source.display());
+        if self.wishes.verify {
+            let why = "the copy may be of before and after";
+            return Err(Box::new(Report::new(Exit::Failed, what, why, "run the same command again")));
+        }
+        Ok(vec![format!("{what}; the copy is what was read")])
+    }
+
+    async fn read(
+        &self,
+        source: &Path,
+        looks: &Looks,
+        from: u64,
+        hash: &mut Context,
+        mut write: impl FnMut(&[u8]) -> Result<(), Failure>,
+    ) -> Result<ReadEnd, Failure> {
+        let strange = |why: &str| {
+            let what = format!("{}: {READ} gave something else than the file", self.remote.agent);
+            let help = "what came is thrown away; run the same command again";
+            Err(Box::new(Report::new(Exit::Failed, what, why, help)))
+        };
+        let mut stream = self.remote.start_read(source, from, looks).await?;
+        let mut left = looks.size - from;
+        loop {
+            match stream.next().await {
+                Some(CallEvent::Value(value)) => {
+                    let Some(data) = binary(&value) else { return strange("a value is not binary") };
+                    let len = u64::try_from(data.len()).unwrap_or(u64::MAX);
+                    if len > left {
+                        return strange("more bytes came than the file has");
+                    }
+                    hash.update(data);
+                    write(data)?;
+                    left -= len;
+                    self.meter.copied(len);
+                }
+                Some(CallEvent::Progress(_)) => {}
+                Some(CallEvent::End(Ok(answer))) => {
+                    let end: ReadEnd = self.remote.read(READ, &answer)?;
+                    if left > 0 {
+                        return strange("fewer bytes came than the file has");
+                    }
+                    if end.sha256.as_deref() != Some(hex(hash).as_str()) {
+                        return strange("the sha256 of what came is not that of the file");
+                    }
+                    return Ok(end);
+                }
+                Some(CallEvent::End(Err(error))) => return Err(self.remote.failed(READ, error)),
+                None => return strange("the call ended without an answer"),
+            }
+        }
+    }
+}
+
+/// The bytes of a binary value.
+fn binary(value: &Raw) -> Option<&[u8]> {
+    let bytes = value.as_bytes();
+    let around = match bytes.first()? {
+        0xc4 => 2,
+        0xc5 => 3,
+        0xc6 => 5,
+        _ => return None,
+    };
+    // the value was checked when it came: what follows the length is that many bytes
+    bytes.get(around..)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bytes_of_a_binary_value_are_taken_whatever_their_number() {
+        for len in [0, 1, 255, 256, 65_535, 65_536, 100_000] {
+            let data = vec![7; len];
+            assert_eq!(binary(&Raw::bin(&data)), Some(data.as_slice()), "{len}");
+        }
+        assert_eq!(binary(&Raw::text("x")), None);
+        assert_eq!(binary(&Raw::nil()), None);
+    }
+}

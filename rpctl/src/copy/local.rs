@@ -1,0 +1,213 @@
+//! Files on this machine: a source that must not change meanwhile, and a target that is replaced whole.
+//!
+//! A target is written beside its place and renamed. What is beneath a folder is reached name by name through its descriptor,
+//! without following links: whatever an agent calls its files, nothing outside of the folder is written.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::digest::{Context, SHA256, digest};
+use data_encoding::HEXLOWER;
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, Stat, fchmod, fstat, fsync, mkdirat, openat, renameat, statat, unlinkat,
+};
+use rustix::io::Errno;
+
+use super::remote::Failure;
+use crate::report::Report;
+
+/// Bytes that are read at once.
+pub const BLOCK: usize = 256 * 1024;
+
+/// A local failure in words.
+pub fn failed(doing: &str, path: &Path, error: impl Into<io::Error>) -> Failure {
+    let what = format!("cannot {doing} {}", path.display());
+    let why = error.into().to_string();
+    Box::new(Report::usage(what, why, "look at the file, its folder and the room on the disk"))
+}
+
+/// Digits of a digest.
+pub fn hex(hash: &Context) -> String {
+    HEXLOWER.encode(hash.clone().finish().as_ref())
+}
+
+/// A name for what belongs together: 32 digits.
+pub fn id_of(parts: &[&[u8]]) -> String {
+    let mut whole = Vec::new();
+    for part in parts {
+        whole.extend_from_slice(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        whole.extend_from_slice(part);
+    }
+    let mut id = HEXLOWER.encode(digest(&SHA256, &whole).as_ref());
+    id.truncate(32);
+    id
+}
+
+/// Reads until the buffer is full or nothing is left.
+///
+/// # Errors
+/// What the source fails with.
+pub fn fill(source: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut len = 0;
+    while let Some(rest) = buffer.get_mut(len..).filter(|rest| !rest.is_empty()) {
+        match source.read(rest) {
+            Ok(0) => break,
+            Ok(read) => len += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(len)
+}
+
+/// Takes the next `len` bytes of a file into a digest.
+///
+/// # Errors
+/// When there are fewer.
+pub fn hash_next(file: &mut File, len: u64, hash: &mut Context) -> io::Result<()> {
+    let mut block = vec![0; BLOCK];
+    let mut left = len;
+    while left > 0 {
+        let want = usize::try_from(left).unwrap_or(BLOCK).min(BLOCK);
+        let buffer = block.get_mut(..want).unwrap_or_default();
+        file.read_exact(buffer)?;
+        hash.update(buffer);
+        left -= u64::try_from(want).unwrap_or(left);
+    }
+    Ok(())
+}
+
+/// What tells that a file is still the same.
+pub fn version(stat: &Stat) -> (i64, i64, u64, u64) {
+    (stat.st_size, stat.st_mtime, stat.st_mtime_nsec, stat.st_ino)
+}
+
+/// Opens a source: a regular file.
+///
+/// # Errors
+/// A [`Failure`]
+pub fn open_source(path: &Path) -> Result<(File, Stat), Failure> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| failed("open", path, errno))?;
+    let stat = fstat(&file).map_err(|errno| failed("look at", path, errno))?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => Ok((file.into(), stat)),
+        FileType::Directory => {
+            let what = format!("{} is a folder", path.display());
+            Err(Box::new(Report::usage(what, "only files are copied without -r", "add -r")))
+        }
+        FileType::Symlink
+        | FileType::Fifo
+        | FileType::Socket
+        | FileType::CharacterDevice
+        | FileType::BlockDevice
+        | FileType::Unknown => {
+            let what = format!("{} is no regular file", path.display());
+            Err(Box::new(Report::usage(
+                what,
+                "its size and content are nothing fixed",
+                "pipe it: … | rpctl cp - AGENT:/PATH",
+            )))
+        }
+    }
+}
+
+/// A folder on this machine, open.
+#[derive(Debug)]
+pub struct Folder {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+impl Folder {
+    /// Opens a folder as it was named; links to it are followed.
+    ///
+    /// # Errors
+    /// A [`Failure`]
+    pub fn open(path: &Path) -> Result<Self, Failure> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| failed("open", path, errno))?;
+        Ok(Self { fd, path: path.to_owned() })
+    }
+
+    /// Opens a folder in it, made if it is not there. A link is not followed.
+    ///
+    /// # Errors
+    /// A [`Failure`]
+    pub fn enter(&self, name: &OsStr) -> Result<Self, Failure> {
+        let path = self.path.join(name);
+        match mkdirat(&self.fd, name, Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(failed("make the folder", &path, errno)),
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd =
+            openat(&self.fd, name, flags, Mode::empty()).map_err(|errno| failed("enter", &path, errno))?;
+        Ok(Self { fd, path })
+    }
+
+    /// Begins to write a file in it, or goes on with what is there of it under the same id.
+    ///
+    /// # Errors
+    /// A [`Failure`]
+    pub fn begin(&self, name: &OsStr, id: &str, resume: bool) -> Result<Target<'_>, Failure> {
+        let path = self.path.join(name);
+        let temporary: OsString = format!(".rpctl-{id}").into();
+        let old = statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW).ok();
+        if old.is_some_and(|old| FileType::from_raw_mode(old.st_mode) == FileType::Directory) {
+            return Err(failed("replace", &path, Errno::ISDIR));
+        }
+        if !resume {
+            let _none = unlinkat(&self.fd, &temporary, AtFlags::empty());
+        }
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = openat(&self.fd, &temporary, flags, Mode::RUSR | Mode::WUSR);
+        let file = file.map_err(|errno| failed("write beside", &path, errno))?;
+        let stat = fstat(&file).map_err(|errno| failed("look at", &path, errno))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stat.st_nlink != 1 {
+            return Err(failed("write beside", &path, Errno::EXIST));
+        }
+        let had = u64::try_from(stat.st_size).unwrap_or(0);
+        let old_mode = old.map(|old| old.st_mode & 0o777);
+        Ok(Target { folder: self, name: name.to_owned(), temporary, path, old_mode, had, file: file.into() })
+    }
+}
+
+/// A file that is written beside its place.
+#[derive(Debug)]
+pub struct Target<'f> {
+    folder: &'f Folder,
+    name: OsString,
+    temporary: OsString,
+    /// Its place, for messages.
+    pub path: PathBuf,
+    /// The permission bits of what is there now.
+    pub old_mode: Option<u32>,
+    /// Bytes that were there.
+    pub had: u64,
+    /// What is written.
+    pub file: File,
+}
+
+impl Target<'_> {
+    /// Puts it in its place.
+    ///
+    /// # Errors
+    /// A [`Failure`]
+    pub fn finish(&self, mode: u32) -> Result<(), Failure> {
+        let failed = |doing: &str, errno: Errno| failed(doing, &self.path, errno);
+        fchmod(&self.file, Mode::from_raw_mode(mode)).map_err(|errno| failed("set the mode of", errno))?;
+        fsync(&self.file).map_err(|errno| failed("write", errno))?;
+        let folder = self.folder.fd.as_fd();
+        renameat(folder, &self.temporary, folder, &self.name).map_err(|errno| failed("replace", errno))?;
+        fsync(folder).map_err(|errno| failed("write the folder of", errno))
+    }
+
+    /// Removes what was written.
+    pub fn discard(&self) {
+        let _left = unlinkat(&self.folder.fd, &self.temporary, AtFlags::empty());
+    }
+}

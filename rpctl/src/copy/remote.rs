@@ -1,0 +1,248 @@
+//! The calls of `file.*` on one agent.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use redpoll_common::api::{CallArguments, method};
+use redpoll_common::wire::{Raw, RawMap};
+use redpoll_net::{Call, CallError, CallStream, Peer};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+
+use crate::exit::Exit;
+use crate::link::{left, lost, refused, timed_out};
+use crate::report::{Report, Target};
+
+/// How long one answer may take: on a slow line the chunk before it, on the agent a file that is read for its digest.
+const ANSWER: Duration = Duration::from_secs(600);
+/// The same for a file that is given as it comes.
+const WHOLE: Duration = Duration::from_secs(30 * 86_400);
+/// What to do after a copy broke off.
+pub const AGAIN: &str = "run the same command again: it goes on where it was";
+
+/// Why a copy fails.
+pub type Failure = Box<Report>;
+
+/// What is known of a file on an agent.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Looks {
+    /// `file`, `folder`, `link` or `other`.
+    pub r#type: String,
+    /// In bytes.
+    pub size: u64,
+    /// The permission bits.
+    pub mode: u32,
+    /// When its content was changed.
+    pub mtime_ns: i64,
+    /// Its number.
+    pub inode: u64,
+}
+
+/// A name in a folder of an agent.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Entry {
+    /// The name, a text or binary.
+    pub name: rmpv::Value,
+    /// What it is.
+    #[serde(flatten)]
+    pub looks: Looks,
+}
+
+/// A page of a folder.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Page {
+    /// What is in it.
+    pub entries: Vec<Entry>,
+    /// Where to go on.
+    pub next: Option<rmpv::Value>,
+}
+
+/// How much of an upload is there.
+#[derive(Debug, Clone, Deserialize)]
+pub struct There {
+    /// Bytes.
+    pub size: u64,
+    /// Of these bytes; none when there are none.
+    #[serde(default)]
+    pub sha256: Option<String>,
+}
+
+/// What follows the last byte of a file.
+#[derive(Debug, Clone, Deserialize)]
+pub struct ReadEnd {
+    /// Whether it changed meanwhile.
+    pub changed: bool,
+    /// Of the whole file.
+    #[serde(default)]
+    pub sha256: Option<String>,
+}
+
+/// One agent.
+#[derive(Debug, Clone)]
+pub struct Remote {
+    peer: Peer,
+    /// Its name.
+    pub agent: String,
+    deadline: Option<Instant>,
+    verbose: bool,
+}
+
+/// A path or a name: a text, or binary if it is not UTF-8.
+pub fn put(map: RawMap, key: &str, value: &OsStr) -> RawMap {
+    match value.to_str() {
+        Some(text) => map.text(key, text),
+        None => map.bin(key, value.as_bytes()),
+    }
+}
+
+/// The bytes of such a name.
+pub fn octets(value: &rmpv::Value) -> Option<&[u8]> {
+    if let rmpv::Value::String(text) = value { Some(text.as_bytes()) } else { value.as_slice() }
+}
+
+impl Remote {
+    /// Calls this agent through `peer`, and stops at the deadline.
+    pub fn new(peer: Peer, agent: String, deadline: Option<Instant>, verbose: bool) -> Self {
+        Self { peer, agent, deadline, verbose }
+    }
+
+    /// Bytes that fit into a chunk, with all that is around them.
+    pub fn chunk_limit(&self) -> usize {
+        (self.peer.terms().frame_limit() / 2).max(1024)
+    }
+
+    fn request(&self, procedure: &str, kwargs: Raw, within: Duration) -> Call {
+        let arguments = CallArguments {
+            agent: self.agent.clone(),
+            procedure: procedure.to_owned(),
+            args: Raw::empty_array(),
+            kwargs,
+        };
+        let within = self.deadline.map_or(within, |deadline| left(deadline).min(within));
+        Call::new(method::CALL, within).with_kwargs(arguments.write())
+    }
+
+    /// Calls, and reads the answer.
+    ///
+    /// # Errors
+    /// A [`Failure`] in words.
+    pub async fn call<T: DeserializeOwned>(&self, procedure: &str, kwargs: Raw) -> Result<T, Failure> {
+        let answer = self.peer.call(self.request(procedure, kwargs, ANSWER)).await;
+        let answer = answer.map_err(|error| self.failed(procedure, error))?;
+        self.read(procedure, &answer)
+    }
+
+    /// Reads an answer.
+    ///
+    /// # Errors
+    /// A [`Failure`] when it is another than was asked for.
+    pub fn read<T: DeserializeOwned>(&self, procedure: &str, answer: &Raw) -> Result<T, Failure> {
+        answer.decode().map_err(|error| {
+            let what = format!("cannot read the answer of {}: {procedure}", self.agent);
+            let help = "compare the versions of rpctl and the agent";
+            Box::new(Report::new(Exit::Internal, what, error.to_string(), help))
+        })
+    }
+
+    /// Puts a failed call into words.
+    pub fn failed(&self, procedure: &str, error: CallError) -> Failure {
+        let target = Target::Procedure { agent: self.agent.clone(), procedure: procedure.to_owned() };
+        let mut report = match &error {
+            CallError::Fault(fault) => Report::of_fault(fault, &target, self.verbose),
+            CallError::TimedOut(after) => timed_out(&target.name(), *after),
+            CallError::Closed(reason) => lost(&target.name(), reason),
+            CallError::Refused(refusal) => refused(&target.name(), refusal),
+        };
+        if matches!(report.exit, Exit::TimedOut | Exit::Unknown | Exit::Unreachable) {
+            report.help = AGAIN.to_owned();
+        }
+        if let CallError::Fault(fault) = &error
+            && report.exit == Exit::Failed
+        {
+            report.help = help(fault.class.as_deref()).to_owned();
+        }
+        Box::new(report)
+    }
+
+    /// What is at a path.
+    ///
+    /// # Errors
+    /// A [`Failure`]
+    pub async fn stat(&self, path: &Path) -> Result<Looks, Failure> {
+        self.call("file.stat", put(RawMap::new(), "path", path.as_os_str()).finish()).await
+    }
+
+    /// The same, `None` when nothing is there.
+    ///
+    /// # Errors
+    /// A [`Failure`]
+    pub async fn stat_if_any(&self, path: &Path) -> Result<Option<Looks>, Failure> {
+        let kwargs = put(RawMap::new(), "path", path.as_os_str()).finish();
+        match self.peer.call(self.request("file.stat", kwargs, ANSWER)).await {
+            Ok(answer) => self.read("file.stat", &answer).map(Some),
+            Err(CallError::Fault(fault)) if fault.class.as_deref() == Some("NotFound") => Ok(None),
+            Err(error) => Err(self.failed("file.stat", error)),
+        }
+    }
+
+    /// A page of a folder.
+    ///
+    /// # Errors
+    /// A [`Failure`]
+    pub async fn list(&self, path: &Path, after: Option<&[u8]>) -> Result<Page, Failure> {
+        let mut kwargs = put(RawMap::new(), "path", path.as_os_str());
+        if let Some(after) = after {
+            kwargs = put(kwargs, "after", OsStr::from_bytes(after));
+        }
+        self.call("file.list", kwargs.finish()).await
+    }
+
+    /// The digest of a file.
+    ///
+    /// # Errors
+    /// A [`Failure`]
+    pub async fn sha256(&self, path: &Path) -> Result<Option<String>, Failure> {
+        let kwargs = put(RawMap::new(), "path", path.as_os_str()).finish();
+        Ok(self.call::<ReadEnd>("file.hash", kwargs).await?.sha256)
+    }
+
+    /// Begins to read a file that must still be what it was.
+    ///
+    /// # Errors
+    /// A [`Failure`]
+    pub async fn start_read(&self, path: &Path, offset: u64, looks: &Looks) -> Result<CallStream, Failure> {
+        let expect = |map: RawMap| {
+            map.uint("size", looks.size)
+                .raw("mtime_ns", &Raw::encode(&looks.mtime_ns).unwrap_or_else(|_| Raw::nil()))
+                .uint("inode", looks.inode)
+        };
+        let kwargs = put(RawMap::new(), "path", path.as_os_str())
+            .uint("offset", offset)
+            .map("expect", expect)
+            .bool("sha256", true);
+        let call = self.request("file.read", kwargs.finish(), WHOLE);
+        self.peer.start(call).await.map_err(|error| self.failed("file.read", error))
+    }
+}
+
+/// What to do when a call failed by its own account.
+fn help(class: Option<&str>) -> &'static str {
+    match class {
+        Some("NoSpace") => "what came is removed, and the old file is as it was; make room there",
+        Some("Changed") => "the file was changed meanwhile; run the same command again",
+        Some("TooManyUploads") => "raise files.uploads of the agent, or wait until those are old",
+        Some("Gap" | "NoUpload" | "Checksum" | "Incomplete") => AGAIN,
+        Some("PermissionDenied" | "ReadOnly") => "the user of the agent may not do that there",
+        Some("NotFound") => "is the path right? see what is there: rpctl call AGENT file.list path=FOLDER",
+        Some("IsAFolder") => "copy a folder with -r",
+        Some(_) | None => "look at what it works on; nothing that was there is harmed",
+    }
+}
+
+/// A path in a folder.
+pub fn inside(folder: &Path, name: &[u8]) -> PathBuf {
+    folder.join(std::ffi::OsString::from_vec(name.to_vec()))
+}

@@ -1,0 +1,338 @@
+//! Files on their way between an operator and agents: real daemons, real files, and what goes wrong on the way.
+#![expect(clippy::unwrap_used, reason = "test code")]
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use redpoll_common::api::{AgentState, method};
+use redpoll_tests::disk::{Disk, has_own_mounts};
+use redpoll_tests::slow::Slow;
+use redpoll_tests::world::{HONEST, World};
+use redpoll_tests::{eventually, in_time, within};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+
+const MIB: usize = 1 << 20;
+
+/// A world whose agent gives and takes what is beneath a folder.
+struct Site {
+    world: World,
+    root: PathBuf,
+}
+
+fn settings(root: &Path) -> Vec<String> {
+    let root = root.display();
+    vec![
+        "procedures.builtin=sys.*,exec.run,file.*".to_owned(),
+        format!("files.read={root}"),
+        format!("files.write={root}"),
+    ]
+}
+
+impl Site {
+    async fn start() -> Self {
+        let mut site = Self::bare().await;
+        site.agent(HONEST, &[]).await;
+        site
+    }
+
+    async fn bare() -> Self {
+        let world = World::quiet(&[]).await;
+        let root = world.directory().join("root");
+        fs::create_dir(&root).unwrap();
+        Self { world, root }
+    }
+
+    async fn agent(&mut self, id: &str, more: &[&str]) {
+        let own = settings(&self.root);
+        let all: Vec<&str> = own.iter().map(String::as_str).chain(more.iter().copied()).collect();
+        self.world.agent(id, &all).await;
+    }
+
+    fn local(&self, name: &str) -> PathBuf {
+        self.world.directory().join(name)
+    }
+
+    fn remote(&self, agents: &str, name: &str) -> String {
+        format!("{agents}:{}", self.root.join(name).display())
+    }
+
+    async fn cp(&self, words: &[&str]) -> Output {
+        let mut command = self.world.rpctl();
+        command.arg("cp").args(words);
+        within(Duration::from_secs(120), "the end of rpctl cp", command.output()).await.unwrap()
+    }
+
+    async fn good(&self, words: &[&str]) {
+        let output = self.cp(words).await;
+        assert_eq!(output.status.code(), Some(0), "{words:?}: {}", text(&output.stderr));
+    }
+
+    async fn bad(&self, words: &[&str], code: i32, said: &str) {
+        let output = self.cp(words).await;
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{words:?}: {error}");
+        assert!(error.contains(said), "{said:?} is not in {error}");
+    }
+
+    /// What lies in the root.
+    fn names(&self) -> Vec<String> {
+        names(&self.root)
+    }
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn pattern(len: usize) -> Vec<u8> {
+    (0..len).map(|n| u8::try_from((n * 31 + n / 4099) % 251).unwrap()).collect()
+}
+
+fn word(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[tokio::test]
+async fn files_of_all_sizes_go_there_and_back() {
+    let site = Site::start().await;
+    let (here, back) = (site.local("here"), site.local("back"));
+    for len in [0, 1, 65_536, 65_537, 3 * MIB + 17] {
+        fs::write(&here, pattern(len)).unwrap();
+        fs::set_permissions(&here, fs::Permissions::from_mode(0o750)).unwrap();
+        site.good(&[word(&here), &site.remote(HONEST, "there"), "--verify"]).await;
+        assert!(fs::read(site.root.join("there")).unwrap() == pattern(len), "{len}");
+        site.good(&[&site.remote(HONEST, "there"), word(&back), "--verify"]).await;
+        assert!(fs::read(&back).unwrap() == pattern(len), "{len}");
+    }
+    assert_eq!(fs::metadata(site.root.join("there")).unwrap().permissions().mode() & 0o7777, 0o750);
+    site.good(&["--mode", "0600", word(&here), &site.remote(HONEST, "there")]).await;
+    assert_eq!(fs::metadata(site.root.join("there")).unwrap().permissions().mode() & 0o7777, 0o600);
+    site.good(&[word(&here), &site.remote(HONEST, "")]).await;
+    assert_eq!(site.names(), ["here", "there"], "into a folder it keeps its name");
+    let odd = site.local("").join(OsStr::from_bytes(b"odd\xff"));
+    fs::write(&odd, "odd").unwrap();
+    let mut command = site.world.rpctl();
+    command.arg("cp").arg(&odd).arg(site.remote(HONEST, ""));
+    assert!(in_time("rpctl", command.status()).await.unwrap().success());
+    assert_eq!(fs::read(site.root.join(OsStr::from_bytes(b"odd\xff"))).unwrap(), b"odd");
+    let output = site.cp(&[&site.remote(HONEST, "there"), "-"]).await;
+    assert!(output.stdout == pattern(3 * MIB + 17), "on standard output it is the same");
+    let mut command = site.world.rpctl();
+    command.args(["cp", "-", &site.remote(HONEST, "piped")]).stdin(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(&pattern(200_000)).await.unwrap();
+    drop(input);
+    assert!(in_time("rpctl", child.wait()).await.unwrap().success());
+    assert!(fs::read(site.root.join("piped")).unwrap() == pattern(200_000));
+}
+
+#[tokio::test]
+async fn one_file_goes_to_many_agents_and_each_is_told() {
+    let mut site = Site::start().await;
+    site.agent("web-1", &[]).await;
+    site.world.agent("web-2", &[]).await;
+    let here = site.local("here");
+    fs::write(&here, pattern(MIB)).unwrap();
+    // all three share the disk: what the last one writes is what all have written
+    site.good(&[word(&here), &site.remote(&format!("{HONEST},web-1"), "x")]).await;
+    let output = site.cp(&["-o", "json", word(&here), &site.remote("*", "x")]).await;
+    assert_eq!(output.status.code(), Some(3), "the only failure is that web-2 offers no files");
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let copied: Vec<_> = told.as_array().unwrap().iter().map(|row| (&row["agent"], &row["copied"])).collect();
+    assert_eq!(
+        copied,
+        [(&json!(HONEST), &json!(true)), (&json!("web-1"), &json!(true)), (&json!("web-2"), &json!(false))]
+    );
+    assert!(fs::read(site.root.join("x")).unwrap() == pattern(MIB));
+    assert_eq!(site.names(), ["x"]);
+}
+
+#[tokio::test]
+async fn every_refusal_says_why_and_leaves_what_was_there() {
+    let site = Site::start().await;
+    let here = site.local("here");
+    fs::write(&here, "new").unwrap();
+    fs::write(site.root.join("old"), "old").unwrap();
+    symlink(&here, site.root.join("link")).unwrap();
+    let x = site.remote(HONEST, "x");
+    site.bad(&[word(&site.local("missing")), &x], 2, "cannot open").await;
+    site.bad(&[word(&here), "never-1:/x"], 5, "there is no agent never-1").await;
+    site.bad(&[word(&here), &format!("{HONEST}:/etc/x")], 3, "beneath no folder").await;
+    site.bad(&[word(&here), &site.remote(HONEST, "link")], 3, "link").await;
+    site.bad(&[word(&here), &site.remote(HONEST, "no/x")], 1, "NotFound").await;
+    site.bad(&[&site.remote(HONEST, "no"), "-"], 1, "NotFound").await;
+    site.bad(&[&site.remote(HONEST, ""), word(&site.local("d"))], 2, "is a folder").await;
+    site.bad(&[word(&here), &site.remote(HONEST, "old"), "--owner", "nobody-at-all"], 1, "UnknownName").await;
+    site.bad(&[word(&here), "web-1:x"], 2, "./a:b").await;
+    assert_eq!(fs::read_to_string(site.root.join("old")).unwrap(), "old");
+    assert_eq!(fs::read_to_string(&here).unwrap(), "new");
+    assert_eq!(site.names(), ["link", "old"]);
+}
+
+#[tokio::test]
+async fn a_folder_goes_there_and_back_without_what_is_no_file() {
+    let site = Site::start().await;
+    let tree = site.local("tree");
+    fs::create_dir_all(tree.join("a/b")).unwrap();
+    fs::create_dir_all(tree.join("empty")).unwrap();
+    fs::write(tree.join("a/b/x"), pattern(100_000)).unwrap();
+    fs::write(tree.join("y"), "y").unwrap();
+    symlink("/etc/passwd", tree.join("link")).unwrap();
+    let output = site.cp(&["-r", word(&tree), &site.remote(HONEST, "copy")]).await;
+    assert_eq!((output.status.code(), text(&output.stderr).contains("is left out")), (Some(0), true));
+    assert_eq!(names(&site.root.join("copy")), ["a", "empty", "y"]);
+    // a link in the way must not lead out of the local folder
+    let back = site.local("back");
+    fs::create_dir(&back).unwrap();
+    symlink("/tmp", back.join("a")).unwrap();
+    site.bad(&["-r", &site.remote(HONEST, "copy"), word(&back)], 2, "cannot enter").await;
+    fs::remove_file(back.join("a")).unwrap();
+    symlink(site.local("elsewhere"), back.join("y")).unwrap();
+    site.good(&["-r", &site.remote(HONEST, "copy"), word(&back)]).await;
+    assert!(fs::read(back.join("a/b/x")).unwrap() == pattern(100_000));
+    assert!(fs::symlink_metadata(back.join("y")).unwrap().is_file(), "the link is replaced, not followed");
+    assert!(!site.local("elsewhere").exists());
+}
+
+/// Waits until a part of an upload is there, and gives its size.
+async fn part(folder: &Path, prefix: &str, least: u64) -> u64 {
+    eventually("a part of the file is there", async || {
+        let entries = fs::read_dir(folder).ok()?.flatten();
+        let part =
+            entries.into_iter().find(|entry| entry.file_name().to_string_lossy().starts_with(prefix))?;
+        let size = part.metadata().ok()?.len();
+        (size >= least).then_some(size)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_copy_that_was_killed_goes_on_where_it_was() {
+    let mut site = Site::bare().await;
+    let slow = Slow::listen(site.world.address, 8 << 20).await;
+    site.agent(HONEST, &[&slow.setting()]).await;
+    let here = site.local("here");
+    fs::write(&here, pattern(24 * MIB)).unwrap();
+    let there = site.remote(HONEST, "there");
+    // first rpctl, then the agent
+    let mut child = site.world.rpctl().args(["cp", word(&here), &there]).spawn().unwrap();
+    let first = part(&site.root, ".redpoll-", 2 << 20).await;
+    child.kill().await.unwrap();
+    let mut child =
+        site.world.rpctl().args(["cp", word(&here), &there]).stderr(Stdio::null()).spawn().unwrap();
+    part(&site.root, ".redpoll-", first + (2 << 20)).await;
+    let own = settings(&site.root);
+    let setting = slow.setting();
+    let all: Vec<&str> = own.iter().map(String::as_str).chain([setting.as_str()]).collect();
+    site.world.restart_agent(HONEST, &all).await;
+    assert!(!in_time("rpctl", child.wait()).await.unwrap().success());
+    let output = site.cp(&["-o", "json", word(&here), &there]).await;
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(told[0]["resumed"].as_u64().unwrap() >= first, "{told}");
+    assert!(fs::read(site.root.join("there")).unwrap() == pattern(24 * MIB));
+    assert_eq!(site.names(), ["there"]);
+    // and back
+    let folder = site.local("back");
+    fs::create_dir(&folder).unwrap();
+    let mut child = site.world.rpctl().args(["cp", &there, word(&folder)]).spawn().unwrap();
+    let first = part(&folder, ".rpctl-", 2 << 20).await;
+    child.kill().await.unwrap();
+    let output = site.cp(&["-o", "json", &there, word(&folder)]).await;
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(told[0]["resumed"].as_u64().unwrap() >= first, "{told}");
+    assert!(fs::read(folder.join("there")).unwrap() == pattern(24 * MIB));
+    assert_eq!(names(&folder), ["there"]);
+}
+
+#[tokio::test]
+async fn a_transfer_on_a_slow_line_lets_calls_and_pings_pass() {
+    const SIZE: usize = 64 * MIB;
+    /// Between a question and its answer no more than this may pass of the file.
+    const BETWEEN: u64 = 8 << 20;
+    let mut site = Site::bare().await;
+    let slow = Slow::listen(site.world.address, 8 << 20).await;
+    site.agent(HONEST, &[&slow.setting()]).await;
+    let (here, back) = (site.local("here"), site.local("back"));
+    fs::write(&here, pattern(SIZE)).unwrap();
+    let there = site.remote(HONEST, "there");
+    for words in [[word(&here), &there], [&there, word(&back)]] {
+        let from = slow.passed();
+        let mut child = site.world.rpctl().arg("cp").args(words).spawn().unwrap();
+        eventually("the transfer is under way", async || (slow.passed() > from + (2 << 20)).then_some(()))
+            .await;
+        for n in 0..8 {
+            let before = slow.passed();
+            in_time("a call", site.world.operator.echo(HONEST, "x")).await.unwrap();
+            let ping = json!({"agent": HONEST, "count": 1});
+            in_time("a ping", site.world.operator.ask(method::AGENTS_PING, &ping)).await.unwrap();
+            let between = slow.passed() - before;
+            assert!(between < BETWEEN, "{between} bytes of the file went before call and ping {n}");
+        }
+        assert!(child.try_wait().unwrap().is_none(), "the transfer was over before they were asked");
+        let ended = within(Duration::from_secs(90), "the end of the copy", child.wait()).await.unwrap();
+        assert!(ended.success());
+    }
+    assert!(fs::read(&back).unwrap() == pattern(SIZE));
+}
+
+#[test]
+fn a_full_disk_is_told_and_harms_nothing() {
+    if has_own_mounts("a_full_disk_is_told_and_harms_nothing") {
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(full_disk());
+    }
+}
+
+async fn full_disk() {
+    let disk = Disk::mount(8);
+    let mut site = Site::bare().await;
+    site.root = disk.path().to_owned();
+    site.agent(HONEST, &[]).await;
+    fs::write(site.root.join("x"), "old").unwrap();
+    let here = site.local("here");
+    fs::write(&here, pattern(12 * MIB)).unwrap();
+    site.bad(&[word(&here), &site.remote(HONEST, "x")], 1, "NoSpace").await;
+    assert_eq!(fs::read_to_string(site.root.join("x")).unwrap(), "old");
+    assert_eq!(site.names(), ["x"], "what came is removed: the disk is not full of it");
+    fs::write(&here, pattern(4 * MIB)).unwrap();
+    site.good(&[word(&here), &site.remote(HONEST, "x")]).await;
+    assert!(fs::read(site.root.join("x")).unwrap() == pattern(4 * MIB));
+}
+
+#[tokio::test]
+async fn an_agent_that_goes_in_the_middle_is_told() {
+    let mut site = Site::bare().await;
+    let slow = Slow::listen(site.world.address, 4 << 20).await;
+    site.agent(HONEST, &[&slow.setting()]).await;
+    fs::write(site.root.join("x"), pattern(32 * MIB)).unwrap();
+    let back = site.local("back");
+    let child = site
+        .world
+        .rpctl()
+        .args(["cp", &site.remote(HONEST, "x"), word(&back)])
+        .stderr(Stdio::piped())
+        .spawn();
+    part(&site.local(""), ".rpctl-", 1 << 20).await;
+    let pid = i32::try_from(site.world.agent_process(HONEST).pid()).unwrap();
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+    site.world.operator.until(HONEST, AgentState::Away).await;
+    let output = in_time("rpctl", child.unwrap().wait_with_output()).await.unwrap();
+    assert_eq!(output.status.code(), Some(8), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("goes on where it was"), "{}", text(&output.stderr));
+    assert!(!back.exists());
+}
