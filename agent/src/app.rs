@@ -87,6 +87,8 @@ impl App {
         tracker.spawn(runner.run(tracker.clone()));
         let bury = serving.stop_workers.clone().run_until_cancelled_owned(adopted::bury());
         tracker.spawn(bury);
+        let announce = serving.offered.announce(serving.link.sessions());
+        tracker.spawn(serving.stop_workers.clone().run_until_cancelled_owned(announce));
         serving.serve(signals, sources, log, &tracker).await;
     }
 }

@@ -1,6 +1,6 @@
 //! The agent's side of its session: what it says in the hello, and which session is the present one.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use redpoll_common::session::CloseReason;
 use redpoll_common::session::handshake::SPOKEN;
@@ -9,6 +9,7 @@ use redpoll_config::{Secret, SessionConfig};
 use redpoll_net::dial::Link;
 use redpoll_net::tls::TlsClient;
 use redpoll_net::{Peer, expiry, random};
+use tokio::sync::watch;
 
 use crate::clock;
 use crate::jobs::Jobs;
@@ -22,7 +23,7 @@ pub struct AgentLink {
     instance: [u8; 16],
     boot: Option<String>,
     jobs: Jobs,
-    present: Mutex<Option<Peer>>,
+    present: watch::Sender<Option<Peer>>,
 }
 
 impl AgentLink {
@@ -40,17 +41,22 @@ impl AgentLink {
             instance: random::bytes16(),
             boot: clock::boot_id(),
             jobs,
-            present: Mutex::new(None),
+            present: watch::Sender::new(None),
         }
     }
 
     /// The present session, if there is one.
     pub fn present(&self) -> Option<Peer> {
-        self.present.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.present.borrow().clone()
+    }
+
+    /// The present session, whenever it changes.
+    pub fn sessions(&self) -> watch::Receiver<Option<Peer>> {
+        self.present.subscribe()
     }
 
     fn set(&self, peer: Option<Peer>) {
-        *self.present.lock().unwrap_or_else(PoisonError::into_inner) = peer;
+        self.present.send_replace(peer);
     }
 }
 

@@ -5,6 +5,7 @@
 //! goes on as it was started, and workers of a definition that is gone end when they are free.
 
 mod gate;
+pub mod listing;
 mod requests;
 mod switches;
 
@@ -16,6 +17,8 @@ use arc_swap::ArcSwap;
 use redpoll_common::api::ReloadAnswer;
 use redpoll_config::Manifest;
 use redpoll_net::Registry;
+use redpoll_net::listing::Listing;
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::builtin::{InstallError, with_list};
@@ -34,6 +37,8 @@ const NOT_ENABLED: &str = "is not enabled by the file that describes it";
 /// What is offered.
 pub struct Offered {
     current: ArcSwap<Registry>,
+    /// What the manager is told of it.
+    listing: watch::Sender<Arc<Listing>>,
     /// `None`: it never changes.
     changing: Option<Changing>,
 }
@@ -64,7 +69,8 @@ impl fmt::Debug for Offered {
 impl Offered {
     /// Offers the same for ever.
     pub fn fixed(registry: Registry) -> Self {
-        Self { current: ArcSwap::from_pointee(registry), changing: None }
+        let listing = watch::Sender::new(listing::list(&registry));
+        Self { current: ArcSwap::from_pointee(registry), listing, changing: None }
     }
 
     /// Offers `base` (with `lists`, `sys.procedures` is added to it), and what `source` describes once
@@ -83,7 +89,8 @@ impl Offered {
         let switches = Switches::open(state)?;
         let state = Mutex::new(State { procedures: Vec::new(), switches });
         let changing = Changing { base: base.clone(), lists, setting: Arc::new(setting), source, state };
-        Ok(Self { current: ArcSwap::from_pointee(base), changing: Some(changing) })
+        let listing = watch::Sender::new(listing::list(&base));
+        Ok(Self { current: ArcSwap::from_pointee(base), listing, changing: Some(changing) })
     }
 
     /// What is offered at this moment.
@@ -168,7 +175,14 @@ impl Offered {
         if changing.lists && !state.switches.is_off(crate::builtin::LIST, 1) {
             registry = with_list(registry)?;
         }
+        let listing = listing::list(&registry);
         self.current.store(Arc::new(registry));
+        // told after it is true
+        self.listing.send_if_modified(|before| {
+            let differs = **before != *listing;
+            *before = listing;
+            differs
+        });
         Ok(())
     }
 }

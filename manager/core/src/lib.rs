@@ -3,6 +3,7 @@
 //! - [`admission`]: which connections get a handshake slot and which peers a seat;
 //!   [`bucket`] is the rate behind it, [`address`] what it counts as one address.
 //! - [`roster`]: which agents are connected, which were; the newest connection wins.
+//! - [`catalogue`]: what each agent offers; equal lists are one.
 //! - [`jobs`]: which run goes to which agent when, and what became of it.
 //! - [`access`]: which role may use which method of the manager, one table.
 //! - [`spread`]: when somebody who is sent away should come back, so that a fleet does not return in one moment.
@@ -19,6 +20,7 @@ pub mod access;
 pub mod address;
 pub mod admission;
 pub mod bucket;
+pub mod catalogue;
 pub mod counters;
 pub mod jobs;
 pub mod roster;

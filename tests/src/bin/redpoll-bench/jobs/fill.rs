@@ -121,6 +121,7 @@ impl Machine {
             spec: self.template.clone(),
             agents: Arc::from([agent.clone()]),
             idempotent: false,
+            redact: Arc::default(),
             submitted_ms: now,
             released_ms: Some(now),
             ended_ms: Some(now),
