@@ -103,6 +103,7 @@ impl Machine {
             digest: self.digest,
             agents: vec![(self.agent.clone(), false)],
             idempotent: false,
+            redact: Arc::default(),
         };
         self.jobs.handle(Input::Submit(Box::new(submit)), now);
         Ok(self.jobs.poll_turn().context("a submit without a turn")?.changes)
