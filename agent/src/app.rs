@@ -116,6 +116,8 @@ impl App {
         let follow = recurring::follow(serving.offered.schedules(), schedules, serving.recurring.clone());
         tracker.spawn(serving.stop_workers.clone().run_until_cancelled_owned(follow));
         schedule::spawn(driver, &tracker);
+        let announce = serving.offered.announce(serving.link.sessions());
+        tracker.spawn(serving.stop_workers.clone().run_until_cancelled_owned(announce));
         serving.serve(signals, sources, log, &tracker).await;
     }
 }

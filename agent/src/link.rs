@@ -1,6 +1,6 @@
 //! The agent's side of its session: what it says in the hello, and which session is the present one.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use redpoll_common::session::CloseReason;
 use redpoll_common::session::handshake::SPOKEN;
@@ -9,6 +9,7 @@ use redpoll_config::{Secret, SessionConfig};
 use redpoll_net::dial::Link;
 use redpoll_net::tls::TlsClient;
 use redpoll_net::{Peer, expiry, random};
+use tokio::sync::watch;
 
 use crate::clock;
 use crate::jobs::Jobs;
@@ -26,7 +27,7 @@ pub struct AgentLink {
     jobs: Jobs,
     offered: Arc<Offered>,
     manager: Manager,
-    present: Mutex<Option<Peer>>,
+    present: watch::Sender<Option<Peer>>,
 }
 
 impl AgentLink {
@@ -47,17 +48,22 @@ impl AgentLink {
             jobs,
             offered,
             manager,
-            present: Mutex::new(None),
+            present: watch::Sender::new(None),
         }
     }
 
     /// The present session, if there is one.
     pub fn present(&self) -> Option<Peer> {
-        self.present.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.present.borrow().clone()
+    }
+
+    /// The present session, whenever it changes.
+    pub fn sessions(&self) -> watch::Receiver<Option<Peer>> {
+        self.present.subscribe()
     }
 
     fn set(&self, peer: Option<Peer>) {
-        *self.present.lock().unwrap_or_else(PoisonError::into_inner) = peer;
+        self.present.send_replace(peer);
     }
 }
 

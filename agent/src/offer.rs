@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use redpoll_common::ids::PeerId;
 use redpoll_config::daemon::Failure;
-use redpoll_config::{AgentConfig, ExitClass, Manifest, load_folder};
+use redpoll_config::{AgentConfig, ExitClass, Manifest, Procedures, load_folder};
 use redpoll_net::Registry;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -68,8 +68,8 @@ pub(crate) fn offer(
 
 /// What the files of a folder describe, and what is wrong with the others.
 fn read_manifests(folder: &Path) -> (Vec<Manifest>, Vec<String>) {
-    let loaded = load_folder(folder);
-    (loaded.manifests, loaded.problems.iter().map(ToString::to_string).collect())
+    let Procedures { manifests, problems } = load_folder(folder);
+    (manifests, problems.iter().map(ToString::to_string).collect())
 }
 
 /// The agent's own part of the control groups, if it has one.

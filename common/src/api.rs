@@ -5,12 +5,15 @@
 pub mod events;
 pub mod items;
 pub mod jobs;
+pub mod procedures;
 pub mod queues;
 pub mod record;
 pub mod submit;
 pub(crate) mod value;
 
 use serde::{Deserialize, Serialize};
+
+pub use procedures::{ProcedureSummary, ProceduresArguments};
 
 use crate::wire::{DecodeError, Raw, RawMap, fields::Fields};
 
@@ -26,6 +29,8 @@ pub mod method {
     pub const AGENTS_SHOW: &str = "rp.agents.show";
     /// Measures round trips to an agent. [`super::PingArguments`] → [`super::PingAnswer`].
     pub const AGENTS_PING: &str = "rp.agents.ping";
+    /// Lists the procedures of an agent as the manager knows them. [`super::ProceduresArguments`] → `{known, connected, procedures, next}`.
+    pub const AGENTS_PROCEDURES: &str = "rp.agents.procedures";
     /// Has an agent read its procedures anew. [`super::AgentArguments`] → [`super::ReloadAnswer`].
     pub const AGENTS_RELOAD: &str = "rp.agents.reload";
     /// Offers a procedure of an agent again. [`super::SwitchArguments`] → [`super::SwitchAnswer`].
@@ -85,6 +90,8 @@ pub mod method {
 pub mod agent_method {
     /// Offers a run. [`crate::job::wire::Offer`] → [`crate::job::wire::OfferAnswer`].
     pub const JOB_OFFER: &str = "rp.job.offer";
+    /// Lists the procedures with their schemas, in pages. → `{digest, procedures, next}`.
+    pub const PROCEDURES: &str = "rp.agent.procedures";
     /// Reads the procedures anew. → [`super::ReloadAnswer`].
     pub const RELOAD: &str = "rp.agent.reload";
     /// Offers a procedure again. [`super::SwitchOrder`] → [`super::SwitchAnswer`].
@@ -99,6 +106,8 @@ pub mod agent_method {
 pub mod notice {
     /// From an agent: it is draining and takes no new calls.
     pub const AGENT_DRAINING: &str = "rp.agent.draining";
+    /// From an agent: the digest of its list of procedures, after the hello and after each change.
+    pub const AGENT_PROCEDURES: &str = "rp.agent.procedures";
     /// From an agent: a text for the manager's log.
     pub const MANAGER_NOTE: &str = "rp.manager.note";
     /// To an agent: a text for the agent's log.
@@ -357,21 +366,6 @@ pub struct MethodSummary {
 pub struct MethodList {
     /// The methods.
     pub methods: Vec<MethodSummary>,
-}
-
-/// One procedure that an agent offers: an element of the answer of `sys.procedures`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ProcedureSummary {
-    /// Its name.
-    pub name: String,
-    /// Its version.
-    pub version: u32,
-    /// What it does.
-    #[serde(default)]
-    pub description: String,
-    /// Why nobody should use this version any more, and what to use.
-    #[serde(default)]
-    pub deprecated: Option<String>,
 }
 
 #[cfg(test)]

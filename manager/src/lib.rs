@@ -7,6 +7,7 @@
 //! - [`housekeeping`]: what is done once a minute.
 //!
 //! - [`engine`]: drives the machine of jobs; [`store`]: where they are kept; [`jobs`]: both from a configuration.
+//! - [`catalogue`]: what agents offer, and whether arguments fit it.
 //! - [`callbacks`]: telling somebody of the ends of jobs.
 //!
 //! Rules (who is let in, who may what, who is connected) are in `redpoll-manager-core`, the protocol in
@@ -14,6 +15,7 @@
 
 pub mod app;
 pub mod callbacks;
+pub mod catalogue;
 pub mod engine;
 pub mod gate;
 pub mod housekeeping;

@@ -12,8 +12,10 @@ use redpoll_manager_core::bucket::TokenBucket;
 use redpoll_net::service::{Running, Service};
 use redpoll_net::transport::PeerInfo;
 use redpoll_net::{CallContext, Registry};
+use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use crate::catalogue::Announcements;
 use crate::engine::Engine;
 use crate::methods::reports;
 use crate::state::Manager;
@@ -31,6 +33,9 @@ pub struct ManagerService {
     engine: Engine,
     connection: ConnectionId,
     notes: Mutex<TokenBucket>,
+    announcements: Arc<Announcements>,
+    /// Where what lasts is a task.
+    tracker: TaskTracker,
 }
 
 impl ManagerService {
@@ -40,10 +45,12 @@ impl ManagerService {
         registry: Arc<Registry>,
         engine: Engine,
         connection: ConnectionId,
+        tracker: TaskTracker,
     ) -> Self {
         let (rate, burst) = NOTES;
         let notes = Mutex::new(TokenBucket::new(rate, burst));
-        Self { manager, registry, engine, connection, notes }
+        let announcements = Arc::default();
+        Self { manager, registry, engine, connection, notes, announcements, tracker }
     }
 }
 
@@ -100,6 +107,10 @@ impl Service for ManagerService {
                     notice::AGENT_DRAINING => {
                         self.manager.with_roster(|roster| roster.drain(&from.identity.id, self.connection));
                         info!("the agent is stopping");
+                    }
+                    notice::AGENT_PROCEDURES => {
+                        let from = (&from.identity.id, self.connection);
+                        self.announcements.take(&self.manager, from, &notification.data, &self.tracker);
                     }
                     notice::MANAGER_NOTE => {
                         self.note(notification.data.as_text().unwrap_or_default());

@@ -91,6 +91,7 @@ impl Sessions {
             self.registry.clone(),
             self.engine.clone(),
             id,
+            self.requests.clone(),
         ));
         let options = self.manager.driver_options();
         let protocol = terms.protocol;
@@ -135,6 +136,7 @@ impl Sessions {
                 let handle = peer.clone();
                 match manager.with_roster(|roster| roster.connect(agent, id, entry, handle, now)) {
                     Ok(connected) => {
+                        manager.with_catalogue(|catalogue| catalogue.arrive(&identity.id, id));
                         if let Some(older) = connected.replaced {
                             manager.counters.sessions_replaced.up();
                             older.close(Bye::new(ByeCode::Replaced, "a newer connection took over"));
@@ -193,6 +195,10 @@ impl Sessions {
             Role::Operator | Role::Manager => manager.with_operators(|operators| operators.remove(&id)),
         };
         drop(handle);
+        if identity.role == Role::Agent {
+            // after the roster, where what comes late looks
+            manager.with_catalogue(|catalogue| catalogue.leave(&identity.id, id));
+        }
         match reason {
             CloseReason::Violation(_) => warn!(%reason, "session ends"),
             CloseReason::Ours(_)

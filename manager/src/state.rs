@@ -16,6 +16,7 @@ use redpoll_config::{ANY, AgentsConfig, ITSELF, ManagerConfig};
 use redpoll_manager_core::address::AddressKey;
 use redpoll_manager_core::admission::{Admission, AdmissionOptions};
 use redpoll_manager_core::agents::{AgentRules, Rates, SubmitOn};
+use redpoll_manager_core::catalogue::{Bounds, Catalogue};
 use redpoll_manager_core::counters::Counters;
 use redpoll_manager_core::roster::{Lookup, Roster};
 use redpoll_manager_core::spread::spread;
@@ -24,6 +25,7 @@ use redpoll_net::Peer;
 use redpoll_net::driver::DriverOptions;
 use tokio_util::sync::CancellationToken;
 
+use crate::catalogue::Procedures;
 use crate::engine::Agents;
 
 /// What a throttled line of the log is about: an address and what happened, in a word.
@@ -46,6 +48,7 @@ pub struct Manager {
     admission: Mutex<Admission>,
     throttle: Mutex<LogThrottle<Noise>>,
     rates: Mutex<Rates>,
+    catalogue: Mutex<Catalogue<Procedures>>,
     connections: AtomicU64,
     draining: CancellationToken,
 }
@@ -79,6 +82,7 @@ impl Manager {
             admission: Mutex::new(Admission::new(admission)),
             throttle: Mutex::new(LogThrottle::new(LOG_WINDOW, LOG_KEYS)),
             rates: Mutex::new(rates),
+            catalogue: Mutex::new(Catalogue::new(Bounds::default())),
             connections: AtomicU64::new(0),
             draining: CancellationToken::new(),
         }
@@ -123,6 +127,12 @@ impl Manager {
     /// Works on the operators' sessions. `work` must be short and must not wait.
     pub fn with_operators<T>(&self, work: impl FnOnce(&mut BTreeMap<ConnectionId, Peer>) -> T) -> T {
         work(&mut lock(&self.operators))
+    }
+
+    /// Works on what agents offer. `work` must be short and must not wait; it may look into the roster, and nobody who holds the
+    /// roster looks into this.
+    pub fn with_catalogue<T>(&self, work: impl FnOnce(&mut Catalogue<Procedures>) -> T) -> T {
+        work(&mut lock(&self.catalogue))
     }
 
     /// Works on admission. `work` must be short and must not wait.
@@ -205,6 +215,10 @@ impl Agents for Manager {
 
     fn is_connected(&self, agent: &PeerId) -> bool {
         self.with_roster(|roster| matches!(roster.get(agent), Lookup::Connected { draining: false, .. }))
+    }
+
+    fn redact(&self, agent: &PeerId, procedure: &str) -> Vec<String> {
+        crate::catalogue::redact_of(self, std::slice::from_ref(agent), procedure)
     }
 
     fn disconnect(&self, agent: &PeerId, connection: ConnectionId, why: &str) {

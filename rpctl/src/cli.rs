@@ -68,6 +68,9 @@ pub enum Verb {
     /// Call a procedure on an agent and print its result
     #[command(after_long_help = include_str!("help/call.txt"))]
     Call(CallArgs),
+    /// Help for a procedure. No words of its own: it is what `--help` after a procedure means.
+    #[command(skip)]
+    Describe(DescribeArgs),
     /// Submit a job that runs a procedure on agents, and follow it
     #[command(after_long_help = include_str!("help/run.txt"))]
     Run(RunArgs),
@@ -110,6 +113,17 @@ pub enum Verb {
         #[arg(long, value_name = "DIR", conflicts_with = "verb")]
         dir: Option<PathBuf>,
     },
+}
+
+/// Help for a procedure: `--help` after `rpctl call AGENT PROCEDURE` or `rpctl run SELECTOR PROCEDURE`.
+#[derive(Debug, Clone)]
+pub struct DescribeArgs {
+    /// Whose.
+    pub selector: String,
+    /// Which.
+    pub procedure: String,
+    /// The verb: `call` or `run`.
+    pub verb: &'static str,
 }
 
 /// `rpctl call`.
@@ -168,11 +182,14 @@ pub enum AgentsCommand {
         #[arg(long, short, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
         count: u32,
     },
-    /// List the procedures that an agent offers
+    /// List the procedures that an agent offers, or explain one
     #[command(after_long_help = include_str!("help/agents_procedures.txt"))]
     Procedures {
         /// The agent
         agent: String,
+        /// The procedure to explain, NAME or NAME@VERSION
+        #[arg(value_name = "PROCEDURE[@V]")]
+        procedure: Option<String>,
     },
     /// Have an agent read its procedures anew; what runs is not touched
     #[command(after_long_help = include_str!("help/agents_reload.txt"))]

@@ -9,6 +9,7 @@
 //!
 //! [`copy`] has the copies of `rpctl cp`.
 //!
+//! [`complete`] answers shells, [`schema_help`] explains procedures.
 //! The verbs `certs`, `completions` and `man` need no manager. What travels is in `redpoll-common`, how in `redpoll-net`.
 //! Start reading at [`run`].
 
@@ -16,6 +17,7 @@ pub mod arguments;
 pub mod certs;
 pub mod cli;
 pub mod commands;
+pub mod complete;
 pub mod completions;
 pub mod copy;
 pub mod exit;
@@ -28,6 +30,7 @@ pub mod output;
 pub mod prompt;
 pub mod report;
 pub mod sanitize;
+pub mod schema_help;
 pub mod selector;
 pub mod settings;
 pub mod steady;
@@ -41,9 +44,10 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use clap::Parser;
+use clap::error::ErrorKind;
 use tokio::time::Instant;
 
-use cli::{Cli, Verb};
+use cli::{Cli, DescribeArgs, Verb};
 use exit::Exit;
 use man::ManError;
 use output::{Output, OutputError};
@@ -77,11 +81,22 @@ impl From<OutputError> for Stop {
 
 /// Runs rpctl with these words, the first of which is the program's name.
 pub fn run(words: Vec<OsString>) -> ExitCode {
+    if let [_, verb, rest @ ..] = words.as_slice()
+        && verb == "__complete"
+    {
+        let rest: Vec<String> = rest.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+        let _unread = std::io::Write::write_all(&mut std::io::stdout(), complete::run(&rest).as_bytes());
+        return ExitCode::SUCCESS;
+    }
     let terminals = Terminals::of_process();
     let color = color_word(&words);
     let mut output = Output::standard(early_look(None, color, terminals));
     let ended = match Cli::try_parse_from(&words) {
         Ok(cli) => {
+            output.set_look(early_look(cli.global.output, color, terminals));
+            dispatch(&cli, terminals, &mut output)
+        }
+        Err(error) if let Some(cli) = describe(&error, &words) => {
             output.set_look(early_look(cli.global.output, color, terminals));
             dispatch(&cli, terminals, &mut output)
         }
@@ -91,6 +106,33 @@ pub fn run(words: Vec<OsString>) -> ExitCode {
         },
     };
     finish(ended, &mut output)
+}
+
+/// What `--help` asks for that stands behind an agent and a procedure: not how to call, but what.
+fn describe(error: &clap::Error, words: &[OsString]) -> Option<Cli> {
+    if error.kind() != ErrorKind::DisplayHelp {
+        return None;
+    }
+    let end = words.iter().position(|word| word == "--").unwrap_or(words.len());
+    let without = words.iter().take(end).filter(|word| *word != "--help" && *word != "-h");
+    let mut cli = Cli::try_parse_from(without).ok()?;
+    let (selector, procedure, verb) = match cli.verb? {
+        Verb::Call(call) => (call.agent, call.procedure, "call"),
+        Verb::Run(run) => (run.selector, run.procedure, "run"),
+        Verb::Describe(_)
+        | Verb::Cp(_)
+        | Verb::Jobs(_)
+        | Verb::Queues(_)
+        | Verb::Events(_)
+        | Verb::Notify(_)
+        | Verb::Agents(_)
+        | Verb::Status
+        | Verb::Certs(_)
+        | Verb::Completions { .. }
+        | Verb::Man { .. } => return None,
+    };
+    cli.verb = Some(Verb::Describe(DescribeArgs { selector, procedure, verb }));
+    Some(cli)
 }
 
 fn dispatch(cli: &Cli, terminals: Terminals, output: &mut Output) -> Ended {
@@ -105,6 +147,7 @@ fn dispatch(cli: &Cli, terminals: Terminals, output: &mut Output) -> Ended {
             Some(Verb::Man { dir: Some(dir), .. }) => return man_ended(man::write(dir).map(|_| ())),
             Some(
                 Verb::Call(_)
+                | Verb::Describe(_)
                 | Verb::Run(_)
                 | Verb::Jobs(_)
                 | Verb::Queues(_)

@@ -144,7 +144,7 @@ pub fn left(deadline: Instant) -> Duration {
 }
 
 /// Why a question that changes nothing has no answer.
-fn no_answer(error: &CallError, target: &Target, verbose: bool) -> Report {
+pub(crate) fn no_answer(error: &CallError, target: &Target, verbose: bool) -> Report {
     let name = target.name();
     match error {
         CallError::Fault(fault) => Report::of_fault(fault, target, verbose),

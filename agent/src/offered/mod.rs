@@ -5,6 +5,7 @@
 //! goes on as it was started, and workers of a definition that is gone end when they are free.
 
 mod current;
+pub mod listing;
 mod requests;
 mod switches;
 
@@ -17,6 +18,7 @@ use arc_swap::ArcSwap;
 use redpoll_common::api::ReloadAnswer;
 use redpoll_config::Manifest;
 use redpoll_net::Registry;
+use redpoll_net::listing::Listing;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -42,6 +44,8 @@ pub struct Offered {
     gate: Arc<Gate>,
     /// What of the manifests runs by itself.
     schedules: watch::Sender<Vec<Entry>>,
+    /// What the manager is told of it.
+    listing: watch::Sender<Arc<Listing>>,
     /// `None`: it never changes.
     changing: Option<Changing>,
 }
@@ -72,10 +76,12 @@ impl fmt::Debug for Offered {
 impl Offered {
     /// Offers the same for ever, behind a gate.
     pub fn fixed(registry: Registry, gate: Arc<Gate>) -> Self {
+        let listing = watch::Sender::new(listing::list(&registry));
         let current = Current::new(registry, gate.clone(), BTreeMap::new());
         Self {
             current: ArcSwap::from_pointee(current),
             gate,
+            listing,
             schedules: watch::Sender::default(),
             changing: None,
         }
@@ -98,9 +104,16 @@ impl Offered {
         let switches = Switches::open(state)?;
         let state = Mutex::new(State { procedures: Vec::new(), switches });
         let changing = Changing { base: base.clone(), lists, setting: Arc::new(setting), source, state };
+        let listing = watch::Sender::new(listing::list(&base));
         let current = Current::new(base, gate.clone(), BTreeMap::new());
         let schedules = watch::Sender::default();
-        Ok(Self { current: ArcSwap::from_pointee(current), gate, schedules, changing: Some(changing) })
+        Ok(Self {
+            current: ArcSwap::from_pointee(current),
+            gate,
+            listing,
+            schedules,
+            changing: Some(changing),
+        })
     }
 
     /// What judges all calls.
@@ -201,11 +214,17 @@ impl Offered {
             registry = with_list(registry)?;
         }
         let schedules = schedules(&state.procedures, &registry);
+        let listing = listing::list(&registry);
         self.current.store(Arc::new(Current::new(registry, self.gate.clone(), kinds)));
         // told after it is true
         self.schedules.send_if_modified(|before| {
             let differs = *before != schedules;
             *before = schedules;
+            differs
+        });
+        self.listing.send_if_modified(|before| {
+            let differs = **before != *listing;
+            *before = listing;
             differs
         });
         Ok(())

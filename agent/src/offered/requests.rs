@@ -16,7 +16,10 @@ use crate::procedures::Procedure;
 impl Offered {
     /// Whether a method is one of these.
     pub fn serves(method: &str) -> bool {
-        matches!(method, agent_method::RELOAD | agent_method::ENABLE | agent_method::DISABLE)
+        matches!(
+            method,
+            agent_method::RELOAD | agent_method::ENABLE | agent_method::DISABLE | agent_method::PROCEDURES
+        )
     }
 
     /// Takes a request of the manager.
@@ -24,6 +27,9 @@ impl Offered {
         if call.caller.identity.role != Role::Manager {
             let text = format!("{} is for managers", call.method);
             return Running::refused(Fault::new(FaultCode::Forbidden, text));
+        }
+        if call.method == agent_method::PROCEDURES {
+            return self.list(&call);
         }
         let offered = self.clone();
         let answer = async move {

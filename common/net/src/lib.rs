@@ -3,6 +3,7 @@
 //! - [`transport`]: what moves payloads; [`memory`] and [`tls`] implement it, [`conformance`] is what they must pass.
 //! - [`driver`]: the one task per connection that drives a [`redpoll_common::session::Session`]; [`peer`] is its handle.
 //! - [`service`] and [`registry`]: what answers a peer's requests, the same type on agents and on the manager.
+//! - [`listing`]: what a registry has, as a list that travels.
 //! - [`greet`]: the two sides of the handshake on a connection.
 //! - [`dial`]: connecting again and again, with back-off.
 //! - [`expiry`]: what the end of a certificate means for a session.
@@ -20,6 +21,7 @@ pub mod expiry;
 pub mod failpoint;
 pub mod framed;
 pub mod greet;
+pub mod listing;
 pub mod memory;
 pub mod peer;
 pub mod random;

@@ -8,29 +8,37 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use redpoll_common::wire::{Fault, FaultCode, Notification, Raw};
 
-use crate::service::{CallContext, Running};
+use crate::service::{CallContext, Mask, Running};
 use crate::transport::PeerInfo;
 
 /// What a procedure is, for those who look for it.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct ProcedureInfo {
     /// Its name.
     pub name: String,
     /// Its version, from 1.
     pub version: u32,
     /// What it does, in a sentence.
+    #[serde(default)]
     pub description: String,
     /// The JSON Schema of its named arguments (draft 2020-12).
+    #[serde(default)]
     pub args: serde_json::Value,
     /// Why nobody should use this version any more, and what to use.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deprecated: Option<String>,
     /// Running it twice does no more than running it once.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub idempotent: bool,
     /// It serves those who administer the machine: it has a place even when all others are taken.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub admin: bool,
+    /// Paths in arguments, values and results that nobody may see: `password`, `user.pin`, `keys.*`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub redact: Vec<String>,
+    /// Why it is not offered, in a list that names it all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disabled: Option<String>,
 }
 
 impl ProcedureInfo {
@@ -44,6 +52,8 @@ impl ProcedureInfo {
             deprecated: None,
             idempotent: false,
             admin: false,
+            redact: Vec::new(),
+            disabled: None,
         }
     }
 }
@@ -57,6 +67,7 @@ struct Entry {
     handler: Handler,
     graceful: bool,
     announces: bool,
+    mask: Option<Mask>,
 }
 
 fn boxed<F, Fut>(run: F) -> Handler
@@ -65,6 +76,13 @@ where
     Fut: Future<Output = Result<Raw, Fault>> + Send + 'static,
 {
     Arc::new(move |call| Box::pin(run(call)))
+}
+
+/// Runs a call whose values, progress and answer are masked on their way out.
+fn masked(entry: &Entry, mask: Mask, call: CallContext) -> Running {
+    let call = CallContext { output: call.output.clone().masking(mask.clone()), ..call };
+    let answer = (entry.handler)(call);
+    Running { graceful: entry.graceful, answer: Box::pin(async move { mask.answer(answer.await) }) }
 }
 
 /// A name was registered twice.
@@ -82,7 +100,7 @@ pub struct Duplicate {
 pub struct Registry {
     procedures: BTreeMap<String, BTreeMap<u32, Entry>>,
     /// What was taken out, and why.
-    absent: BTreeMap<String, BTreeMap<u32, String>>,
+    absent: BTreeMap<String, BTreeMap<u32, ProcedureInfo>>,
     notices: BTreeMap<String, NoticeHandler>,
 }
 
@@ -101,7 +119,7 @@ impl Registry {
         F: Fn(CallContext) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Raw, Fault>> + Send + 'static,
     {
-        self.insert(Entry { info, handler: boxed(run), graceful: false, announces: false })
+        self.insert(Entry { info, handler: boxed(run), graceful: false, announces: false, mask: None })
     }
 
     /// Adds a procedure that watches [`CallContext::stop`] itself, and answers soon after it.
@@ -113,7 +131,7 @@ impl Registry {
         F: Fn(CallContext) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Raw, Fault>> + Send + 'static,
     {
-        self.insert(Entry { info, handler: boxed(run), graceful: true, announces: false })
+        self.insert(Entry { info, handler: boxed(run), graceful: true, announces: false, mask: None })
     }
 
     /// Adds a procedure that is graceful, and says with [`Output::started`](crate::service::Output::started) when
@@ -127,7 +145,7 @@ impl Registry {
         F: Fn(CallContext) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Raw, Fault>> + Send + 'static,
     {
-        self.insert(Entry { info, handler: boxed(run), graceful: true, announces: true })
+        self.insert(Entry { info, handler: boxed(run), graceful: true, announces: true, mask: None })
     }
 
     fn insert(mut self, entry: Entry) -> Result<Self, Duplicate> {
@@ -139,15 +157,31 @@ impl Registry {
         Ok(self)
     }
 
+    /// Takes secrets out of everything that a procedure gives: values, progress, its result, and what its fault holds
+    /// beside texts. Nothing happens when there is no such procedure.
+    #[must_use]
+    pub fn masking(mut self, name: &str, version: u32, mask: Mask) -> Self {
+        if let Some(entry) = self.procedures.get_mut(name).and_then(|versions| versions.get_mut(&version)) {
+            entry.mask = Some(mask);
+        }
+        self
+    }
+
     /// Takes a procedure out. Whoever calls it in this version, or without one when there is no other, is told why.
     pub fn without(mut self, name: &str, version: u32, why: &str) -> Self {
+        let mut info = None;
         if let Some(versions) = self.procedures.get_mut(name) {
-            versions.remove(&version);
+            info = versions.remove(&version).map(|entry| entry.info);
             if versions.is_empty() {
                 self.procedures.remove(name);
             }
         }
-        self.absent.entry(name.to_owned()).or_default().insert(version, why.to_owned());
+        let info = info.unwrap_or_else(|| ProcedureInfo {
+            version,
+            ..ProcedureInfo::new(name, "", serde_json::Value::Bool(true))
+        });
+        let info = ProcedureInfo { disabled: Some(why.to_owned()), ..info };
+        self.absent.entry(name.to_owned()).or_default().insert(version, info);
         self
     }
 
@@ -163,6 +197,11 @@ impl Registry {
     /// Every procedure, in the order of names and versions.
     pub fn procedures(&self) -> impl Iterator<Item = &ProcedureInfo> {
         self.procedures.values().flat_map(|versions| versions.values().map(|entry| &entry.info))
+    }
+
+    /// What was taken out, each with the reason in [`ProcedureInfo::disabled`].
+    pub fn absent(&self) -> impl Iterator<Item = &ProcedureInfo> {
+        self.absent.values().flat_map(BTreeMap::values)
     }
 
     /// Whether there is such a procedure.
@@ -194,7 +233,10 @@ impl Registry {
     /// Runs a call, or refuses it when there is no such procedure.
     pub fn start(&self, call: CallContext) -> Running {
         match self.find(&call.method) {
-            Ok(entry) => Running { graceful: entry.graceful, answer: (entry.handler)(call) },
+            Ok(entry) => match &entry.mask {
+                None => Running { graceful: entry.graceful, answer: (entry.handler)(call) },
+                Some(mask) => masked(entry, mask.clone(), call),
+            },
             Err(fault) => Running::refused(fault),
         }
     }
@@ -237,11 +279,11 @@ impl Registry {
 
     fn why_absent(&self, name: &str, version: Option<u32>) -> Option<String> {
         let versions = self.absent.get(name)?;
-        let (version, why) = match version {
+        let (version, info) = match version {
             Some(version) => versions.get_key_value(&version)?,
             None => versions.last_key_value()?,
         };
-        Some(format!("{name}@{version} {why}"))
+        Some(format!("{name}@{version} {}", info.disabled.as_deref().unwrap_or_default()))
     }
 
     fn no_such(&self, name: &str, version: Option<u32>) -> String {

@@ -16,10 +16,12 @@ use tokio::time::Instant;
 use crate::transport::PeerInfo;
 
 mod detached;
+mod mask;
 mod output;
 mod run;
 
 pub use detached::{DetachedOutput, StopHandle, detached_call};
+pub use mask::Mask;
 pub(crate) use output::Sink;
 pub use output::{Output, OutputError};
 pub use run::{RunContext, RunEvent, RunOutput, own_call, run_call};

@@ -7,6 +7,7 @@
 //!
 //! No I/O: nothing is fetched, no file is read, no time is asked for. Start reading at [`Schema`] in `schema.rs`.
 
+mod argument_redaction;
 mod arguments;
 mod limits;
 pub mod policy;
@@ -14,6 +15,7 @@ mod redact;
 mod schema;
 mod value;
 
+pub use argument_redaction::{ArgumentRedaction, rooted};
 pub use arguments::POSITIONAL;
 pub use limits::{MAX_SCHEMA_DEPTH, MAX_SCHEMA_NODES, MAX_SCHEMA_PATTERN, MAX_SCHEMA_TEXT};
 pub use redact::{MASK, MAX_REDACT_PATHS, MAX_REDACT_WORDS, Redaction, RedactionError};

@@ -50,6 +50,7 @@ const fn entry(name: &'static str, roles: &'static [Role], summary: &'static str
 pub const METHODS: &[Method] = &[
     entry(method::AGENTS_LIST, OPERATORS, "lists the agents that are connected or remembered"),
     entry(method::AGENTS_PING, OPERATORS, "measures round trips to an agent"),
+    entry(method::AGENTS_PROCEDURES, OPERATORS, "lists what an agent offers, as the manager knows it"),
     entry(method::AGENTS_RELOAD, OPERATORS, "has an agent read its procedures anew"),
     entry(method::AGENTS_SHOW, OPERATORS, "shows what is known of one agent"),
     entry(method::CALL, OPERATORS, "calls a procedure of an agent and waits for its answer"),
@@ -98,6 +99,11 @@ pub const NOTIFICATIONS: &[NotificationType] = &[
         name: notice::AGENT_DRAINING,
         roles: AGENTS,
         summary: "the agent finishes what it has and takes nothing new",
+    },
+    NotificationType {
+        name: notice::AGENT_PROCEDURES,
+        roles: AGENTS,
+        summary: "the digest of the agent's list of procedures",
     },
     NotificationType { name: notice::MANAGER_NOTE, roles: AGENTS, summary: "a text for the manager's log" },
 ];
@@ -263,6 +269,7 @@ mod tests {
             // method, agent, operator, manager
             ("rp.agents.list", [false, true, false]),
             ("rp.agents.ping", [false, true, false]),
+            ("rp.agents.procedures", [false, true, false]),
             ("rp.agents.reload", [false, true, false]),
             ("rp.agents.show", [false, true, false]),
             ("rp.call", [false, true, false]),
@@ -335,15 +342,18 @@ mod tests {
 
     #[test]
     fn every_type_of_notification_is_taken_from_agents_alone() {
-        for (name, rights) in
-            [("rp.agent.draining", [true, false, false]), ("rp.manager.note", [true, false, false])]
-        {
+        let expected = [
+            ("rp.agent.draining", [true, false, false]),
+            ("rp.agent.procedures", [true, false, false]),
+            ("rp.manager.note", [true, false, false]),
+        ];
+        assert_eq!(NOTIFICATIONS.len(), expected.len());
+        for (name, rights) in expected {
             for (role, right) in Role::ALL.into_iter().zip(rights) {
                 let expected = if right { Ok(name) } else { Err(Ignored::Forbidden) };
                 assert_eq!(decide_notification(role, name).map(|accepted| accepted.kind().name), expected);
             }
         }
-        assert_eq!(NOTIFICATIONS.len(), 2);
         for role in Role::ALL {
             assert_eq!(decide_notification(role, "rp.call"), Err(Ignored::Unknown));
             assert_eq!(decide_notification(role, "disk.full"), Err(Ignored::Unknown));

@@ -3,6 +3,7 @@
 //! - [`admission`]: which connections get a handshake slot and which peers a seat;
 //!   [`bucket`] is the rate behind it, [`address`] what it counts as one address.
 //! - [`roster`]: which agents are connected, which were; the newest connection wins.
+//! - [`catalogue`]: what each agent offers; equal lists are one.
 //! - [`jobs`]: which run goes to which agent when, and what became of it.
 //! - [`access`]: which role may use which method of the manager, one table; [`agents`]: what agents may ask for through it;
 //!   [`glob`]: names that match.
@@ -21,6 +22,7 @@ pub mod address;
 pub mod admission;
 pub mod agents;
 pub mod bucket;
+pub mod catalogue;
 pub mod counters;
 pub mod glob;
 pub mod jobs;

@@ -113,6 +113,8 @@ pub(super) fn touched(change: &Change) -> Option<Touched> {
             Some((key.job, Some(key.agent.clone())))
         }
         Change::CallbackChanged(callback) => Some((callback.job, None)),
+        Change::ArgumentsMasked(job) => Some((*job, None)),
+        Change::JobRedacted(job) => Some((job.id, None)),
         Change::QueueOpened(_)
         | Change::QueueClosed(_)
         | Change::AgentCounters(_)

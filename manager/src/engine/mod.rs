@@ -46,7 +46,7 @@ use self::task::{Ask, Message};
 
 /// Messages that may wait for the machine. Beyond, whoever has one waits.
 const INBOX: usize = 1024;
-/// How long an agent waits before it reports again while the store has no room, in milliseconds.
+/// When an agent reports again while the store has no room, in milliseconds.
 const FULL_RETRY_MS: u64 = 2_000;
 
 /// Who waits for an answer.
@@ -71,6 +71,8 @@ pub struct NewJob {
     pub digest: Digest,
     /// Where it runs; doubles count once.
     pub agents: Vec<PeerId>,
+    /// [`JobRecord::redact`](redpoll_manager_core::jobs::record::JobRecord::redact).
+    pub redact: Arc<[String]>,
 }
 
 /// A job that is on disk.
@@ -117,6 +119,10 @@ pub trait Agents: Send + Sync + std::fmt::Debug {
     fn peer(&self, agent: &PeerId, connection: ConnectionId) -> Option<redpoll_net::Peer>;
     /// Whether the agent has a session and takes new work.
     fn is_connected(&self, agent: &PeerId) -> bool;
+    /// Paths into a procedure's arguments that the agent wants masked.
+    fn redact(&self, _agent: &PeerId, _procedure: &str) -> Vec<String> {
+        Vec::new()
+    }
     /// Closes a connection: only the agent's next session can tell what became of what was sent.
     fn disconnect(&self, agent: &PeerId, connection: ConnectionId, why: &str);
     /// Closes all agents' connections, which come back and tell what they have.
@@ -177,10 +183,10 @@ impl Engine {
     /// # Errors
     /// A fault that says why not; then nothing was stored.
     pub async fn submit(&self, job: NewJob) -> Result<Stored, Fault> {
-        let NewJob { submitter, spec, digest, agents } = job;
+        let NewJob { submitter, spec, digest, agents, redact } = job;
         let id = JobId::new(clock::wall_ms(), u128::from_be_bytes(random::bytes16()));
         let (told, answer) = oneshot::channel();
-        let submit = task::NewSubmit { told, id, submitter, spec, digest, agents };
+        let submit = task::NewSubmit { told, id, submitter, spec, digest, agents, redact };
         self.send(Message::Submit(Box::new(submit))).await?;
         match answered(answer).await? {
             Answer::Submitted { job, existing } => Ok(Stored { job, existing }),
@@ -319,14 +325,13 @@ impl Engine {
 
     /// Tells of a session that began. Beginnings and ends may come in any order.
     pub async fn agent_up(&self, agent: PeerId, connection: ConnectionId) {
-        // an engine that has stopped needs to know nothing
         let _stopped = self.send(Message::Input(Box::new(Input::AgentUp { agent, connection }))).await;
     }
 
     /// Tells of a session that ended.
     pub async fn agent_down(&self, agent: PeerId, connection: ConnectionId, reason: String) {
-        let _stopped =
-            self.send(Message::Input(Box::new(Input::AgentDown { agent, connection, reason }))).await;
+        let down = Input::AgentDown { agent, connection, reason };
+        let _stopped = self.send(Message::Input(Box::new(down))).await;
     }
 
     /// New numbers behind the rules.
@@ -344,7 +349,6 @@ impl Engine {
         self.inbox.send(message).await.map_err(|_closed| stopped())
     }
 
-    /// A job that is not open may never have been there.
     fn about(&self, job: JobId, mut fault: Fault) -> Fault {
         if fault.code == FaultCode::WrongState {
             fault.message = format!("job {job}: {}", fault.message);
@@ -391,7 +395,6 @@ fn stopped() -> Fault {
     Fault::new(FaultCode::ShuttingDown, "the manager is stopping; nothing was changed")
 }
 
-/// The turn that held the answer was not committed.
 fn not_stored() -> Fault {
     let mut fault = Fault::new(FaultCode::StoreFull, "it could not be stored; nothing was changed");
     fault.retry_after_ms = Some(FULL_RETRY_MS);

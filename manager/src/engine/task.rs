@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redpoll_common::ids::PeerId;
+use redpoll_common::job::wire::RunReport;
 use redpoll_common::job::{JobId, JobSpec, QueueKey, Submitter};
 use redpoll_manager_core::jobs::record::{Digest, Records};
 use redpoll_manager_core::jobs::view::QueueView;
@@ -50,6 +51,7 @@ pub(super) struct NewSubmit {
     pub(super) spec: Arc<JobSpec>,
     pub(super) digest: Digest,
     pub(super) agents: Vec<PeerId>,
+    pub(super) redact: Arc<[String]>,
 }
 
 /// A question about what is open, which is in memory alone.
@@ -142,13 +144,13 @@ impl Task {
             Message::Submit(submit) => {
                 // asked before the submit becomes changes, whose order must not break
                 self.jobs.handle(Input::StoreFull(self.store.room() != Room::Plenty), now);
-                let NewSubmit { told, id, submitter, spec, digest, agents } = *submit;
+                let NewSubmit { told, id, submitter, spec, digest, agents, redact } = *submit;
                 let agents = agents.into_iter().map(|agent| {
                     let connected = self.agents.is_connected(&agent);
                     (agent, connected)
                 });
                 let (token, agents) = (Waiter::Operator(told), agents.collect());
-                let submit = Submit { token, id, submitter, spec, digest, agents, idempotent: false };
+                let submit = Submit { token, id, submitter, spec, digest, agents, idempotent: false, redact };
                 self.jobs.handle(Input::Submit(Box::new(submit)), now);
             }
             Message::Input(input) => {
@@ -159,7 +161,25 @@ impl Task {
                     // new work, as a submit
                     self.jobs.handle(Input::StoreFull(self.store.room() != Room::Plenty), now);
                 }
+                if let Input::Report { agent, reports, .. } = &*input {
+                    self.redact(agent, reports, now);
+                }
                 self.jobs.handle(*input, now);
+            }
+        }
+    }
+
+    /// Before the end of a run is taken: what its agent wants masked of the arguments may not have been known at the submit.
+    fn redact(&mut self, agent: &PeerId, reports: &[RunReport], now: u64) {
+        for report in reports.iter().filter(|report| report.done.is_some()) {
+            let job = report.run.job;
+            let Some(record) = self.jobs.job(job).map(|job| job.record) else { continue };
+            if record.agents.binary_search(agent).is_err() {
+                continue;
+            }
+            let paths = self.agents.redact(agent, &record.spec.procedure);
+            if !paths.is_empty() {
+                self.jobs.handle(Input::Redact { job, paths }, now);
             }
         }
     }

@@ -32,7 +32,7 @@ const PONG_WITHIN: Duration = Duration::from_secs(60);
 
 pub(super) fn register(registry: Registry, manager: &Arc<Manager>) -> Result<Registry, Duplicate> {
     let (lister, shower, pinger) = (manager.clone(), manager.clone(), manager.clone());
-    registry
+    super::agents_procedures::register(registry, manager)?
         .with(info(method::AGENTS_LIST), move |call| {
             let manager = lister.clone();
             async move { list(&manager, &call) }

@@ -20,6 +20,7 @@ use redpoll_net::{CallContext, Registry};
 use super::arguments::bad;
 use super::submit::{check_procedure, check_size};
 use super::{info, write};
+use crate::catalogue::redact_of;
 use crate::engine::{Engine, NewJob, digest};
 use crate::state::Manager;
 
@@ -76,7 +77,9 @@ async fn record(manager: &Manager, engine: &Engine, call: &CallContext) -> Resul
     pace(manager, call)?;
     let digest = digest::of(&job);
     let submitter = Submitter::of(&call.caller.identity);
-    let job = NewJob { submitter, spec: Arc::new(job.spec), digest, agents: vec![agent] };
+    let agents = vec![agent];
+    let redact = redact_of(manager, &agents, &job.spec.procedure).into();
+    let job = NewJob { submitter, spec: Arc::new(job.spec), digest, agents, redact };
     let stored = engine.record(job, Ended { ending, started_ms_ago, items, dropped }).await?;
     write(&RecordAnswer { job: stored.job.to_string(), existing: stored.existing })
 }

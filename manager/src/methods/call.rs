@@ -15,7 +15,8 @@ use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
 use super::info as describe;
-use crate::state::Manager;
+use crate::catalogue;
+use crate::state::{Manager, parse_agent};
 
 /// How long a call may take whose caller names no limit.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
@@ -43,6 +44,8 @@ async fn route(manager: &Manager, call: &CallContext) -> Result<Raw, Fault> {
         return Err(Fault::new(FaultCode::UnknownProcedure, text));
     }
     let peer = manager.agent(&arguments.agent)?;
+    let what = (&arguments.args, &arguments.kwargs);
+    catalogue::check_call(manager, &parse_agent(&arguments.agent)?, &arguments.procedure, what)?;
     manager.counters.calls_routed.up();
     let now = Instant::now();
     let deadline = call.deadline.unwrap_or(now + DEFAULT_TIMEOUT);

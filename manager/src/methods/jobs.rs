@@ -13,9 +13,11 @@ use super::arguments::{job_id, page_size, unread};
 use super::asks::may_see;
 use super::room::Room;
 use super::{jobs_rows, read, write};
+use crate::catalogue;
 use crate::engine::{Engine, unknown_job};
-use crate::state::parse_agent;
+use crate::state::{Manager, parse_agent};
 use crate::store::Store;
+use crate::store::spec::masked;
 
 /// Runs in one answer, unless asked for fewer or more.
 const PAGE: u32 = 100;
@@ -30,7 +32,7 @@ const CALLBACKS: usize = 100;
 const NO_OPTIONS: [&str; 8] =
     ["agents", "procedure", "args", "kwargs", "queue", "key", "info", "concurrency"];
 
-pub(super) async fn show(store: &dyn Store, call: &CallContext) -> Result<Raw, Fault> {
+pub(super) async fn show(manager: &Manager, store: &dyn Store, call: &CallContext) -> Result<Raw, Fault> {
     let arguments: JobShowArguments = read(&call.kwargs)?;
     let limit = page_size(arguments.limit, PAGE, MAX_PAGE)?;
     let mut after = arguments.after.as_deref().map(parse_agent).transpose()?;
@@ -42,7 +44,8 @@ pub(super) async fn show(store: &dyn Store, call: &CallContext) -> Result<Raw, F
     let latest = callbacks.len().saturating_sub(CALLBACKS);
     let callbacks: Vec<_> = callbacks.into_iter().skip(latest).map(jobs_rows::callback).collect();
     let callbacks = write(&callbacks)?;
-    for part in [&job, &record.spec.args, &record.spec.kwargs, &options, &callbacks] {
+    let (args, kwargs) = shown_arguments(manager, &record);
+    for part in [&job, &args, &kwargs, &options, &callbacks] {
         if !room.take(part) {
             return Err(room.too_large(&format!("a part of the job {}", record.id), part));
         }
@@ -71,9 +74,19 @@ pub(super) async fn show(store: &dyn Store, call: &CallContext) -> Result<Raw, F
         }
     }
     let map = RawMap::with_capacity(room.bytes()).raw("job", &job);
-    let map = map.raw("args", &record.spec.args).raw("kwargs", &record.spec.kwargs).raw("options", &options);
+    let map = map.raw("args", &args).raw("kwargs", &kwargs).raw("options", &options);
     let map = map.raws("runs", &runs).raw("callbacks", &callbacks);
     Ok(map.opt_text("next", next.as_ref().map(|agent| agent.as_str())).finish())
+}
+
+/// The arguments of a job without what nobody may see, by what was known at its submit and by what is known now.
+fn shown_arguments(manager: &Manager, record: &JobRecord) -> (Raw, Raw) {
+    let spec = &record.spec;
+    let mut redact = record.redact.to_vec();
+    redact.extend(catalogue::redact_of(manager, &record.agents, &spec.procedure));
+    redact.sort_unstable();
+    redact.dedup();
+    masked(&spec.args, &spec.kwargs, &redact).unwrap_or_else(|| (spec.args.clone(), spec.kwargs.clone()))
 }
 
 /// What the submitter asked for beyond, by the names that a submit has for it.

@@ -2,6 +2,7 @@
 
 mod agents;
 mod agents_orders;
+mod agents_procedures;
 mod arguments;
 mod asks;
 mod call;

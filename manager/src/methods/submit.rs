@@ -14,6 +14,7 @@ use super::asks;
 use super::jobs_rows::count;
 use super::submit_agents::Choice;
 use super::write;
+use crate::catalogue;
 use crate::engine::{Engine, NewJob, digest};
 use crate::state::Manager;
 
@@ -33,10 +34,13 @@ pub(super) async fn submit(manager: &Manager, engine: &Engine, call: &CallContex
     let submitter = Submitter::of(&call.caller.identity);
     let digest = digest::of(&asked);
     let SubmitArguments { agents, spec } = asked;
-    let agents: Vec<_> =
-        Choice::parse(&agents)?.resolve_some(manager)?.into_iter().map(|(agent, _)| agent).collect();
+    let agents = Choice::parse(&agents)?.resolve_some(manager)?;
+    let redact = catalogue::check_job(manager, &agents, &spec)?;
+    let agents: Vec<_> = agents.into_iter().map(|(agent, _)| agent).collect();
     let mut runs = count(agents.len());
-    let stored = engine.submit(NewJob { submitter, spec: Arc::new(spec), digest, agents }).await?;
+    let stored = engine
+        .submit(NewJob { submitter, spec: Arc::new(spec), digest, agents, redact: redact.into() })
+        .await?;
     if stored.existing {
         // `*` may have stood for others then
         let job = engine.store().job(stored.job).await.map_err(unread)?;

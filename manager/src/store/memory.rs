@@ -10,13 +10,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures_util::FutureExt;
 use futures_util::future::{self, BoxFuture};
 use redpoll_common::ids::PeerId;
-use redpoll_common::job::{Attempt, Item, JobId, QueueKey, RunKey, RunState, Submitter};
+use redpoll_common::job::{Attempt, Item, JobId, JobSpec, QueueKey, RunKey, RunState, Submitter};
 use redpoll_manager_core::jobs::record::{
     AgentCounters, CallbackRecord, CallbackState, Change, EventRecord, JobRecord, Progress, QueueRecord,
     Records, RunRecord,
 };
 
 use super::faults::Fault;
+use super::spec;
 use super::{
     AbortHook, AttemptRecord, CommitError, Counts, Durable, Faults, Filter, MAX_ITEM_BYTES, MAX_ITEMS,
     MAX_PAGE, ReadError, Room, Store, Whereabouts,
@@ -144,6 +145,18 @@ impl Tables {
                 if let Some(job) = self.jobs.get_mut(job) {
                     job.ended_ms = Some(*ended_ms);
                     job.summary = Some(*summary);
+                }
+            }
+            Change::ArgumentsMasked(job) => {
+                if let Some(job) = self.jobs.get_mut(job)
+                    && let Some((args, kwargs)) = spec::masked(&job.spec.args, &job.spec.kwargs, &job.redact)
+                {
+                    job.spec = Arc::new(JobSpec { args, kwargs, ..JobSpec::clone(&job.spec) });
+                }
+            }
+            Change::JobRedacted(record) => {
+                if let Some(job) = self.jobs.get_mut(&record.id) {
+                    job.redact = record.redact.clone();
                 }
             }
             Change::JobDeleted(job) => self.delete(*job),

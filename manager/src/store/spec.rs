@@ -5,6 +5,7 @@ use std::time::Duration;
 use redpoll_common::job::{Callback, JobSpec, Limits, Offline, Overflow, QueueKey, QueueSpec};
 use redpoll_common::wire::{DecodeError, Fault, FaultCode, Fields, Raw, RawMap};
 use redpoll_manager_core::jobs::record::Progress;
+use redpoll_schema::ArgumentRedaction;
 
 /// The parts of a spec that have a place of their own in a store.
 #[derive(Debug)]
@@ -25,8 +26,8 @@ pub struct Parts {
     pub rest: Raw,
 }
 
-/// Everything else of a spec.
-pub fn rest(spec: &JobSpec) -> Raw {
+/// Everything else of a spec, and what of its arguments nobody may see.
+pub fn rest(spec: &JobSpec, redact: &[String]) -> Raw {
     let limits = &spec.limits;
     let map = RawMap::new()
         .opt_uint("concurrency", spec.queue.as_ref().map(|queue| queue.concurrency.into()))
@@ -40,6 +41,7 @@ pub fn rest(spec: &JobSpec) -> Raw {
         .uint("max_attempts", spec.max_attempts.into())
         .bool("idempotent", spec.idempotent)
         .bool("held", spec.held);
+    let map = if redact.is_empty() { map } else { map.texts("redact", redact) };
     let map = match &spec.callback {
         Some(Callback::Webhook(url)) => map.text("webhook", url),
         Some(Callback::Procedure(name)) => map.text("callback", name),
@@ -91,6 +93,23 @@ pub fn spec(parts: Parts) -> Result<JobSpec, DecodeError> {
         info: parts.info,
         queue,
     })
+}
+
+/// The paths of [`rest`] that nobody may see.
+///
+/// # Errors
+/// [`DecodeError`] when they are something else.
+pub fn redact(rest: &Raw) -> Result<Vec<String>, DecodeError> {
+    match Fields::of(rest)?.opt_array("redact")? {
+        None => Ok(Vec::new()),
+        Some(paths) => paths.decode().map_err(|_error| wrong("redact", "a list of paths")),
+    }
+}
+
+/// The arguments of a job with what nobody may see masked; `None` when nothing is.
+pub fn masked(args: &Raw, kwargs: &Raw, redact: &[String]) -> Option<(Raw, Raw)> {
+    let redaction = ArgumentRedaction::new(redact);
+    (!redaction.is_empty()).then(|| redaction.mask(args, kwargs))
 }
 
 /// A fault as one value.

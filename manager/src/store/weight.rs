@@ -33,6 +33,8 @@ pub(super) fn weight(change: &Change) -> usize {
         | Change::QueueClosed(_)
         | Change::AgentCounters(_)
         | Change::JobEnded { .. }
+        | Change::ArgumentsMasked(_)
+        | Change::JobRedacted(_)
         | Change::JobDeleted(_)
         | Change::EventsPruned { .. }
         | Change::CallbackChanged(_) => 0,

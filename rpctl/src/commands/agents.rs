@@ -1,15 +1,14 @@
 //! `rpctl agents`: who is there, how far away, and what they offer.
 
 use redpoll_common::api::{
-    AgentArguments, AgentList, AgentListArguments, AgentState, AgentSummary, CallArguments, PingAnswer,
-    PingArguments, method,
+    AgentArguments, AgentList, AgentListArguments, AgentState, AgentSummary, PingAnswer, PingArguments,
+    method,
 };
 use redpoll_common::wire::Raw;
-use rmpv::Value;
 use serde::Serialize;
 
 use super::agents_orders::Order;
-use super::{agent_id, decoded, encoded, unreadable};
+use super::{agent_id, decoded, encoded, procedures};
 use crate::cli::AgentsCommand;
 use crate::exit::Exit;
 use crate::link::Link;
@@ -17,11 +16,8 @@ use crate::output::{Format, Output};
 use crate::report::{Report, Target};
 use crate::selector::Selector;
 use crate::times;
-use crate::value::{Shown, decode, field};
+use crate::value::{Shown, decode};
 use crate::{Ended, Stop};
-
-/// The built-in procedure that lists procedures.
-const SYS_PROCEDURES: &str = "sys.procedures";
 
 /// A question about agents, checked.
 #[derive(Debug)]
@@ -29,7 +25,7 @@ pub(super) enum AgentsQuestion {
     List { selector: Option<(Selector, String)>, empty_is_good: bool },
     Show { agent: String },
     Ping { agent: String, count: u32 },
-    Procedures { agent: String },
+    Procedures { agent: String, procedure: Option<String> },
     Order { agent: String, order: Order },
 }
 
@@ -43,7 +39,9 @@ impl AgentsQuestion {
             }
             AgentsCommand::Show { agent } => Self::Show { agent: agent_id(agent)? },
             AgentsCommand::Ping { agent, count } => Self::Ping { agent: agent_id(agent)?, count: *count },
-            AgentsCommand::Procedures { agent } => Self::Procedures { agent: agent_id(agent)? },
+            AgentsCommand::Procedures { agent, procedure } => {
+                Self::Procedures { agent: agent_id(agent)?, procedure: procedure.clone() }
+            }
             AgentsCommand::Reload { agent } => Self::Order { agent: agent_id(agent)?, order: Order::Reload },
             AgentsCommand::Enable { agent, procedure } => {
                 Self::Order { agent: agent_id(agent)?, order: Order::Enable(procedure.clone()) }
@@ -76,16 +74,8 @@ impl AgentsQuestion {
                 let answer: PingAnswer = decoded(&answer, method::AGENTS_PING)?;
                 print_ping(agent, answer.round_trips_us, output)?;
             }
-            Self::Procedures { agent } => {
-                let target = Target::Procedure { agent: agent.clone(), procedure: SYS_PROCEDURES.to_owned() };
-                let call = CallArguments {
-                    agent: agent.clone(),
-                    procedure: SYS_PROCEDURES.to_owned(),
-                    args: Raw::empty_array(),
-                    kwargs: Raw::empty_map(),
-                };
-                let answer = link.ask(link.request(method::CALL, call.write()), &target, verbose).await?;
-                print_procedures(&decode(&answer), output)?;
+            Self::Procedures { agent, procedure } => {
+                return procedures::show(link, (agent, procedure.as_deref()), output, verbose).await;
             }
             Self::Order { agent, order } => return order.give(agent, link, output, verbose).await,
         }
@@ -216,29 +206,10 @@ fn millis(us: Option<u64>) -> String {
     us.map_or_else(|| "-".to_owned(), |us| format!("{}.{:03}", us / 1000, us % 1000))
 }
 
-fn print_procedures(answer: &Value, output: &mut Output) -> Result<(), Stop> {
-    let listed = answer.as_array().or_else(|| field(answer, "procedures")?.as_array());
-    let Some(listed) = listed else {
-        return Err(unreadable(SYS_PROCEDURES, "it is not a list of procedures").into());
-    };
-    let shown: Vec<_> = listed.iter().map(Shown).collect();
-    output.list(&["PROCEDURE", "VERSION", "DESCRIPTION"], &shown, |Shown(procedure)| {
-        let text = |key| field(procedure, key).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let version = field(procedure, "version").and_then(Value::as_u64);
-        let description = match text("deprecated") {
-            why if why.is_empty() => text("description"),
-            why => format!("(deprecated: {why}) {}", text("description")),
-        };
-        vec![text("name"), version.map_or_else(|| "-".to_owned(), |n| n.to_string()), description]
-    })?;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::output::{Look, capture};
-    use crate::value::from_json;
 
     #[test]
     fn round_trips_are_shown_in_milliseconds() {
@@ -250,23 +221,5 @@ mod tests {
         let (mut output, out, _) = capture::output(Look { format: Format::Jsonl, ..Look::default() });
         print_ping("web-1", vec![], &mut output).unwrap();
         assert!(out.text().contains("\"min_us\":null"), "{}", out.text());
-    }
-
-    #[test]
-    fn procedures_are_read_in_both_forms() {
-        for json in [
-            r#"[{"name":"p","version":2,"description":"does\u001b[2J it","args":{"type":"object"}}]"#,
-            r#"{"procedures":[{"name":"p","version":2,"description":"does it"}]}"#,
-        ] {
-            let (mut output, out, _) = capture::output(Look::default());
-            print_procedures(&from_json(json).unwrap(), &mut output).unwrap();
-            assert_eq!(out.text(), "PROCEDURE  VERSION  DESCRIPTION\np          2        does it\n");
-        }
-        let (mut output, out, _) = capture::output(Look::default());
-        let old = r#"[{"name":"p","version":1,"description":"does it","deprecated":"use p@2"}]"#;
-        print_procedures(&from_json(old).unwrap(), &mut output).unwrap();
-        assert!(out.text().contains("(deprecated: use p@2) does it"), "{}", out.text());
-        let (mut output, _, _) = capture::output(Look::default());
-        assert!(print_procedures(&Value::Nil, &mut output).is_err());
     }
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use redpoll_common::api::{CallArguments, method};
 use redpoll_common::wire::MAX_METHOD_LEN;
-use redpoll_net::{CallError, CallEvent, CallStream};
+use redpoll_net::{Call, CallError, CallEvent, CallStream};
 use rmpv::Value;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{agent_id, interrupted};
+use super::{agent_id, interrupted, procedures};
 use crate::arguments::{self, is_exec_run};
 use crate::cli::CallArgs;
 use crate::interrupt::Interrupts;
@@ -22,6 +22,9 @@ use crate::{Ended, Stop};
 
 /// How long a call that was interrupted may take to end.
 const CANCEL_WAIT: Duration = Duration::from_secs(2);
+
+/// How long it may take to learn whether the procedure is deprecated.
+const WARNING_WAIT: Duration = Duration::from_millis(500);
 
 /// A call, checked.
 #[derive(Debug)]
@@ -67,13 +70,24 @@ impl CallQuestion {
         interrupts: &mut Interrupts,
         verbose: bool,
     ) -> Ended {
+        // asked beside the call: it must not wait for this
+        let about = procedures::about(&self.arguments.agent, &self.arguments.procedure)?;
+        let about = Call::new(method::AGENTS_PROCEDURES, WARNING_WAIT).with_kwargs(about);
+        let procedure = self.arguments.procedure.clone();
+        let warning = procedures::deprecation(link.peer().clone(), about, procedure);
         let printer = Printer::new(output, self.plan(verbose));
         let call = link.request(method::CALL, self.arguments.write());
-        let stream = match link.peer().start(call).await {
-            Ok(stream) => stream,
-            Err(error) => return self.ended(printer, error),
+        let ended = async {
+            match link.peer().start(call).await {
+                Ok(stream) => self.follow(stream, printer, interrupts).await,
+                Err(error) => self.ended(printer, error),
+            }
         };
-        self.follow(stream, printer, interrupts).await
+        let (ended, warning) = tokio::join!(ended, timeout(WARNING_WAIT, warning));
+        if let Ok(Some(warning)) = warning {
+            output.note(&warning);
+        }
+        ended
     }
 
     fn plan(&self, verbose: bool) -> Plan {

@@ -4,10 +4,12 @@ mod agents;
 mod agents_orders;
 mod call;
 mod cp;
+mod describe;
 mod events;
 mod follow;
 mod jobs;
 mod notify;
+mod procedures;
 mod queues;
 mod run;
 mod status;
@@ -34,6 +36,8 @@ use crate::report::Report;
 use crate::settings::Settings;
 use crate::value::{decode, field};
 use crate::{Ended, Stop};
+
+pub(crate) use procedures::{known, meant, read as read_list};
 
 /// How long the runtime may take to end what it still does, such as looking a name up.
 const RUNTIME_END: Duration = Duration::from_millis(100);
@@ -81,6 +85,7 @@ async fn ask(
         Question::Ends(ends) => ends.run(&link, output, &mut interrupts, verbose).await,
         Question::Notify(_)
         | Question::Agents(_)
+        | Question::Describe(_)
         | Question::Status
         | Question::Jobs(_)
         | Question::Lasting(_) => tokio::select! {
@@ -112,6 +117,7 @@ enum Question {
     Call(call::CallQuestion),
     Notify(notify::NotifyQuestion),
     Agents(agents::AgentsQuestion),
+    Describe(describe::DescribeQuestion),
     Status,
     /// About jobs, queues, events: one answer.
     Jobs(jobs::JobsQuestion),
@@ -149,6 +155,7 @@ impl Question {
             Verb::Call(args) => Self::Call(call::CallQuestion::read(args)?),
             Verb::Notify(args) => Self::Notify(notify::NotifyQuestion::read(args)?),
             Verb::Agents(command) => Self::Agents(agents::AgentsQuestion::read(command)?),
+            Verb::Describe(args) => Self::Describe(describe::DescribeQuestion::read(args)?),
             Verb::Status => Self::Status,
             Verb::Run(args) => Self::Lasting(Lasting::Run(Box::new(run::RunQuestion::read(args)?))),
             Verb::Cp(args) => Self::Lasting(Lasting::Cp(Box::new(cp::CpQuestion::read(args)?))),
@@ -166,6 +173,7 @@ impl Question {
         match self {
             Self::Notify(question) => question.run(link, verbose).await,
             Self::Agents(question) => question.run(link, output, verbose).await,
+            Self::Describe(question) => question.run(link, output, verbose).await,
             Self::Status => status::run(link, output, verbose).await,
             Self::Jobs(question) => question.run(link, output, verbose).await,
             Self::Call(_) | Self::Ends(_) | Self::Lasting(_) => Ok(Exit::Good),

@@ -106,7 +106,9 @@ impl World {
         let agents = agents.map(|agent| (agent.clone(), connected(&agent))).collect();
         let (spec, digest, idempotent) = (Arc::clone(&draft.spec), draft.digest, draft.repeatable);
         let token = self.operators.ask(Question::Submit { submitter: submitter.clone(), draft });
-        let submit = Submit { token, id, submitter: submitter.into(), spec, digest, agents, idempotent };
+        let redact = Arc::default();
+        let submit =
+            Submit { token, id, submitter: submitter.into(), spec, digest, agents, idempotent, redact };
         self.tell_manager(Input::Submit(Box::new(submit)))?;
         // some change their minds at once
         if self.dice.percent(6) { self.cancel_scope(Scope::Job(id), false) } else { Ok(()) }

@@ -80,6 +80,7 @@ impl Store {
                 self.touched.insert(*job);
                 legal(before.is_none_or(|before| before == *ended_ms), || format!("{job} ended twice"))
             }
+            Change::JobRedacted(_) | Change::ArgumentsMasked(_) => Ok(()),
             Change::JobDeleted(job) => {
                 self.deleted.insert(*job);
                 self.jobs.remove(job);

@@ -18,9 +18,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use redpoll_common::ids::PeerId;
+use redpoll_common::wire::Raw;
 use redpoll_config::Manifest;
 use redpoll_net::registry::Duplicate;
+use redpoll_net::service::Mask;
 use redpoll_net::{ProcedureInfo, Registry};
+use redpoll_schema::{MASK, Redaction};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -89,7 +92,26 @@ pub fn label(manifest: &Manifest) -> String {
 /// [`Duplicate`] when its name and version are taken.
 pub fn add(registry: Registry, procedure: &Arc<Procedure>) -> Result<Registry, Duplicate> {
     let procedure = procedure.clone();
-    registry.with_program(info(procedure.manifest()), move |call| procedure.clone().run(call))
+    let info = info(procedure.manifest());
+    let (name, version) = (info.name.clone(), info.version);
+    let mask = mask(procedure.manifest());
+    let registry = registry.with_program(info, move |call| procedure.clone().run(call))?;
+    Ok(match mask {
+        Some(mask) => registry.masking(&name, version, mask),
+        None => registry,
+    })
+}
+
+/// Takes what nobody may see out of what a procedure gives, before it leaves the process.
+fn mask(manifest: &Manifest) -> Option<Mask> {
+    if manifest.redact.is_empty() {
+        return None;
+    }
+    // paths were checked when the file was read; should one be none all the same, nothing is shown rather than a secret
+    Some(match Redaction::new(&manifest.redact) {
+        Ok(redaction) => Mask::new(move |value| redaction.mask(value)),
+        Err(_no_paths) => Mask::new(|_value| Raw::text(MASK)),
+    })
 }
 
 fn info(manifest: &Manifest) -> ProcedureInfo {
@@ -98,6 +120,7 @@ fn info(manifest: &Manifest) -> ProcedureInfo {
         deprecated: manifest.deprecated.clone(),
         idempotent: manifest.idempotent,
         admin: manifest.admin,
+        redact: manifest.redact.clone(),
         ..ProcedureInfo::new(&manifest.name, &manifest.description, manifest.args.clone())
     }
 }

@@ -97,6 +97,7 @@ impl Driver {
             sink,
             window: terms.limits.window,
             value_limit: terms.frame_limit().saturating_sub(VALUE_OVERHEAD + id.as_str().len()),
+            mask: None,
         };
         let stop = Stop { shared: shared.clone() };
         self.ending.running.insert(id.clone(), shared.clone());

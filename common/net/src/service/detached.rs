@@ -30,6 +30,7 @@ pub fn detached_call(
         sink: Sink::Call { request: request.clone(), items },
         window,
         value_limit: redpoll_common::wire::DEFAULT_FRAME_LIMIT,
+        mask: None,
     };
     let call = CallContext {
         caller: Arc::new(caller),

@@ -12,7 +12,7 @@ use redpoll_common::wire::{MAX_DEPTH, MAX_NODES, Raw, RawMap, scan};
 use tokio::sync::{SemaphorePermit, mpsc};
 use tokio::time::timeout;
 
-use super::{RunEvent, Shared, Stop};
+use super::{Mask, RunEvent, Shared, Stop};
 use crate::command::Command;
 
 /// How long a value of a cancelled request still waits for credit: the caller may read on, or may have gone.
@@ -48,6 +48,8 @@ pub struct Output {
     pub(crate) sink: Sink,
     pub(crate) window: u64,
     pub(crate) value_limit: usize,
+    /// Takes secrets out of values and progress.
+    pub(crate) mask: Option<Mask>,
 }
 
 /// Where values go.
@@ -89,6 +91,7 @@ impl Output {
     /// # Errors
     /// [`OutputError`]; then the value was not sent.
     pub async fn value(&self, data: Raw) -> Result<(), OutputError> {
+        let data = self.masked(data);
         // where the rules of the receiver are broken, the value would be refused by the driver, too late to tell
         let fits = || {
             scan::measure(data.as_bytes()).is_ok_and(|cost| {
@@ -100,6 +103,20 @@ impl Output {
             return Err(OutputError::TooDeep);
         }
         self.item(ItemKind::Value, data).await
+    }
+
+    /// The same output, whose values and progress are masked. What is masked already is masked further.
+    #[must_use]
+    pub fn masking(mut self, mask: Mask) -> Self {
+        self.mask = Some(match self.mask.take() {
+            None => mask,
+            Some(first) => Mask::new(move |value| mask.apply(&first.apply(value))),
+        });
+        self
+    }
+
+    fn masked(&self, data: Raw) -> Raw {
+        self.mask.as_ref().map(|mask| mask.apply(&data)).unwrap_or(data)
     }
 
     /// Sends bytes of a stream, [`ItemKind::Stdout`] or [`ItemKind::Stderr`]: in a call as values `{stream, data}`, in a
@@ -185,8 +202,7 @@ impl Output {
 
     /// Sends how far the request is. Only the newest counts: while the connection is busy, it replaces the one before.
     pub fn progress(&self, completed: u64, total: Option<u64>, details: Raw) {
-        let progress = Progress { completed, total, details };
-        self.forward_progress(progress);
+        self.forward_progress(Progress { completed, total, details });
     }
 
     /// Passes on progress that came from somewhere else.
@@ -194,6 +210,7 @@ impl Output {
         if matches!(self.sink, Sink::Nowhere) {
             return;
         }
+        let progress = Progress { details: self.masked(progress.details), ..progress };
         self.shared.has_items.store(true, Ordering::Release);
         let mut latest = self.shared.latest();
         latest.progress = Some(progress);

@@ -84,7 +84,8 @@ pub fn own_call(
 ) -> (CallContext, RunOutput, StopHandle) {
     let shared = Shared::new(WINDOW);
     let (sender, events) = mpsc::channel(EVENTS);
-    let output = Output { shared: shared.clone(), sink: Sink::Run(sender), window: WINDOW, value_limit };
+    let output =
+        Output { shared: shared.clone(), sink: Sink::Run(sender), window: WINDOW, value_limit, mask: None };
     let call = CallContext {
         caller,
         request,
@@ -112,7 +113,8 @@ pub fn run_call(
 ) -> (CallContext, RunOutput, StopHandle) {
     let shared = Shared::new(WINDOW);
     let (sender, events) = mpsc::channel(EVENTS);
-    let output = Output { shared: shared.clone(), sink: Sink::Run(sender), window: WINDOW, value_limit };
+    let sink = Sink::Run(sender);
+    let output = Output { shared: shared.clone(), sink, window: WINDOW, value_limit, mask: None };
     let Offer { run, procedure, args, kwargs, limits: _, info, operator } = offer;
     let call = CallContext {
         caller,

@@ -171,7 +171,11 @@ impl<T> Jobs<T> {
         let (summary, target) = (job.summary, job.record.spec.callback.clone());
         let ended_ms = job.record.ended_ms.unwrap_or(now_ms);
         let corrected = job.runs.iter().filter(|run| run.corrected).count();
+        let has_secrets = !job.record.redact.is_empty();
         self.changes.push(Change::JobEnded { job: id, ended_ms, summary });
+        if has_secrets {
+            self.changes.push(Change::ArgumentsMasked(id));
+        }
         self.event(now_ms, EventKind::JobEnded, |event| {
             event.job = Some(id);
             event.outcome = summary.outcome();

@@ -122,6 +122,13 @@ pub enum Input<T> {
         /// Why it was not taken; `None` when it was.
         error: Option<String>,
     },
+    /// More of a job's arguments must not be seen than was known when it was submitted. Of no effect when it has ended.
+    Redact {
+        /// The job.
+        job: JobId,
+        /// Paths, as in [`JobRecord::redact`](super::record::JobRecord::redact).
+        paths: Vec<String>,
+    },
     /// The answer to [`Effect::FindOldest`](super::effect::Effect::FindOldest).
     Oldest {
         /// How many ended jobs are stored.
@@ -152,6 +159,8 @@ pub struct Submit<T> {
     pub agents: Vec<(PeerId, bool)>,
     /// The procedure itself declares that it may be repeated.
     pub idempotent: bool,
+    /// [`JobRecord::redact`](super::record::JobRecord::redact).
+    pub redact: Arc<[String]>,
 }
 
 /// The end of a run that nobody asked for.

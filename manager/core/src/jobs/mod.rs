@@ -141,6 +141,7 @@ impl<T> Jobs<T> {
                 let acks = reports.into_iter().map(|report| self.report(&agent, report, now_ms)).collect();
                 self.effects.push(Effect::AckReport(token, acks));
             }
+            Input::Redact { job, paths } => self.redact(job, paths),
             Input::CallbackTried { job, serial, error } => self.callback_tried(job, serial, error, now_ms),
             Input::Oldest { stored, jobs } => self.oldest_found(stored, jobs, now_ms),
             Input::StoreFull(full) => self.store_full = full,

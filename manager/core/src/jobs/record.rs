@@ -33,6 +33,9 @@ pub struct JobRecord {
     pub agents: Arc<[PeerId]>,
     /// The procedure may be repeated although it may have run: the submitter or the procedure's own declaration says so.
     pub idempotent: bool,
+    /// Paths into the arguments that nobody may see, each below `args.` or `kwargs.`. Whoever shows the job masks them, and a store
+    /// overwrites them with the end of the job.
+    pub redact: Arc<[String]>,
     /// When it was accepted.
     pub submitted_ms: u64,
     /// When it could start: on submit, or when it was released. `None` while it is held.
@@ -301,7 +304,8 @@ pub enum Change {
     QueueClosed(QueueKey),
     /// The dispatch numbers of an agent.
     AgentCounters(AgentCounters),
-    /// All runs of a job have ended; comes again, with the same time, when an outcome was corrected.
+    /// All runs of a job have ended; comes again, with the same time, when an outcome was corrected. Nothing of the job is offered
+    /// after it.
     JobEnded {
         /// The job.
         job: JobId,
@@ -310,6 +314,11 @@ pub enum Change {
         /// [`JobRecord::summary`].
         summary: Summary,
     },
+    /// The job has ended, and nobody needs its arguments any more: what [`JobRecord::redact`] names is overwritten, so that nothing of
+    /// it stays on the disk. Comes again with a correction.
+    ArgumentsMasked(JobId),
+    /// [`JobRecord::redact`] has grown; nothing else of the record is different.
+    JobRedacted(Arc<JobRecord>),
     /// The job is gone with its runs, items, progress and callbacks, and its key is free. Nothing happens if it is not
     /// stored.
     JobDeleted(JobId),

@@ -25,7 +25,7 @@ impl<T> Jobs<T> {
         ended: Ended,
         now_ms: u64,
     ) -> Option<(JobId, Digest)> {
-        let Submit { token, id, submitter, spec, digest, agents, idempotent } = submit;
+        let Submit { token, id, submitter, spec, digest, agents, idempotent, redact } = submit;
         let refusal = match agents.as_slice() {
             _ if self.store_full => Some(Refusal::StoreFull),
             _ if self.jobs.contains_key(&id) => Some(Refusal::IdemConflict { job: id }),
@@ -44,6 +44,7 @@ impl<T> Jobs<T> {
             submitter,
             digest,
             idempotent,
+            redact,
             agents: Arc::from([agent.clone()]),
             submitted_ms: now_ms,
             released_ms: Some(now_ms),
@@ -53,6 +54,9 @@ impl<T> Jobs<T> {
         });
         self.write_ended(&record, &agent, ended, now_ms);
         self.changes.push(Change::JobEnded { job: id, ended_ms: now_ms, summary });
+        if !record.redact.is_empty() {
+            self.changes.push(Change::ArgumentsMasked(id));
+        }
         if outcome == Outcome::Unknown {
             self.keep_unknown(record, summary, now_ms);
         }

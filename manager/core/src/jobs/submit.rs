@@ -73,7 +73,7 @@ impl<T> Jobs<T> {
 
     /// Stores a job, unless something speaks against it.
     fn store(&mut self, submit: Submit<T>, now_ms: u64) -> Option<(JobId, Digest)> {
-        let Submit { token, id, submitter, spec, digest, mut agents, idempotent } = submit;
+        let Submit { token, id, submitter, spec, digest, mut agents, idempotent, redact } = submit;
         agents.sort();
         agents.dedup_by(|(agent, _), (other, _)| agent == other);
         if let Some(refusal) = self.refusal(id, &agents, spec.offline) {
@@ -87,6 +87,7 @@ impl<T> Jobs<T> {
             submitter: submitter.clone(),
             digest,
             idempotent: idempotent || spec.idempotent,
+            redact,
             agents: Arc::from(agents),
             submitted_ms: now_ms,
             released_ms: (!held).then_some(now_ms),
@@ -177,6 +178,18 @@ impl<T> Jobs<T> {
             }
         }
         self.answer(token, Ok(Answer::Released));
+    }
+
+    /// Notes what of a job's arguments must not be seen either.
+    pub(super) fn redact(&mut self, id: JobId, paths: Vec<String>) {
+        let Some(job) = self.jobs.get_mut(&id).filter(|job| job.record.ended_ms.is_none()) else { return };
+        let new: Vec<String> = paths.into_iter().filter(|path| !job.record.redact.contains(path)).collect();
+        if new.is_empty() {
+            return;
+        }
+        let all: Vec<String> = job.record.redact.iter().cloned().chain(new).collect();
+        job.record_mut().redact = all.into();
+        self.changes.push(Change::JobRedacted(Arc::clone(&job.record)));
     }
 
     pub(super) fn delete(&mut self, token: T, id: JobId, now_ms: u64) {

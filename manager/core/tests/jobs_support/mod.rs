@@ -84,6 +84,7 @@ impl Plan {
             digest,
             agents: agents.iter().map(|(name, here)| (agent(name), *here)).collect(),
             idempotent: false,
+            redact: Arc::default(),
         })
     }
 }

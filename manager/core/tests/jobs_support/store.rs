@@ -75,6 +75,10 @@ impl Store {
                 assert!(record.ended_ms.is_none_or(|before| before == *ended_ms), "a job ended twice");
                 (record.ended_ms, record.summary) = (Some(*ended_ms), Some(*summary));
             }
+            Change::ArgumentsMasked(job) => {
+                assert!(self.jobs[job].ended_ms.is_some(), "the arguments of an open job were masked");
+            }
+            Change::JobRedacted(job) => self.jobs.get_mut(&job.id).unwrap().redact = job.redact.clone(),
             Change::JobDeleted(job) => {
                 self.deleted.push(*job);
                 self.jobs.remove(job);

@@ -10,6 +10,7 @@
 //! network file systems: their locks and fsyncs cannot be relied on.
 
 mod files;
+mod mask;
 mod migrations;
 mod pool;
 mod read;

@@ -23,11 +23,13 @@ pub(super) const JOB: &str = "id, submitter, key, digest, procedure, queue, idem
 
 pub(super) fn job(row: &Row<'_>) -> Result<JobRecord, ReadError> {
     let agents: String = row.get(11)?;
+    let rest = value(row.get(12)?)?;
+    let redact = spec::redact(&rest).map_err(|error| fields("job.rest", &error))?;
     let spec = spec::spec(spec::Parts {
         procedure: row.get(4)?,
         queue: optional(row, 5, |name: Vec<u8>| Ok(QueueKey::from_stored(&name)))?,
         key: row.get(2)?,
-        rest: value(row.get(12)?)?,
+        rest,
         args: value(row.get(13)?)?,
         kwargs: value(row.get(14)?)?,
         info: value(row.get(15)?)?,
@@ -39,6 +41,7 @@ pub(super) fn job(row: &Row<'_>) -> Result<JobRecord, ReadError> {
         spec: Arc::new(spec.map_err(|error| fields("job.rest", &error))?),
         agents: agents.split(' ').map(peer).collect::<Result<_, _>>()?,
         idempotent: row.get(6)?,
+        redact: redact.into(),
         submitted_ms: uint(row.get(7)?)?,
         released_ms: optional(row, 8, uint)?,
         ended_ms: optional(row, 9, uint)?,

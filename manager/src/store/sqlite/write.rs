@@ -7,6 +7,7 @@ use redpoll_manager_core::jobs::record::{
 };
 use rusqlite::{Connection, Params, params};
 
+use super::mask;
 use super::rows::{callback_word, int, optional_int, summary_text};
 use crate::store::items;
 use crate::store::spec;
@@ -58,6 +59,11 @@ pub(super) fn apply(db: &Connection, change: &Change) -> rusqlite::Result<()> {
             let outcome = summary.outcome().map(|outcome| outcome.as_str());
             run(db, sql, params![job.to_bytes(), int(*ended_ms), outcome, summary_text(summary)])
         }
+        Change::ArgumentsMasked(job) => mask::arguments(db, *job),
+        Change::JobRedacted(job) => {
+            let sql = "UPDATE job SET rest = ?2 WHERE id = ?1";
+            run(db, sql, params![job.id.to_bytes(), spec::rest(&job.spec, &job.redact).as_bytes()])
+        }
         Change::JobDeleted(job) => deleted(db, *job),
         Change::Event(event) => happened(db, event),
         Change::EventsPruned { below } => run(db, "DELETE FROM event WHERE n < ?1", params![int(*below)]),
@@ -84,7 +90,7 @@ fn submitted(db: &Connection, job: &JobRecord) -> rusqlite::Result<()> {
         ON CONFLICT (id) DO NOTHING";
     let spec = &job.spec;
     let agents: Vec<_> = job.agents.iter().map(|agent| agent.as_str()).collect();
-    let rest = spec::rest(spec);
+    let rest = spec::rest(spec, &job.redact);
     let parameters = params![
         job.id.to_bytes(),
         job.submitter.as_str(),

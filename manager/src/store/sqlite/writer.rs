@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use redpoll_manager_core::jobs::record::Change;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
 use super::files::{Files, Lock};
@@ -28,6 +29,10 @@ const FULL_RETRY: Duration = Duration::from_millis(100);
 const CACHE_KIB: i64 = 32 * 1024;
 /// How many prepared statements are kept.
 const STATEMENTS: usize = 128;
+/// How soon after secrets were overwritten the log is cut that still has them: as soon as nothing else is to be done for so long.
+const SCRUB_AFTER: Duration = Duration::from_millis(200);
+/// How long that is put off while there is always something else to do.
+const SCRUB_WITHIN: Duration = Duration::from_secs(5);
 /// "RPjb": says that a database is ours.
 pub(super) const APPLICATION: i64 = 0x5250_6a62;
 
@@ -137,6 +142,8 @@ pub(super) struct Writer {
     patience: Duration,
     abort: AbortHook,
     faults: Faults,
+    /// Since when the log holds secrets that are overwritten in the database.
+    scrub: Option<Instant>,
     /// Held until the thread ends, that is after the connection is closed.
     _lock: Lock,
 }
@@ -152,15 +159,21 @@ impl Writer {
     ) -> rusqlite::Result<Self> {
         let space = Space::new(&connection, files.reserve, &options, gauge)?;
         let Options { full_patience, abort, faults, .. } = options;
-        Ok(Self { connection, outlet, space, patience: full_patience, abort, faults, _lock: lock })
+        // who died before the log was cut left it behind
+        let scrub = Some(Instant::now());
+        Ok(Self { connection, outlet, space, patience: full_patience, abort, faults, scrub, _lock: lock })
     }
 
     /// Writes until there is nobody left who could ask for it.
     pub(super) fn run(mut self) {
         loop {
             let patience = if self.space.room() == Room::Plenty { IDLE } else { SPACE_CHECK };
+            let patience = if self.scrub.is_some() { SCRUB_AFTER } else { patience };
             let done = match self.outlet.group(patience) {
-                Ok(group) => self.store(group).and_then(|()| self.tidy()),
+                Ok(group) => {
+                    let idle = group.is_empty();
+                    self.store(group).and_then(|()| self.tidy()).and_then(|()| self.scrub(idle))
+                }
                 Err(Closed) => return,
             };
             if let Err(reason) = done {
@@ -180,6 +193,11 @@ impl Writer {
         if self.space.has_gap() {
             group.into_iter().for_each(|call| call.answer(Err(CommitError::Full)));
             return Ok(());
+        }
+        let masks =
+            |call: &Call| call.changes.iter().any(|change| matches!(change, Change::ArgumentsMasked(_)));
+        if group.iter().any(masks) {
+            self.scrub.get_or_insert_with(Instant::now);
         }
         match self.write(&group) {
             Ok(()) => {
@@ -258,6 +276,25 @@ impl Writer {
         if self.space.is_due(SPACE_CHECK) {
             let restored = self.space.restore(&self.connection);
             restored.map_err(Trouble::from).or_else(Trouble::only_broken)?;
+        }
+        Ok(())
+    }
+
+    /// Cuts the log to nothing, once secrets were overwritten in the database that it still holds. Never waits for readers: then it
+    /// is tried again.
+    fn scrub(&mut self, idle: bool) -> Result<(), Trouble> {
+        if self.scrub.is_none_or(|since| !idle && since.elapsed() < SCRUB_WITHIN) {
+            return Ok(());
+        }
+        self.connection.busy_timeout(Duration::ZERO)?;
+        let cut =
+            self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+        self.connection.busy_timeout(BUSY)?;
+        match cut {
+            Ok(0) => self.scrub = None,
+            Ok(_busy) => {}
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {}
+            Err(error) => return Trouble::from(error).only_broken(),
         }
         Ok(())
     }

@@ -103,6 +103,7 @@ impl Machine {
             digest: self.digest,
             agents: vec![(self.agent.clone(), false)],
             idempotent: false,
+            redact: Arc::default(),
         };
         self.jobs.handle(Input::Submit(Box::new(submit)), now);
         Ok(self.jobs.poll_turn().context("a submit without a turn")?.changes)
@@ -121,6 +122,7 @@ impl Machine {
             spec: self.template.clone(),
             agents: Arc::from([agent.clone()]),
             idempotent: false,
+            redact: Arc::default(),
             submitted_ms: now,
             released_ms: Some(now),
             ended_ms: Some(now),

@@ -1,0 +1,158 @@
+//! Asks an agent for its list, page after page, when it announces one that is not known. One at a time for each session.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use redpoll_common::api::agent_method;
+use redpoll_common::ids::{ConnectionId, PeerId};
+use redpoll_common::wire::{Raw, RawMap};
+use redpoll_manager_core::catalogue::NotEntered;
+use redpoll_net::listing::{ListingDigest, ListingPage, announced, digest_of};
+use redpoll_net::{Call, Peer};
+use tokio_util::task::TaskTracker;
+use tracing::{Instrument, debug, warn};
+
+use super::Procedures;
+use crate::engine::Agents as _;
+use crate::state::Manager;
+
+/// The most procedures of an agent, every version counted.
+const MAX_PROCEDURES: usize = 4096;
+/// The most bytes of a list.
+const MAX_BYTES: usize = 8 * 1024 * 1024;
+/// How long an agent may take for a page.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The least time between two lists of one session: whoever changes it without end costs no more than that.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// The announcements of one session.
+#[derive(Debug, Default)]
+pub struct Announcements {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The newest that was not looked at yet.
+    newest: Option<ListingDigest>,
+    /// A task looks at them.
+    busy: bool,
+}
+
+/// Why a list was not taken.
+#[derive(Debug, thiserror::Error)]
+enum NotLearned {
+    #[error("the agent did not give it: {0}")]
+    Asked(#[from] redpoll_net::CallError),
+    #[error("its answer cannot be read: {0}")]
+    Unreadable(#[from] redpoll_common::wire::DecodeError),
+    #[error("it has more than {MAX_PROCEDURES} procedures or {MAX_BYTES} bytes")]
+    TooLarge,
+    #[error("its pages do not have the digest that the agent says they have")]
+    OtherDigest,
+    #[error("its pages do not end")]
+    Endless,
+    #[error("{0}")]
+    NotEntered(#[from] NotEntered),
+}
+
+impl Announcements {
+    /// Takes an announcement; never waits.
+    pub fn take(
+        self: &Arc<Self>,
+        manager: &Arc<Manager>,
+        (agent, connection): (&PeerId, ConnectionId),
+        data: &Raw,
+        tracker: &TaskTracker,
+    ) {
+        let Ok(digest) = announced(data) else {
+            return warn!("an announcement of procedures that cannot be read");
+        };
+        if manager.with_catalogue(|catalogue| catalogue.bind(agent, connection, digest)).is_ok() {
+            self.state().newest = None;
+            return;
+        }
+        let mut state = self.state();
+        state.newest = Some(digest);
+        if std::mem::replace(&mut state.busy, true) {
+            return;
+        }
+        drop(state);
+        let (own, manager, agent) = (self.clone(), manager.clone(), agent.clone());
+        tracker.spawn(async move { own.work(&manager, &agent, connection).await }.in_current_span());
+    }
+
+    async fn work(&self, manager: &Manager, agent: &PeerId, connection: ConnectionId) {
+        while let Some(digest) = self.next() {
+            let Some(peer) = manager.peer(agent, connection) else { continue };
+            let entered = tokio::select! {
+                biased;
+                _ended = peer.closed() => continue,
+                learned = learn(&peer) => learned.and_then(|(real, elements, bytes)| {
+                    if real != digest {
+                        debug!("the list has changed since it was announced");
+                    }
+                    enter(manager, agent, connection, (real, elements, bytes)).map_err(NotLearned::from)
+                }),
+            };
+            if let Err(error) = entered {
+                warn!(%error, "the procedures of the agent are not known; calls are not checked before they are sent");
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    fn next(&self) -> Option<ListingDigest> {
+        let mut state = self.state();
+        let next = state.newest.take();
+        state.busy = next.is_some();
+        next
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Enters a list, unless the session is over: whoever leaves is taken out of the roster first, and then out of the catalogue.
+fn enter(
+    manager: &Manager,
+    agent: &PeerId,
+    connection: ConnectionId,
+    (digest, elements, bytes): (ListingDigest, Vec<Raw>, usize),
+) -> Result<(), NotEntered> {
+    manager.with_catalogue(|catalogue| {
+        if manager.peer(agent, connection).is_none() {
+            return Err(NotEntered::Superseded);
+        }
+        catalogue.learn((agent, connection), digest, || Procedures::read(elements), bytes)
+    })
+}
+
+/// The whole list, with its digest computed here: what an agent says of it must not decide what others are judged by.
+async fn learn(peer: &Peer) -> Result<(ListingDigest, Vec<Raw>, usize), NotLearned> {
+    let (mut elements, mut bytes, mut after, mut said) = (Vec::new(), 0_usize, 0_u64, None);
+    loop {
+        let kwargs = RawMap::new().uint("after", after).finish();
+        let page = peer.call(Call::new(agent_method::PROCEDURES, PATIENCE).with_kwargs(kwargs)).await?;
+        let page = ListingPage::read(&page)?;
+        if *said.get_or_insert(page.digest) != page.digest {
+            // it changed between two pages: the announcement of the new one is on its way
+            return Err(NotLearned::OtherDigest);
+        }
+        bytes = page.elements.iter().fold(bytes, |sum, element| sum.saturating_add(element.len()));
+        elements.extend(page.elements);
+        if bytes > MAX_BYTES || elements.len() > MAX_PROCEDURES {
+            return Err(NotLearned::TooLarge);
+        }
+        match page.next {
+            Some(next) if next > after => after = next,
+            Some(_) => return Err(NotLearned::Endless),
+            None => {
+                let digest = digest_of(&elements);
+                let is_true = said == Some(digest);
+                return if is_true { Ok((digest, elements, bytes)) } else { Err(NotLearned::OtherDigest) };
+            }
+        }
+    }
+}

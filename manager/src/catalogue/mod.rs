@@ -1,0 +1,14 @@
+//! What agents offer, as the manager knows it: asked for when an agent announces a list that is not known, and shared by all agents
+//! that have the same.
+//!
+//! - [`Procedures`]: one list, and the check of arguments by it. `learn`: asking an agent. `judge`: what follows for calls and jobs.
+//!
+//! The rules, who holds which list and what is forgotten, are [`redpoll_manager_core::catalogue`].
+
+mod judge;
+mod learn;
+mod procedures;
+
+pub use judge::{check_call, check_job, redact_of};
+pub use learn::Announcements;
+pub use procedures::Procedures;

@@ -1,0 +1,173 @@
+//! The list of one or many agents: what they offer, and the check of arguments by it.
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+use redpoll_common::wire::{Fault, FaultCode, MAX_METHOD_LEN, Raw};
+use redpoll_net::ProcedureInfo;
+use redpoll_schema::{Schema, rooted};
+use tracing::warn;
+
+/// One version of a procedure.
+#[derive(Debug)]
+struct Listed {
+    info: ProcedureInfo,
+    /// Compiled when it is needed first; `None` when there is none, or none that can be used.
+    schema: OnceLock<Option<Schema>>,
+}
+
+/// What agents with the same list offer.
+#[derive(Debug)]
+pub struct Procedures {
+    /// As they came.
+    elements: Vec<(String, u32, Raw)>,
+    names: BTreeMap<String, BTreeMap<u32, Listed>>,
+}
+
+impl Procedures {
+    /// Reads the elements of a list; those that say nothing that can be used are left out.
+    pub fn read(elements: Vec<Raw>) -> Self {
+        let mut procedures = Self { elements: Vec::with_capacity(elements.len()), names: BTreeMap::new() };
+        for element in elements {
+            let Ok(info) = element.decode::<ProcedureInfo>() else { continue };
+            if info.name.len() > MAX_METHOD_LEN {
+                continue;
+            }
+            procedures.elements.push((info.name.clone(), info.version, element));
+            let versions = procedures.names.entry(info.name.clone()).or_default();
+            versions.insert(info.version, Listed { info, schema: OnceLock::new() });
+        }
+        procedures
+    }
+
+    /// The elements as they came: all, or those of a procedure, `name` for all its versions or `name@version`.
+    pub fn elements(&self, procedure: Option<&str>) -> impl Iterator<Item = &Raw> {
+        let (name, version) = match procedure {
+            None => (None, None),
+            Some(procedure) => match split(procedure) {
+                Some((name, version)) => (Some(name), version),
+                None => (Some(procedure), None),
+            },
+        };
+        let fits = move |own: &str, of: u32| {
+            name.is_none_or(|name| name == own) && version.is_none_or(|version| version == of)
+        };
+        self.elements.iter().filter(move |(own, of, _)| fits(own, *of)).map(|(_, _, element)| element)
+    }
+
+    /// Checks the arguments of a call by the schema of the version that is meant: the one that is named, or the highest that is
+    /// enabled. What is not offered is the agent's to refuse: it knows its newest list.
+    ///
+    /// # Errors
+    /// `bad_arguments`, with path and rule, never with a value.
+    pub fn check(&self, procedure: &str, args: &Raw, kwargs: &Raw) -> Result<(), Fault> {
+        let Some(listed) = self.find(procedure) else { return Ok(()) };
+        let Some(schema) = listed.schema() else { return Ok(()) };
+        schema.check(args, kwargs).map(|_named| ()).map_err(|error| {
+            let ProcedureInfo { name, version, .. } = &listed.info;
+            Fault::new(FaultCode::BadArguments, format!("{name}@{version}: {error}"))
+        })
+    }
+
+    /// The paths into the arguments of a call that nobody may see, with their roots.
+    pub fn redact(&self, procedure: &str) -> Vec<String> {
+        let listed = self.find(procedure).map(|listed| &listed.info);
+        listed.map(|info| rooted(&info.redact, &info.args)).unwrap_or_default()
+    }
+
+    fn find(&self, procedure: &str) -> Option<&Listed> {
+        let (name, version) = split(procedure)?;
+        let versions = self.names.get(name)?;
+        let offered = |listed: &&Listed| listed.info.disabled.is_none();
+        match version {
+            Some(version) => versions.get(&version).filter(offered),
+            None => versions.values().rev().find(offered),
+        }
+    }
+}
+
+impl Listed {
+    fn schema(&self) -> Option<&Schema> {
+        let compile = || {
+            let ProcedureInfo { name, version, args, .. } = &self.info;
+            if args.is_null() {
+                return None;
+            }
+            Schema::compile(args)
+                .inspect_err(|error| {
+                    warn!(procedure = ?name, version, %error, "the schema of an agent's procedure cannot be used");
+                })
+                .ok()
+        };
+        self.schema.get_or_init(compile).as_ref()
+    }
+}
+
+/// `name` or `name@version`, with one way to write a version.
+fn split(procedure: &str) -> Option<(&str, Option<u32>)> {
+    let Some((name, text)) = procedure.split_once('@') else { return Some((procedure, None)) };
+    let version = text.parse::<u32>().ok().filter(|version| version.to_string() == text)?;
+    Some((name, Some(version)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn procedures() -> Procedures {
+        let schema = |kind: &str| {
+            json!({
+                "type": "object", "properties": {"n": {"type": kind}}, "required": ["n"],
+                "additionalProperties": false, "x-positional": ["n"],
+            })
+        };
+        let infos = [
+            ProcedureInfo { redact: vec!["n".to_owned()], ..ProcedureInfo::new("p", "", schema("integer")) },
+            ProcedureInfo { version: 2, ..ProcedureInfo::new("p", "", schema("string")) },
+            ProcedureInfo {
+                version: 3,
+                disabled: Some("is off".to_owned()),
+                ..ProcedureInfo::new("p", "", schema("boolean"))
+            },
+            ProcedureInfo::new("broken", "", json!({"type": "nonsense"})),
+            ProcedureInfo::new("free", "", serde_json::Value::Null),
+        ];
+        Procedures::read(infos.iter().map(|info| Raw::encode(info).unwrap()).chain([Raw::nil()]).collect())
+    }
+
+    fn check(procedure: &str, args: serde_json::Value, kwargs: serde_json::Value) -> Option<String> {
+        let (args, kwargs) = (Raw::encode(&args).unwrap(), Raw::encode(&kwargs).unwrap());
+        procedures().check(procedure, &args, &kwargs).err().map(|fault| fault.message)
+    }
+
+    #[test]
+    fn arguments_are_checked_by_the_version_that_is_meant() {
+        assert_eq!(check("p@1", json!([]), json!({"n": 1})), None);
+        assert_eq!(check("p", json!(["x"]), json!({})), None);
+        let wrong = check("p", json!([]), json!({"n": 4711})).unwrap();
+        assert!(wrong.starts_with("p@2: n: ") && wrong.contains("/properties/n/type"), "{wrong}");
+        assert!(!wrong.contains("4711"), "{wrong}");
+        assert!(check("p@1", json!(["x"]), json!({})).unwrap().starts_with("p@1: n: "));
+    }
+
+    #[test]
+    fn what_is_not_offered_or_has_no_schema_that_can_be_used_is_left_to_the_agent() {
+        for procedure in ["p@3", "p@4", "p@01", "q", "broken", "free", ""] {
+            assert_eq!(check(procedure, json!([1, 2]), json!({"odd": true})), None, "{procedure}");
+        }
+    }
+
+    #[test]
+    fn the_paths_of_the_version_that_is_meant_are_redacted() {
+        assert_eq!(procedures().redact("p@1"), ["kwargs.n", "args.0"]);
+        assert_eq!(procedures().redact("p"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_elements_of_a_procedure_are_those_of_its_versions() {
+        let procedures = procedures();
+        let count = |procedure| procedures.elements(procedure).count();
+        assert_eq!((count(None), count(Some("p")), count(Some("p@2")), count(Some("q"))), (5, 3, 1, 0));
+    }
+}

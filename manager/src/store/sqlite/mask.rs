@@ -1,0 +1,52 @@
+//! Overwrites the secret arguments of a job that has ended, where they are and where they were.
+//!
+//! A page that holds them is written anew with zeros where they were (`secure_delete`), in the transaction that ends the job. Until
+//! the log is moved into the database and cut, older images of the page are in it: the writer does that soon after.
+
+use redpoll_common::job::JobId;
+use redpoll_common::wire::Raw;
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use crate::store::spec;
+
+/// Overwrites what of a job's arguments nobody may see. Done again it changes nothing.
+pub(super) fn arguments(db: &Connection, job: JobId) -> rusqlite::Result<()> {
+    let sql = "SELECT rest, args, kwargs FROM job WHERE id = ?1";
+    let found = db.prepare_cached(sql)?.query_row(params![job.to_bytes()], |row| {
+        Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Vec<u8>>(1)?, row.get::<_, Vec<u8>>(2)?))
+    });
+    let Some((rest, args, kwargs)) = found.optional()? else { return Ok(()) };
+    // what cannot be read is told when it is read: here it would stop the whole store
+    let Ok(redact) = Raw::parse(rest.into()).map_err(drop).and_then(|rest| spec::redact(&rest).map_err(drop))
+    else {
+        return Ok(());
+    };
+    if redact.is_empty() {
+        return Ok(());
+    }
+    let (Ok(args), Ok(kwargs)) = (Raw::parse(args.into()), Raw::parse(kwargs.into())) else { return Ok(()) };
+    let Some((masked_args, masked_kwargs)) = spec::masked(&args, &kwargs, &redact) else { return Ok(()) };
+    if (&masked_args, &masked_kwargs) == (&args, &kwargs) {
+        return Ok(());
+    }
+    securely(db, || {
+        let sql = "UPDATE job SET args = ?2, kwargs = ?3 WHERE id = ?1";
+        let parameters = params![job.to_bytes(), masked_args.as_bytes(), masked_kwargs.as_bytes()];
+        db.prepare_cached(sql)?.execute(parameters).map(|_rows| ())
+    })
+}
+
+/// Does something of which nothing is to stay in the free parts of pages.
+pub(super) fn securely(db: &Connection, work: impl FnOnce() -> rusqlite::Result<()>) -> rusqlite::Result<()> {
+    set_secure(db, true)?;
+    let done = work();
+    set_secure(db, false)?;
+    done
+}
+
+/// Whether what is deleted or replaced is overwritten with zeros from here on.
+fn set_secure(db: &Connection, on: bool) -> rusqlite::Result<()> {
+    let sql = if on { "PRAGMA secure_delete = ON" } else { "PRAGMA secure_delete = OFF" };
+    // not a cached statement: this takes effect when it is prepared
+    db.query_row(sql, [], |_row| Ok(()))
+}

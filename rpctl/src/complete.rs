@@ -1,0 +1,296 @@
+//! `rpctl __complete`: what may come next on a command line, as the manager knows it: agents, procedures, arguments and their values.
+//!
+//! The scripts of `rpctl completions` ask it. It answers within half a second or says nothing: whoever presses Tab must not wait
+//! for a manager that is not there, and errors have no place between the words.
+
+use std::time::Duration;
+
+use redpoll_common::api::{AgentList, AgentListArguments, method};
+use redpoll_common::wire::Raw;
+use redpoll_net::peer::Call;
+use rmpv::Value;
+use tokio::time::{Instant, timeout};
+
+use crate::cli::Global;
+use crate::commands::{known, meant, read_list};
+use crate::link::Link;
+use crate::schema_help::{arguments, plain};
+use crate::settings::{Settings, Terminals};
+
+/// How long everything may take together.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// How long the runtime may take to end what it still does.
+const RUNTIME_END: Duration = Duration::from_millis(10);
+/// Agents that are offered.
+const AGENTS: u32 = 500;
+/// Options that take a value as the next word.
+const VALUED: [&str; 34] = [
+    "--manager",
+    "--config",
+    "-o",
+    "--output",
+    "--timeout",
+    "--color",
+    "--args",
+    "--kwargs",
+    "--stdin",
+    "--env",
+    "--cwd",
+    "--queue",
+    "--concurrency",
+    "--offline",
+    "--start-within",
+    "--run-timeout",
+    "--idle-timeout",
+    "--grace",
+    "--output-limit",
+    "--overflow",
+    "--retry",
+    "--key",
+    "--info",
+    "--callback",
+    "--count",
+    "--since",
+    "--recent",
+    "--state",
+    "--agent",
+    "--submitter",
+    "--type",
+    "--limit",
+    "--jobs",
+    "--wait",
+];
+
+/// Whose words they are put between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shell {
+    /// Splits words at `=` and `:` as well, and wants what follows the last of them.
+    Bash,
+    /// Takes whole words.
+    Other,
+}
+
+/// What is to be completed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Wanted {
+    Agent,
+    Procedure { agent: String },
+    Argument { agent: String, procedure: String },
+}
+
+/// Gives the candidates, one a line. `words` are the shell (`bash` or `words`), and the command line up to the cursor.
+pub fn run(words: &[String]) -> String {
+    let [shell, typed] = words else { return String::new() };
+    let shell = if shell == "bash" { Shell::Bash } else { Shell::Other };
+    let (before, current) = split(typed);
+    let Some(wanted) = wanted(&before) else { return String::new() };
+    let found = ask(&global(&before), &wanted, &current).unwrap_or_default();
+    found.iter().map(|word| format!("{}\n", cut(shell, &current, word))).collect()
+}
+
+/// The words that are complete, without the program's name, and the one that is not.
+fn split(typed: &str) -> (Vec<String>, String) {
+    let (mut words, mut word, mut quote, mut begun) = (Vec::new(), String::new(), None, false);
+    let mut characters = typed.chars();
+    while let Some(c) = characters.next() {
+        match (c, quote) {
+            (c, Some(open)) if c == open => quote = None,
+            ('\'' | '"', None) => (quote, begun) = (Some(c), true),
+            ('\\', None | Some('"')) => {
+                word.extend(characters.next());
+                begun = true;
+            }
+            (c, None) if c.is_whitespace() => {
+                if begun {
+                    words.push(std::mem::take(&mut word));
+                }
+                begun = false;
+            }
+            (c, _) => {
+                word.push(c);
+                begun = true;
+            }
+        }
+    }
+    (words.into_iter().skip(1).collect(), word)
+}
+
+/// Words that are no options and no values of options.
+fn plain_words(before: &[String]) -> Option<Vec<&str>> {
+    let (mut plain, mut words) = (Vec::new(), before.iter());
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--" => return None, // what follows is nobody's business here
+            option if option.starts_with('-') => {
+                if VALUED.contains(&option) {
+                    words.next()?; // without one, the value itself is being typed
+                }
+            }
+            other => plain.push(other),
+        }
+    }
+    Some(plain)
+}
+
+fn wanted(before: &[String]) -> Option<Wanted> {
+    match plain_words(before)?.as_slice() {
+        ["call" | "run" | "notify"]
+        | ["agents", "show" | "ping" | "procedures" | "reload" | "enable" | "disable"] => Some(Wanted::Agent),
+        ["call" | "run", agent] | ["agents", "procedures" | "enable" | "disable", agent] => {
+            Some(Wanted::Procedure { agent: first_of(agent)? })
+        }
+        ["call" | "run", agent, procedure, ..] => {
+            Some(Wanted::Argument { agent: first_of(agent)?, procedure: (*procedure).to_owned() })
+        }
+        _ => None,
+    }
+}
+
+/// The first agent of a selector that names some.
+fn first_of(selector: &str) -> Option<String> {
+    let first = selector.split(',').next()?.trim();
+    redpoll_common::ids::PeerId::parse(first).ok().map(|id| id.to_string())
+}
+
+/// The options that say whom to ask.
+fn global(before: &[String]) -> Global {
+    let value = |name: &str| {
+        let place = before.iter().position(|word| word == name)?;
+        before.get(place + 1).cloned()
+    };
+    Global {
+        manager: value("--manager"),
+        config: value("--config").map(Into::into),
+        output: None,
+        timeout: None,
+        color: None,
+        verbose: 0,
+        check_config: false,
+    }
+}
+
+fn ask(global: &Global, wanted: &Wanted, current: &str) -> Option<Vec<String>> {
+    let settings = Settings::load(global, Terminals::of_process()).ok()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+    let answer = async {
+        let link = Link::connect(&settings, Instant::now() + PATIENCE).await.ok()?;
+        candidates(&link, wanted, current).await
+    };
+    let found = runtime.block_on(async { timeout(PATIENCE, answer).await });
+    runtime.shutdown_timeout(RUNTIME_END);
+    found.ok().flatten()
+}
+
+async fn candidates(link: &Link, wanted: &Wanted, current: &str) -> Option<Vec<String>> {
+    let request = |name: &'static str| move |kwargs: Raw| Call::new(name, PATIENCE).with_kwargs(kwargs);
+    let mut found: Vec<String> = match wanted {
+        Wanted::Agent => agents(link, current).await?,
+        Wanted::Procedure { agent } => {
+            let list = known(link.peer(), request(method::AGENTS_PROCEDURES), agent, None).await.ok()??;
+            procedures(&list, current)
+        }
+        Wanted::Argument { agent, procedure } => {
+            let name = procedure.split_once('@').map_or(procedure.as_str(), |(name, _)| name);
+            let list =
+                known(link.peer(), request(method::AGENTS_PROCEDURES), agent, Some(name)).await.ok()??;
+            let infos = read_list(&list);
+            from_schema(&meant(&infos, procedure)?.args, current)
+        }
+    };
+    // what stands on a command line is text of this machine's shell: nothing of another machine may mean something to it
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-.=:/@,+".contains(c);
+    found.retain(|word| word.starts_with(current) && word.chars().all(is_plain));
+    found.sort();
+    found.dedup();
+    Some(found)
+}
+
+async fn agents(link: &Link, current: &str) -> Option<Vec<String>> {
+    // of a list `a,b` the last one is completed
+    let (list, last) = current.rsplit_once(',').map_or(("", current), |(list, last)| (list, last));
+    let is_name = last.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+    let arguments =
+        AgentListArguments { id: is_name.then(|| format!("{last}*")), after: None, limit: Some(AGENTS) };
+    let kwargs = Raw::encode(&arguments).ok()?;
+    let answer = link.peer().call(Call::new(method::AGENTS_LIST, PATIENCE).with_kwargs(kwargs)).await.ok()?;
+    let answer: AgentList = answer.decode().ok()?;
+    let before = if list.is_empty() { String::new() } else { format!("{list},") };
+    Some(answer.agents.into_iter().map(|agent| format!("{before}{}", agent.id)).collect())
+}
+
+/// Names; with their versions once an `@` is typed.
+fn procedures(list: &[Value], current: &str) -> Vec<String> {
+    let offered = read_list(list).into_iter().filter(|info| info.disabled.is_none());
+    let word = |info: redpoll_net::ProcedureInfo| {
+        if current.contains('@') { format!("{}@{}", info.name, info.version) } else { info.name }
+    };
+    offered.map(word).collect()
+}
+
+/// `name=` or `name:=`, and after it the values where there are few.
+fn from_schema(schema: &serde_json::Value, current: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for argument in arguments(schema) {
+        let equals = if argument.is_text { "=" } else { ":=" };
+        let start = format!("{}{equals}", argument.name);
+        if current.starts_with(&start) {
+            let value = |value: &serde_json::Value| match argument.is_text {
+                true => format!("{start}{}", plain(value)),
+                false => format!("{start}{value}"),
+            };
+            return argument.values.iter().map(value).collect();
+        }
+        found.push(start);
+    }
+    found
+}
+
+/// What the shell puts in place of its own word.
+fn cut<'w>(shell: Shell, current: &str, word: &'w str) -> &'w str {
+    let at = match shell {
+        Shell::Bash => current.rfind(['=', ':']).map_or(0, |at| at + 1),
+        Shell::Other => 0,
+    };
+    word.get(at..).unwrap_or(word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn asked(typed: &str) -> (Option<Wanted>, String) {
+        let (before, current) = split(typed);
+        (wanted(&before), current)
+    }
+
+    #[test]
+    fn what_is_wanted_follows_from_the_words_before() {
+        let agent = |agent: &str| agent.to_owned();
+        assert_eq!(asked("rpctl call we"), (Some(Wanted::Agent), "we".to_owned()));
+        assert_eq!(asked("rpctl -o json --config x.toml call "), (Some(Wanted::Agent), String::new()));
+        let procedure = Some(Wanted::Procedure { agent: agent("web-1") });
+        assert_eq!(asked("rpctl call web-1 web."), (procedure.clone(), "web.".to_owned()));
+        assert_eq!(asked("rpctl run --detach 'web-1,web-2' "), (procedure, String::new()));
+        let argument = Some(Wanted::Argument { agent: agent("a"), procedure: "p@2".to_owned() });
+        assert_eq!(asked("rpctl call a p@2 x=1 mode=f"), (argument, "mode=f".to_owned()));
+        for nothing in ["rpctl ", "rpctl call a exec.run -- ", "rpctl call --timeout ", "rpctl jobs ", ""] {
+            assert_eq!(asked(nothing).0, None, "{nothing:?}");
+        }
+    }
+
+    #[test]
+    fn arguments_and_their_values_follow_from_the_schema() {
+        let schema = json!({"properties": {
+            "site": {"type": "string"}, "mode": {"enum": ["fast", "safe"]}, "dry": {"type": "boolean"},
+        }});
+        let found = |current| from_schema(&schema, current);
+        assert_eq!(found(""), ["dry:=", "mode=", "site="]);
+        assert_eq!(found("mode=f"), ["mode=fast", "mode=safe"]);
+        assert_eq!(found("dry:="), ["dry:=true", "dry:=false"]);
+        assert_eq!(found("site="), Vec::<String>::new());
+        assert_eq!(cut(Shell::Bash, "mode=f", "mode=fast"), "fast");
+        assert_eq!(cut(Shell::Bash, "dry:=t", "dry:=true"), "true");
+        assert_eq!(cut(Shell::Other, "mode=f", "mode=fast"), "mode=fast");
+    }
+}

@@ -1,0 +1,21 @@
+
+# agents, procedures and arguments, as the manager knows them; whatever it does not, as above
+_rpctl_dynamic() {
+    local IFS=$'\n' found
+    found=($(rpctl __complete bash "${COMP_LINE:0:COMP_POINT}" 2>/dev/null))
+    if ((${#found[@]})); then
+        COMPREPLY=("${found[@]}")
+        if [[ ${#found[@]} == 1 && ${found[0]} == *= ]]; then
+            compopt -o nospace 2>/dev/null
+        fi
+        return 0
+    fi
+    unset IFS
+    _rpctl "$@"
+}
+
+if [[ "${BASH_VERSINFO[0]}" -eq 4 && "${BASH_VERSINFO[1]}" -ge 4 || "${BASH_VERSINFO[0]}" -gt 4 ]]; then
+    complete -F _rpctl_dynamic -o nosort -o bashdefault -o default rpctl
+else
+    complete -F _rpctl_dynamic -o bashdefault -o default rpctl
+fi

@@ -1,0 +1,17 @@
+
+# agents, procedures and arguments, as the manager knows them; whatever it does not, as above
+_rpctl_dynamic() {
+    local -a found
+    found=("${(@f)$(rpctl __complete words "${BUFFER[1,CURSOR]}" 2>/dev/null)}")
+    found=("${(@)found:#}")
+    if (( ${#found} )); then
+        if [[ ${#found} == 1 && ${found[1]} == *= ]]; then
+            compadd -S '' -- "${found[@]}"
+        else
+            compadd -- "${found[@]}"
+        fi
+        return 0
+    fi
+    _rpctl "$@"
+}
+compdef _rpctl_dynamic rpctl

@@ -1,0 +1,277 @@
+//! Help for a procedure, from the JSON Schema of its arguments. All of it came from another machine.
+
+use redpoll_net::ProcedureInfo;
+use redpoll_schema::POSITIONAL;
+use serde_json::{Map, Value};
+
+use crate::commands::meant;
+use crate::sanitize::line;
+
+/// The widest first column.
+const MAX_NAME: usize = 24;
+
+/// One argument as its schema describes it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Argument {
+    /// Its name.
+    pub name: String,
+    /// Whether a call must have it.
+    pub required: bool,
+    /// Its type, its values, its bounds.
+    pub kind: String,
+    /// What it is when a call does not have it, as JSON.
+    pub default: Option<String>,
+    /// What it is for.
+    pub description: String,
+    /// The values that it may have, as JSON; none when there are too many to list.
+    pub values: Vec<Value>,
+    /// Whether it is typed as text, `KEY=VALUE`; otherwise as JSON, `KEY:=VALUE`.
+    pub is_text: bool,
+}
+
+/// The arguments that a schema names, those that are required first.
+pub fn arguments(schema: &Value) -> Vec<Argument> {
+    let required: Vec<&str> = schema
+        .get("required")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    let properties = schema.get("properties").and_then(Value::as_object);
+    let mut arguments: Vec<Argument> = properties
+        .into_iter()
+        .flatten()
+        .map(|(name, property)| argument(name, property, required.contains(&name.as_str())))
+        .collect();
+    arguments.sort_by(|a, b| (!a.required, &a.name).cmp(&(!b.required, &b.name)));
+    arguments
+}
+
+fn argument(name: &str, property: &Value, required: bool) -> Argument {
+    let empty = Map::new();
+    let words = property.as_object().unwrap_or(&empty);
+    let kinds = types(words);
+    let mut values: Vec<Value> = words.get("enum").and_then(Value::as_array).cloned().unwrap_or_default();
+    values.extend(words.get("const").cloned());
+    let listed: Vec<String> = values.iter().map(plain).collect();
+    if values.is_empty() && kinds == ["boolean"] {
+        values = vec![Value::Bool(true), Value::Bool(false)];
+    }
+    let is_text = match kinds.as_slice() {
+        [] => !values.is_empty() && values.iter().all(Value::is_string),
+        kinds => kinds == ["string"],
+    };
+    let mut kind = if kinds.is_empty() { "any".to_owned() } else { kinds.join(" or ") };
+    if !listed.is_empty() {
+        kind = listed.join("|");
+    }
+    for bound in bounds(words) {
+        kind.push_str(", ");
+        kind.push_str(&bound);
+    }
+    Argument {
+        name: name.to_owned(),
+        required,
+        kind: line(&kind),
+        default: words.get("default").map(|value| line(&plain(value))),
+        description: line(words.get("description").and_then(Value::as_str).unwrap_or_default()),
+        values,
+        is_text,
+    }
+}
+
+fn types(words: &Map<String, Value>) -> Vec<&str> {
+    match words.get("type") {
+        Some(Value::String(one)) => vec![one.as_str()],
+        Some(Value::Array(several)) => several.iter().filter_map(Value::as_str).collect(),
+        Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_)) | None => Vec::new(),
+    }
+}
+
+fn bounds(words: &Map<String, Value>) -> Vec<String> {
+    const BOUNDS: [(&str, &str); 11] = [
+        ("minimum", "at least"),
+        ("exclusiveMinimum", "more than"),
+        ("maximum", "at most"),
+        ("exclusiveMaximum", "less than"),
+        ("multipleOf", "a multiple of"),
+        ("minLength", "characters at least"),
+        ("maxLength", "characters at most"),
+        ("pattern", "like"),
+        ("minItems", "elements at least"),
+        ("maxItems", "elements at most"),
+        ("format", "a"),
+    ];
+    let mut bounds: Vec<String> = BOUNDS
+        .iter()
+        .filter_map(|(word, said)| Some(format!("{said} {}", plain(words.get(*word)?))))
+        .collect();
+    if let Some(of) = words.get("items").and_then(Value::as_object).map(types).filter(|of| !of.is_empty()) {
+        bounds.insert(0, format!("of {}", of.join(" or ")));
+    }
+    bounds
+}
+
+/// A value as one types it.
+pub fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// The help: what it does, its versions, its arguments, an example. `usage` is what stands before the procedure on the command
+/// line.
+pub fn text(infos: &[ProcedureInfo], procedure: &str, usage: &str) -> String {
+    let Some(info) = meant(infos, procedure) else { return String::new() };
+    let name = line(&info.name);
+    let mut lines = vec![format!("{name}@{}: {}", info.version, line(&info.description))];
+    let version = |info: &ProcedureInfo| {
+        let note = |what: &str, why: &Option<String>| {
+            why.as_deref().map(|why| format!(" ({what}: {})", line(why))).unwrap_or_default()
+        };
+        let (old, off) = (note("deprecated", &info.deprecated), note("disabled", &info.disabled));
+        format!("{}{old}{off}", info.version)
+    };
+    let versions: Vec<String> = infos.iter().filter(|one| one.name == info.name).map(version).collect();
+    lines.push(format!("Versions: {}", versions.join(", ")));
+    let (arguments, positional) = (arguments(&info.args), positional(&info.args));
+    let places: String = positional.iter().map(|name| format!(" [{name}]")).collect();
+    lines.extend([String::new(), format!("Usage: rpctl {usage} {}{places} [KEY=VALUE…]", line(procedure))]);
+    lines.push(String::new());
+    if arguments.is_empty() {
+        lines.push(if is_open(&info.args) { "Arguments: any" } else { "Arguments: none" }.to_owned());
+    } else {
+        lines.push("Arguments:".to_owned());
+        lines.extend(rows(&arguments));
+    }
+    if !info.redact.is_empty() {
+        let paths: Vec<String> = info.redact.iter().map(|path| line(path)).collect();
+        lines.extend([String::new(), format!("Shown and stored as ***: {}", paths.join(", "))]);
+    }
+    lines.extend([String::new(), "Example:".to_owned()]);
+    lines.push(format!("  rpctl {usage} {}{}", line(procedure), example(&arguments)));
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+fn positional(schema: &Value) -> Vec<String> {
+    let names = schema.get(POSITIONAL).and_then(Value::as_array);
+    names.into_iter().flatten().filter_map(Value::as_str).map(line).collect()
+}
+
+fn is_open(schema: &Value) -> bool {
+    schema.get("additionalProperties") != Some(&Value::Bool(false))
+}
+
+fn rows(arguments: &[Argument]) -> Vec<String> {
+    let width = arguments.iter().map(|argument| line(&argument.name).chars().count()).max().unwrap_or(0);
+    let width = width.min(MAX_NAME);
+    let row = |argument: &Argument| {
+        let mut text = format!("  {:width$}  {}", line(&argument.name), argument.kind);
+        if argument.required {
+            text.push_str(", required");
+        }
+        if let Some(default) = &argument.default {
+            text.push_str(&format!(", default {default}"));
+        }
+        if !argument.description.is_empty() {
+            text.push_str(&format!("; {}", argument.description));
+        }
+        text
+    };
+    arguments.iter().map(row).collect()
+}
+
+/// The arguments that are required, or else the first one.
+fn example(arguments: &[Argument]) -> String {
+    let all = arguments.iter().filter(|argument| argument.required);
+    let shown: Vec<&Argument> = all.collect();
+    let shown = if shown.is_empty() { arguments.iter().take(1).collect() } else { shown };
+    shown.into_iter().map(|argument| format!(" {}", typed(argument))).collect()
+}
+
+fn typed(argument: &Argument) -> String {
+    let equals = if argument.is_text { "=" } else { ":=" };
+    let value = match (argument.values.first(), &argument.default) {
+        (_, Some(default)) => default.clone(),
+        (Some(first), None) => line(&plain(first)),
+        (None, None) if argument.is_text => "TEXT".to_owned(),
+        (None, None) if argument.kind.starts_with("integer") || argument.kind.starts_with("number") => {
+            "1".to_owned()
+        }
+        (None, None) if argument.kind.starts_with("array") => "[]".to_owned(),
+        (None, None) if argument.kind.starts_with("object") => "{}".to_owned(),
+        (None, None) => "null".to_owned(),
+    };
+    let typed = format!("{}{equals}{value}", line(&argument.name));
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-.=:/@,+".contains(c);
+    if typed.chars().all(is_plain) { typed } else { format!("'{}'", typed.replace('\'', "'\\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn deploy() -> Vec<ProcedureInfo> {
+        let schema = json!({
+            "type": "object", "required": ["site"], "additionalProperties": false, "x-positional": ["site"],
+            "properties": {
+                "site": {"type": "string", "maxLength": 40, "description": "Which\u{1b}[2J site."},
+                "mode": {"enum": ["fast", "safe mode"], "default": "fast"},
+                "tries": {"type": "integer", "minimum": 1, "maximum": 5},
+                "dry": {"type": "boolean"},
+                "hosts": {"type": "array", "items": {"type": "string"}},
+            },
+        });
+        let info = |version| ProcedureInfo {
+            version,
+            ..ProcedureInfo::new("web.deploy", "Deploys a site.", schema.clone())
+        };
+        vec![
+            ProcedureInfo { deprecated: Some("use 2".to_owned()), ..info(1) },
+            ProcedureInfo { redact: vec!["token".to_owned()], ..info(2) },
+            ProcedureInfo { disabled: Some("is off".to_owned()), ..info(3) },
+        ]
+    }
+
+    #[test]
+    fn the_help_of_a_procedure_says_everything_that_a_caller_needs() {
+        let expected = "web.deploy@2: Deploys a site.
+Versions: 1 (deprecated: use 2), 2, 3 (disabled: is off)
+
+Usage: rpctl call web-1 web.deploy [site] [KEY=VALUE…]
+
+Arguments:
+  site   string, characters at most 40, required; Which site.
+  dry    boolean
+  hosts  array, of string
+  mode   fast|safe mode, default fast
+  tries  integer, at least 1, at most 5
+
+Shown and stored as ***: token
+
+Example:
+  rpctl call web-1 web.deploy site=TEXT
+";
+        assert_eq!(text(&deploy(), "web.deploy", "call web-1"), expected);
+    }
+
+    #[test]
+    fn an_example_is_typed_as_its_argument_wants() {
+        let typed = |property: Value| typed(&argument("a", &property, true));
+        assert_eq!(typed(json!({"type": "integer"})), "a:=1");
+        assert_eq!(typed(json!({"type": "boolean"})), "a:=true");
+        assert_eq!(typed(json!({"enum": ["x y"]})), "'a=x y'");
+        assert_eq!(typed(json!({"type": "object"})), "'a:={}'");
+        assert_eq!(typed(json!(true)), "a:=null");
+    }
+
+    #[test]
+    fn a_procedure_without_a_schema_takes_anything() {
+        let infos = [ProcedureInfo::new("p", "", json!(true))];
+        assert!(text(&infos, "p", "call a").contains("Arguments: any"));
+        let infos = [ProcedureInfo::new("p", "", json!({"additionalProperties": false}))];
+        assert!(text(&infos, "p", "call a").contains("Arguments: none"));
+        assert_eq!(text(&infos, "q", "call a"), "");
+    }
+}
