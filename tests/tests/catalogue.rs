@@ -15,7 +15,8 @@ const AGENT: &str = "vault-1";
 /// Opens a vault, and is careless with what it was given.
 const SCRIPT: &str = r#"#!/bin/sh
 read -r call
-password=$(printf '%s' "$call" | sed 's/.*"password":"\([^"]*\)".*/\1/')
+# by name or by position
+password=$(printf '%s' "$call" | sed -n 's/.*"password":"\([^"]*\)".*/\1/p; s/.*"args":\["\([^"]*\)".*/\1/p' | head -1)
 : > "$(dirname "$0")/ran"
 echo "{\"value\": {\"password\": \"$password\", \"step\": 1}}"
 echo "{\"progress\": {\"completed\": 1, \"total\": 2, \"details\": {\"password\": \"$password\"}}}"
@@ -145,7 +146,7 @@ async fn a_secret_argument_is_nowhere_once_its_run_has_ended() {
     let (_, out, _) = rpctl(&world, &["-o", "json", "jobs", "show", job]).await;
     assert!(out.contains("***"), "{out}");
     assert_eq!(rpctl(&world, &["jobs", "release", job]).await.0, Some(0));
-    assert_eq!(rpctl(&world, &["jobs", "result", "--wait", job]).await.0, Some(0));
+    assert_eq!(rpctl(&world, &["jobs", "follow", job]).await.0, Some(0));
 
     let failing = ["run", AGENT, "vault.open@1", SECRET, "mode=broken"];
     assert_eq!(rpctl(&world, &failing).await.0, Some(1));

@@ -70,9 +70,30 @@ impl Runner {
             }
         }
         let notes = Notes::of(&records);
-        let journal = self.journal.clone();
-        let commit = async move { journal.append(records).await?.wait().await };
+        let (journal, secret) = (self.journal.clone(), self.with_secrets(&records));
+        let commit = async move {
+            for dno in secret {
+                journal.has_secrets(dno).await?;
+            }
+            journal.append(records).await?.wait().await
+        };
         self.commit = Some((Box::pin(commit), notes));
+    }
+
+    /// The runs that come in and whose arguments must not be kept longer than the run.
+    fn with_secrets(&self, records: &[Record]) -> Vec<Dno> {
+        let offered = self.offered.now();
+        let secret = |record: &Record| match record {
+            Record::Received { offer, .. } => offered.has_secrets(&offer.procedure).then_some(offer.run.dno),
+            Record::Floor { .. }
+            | Record::Starting { .. }
+            | Record::Running { .. }
+            | Record::Items { .. }
+            | Record::Acked { .. }
+            | Record::Done { .. }
+            | Record::Gone { .. } => None,
+        };
+        records.iter().filter_map(secret).collect()
     }
 
     fn with(&self, dno: Dno, act: impl FnOnce(&Execution)) {

@@ -85,6 +85,11 @@ impl Index {
         self.runs.len()
     }
 
+    /// The dispatch numbers that have records.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = u64> {
+        self.runs.keys().copied()
+    }
+
     /// Bytes of a file that matter.
     pub(super) fn live_in(&self, file: u64) -> u64 {
         self.live.get(&file).copied().unwrap_or(0)

@@ -13,6 +13,7 @@ use redpoll_common::job::spool::Record;
 use super::block::{BlockWriter, FILE_HEAD, FileHead, check_record};
 use super::error::SpoolError;
 use super::index::{Index, Kind, Place, key_of};
+use super::secrets::Secrets;
 use super::space::Space;
 use super::{OpenOptions, file_name};
 
@@ -40,6 +41,7 @@ pub(super) struct Journal {
     pub(super) files: BTreeMap<u64, u64>,
     pub(super) index: Index,
     pub(super) space: Space,
+    pub(super) secrets: Secrets,
 }
 
 impl Journal {
@@ -69,6 +71,9 @@ impl Journal {
         self.active.sequence += 1;
         self.files.insert(self.active.number, self.active.len);
         for (dno, kind, range) in places {
+            if matches!(kind, Kind::Gone) {
+                self.secrets.gone(dno, self.active.number);
+            }
             let len = u32::try_from(range.len()).unwrap_or(u32::MAX);
             self.index.add(
                 dno,
@@ -86,6 +91,7 @@ impl Journal {
             self.rotate()?;
         }
         self.delete_dead()?;
+        self.delete_secrets()?;
         let total: u64 = self.files.values().sum();
         let garbage = total.saturating_sub(self.index.live());
         if garbage > self.index.live().max(2 * self.options.file_bytes) && !self.space.is_full() {
@@ -119,6 +125,28 @@ impl Journal {
         self.active = Active { number, file, len: to_u64(FILE_HEAD), sequence: head.sequence };
         self.files.insert(number, self.active.len);
         self.space.moved();
+        Ok(())
+    }
+
+    /// Lets the files go that hold secrets of runs that are gone; one step each time, as what still matters in them is copied.
+    fn delete_secrets(&mut self) -> Result<(), SpoolError> {
+        let Some(last) = self.secrets.due().filter(|_| !self.space.is_full()) else {
+            return Ok(());
+        };
+        if last == self.active.number && self.active.len > to_u64(FILE_HEAD) {
+            self.rotate()?;
+        }
+        self.delete_dead()?;
+        if self
+            .files
+            .first_key_value()
+            .is_some_and(|(oldest, _)| *oldest <= last && *oldest != self.active.number)
+        {
+            self.compact_oldest()?;
+        }
+        if self.files.first_key_value().is_some_and(|(oldest, _)| *oldest > last || self.files.len() == 1) {
+            self.secrets.done();
+        }
         Ok(())
     }
 

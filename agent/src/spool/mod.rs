@@ -18,6 +18,7 @@ mod error;
 mod index;
 mod journal;
 mod open;
+mod secrets;
 mod space;
 mod writer;
 
@@ -109,6 +110,14 @@ impl Spool {
         let (done, durable) = oneshot::channel();
         self.commands.send(Command::Append { records, done }).await.map_err(|_closed| SpoolError::Closed)?;
         Ok(Durable(durable))
+    }
+
+    /// Says that the arguments of a run must not be kept longer than the run: once it is gone, the files that hold them go soon.
+    ///
+    /// # Errors
+    /// [`SpoolError::Closed`].
+    pub async fn has_secrets(&self, dno: Dno) -> Result<(), SpoolError> {
+        self.commands.send(Command::HasSecrets(dno)).await.map_err(|_closed| SpoolError::Closed)
     }
 
     /// Reads items of a run back, from number `from` on: about `bytes` bytes, at least one item if it is there and not

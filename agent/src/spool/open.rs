@@ -19,6 +19,7 @@ use super::block::{Contents, FILE_HEAD, FileHead, Tail, read_file};
 use super::error::OpenError;
 use super::index::{Index, Place, key_of};
 use super::journal::{Active, Journal, create, to_u64};
+use super::secrets::Secrets;
 use super::space::Space;
 use super::{OpenOptions, file_name};
 
@@ -66,6 +67,8 @@ pub(super) fn open(folder: &Path, options: OpenOptions) -> Result<(Journal, Imag
     };
     let len = *files.entry(head.number).or_insert_with(|| to_u64(FILE_HEAD));
     let active = Active { number: head.number, file, len, sequence };
+    // which of them have secrets nobody remembers: all may
+    let secrets = Secrets::of_unknown(index.numbers());
     let mut journal = Journal {
         folder: folder.to_owned(),
         folder_handle,
@@ -77,6 +80,7 @@ pub(super) fn open(folder: &Path, options: OpenOptions) -> Result<(Journal, Imag
         files,
         index,
         space: Space::default(),
+        secrets,
     };
     journal.check_space();
     Ok((journal, image))

@@ -15,6 +15,7 @@ const GROUP: usize = 256;
 pub(super) enum Command {
     Append { records: Vec<Record>, done: oneshot::Sender<Result<(), SpoolError>> },
     Load { dno: Dno, from: u64, bytes: u64, done: oneshot::Sender<Result<Vec<Item>, SpoolError>> },
+    HasSecrets(Dno),
     CheckSpace,
     Close { done: oneshot::Sender<()> },
 }
@@ -67,6 +68,7 @@ fn serve(
                 let _told = done.send(loaded);
                 failed.map_or(Ok(()), Err)?;
             }
+            Command::HasSecrets(dno) => journal.secrets.add(dno.0),
             Command::CheckSpace => journal.check_space(),
             Command::Close { done } => {
                 write(journal, &mut group)?;

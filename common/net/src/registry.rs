@@ -225,6 +225,11 @@ impl Registry {
         self.find(method).is_ok_and(|entry| entry.info.admin)
     }
 
+    /// Whether what a procedure gives is masked: its arguments are not to be kept longer than needed either.
+    pub fn has_secrets(&self, method: &str) -> bool {
+        self.find(method).is_ok_and(|entry| entry.mask.is_some())
+    }
+
     /// Whether a procedure says itself when something has run, see [`with_program`](Self::with_program).
     pub fn announces(&self, method: &str) -> bool {
         self.find(method).is_ok_and(|entry| entry.announces)
