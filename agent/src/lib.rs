@@ -9,6 +9,7 @@
 //!
 //! - [`jobs`]: runs of jobs, and what the agent owes the manager about them; [`spool`] keeps it on disk.
 //! - [`lint`]: the check of a folder of manifests, without a daemon.
+//! - [`trial`]: what the policy says of a call that does not run, without a daemon.
 //! - [`clock`]: the clock that goes on while the machine sleeps.
 //!
 //! - [`sdk`]: an agent of one's own, with procedures in Rust.
@@ -30,3 +31,4 @@ pub mod procedures;
 pub mod sdk;
 pub mod service;
 pub mod spool;
+pub mod trial;

@@ -28,7 +28,7 @@ use crate::builtin::ExecLimits;
 use crate::exec::cgroup::Hierarchy;
 
 pub use procedure::Procedure;
-pub(crate) use procedure::run_as_account;
+pub(crate) use procedure::{account_of, run_as_account};
 
 /// What all procedures of an agent share.
 #[derive(Debug, Clone)]
@@ -92,7 +92,8 @@ pub fn add(registry: Registry, procedure: &Arc<Procedure>) -> Result<Registry, D
     registry.with_program(info(procedure.manifest()), move |call| procedure.clone().run(call))
 }
 
-fn info(manifest: &Manifest) -> ProcedureInfo {
+/// What those see of it who look for it.
+pub(crate) fn info(manifest: &Manifest) -> ProcedureInfo {
     ProcedureInfo {
         version: manifest.version,
         deprecated: manifest.deprecated.clone(),
