@@ -90,7 +90,9 @@ fn positional_arguments_go_by_the_names_the_schema_gives_them() {
     assert!(check(&json!({"x-positional": true, "type": "object"}), &json!([1]), &json!({})).is_ok());
     let rest = json!({"x-positional": "argv", "type": "object", "required": ["argv"]});
     assert!(check(&rest, &json!(["a", "b"]), &json!({})).is_ok());
-    assert!(check(&rest, &json!(["a"]), &json!({"argv": []})).unwrap_err().contains("by name and by position"));
+    assert!(
+        check(&rest, &json!(["a"]), &json!({"argv": []})).unwrap_err().contains("by name and by position")
+    );
     assert!(check(&rest, &json!([]), &json!({})).is_err());
     for wrong in [json!(""), json!(["a", 1]), json!(["a", "a"])] {
         assert!(Schema::compile(&json!({"x-positional": wrong})).is_err());
