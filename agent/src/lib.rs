@@ -8,6 +8,7 @@
 //!
 //! - [`jobs`]: runs of jobs, and what the agent owes the manager about them; [`spool`] keeps it on disk.
 //! - [`lint`]: the check of a folder of manifests, without a daemon.
+//! - [`trial`]: what the policy says of a call that does not run, without a daemon.
 //! - [`schedule`]: procedures that run by themselves; [`manager`]: asking the manager.
 //!
 //! - [`sdk`]: an agent of one's own, with procedures in Rust.
@@ -30,5 +31,6 @@ pub mod schedule;
 pub mod sdk;
 pub mod service;
 pub mod spool;
+pub mod trial;
 
 pub use redpoll_exec::{clock, exec, procedures};

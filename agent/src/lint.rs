@@ -1,4 +1,4 @@
-//! `redpoll-agent procedures check DIR`: what is wrong with a folder of manifests, without a daemon.
+//! `redpoll-agent procedures …`: what is wrong with a folder of manifests, and what is offered, without a daemon.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -16,6 +16,12 @@ pub enum ProceduresCommand {
         #[arg(value_name = "DIR")]
         folder: PathBuf,
     },
+    /// Name what the configuration and its folder of manifests offer, whatever the manager has disabled.
+    List {
+        /// Read this configuration file of the agent; it has to exist.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
 }
 
 impl ProceduresCommand {
@@ -25,6 +31,13 @@ impl ProceduresCommand {
             // a reader that has gone away has seen enough
             Self::Check { folder } => check(folder, &mut io::stdout(), &mut io::stderr())
                 .unwrap_or_else(|_closed| ExitCode::from(ExitClass::Internal.code())),
+            Self::List { config } => match crate::trial::list(config.clone(), &mut io::stdout()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(why) => {
+                    let _gone = writeln!(io::stderr(), "{why}");
+                    ExitCode::from(ExitClass::Configuration.code())
+                }
+            },
         }
     }
 }

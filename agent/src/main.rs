@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 use redpoll_agent::app::App;
 use redpoll_agent::exec::confine;
 use redpoll_agent::lint::ProceduresCommand;
+use redpoll_agent::trial::PolicyCommand;
 use redpoll_config::ExitClass;
 use redpoll_config::daemon::{DaemonArgs, Failure, Start};
 use redpoll_net::{Registry, shutdown};
@@ -30,6 +31,9 @@ enum Command {
     /// Executables as procedures.
     #[command(subcommand)]
     Procedures(ProceduresCommand),
+    /// The policy of this machine's owner.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
 }
 
 fn main() -> ExitCode {
@@ -37,8 +41,10 @@ fn main() -> ExitCode {
         return code;
     }
     let arguments = Arguments::parse();
-    if let Some(Command::Procedures(command)) = arguments.command {
-        return command.run();
+    match arguments.command {
+        Some(Command::Procedures(command)) => return command.run(),
+        Some(Command::Policy(command)) => return command.run(),
+        None => {}
     }
     arguments.daemon.main("redpoll-agent", |Start { loaded, sources, log }| {
         // one thread: an agent waits nearly always, and its size is part of the product

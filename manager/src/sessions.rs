@@ -42,6 +42,7 @@ pub struct Arrival {
     identity: Identity,
     version: String,
     instance: Option<[u8; 16]>,
+    policy: Option<String>,
 }
 
 impl Arrival {
@@ -53,6 +54,7 @@ impl Arrival {
             identity: admission.proved().clone(),
             version: hello.version.clone(),
             instance: hello.instance,
+            policy: hello.policy.clone(),
         }
     }
 }
@@ -78,9 +80,9 @@ impl Sessions {
         arrival: Arrival,
         seat: HeldSeat,
     ) {
-        let Arrival { id, identity, version, instance } = arrival;
+        let Arrival { id, identity, version, instance, policy } = arrival;
         let address = connection.peer().address.clone();
-        let entry = Entry::new(&version, terms.protocol, &address, instance);
+        let entry = Entry::new(&version, terms.protocol, &address, instance).with_policy(policy.as_deref());
         let span = match identity.role {
             Role::Agent => info_span!(parent: None, "session", agent = %identity.id, connection = %id),
             Role::Operator => info_span!(parent: None, "session", operator = %identity.id, connection = %id),

@@ -143,7 +143,7 @@ fn phrases(fault: &Fault, target: &Target) -> (String, String) {
         ),
         FaultCode::Rejected => (
             format!("{agent} rejected {verb}"),
-            format!("nothing ran; the policy in the agent.toml of {agent} decides"),
+            format!("nothing ran; the policy of the owner of {agent} decides, its policy.toml"),
         ),
         FaultCode::Forbidden => (
             format!("you may not use {verb}"),

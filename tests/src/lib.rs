@@ -8,6 +8,7 @@
 //! - [`middle`]: somebody between an agent and its manager who reads every message, and loses one.
 //! - [`cutter`]: somebody between them who understands nothing, and cuts a connection at a byte.
 //! - [`disk`]: small disks, and disks that fail.
+//! - [`policy`]: policies of agents.
 //! - [`work`]: jobs, and a file outside of everything that knows how often each was started.
 //! - [`torture`]: real daemons killed at random moments and at named places, and an oracle outside that knows what ran.
 //! - [`sim`]: the whole system simulated, decided by a seed.
@@ -27,6 +28,7 @@ pub mod fleet;
 pub mod line;
 pub mod middle;
 pub mod operator;
+pub mod policy;
 pub mod process;
 pub mod sim;
 pub mod slow;

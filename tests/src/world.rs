@@ -13,6 +13,7 @@ use tokio::process::Command;
 
 use crate::line::Line;
 use crate::operator::Operator;
+use crate::policy::policy_section;
 use crate::process::{Daemon, command};
 use crate::witness::Witness;
 use crate::{eventually, in_time};
@@ -288,8 +289,9 @@ pub fn start_agent_under(
 ) -> Daemon {
     let path = directory.join(format!("agent-{id}.toml"));
     let text = format!(
-        "manager = \"{manager}\"\n[agent]\nstate_dir = \"{}\"\n{}",
+        "manager = \"{manager}\"\n[agent]\nstate_dir = \"{}\"\n{}{}",
         directory.join(format!("agent-{id}-state")).display(),
+        policy_section(directory),
         tls_section(directory, &format!("agent-{id}"))
     );
     write_config(&path, &text);

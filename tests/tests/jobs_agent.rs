@@ -11,6 +11,7 @@ use redpoll_common::job::{Attempt, Dno, Ending, JobId, Limits, Outcome};
 use redpoll_common::wire::{FaultCode, Message, Raw, Request};
 use redpoll_tests::in_time;
 use redpoll_tests::line::{FakeManager, Heard, Line, acceptance};
+use redpoll_tests::policy::policy_section;
 use redpoll_tests::process::command;
 use redpoll_tests::world::{arguments, tls_section, write_config};
 use rustix::process::{Pid, Signal, kill_process};
@@ -34,9 +35,10 @@ impl Stage {
         let manager = FakeManager::listen(&authority.manager("m-1")).await;
         authority.agent("web-1").write(directory.path(), "agent");
         let text = format!(
-            "manager = \"{}\"\n[agent]\nstate_dir = \"{}\"\n{}",
+            "manager = \"{}\"\n[agent]\nstate_dir = \"{}\"\n{}{}",
             manager.address(),
             directory.path().join("state").display(),
+            policy_section(directory.path()),
             tls_section(directory.path(), "agent")
         );
         write_config(&directory.path().join("agent.toml"), &text);

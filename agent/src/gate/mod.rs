@@ -26,7 +26,7 @@ use tracing::{info, warn};
 use crate::exec::account::Account;
 use rules::{Rules, refuse_hidden};
 pub use subject::{Kind, Subject};
-pub use wall::moment;
+pub use wall::{at, moment};
 
 /// A call, or a run of a job, as it came.
 #[derive(Debug, Clone, Copy)]

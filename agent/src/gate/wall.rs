@@ -10,7 +10,7 @@ pub fn moment() -> Moment {
 }
 
 /// A moment, in UTC and where the machine is.
-pub(super) fn at(moment: Timestamp) -> Moment {
+pub fn at(moment: Timestamp) -> Moment {
     let of = |zone: TimeZone| minute_of(&moment.to_zoned(zone));
     Moment { utc: of(TimeZone::UTC), local: of(TimeZone::system()) }
 }

@@ -74,6 +74,11 @@ impl Current {
         self.registry.is_admin(method)
     }
 
+    /// Whether a procedure has arguments that nobody may see.
+    pub fn has_secrets(&self, method: &str) -> bool {
+        self.registry.has_secrets(method)
+    }
+
     /// Whether a procedure says itself when something has run.
     pub fn announces(&self, method: &str) -> bool {
         self.registry.announces(method)

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use redpoll_common::ids::{ConnectionId, PeerId};
 
-pub use self::row::{Counts, Entry, MAX_ADDRESS_LEN, MAX_VERSION_LEN, Row, State};
+pub use self::row::{Counts, Entry, MAX_ADDRESS_LEN, MAX_POLICY_LEN, MAX_VERSION_LEN, Row, State};
 use crate::text::tidy;
 
 /// How many agents that are away are remembered unless somebody says otherwise.

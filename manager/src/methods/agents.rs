@@ -123,6 +123,7 @@ fn summary(row: &Row, now: Instant) -> AgentSummary {
         address: row.entry.address().to_owned(),
         version: row.entry.version().to_owned(),
         protocol: row.entry.protocol(),
+        policy: row.entry.policy().map(str::to_owned),
         since_ms,
         reason,
     }

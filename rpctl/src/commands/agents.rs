@@ -170,6 +170,9 @@ fn show(answer: &Raw, output: &mut Output) -> Result<(), Stop> {
         vec!["version".to_owned(), or_dash(&agent.version)],
         vec!["protocol".to_owned(), agent.protocol.to_string()],
     ];
+    if let Some(policy) = agent.policy {
+        rows.push(vec!["policy".to_owned(), policy]);
+    }
     if let Some(reason) = agent.reason {
         rows.push(vec!["reason".to_owned(), reason]);
     }

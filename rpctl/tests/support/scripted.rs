@@ -186,6 +186,7 @@ fn page(arguments: &AgentListArguments) -> AgentList {
             address: "192.0.2.1:1".into(),
             version: "0.0.0\u{1b}[2J".into(),
             protocol: 1,
+            policy: None,
             since_ms: 1000,
             reason: None,
         })

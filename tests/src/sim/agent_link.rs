@@ -70,6 +70,7 @@ impl World {
             spool: None,
             epoch: None,
             turn: None,
+            policy: None,
             max_dno: host.spool.as_ref().map(|spool| spool.max_dno().0),
             wall_ms: Some(host.wall.at(self.calendar.now_ms())),
         };

@@ -11,6 +11,7 @@ use rustix::process::Signal;
 
 use super::oracle::{append, wall_ms};
 use crate::PATIENCE;
+use crate::policy::policy_section;
 use crate::process::Daemon;
 use crate::world::{arguments, listening, manager_config, tls_section, write_config};
 
@@ -83,8 +84,9 @@ impl Site {
             authority.agent(agent).write(folder, agent);
             let state = folder.join(format!("{agent}-state"));
             let text = format!(
-                "manager = \"{address}\"\n[agent]\nstate_dir = \"{}\"\n{}",
+                "manager = \"{address}\"\n[agent]\nstate_dir = \"{}\"\n{}{}",
                 state.display(),
+                policy_section(folder),
                 tls_section(folder, agent)
             );
             write_config(&folder.join(format!("{agent}.toml")), &text);

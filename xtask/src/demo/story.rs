@@ -50,6 +50,11 @@ pub(super) fn tell(world: &mut World) -> anyhow::Result<()> {
         .says("disk is full")?
         .says("42")?;
     println!("  → rpctl exited with 1: the procedure failed");
+    let words = ["call", "web-1", "exec.run", "--", "shutdown", "now"];
+    world.rpctl(&words)?.exits(3)?.says("no shutting down")?;
+    println!(
+        "  → rpctl exited with 3: the policy of the machine's owner forbids it, whatever a manager says"
+    );
     world.rpctl(&["call", "web-9", "sys.ping"])?.exits(5)?.says("web-9")?.says("help:")?;
     println!("  → rpctl exited with 5: the agent is unknown or away");
 

@@ -24,6 +24,11 @@ const MANAGER: &str = "m1";
 /// The operator that `rpctl` speaks for.
 const OPERATOR: &str = "ada";
 
+/// What the owner of the demo's machines allows: without it, no program of an operator's choice runs. As root, the demo's own
+/// shell commands too.
+const POLICY: &str = "[[rule]]\nname = \"no shutting down\"\ndeny = [\"exec.run\"]\nargs.\"argv.0\" = \"shutdown\"\n\n\
+    [[rule]]\nname = \"ada runs programs\"\nallow = [\"exec.run\"]\noperators = [\"ada\"]\n";
+
 /// A folder and the processes that live in it. Dropping it ends them and removes it.
 #[derive(Debug)]
 pub(super) struct World {
@@ -110,8 +115,9 @@ impl World {
         let state = self.folder.path().join(name);
         let text = format!(
             "[agent]\nid = \"{name}\"\nstate_dir = {state:?}\n\n[manager]\naddresses = [\"{address}\"]\n\n{tls}\n\
-             [procedures]\nbuiltin = [\"sys.*\", \"exec.run\"]\n",
+             [procedures]\nbuiltin = [\"sys.*\", \"exec.run\"]\n\n[policy]\nfile = {policy:?}\n",
             tls = self.tls("agent", name),
+            policy = self.write("policy.toml", POLICY)?,
         );
         let config = self.write(&format!("{name}.toml"), &text)?;
         make_private(&state)?;

@@ -26,8 +26,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use redpoll_config::{AgentConfig, FilesConfig, ProceduresConfig};
-use redpoll_net::Registry;
 use redpoll_net::registry::Duplicate;
+use redpoll_net::{ProcedureInfo, Registry};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
@@ -110,6 +110,11 @@ pub fn install(
         registry = registry.with(info::write(), move |call| write::write(files.clone(), call))?;
     }
     Ok(registry)
+}
+
+/// What each of them is, offered or not.
+pub(crate) fn infos() -> [ProcedureInfo; 6] {
+    [info::hash(), info::list(), info::read(), info::remove(), info::stat(), info::write()]
 }
 
 /// What all calls share.

@@ -31,7 +31,7 @@ use crate::exec::cgroup::Hierarchy;
 use crate::limits::ExecLimits;
 
 pub use procedure::Procedure;
-pub use procedure::run_as_account;
+pub use procedure::{account_of, run_as_account};
 
 /// What all procedures of an agent share.
 #[derive(Debug, Clone)]
@@ -114,7 +114,8 @@ fn mask(manifest: &Manifest) -> Option<Mask> {
     })
 }
 
-fn info(manifest: &Manifest) -> ProcedureInfo {
+/// What those see of it who look for it.
+pub fn info(manifest: &Manifest) -> ProcedureInfo {
     ProcedureInfo {
         version: manifest.version,
         deprecated: manifest.deprecated.clone(),

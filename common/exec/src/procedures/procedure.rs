@@ -39,7 +39,7 @@ impl Procedure {
         setting: Arc<Setting>,
         before: Option<&Self>,
     ) -> Result<Self, String> {
-        let account = account(&manifest).map_err(|error| error.to_string())?;
+        let account = account_of(&manifest).map_err(|error| error.to_string())?;
         let limits = &manifest.limits;
         let confined = account.is_some()
             || limits.memory.is_some()
@@ -160,7 +160,7 @@ pub fn run_as_account(user: &str) -> Result<Option<Account>, Fault> {
 }
 
 /// Whom it runs as, if that is not the agent's own user.
-fn account(manifest: &Manifest) -> Result<Option<Account>, AccountError> {
+pub fn account_of(manifest: &Manifest) -> Result<Option<Account>, AccountError> {
     if manifest.user.is_none() && manifest.group.is_none() {
         return Ok(None);
     }

@@ -9,6 +9,8 @@ use crate::text::tidy;
 
 /// Bytes kept of what an agent says its version is.
 pub const MAX_VERSION_LEN: usize = 64;
+/// Bytes kept of the digest of an agent's policy.
+pub const MAX_POLICY_LEN: usize = 64;
 /// Bytes kept of an agent's address as text.
 pub const MAX_ADDRESS_LEN: usize = 128;
 
@@ -19,6 +21,7 @@ pub struct Entry {
     protocol: u32,
     address: String,
     instance: Option<[u8; 16]>,
+    policy: Option<String>,
 }
 
 impl Entry {
@@ -28,7 +31,17 @@ impl Entry {
     /// freed of control characters.
     pub fn new(version: &str, protocol: u32, address: &str, instance: Option<[u8; 16]>) -> Self {
         let (version, address) = (tidy(version, MAX_VERSION_LEN), tidy(address, MAX_ADDRESS_LEN));
-        Self { version, protocol, address, instance }
+        Self { version, protocol, address, instance, policy: None }
+    }
+
+    /// The same with the digest of the agent's local policy, if it says one.
+    pub fn with_policy(self, policy: Option<&str>) -> Self {
+        Self { policy: policy.map(|digest| tidy(digest, MAX_POLICY_LEN)), ..self }
+    }
+
+    /// The digest of the agent's local policy.
+    pub fn policy(&self) -> Option<&str> {
+        self.policy.as_deref()
     }
 
     /// The agent's own version.

@@ -15,6 +15,7 @@ use redpoll_net::dial::{DialOptions, connect_once};
 use redpoll_net::registry::RegistryService;
 use redpoll_net::tls::{self, TlsClient, TlsTransport};
 use redpoll_net::{Call, DriverOptions, Peer, Registry};
+use redpoll_tests::policy::policy_section;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio_util::task::TaskTracker;
@@ -149,7 +150,8 @@ impl World {
     ) -> anyhow::Result<Child> {
         let text = format!(
             "manager = \"{manager}\"\n[agent]\nstate_dir = {state:?}\n[session]\nin_flight = {IN_FLIGHT}\n\
-             [limits]\ncalls = {IN_FLIGHT}\noutput = \"1GiB\"\n{sections}{}",
+             [limits]\ncalls = {IN_FLIGHT}\noutput = \"1GiB\"\n{sections}{}{}",
+            policy_section(self.0.path()),
             self.files(Role::Agent, name)?,
         );
         let config = self.0.path().join(format!("agent-{name}.toml"));
