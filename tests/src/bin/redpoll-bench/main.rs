@@ -70,7 +70,7 @@ enum Command {
         #[arg(long, value_enum)]
         part: Vec<jobs::Part>,
     },
-    /// What procedures cost: files.
+    /// What procedures cost: calls of workers, a process for each call, files.
     Procedures {
         #[command(flatten)]
         common: Common,
