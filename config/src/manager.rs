@@ -11,6 +11,7 @@ use crate::checks::Checks;
 use crate::error::Problem;
 use crate::jobs::JobsConfig;
 use crate::load::{Config, Program, Shared};
+use crate::manager_procedures::ManagerProceduresConfig;
 use crate::sections::{DEADLINE, LogConfig, SessionConfig, TlsConfig};
 use crate::store::StoreConfig;
 use crate::values::{duration, list, number};
@@ -31,6 +32,8 @@ pub struct ManagerConfig {
     pub session: SessionConfig,
     /// `[admission]`: who gets in how fast.
     pub admission: AdmissionConfig,
+    /// `[procedures]`: what agents and operators may call here.
+    pub procedures: ManagerProceduresConfig,
     /// `[jobs]`: how many jobs there may be, how long they are kept, how their ends are told.
     pub jobs: JobsConfig,
     /// `[store]`: where they are kept.
@@ -107,6 +110,7 @@ impl Default for ManagerConfig {
             tls: TlsConfig::named("/etc/redpoll/tls", "manager"),
             session: SessionConfig::default(),
             admission: AdmissionConfig::default(),
+            procedures: ManagerProceduresConfig::default(),
             jobs: JobsConfig::default(),
             store: StoreConfig::default(),
             log: LogConfig::at("info"),
@@ -145,6 +149,7 @@ impl Config for ManagerConfig {
         self.tls.check(&mut checks);
         self.session.check(&mut checks);
         self.admission.check(&mut checks);
+        self.procedures.check(&mut checks);
         self.jobs.check(&mut checks);
         self.store.check(&mut checks);
         self.log.check(&mut checks);
@@ -156,7 +161,10 @@ impl Config for ManagerConfig {
     }
 
     fn paths(&mut self) -> Vec<(&'static str, &mut PathBuf)> {
-        let mut paths = vec![("manager.state_dir", &mut self.manager.state_dir)];
+        let mut paths = vec![
+            ("manager.state_dir", &mut self.manager.state_dir),
+            ("procedures.dir", &mut self.procedures.dir),
+        ];
         paths.extend(self.tls.paths());
         paths.extend(self.jobs.paths());
         paths.extend(self.store.paths());

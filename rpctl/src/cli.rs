@@ -115,7 +115,7 @@ pub enum Verb {
 /// `rpctl call`.
 #[derive(Debug, Clone, Args)]
 pub struct CallArgs {
-    /// The agent
+    /// The agent, or @manager for the manager's own procedures
     pub agent: String,
     /// The procedure, NAME or NAME@VERSION
     #[arg(value_name = "PROCEDURE[@V]")]
@@ -171,7 +171,7 @@ pub enum AgentsCommand {
     /// List the procedures that an agent offers
     #[command(after_long_help = include_str!("help/agents_procedures.txt"))]
     Procedures {
-        /// The agent
+        /// The agent, or @manager
         agent: String,
     },
     /// Have an agent read its procedures anew; what runs is not touched

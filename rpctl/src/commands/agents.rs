@@ -9,7 +9,7 @@ use rmpv::Value;
 use serde::Serialize;
 
 use super::agents_orders::Order;
-use super::{agent_id, decoded, encoded, unreadable};
+use super::{agent_id, callee, decoded, encoded, procedure_call, unreadable};
 use crate::cli::AgentsCommand;
 use crate::exit::Exit;
 use crate::link::Link;
@@ -43,7 +43,7 @@ impl AgentsQuestion {
             }
             AgentsCommand::Show { agent } => Self::Show { agent: agent_id(agent)? },
             AgentsCommand::Ping { agent, count } => Self::Ping { agent: agent_id(agent)?, count: *count },
-            AgentsCommand::Procedures { agent } => Self::Procedures { agent: agent_id(agent)? },
+            AgentsCommand::Procedures { agent } => Self::Procedures { agent: callee(agent)? },
             AgentsCommand::Reload { agent } => Self::Order { agent: agent_id(agent)?, order: Order::Reload },
             AgentsCommand::Enable { agent, procedure } => {
                 Self::Order { agent: agent_id(agent)?, order: Order::Enable(procedure.clone()) }
@@ -84,7 +84,7 @@ impl AgentsQuestion {
                     args: Raw::empty_array(),
                     kwargs: Raw::empty_map(),
                 };
-                let answer = link.ask(link.request(method::CALL, call.write()), &target, verbose).await?;
+                let answer = link.ask(procedure_call(link, &call), &target, verbose).await?;
                 print_procedures(&decode(&answer), output)?;
             }
             Self::Order { agent, order } => return order.give(agent, link, output, verbose).await,

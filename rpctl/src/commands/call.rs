@@ -3,13 +3,13 @@
 use std::error::Error;
 use std::time::Duration;
 
-use redpoll_common::api::{CallArguments, method};
+use redpoll_common::api::CallArguments;
 use redpoll_common::wire::MAX_METHOD_LEN;
 use redpoll_net::{CallError, CallEvent, CallStream};
 use rmpv::Value;
 use tokio::time::{Instant, timeout_at};
 
-use super::{agent_id, interrupted};
+use super::{callee, interrupted, procedure_call};
 use crate::arguments::{self, is_exec_run};
 use crate::cli::CallArgs;
 use crate::interrupt::Interrupts;
@@ -42,7 +42,7 @@ impl CallQuestion {
             )
             .into());
         }
-        let agent = agent_id(&args.agent)?;
+        let agent = callee(&args.agent)?;
         let read = arguments::read(&args.procedure, &args.arguments, &mut std::io::stdin())
             .map_err(|error| argument_report(&error))?;
         let program = args.arguments.argv.first().filter(|_| is_exec_run(&args.procedure));
@@ -68,7 +68,7 @@ impl CallQuestion {
         verbose: bool,
     ) -> Ended {
         let printer = Printer::new(output, self.plan(verbose));
-        let call = link.request(method::CALL, self.arguments.write());
+        let call = procedure_call(link, &self.arguments);
         let stream = match link.peer().start(call).await {
             Ok(stream) => stream,
             Err(error) => return self.ended(printer, error),
