@@ -45,6 +45,7 @@ mod jobs;
 mod known;
 mod load;
 mod manager;
+mod manager_procedures;
 mod manifest;
 mod permissions;
 mod policy;
@@ -68,9 +69,10 @@ pub use hosts::HostPattern;
 pub use jobs::{CallbacksConfig, JobsConfig, MAX_WEBHOOK_SECRET, MIN_WEBHOOK_SECRET, WebhookSecretError};
 pub use load::{Config, Loaded, Program, Shared, load};
 pub use manager::{AdmissionConfig, ListenConfig, ManagerConfig, ManagerSection};
+pub use manager_procedures::ManagerProceduresConfig;
 pub use manifest::{
-    MAX_MANIFESTS, Manifest, ManifestProblem, ProcedureLimits, ProcedureMode, ProcedureOutput,
-    ProcedureSchedule, Procedures, load_folder,
+    Callers, MAX_MANIFESTS, Manifest, ManifestProblem, ProcedureLimits, ProcedureMode, ProcedureOutput,
+    ProcedureSchedule, Procedures, Side, load_folder, load_folder_of,
 };
 pub use permissions::{PermissionError, check_private, check_state_dir};
 pub use policy::{LoadedPolicy, PolicyConfig, load_policy};

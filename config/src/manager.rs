@@ -12,6 +12,7 @@ use crate::checks::Checks;
 use crate::error::Problem;
 use crate::jobs::JobsConfig;
 use crate::load::{Config, Program, Shared};
+use crate::manager_procedures::ManagerProceduresConfig;
 use crate::sections::{DEADLINE, LogConfig, SessionConfig, TlsConfig};
 use crate::store::StoreConfig;
 use crate::values::{duration, list, number};
@@ -34,6 +35,8 @@ pub struct ManagerConfig {
     pub admission: AdmissionConfig,
     /// `[agents]`: what agents may ask for.
     pub agents: AgentsConfig,
+    /// `[procedures]`: what agents and operators may call here.
+    pub procedures: ManagerProceduresConfig,
     /// `[jobs]`: how many jobs there may be, how long they are kept, how their ends are told.
     pub jobs: JobsConfig,
     /// `[store]`: where they are kept.
@@ -111,6 +114,7 @@ impl Default for ManagerConfig {
             session: SessionConfig::default(),
             admission: AdmissionConfig::default(),
             agents: AgentsConfig::default(),
+            procedures: ManagerProceduresConfig::default(),
             jobs: JobsConfig::default(),
             store: StoreConfig::default(),
             log: LogConfig::at("info"),
@@ -150,6 +154,7 @@ impl Config for ManagerConfig {
         self.session.check(&mut checks);
         self.admission.check(&mut checks);
         self.agents.check(&mut checks);
+        self.procedures.check(&mut checks);
         self.jobs.check(&mut checks);
         self.store.check(&mut checks);
         self.log.check(&mut checks);
@@ -161,7 +166,10 @@ impl Config for ManagerConfig {
     }
 
     fn paths(&mut self) -> Vec<(&'static str, &mut PathBuf)> {
-        let mut paths = vec![("manager.state_dir", &mut self.manager.state_dir)];
+        let mut paths = vec![
+            ("manager.state_dir", &mut self.manager.state_dir),
+            ("procedures.dir", &mut self.procedures.dir),
+        ];
         paths.extend(self.tls.paths());
         paths.extend(self.jobs.paths());
         paths.extend(self.store.paths());

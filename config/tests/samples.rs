@@ -5,8 +5,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use redpoll_common::identity::Role;
 use redpoll_config::{
-    AgentConfig, Config, ConfigError, Loaded, ManagerConfig, Origin, Override, RpctlConfig, Sources, load,
+    AgentConfig, Config, ConfigError, Loaded, ManagerConfig, Origin, Override, RpctlConfig, Side, Sources,
+    load, load_folder_of,
 };
 
 fn text_of(sample: &str) -> String {
@@ -92,4 +94,31 @@ fn the_sample_of_rpctl_is_complete_and_holds_the_defaults() {
 fn a_sample_does_not_load_as_the_configuration_of_another_program() {
     assert!(load_text::<AgentConfig>(&text_of("manager.toml")).is_err());
     assert!(load_text::<ManagerConfig>(&text_of("agent.toml")).is_err());
+}
+
+#[test]
+fn the_sample_procedures_of_the_manager_are_offered_to_those_they_name() {
+    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples/manager-procedures.d");
+    // a copy, because a checkout may be writable by a group
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("bin")).unwrap();
+    fs::set_permissions(folder.path().join("bin"), fs::Permissions::from_mode(0o700)).unwrap();
+    for part in ["", "bin"] {
+        for entry in fs::read_dir(samples.join(part)).unwrap().map(Result::unwrap) {
+            if entry.path().is_file() {
+                let copy = folder.path().join(part).join(entry.file_name());
+                fs::copy(entry.path(), &copy).unwrap();
+                fs::set_permissions(&copy, fs::Permissions::from_mode(0o700)).unwrap();
+            }
+        }
+    }
+    let loaded = load_folder_of(folder.path(), Side::Manager);
+    assert_eq!(loaded.problems, []);
+    let [announce, told] = loaded.manifests.as_slice() else { panic!("two samples") };
+    assert!(announce.callers.admit(Role::Agent, "web-1") && !announce.callers.admit(Role::Agent, "db-1"));
+    assert!(told.callback && !announce.callback);
+    for manifest in [announce, told] {
+        let program = Path::new(&manifest.command[0]);
+        assert!(fs::metadata(program).unwrap().permissions().mode() & 0o111 != 0, "{}", program.display());
+    }
 }

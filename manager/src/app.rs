@@ -8,19 +8,21 @@ use redpoll_common::identity::Role;
 use redpoll_config::daemon::logging::LogControl;
 use redpoll_config::daemon::{Failure, credentials, reload, write_whole};
 use redpoll_config::{Effective, ExitClass, Loaded, ManagerConfig, Sources, check_state_dir};
+use redpoll_exec::exec::cgroup::Hierarchy;
 use redpoll_net::shutdown::{Asked, Signals};
 use redpoll_net::socket::SocketOptions;
 use redpoll_net::tls::{ListenOptions, TlsListener, TlsServer};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::engine::{Engine, Running};
 use crate::gate::accept_loop;
 use crate::housekeeping::housekeeping;
 use crate::jobs::start_engine;
 use crate::methods;
+use crate::procedures::Offering;
 use crate::sessions::Sessions;
 use crate::state::Manager;
 
@@ -65,7 +67,9 @@ impl App {
             Failure::new(ExitClass::Configuration, "the manager's certificate cannot be used")
                 .caused_by(error)
         })?);
-        let manager = Arc::new(Manager::new(identity, config));
+        let procedures = Offering::new(identity.clone(), &config.procedures, control_groups());
+        let manager = Arc::new(Manager::offering(identity, config, procedures));
+        read_procedures(manager.procedures.clone()).await;
         let (engine, jobs) = start_engine(&manager).await?;
         let registry = methods::registry(&manager, &engine)
             .map_err(|error| Failure::new(ExitClass::Internal, "methods").caused_by(error))?;
@@ -143,6 +147,8 @@ impl App {
                     let own = self.server.own_identity();
                     let take = |credentials| self.server.reload(credentials);
                     reload::<ManagerConfig, _>(sources, &self.effective, log, &own, take);
+                    // what is wrong is in the log
+                    read_procedures(self.sessions.manager.procedures.clone()).await;
                 }
                 Asked::Drain => break,
             }
@@ -181,6 +187,7 @@ impl App {
         if timeout(FAREWELL, jobs.stop()).await.is_err() {
             warn!("stopped before all that came was recorded; those who told it tell it again");
         }
+        manager.procedures.close(FAREWELL).await;
         engine.store().close().await;
         let path = manager.config.manager.state_dir.join(LISTEN_FILE);
         let _gone = std::fs::remove_file(path);
@@ -198,6 +205,25 @@ impl App {
         match ended {
             Ok(()) => info!(sessions = peers.len(), "stopped"),
             Err(_elapsed) => warn!(left = self.sessions.tracker.len(), "stopped with sessions still open"),
+        }
+    }
+}
+
+/// Reads the folder of procedures, which blocks, beside everything else.
+async fn read_procedures(procedures: Arc<Offering>) {
+    let read = tokio::task::spawn_blocking(move || drop(procedures.reload()));
+    if read.await.is_err() {
+        warn!("the manager's procedures were not read");
+    }
+}
+
+/// The manager's own part of the control groups, if it has one.
+fn control_groups() -> Option<Arc<Hierarchy>> {
+    match Hierarchy::take() {
+        Ok(hierarchy) => Some(Arc::new(hierarchy)),
+        Err(why) => {
+            debug!(why, "no control groups: limits of procedures are kept for each process by itself");
+            None
         }
     }
 }

@@ -34,7 +34,7 @@ pub async fn start_engine(manager: &Arc<Manager>) -> Result<(Engine, Running), F
     let deliverer = Deliverer::new(&config.jobs.callbacks, cluster, store.clone()).map_err(|error| {
         Failure::new(error.exit_class(), format!("callbacks cannot be delivered: {}", chain(&error)))
     })?;
-    let callbacks = Arc::new(deliverer);
+    let callbacks = Arc::new(deliverer.with_procedures(manager.procedures.clone()));
     let options = EngineOptions { settings: settings(config), offer_timeout: config.jobs.offer_timeout };
     let started = Engine::start(store, manager.clone(), callbacks, options).await;
     let (engine, running, known) = started.map_err(|error| {

@@ -9,6 +9,7 @@
 //! - [`engine`]: drives the machine of jobs; [`store`]: where they are kept; [`jobs`]: both from a configuration.
 //! - [`catalogue`]: what agents offer, and whether arguments fit it.
 //! - [`callbacks`]: telling somebody of the ends of jobs.
+//! - [`procedures`]: executables on the manager that may be called, and named as callbacks.
 //!
 //! Rules (who is let in, who may what, who is connected) are in `redpoll-manager-core`, the protocol in
 //! `redpoll-common`, transports and drivers in `redpoll-net`.
@@ -21,6 +22,7 @@ pub mod gate;
 pub mod housekeeping;
 pub mod jobs;
 pub mod methods;
+pub mod procedures;
 pub mod service;
 pub mod sessions;
 pub mod state;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use redpoll_config::ExitClass;
 use redpoll_config::daemon::{DaemonArgs, Failure, Start};
+use redpoll_exec::exec::confine;
 use redpoll_manager::app::App;
 use redpoll_net::shutdown;
 use tokio::runtime::Builder;
@@ -12,7 +13,7 @@ use tokio::runtime::Builder;
 /// The Redpoll manager: agents dial it, operators ask it.
 ///
 /// Configuration: built-in defaults, then the file, then REDPOLL_MANAGER_… variables, then --set.
-/// Signals: SIGTERM finishes what runs and ends, a second one ends now; SIGHUP reads certificates and log level again.
+/// Signals: SIGTERM finishes what runs and ends, a second one ends now; SIGHUP reads certificates, log level and procedures again.
 /// Exit: 0 ended in order · 64 configuration · 69 cannot bind · 70 internal · 77 file permissions.
 #[derive(Debug, Parser)]
 #[command(name = "redpoll-manager", version, verbatim_doc_comment)]
@@ -22,6 +23,9 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = confine::intercept() {
+        return code;
+    }
     Arguments::parse().daemon.main("redpoll-manager", |Start { loaded, sources, log }| {
         let ended = shutdown::run(&mut Builder::new_multi_thread(), async |signals| {
             App::start(loaded).await?.run(signals, &sources, &log).await

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use redpoll_common::identity::Identity;
@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::catalogue::Procedures;
 use crate::engine::Agents;
+use crate::procedures::Offering;
 
 /// What a throttled line of the log is about: an address and what happened, in a word.
 pub type Noise = (Option<AddressKey>, &'static str);
@@ -38,6 +39,8 @@ pub struct Manager {
     pub identity: Identity,
     /// What happened so far.
     pub counters: Counters,
+    /// What agents and operators may call here, and jobs name as callbacks.
+    pub procedures: Arc<Offering>,
     /// The configuration as it was at the start.
     pub config: ManagerConfig,
     /// What agents may ask for.
@@ -59,8 +62,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Manager {
-    /// A manager without sessions.
+    /// A manager without sessions, whose procedures are not read yet.
     pub fn new(identity: Identity, config: ManagerConfig) -> Self {
+        let procedures = Offering::new(identity.clone(), &config.procedures, None);
+        Self::offering(identity, config, procedures)
+    }
+
+    /// The same with these procedures.
+    pub fn offering(identity: Identity, config: ManagerConfig, procedures: Offering) -> Self {
         let admission = AdmissionOptions {
             handshakes: config.admission.handshakes,
             handshakes_per_address: config.admission.handshakes_per_address,
@@ -74,6 +83,7 @@ impl Manager {
         Self {
             identity,
             counters: Counters::default(),
+            procedures: Arc::new(procedures),
             config,
             agent_rules,
             started: Instant::now(),

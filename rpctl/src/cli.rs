@@ -129,7 +129,7 @@ pub struct DescribeArgs {
 /// `rpctl call`.
 #[derive(Debug, Clone, Args)]
 pub struct CallArgs {
-    /// The agent
+    /// The agent, or @manager for the manager's own procedures
     pub agent: String,
     /// The procedure, NAME or NAME@VERSION
     #[arg(value_name = "PROCEDURE[@V]")]
@@ -185,7 +185,7 @@ pub enum AgentsCommand {
     /// List the procedures that an agent offers, or explain one
     #[command(after_long_help = include_str!("help/agents_procedures.txt"))]
     Procedures {
-        /// The agent
+        /// The agent, or @manager
         agent: String,
         /// The procedure to explain, NAME or NAME@VERSION
         #[arg(value_name = "PROCEDURE[@V]")]

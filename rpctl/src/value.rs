@@ -18,17 +18,13 @@ use bytes::Bytes;
 use data_encoding::BASE64;
 use redpoll_common::wire::scan::ScanError;
 use redpoll_common::wire::{MAX_DEPTH, Raw};
+use redpoll_schema::Binary;
 use rmpv::Value;
 use serde::de::{self, MapAccess, SeqAccess, Visitor};
-use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The key that marks binary in JSON.
 const BIN: &str = "$bin";
-/// The key that marks an extension in JSON.
-const EXT: &str = "$ext";
-/// The key that marks a float JSON cannot write.
-const FLOAT: &str = "$float";
 
 /// Why a value cannot be sent.
 #[derive(Debug, thiserror::Error)]
@@ -76,58 +72,7 @@ pub struct Shown<'v>(pub &'v Value);
 
 impl Serialize for Shown<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
-            Value::Nil => serializer.serialize_unit(),
-            Value::Boolean(b) => serializer.serialize_bool(*b),
-            Value::Integer(n) => match (n.as_u64(), n.as_i64()) {
-                (Some(n), _) => serializer.serialize_u64(n),
-                (None, Some(n)) => serializer.serialize_i64(n),
-                (None, None) => serializer.serialize_unit(),
-            },
-            Value::F32(f) if f.is_finite() => serializer.serialize_f32(*f),
-            Value::F64(f) if f.is_finite() => serializer.serialize_f64(*f),
-            Value::F32(f) => marked(serializer, &f.to_string()),
-            Value::F64(f) => marked(serializer, &f.to_string()),
-            Value::String(s) => serializer.serialize_str(&String::from_utf8_lossy(s.as_bytes())),
-            Value::Binary(bytes) => {
-                let mut map = serializer.serialize_map(Some(1))?;
-                map.serialize_entry(BIN, &BASE64.encode(bytes))?;
-                map.end()
-            }
-            Value::Ext(kind, bytes) => {
-                let mut map = serializer.serialize_map(Some(2))?;
-                map.serialize_entry(EXT, kind)?;
-                map.serialize_entry(BIN, &BASE64.encode(bytes))?;
-                map.end()
-            }
-            Value::Array(items) => {
-                let mut seq = serializer.serialize_seq(Some(items.len()))?;
-                for item in items {
-                    seq.serialize_element(&Shown(item))?;
-                }
-                seq.end()
-            }
-            Value::Map(entries) => {
-                let mut map = serializer.serialize_map(Some(entries.len()))?;
-                for (key, value) in entries {
-                    map.serialize_entry(&key_text(key), &Shown(value))?;
-                }
-                map.end()
-            }
-        }
-    }
-}
-
-fn marked<S: Serializer>(serializer: S, float: &str) -> Result<S::Ok, S::Error> {
-    let mut map = serializer.serialize_map(Some(1))?;
-    map.serialize_entry(FLOAT, float)?;
-    map.end()
-}
-
-fn key_text(key: &Value) -> String {
-    match key.as_str() {
-        Some(text) => text.to_owned(),
-        None => serde_json::to_string(&Shown(key)).unwrap_or_default(),
+        redpoll_schema::Shown(&self.0.as_ref(), Binary::Marked).serialize(serializer)
     }
 }
 

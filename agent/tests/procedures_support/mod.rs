@@ -45,6 +45,8 @@ pub(crate) fn manifest(mode: ProcedureMode, output: ProcedureOutput, command: &[
         redact: Vec::new(),
         enabled: true,
         admin: false,
+        callers: redpoll_config::Callers::default(),
+        callback: false,
         schedule: None,
         ready_timeout: Duration::from_secs(20),
         idle_shutdown: Duration::ZERO,

@@ -13,6 +13,15 @@ use super::read;
 /// How many manifests a folder may hold.
 pub const MAX_MANIFESTS: usize = 1000;
 
+/// Who offers what a folder describes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// An agent: its machine's policy says who may call.
+    Agent,
+    /// The manager: the manifests say who may call.
+    Manager,
+}
+
 /// What a folder of manifests holds.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Procedures {
@@ -22,11 +31,16 @@ pub struct Procedures {
     pub problems: Vec<ManifestProblem>,
 }
 
+/// The same as [`load_folder_of`] for an agent.
+pub fn load_folder(folder: &Path) -> Procedures {
+    load_folder_of(folder, Side::Agent)
+}
+
 /// Reads every `*.toml` of a folder; names that begin with a dot are passed over. A folder that is not there is empty.
 ///
 /// A bad file leaves the others working. Two files with the same name and version: the first by the name of its file
 /// stays. If the folder itself can be changed by others, nothing in it is used.
-pub fn load_folder(folder: &Path) -> Procedures {
+pub fn load_folder_of(folder: &Path, side: Side) -> Procedures {
     let mut procedures = Procedures::default();
     let files = match list(folder) {
         Ok(files) => files,
@@ -39,7 +53,7 @@ pub fn load_folder(folder: &Path) -> Procedures {
     for file in files {
         let read = files::read(&file, MAX_MANIFEST_FILE)
             .map_err(|what| vec![ManifestProblem::whole(&file, what)])
-            .and_then(|text| read::manifest(&file, &text));
+            .and_then(|text| read::manifest(&file, &text, side));
         match read {
             Err(problems) => procedures.problems.extend(problems),
             Ok(manifest) => {

@@ -8,13 +8,15 @@ use std::time::Duration;
 
 use crate::values::choice::choice;
 
+mod callers;
 pub(crate) mod files;
 mod folder;
 mod problem;
 mod read;
 pub(crate) mod table;
 
-pub use folder::{MAX_MANIFESTS, Procedures, load_folder};
+pub use callers::Callers;
+pub use folder::{MAX_MANIFESTS, Procedures, Side, load_folder, load_folder_of};
 pub use problem::ManifestProblem;
 
 choice! {
@@ -85,6 +87,10 @@ pub struct Manifest {
     pub enabled: bool,
     /// It serves those who administer the machine: it has a place even when all others are taken.
     pub admin: bool,
+    /// Who may call it, where the manager offers it; on an agent the machine's policy says that.
+    pub callers: Callers,
+    /// Whether a job may name it as its callback, where the manager offers it.
+    pub callback: bool,
     /// Runs by itself.
     pub schedule: Option<ProcedureSchedule>,
     /// How long a worker may take to say that it is ready.

@@ -8,7 +8,9 @@ use redpoll_common::wire::MAX_METHOD_LEN;
 use redpoll_schema::{MAX_REDACT_PATHS, Redaction, Schema};
 use toml::{Table, Value};
 
+use super::callers::{Callers, MAX_CALLERS};
 use super::files::{self, MAX_SCHEMA_FILE};
+use super::folder::Side;
 use super::problem::ManifestProblem;
 use super::table::{Fields, Notes, kind, to_object};
 use super::{Manifest, ProcedureLimits, ProcedureMode, ProcedureOutput, ProcedureSchedule};
@@ -42,20 +44,20 @@ const LINE: u64 = MIB;
 ///
 /// # Errors
 /// Every problem of the file.
-pub(super) fn manifest(file: &Path, text: &str) -> Result<Manifest, Vec<ManifestProblem>> {
+pub(super) fn manifest(file: &Path, text: &str, side: Side) -> Result<Manifest, Vec<ManifestProblem>> {
     let table: Table = toml::from_str(text).map_err(|error| {
         let (line, what) = syntax_at(text, &error);
         vec![ManifestProblem { line: Some(line), ..ManifestProblem::whole(file, what) }]
     })?;
     let mut notes = Notes::new(file.to_owned(), lines_of(text));
-    let read = fields(file, Fields::new("", table, &mut notes));
+    let read = fields(file, Fields::new("", table, &mut notes), side);
     match read {
         Some(manifest) if notes.problems.is_empty() => Ok(manifest),
         Some(_) | None => Err(notes.problems),
     }
 }
 
-fn fields(file: &Path, mut fields: Fields<'_>) -> Option<Manifest> {
+fn fields(file: &Path, mut fields: Fields<'_>, side: Side) -> Option<Manifest> {
     let folder = file.parent().unwrap_or_else(|| Path::new(""));
     let name = name(&mut fields);
     let version = fields.number("version", 1..=u32::MAX).unwrap_or(1);
@@ -84,7 +86,11 @@ fn fields(file: &Path, mut fields: Fields<'_>) -> Option<Manifest> {
     let redact = redact(&mut fields);
     let enabled = fields.flag("enabled").unwrap_or(true);
     let admin = fields.flag("admin").unwrap_or(false);
+    let (callers, callback) = called_by(&mut fields, side);
     let schedule = schedule(&mut fields, schema.as_ref());
+    if side == Side::Manager && schedule.is_some() {
+        fields.wrong("schedule", "the manager runs nothing by itself; have an agent do it");
+    }
     let ready_timeout = fields.duration("ready_timeout", SECOND..=HOUR).unwrap_or(READY_TIMEOUT);
     let idle_shutdown = fields.duration("idle_shutdown", Duration::ZERO..=DAY * 30).unwrap_or(IDLE_SHUTDOWN);
     fields.finish();
@@ -111,6 +117,8 @@ fn fields(file: &Path, mut fields: Fields<'_>) -> Option<Manifest> {
         redact,
         enabled,
         admin,
+        callers,
+        callback,
         schedule,
         ready_timeout,
         idle_shutdown,
@@ -320,6 +328,24 @@ fn redact(fields: &mut Fields<'_>) -> Vec<String> {
         fields.wrong("redact", error.to_string());
     }
     paths
+}
+
+/// Who may call it and whether it is a callback, which only the manager asks its manifests.
+fn called_by(fields: &mut Fields<'_>, side: Side) -> (Callers, bool) {
+    let before = fields.notes.problems.len();
+    let (callers, callback) = (fields.texts("callers", MAX_CALLERS), fields.flag("callback"));
+    let given = [("callers", callers.is_some()), ("callback", callback.is_some())];
+    for (name, _) in given.into_iter().filter(|(_, is_given)| *is_given && side == Side::Agent) {
+        fields.wrong(name, "this is for procedures of the manager; who may call here is said by policy.toml");
+    }
+    if side == Side::Agent || fields.notes.problems.len() > before {
+        return (Callers::default(), false);
+    }
+    let callers = Callers::parse(&callers.unwrap_or_default()).unwrap_or_else(|what| {
+        fields.wrong("callers", what);
+        Callers::default()
+    });
+    (callers, callback.unwrap_or(false))
 }
 
 fn schedule(fields: &mut Fields<'_>, schema: Option<&Schema>) -> Option<ProcedureSchedule> {

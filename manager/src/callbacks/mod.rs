@@ -4,7 +4,7 @@
 //! - `gather`: what is told, read from the store at the moment of the try; `body`: that as JSON; `value`: MessagePack as
 //!   JSON.
 //! - `webhook`: an HTTP POST, signed by `signature`; `authorities`: whom it believes over https.
-//! - `command`: a program on the manager, ended with its process group when its time is over.
+//! - [`procedures`](crate::procedures): a procedure of the manager. `command`: a program on the manager, ended with its process group when its time is over.
 //!
 //! When to try, how often, and that it is recorded as delivered once are rules of the machine
 //! (`redpoll_manager_core::jobs`). A receiver may see the same delivery twice: it knows it by its id.
@@ -26,6 +26,7 @@ use redpoll_common::job::{Callback, JobId};
 use redpoll_config::{CallbacksConfig, ExitClass, WebhookSecretError};
 use tokio::time::{Instant, timeout_at};
 
+use crate::procedures::Offering;
 use crate::store::Store;
 use webhook::Webhooks;
 
@@ -62,7 +63,7 @@ impl DelivererError {
 
 /// Performs callbacks. Cheap to clone; a changed configuration needs a new one.
 #[derive(Debug, Clone)]
-pub struct Deliverer(Arc<Shared>);
+pub struct Deliverer(Arc<Shared>, Option<Arc<Offering>>);
 
 #[derive(Debug)]
 struct Shared {
@@ -97,7 +98,13 @@ impl Deliverer {
     ) -> Result<Self, DelivererError> {
         let webhooks = Webhooks::new(config)?;
         let (config, cluster) = (config.clone(), cluster.to_owned());
-        Ok(Self(Arc::new(Shared { config, cluster, store, webhooks })))
+        Ok(Self(Arc::new(Shared { config, cluster, store, webhooks }), None))
+    }
+
+    /// The same that also calls procedures of the manager.
+    #[must_use]
+    pub fn with_procedures(self, procedures: Arc<Offering>) -> Self {
+        Self(self.0, Some(procedures))
     }
 
     /// Tries once to tell of an end. Takes at most the configured time, and a moment more to clean up. Dropped earlier, it
@@ -125,11 +132,16 @@ impl Deliverer {
     }
 
     async fn run(&self, delivery: Delivery, name: &str, deadline: Instant) -> Result<(), String> {
-        let Some(argv) = self.0.config.procedures.get(name) else {
+        if let Some(argv) = self.0.config.procedures.get(name) {
+            let body = self.body(delivery, deadline).await?;
+            return command::run(argv, delivery, &body, deadline).await;
+        }
+        let offers = self.1.as_ref().filter(|procedures| procedures.takes_callbacks(name));
+        let Some(procedures) = offers else {
             return Err(format!("no procedure {name:?} in jobs.callbacks.procedures"));
         };
         let body = self.body(delivery, deadline).await?;
-        command::run(argv, delivery, &body, deadline).await
+        procedures.deliver(name, &body, deadline).await
     }
 
     async fn body(&self, delivery: Delivery, deadline: Instant) -> Result<bytes::Bytes, String> {

@@ -7,94 +7,13 @@
 //! | a float that is not finite | `{"$float": "NaN"}`, `"inf"`, `"-inf"` |
 //! | a key that is not text | the key as JSON text |
 
-use data_encoding::BASE64;
-use redpoll_common::wire::{MAX_DEPTH, Raw};
-use rmpv::ValueRef;
-use serde::ser::{SerializeMap, SerializeSeq};
-use serde::{Serialize, Serializer};
-
-/// A value on its way into JSON. Bytes that are no value, as only a broken store has them, become null.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Json<'r>(pub(super) &'r Raw);
-
-impl Serialize for Json<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut bytes = self.0.as_bytes();
-        let value = rmpv::decode::read_value_ref_with_max_depth(&mut bytes, MAX_DEPTH + 1);
-        Shown(&value.unwrap_or(ValueRef::Nil)).serialize(serializer)
-    }
-}
-
-struct Shown<'v>(&'v ValueRef<'v>);
-
-impl Serialize for Shown<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
-            ValueRef::Nil => serializer.serialize_unit(),
-            ValueRef::Boolean(bit) => serializer.serialize_bool(*bit),
-            ValueRef::Integer(n) => match (n.as_u64(), n.as_i64()) {
-                (Some(n), _) => serializer.serialize_u64(n),
-                (None, Some(n)) => serializer.serialize_i64(n),
-                (None, None) => serializer.serialize_unit(),
-            },
-            ValueRef::F32(float) if float.is_finite() => serializer.serialize_f32(*float),
-            ValueRef::F64(float) if float.is_finite() => serializer.serialize_f64(*float),
-            ValueRef::F32(float) => marked(serializer, &float.to_string()),
-            ValueRef::F64(float) => marked(serializer, &float.to_string()),
-            ValueRef::String(text) => serializer.serialize_str(&String::from_utf8_lossy(text.as_bytes())),
-            ValueRef::Binary(bytes) => {
-                let mut map = serializer.serialize_map(Some(1))?;
-                map.serialize_entry("$bin", &BASE64.encode(bytes))?;
-                map.end()
-            }
-            ValueRef::Ext(kind, bytes) => {
-                let mut map = serializer.serialize_map(Some(2))?;
-                map.serialize_entry("$ext", kind)?;
-                map.serialize_entry("$bin", &BASE64.encode(bytes))?;
-                map.end()
-            }
-            ValueRef::Array(items) => {
-                let mut list = serializer.serialize_seq(Some(items.len()))?;
-                for item in items {
-                    list.serialize_element(&Shown(item))?;
-                }
-                list.end()
-            }
-            ValueRef::Map(entries) => {
-                let mut map = serializer.serialize_map(Some(entries.len()))?;
-                for (key, value) in entries {
-                    map.serialize_entry(&key_text(key), &Shown(value))?;
-                }
-                map.end()
-            }
-        }
-    }
-}
-
-fn marked<S: Serializer>(serializer: S, float: &str) -> Result<S::Ok, S::Error> {
-    let mut map = serializer.serialize_map(Some(1))?;
-    map.serialize_entry("$float", float)?;
-    map.end()
-}
-
-fn key_text(key: &ValueRef<'_>) -> String {
-    match key {
-        ValueRef::String(text) => String::from_utf8_lossy(text.as_bytes()).into_owned(),
-        ValueRef::Nil
-        | ValueRef::Boolean(_)
-        | ValueRef::Integer(_)
-        | ValueRef::F32(_)
-        | ValueRef::F64(_)
-        | ValueRef::Binary(_)
-        | ValueRef::Array(_)
-        | ValueRef::Map(_)
-        | ValueRef::Ext(..) => serde_json::to_string(&Shown(key)).unwrap_or_default(),
-    }
-}
+pub(super) use redpoll_schema::Json;
 
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+
+    use redpoll_common::wire::Raw;
 
     use super::*;
 

@@ -29,7 +29,7 @@ const AROUND_INFO: usize = 4;
 pub(super) async fn submit(manager: &Manager, engine: &Engine, call: &CallContext) -> Result<Raw, Fault> {
     let asked =
         SubmitArguments::read(&call.kwargs).map_err(|error| bad(format!("rp.jobs.submit: {error}")))?;
-    check(&asked.spec, &manager.config)?;
+    check(&asked.spec, manager)?;
     asks::check_submit(manager, call, &asked)?;
     let submitter = Submitter::of(&call.caller.identity);
     let digest = digest::of(&asked);
@@ -49,20 +49,21 @@ pub(super) async fn submit(manager: &Manager, engine: &Engine, call: &CallContex
     write(&SubmitAnswer { job: stored.job.to_string(), existing: stored.existing, runs })
 }
 
-fn check(spec: &JobSpec, config: &ManagerConfig) -> Result<(), Fault> {
+fn check(spec: &JobSpec, manager: &Manager) -> Result<(), Fault> {
     check_procedure("procedure", &spec.procedure)?;
+    let config = &manager.config;
     check_size(spec, config)?;
     match &spec.callback {
         Some(Callback::Webhook(url)) => check_url(url, &config.jobs.callbacks),
         Some(Callback::Procedure(name)) => {
             let offered = &config.jobs.callbacks.procedures;
-            if offered.contains_key(name) {
+            if offered.contains_key(name) || manager.procedures.takes_callbacks(name) {
                 return Ok(());
             }
-            let names: Vec<&str> = offered.keys().map(String::as_str).collect();
+            let names: Vec<String> = offered.keys().cloned().chain(manager.procedures.callbacks()).collect();
             let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
             Err(bad(format!(
-                "callback {name:?} is none of jobs.callbacks.procedures of the manager ({names})"
+                "callback {name:?} is none of jobs.callbacks.procedures of the manager, and no procedure of it with callback = true ({names})"
             )))
         }
         None => Ok(()),

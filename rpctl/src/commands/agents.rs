@@ -8,7 +8,7 @@ use redpoll_common::wire::Raw;
 use serde::Serialize;
 
 use super::agents_orders::Order;
-use super::{agent_id, decoded, encoded, procedures};
+use super::{agent_id, callee, decoded, encoded, procedures};
 use crate::cli::AgentsCommand;
 use crate::exit::Exit;
 use crate::link::Link;
@@ -40,7 +40,7 @@ impl AgentsQuestion {
             AgentsCommand::Show { agent } => Self::Show { agent: agent_id(agent)? },
             AgentsCommand::Ping { agent, count } => Self::Ping { agent: agent_id(agent)?, count: *count },
             AgentsCommand::Procedures { agent, procedure } => {
-                Self::Procedures { agent: agent_id(agent)?, procedure: procedure.clone() }
+                Self::Procedures { agent: callee(agent)?, procedure: procedure.clone() }
             }
             AgentsCommand::Reload { agent } => Self::Order { agent: agent_id(agent)?, order: Order::Reload },
             AgentsCommand::Enable { agent, procedure } => {

@@ -9,7 +9,7 @@ use redpoll_net::{Call, CallError, CallEvent, CallStream};
 use rmpv::Value;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{agent_id, interrupted, procedures};
+use super::{callee, interrupted, procedure_call, procedures};
 use crate::arguments::{self, is_exec_run};
 use crate::cli::CallArgs;
 use crate::interrupt::Interrupts;
@@ -45,7 +45,7 @@ impl CallQuestion {
             )
             .into());
         }
-        let agent = agent_id(&args.agent)?;
+        let agent = callee(&args.agent)?;
         let read = arguments::read(&args.procedure, &args.arguments, &mut std::io::stdin())
             .map_err(|error| argument_report(&error))?;
         let program = args.arguments.argv.first().filter(|_| is_exec_run(&args.procedure));
@@ -76,7 +76,7 @@ impl CallQuestion {
         let procedure = self.arguments.procedure.clone();
         let warning = procedures::deprecation(link.peer().clone(), about, procedure);
         let printer = Printer::new(output, self.plan(verbose));
-        let call = link.request(method::CALL, self.arguments.write());
+        let call = procedure_call(link, &self.arguments);
         let ended = async {
             match link.peer().start(call).await {
                 Ok(stream) => self.follow(stream, printer, interrupts).await,

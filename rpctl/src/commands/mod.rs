@@ -18,8 +18,10 @@ mod submit;
 use std::io;
 use std::time::Duration;
 
+use redpoll_common::api::{CallArguments, method};
 use redpoll_common::job::{JobId, QueueKey};
 use redpoll_common::wire::Raw;
+use redpoll_net::Call;
 use rmpv::Value;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -201,6 +203,23 @@ fn agent_id(text: &str) -> Result<String, Stop> {
         )
         .into()),
     }
+}
+
+/// The manager itself in place of an agent. No agent can have this name: names begin with a letter or a digit.
+const MANAGER: &str = "@manager";
+
+/// Checks whose procedures are meant: an agent's, or the manager's.
+fn callee(text: &str) -> Result<String, Stop> {
+    if text == MANAGER { Ok(text.to_owned()) } else { agent_id(text) }
+}
+
+/// A call of a procedure, of an agent through the manager or of the manager itself.
+fn procedure_call(link: &Link, arguments: &CallArguments) -> Call {
+    if arguments.agent != MANAGER {
+        return link.request(method::CALL, arguments.write());
+    }
+    let own = link.request(method::CALL, arguments.kwargs.clone()).with_args(arguments.args.clone());
+    Call { method: arguments.procedure.clone(), ..own }
 }
 
 /// Checks the id of a job that was typed.

@@ -6,7 +6,7 @@ use redpoll_net::peer::Call;
 use redpoll_net::{CallError, Peer, ProcedureInfo};
 use rmpv::Value;
 
-use super::{encoded, unreadable};
+use super::{MANAGER, encoded, procedure_call, unreadable};
 use crate::exit::Exit;
 use crate::link::{Link, no_answer};
 use crate::output::{Format, Output};
@@ -29,12 +29,15 @@ pub(super) async fn fetch(
 ) -> Result<Vec<Value>, Stop> {
     let target = Target::Agent { agent: agent.to_owned(), method: method::AGENTS_PROCEDURES };
     let request = |kwargs| link.request(method::AGENTS_PROCEDURES, kwargs);
-    match known(link.peer(), request, agent, procedure).await {
-        Ok(Some(list)) => return Ok(list),
-        Ok(None) => {}
-        // an older manager
-        Err(CallError::Fault(Fault { code: FaultCode::UnknownMethod, .. })) => {}
-        Err(error) => return Err(no_answer(&error, &target, verbose).into()),
+    // the catalogue is about agents; the manager answers for itself
+    if agent != MANAGER {
+        match known(link.peer(), request, agent, procedure).await {
+            Ok(Some(list)) => return Ok(list),
+            Ok(None) => {}
+            // an older manager
+            Err(CallError::Fault(Fault { code: FaultCode::UnknownMethod, .. })) => {}
+            Err(error) => return Err(no_answer(&error, &target, verbose).into()),
+        }
     }
     let target = Target::Procedure { agent: agent.to_owned(), procedure: SYS_PROCEDURES.to_owned() };
     let call = CallArguments {
@@ -43,7 +46,7 @@ pub(super) async fn fetch(
         args: Raw::empty_array(),
         kwargs: Raw::empty_map(),
     };
-    let answer = decode(&link.ask(link.request(method::CALL, call.write()), &target, verbose).await?);
+    let answer = decode(&link.ask(procedure_call(link, &call), &target, verbose).await?);
     let listed = answer.as_array().or_else(|| field(&answer, "procedures")?.as_array());
     let Some(listed) = listed else {
         return Err(unreadable(SYS_PROCEDURES, "it is not a list of procedures").into());

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use redpoll_common::identity::Role;
 use redpoll_common::procedure::CallLine;
 use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_config::{Manifest, ProcedureMode};
@@ -122,6 +123,7 @@ impl Procedure {
     pub(super) fn call_line(&self, call: &CallContext) -> Result<(u64, bytes::Bytes), Fault> {
         let number = self.calls.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         let job = call.run.as_ref().map(|run| run.run.job.to_string());
+        let caller = caller(call);
         let line = CallLine {
             call: number,
             procedure: &self.manifest.name,
@@ -131,10 +133,20 @@ impl Procedure {
             job: job.as_deref(),
             attempt: call.run.as_ref().map(|run| u32::from(run.run.attempt.0)),
             info: call.run.as_ref().map(|run| &run.info),
-            operator: call.operator.as_deref(),
+            operator: call.operator.as_deref().or(caller.as_deref()),
         };
         let line = line.write().map_err(|error| Fault::new(FaultCode::BadArguments, error.to_string()))?;
         Ok((number, line))
+    }
+}
+
+/// Who wants it. An agent's caller is its manager, who speaks for others and names them for jobs alone.
+fn caller(call: &CallContext) -> Option<String> {
+    let identity = &call.caller.identity;
+    match (&call.run, identity.role) {
+        (Some(run), _) => Some(run.operator.clone()),
+        (None, Role::Manager) => None,
+        (None, Role::Agent | Role::Operator) => Some(format!("{}:{}", identity.role, identity.id)),
     }
 }
 

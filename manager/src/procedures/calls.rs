@@ -1,0 +1,100 @@
+//! A request of an agent or an operator for a procedure of the manager.
+
+use std::sync::Arc;
+
+use redpoll_common::identity::{Identity, Role};
+use redpoll_common::wire::{Fault, FaultCode, Raw};
+use redpoll_net::service::Running;
+use redpoll_net::{CallContext, ProcedureInfo};
+
+use super::{Entry, Offered, Offering};
+
+/// Lists what its caller may call.
+const LIST: &str = "sys.procedures";
+
+impl Offering {
+    /// Whether a method is for the manager's procedures: then the answer is [`start`](Self::start)'s.
+    pub fn serves(&self, role: Role, method: &str) -> bool {
+        let name = method.split('@').next().unwrap_or_default();
+        match role {
+            Role::Agent | Role::Operator => method == LIST || self.current.load().entries.contains_key(name),
+            Role::Manager => false,
+        }
+    }
+
+    /// Takes a request.
+    ///
+    /// # Errors
+    /// The fault of one that is not run at all.
+    pub fn start(&self, call: CallContext) -> Result<Running, Fault> {
+        let offered = self.current.load_full();
+        if call.method == LIST {
+            let answer = Box::pin(async move { list(&offered, &call) });
+            return Ok(Running { answer, graceful: false });
+        }
+        may_call(&offered, &call)?;
+        let Ok(place) = self.places.clone().try_acquire_owned() else {
+            let text = format!(
+                "{} calls are running already, procedures.calls of the manager; nothing ran",
+                self.limit
+            );
+            return Err(Fault::new(FaultCode::Overloaded, text));
+        };
+        let answer = async move {
+            let _place = place;
+            run(offered, call).await
+        };
+        // programs watch the stop themselves, and what comes before them does not wait
+        Ok(Running { answer: Box::pin(answer), graceful: true })
+    }
+}
+
+/// Checks the arguments, then runs it.
+pub(super) async fn run(offered: Arc<Offered>, call: CallContext) -> Result<Raw, Fault> {
+    let entry = entry(&offered, &call.method)?;
+    entry.schema.check(&call.args, &call.kwargs).map_err(|error| {
+        let text = format!("{}: {error}; nothing ran", call.method);
+        Fault::new(FaultCode::BadArguments, text)
+    })?;
+    offered.registry.start(call).answer.await
+}
+
+pub(super) fn entry<'o>(offered: &'o Offered, method: &str) -> Result<&'o Entry, Fault> {
+    offered.registry.offers(method)?;
+    let unknown = || Fault::new(FaultCode::UnknownProcedure, format!("{method:?} is not offered here"));
+    offered.find(method).ok_or_else(unknown)
+}
+
+fn may_call(offered: &Offered, call: &CallContext) -> Result<(), Fault> {
+    let entry = entry(offered, &call.method)?;
+    let caller = &call.caller.identity;
+    if is_admitted(entry, caller) {
+        return Ok(());
+    }
+    let manifest = entry.manifest();
+    // the name of the file, not where the manager keeps it
+    let file = manifest.file.file_name().unwrap_or_default().to_string_lossy();
+    let text = format!(
+        "{}:{} may not call {}@{}: callers in {file} on the manager does not name it",
+        caller.role, caller.id, manifest.name, manifest.version
+    );
+    Err(Fault::new(FaultCode::Forbidden, text))
+}
+
+fn is_admitted(entry: &Entry, caller: &Identity) -> bool {
+    entry.manifest().callers.admit(caller.role, caller.id.as_str())
+}
+
+/// What the caller may call, in the form in which agents list theirs.
+fn list(offered: &Offered, call: &CallContext) -> Result<Raw, Fault> {
+    let none = call.args == Raw::empty_array() && call.kwargs == Raw::empty_map();
+    if !none {
+        return Err(Fault::new(FaultCode::BadArguments, format!("{LIST} takes no arguments")));
+    }
+    let may = |info: &&ProcedureInfo| {
+        let entry = offered.entries.get(&info.name).and_then(|versions| versions.get(&info.version));
+        entry.is_some_and(|entry| is_admitted(entry, &call.caller.identity))
+    };
+    let all: Vec<&ProcedureInfo> = offered.registry.procedures().filter(may).collect();
+    Raw::encode(&all).map_err(|error| Fault::new(FaultCode::Internal, error.to_string()))
+}

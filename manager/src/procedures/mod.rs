@@ -1,0 +1,174 @@
+//! Procedures on the manager itself: executables that manifests describe, for agents and operators that the manifests name,
+//! and as callbacks of jobs.
+//!
+//! - [`Offering`]: what is offered now, read anew by [`Offering::reload`]. Start reading here.
+//! - `calls`: a request: may its caller, do the arguments fit, is there a place. `callback`: the end of a job as a call.
+//!
+//! What is offered never changes once it is in place; a reload puts another in its place. What runs goes on as it was started.
+
+mod callback;
+mod calls;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use redpoll_common::identity::Identity;
+use redpoll_config::{ManagerProceduresConfig, Manifest, Side, load_folder_of};
+use redpoll_exec::ExecLimits;
+use redpoll_exec::exec::cgroup::Hierarchy;
+use redpoll_exec::exec::confine;
+use redpoll_exec::procedures::{self, Procedure, Setting, label};
+use redpoll_net::Registry;
+use redpoll_schema::Schema;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+/// Why a procedure is not offered whose file says so.
+const NOT_ENABLED: &str = "is not enabled by the file that describes it";
+
+/// What a manager offers, and what running it needs.
+pub struct Offering {
+    own: Identity,
+    dir: PathBuf,
+    limit: usize,
+    places: Arc<Semaphore>,
+    setting: Arc<Setting>,
+    tracker: TaskTracker,
+    stop: CancellationToken,
+    current: ArcSwap<Offered>,
+    /// One reload at a time: of two, the later must not end with the older files.
+    reloading: Mutex<()>,
+}
+
+/// What is offered at a moment.
+#[derive(Debug, Default)]
+struct Offered {
+    registry: Registry,
+    /// All that is described, also what is not enabled, by name and version.
+    entries: BTreeMap<String, BTreeMap<u32, Entry>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    procedure: Arc<Procedure>,
+    schema: Schema,
+}
+
+impl fmt::Debug for Offering {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Offering").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
+impl Offering {
+    /// Offers nothing until [`reload`](Self::reload) has been called.
+    pub fn new(own: Identity, config: &ManagerProceduresConfig, cgroups: Option<Arc<Hierarchy>>) -> Self {
+        let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
+        let limits = ExecLimits {
+            output: config.output,
+            run_timeout: Some(config.run_timeout).filter(|limit| !limit.is_zero()),
+            grace: config.grace,
+        };
+        let setting = Setting {
+            agent: own.id.clone(),
+            limits,
+            helper: confine::own_helper(),
+            cgroups,
+            tracker: tracker.clone(),
+            stop: stop.clone(),
+        };
+        Self {
+            own,
+            dir: config.dir.clone(),
+            limit: config.calls,
+            places: Arc::new(Semaphore::new(config.calls)),
+            setting: Arc::new(setting),
+            tracker,
+            stop,
+            current: ArcSwap::default(),
+            reloading: Mutex::new(()),
+        }
+    }
+
+    /// Reads the folder anew, and gives what is wrong with it; the log has it too. Blocks: it reads files.
+    pub fn reload(&self) -> Vec<String> {
+        let _one = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        let loaded = load_folder_of(&self.dir, Side::Manager);
+        let mut problems: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
+        let before = self.current.load_full();
+        let mut offered = Offered::default();
+        for manifest in loaded.manifests {
+            if let Err(problem) = self.add(&mut offered, manifest, &before) {
+                problems.push(problem);
+            }
+        }
+        for problem in &problems {
+            warn!(problem, "a procedure of the manager is not offered as described");
+        }
+        let count = offered.registry.procedures().count();
+        if count > 0 || !problems.is_empty() || !before.entries.is_empty() {
+            info!(offered = count, problems = problems.len(), "the manager's procedures were read");
+        }
+        self.current.store(Arc::new(offered));
+        problems
+    }
+
+    fn add(&self, offered: &mut Offered, manifest: Manifest, before: &Offered) -> Result<(), String> {
+        let (name, version, enabled) = (manifest.name.clone(), manifest.version, manifest.enabled);
+        let at = format!("{}: {}", manifest.file.display(), label(&manifest));
+        let schema = Schema::compile(&manifest.args).map_err(|error| format!("{at}: args: {error}"))?;
+        let old = before.entries.get(&name).and_then(|versions| versions.get(&version));
+        let old = old.map(|entry| entry.procedure.as_ref());
+        // made anew also when nothing changed: accounts may have, and the executable itself
+        let procedure =
+            procedures::make(manifest, &self.setting, old).map_err(|problem| problem.to_string())?;
+        let registry = std::mem::take(&mut offered.registry);
+        offered.registry = if enabled {
+            procedures::add(registry, &procedure).map_err(|error| format!("{at}: {error}"))?
+        } else {
+            registry.without(&name, version, NOT_ENABLED)
+        };
+        offered.entries.entry(name).or_default().insert(version, Entry { procedure, schema });
+        Ok(())
+    }
+
+    /// Ends workers that have nothing to do, and waits for the others, at most so long.
+    pub async fn close(&self, within: Duration) {
+        self.stop.cancel();
+        self.tracker.close();
+        if timeout(within, self.tracker.wait()).await.is_err() {
+            warn!(
+                workers = self.tracker.len(),
+                "stopped while workers of procedures still ran; they are killed"
+            );
+        }
+    }
+}
+
+impl Offered {
+    /// What `name` or `name@version` stands for.
+    fn find(&self, method: &str) -> Option<&Entry> {
+        let (name, version) = match method.split_once('@') {
+            None => (method, None),
+            Some((name, text)) => (name, Some(text.parse().ok().filter(|n: &u32| n.to_string() == text)?)),
+        };
+        let mut versions = self.entries.get(name)?.iter().filter(|(_, entry)| entry.manifest().enabled);
+        match version {
+            None => versions.next_back().map(|(_, entry)| entry),
+            Some(version) => versions.find(|(of, _)| **of == version).map(|(_, entry)| entry),
+        }
+    }
+}
+
+impl Entry {
+    fn manifest(&self) -> &Manifest {
+        self.procedure.manifest()
+    }
+}

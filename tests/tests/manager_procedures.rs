@@ -1,0 +1,216 @@
+//! Procedures on a real manager: called by agents and operators that may, named as callbacks, reloaded while they run.
+#![expect(clippy::unwrap_used, reason = "test code")]
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use redpoll_common::wire::{Fault, FaultCode, Raw};
+use redpoll_tests::eventually;
+use redpoll_tests::line::Line;
+use redpoll_tests::world::{HONEST, World};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// Gives a value, and as its result the line that it was called with.
+const ECHO: &str = r#"read -r line; echo '{"value":7}'; echo "{\"result\":$line}""#;
+
+/// The folder of manifests, beside it what the scripts write.
+struct Folder(TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("d")).unwrap();
+        fs::set_permissions(folder.path().join("d"), Permissions::from_mode(0o700)).unwrap();
+        Self(folder)
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.at(name)).unwrap_or_default()
+    }
+
+    /// A manifest `FILE.toml` of a shell script, which runs in the folder.
+    fn manifest(&self, name: &str, fields: &str, script: &str) {
+        let cwd = self.0.path().display();
+        let text = format!(
+            "name = \"site.{name}\"\ncommand = [\"/bin/sh\", \"-c\", '''{script}''']\ncwd = \"{cwd}\"\n{fields}\n"
+        );
+        write(&self.at(&format!("d/{name}.toml")), &text);
+    }
+
+    async fn world(&self) -> World {
+        let dir = format!("procedures.dir={}", self.at("d").display());
+        World::quiet(&[&dir, "jobs.callbacks.first=10ms", "jobs.callbacks.max=20ms"]).await
+    }
+}
+
+/// In one step: the manager may read at any time.
+fn write(path: &Path, text: &str) {
+    let new = path.with_extension("new");
+    fs::write(&new, text).unwrap();
+    fs::set_permissions(&new, Permissions::from_mode(0o600)).unwrap();
+    fs::rename(new, path).unwrap();
+}
+
+async fn asks(line: &mut Line, id: &str, method: &str, kwargs: Value) -> Result<Value, Fault> {
+    line.request(id, method, &kwargs).await;
+    line.answered().await.result.map(|raw| raw.decode().unwrap())
+}
+
+fn decoded(answer: Result<Raw, Fault>) -> Value {
+    answer.unwrap().decode().unwrap()
+}
+
+/// A job with this callback; its id.
+async fn job(world: &World, callback: &str) -> Result<String, Fault> {
+    let asked = json!({"agents": [HONEST], "procedure": "sys.ping", "callback": callback});
+    let answer: Value = world.operator.ask("rp.jobs.submit", &asked).await?.decode().unwrap();
+    Ok(answer["job"].as_str().unwrap().to_owned())
+}
+
+/// Waits until its callback is told, and gives how that went.
+async fn told(world: &World, job: &str) -> Value {
+    let asked = json!({ "job": job });
+    eventually("the callback is told", async || {
+        let shown = decoded(world.operator.ask("rp.jobs.show", &asked).await);
+        let callback = shown["callbacks"].get(0)?.clone();
+        (callback["state"] != "pending").then_some(callback)
+    })
+    .await
+}
+
+async fn deliveries(world: &World) -> usize {
+    let asked = json!({"type": "callback.*"});
+    decoded(world.operator.ask("rp.events.list", &asked).await)["events"].as_array().unwrap().len()
+}
+
+#[tokio::test]
+async fn agents_and_operators_call_what_the_manifests_allow_them_and_nothing_else() {
+    let folder = Folder::new();
+    let schema =
+        "args = { type = \"object\", additionalProperties = false, properties.n = { type = \"integer\" } }";
+    folder.manifest("ask", &format!("callers = [\"agent:web-*\"]\n{schema}"), ECHO);
+    folder.manifest("secret", "callers = [\"operator:ada\"]", ECHO);
+    folder.manifest("nobodys", "", ECHO);
+    folder.manifest("odd", "callers = [\"everybody\"]", ECHO);
+    let world = folder.world().await;
+    let mut web = world.line("web-1").await;
+
+    let said = asks(&mut web, "r-1", "site.ask", json!({"n": 5})).await.unwrap();
+    assert_eq!(said["operator"], "agent:web-1", "{said}");
+    assert_eq!((&said["procedure"], &said["kwargs"]), (&json!("site.ask"), &json!({"n": 5})));
+    let wrong = asks(&mut web, "r-2", "site.ask", json!({"n": "five"})).await.unwrap_err();
+    assert_eq!(wrong.code, FaultCode::BadArguments);
+    assert!(wrong.message.contains("n: ") && wrong.message.contains("rule"), "{wrong}");
+
+    let refused = asks(&mut web, "r-3", "site.secret", json!({})).await.unwrap_err();
+    assert_eq!(refused.code, FaultCode::Forbidden);
+    assert_eq!(
+        refused.message,
+        "agent:web-1 may not call site.secret@1: callers in secret.toml on the manager does not name it"
+    );
+    let nobodys = asks(&mut web, "r-4", "site.nobodys", json!({})).await.unwrap_err();
+    assert_eq!(nobodys.code, FaultCode::Forbidden);
+    for (id, absent) in [("r-5", "site.odd"), ("r-6", "site.ask@2"), ("r-7", "sys.echo")] {
+        let fault = asks(&mut web, id, absent, json!({})).await.unwrap_err();
+        assert_eq!(fault.code, FaultCode::UnknownProcedure, "{absent}: {fault}");
+    }
+    let listed = asks(&mut web, "r-8", "sys.procedures", json!({})).await.unwrap();
+    let names: Vec<_> = listed.as_array().unwrap().iter().map(|info| info["name"].clone()).collect();
+    assert_eq!(names, ["site.ask"]);
+
+    let said = decoded(world.operator.ask("site.secret", &json!({"a": 1})).await);
+    assert_eq!(said["operator"], "operator:ada");
+    let called = world.run_rpctl(&["call", "@manager", "site.secret", "a=b", "-o", "json"]).await;
+    let text = String::from_utf8(called.stdout).unwrap();
+    assert!(called.status.success(), "{text}");
+    let shown: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((&shown["values"], &shown["result"]["kwargs"]), (&json!([7]), &json!({"a": "b"})));
+    let listed = world.run_rpctl(&["agents", "procedures", "@manager"]).await;
+    let text = String::from_utf8(listed.stdout).unwrap();
+    assert!(text.contains("site.secret") && !text.contains("site.ask"), "{text}");
+    assert!(world.manager.log().contains("odd.toml"), "what is wrong with a manifest is in the log");
+}
+
+#[tokio::test]
+async fn a_callback_that_fails_twice_is_tried_again_and_recorded_once() {
+    let folder = Folder::new();
+    let script = r#"read -r line; echo "$line" >> told; [ "$(wc -l < told)" -ge 3 ] || exit 1; echo '{"result":null}'"#;
+    folder.manifest("told", "callback = true", script);
+    folder.manifest("ask", "callers = [\"operator:*\"]", ECHO);
+    let mut world = folder.world().await;
+    world.agent(HONEST, &[]).await;
+    let refused = job(&world, "site.ask").await.unwrap_err();
+    assert!(refused.message.contains("callback = true (site.told)"), "{refused}");
+    let uncalled = world.operator.ask("site.told", &json!({})).await.unwrap_err();
+    assert_eq!(uncalled.code, FaultCode::Forbidden, "a callback is nobody's to call");
+
+    let id = job(&world, "site.told").await.unwrap();
+    let callback = told(&world, &id).await;
+    assert_eq!((&callback["state"], &callback["tries"]), (&json!("delivered"), &json!(3)), "{callback}");
+    let lines: Vec<Value> =
+        folder.read("told").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 3, "and not once more");
+    let event = &lines[2]["kwargs"]["event"];
+    assert_eq!((&event["type"], &event["job"]["id"]), (&json!("job.ended"), &json!(id)));
+    assert_eq!(event["runs"][0]["outcome"], "succeeded");
+    assert!(lines.iter().all(|line| line["kwargs"]["event"]["id"] == event["id"]), "one delivery, one id");
+    assert_eq!(deliveries(&world).await, 1);
+}
+
+#[tokio::test]
+async fn a_reload_leaves_what_runs_on_its_old_definition() {
+    let folder = Folder::new();
+    let waits = r#"touch began; until [ -e go ]; do sleep 0.01; done; echo '{"result":"old"}'"#;
+    let callers = "callers = [\"agent:*\", \"operator:*\"]";
+    folder.manifest("slow", callers, waits);
+    let world = folder.world().await;
+    let mut web = world.line("web-1").await;
+    web.request("r-1", "site.slow", &json!({})).await;
+    eventually("it has begun", async || folder.at("began").exists().then_some(())).await;
+    folder.manifest("slow", callers, r#"echo '{"result":"new"}'"#);
+    folder.manifest("more", callers, r#"echo '{"result":"more"}'"#);
+    world.manager.signal(Signal::HUP);
+    eventually("the new ones are offered", async || world.operator.ask("site.more", &json!({})).await.ok())
+        .await;
+    assert_eq!(decoded(world.operator.ask("site.slow", &json!({})).await), "new");
+    fs::write(folder.at("go"), "").unwrap();
+    let old: Value = web.answered().await.result.unwrap().decode().unwrap();
+    assert_eq!(old, "old");
+    // what is gone is offered no more
+    fs::remove_file(folder.at("d/slow.toml")).unwrap();
+    world.manager.signal(Signal::HUP);
+    eventually("it is gone", async || {
+        let fault = world.operator.ask("site.slow", &json!({})).await.err()?;
+        (fault.code == FaultCode::UnknownProcedure).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_callback_under_way_when_the_manager_is_killed_is_told_again_and_recorded_once() {
+    let folder = Folder::new();
+    let script =
+        r#"read -r line; echo "$line" >> told; until [ -e go ]; do sleep 0.01; done; echo '{"result":null}'"#;
+    folder.manifest("told", "callback = true", script);
+    let mut world = folder.world().await;
+    world.agent(HONEST, &[]).await;
+    let id = job(&world, "site.told").await.unwrap();
+    eventually("it is being told", async || (!folder.read("told").is_empty()).then_some(())).await;
+    world.manager.kill().await;
+    fs::write(folder.at("go"), "").unwrap();
+    world.restart_manager().await;
+    let callback = told(&world, &id).await;
+    assert_eq!(callback["state"], "delivered", "{callback}");
+    let lines: Vec<Value> =
+        folder.read("told").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 2, "once in each life");
+    assert_eq!(lines[0]["kwargs"]["event"]["id"], lines[1]["kwargs"]["event"]["id"], "known by its id");
+    assert_eq!(deliveries(&world).await, 1);
+}
