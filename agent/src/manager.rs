@@ -11,10 +11,32 @@ use redpoll_net::Peer;
 use redpoll_net::peer::{Call, CallError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::watch;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::warn;
 
 /// How long the manager may take for an answer, unless said otherwise: it commits first, and may be busy.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Events of procedures that wait to be emitted; those that find no room are lost.
+const EVENTS: usize = 256;
+
+/// Emits events of executables, which do not wait for an answer: a refusal, or the lack of a session, is in the log.
+#[derive(Debug, Clone, Default)]
+pub struct Emitter(Option<mpsc::Sender<(String, Raw)>>);
+
+impl Emitter {
+    /// Emits it soon. What cannot be is in the log.
+    pub(crate) fn emit(&self, kind: String, data: Raw) {
+        let Some(sender) = &self.0 else { return };
+        if let Err(error) = sender.try_send((kind, data)) {
+            let (TrySendError::Full((kind, _)) | TrySendError::Closed((kind, _))) = error;
+            warn!(r#type = ?kind, "an event of a procedure is lost: too many wait, or the agent stops");
+        }
+    }
+}
 
 /// Why the manager gave no answer that can be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -119,6 +141,21 @@ impl Manager {
         let mut present = self.present.subscribe();
         // the sender lives as long as this handle
         let _there = present.wait_for(|peer| peer.as_ref().is_some_and(|peer| !peer.is_closed())).await;
+    }
+
+    /// Starts what emits without anybody waiting for it, until `stop`.
+    pub fn emitter(&self, tracker: &TaskTracker, stop: &CancellationToken) -> Emitter {
+        let (sender, mut events) = mpsc::channel::<(String, Raw)>(EVENTS);
+        let manager = self.clone();
+        let emitting = async move {
+            while let Some((kind, data)) = events.recv().await {
+                if let Err(error) = manager.emit_raw(&kind, data).await {
+                    warn!(%error, r#type = ?kind, "an event of a procedure is lost");
+                }
+            }
+        };
+        tracker.spawn(stop.clone().run_until_cancelled_owned(emitting));
+        Emitter(Some(sender))
     }
 
     /// A session began, or ended.

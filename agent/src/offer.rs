@@ -14,6 +14,7 @@ use tracing::{info, warn};
 use crate::builtin;
 use crate::exec::cgroup::Hierarchy;
 use crate::exec::{adopted, confine};
+use crate::manager::Manager;
 use crate::offered::{Offered, SwitchError};
 use crate::procedures::Setting;
 
@@ -22,6 +23,7 @@ pub(crate) fn offer(
     config: &AgentConfig,
     registry: Registry,
     agent: PeerId,
+    manager: &Manager,
     (tracker, stop): (&TaskTracker, &CancellationToken),
 ) -> Result<Arc<Offered>, Failure> {
     let refused =
@@ -37,6 +39,7 @@ pub(crate) fn offer(
         cgroups: control_groups(),
         tracker: tracker.clone(),
         stop: stop.clone(),
+        emitter: manager.emitter(tracker, stop),
     };
     let folder = config.procedures.dir.clone();
     let source = Box::new(move || read_manifests(&folder));

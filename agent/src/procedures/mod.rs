@@ -26,6 +26,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::builtin::ExecLimits;
 use crate::exec::cgroup::Hierarchy;
+use crate::manager::Emitter;
 
 pub use procedure::Procedure;
 
@@ -44,6 +45,8 @@ pub struct Setting {
     pub tracker: TaskTracker,
     /// Ends workers that have nothing to do.
     pub stop: CancellationToken,
+    /// Takes what they have to say to the manager.
+    pub emitter: Emitter,
 }
 
 /// A manifest that is not offered, and why.
