@@ -82,7 +82,7 @@ impl App {
             })?;
         let tracker = TaskTracker::new();
         let stop_workers = CancellationToken::new();
-        let offered = offer(&config, registry, identity.id.clone(), (&tracker, &stop_workers))?;
+        let offered = offer(&config, registry, identity.id.clone(), &manager, (&tracker, &stop_workers))?;
         let (jobs, runner) = open_jobs(&config, identity.id.clone(), offered.clone())?;
         let run_timeout = Some(config.limits.run_timeout).filter(|limit| !limit.is_zero());
         let service =

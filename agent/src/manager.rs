@@ -7,14 +7,21 @@ use redpoll_common::api::events::{EmitAnswer, EmitArguments};
 use redpoll_common::api::method;
 use redpoll_common::api::submit::{SubmitAnswer, SubmitArguments};
 use redpoll_common::wire::Raw;
+use redpoll_exec::Emitter;
 use redpoll_net::Peer;
 use redpoll_net::peer::{Call, CallError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::warn;
 
 /// How long the manager may take for an answer, unless said otherwise: it commits first, and may be busy.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Events of procedures that wait to be emitted; those that find no room are lost.
+const EVENTS: usize = 256;
 
 /// Why the manager gave no answer that can be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -119,6 +126,21 @@ impl Manager {
         let mut present = self.present.subscribe();
         // the sender lives as long as this handle
         let _there = present.wait_for(|peer| peer.as_ref().is_some_and(|peer| !peer.is_closed())).await;
+    }
+
+    /// Starts what emits without anybody waiting for it, until `stop`.
+    pub fn emitter(&self, tracker: &TaskTracker, stop: &CancellationToken) -> Emitter {
+        let (sender, mut events) = mpsc::channel::<(String, Raw)>(EVENTS);
+        let manager = self.clone();
+        let emitting = async move {
+            while let Some((kind, data)) = events.recv().await {
+                if let Err(error) = manager.emit_raw(&kind, data).await {
+                    warn!(%error, r#type = ?kind, "an event of a procedure is lost");
+                }
+            }
+        };
+        tracker.spawn(stop.clone().run_until_cancelled_owned(emitting));
+        Emitter::new(sender)
     }
 
     /// A session began, or ended.

@@ -15,6 +15,7 @@ use crate::builtin;
 use crate::exec::cgroup::Hierarchy;
 use crate::exec::{adopted, confine};
 use crate::gate::Gate;
+use crate::manager::Manager;
 use crate::offered::{Offered, SwitchError};
 use crate::procedures::Setting;
 
@@ -35,6 +36,7 @@ pub(crate) fn offer(
     config: &AgentConfig,
     registry: Registry,
     agent: PeerId,
+    manager: &Manager,
     (tracker, stop): (&TaskTracker, &CancellationToken),
 ) -> Result<Arc<Offered>, Failure> {
     let refused =
@@ -51,6 +53,7 @@ pub(crate) fn offer(
         cgroups: control_groups(),
         tracker: tracker.clone(),
         stop: stop.clone(),
+        emitter: manager.emitter(tracker, stop),
     };
     let folder = config.procedures.dir.clone();
     let source = Box::new(move || read_manifests(&folder));

@@ -64,13 +64,14 @@ fn machine(state: State) -> LineMachine {
 #[test]
 fn every_line_in_every_state_is_an_event_or_a_violation_that_names_it() {
     use State::{Busy, Free, FreeAgain, OnceBusy, OnceOver, Starting};
-    let kinds = [Kind::Value, Kind::Progress, Kind::Result, Kind::Exception];
+    let kinds = [Kind::Value, Kind::Progress, Kind::Emit, Kind::Result, Kind::Exception];
     let body = |kind| match kind {
         Kind::Value => r#""value":1"#,
         Kind::Progress => r#""progress":{"completed":1}"#,
         Kind::Result => r#""result":1"#,
         Kind::Exception => r#""exception":{}"#,
         Kind::Ready => r#""ready":true"#,
+        Kind::Emit => r#""emit":{"type":"disk.full"}"#,
     };
     // the words that tell how a line is taken: without a call, for call 1, for call 2, for call 9
     let table: [(State, [&str; 4]); 6] = [
@@ -195,6 +196,10 @@ fn everything_an_executable_can_say_is_understood() {
     let progress = say(&mut machine, r#"{"progress":{"completed":2.9,"total":1e3}}"#).unwrap();
     let Event::Progress(progress) = progress else { return unreachable_in_test("progress") };
     assert_eq!((progress.completed, progress.total), (2, Some(1000)), "without the fraction");
+    let emitted = say(&mut machine, r#"{"emit":{"type":"disk.full","data":{"$b64":"AP8="}}}"#).unwrap();
+    assert_eq!(emitted, Event::Emit { kind: "disk.full".into(), data: Raw::bin(&[0, 255]) });
+    let bare = say(&mut machine, r#"{"emit":{"type":"a"}}"#).unwrap();
+    assert_eq!(bare, Event::Emit { kind: "a".into(), data: Raw::nil() });
     machine.handle_bytes(br#"{"result_b64":"AQ=="}"#);
     assert!(all(&mut machine).is_empty(), "its end may still come");
     machine.handle_end();
@@ -221,6 +226,7 @@ impl KindText for Event {
             Self::Result(_) => "result",
             Self::Exception(_) => "exception",
             Self::Ready => "ready",
+            Self::Emit { .. } => "emit",
         }
     }
 }
@@ -276,5 +282,15 @@ proptest! {
         prop_assert_eq!(&run(&cuts), &whole);
         prop_assert_eq!(&run(&vec![1; bytes.len()]), &whole, "byte by byte");
         prop_assert!(whole.iter().rev().skip(1).all(Result::is_ok), "nothing follows a violation");
+    }
+}
+
+#[test]
+fn an_event_without_a_type_or_with_another_key_is_a_violation() {
+    for line in
+        [r#"{"emit":1}"#, r#"{"emit":{}}"#, r#"{"emit":{"type":1}}"#, r#"{"emit":{"type":"a","x":1}}"#]
+    {
+        let said = say(&mut machine(State::OnceBusy), line);
+        assert!(matches!(said, Err(Violation::Shape { line: 1, .. })), "{line}: {said:?}");
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redpoll_agent::builtin::ExecLimits;
+use redpoll_exec::Emitter;
 use redpoll_agent::procedures::{Setting, add, make};
 use redpoll_common::identity::Identity;
 use redpoll_common::wire::{Fault, Raw};
@@ -103,6 +104,7 @@ pub(crate) fn setting() -> (Setting, TaskTracker, CancellationToken) {
         cgroups: None,
         tracker: tracker.clone(),
         stop: stop.clone(),
+        emitter: Emitter::default(),
     };
     (setting, tracker, stop)
 }

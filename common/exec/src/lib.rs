@@ -9,9 +9,11 @@
 //! one is [`redpoll_config::Manifest`]. Who may call it is decided by whoever offers it.
 
 pub mod clock;
+mod emitter;
 pub mod exec;
 pub mod limits;
 pub mod procedures;
 pub mod telling;
 
+pub use emitter::Emitter;
 pub use limits::ExecLimits;

@@ -20,6 +20,13 @@ pub enum Event {
     Exception(Box<Exception>),
     /// The worker can take calls.
     Ready,
+    /// Something for the manager's history, said in the present call.
+    Emit {
+        /// What happened.
+        kind: String,
+        /// Anything about it.
+        data: Raw,
+    },
 }
 
 /// Where it is.

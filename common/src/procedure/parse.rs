@@ -53,6 +53,7 @@ fn content_of(key: &str, value: Tree, line: u64) -> Result<(Kind, Event), Violat
         "result" | "result_b64" => Kind::Result,
         "exception" => Kind::Exception,
         "ready" => Kind::Ready,
+        "emit" => Kind::Emit,
         _ => return Err(Violation::Shape { line, what: "a key of it is unknown" }),
     };
     let reader = Reader { line, kind };
@@ -62,6 +63,7 @@ fn content_of(key: &str, value: Tree, line: u64) -> Result<(Kind, Event), Violat
         "result" => Event::Result(reader.any(value)?),
         "result_b64" => Event::Result(reader.bytes(value)?),
         "progress" => Event::Progress(reader.progress(value)?),
+        "emit" => reader.emit(value)?,
         "exception" => Event::Exception(Box::new(reader.exception(value)?)),
         _ if matches!(value, Tree::Bool(true)) => Event::Ready,
         _ => return Err(reader.shape("\"ready\" can only be true")),
@@ -118,6 +120,21 @@ impl Reader {
         Ok(Progress { completed, total, details })
     }
 
+    fn emit(self, value: Tree) -> Result<Event, Violation> {
+        let Tree::Map(entries) = value else { return Err(self.shape("\"emit\" is an object")) };
+        let (mut kind, mut data) = (None, Raw::nil());
+        for (key, value) in entries {
+            let Tree::Text(key) = key else { return Err(self.shape("a key is no text")) };
+            match key.as_str() {
+                "type" => kind = self.text(value)?,
+                "data" => data = self.any(value)?,
+                _ => return Err(self.shape("a key of \"emit\" is neither type nor data")),
+            }
+        }
+        let kind = kind.ok_or_else(|| self.shape("\"emit\" has no \"type\""))?;
+        Ok(Event::Emit { kind, data })
+    }
+
     fn exception(self, value: Tree) -> Result<Exception, Violation> {
         let Tree::Map(entries) = value else { return Err(self.shape("\"exception\" is an object")) };
         let mut exception = Exception::default();
@@ -142,7 +159,8 @@ impl Reader {
             return Ok(None);
         }
         let Tree::Text(text) = value else {
-            return Err(self.shape("class, module, message and trace of \"exception\" are texts"));
+            return Err(self
+                .shape("type of \"emit\" and class, module, message and trace of \"exception\" are texts"));
         };
         Ok(Some(text))
     }

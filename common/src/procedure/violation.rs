@@ -15,6 +15,8 @@ pub enum Kind {
     Exception,
     /// A worker can take calls.
     Ready,
+    /// An event for the manager.
+    Emit,
 }
 
 impl Kind {
@@ -26,6 +28,7 @@ impl Kind {
             Self::Result => "result",
             Self::Exception => "exception",
             Self::Ready => "ready",
+            Self::Emit => "emit",
         }
     }
 

@@ -18,6 +18,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use redpoll_common::identity::Identity;
 use redpoll_config::{ManagerProceduresConfig, Manifest, Side, load_folder_of};
+use redpoll_exec::Emitter;
 use redpoll_exec::ExecLimits;
 use redpoll_exec::exec::cgroup::Hierarchy;
 use redpoll_exec::exec::confine;
@@ -83,6 +84,7 @@ impl Offering {
             cgroups,
             tracker: tracker.clone(),
             stop: stop.clone(),
+            emitter: Emitter::default(),
         };
         Self {
             own,

@@ -6,6 +6,7 @@ use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_net::service::{Output, OutputError};
 
 use super::ends::Trouble;
+use crate::emitter::Emitter;
 
 /// Bytes of a line, unless the manifest says otherwise.
 pub(super) const LINE: u64 = 1024 * 1024;
@@ -14,6 +15,7 @@ pub(super) const LINE: u64 = 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct Hearing {
     output: Output,
+    emitter: Emitter,
     /// Bytes of items that may still be passed on.
     left: u64,
     /// Bytes that were not: of values, of the standard error.
@@ -25,8 +27,8 @@ pub(super) struct Hearing {
 }
 
 impl Hearing {
-    pub(super) fn new(output: Output, limit: u64) -> Self {
-        Self { output, left: limit, dropped: (0, 0), deaf: false, end: None }
+    pub(super) fn new(output: Output, limit: u64, emitter: Emitter) -> Self {
+        Self { output, emitter, left: limit, dropped: (0, 0), deaf: false, end: None }
     }
 
     /// Passes on everything that the machine has understood until the end of the call. Waits while nobody takes it.
@@ -40,6 +42,7 @@ impl Hearing {
                     let room = self.output.value_limit() / 2;
                     self.end = Some(Err(exception.into_fault(room)));
                 }
+                Event::Emit { kind, data } => self.emitter.emit(kind, data),
                 Event::Ready => {}
             }
             if self.end.is_some() && machine.is_free() {

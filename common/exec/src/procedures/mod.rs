@@ -27,6 +27,7 @@ use redpoll_schema::{MASK, Redaction};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::emitter::Emitter;
 use crate::exec::cgroup::Hierarchy;
 use crate::limits::ExecLimits;
 
@@ -48,6 +49,8 @@ pub struct Setting {
     pub tracker: TaskTracker,
     /// Ends workers that have nothing to do.
     pub stop: CancellationToken,
+    /// Takes what they have to say to the manager.
+    pub emitter: Emitter,
 }
 
 /// A manifest that is not offered, and why.

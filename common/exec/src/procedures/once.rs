@@ -134,7 +134,7 @@ impl<'a> Taker<'a> {
         let limit = manifest.limits.output.unwrap_or(u64::MAX).min(agent);
         Self {
             output,
-            hearing: Hearing::new(output.clone(), limit),
+            hearing: Hearing::new(output.clone(), limit, procedure.setting.emitter.clone()),
             machine,
             idle_timeout: manifest.idle_timeout,
             halt: Some(halt),

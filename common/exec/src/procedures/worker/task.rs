@@ -20,6 +20,7 @@ use super::process::{Process, Step};
 use super::talk::{Talk, Talked, Times};
 use super::{Handle, Pool, Work};
 use crate::clock::boot_ms;
+use crate::emitter::Emitter;
 use crate::exec::{self, Tail};
 use crate::telling::not_started;
 
@@ -37,6 +38,7 @@ pub(super) struct Setup {
     times: [Times; 2],
     outputs: [u64; 2],
     stop: CancellationToken,
+    emitter: Emitter,
 }
 
 impl Procedure {
@@ -58,6 +60,7 @@ impl Procedure {
             times: [times(agent.run_timeout), times(None)],
             outputs: [output.min(agent.output), output],
             stop: self.setting.stop.clone(),
+            emitter: self.setting.emitter.clone(),
         })
     }
 }
@@ -70,11 +73,13 @@ struct Life {
     outputs: [u64; 2],
     idle_shutdown: Option<Duration>,
     stop: CancellationToken,
+    emitter: Emitter,
 }
 
 /// Starts a worker, has it do `work`, and then whatever the pool gives it.
 pub(super) async fn run(pool: Weak<Pool>, setup: Setup, work: Work) {
-    let Setup { name, prepared, line_limit, ready_timeout, idle_shutdown, times, outputs, stop } = setup;
+    let Setup { name, prepared, line_limit, ready_timeout, idle_shutdown, times, outputs, stop, emitter } =
+        setup;
     let Prepared { spec, cgroup } = prepared;
     let grace = spec.grace;
     let started = tokio::select! {
@@ -118,7 +123,7 @@ pub(super) async fn run(pool: Weak<Pool>, setup: Setup, work: Work) {
     if let Some(pool) = pool.upgrade() {
         pool.ready();
     }
-    Life { name, pool, times, outputs, idle_shutdown, stop }.live(process, work).await;
+    Life { name, pool, times, outputs, idle_shutdown, stop, emitter }.live(process, work).await;
 }
 
 /// Why a worker did not become ready.
@@ -227,7 +232,7 @@ impl Life {
         output.started();
         process.tail = Tail::default();
         process.say(&line);
-        let mut hearing = Hearing::new(output, limit);
+        let mut hearing = Hearing::new(output, limit, self.emitter.clone());
         let talk = Talk::new(&mut process, &mut hearing, &self.name, call, times);
         let talked = tokio::select! {
             biased; // an end that is there is told
