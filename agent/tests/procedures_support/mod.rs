@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redpoll_agent::builtin::ExecLimits;
-use redpoll_exec::Emitter;
 use redpoll_agent::procedures::{Setting, add, make};
 use redpoll_common::identity::Identity;
 use redpoll_common::wire::{Fault, Raw};
 use redpoll_config::{Manifest, ProcedureLimits, ProcedureMode, ProcedureOutput};
+use redpoll_exec::Emitter;
 use redpoll_net::Registry;
 use redpoll_net::service::{DetachedOutput, StopHandle, detached_call};
 use redpoll_net::transport::PeerInfo;

@@ -164,7 +164,7 @@ fn places_of(manifest: &Manifest) -> Option<usize> {
 /// # Errors
 /// `rejected`: nothing must run as anybody else then.
 pub fn run_as_account(user: &str) -> Result<Option<Account>, Fault> {
-    let found = Account::find(user, None).and_then(|account| own_or_other(account));
+    let found = Account::find(user, None).and_then(own_or_other);
     found.map_err(|error| {
         let text = format!("the agent's policy says that it runs as {user}, and nothing ran: {error}");
         Fault::new(FaultCode::Rejected, text)
