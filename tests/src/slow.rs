@@ -27,7 +27,7 @@ impl Slow {
     ///
     /// # Panics
     /// When there is no port.
-    pub async fn listen(manager: SocketAddr, per_second: u32) -> Self {
+    pub fn listen(manager: SocketAddr, per_second: u32) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(PIECE).expect("a small buffer");
         socket.bind(([127, 0, 0, 1], 0).into()).expect("a port");

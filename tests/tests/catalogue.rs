@@ -1,5 +1,5 @@
 //! What an agent's manifests say of arguments and secrets, and what the manager and `rpctl` make of it.
-#![expect(clippy::panic, clippy::unwrap_used, reason = "test code")]
+#![expect(clippy::unwrap_used, reason = "test code")]
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -206,8 +206,7 @@ async fn help_for_a_procedure_is_that_of_its_schema_and_a_deprecated_one_is_warn
 /// What bash offers for a line, by the script that `rpctl completions bash` prints.
 fn offered(world: &World, line: &str) -> Vec<String> {
     let script = world.directory().join("completion.bash");
-    let printed =
-        std::process::Command::from(world.rpctl().into_std()).args(["completions", "bash"]).output();
+    let printed = world.rpctl().into_std().args(["completions", "bash"]).output();
     std::fs::write(&script, printed.unwrap().stdout).unwrap();
     // as readline does it: words end at = and : as well
     let ask = r#"
@@ -259,7 +258,7 @@ async fn whoever_cannot_reach_the_manager_is_offered_nothing_and_soon() {
     let mut command = world.rpctl();
     let output =
         Command::new(command.as_std().get_program()).args(["__complete", "bash", &line]).output().unwrap();
-    drop(command.args(["status"]));
+    command.args(["status"]);
     assert_eq!((output.status.code(), texts(&output)), (Some(0), (String::new(), String::new())));
     if begun.elapsed() > redpoll_tests::PATIENCE {
         panic!("it took {:?}", begun.elapsed());

@@ -225,7 +225,7 @@ async fn part(folder: &Path, prefix: &str, least: u64) -> u64 {
 #[tokio::test]
 async fn a_copy_that_was_killed_goes_on_where_it_was() {
     let mut site = Site::bare().await;
-    let slow = Slow::listen(site.world.address, 8 << 20).await;
+    let slow = Slow::listen(site.world.address, 8 << 20);
     site.agent(HONEST, &[&slow.setting()]).await;
     let here = site.local("here");
     fs::write(&here, pattern(24 * MIB)).unwrap();
@@ -266,7 +266,7 @@ async fn a_transfer_on_a_slow_line_lets_calls_and_pings_pass() {
     /// Between a question and its answer no more than this may pass of the file.
     const BETWEEN: u64 = 8 << 20;
     let mut site = Site::bare().await;
-    let slow = Slow::listen(site.world.address, 8 << 20).await;
+    let slow = Slow::listen(site.world.address, 8 << 20);
     site.agent(HONEST, &[&slow.setting()]).await;
     let (here, back) = (site.local("here"), site.local("back"));
     fs::write(&here, pattern(SIZE)).unwrap();
@@ -317,7 +317,7 @@ async fn full_disk() {
 #[tokio::test]
 async fn an_agent_that_goes_in_the_middle_is_told() {
     let mut site = Site::bare().await;
-    let slow = Slow::listen(site.world.address, 4 << 20).await;
+    let slow = Slow::listen(site.world.address, 4 << 20);
     site.agent(HONEST, &[&slow.setting()]).await;
     fs::write(site.root.join("x"), pattern(32 * MIB)).unwrap();
     let back = site.local("back");

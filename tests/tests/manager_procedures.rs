@@ -1,5 +1,5 @@
 //! Procedures on a real manager: called by agents and operators that may, named as callbacks, reloaded while they run.
-#![expect(clippy::unwrap_used, reason = "test code")]
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "test code")]
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;

@@ -1,6 +1,6 @@
 //! Procedures that an agent runs by itself, and what agents ask of the manager, with real daemons: nothing is lost that anybody
 //! was promised, and nothing is recorded twice.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
+#![expect(clippy::unwrap_used, reason = "test code")]
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,5 @@
 //! Runs that agents made by themselves, and events of theirs: one turn, once per key.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test code")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
 mod jobs_support;
 

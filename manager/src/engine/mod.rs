@@ -13,6 +13,7 @@
 //! Every queue here is bounded, and a full one makes whoever fills it wait. Only the performer never waits for a
 //! slow agent or caller: a line that is full is cut, and the agent's next session settles what was on its way.
 
+mod around;
 mod asks;
 pub mod digest;
 pub mod feed;
@@ -39,6 +40,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::store::{ReadError, Room, Store};
 
+pub use self::around::{Agents, Callbacks};
 use self::feed::Feed;
 pub use self::feed::JobWatch;
 use self::refusal::wrong_answer;
@@ -111,36 +113,6 @@ pub struct Engine {
     store: Arc<dyn Store>,
     feed: Arc<Feed>,
     last_event: watch::Receiver<u64>,
-}
-
-/// Reaches agents for the engine: the roster, in a manager.
-pub trait Agents: Send + Sync + std::fmt::Debug {
-    /// The agent's session, if this connection is the one in place.
-    fn peer(&self, agent: &PeerId, connection: ConnectionId) -> Option<redpoll_net::Peer>;
-    /// Whether the agent has a session and takes new work.
-    fn is_connected(&self, agent: &PeerId) -> bool;
-    /// Paths into a procedure's arguments that the agent wants masked.
-    fn redact(&self, _agent: &PeerId, _procedure: &str) -> Vec<String> {
-        Vec::new()
-    }
-    /// Closes a connection: only the agent's next session can tell what became of what was sent.
-    fn disconnect(&self, agent: &PeerId, connection: ConnectionId, why: &str);
-    /// Closes all agents' connections, which come back and tell what they have.
-    fn disconnect_all(&self, why: &str);
-}
-
-/// Tells of the ends of jobs for the engine.
-pub trait Callbacks: Send + Sync + std::fmt::Debug {
-    /// Tries once to tell the receiver.
-    ///
-    /// # Errors
-    /// Why it was not taken, in short.
-    fn deliver(
-        &self,
-        job: JobId,
-        serial: u16,
-        target: redpoll_common::job::Callback,
-    ) -> futures_util::future::BoxFuture<'static, Result<(), String>>;
 }
 
 impl Engine {

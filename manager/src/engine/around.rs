@@ -1,0 +1,34 @@
+//! What the engine reaches around it: agents, and those who are told of the ends of jobs.
+
+use redpoll_common::ids::{ConnectionId, PeerId};
+use redpoll_common::job::JobId;
+
+/// Reaches agents for the engine: the roster, in a manager.
+pub trait Agents: Send + Sync + std::fmt::Debug {
+    /// The agent's session, if this connection is the one in place.
+    fn peer(&self, agent: &PeerId, connection: ConnectionId) -> Option<redpoll_net::Peer>;
+    /// Whether the agent has a session and takes new work.
+    fn is_connected(&self, agent: &PeerId) -> bool;
+    /// Paths into a procedure's arguments that the agent wants masked.
+    fn redact(&self, _agent: &PeerId, _procedure: &str) -> Vec<String> {
+        Vec::new()
+    }
+    /// Closes a connection: only the agent's next session can tell what became of what was sent.
+    fn disconnect(&self, agent: &PeerId, connection: ConnectionId, why: &str);
+    /// Closes all agents' connections, which come back and tell what they have.
+    fn disconnect_all(&self, why: &str);
+}
+
+/// Tells of the ends of jobs for the engine.
+pub trait Callbacks: Send + Sync + std::fmt::Debug {
+    /// Tries once to tell the receiver.
+    ///
+    /// # Errors
+    /// Why it was not taken, in short.
+    fn deliver(
+        &self,
+        job: JobId,
+        serial: u16,
+        target: redpoll_common::job::Callback,
+    ) -> futures_util::future::BoxFuture<'static, Result<(), String>>;
+}
