@@ -93,7 +93,7 @@ impl Sessions {
             self.registry.clone(),
             self.engine.clone(),
             id,
-            self.requests.clone(),
+            self.tracker.clone(),
         ));
         let options = self.manager.driver_options();
         let protocol = terms.protocol;

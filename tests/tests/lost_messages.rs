@@ -29,6 +29,7 @@ const OF_AGENTS: &[&str] = &[
     "agent: ping",
     "agent: pong",
     "agent: rp.agent.draining",
+    "agent: rp.agent.procedures",
     "agent: rp.job.report",
     "agent: rp.job.report with a start",
     "agent: rp.job.report with an end",
@@ -205,7 +206,11 @@ async fn every_message_of_a_session_is_one_that_is_lost_below() {
     let watched = Watched::new(world.clone(), "watched-1".to_owned(), None).await;
     in_time("a session in which nothing is lost", Box::pin(session(&watched, None))).await;
     let known: BTreeSet<String> = [OF_AGENTS, OF_MANAGERS].concat().into_iter().map(str::to_owned).collect();
-    assert_eq!(watched.middle.seen(), known);
+    // the list of procedures is asked for by whoever does not have it yet from an agent that offers the same
+    let asked = ["manager: rp.agent.procedures", "agent: answer to rp.agent.procedures"];
+    let mut seen = watched.middle.seen();
+    seen.retain(|name| !asked.contains(&name.as_str()));
+    assert_eq!(seen, known);
     drop(watched);
     Arc::into_inner(world).unwrap().nobody_else_noticed().await;
 }

@@ -18,7 +18,8 @@ async fn two_hundred_kills_lose_no_job_start_none_twice_and_leave_no_outcome_fal
     println!("{report}");
     assert_eq!(report.findings, Vec::<String>::new());
     assert!(report.kills.total() >= 200, "too few kills");
-    for name in failpoint::NAMES {
+    // R1 to R3 lie in recurring procedures, of which the tortured agents have none: tests/recurring.rs dies there
+    for name in failpoint::NAMES.into_iter().filter(|name| !name.starts_with('R')) {
         let deaths = report.kills.points.get(name).copied().unwrap_or(0);
         assert!(deaths >= AT_EACH_PLACE, "only {deaths} deaths at {name}");
     }

@@ -1,7 +1,7 @@
 //! The procedures that every agent has built in, and which of them it offers.
 //!
 //! `sys.echo`, `sys.ping`, `sys.version`, `sys.facts`, `sys.procedures` and the notification `sys.log` are harmless;
-//! `exec.run` runs any program and is offered only when the agent's configuration names it in full. [`file`] has
+//! `exec.run` runs any program and is offered only when the agent's configuration names it in full. [`mod@file`] has
 //! `file.*`, which reaches configured folders. [`install`] puts what is offered into a registry.
 
 mod arguments;
@@ -68,7 +68,7 @@ impl From<Duplicate> for InstallError {
     }
 }
 
-/// Adds the built-in procedures that `offered` names, but for [`file`]'s, which need more than a name.
+/// Adds the built-in procedures that `offered` names, but for [`mod@file`]'s, which need more than a name.
 ///
 /// Install them last: `sys.procedures` lists what the registry has then.
 ///

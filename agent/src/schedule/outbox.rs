@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A file is written beside its place, made durable, and renamed. Numbers only grow, and are the order. All of this blocks:
-//! [`Shared`] does it where that harms nobody.
+//! `Shared` does it where that harms nobody.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};

@@ -88,6 +88,8 @@ impl Announcements {
             let entered = tokio::select! {
                 biased;
                 _ended = peer.closed() => continue,
+                // a manager that stops waits for nobody's list
+                () = manager.draining() => return,
                 learned = learn(&peer) => learned.and_then(|(real, elements, bytes)| {
                     if real != digest {
                         debug!("the list has changed since it was announced");
@@ -98,7 +100,10 @@ impl Announcements {
             if let Err(error) = entered {
                 warn!(%error, "the procedures of the agent are not known; calls are not checked before they are sent");
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::select! {
+                () = manager.draining() => return,
+                () = tokio::time::sleep(PAUSE) => {}
+            }
         }
     }
 

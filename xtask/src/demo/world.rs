@@ -24,10 +24,8 @@ const MANAGER: &str = "m1";
 /// The operator that `rpctl` speaks for.
 const OPERATOR: &str = "ada";
 
-/// What the owner of the demo's machines allows: without it, no program of an operator's choice runs. As root, the demo's own
-/// shell commands too.
-const POLICY: &str = "[[rule]]\nname = \"no shutting down\"\ndeny = [\"exec.run\"]\nargs.\"argv.0\" = \"shutdown\"\n\n\
-    [[rule]]\nname = \"ada runs programs\"\nallow = [\"exec.run\"]\noperators = [\"ada\"]\n";
+/// What the owner of the demo's machines allows: without it, no program of an operator's choice runs.
+const POLICY: &str = include_str!("policy.toml");
 
 /// A folder and the processes that live in it. Dropping it ends them and removes it.
 #[derive(Debug)]

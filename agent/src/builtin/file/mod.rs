@@ -1,8 +1,8 @@
 //! `file.*`: the files beneath configured folders, and nothing else.
 //!
-//! - [`path`], [`order`], [`names`]: rules that look at no disk. [`open`]: from a path to a descriptor.
-//! - [`look`] (`file.stat`, `file.list`), [`read`] (`file.read`, `file.hash`), [`write`] (`file.write`), [`remove`].
-//! - [`upload`]: one file on its way here; [`uploads`]: all of them, and what is left of those that nobody ends.
+//! - `path`, `order`, `names`: rules that look at no disk. `open`: from a path to a descriptor.
+//! - `look` (`file.stat`, `file.list`), `read` (`file.read`, `file.hash`), `write` (`file.write`), `remove`.
+//! - `upload`: one file on its way here; `uploads`: all of them, and what is left of those that nobody ends.
 //!
 //! All that touches a disk runs on threads of its own, a bounded number of them, and never on the agent's one thread.
 

@@ -8,7 +8,7 @@
 //! tree is asked to end (SIGTERM), and what is left after the grace is killed (SIGKILL); `run` returns when nothing
 //! of the tree is left. If the future of `run` is dropped, the tree is killed at once. The tree is the process group,
 //! all descendants, and every process that inherited the run's [`RUN_VARIABLE`], which finds daemons that left the
-//! group and lost their parent. Those that replaced their environment as well are [adopted] and found by their [`mark`], or in
+//! group and lost their parent. Those that replaced their environment as well are [adopted] and found by their `mark`, or in
 //! their control group; without the privilege to read marks (`CAP_SYS_NICE`) and without control groups they escape.
 //!
 //! **A program that ends by itself** may leave a daemon behind on purpose (`service x start`): nothing is killed then.

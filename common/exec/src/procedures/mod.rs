@@ -1,6 +1,6 @@
 //! Executables as procedures: what a [`Manifest`] describes, offered by a registry.
 //!
-//! - [`procedure`]: one of them: how many at a time, who waits. `spawn`: its environment and limits.
+//! - `procedure`: one of them: how many at a time, who waits. `spawn`: its environment and limits.
 //! - `once`: a fresh process for each run; `heard`: what is taken from it. `worker`: processes that take one call after the other.
 //! - `ends`: how each end is told to the caller.
 //!
