@@ -95,6 +95,12 @@ def test_bytes_come_and_go_as_base64(once: Served) -> None:
     assert base64.b64decode(answer.result) == everything + b"!"
 
 
+def test_bytes_that_were_bytes_on_the_wire_come_marked(once: Served) -> None:
+    with once(BASICS) as process:
+        answer = process.call("raw", data={"$b64": "AP8="})
+    assert base64.b64decode(answer.result) == b"\0\xff!"
+
+
 def test_a_call_knows_its_job_its_attempt_its_caller_and_what_came_along(once: Served) -> None:
     with once(BASICS) as process:
         more = {"job": "j1", "attempt": 2, "info": {"ticket": 7}, "operator": "ada"}

@@ -108,6 +108,9 @@ class Base64(Kind):
         return {"type": "string", "contentEncoding": "base64"}
 
     def read(self, value: Any, path: str) -> Any:
+        # what was bytes on the wire, rather than a text, comes marked
+        if type(value) is dict and list(value) == ["$b64"]:
+            value = value["$b64"]
         if type(value) is not str:
             raise wrong(path, self.words, value)
         try:
