@@ -229,7 +229,7 @@ pub struct CallbackSummary {
     pub serial: u16,
     /// `pending`, `delivered` or `abandoned`.
     pub state: String,
-    /// How often it was tried without success.
+    /// How often it was tried, the successful try included.
     pub tries: u32,
     /// Why it failed last.
     #[serde(default)]

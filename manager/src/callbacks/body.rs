@@ -6,10 +6,10 @@ use bytes::Bytes;
 use redpoll_common::job::Outcome;
 use redpoll_common::wire::Fault;
 use redpoll_manager_core::jobs::record::RunRecord;
+use redpoll_schema::Json;
 use serde::Serialize;
 
 use super::gather::{Found, ending, gather};
-use super::value::Json;
 use super::{Delivery, MAX_BODY};
 use crate::store::Store;
 

@@ -1,7 +1,7 @@
 //! Telling somebody of the end of a job: one try of one callback.
 //!
 //! - [`Deliverer`]: does it, and says in one line why it did not work. Start reading here.
-//! - `gather`: what is told, read from the store at the moment of the try; `body`: that as JSON; `value`: MessagePack as
+//! - `gather`: what is told, read from the store at the moment of the try; `body`: that as JSON; `redpoll_schema::Json` writes MessagePack as
 //!   JSON.
 //! - `webhook`: an HTTP POST, signed by `signature`; `authorities`: whom it believes over https.
 //! - [`procedures`](crate::procedures): a procedure of the manager. `command`: a program on the manager, ended with its process group when its time is over.
@@ -14,7 +14,6 @@ mod body;
 mod command;
 mod gather;
 mod signature;
-mod value;
 mod webhook;
 
 use std::fmt;

@@ -234,7 +234,7 @@ pub struct CallbackRecord {
     pub state: CallbackState,
     /// When it is tried next.
     pub due_ms: u64,
-    /// How often it was tried without success.
+    /// How often it was tried, the successful try included.
     pub tries: u32,
     /// Why it failed last.
     pub error: Option<String>,
