@@ -261,7 +261,7 @@ impl Runner {
             Control::Close(closed) => {
                 // what waits for more to be written with it does not wait any longer
                 let now = now();
-                let soon = now.boot_ms.saturating_add(rules::BATCH_MS);
+                let soon = now.boot_ms.saturating_add(rules::BATCH_MS.max(rules::TIDY_MS));
                 self.machine.handle_timeout(rules::Now { boot_ms: soon, ..now });
                 self.closing = Some(closed);
             }

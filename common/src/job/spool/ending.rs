@@ -1,7 +1,7 @@
 //! How runs end, and what time does to them.
 
 use super::row::Phase;
-use super::{BATCH_MS, Cause, Exit, KEPT, Now, Output, Record, SMALL_ENDING, Spool};
+use super::{BATCH_MS, Cause, Exit, KEPT, MAX_LAZY, Now, Output, Record, SMALL_ENDING, Spool, TIDY_MS};
 use crate::job::ids::Dno;
 use crate::job::run::Ending;
 
@@ -10,7 +10,7 @@ impl<T> Spool<T> {
     pub fn poll_timeout(&self) -> Option<u64> {
         let rows = self.live.iter().filter_map(|dno| self.rows.get(dno)?.due());
         let session = self.session.retry_at();
-        rows.chain(self.flush_at).chain(self.hold_until).chain(session).min()
+        rows.chain(self.flush_at).chain(self.tidy_at).chain(self.hold_until).chain(session).min()
     }
 
     /// Does what is due. Too early, or a second time, it does nothing.
@@ -36,7 +36,7 @@ impl<T> Spool<T> {
                 self.stop(dno, Cause::IdleTimeout, None, now);
             }
         }
-        if past(self.flush_at) {
+        if past(self.flush_at) || past(self.tidy_at) {
             self.flush(now);
         }
         if past(self.hold_until) {
@@ -64,7 +64,7 @@ impl<T> Spool<T> {
         self.live.remove(&dno);
         if row.unwanted {
             self.forget(dno);
-            return self.flush_soon(now);
+            return self.tidy_later(now);
         }
         row.phase = Phase::Ending(ending);
         self.dirty.insert(dno);
@@ -93,17 +93,34 @@ impl<T> Spool<T> {
         self.flush_at = self.flush_at.or_else(|| Some(now.after(BATCH_MS)));
     }
 
+    /// What nothing waits for is written with what comes next, or by itself after a while.
+    pub(super) fn tidy_later(&mut self, now: Now) {
+        if self.lazy.len() >= MAX_LAZY {
+            self.flush(now);
+        } else if !self.lazy.is_empty() {
+            self.tidy_at = self.tidy_at.or_else(|| Some(now.after(TIDY_MS)));
+        }
+    }
+
+    /// Writes these down, and with them what waited for company: it happened before them.
+    pub(super) fn commit(&mut self, records: Vec<Record>) {
+        self.tidy_at = None;
+        let mut all = std::mem::take(&mut self.lazy);
+        all.extend(records);
+        self.outputs.push_back(Output::Commit(all));
+    }
+
     /// Writes everything down that is not, as far as the disk has room, and reports.
     pub(super) fn flush(&mut self, now: Now) {
         (self.flush_at, self.pending_bytes) = (None, 0);
-        let mut records = std::mem::take(&mut self.lazy);
+        let mut records = Vec::new();
         for dno in std::mem::take(&mut self.dirty) {
             if !self.write_row(dno, &mut records) {
                 self.dirty.insert(dno);
             }
         }
-        if !records.is_empty() {
-            self.outputs.push_back(Output::Commit(records));
+        if !records.is_empty() || !self.lazy.is_empty() {
+            self.commit(records);
         }
         self.report(now);
     }

@@ -38,6 +38,9 @@ pub struct Spool<T> {
     pub(super) ready: BTreeSet<Dno>,
     /// Records that nothing waits for.
     pub(super) lazy: Vec<Record>,
+    /// When they are written, if nothing else is before.
+    pub(super) tidy_at: Option<u64>,
+    /// When what is dirty is written, and what is new is reported.
     pub(super) flush_at: Option<u64>,
     pub(super) pending_bytes: u64,
     pub(super) session: Session,
@@ -92,6 +95,7 @@ impl<T> Spool<T> {
             dirty: BTreeSet::new(),
             ready: BTreeSet::new(),
             lazy: Vec::new(),
+            tidy_at: None,
             flush_at: None,
             pending_bytes: 0,
             session: Session::Away,
@@ -158,7 +162,7 @@ impl<T> Spool<T> {
         if let Some(row) = self.attempts.get(&(run.job, run.attempt)).and_then(|dno| self.rows.get(dno)) {
             // the attempt is here under an older number: it is not started a second time
             let state = row.state();
-            self.outputs.push_back(Output::Commit(vec![Record::Floor { dno: run.dno }]));
+            self.commit(vec![Record::Floor { dno: run.dno }]);
             return self.outputs.push_back(Output::OfferAnswer(token, Ok(OfferAnswer::Known(state))));
         }
         if let Err(fault) = self.room().and(verdict) {
@@ -175,12 +179,12 @@ impl<T> Spool<T> {
         self.live.insert(run.dno);
         let received = Record::Received { offer: offer.clone(), at };
         if late {
-            self.outputs.push_back(Output::Commit(vec![received]));
+            self.commit(vec![received]);
             self.outputs.push_back(Output::OfferAnswer(token, Ok(OfferAnswer::Accepted)));
             return self.expire(run.dno, now);
         }
         // it is started at once, so one write says both: before the accept, and before the spawn
-        self.outputs.push_back(Output::Commit(vec![received, Record::Starting { run }]));
+        self.commit(vec![received, Record::Starting { run }]);
         self.outputs.push_back(Output::OfferAnswer(token, Ok(OfferAnswer::Accepted)));
         self.outputs.push_back(Output::Spawn { offer, not_after });
     }
@@ -202,7 +206,7 @@ impl<T> Spool<T> {
     /// A dispatch number whose run never starts, and why; the answer that follows tells.
     fn use_up(&mut self, run: RunRef, ending: Ending, now: Now) {
         let record = Record::Done { run, ending: Box::new(ending.clone()), told: true };
-        self.outputs.push_back(Output::Commit(vec![record]));
+        self.commit(vec![record]);
         let row = Row::new(run, Phase::Done(ending), crate::job::Limits::default());
         self.rows.insert(run.dno, Row { told_start: true, told_end: true, ..row });
         self.refused.insert(run.dno);
@@ -242,8 +246,9 @@ impl<T> Spool<T> {
         match std::mem::replace(&mut row.phase, Phase::Starting) {
             Phase::Received(_) if late => self.expire(dno, now),
             Phase::Received(offer) => {
-                self.outputs.push_back(Output::Commit(vec![Record::Starting { run: row.run }]));
-                self.outputs.push_back(Output::Spawn { offer, not_after: row.start_by.take() });
+                let (starting, not_after) = (Record::Starting { run: row.run }, row.start_by.take());
+                self.commit(vec![starting]);
+                self.outputs.push_back(Output::Spawn { offer, not_after });
             }
             other @ (Phase::Starting | Phase::Running | Phase::Ending(_) | Phase::Done(_)) => {
                 row.phase = other

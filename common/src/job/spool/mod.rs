@@ -46,6 +46,11 @@ use crate::wire::{Fault, FaultCode, MAX_DEPTH, MAX_NODES, Raw, scan};
 
 /// How long something new may wait for more before it is written and reported, in milliseconds.
 pub const BATCH_MS: u64 = 5;
+/// How long what nothing waits for, that a run is acknowledged say, may wait for something else to be written with it, in
+/// milliseconds. A crash before costs that it is reported once more.
+pub const TIDY_MS: u64 = 1_000;
+/// Records of that kind that may wait.
+const MAX_LAZY: usize = 1_024;
 /// Bytes of items that are written and reported without waiting for more.
 pub const BATCH_BYTES: u64 = 64 * 1024;
 /// Reports that may wait for their answer at a time.

@@ -131,9 +131,7 @@ impl<T> Spool<T> {
         if wait.is_some() || stuck {
             self.hold_until = Some(now.after(wait.unwrap_or(RETRY_MS)));
         }
-        if !self.lazy.is_empty() {
-            self.flush_soon(now);
-        }
+        self.tidy_later(now);
         self.report(now);
     }
 

@@ -119,9 +119,7 @@ impl<T> Spool<T> {
         } else {
             self.send_page(now);
         }
-        if !self.lazy.is_empty() {
-            self.flush_soon(now);
-        }
+        self.tidy_later(now);
     }
 
     fn act(&mut self, dno: Dno, act: Act, now: Now) {
