@@ -144,7 +144,8 @@ impl CallArguments {
 
     /// Writes them as the named arguments of a request.
     pub fn write(&self) -> Raw {
-        RawMap::new()
+        let texts = self.agent.len() + self.procedure.len();
+        RawMap::with_capacity(texts + self.args.len() + self.kwargs.len() + 64)
             .text("agent", &self.agent)
             .text("procedure", &self.procedure)
             .raw("args", &self.args)

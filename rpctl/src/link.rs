@@ -7,6 +7,7 @@ use redpoll_certs::credentials::{Credentials, TlsFiles, load_identity_files};
 use redpoll_certs::expect::Expect;
 use redpoll_common::identity::Role;
 use redpoll_common::session::backoff::BackoffOptions;
+use redpoll_common::session::terms::MAX_WINDOW;
 use redpoll_common::session::{CloseReason, Refusal};
 use redpoll_common::wire::{
     AgentHello, Bye, ByeCode, Fault, FaultCode, Limits, MAX_FRAME_LIMIT, Notification, PROTOCOL,
@@ -214,7 +215,7 @@ fn hello(id: String) -> AgentHello {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         protocol: Some(ProtocolRange { min: 0, max: PROTOCOL }),
         // The manager's own limits are what counts.
-        limits: Some(Limits { frame: MAX_FRAME_LIMIT as u64, ..Limits::default() }),
+        limits: Some(Limits { frame: MAX_FRAME_LIMIT as u64, window: MAX_WINDOW, ..Limits::default() }),
         instance: Some(random::bytes16()),
         wall_ms: Some(clock::wall_ms()),
         ..AgentHello::default()

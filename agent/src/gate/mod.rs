@@ -184,7 +184,7 @@ impl Gate {
                 Fault::new(FaultCode::BadArguments, format!("{label}: {error}"))
             };
             if !checks_itself {
-                named = schema.check(asked.args, asked.kwargs).map_err(bad)?;
+                schema.verify(asked.args, asked.kwargs).map_err(bad)?;
             }
             if let Some(rule) = looks {
                 refuse_hidden(rule, info, schema, asked.args)?;

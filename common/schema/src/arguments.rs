@@ -1,9 +1,11 @@
 //! How a call's two kinds of arguments become the one object that a schema describes.
 
+use std::collections::BTreeSet;
+
 use redpoll_common::wire::{MAX_DEPTH, Raw};
 use serde_json::{Map, Value};
 
-use crate::value::{Binary, has_text_keys, to_json};
+use crate::value::{Binary, has_text_keys, to_json, to_json_but};
 use crate::{ArgumentError, SchemaError};
 
 /// The keyword that says what positional arguments mean: a list of names, in order; one name, of which all of them together
@@ -34,7 +36,7 @@ impl Positional {
                 Some(Value::Array(names)) => {
                     let names: Vec<String> =
                         names.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect();
-                    let distinct: std::collections::BTreeSet<&String> = names.iter().collect();
+                    let distinct: BTreeSet<&String> = names.iter().collect();
                     match names.len() == distinct.len()
                         && keywords.get(POSITIONAL) == Some(&names.clone().into())
                     {
@@ -54,15 +56,21 @@ impl Positional {
         }
     }
 
-    /// All arguments by name.
-    pub(crate) fn named(&self, args: &Raw, kwargs: &Raw, binary: Binary) -> Result<Value, ArgumentError> {
+    /// All arguments by name. Large binary that was given by a name in `opaque` becomes a text without content.
+    pub(crate) fn named(
+        &self,
+        args: &Raw,
+        kwargs: &Raw,
+        binary: Binary,
+        opaque: &BTreeSet<String>,
+    ) -> Result<Value, ArgumentError> {
         let bad = |text: String| Err(ArgumentError(text));
         // serde takes a byte string and even a number for the name of a field: what no rule would see must not be read
         let depth = if binary == Binary::Readable { MAX_DEPTH } else { 1 };
         if !has_text_keys(kwargs, depth) {
             return bad("the names of arguments are texts".to_owned());
         }
-        let Value::Object(mut named) = to_json(kwargs, binary) else {
+        let Value::Object(mut named) = to_json_but(kwargs, binary, opaque) else {
             return bad("the named arguments are not a map".to_owned());
         };
         let Value::Array(values) = to_json(args, binary) else {

@@ -10,6 +10,7 @@
 mod argument_redaction;
 mod arguments;
 mod limits;
+mod opaque;
 pub mod policy;
 mod redact;
 mod schema;

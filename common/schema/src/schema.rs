@@ -1,11 +1,14 @@
 //! A JSON Schema, and what is wrong with a value by it.
 
+use std::collections::BTreeSet;
+
 use jsonschema::{Draft, PatternOptions, ValidationError, Validator};
 use redpoll_common::wire::Raw;
 use serde_json::Value;
 
 use crate::arguments;
 use crate::limits;
+use crate::opaque;
 use crate::value::Binary;
 
 /// Bytes that one compiled regular expression may take.
@@ -49,6 +52,8 @@ pub struct ArgumentError(pub String);
 pub struct Schema {
     validator: Validator,
     positional: arguments::Positional,
+    /// What it does not look into.
+    opaque: BTreeSet<String>,
 }
 
 impl Schema {
@@ -65,7 +70,7 @@ impl Schema {
             at: error.instance_path().to_string(),
             what: one_line(&error.to_string()),
         })?;
-        Ok(Self { validator, positional })
+        Ok(Self { validator, positional, opaque: opaque::opaque(schema) })
     }
 
     /// Checks the arguments of a call, and gives them as a schema sees them: named, binary as base64 text.
@@ -73,9 +78,17 @@ impl Schema {
     /// # Errors
     /// [`ArgumentError`] with the paths and the rules; never with values.
     pub fn check(&self, args: &Raw, kwargs: &Raw) -> Result<Value, ArgumentError> {
-        let named = self.positional.named(args, kwargs, Binary::Text)?;
+        let named = self.positional.named(args, kwargs, Binary::Text, &BTreeSet::new())?;
         self.check_json(&named)?;
         Ok(named)
+    }
+
+    /// The same check alone: large binary into which the schema does not look anyway is not turned into text for it.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn verify(&self, args: &Raw, kwargs: &Raw) -> Result<(), ArgumentError> {
+        self.check_json(&self.positional.named(args, kwargs, Binary::Text, &self.opaque)?)
     }
 
     /// The same arguments as a [`policy`](crate::policy) sees them: binary that is UTF-8 as the text it is, so that nobody
@@ -84,7 +97,7 @@ impl Schema {
     /// # Errors
     /// [`ArgumentError`] when positional arguments have no place.
     pub fn readable(&self, args: &Raw, kwargs: &Raw) -> Result<Value, ArgumentError> {
-        self.positional.named(args, kwargs, Binary::Readable)
+        self.positional.named(args, kwargs, Binary::Readable, &BTreeSet::new())
     }
 
     /// Whether positional arguments are the procedure's own business: neither a schema nor a policy sees them.

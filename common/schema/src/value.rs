@@ -10,11 +10,15 @@
 //! Text that is not UTF-8 has its bad bytes replaced. Integers keep their value, the order of keys is kept where the
 //! format keeps it.
 
+use std::collections::BTreeSet;
+
 use data_encoding::BASE64;
 use redpoll_common::wire::{MAX_DEPTH, Raw};
 use rmpv::ValueRef;
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Serialize, Serializer};
+
+use crate::opaque::LARGE;
 
 /// How binary looks in JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +45,25 @@ impl Serialize for Json<'_> {
 pub fn to_json(raw: &Raw, binary: Binary) -> serde_json::Value {
     // writing into a JSON value fails on keys that are no text only, and there are none
     serde_json::to_value(Shown(&read(raw), binary)).unwrap_or_default()
+}
+
+/// The same of a map, but for its large binary values under these names, which become a text without content.
+pub(crate) fn to_json_but(raw: &Raw, binary: Binary, opaque: &BTreeSet<String>) -> serde_json::Value {
+    if opaque.is_empty() || raw.len() < LARGE {
+        return to_json(raw, binary);
+    }
+    let value = read(raw);
+    let ValueRef::Map(entries) = value else { return to_json(raw, binary) };
+    let entries = entries.into_iter().map(|(key, value)| match (&key, &value) {
+        (ValueRef::String(name), ValueRef::Binary(bytes))
+            if bytes.len() >= LARGE && name.as_str().is_some_and(|name| opaque.contains(name)) =>
+        {
+            (key, ValueRef::String("".into()))
+        }
+        _ => (key, value),
+    });
+    let value = ValueRef::Map(entries.collect());
+    serde_json::to_value(Shown(&value, binary)).unwrap_or_default()
 }
 
 /// Whether all keys of maps are texts, down to so many levels.

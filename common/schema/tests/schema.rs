@@ -108,6 +108,22 @@ fn binary_is_its_base64_text_for_a_schema() {
 }
 
 #[test]
+fn large_binary_is_verified_like_any_other() {
+    let schema = json!({"properties": {"data": {"type": "string"}, "key": {"type": "string", "maxLength": 4}, "n": {"type": "integer"}}});
+    let schema = Schema::compile(&schema).unwrap();
+    let large = vec![0xff; 100_000];
+    let verify = |name: &str| {
+        let kwargs = redpoll_common::wire::RawMap::new().bin(name, &large).finish();
+        schema.verify(&Raw::empty_array(), &kwargs).map_err(|error| error.to_string())
+    };
+    assert_eq!(verify("data"), Ok(()));
+    assert!(verify("key").unwrap_err().contains("/properties/key/maxLength"));
+    assert!(verify("n").unwrap_err().contains("/properties/n/type"));
+    let wrong_too = redpoll_common::wire::RawMap::new().bin("data", &large).text("n", "x").finish();
+    assert!(schema.verify(&Raw::empty_array(), &wrong_too).is_err(), "the others are looked at");
+}
+
+#[test]
 fn a_schema_beyond_a_limit_or_out_of_reach_is_refused_by_name() {
     let mut deep = json!({});
     for _ in 0..40 {

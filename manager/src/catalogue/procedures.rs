@@ -63,7 +63,7 @@ impl Procedures {
     pub fn check(&self, procedure: &str, args: &Raw, kwargs: &Raw) -> Result<(), Fault> {
         let Some(listed) = self.find(procedure) else { return Ok(()) };
         let Some(schema) = listed.schema() else { return Ok(()) };
-        schema.check(args, kwargs).map(|_named| ()).map_err(|error| {
+        schema.verify(args, kwargs).map_err(|error| {
             let ProcedureInfo { name, version, .. } = &listed.info;
             Fault::new(FaultCode::BadArguments, format!("{name}@{version}: {error}"))
         })

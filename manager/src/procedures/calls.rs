@@ -52,7 +52,7 @@ impl Offering {
 /// Checks the arguments, then runs it.
 pub(super) async fn run(offered: Arc<Offered>, call: CallContext) -> Result<Raw, Fault> {
     let entry = entry(&offered, &call.method)?;
-    entry.schema.check(&call.args, &call.kwargs).map_err(|error| {
+    entry.schema.verify(&call.args, &call.kwargs).map_err(|error| {
         let text = format!("{}: {error}; nothing ran", call.method);
         Fault::new(FaultCode::BadArguments, text)
     })?;

@@ -52,8 +52,9 @@ impl Copy<'_> {
         self.in_chunks(Source::Stream(Box::new(input)), target).await
     }
 
-    fn arguments(&self, target: &Path) -> RawMap {
-        put(RawMap::with_capacity(256), "path", target.as_os_str())
+    /// With room for `bytes` of data.
+    fn arguments(&self, target: &Path, bytes: usize) -> RawMap {
+        put(RawMap::with_capacity(256 + target.as_os_str().len() + bytes), "path", target.as_os_str())
     }
 
     /// Mode and owner of what is written.
@@ -75,7 +76,7 @@ impl Copy<'_> {
         let mut hash = Context::new(&SHA256);
         hash.update(&data);
         let sha256 = hex(&hash);
-        let map = self.arguments(target).bin("data", &data).text("sha256", &sha256);
+        let map = self.arguments(target, len).bin("data", &data).text("sha256", &sha256);
         let _looks: Looks = self.remote.call(WRITE, self.manners(map, &source).finish()).await?;
         let bytes = u64::try_from(len).unwrap_or(0);
         self.meter.copied(bytes);
@@ -85,7 +86,8 @@ impl Copy<'_> {
 
     async fn in_chunks(&self, mut source: Source<'_>, target: &Path) -> Result<Done, Failure> {
         let id = self.id(&source, target);
-        let upload = || self.arguments(target).text("upload", &id);
+        let with = |bytes| self.arguments(target, bytes).text("upload", &id);
+        let upload = || with(0);
         let mut hash = Context::new(&SHA256);
         let resumed = match &mut source {
             Source::File { file, path, stat } if self.wishes.resume => {
@@ -108,7 +110,7 @@ impl Copy<'_> {
             Source::File { .. } | Source::Stream(_) => 0,
         };
         self.meter.copied(resumed);
-        let bytes = self.send(&mut source, &upload, &mut hash, resumed).await?;
+        let bytes = self.send(&mut source, &with, &mut hash, resumed).await?;
         if let Err(changed) = source.unchanged() {
             let _: There = self.remote.call(WRITE, upload().bool("abort", true).finish()).await?;
             return Err(changed);
@@ -137,7 +139,7 @@ impl Copy<'_> {
     async fn send(
         &self,
         source: &mut Source<'_>,
-        upload: &impl Fn() -> RawMap,
+        upload: &impl Fn(usize) -> RawMap,
         hash: &mut Context,
         from: u64,
     ) -> Result<u64, Failure> {
@@ -145,9 +147,10 @@ impl Copy<'_> {
         let (mut on_the_way, mut offset, mut over) = (FuturesUnordered::new(), from, false);
         // the first chunk begins the upload: it goes alone
         let mut at_once = if from == 0 { 1 } else { AT_ONCE };
+        let mut data = Vec::new();
         loop {
             while !over && on_the_way.len() < at_once {
-                let mut data = vec![0; pace.chunk()];
+                data.resize(pace.chunk(), 0);
                 let len = source.read(&mut data)?;
                 over = len < data.len();
                 data.truncate(len);
@@ -155,7 +158,7 @@ impl Copy<'_> {
                     break;
                 }
                 hash.update(&data);
-                let chunk = upload().uint("offset", offset).bin("data", &data).finish();
+                let chunk = upload(len).uint("offset", offset).bin("data", &data).finish();
                 let (remote, len) = (self.remote, u64::try_from(len).unwrap_or(0));
                 on_the_way.push(async move {
                     let sent = Instant::now();

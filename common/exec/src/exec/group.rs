@@ -10,10 +10,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
-use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::adopted::Leader;
+use super::death::Death;
 use super::mark::Mark;
 use super::tree::{self, Lineage, Process};
 use super::{ExecError, INHERITED, KILL_WAIT, ProcessSpec, RUN_VARIABLE};
@@ -26,8 +26,7 @@ const KILL_ROUND: Duration = Duration::from_millis(200);
 pub(crate) struct Group {
     child: Child,
     lineage: Lineage,
-    /// Wakes whenever any child of the agent ends.
-    deaths: SignalStream,
+    death: Death,
     reaped: bool,
     _leader: Leader,
 }
@@ -51,8 +50,6 @@ impl Group {
     pub(crate) fn spawn(spec: &ProcessSpec) -> Result<(Self, Pipes), ExecError> {
         let program = check(spec)?;
         let system = |source| ExecError::System { program: program.clone(), source };
-        // before the start, so that no end is missed
-        let deaths = signal(SignalKind::child()).map_err(system)?;
         let run = unique_name();
         let mut command = command(spec, &run).ok_or(ExecError::NoProgram)?;
         let (mark, started) = Mark::on(|| command.spawn());
@@ -63,25 +60,26 @@ impl Group {
             .id()
             .and_then(|id| Pid::from_raw(id.cast_signed()))
             .ok_or_else(|| system(std::io::Error::other("the new process has no number")))?;
+        let death = Death::of(leader).map_err(|error| {
+            // what nobody could watch over does not run
+            let _killed = kill_process_group(leader, Signal::KILL);
+            system(error)
+        })?;
         let cgroup = spec.confine.as_ref().and_then(|confine| confine.cgroup.clone());
         let lineage = Lineage { leader, run, mark, cgroup };
         let _leader = Leader::new(leader);
-        Ok((Self { child, lineage, deaths, reaped: false, _leader }, pipes))
+        Ok((Self { child, lineage, death, reaped: false, _leader }, pipes))
     }
 
     /// Completes when the leader has ended. It stays a zombie until [`Group::reap`]. Cancel-safe.
     pub(crate) async fn exited(&mut self) {
-        while self.is_running() {
-            if self.deaths.recv().await.is_none() {
-                return; // the runtime is going down
-            }
-        }
+        let leader = self.lineage.leader;
+        self.death.come(|| !is_running(leader)).await;
     }
 
     /// Whether the leader has not ended yet.
     pub(crate) fn is_running(&self) -> bool {
-        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        matches!(waitid(WaitId::Pid(self.lineage.leader), look), Ok(None) | Err(Errno::INTR))
+        is_running(self.lineage.leader)
     }
 
     /// Ends the whole tree: SIGTERM, after `grace` SIGKILL. Says how many processes outlived even that.
@@ -179,6 +177,11 @@ impl Drop for Group {
             // the zombie is reaped by tokio, which keeps a list of children that nobody waits for
         }
     }
+}
+
+fn is_running(leader: Pid) -> bool {
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    matches!(waitid(WaitId::Pid(leader), look), Ok(None) | Err(Errno::INTR))
 }
 
 fn signal_tree(lineage: &Lineage, members: &[Process], signal: Signal) {

@@ -19,6 +19,7 @@ pub mod account;
 pub mod adopted;
 pub mod cgroup;
 pub mod confine;
+mod death;
 mod error;
 mod feed;
 mod group;

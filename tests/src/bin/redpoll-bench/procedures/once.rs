@@ -39,7 +39,7 @@ pub(super) async fn run(quick: bool) -> anyhow::Result<Value> {
         // the first round warms up
         for round in 0..=rounds {
             let bare = spawns(callers, during, false).await?;
-            let ours = place.round(NAME, &Raw::empty_map(), callers, during).await?;
+            let ours = place.round(NAME, &Raw::empty_array(), callers, during).await?;
             let piped = spawns(callers, during, true).await?;
             if round > 0 {
                 row.bare.push(bare);
