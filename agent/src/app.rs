@@ -23,6 +23,7 @@ use tracing::{error, info, warn};
 
 use crate::builtin::{self, file::Protected};
 use crate::exec::adopted;
+use crate::footprint;
 use crate::jobs::{Jobs, JobsOptions, Runner};
 use crate::link::AgentLink;
 use crate::offer::offer;
@@ -118,6 +119,8 @@ impl App {
         schedule::spawn(driver, &tracker);
         let announce = serving.offered.announce(serving.link.sessions());
         tracker.spawn(serving.stop_workers.clone().run_until_cancelled_owned(announce));
+        let settle = footprint::settle(serving.link.sessions());
+        tracker.spawn(serving.stop_workers.clone().run_until_cancelled_owned(settle));
         serving.serve(signals, sources, log, &tracker).await;
     }
 }

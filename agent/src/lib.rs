@@ -19,6 +19,7 @@
 pub mod app;
 pub mod builtin;
 pub mod facts;
+mod footprint;
 pub mod gate;
 pub mod jobs;
 pub mod link;
