@@ -239,6 +239,19 @@ impl Gate {
         judged.map_err(|fault| Refused { rule: Some(verdict.rule), fault })
     }
 
+    /// As which user a procedure runs when no rule says otherwise; `None`: within the agent, where nobody else can run it.
+    pub fn user_of(&self, subject: &Subject) -> Option<String> {
+        self.runs_as(subject).map(|(user, _is_root)| user.to_owned())
+    }
+
+    fn runs_as<'s>(&'s self, subject: &'s Subject) -> Option<(&'s str, bool)> {
+        match &subject.kind {
+            Kind::Inside | Kind::Own => None,
+            Kind::Program | Kind::Manifest(None) => Some((&self.own.name, self.own.is_root)),
+            Kind::Manifest(Some(account)) => Some((&account.name, account.uid == 0)),
+        }
+    }
+
     /// The call as the policy sees it.
     fn request<'r>(
         &'r self,
@@ -247,11 +260,9 @@ impl Gate {
         asked: Asked<'r>,
         args: &'r Value,
     ) -> Request<'r> {
-        let (user, user_is_root) = match &subject.kind {
-            // within the agent: nobody else can run it
-            Kind::Inside | Kind::Own => (None, false),
-            Kind::Program | Kind::Manifest(None) => (Some(self.own.name.as_str()), self.own.is_root),
-            Kind::Manifest(Some(account)) => (Some(account.name.as_str()), account.uid == 0),
+        let (user, user_is_root) = match self.runs_as(subject) {
+            Some((user, is_root)) => (Some(user), is_root),
+            None => (None, false),
         };
         let is_manifest = match &subject.kind {
             // the owner's own code, as what the owner describes
