@@ -63,7 +63,8 @@ impl Call {
     fn at(&self, gate: &Gate) -> Result<Leave, Fault> {
         let info = ProcedureInfo::new(self.name, "A test.", self.schema.clone());
         let Self { args, kwargs, operator, now, .. } = self;
-        let asked = Asked { args, kwargs, operator: *operator, roles: None, now: *now, counting: Counting::Takes };
+        let asked =
+            Asked { args, kwargs, operator: *operator, roles: None, now: *now, counting: Counting::Takes };
         gate.judge(&info, &Subject::new(self.kind.clone()), asked).map_err(Fault::from)
     }
 

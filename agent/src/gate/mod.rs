@@ -61,7 +61,14 @@ impl<'a> Asked<'a> {
     /// A call that begins now.
     pub fn of(call: &'a CallContext) -> Self {
         let CallContext { args, kwargs, operator, .. } = call;
-        Self { args, kwargs, operator: operator.as_deref(), roles: None, now: moment(), counting: Counting::Takes }
+        Self {
+            args,
+            kwargs,
+            operator: operator.as_deref(),
+            roles: None,
+            now: moment(),
+            counting: Counting::Takes,
+        }
     }
 }
 
