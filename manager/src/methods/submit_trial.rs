@@ -205,13 +205,15 @@ impl<'t> Trial<'t> {
         PreviewAgent { procedure: procedure.map(name), rule: rule.map(name), retry_after_ms, ..row }
     }
 
-    /// No answer is no verdict. The text of a fault is not passed on: an agent of another kind may have put arguments into it.
+    /// No answer is no verdict. What is free text in a fault is not passed on: an agent of another kind may have put arguments
+    /// into it.
     fn no_verdict(&self, error: &CallError) -> PreviewAgent {
         match error {
             CallError::Refused(Refusal::Closed(_)) => self.away(),
             CallError::Fault(Fault { code: FaultCode::UnknownMethod, .. }) => {
                 unknown("it is older, or of another kind, and cannot be asked")
             }
+            CallError::Fault(Fault { code: FaultCode::Other(_), .. }) => unknown("it did not say"),
             CallError::Fault(fault) => unknown(&format!("it did not say; its answer was {}", fault.code)),
             CallError::TimedOut(_) => unknown("it gave no answer in time"),
             CallError::Closed(_) => unknown("its session ended before it answered"),
