@@ -1,5 +1,4 @@
 //! A procedure that says of itself that it may be repeated is tried again when its job asks for that, and no other is.
-#![expect(clippy::unwrap_used, reason = "test code")]
 
 use std::os::unix::fs::PermissionsExt as _;
 

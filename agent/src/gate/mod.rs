@@ -87,19 +87,19 @@ pub struct Refused {
     /// The rule that says so, if it was one.
     pub rule: Option<String>,
     /// What the caller is answered.
-    pub fault: Fault,
+    pub fault: Box<Fault>,
 }
 
 impl From<Fault> for Refused {
     /// No rule decided.
     fn from(fault: Fault) -> Self {
-        Self { rule: None, fault }
+        Self { rule: None, fault: Box::new(fault) }
     }
 }
 
 impl From<Refused> for Fault {
     fn from(refused: Refused) -> Self {
-        refused.fault
+        *refused.fault
     }
 }
 
@@ -231,7 +231,7 @@ impl Gate {
             }
             if let Some(rule) = looks {
                 refuse_hidden(rule, info, schema, asked.args)
-                    .map_err(|fault| Refused { rule: Some(rule.name.clone()), fault })?;
+                    .map_err(|fault| Refused { rule: Some(rule.name.clone()), fault: Box::new(fault) })?;
                 named = schema.readable(asked.args, asked.kwargs).map_err(bad)?;
             }
         }
@@ -243,7 +243,7 @@ impl Gate {
             let operator = asked.operator.unwrap_or("unknown");
             info!(procedure = label, operator, rule = verdict.rule, why = ?fault.message, "refused by the policy");
         }
-        judged.map_err(|fault| Refused { rule: Some(verdict.rule), fault })
+        judged.map_err(|fault| Refused { rule: Some(verdict.rule), fault: Box::new(fault) })
     }
 
     /// As which user a procedure runs when no rule says otherwise; `None`: within the agent, where nobody else can run it.

@@ -54,7 +54,7 @@ impl Current {
     pub fn start(&self, call: CallContext) -> Running {
         match self.judge(&call.method, Asked::of(&call)) {
             Ok(leave) => self.begin(call, leave),
-            Err(refused) => Running::refused(refused.fault),
+            Err(refused) => Running::refused(refused.into()),
         }
     }
 

@@ -26,7 +26,7 @@ impl Current {
                     ..PolicyTestAnswer::default()
                 }
             }
-            Err(Refused { rule, fault }) => PolicyTestAnswer { procedure, rule, ..refused(fault) },
+            Err(Refused { rule, fault }) => PolicyTestAnswer { procedure, rule, ..refused(*fault) },
         }
     }
 
