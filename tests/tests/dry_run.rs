@@ -1,5 +1,5 @@
 //! `rpctl run --dry-run` on whole systems: what each agent says beforehand is what happens afterwards, and nothing happens meanwhile.
-#![expect(clippy::panic, clippy::unwrap_used, reason = "test code")]
+#![expect(clippy::unwrap_used, reason = "test code")]
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
