@@ -1,5 +1,7 @@
 //! The policy that holds when a run starts decides, whatever it was when the run was accepted.
 
+#![expect(clippy::unwrap_used, reason = "test code")]
+
 mod jobs_support;
 
 use std::fs::{self, File};

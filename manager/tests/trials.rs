@@ -1,5 +1,5 @@
 //! `rp.jobs.preview` with a procedure: what is asked of agents, how many at a time and how long, and what is made of their answers.
-#![expect(clippy::panic, clippy::unwrap_used, reason = "test code")]
+#![expect(clippy::unwrap_used, reason = "test code")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
