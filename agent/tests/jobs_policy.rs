@@ -13,9 +13,10 @@ use jobs_support::gate_support::{gate, rule};
 use jobs_support::{World, code, ended, eventually, shell};
 use redpoll_agent::gate::Gate;
 use redpoll_agent::spool::{OpenOptions, Spool};
+use redpoll_common::api::trial::{PolicyTest, PolicyTestAnswer};
 use redpoll_common::job::Outcome;
 use redpoll_common::job::spool::{Record, Stamp};
-use redpoll_common::job::wire::OfferAnswer;
+use redpoll_common::job::wire::{Offer, OfferAnswer};
 use redpoll_common::wire::{FaultCode, Raw};
 use redpoll_schema::policy::Effect;
 
@@ -36,7 +37,7 @@ fn sync_unless(held: &AtomicBool, file: &File) -> std::io::Result<()> {
     file.sync_data()
 }
 
-fn touch(dno: u64, oracle: &Path) -> redpoll_common::job::wire::Offer {
+fn touch(dno: u64, oracle: &Path) -> Offer {
     shell(dno, &format!("touch {}", oracle.display()))
 }
 
@@ -77,6 +78,26 @@ async fn a_policy_that_changes_between_accept_and_start_keeps_a_run_from_startin
             fs::remove_file(&oracle).unwrap();
         }
     }
+}
+
+#[tokio::test]
+async fn an_agent_says_beforehand_what_becomes_of_an_offer_and_that_it_takes_none_once_it_stops() {
+    let mut world = World::new();
+    world.gate = gate(vec![rule("open", Effect::Allow, "exec.run")]);
+    let agent = world.agent().await;
+    let link = world.connect(&agent);
+    let oracle = world.folder.path().join("oracle");
+    let Offer { procedure, args, kwargs, operator, .. } = touch(1, &oracle);
+    let test = PolicyTest { procedure, args, kwargs, operator: Some(operator) }.write();
+    let said = async || -> PolicyTestAnswer {
+        link.ask("rp.policy.test", test.clone()).await.unwrap().decode().unwrap()
+    };
+    let before = said().await;
+    assert_eq!((before.allowed, before.rule.as_deref()), (true, Some("open")), "{before:?}");
+    agent.service.start_draining();
+    let after = said().await;
+    assert_eq!((after.allowed, after.code.as_deref()), (false, Some("shutting_down")), "{after:?}");
+    assert_eq!((oracle.exists(), agent.jobs.max_dno().0), (false, 0), "nothing ran, and no number is used");
 }
 
 #[tokio::test]

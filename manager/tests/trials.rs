@@ -269,6 +269,19 @@ async fn what_becomes_of_a_run_whose_agent_is_away_says_the_job() {
     assert_eq!(world.preview(&trial(&["never"]), PATIENCE).await.unwrap_err().code, FaultCode::UnknownAgent);
 }
 
+#[tokio::test]
+async fn a_manager_that_stops_waits_for_no_answer() {
+    let mut world = World::new().await;
+    let (_never, asked, _) = crowd(&mut world, 1).await;
+    let everybody = trial(&["*"]);
+    let stopping = async {
+        until(|| asked.load(Ordering::SeqCst) == 1).await;
+        world.manager.start_draining();
+    };
+    let (preview, ()) = tokio::join!(world.preview(&everybody, PATIENCE), stopping);
+    assert_eq!(preview.unwrap_err().code, FaultCode::ShuttingDown, "it waited for the agent");
+}
+
 /// Agents that answer when they are let.
 async fn crowd(world: &mut World, size: usize) -> (Arc<Semaphore>, Arc<AtomicUsize>, Vec<String>) {
     let (go, waiting) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicUsize::new(0)));

@@ -19,7 +19,7 @@ use redpoll_net::peer::{Call, CallError};
 use redpoll_net::{CallContext, Peer};
 use tokio::time::{Instant, timeout_at};
 
-use super::arguments::page_size;
+use super::arguments::{page_size, stopping};
 use super::jobs_rows::count;
 use super::room::Room;
 use super::submit_agents::{Choice, MAX_PAGE, PAGE};
@@ -62,7 +62,13 @@ pub(super) async fn preview(
         agents.into_iter().filter(|(agent, _)| after.as_ref().is_none_or(|after| agent > after)).collect();
     let page = left.get(..limit).unwrap_or(&left);
     let refusals = catalogue::refusals(manager, page, &spec);
-    let rows = Trial::new(manager, call, &spec).rows(page, &refusals).await;
+    let trial = Trial::new(manager, call, &spec);
+    let rows = tokio::select! {
+        biased;
+        rows = trial.rows(page, &refusals) => rows,
+        // a manager that stops waits for nobody's agents
+        () = manager.draining() => return Err(stopping()),
+    };
     if rows.is_empty() && !left.is_empty() {
         return Err(Fault::new(FaultCode::TimedOut, "no time was left to ask an agent"));
     }
