@@ -120,6 +120,7 @@ async fn what_is_switched_off_or_badly_called_would_be_refused_also_when_it_is_b
     // what runs within the agent reads its arguments itself, and of a trial nothing runs
     assert!(test(&offered, "exec.run", json!(["id", "-u"]), json!({"cwd": "/"})).await.allowed);
     for (procedure, args, kwargs) in [
+        ("exec.run", json!([]), json!({})),
         ("exec.run", json!(["id"]), json!({"cwd": 5})),
         ("exec.run", json!(["id"]), json!({"cwdd": SECRET})),
         ("sys.ping", json!([SECRET]), json!({})),
