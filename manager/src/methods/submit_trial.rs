@@ -41,6 +41,9 @@ const MARGIN: Duration = Duration::from_millis(250);
 const MAX_TEXT: usize = 400;
 const MAX_NAME: usize = 200;
 
+/// What is said of an agent that did not answer.
+const NO_ANSWER: &str = "it gave no answer in time";
+
 /// Answers it.
 pub(super) async fn preview(
     manager: &Manager,
@@ -76,6 +79,9 @@ pub(super) async fn preview(
     for row in &rows {
         let raw = write(row)?;
         if !room.take(&raw) {
+            if shown.is_empty() {
+                return Err(room.too_large("what is said of an agent", &raw));
+            }
             break;
         }
         shown.push(raw);
@@ -189,7 +195,11 @@ impl<'t> Trial<'t> {
         let timeout = self.until.saturating_duration_since(Instant::now()).min(PATIENCE);
         let mut question = Call::new(agent_method::POLICY_TEST, timeout).with_kwargs(self.question.clone());
         question.trace.clone_from(&self.trace);
-        match peer.call(question).await {
+        // a session that cannot even take the question tells so a second late, which would be too late for the whole page
+        let Ok(answer) = timeout_at(self.until, peer.call(question)).await else {
+            return unknown(NO_ANSWER);
+        };
+        match answer {
             Ok(answer) => match answer.decode::<PolicyTestAnswer>() {
                 Ok(answer) => self.verdict(answer),
                 Err(_unreadable) => unknown("its answer cannot be read"),
@@ -221,7 +231,7 @@ impl<'t> Trial<'t> {
             }
             CallError::Fault(Fault { code: FaultCode::Other(_), .. }) => unknown("it did not say"),
             CallError::Fault(fault) => unknown(&format!("it did not say; its answer was {}", fault.code)),
-            CallError::TimedOut(_) => unknown("it gave no answer in time"),
+            CallError::TimedOut(_) => unknown(NO_ANSWER),
             CallError::Closed(_) => unknown("its session ended before it answered"),
             CallError::Refused(refusal) => unknown(&format!("it was not asked: {refusal}")),
         }
