@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use redpoll_common::api::agent_method;
 use redpoll_common::wire::{Fault, FaultCode, Notification};
 use redpoll_net::CallContext;
 use redpoll_net::service::{Running, Service};
@@ -70,7 +71,11 @@ impl Service for AgentService {
         if Offered::serves(&call.method) {
             return self.offered.start(call);
         }
-        if self.draining.load(Ordering::Acquire) {
+        let draining = self.draining.load(Ordering::Acquire);
+        if call.method == agent_method::POLICY_TEST {
+            return self.offered.test(&call, draining);
+        }
+        if draining {
             return Running::refused(Fault::new(
                 FaultCode::ShuttingDown,
                 "the agent is stopping; nothing ran",

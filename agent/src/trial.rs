@@ -1,20 +1,24 @@
 //! `redpoll-agent policy …`: the policy of this machine without a daemon, and what it says of a call that does not run.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use redpoll_common::wire::Raw;
+use redpoll_common::api::trial::PolicyTestAnswer;
+use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_config::{AgentConfig, ExitClass, Sources, load, load_folder};
-use redpoll_net::{ProcedureInfo, Registry};
+use redpoll_net::{CallContext, Registry};
 use serde_json::{Map, Value};
 
 use crate::builtin;
-use crate::gate::{Asked, Gate, Kind, Own, Subject, at, moment};
+use crate::gate::{Asked, Counting, Gate, Kind, at, moment};
+use crate::offered::{Current, NOT_ENABLED};
 use crate::procedures::account_of;
 
 /// The exit code of a call that would be refused, as in `rpctl`.
@@ -101,26 +105,26 @@ impl Test {
     fn run(&self, out: &mut impl Write) -> Result<ExitCode, String> {
         let config = configuration(self.config.clone())?;
         let gate = open(&config)?;
-        let (info, kind) = find(&config, &self.procedure)?;
         let (args, kwargs) = (encode(&self.argv)?, encode(&named(&self.arguments)?)?);
         let now = self.at.as_deref().map_or_else(|| Ok(moment()), |text| time(text).map(at))?;
         let (operator, roles) = (self.operator.as_deref(), self.roles.as_deref());
-        let asked = Asked { args: &args, kwargs: &kwargs, operator, roles, now, counts: false };
-        let label = format!("{}@{}", info.name, info.version);
-        let own = Own::of_process().name;
-        let (line, code) = match gate.judge(&info, &Subject::new(kind.clone()), asked) {
-            Ok(leave) => {
-                let user = match (leave.run_as, kind) {
-                    (Some(user), _) => format!("as {user}"),
-                    (None, Kind::Inside | Kind::Own) => "within the agent".to_owned(),
-                    (None, Kind::Manifest(Some(account))) => format!("as {}", account.name),
-                    (None, Kind::Program | Kind::Manifest(None)) => format!("as {own}"),
-                };
-                (format!("allowed: {label} by rule {:?}, running {user}", leave.rule), ExitCode::SUCCESS)
-            }
-            Err(fault) => {
-                (format!("refused: {label}: {} ({})", fault.message, fault.code), ExitCode::from(REFUSED))
-            }
+        let counting = Counting::Looks;
+        let asked = Asked { args: &args, kwargs: &kwargs, operator, roles, now, counting };
+        let Described { registry, kinds } = described(&config)?;
+        // the same judgement as that of the agent that runs
+        let answer = Current::new(registry, Arc::new(gate), kinds).trial(&self.procedure, asked);
+        let PolicyTestAnswer { allowed, procedure, rule, user, code, message, .. } = answer;
+        let message = message.unwrap_or_default();
+        let Some(label) = procedure else {
+            return Err(format!("{message}; `redpoll-agent procedures list` names what is"));
+        };
+        let (line, code) = if allowed {
+            let user = user.map_or_else(|| "within the agent".to_owned(), |user| format!("as {user}"));
+            let rule = rule.unwrap_or_default();
+            (format!("allowed: {label} by rule {rule:?}, running {user}"), ExitCode::SUCCESS)
+        } else {
+            let code = code.unwrap_or_default();
+            (format!("refused: {label}: {message} ({code})"), ExitCode::from(REFUSED))
         };
         writeln!(out, "{line}").map(|()| code).map_err(|error| error.to_string())
     }
@@ -157,46 +161,46 @@ fn time(text: &str) -> Result<Timestamp, String> {
     text.parse().ok().or_else(local).ok_or_else(|| format!("{text:?} is not a time such as 2026-01-31T09:30"))
 }
 
-/// What is offered here under a name, built in or described.
-fn find(config: &AgentConfig, procedure: &str) -> Result<(ProcedureInfo, Kind), String> {
-    let all = offered(config)?;
-    let (name, version) = match procedure.split_once('@') {
-        None => (procedure, None),
-        Some((name, version)) => (name, Some(version)),
-    };
-    let fits = |(info, _): &(ProcedureInfo, Kind)| {
-        info.name == name && version.is_none_or(|version| version == info.version.to_string())
-    };
-    let found = all.into_iter().filter(fits).max_by_key(|(info, _)| info.version);
-    found.ok_or_else(|| {
-        format!("{procedure} is not offered here; `redpoll-agent procedures list` names what is")
-    })
+/// What the configuration and the folder of manifests offer, whatever the manager has disabled.
+struct Described {
+    /// Knows what there is, and runs none of it that a manifest describes.
+    registry: Registry,
+    /// What is behind that.
+    kinds: BTreeMap<(String, u32), Kind>,
 }
 
-/// Everything that the configuration and the folder of manifests offer, whatever the manager has disabled.
-pub(crate) fn offered(config: &AgentConfig) -> Result<Vec<(ProcedureInfo, Kind)>, String> {
-    let registry = builtin::install(Registry::new(), &config.procedures, &config.limits)
+fn described(config: &AgentConfig) -> Result<Described, String> {
+    let mut registry = builtin::install(Registry::new(), &config.procedures, &config.limits)
         .map_err(|error| error.to_string())?;
-    let files = builtin::file::infos().into_iter().filter(|info| config.procedures.offers(&info.name));
-    let built_in = registry.procedures().cloned().chain(files);
-    let mut all: Vec<(ProcedureInfo, Kind)> = built_in
-        .map(|info| {
-            let kind = Kind::built_in(&info.name);
-            (info, kind)
-        })
-        .collect();
-    for manifest in load_folder(&config.procedures.dir).manifests.iter().filter(|manifest| manifest.enabled) {
+    for info in builtin::file::infos().into_iter().filter(|info| config.procedures.offers(&info.name)) {
+        registry = registry.with(info, nothing).map_err(|error| error.to_string())?;
+    }
+    let mut kinds = BTreeMap::new();
+    for manifest in &load_folder(&config.procedures.dir).manifests {
+        let info = crate::procedures::info(manifest);
+        // of two that have the same name the agent offers the first
+        if registry.offers(&format!("{}@{}", info.name, info.version)).is_ok() {
+            continue;
+        }
+        if !manifest.enabled {
+            registry = registry.without(&info.name, info.version, NOT_ENABLED);
+            continue;
+        }
         let account =
             account_of(manifest).map_err(|error| format!("{}: {error}", manifest.file.display()))?;
-        all.push((crate::procedures::info(manifest), Kind::Manifest(account)));
+        kinds.insert((info.name.clone(), info.version), Kind::Manifest(account));
+        registry = registry.with(info, nothing).map_err(|error| error.to_string())?;
     }
-    all.sort_by(|(a, _), (b, _)| (&a.name, a.version).cmp(&(&b.name, b.version)));
-    Ok(all)
+    Ok(Described { registry, kinds })
+}
+
+async fn nothing(_call: CallContext) -> Result<Raw, Fault> {
+    Err(Fault::new(FaultCode::Internal, "nothing runs in a trial"))
 }
 
 /// `redpoll-agent procedures list`
 pub(crate) fn list(file: Option<PathBuf>, out: &mut impl Write) -> Result<(), String> {
-    for (info, _) in offered(&configuration(file)?)? {
+    for info in described(&configuration(file)?)?.registry.procedures() {
         writeln!(out, "{}@{}  {}", info.name, info.version, info.description)
             .map_err(|error| error.to_string())?;
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use gate_support::{gate, rule, tester};
 use redpoll_agent::exec::account::Account;
-use redpoll_agent::gate::{Asked, Gate, Kind, Leave, Own, Subject};
+use redpoll_agent::gate::{Asked, Counting, Gate, Kind, Leave, Own, Subject};
 use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_net::ProcedureInfo;
 use redpoll_schema::policy::{Constraint, Effect, Hours, Moment, Pattern, Policy, Rate, Rule, Weekday};
@@ -63,8 +63,9 @@ impl Call {
     fn at(&self, gate: &Gate) -> Result<Leave, Fault> {
         let info = ProcedureInfo::new(self.name, "A test.", self.schema.clone());
         let Self { args, kwargs, operator, now, .. } = self;
-        let asked = Asked { args, kwargs, operator: *operator, roles: None, now: *now, counts: true };
-        gate.judge(&info, &Subject::new(self.kind.clone()), asked)
+        let asked =
+            Asked { args, kwargs, operator: *operator, roles: None, now: *now, counting: Counting::Takes };
+        gate.judge(&info, &Subject::new(self.kind.clone()), asked).map_err(Fault::from)
     }
 
     fn refusal(&self, gate: &Gate) -> (FaultCode, String) {
@@ -204,18 +205,21 @@ fn a_rate_is_used_up_by_calls_and_by_nothing_else() {
     let gate = gate(vec![Rule { rate, ..rule("twice", Effect::Allow, "exec.run") }]);
     let run = exec(json!(["/bin/true"]), json!({}));
     let info = ProcedureInfo::new("exec.run", "A test.", run.schema.clone());
+    let asked = |counting| {
+        let (args, kwargs) = (&run.args, &run.kwargs);
+        let asked = Asked { args, kwargs, operator: None, roles: None, now: NOON, counting };
+        gate.judge(&info, &Subject::new(Kind::Program), asked)
+    };
     for _ in 0..5 {
-        let asked = Asked {
-            args: &run.args,
-            kwargs: &run.kwargs,
-            operator: None,
-            roles: None,
-            now: NOON,
-            counts: false,
-        };
-        assert!(gate.judge(&info, &Subject::new(Kind::Program), asked).is_ok(), "asked once more");
+        assert!(asked(Counting::Ignores).is_ok(), "a run that starts, which counted when it was offered");
+        assert_eq!(asked(Counting::Looks).unwrap().rule, "twice", "a trial");
     }
     assert!(run.at(&gate).is_ok() && run.at(&gate).is_ok());
+    // a trial says that it is used up, and when there is more; a run that was offered starts all the same
+    let tried = asked(Counting::Looks).unwrap_err();
+    assert_eq!(tried.rule.as_deref(), Some("twice"));
+    assert!(tried.fault.code == FaultCode::Rejected && tried.fault.retry_after_ms.is_some(), "{tried:?}");
+    assert!(asked(Counting::Ignores).is_ok());
     let fault = run.at(&gate).unwrap_err();
     assert!(fault.code == FaultCode::Rejected && fault.message.contains("twice"), "{fault}");
     assert!(fault.retry_after_ms.is_some_and(|wait| wait > 60_000), "{:?}", fault.retry_after_ms);

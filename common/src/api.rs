@@ -9,6 +9,7 @@ pub mod procedures;
 pub mod queues;
 pub mod record;
 pub mod submit;
+pub mod trial;
 pub(crate) mod value;
 
 use serde::{Deserialize, Serialize};
@@ -47,7 +48,8 @@ pub mod method {
     pub const MANAGER_METHODS: &str = "rp.manager.methods";
     /// Submits a job. [`super::submit::SubmitArguments`] → [`super::submit::SubmitAnswer`].
     pub const JOBS_SUBMIT: &str = "rp.jobs.submit";
-    /// Shows the agents that a job would reach. [`super::submit::PreviewArguments`] → [`super::submit::Preview`].
+    /// Shows the agents that a job would reach, and what would become of it there. [`super::submit::PreviewArguments`] or
+    /// [`super::trial::TrialArguments`] → [`super::submit::Preview`].
     pub const JOBS_PREVIEW: &str = "rp.jobs.preview";
     /// Lets a held job start, once. [`super::jobs::JobArguments`] → nil.
     pub const JOBS_RELEASE: &str = "rp.jobs.release";
@@ -98,6 +100,8 @@ pub mod agent_method {
     pub const ENABLE: &str = super::method::PROCEDURES_ENABLE;
     /// Offers a procedure no more. [`super::SwitchOrder`] → [`super::SwitchAnswer`].
     pub const DISABLE: &str = super::method::PROCEDURES_DISABLE;
+    /// Says whether something would run, and runs nothing. [`super::trial::PolicyTest`] → [`super::trial::PolicyTestAnswer`].
+    pub const POLICY_TEST: &str = "rp.policy.test";
     /// Ends a run, or has it never start. [`crate::job::wire::Cancel`] → [`crate::job::wire::StateAnswer`].
     pub const JOB_CANCEL: &str = "rp.job.cancel";
 }

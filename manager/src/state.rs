@@ -23,11 +23,15 @@ use redpoll_manager_core::spread::spread;
 use redpoll_manager_core::throttle::{LOG_KEYS, LOG_WINDOW, LogThrottle};
 use redpoll_net::Peer;
 use redpoll_net::driver::DriverOptions;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalogue::Procedures;
 use crate::engine::Agents;
 use crate::procedures::Offering;
+
+/// Questions what would become of a job that may be under way to agents, of all previews. Beyond, they wait within their time.
+const TRIALS: usize = 512;
 
 /// What a throttled line of the log is about: an address and what happened, in a word.
 pub type Noise = (Option<AddressKey>, &'static str);
@@ -45,6 +49,8 @@ pub struct Manager {
     pub config: ManagerConfig,
     /// What agents may ask for.
     pub agent_rules: AgentRules,
+    /// Places of questions to agents what would become of a job.
+    pub trials: Semaphore,
     started: Instant,
     roster: Mutex<Roster<Peer>>,
     operators: Mutex<BTreeMap<ConnectionId, Peer>>,
@@ -86,6 +92,7 @@ impl Manager {
             procedures: Arc::new(procedures),
             config,
             agent_rules,
+            trials: Semaphore::new(TRIALS),
             started: Instant::now(),
             roster: Mutex::new(Roster::default()),
             operators: Mutex::new(BTreeMap::new()),

@@ -184,6 +184,7 @@ async fn nobody_hears_of_what_is_not_on_disk() {
         digest: digest::of(&asked),
         spec: Arc::new(asked.spec),
         agents: vec![agent.clone()],
+        idempotent: false,
         redact: Arc::default(),
     };
     let tracker = TaskTracker::new();

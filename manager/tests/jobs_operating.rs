@@ -11,6 +11,7 @@ use redpoll_common::api::queues::{
     QueueArguments, QueueCancelArguments, QueueDetail, QueueList, QueueListArguments,
 };
 use redpoll_common::api::submit::{Preview, PreviewArguments, SubmitArguments};
+use redpoll_common::api::trial::TrialArguments;
 use redpoll_common::job::{Callback, JobId, Offline, Outcome, QueueKey, QueueSpec};
 use redpoll_common::wire::{Fault, FaultCode, Raw, RawMap};
 use redpoll_config::ManagerConfig;
@@ -118,6 +119,32 @@ async fn a_preview_shows_whom_a_job_would_reach_in_pages() {
     assert_eq!(fault.code, FaultCode::UnknownAgent);
     let fault = desk.refused(method::JOBS_PREVIEW, &ask(&["*"], None, Some(1001))).await;
     assert!(fault.message.contains("1 to 1000"), "{fault}");
+}
+
+#[tokio::test]
+async fn a_dry_run_is_cut_where_a_frame_is_full_and_goes_on_there() {
+    let desk = Desk::memory().await;
+    let names: Vec<String> = (10..40).map(|n| format!("a{n}")).collect();
+    desk.know(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut trial = TrialArguments { submit: on(&["*"]), after: None, limit: None };
+    let (mut found, mut pages) = (Vec::new(), 0);
+    loop {
+        let answer = desk.start_within(method::JOBS_PREVIEW, trial.write(), 2000).answer().await.unwrap();
+        assert!(answer.len() <= 2000, "{}", answer.len());
+        let page: Preview = answer.decode().unwrap();
+        pages += 1;
+        found.extend(page.agents.into_iter().map(|agent| agent.id));
+        trial.after = page.next;
+        if trial.after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(found, names);
+    assert!(pages > 1, "all of them fit");
+    // what does not fit alone is no empty page, which would look like the last one
+    trial.after = None;
+    let fault = desk.start_within(method::JOBS_PREVIEW, trial.write(), 520).answer().await.unwrap_err();
+    assert_eq!(fault.code, FaultCode::TooLarge);
 }
 
 #[tokio::test]

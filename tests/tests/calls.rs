@@ -140,7 +140,7 @@ async fn every_call_that_cannot_be_has_its_own_code() {
         (HONEST, "sys.echo@9", json!({}), FaultCode::UnknownProcedure, "version 9"),
         (HONEST, "rp.status", json!({}), FaultCode::UnknownProcedure, "reserved"),
         (HONEST, "sys.ping", json!({"x": 1}), FaultCode::BadArguments, ""),
-        (HONEST, "exec.run", json!({}), FaultCode::BadArguments, "argv is missing"),
+        (HONEST, "exec.run", json!({}), FaultCode::BadArguments, "\"argv\" is a required property"),
         (HONEST, "exec.run", json!({"argv": ["/no/such/program"]}), FaultCode::Failed, "/no/such/program"),
     ] {
         let fault = world.operator.call(agent, procedure, &kwargs).await.unwrap_err();

@@ -53,7 +53,7 @@ async fn a_job_runs_and_what_came_of_it_can_be_read_by_anybody_later() {
     let operator = &world.operator;
     let mut asked = exec(&["honest-1"], "echo out; echo err >&2; echo $REDPOLL_JOB; exit 3");
     asked.spec.info = RawMap::new().text("ticket", "A-1").finish();
-    let SubmitAnswer { job, existing, runs } = submit(operator, &asked).await.unwrap();
+    let SubmitAnswer { job, existing, runs, .. } = submit(operator, &asked).await.unwrap();
     assert_eq!((existing, runs), (false, 1));
     let result = ended(operator, &job).await;
     assert_eq!(result.job.outcome.as_deref(), Some("failed"));

@@ -53,6 +53,7 @@ pub(super) fn info() -> ProcedureInfo {
                 "description": "Milliseconds the program may run. The agent may allow less."
             }
         },
+        "required": ["argv"],
         "x-positional": "argv",
         "additionalProperties": false
     });

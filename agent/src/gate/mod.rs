@@ -2,7 +2,8 @@
 //! machine's owner, and the user it runs as, in this order.
 //!
 //! - [`Gate`]: the policy that holds now, and who the agent itself is. [`Gate::judge`] is the only way in.
-//! - [`Subject`]: what of a procedure matters for that. [`Asked`]: a call as it came. [`Leave`]: it may run, and as whom.
+//! - [`Subject`]: what of a procedure matters for that. [`Asked`]: a call as it came, or a trial of one. [`Leave`]: it may run, and
+//!   as whom; [`Refused`]: it may not.
 //! - `rules`: a policy as it was read, with what is left of its rates. `wall`: the time of the day.
 //!
 //! What the agent does for the manager itself (`rp.…`) is no procedure and is not judged here.
@@ -41,15 +42,33 @@ pub struct Asked<'a> {
     pub roles: Option<&'a [String]>,
     /// The time on the wall.
     pub now: Moment,
-    /// Whether it counts for the rates of rules. A run of a job counts when it is offered, not once more when it starts.
-    pub counts: bool,
+    /// What it does to the rate of the rule that allows it.
+    pub counting: Counting,
+}
+
+/// What a judgement does to the rate of the rule that allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counting {
+    /// It takes one: a call, and a run of a job when it is offered.
+    Takes,
+    /// The rate does not matter: a run of a job when it starts, which counted when it was offered.
+    Ignores,
+    /// It is told whether one is left, and takes none: a trial, of which nothing will run.
+    Looks,
 }
 
 impl<'a> Asked<'a> {
     /// A call that begins now.
     pub fn of(call: &'a CallContext) -> Self {
         let CallContext { args, kwargs, operator, .. } = call;
-        Self { args, kwargs, operator: operator.as_deref(), roles: None, now: moment(), counts: true }
+        Self {
+            args,
+            kwargs,
+            operator: operator.as_deref(),
+            roles: None,
+            now: moment(),
+            counting: Counting::Takes,
+        }
     }
 }
 
@@ -60,6 +79,28 @@ pub struct Leave {
     pub rule: String,
     /// As whom it runs, whatever describes it; `None`: as that says, or as the agent.
     pub run_as: Option<String>,
+}
+
+/// It may not run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The rule that says so, if it was one.
+    pub rule: Option<String>,
+    /// What the caller is answered.
+    pub fault: Box<Fault>,
+}
+
+impl From<Fault> for Refused {
+    /// No rule decided.
+    fn from(fault: Fault) -> Self {
+        Self { rule: None, fault: Box::new(fault) }
+    }
+}
+
+impl From<Refused> for Fault {
+    fn from(refused: Refused) -> Self {
+        *refused.fault
+    }
 }
 
 /// The policy that holds, and what it is about.
@@ -168,13 +209,15 @@ impl Gate {
     /// # Errors
     /// `bad_arguments` when they do not fit the schema, `rejected` with the rule's name when the policy forbids it, `internal`
     /// when the schema cannot be used. Nothing must run then.
-    pub fn judge(&self, info: &ProcedureInfo, subject: &Subject, asked: Asked<'_>) -> Result<Leave, Fault> {
+    pub fn judge(&self, info: &ProcedureInfo, subject: &Subject, asked: Asked<'_>) -> Result<Leave, Refused> {
         let label = format!("{}@{}", info.name, info.version);
         let rules = self.rules.load();
         let looks = rules.looks_at_arguments(info);
         let mut named = Value::Null;
-        // what is built in reads its arguments strictly itself, and a piece of a file is not turned into JSON for nothing
-        let checks_itself = matches!(&subject.kind, Kind::Inside | Kind::Program);
+        // what is built in reads its arguments strictly itself, and a piece of a file is not turned into JSON for nothing;
+        // of a trial nothing runs that could
+        let is_trial = asked.counting == Counting::Looks;
+        let checks_itself = matches!(&subject.kind, Kind::Inside | Kind::Program) && !is_trial;
         if looks.is_some() || !checks_itself {
             let schema = subject.schema(&info.args).map_err(|why| {
                 let text = format!("the schema of {label} cannot be used, and nothing ran: {why}");
@@ -187,17 +230,33 @@ impl Gate {
                 schema.verify(asked.args, asked.kwargs).map_err(bad)?;
             }
             if let Some(rule) = looks {
-                refuse_hidden(rule, info, schema, asked.args)?;
+                refuse_hidden(rule, info, schema, asked.args)
+                    .map_err(|fault| Refused { rule: Some(rule.name.clone()), fault: Box::new(fault) })?;
                 named = schema.readable(asked.args, asked.kwargs).map_err(bad)?;
             }
         }
         let verdict = rules.policy.judge(&self.request(info, subject, asked, &named));
-        let judged = self.permit(&rules, subject, &verdict, asked.counts);
-        if let Err(fault) = &judged {
+        let judged = self.permit(&rules, subject, &verdict, asked.counting);
+        if let Err(fault) = &judged
+            && !is_trial
+        {
             let operator = asked.operator.unwrap_or("unknown");
             info!(procedure = label, operator, rule = verdict.rule, why = ?fault.message, "refused by the policy");
         }
-        judged
+        judged.map_err(|fault| Refused { rule: Some(verdict.rule), fault: Box::new(fault) })
+    }
+
+    /// As which user a procedure runs when no rule says otherwise; `None`: within the agent, where nobody else can run it.
+    pub fn user_of(&self, subject: &Subject) -> Option<String> {
+        self.runs_as(subject).map(|(user, _is_root)| user.to_owned())
+    }
+
+    fn runs_as<'s>(&'s self, subject: &'s Subject) -> Option<(&'s str, bool)> {
+        match &subject.kind {
+            Kind::Inside | Kind::Own => None,
+            Kind::Program | Kind::Manifest(None) => Some((&self.own.name, self.own.is_root)),
+            Kind::Manifest(Some(account)) => Some((&account.name, account.uid == 0)),
+        }
     }
 
     /// The call as the policy sees it.
@@ -208,11 +267,9 @@ impl Gate {
         asked: Asked<'r>,
         args: &'r Value,
     ) -> Request<'r> {
-        let (user, user_is_root) = match &subject.kind {
-            // within the agent: nobody else can run it
-            Kind::Inside | Kind::Own => (None, false),
-            Kind::Program | Kind::Manifest(None) => (Some(self.own.name.as_str()), self.own.is_root),
-            Kind::Manifest(Some(account)) => (Some(account.name.as_str()), account.uid == 0),
+        let (user, user_is_root) = match self.runs_as(subject) {
+            Some((user, is_root)) => (Some(user), is_root),
+            None => (None, false),
         };
         let is_manifest = match &subject.kind {
             // the owner's own code, as what the owner describes
@@ -238,7 +295,7 @@ impl Gate {
         rules: &Rules,
         subject: &Subject,
         verdict: &Verdict,
-        counts: bool,
+        counting: Counting,
     ) -> Result<Leave, Fault> {
         let rejected = |text: String| Fault::new(FaultCode::Rejected, text);
         if !verdict.allowed {
@@ -254,14 +311,19 @@ impl Gate {
             }
             (Some(user), Kind::Program | Kind::Manifest(_)) => Some(self.other_user(&rule, user)?),
         };
-        if counts {
-            rules.take(verdict.index, Instant::now()).map_err(|wait| {
+        let taken = match counting {
+            Counting::Takes => rules.take(verdict.index, Instant::now()),
+            Counting::Looks => rules.look(verdict.index, Instant::now()),
+            Counting::Ignores => Ok(()),
+        };
+        match taken {
+            Ok(()) => Ok(Leave { rule, run_as }),
+            Err(wait) => {
                 let text = format!("rule {rule:?} of the agent's policy allows no more for now, by its rate");
                 let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-                Fault { retry_after_ms: Some(wait), ..rejected(text) }
-            })?;
+                Err(Fault { retry_after_ms: Some(wait), ..rejected(text) })
+            }
         }
-        Ok(Leave { rule, run_as })
     }
 
     /// A user of a rule, if this agent can start something as that.

@@ -1,7 +1,7 @@
 //! A policy as it was read.
 
 use std::fmt::Write as _;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -9,7 +9,7 @@ use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_config::LoadedPolicy;
 use redpoll_net::ProcedureInfo;
 use redpoll_schema::Schema;
-use redpoll_schema::policy::{Buckets, Policy, Rule};
+use redpoll_schema::policy::{Buckets, Policy, Rate, Rule};
 
 /// The rules, and what is left of their rates.
 #[derive(Debug)]
@@ -36,10 +36,27 @@ impl Rules {
     /// # Errors
     /// How long to wait.
     pub(super) fn take(&self, index: Option<usize>, now: Instant) -> Result<(), Duration> {
-        let rule = index.and_then(|index| Some((index, self.policy.rules().get(index)?.rate?)));
-        let Some((index, rate)) = rule else { return Ok(()) };
+        let Some((index, rate)) = self.rate(index) else { return Ok(()) };
+        self.buckets().take(index, rate, now)
+    }
+
+    /// Whether one call of a rule's rate is left; takes none.
+    ///
+    /// # Errors
+    /// How long to wait.
+    pub(super) fn look(&self, index: Option<usize>, now: Instant) -> Result<(), Duration> {
+        let Some((index, rate)) = self.rate(index) else { return Ok(()) };
+        self.buckets().look(index, rate, now)
+    }
+
+    fn rate(&self, index: Option<usize>) -> Option<(usize, Rate)> {
+        let index = index?;
+        Some((index, self.policy.rules().get(index)?.rate?))
+    }
+
+    fn buckets(&self) -> MutexGuard<'_, Buckets> {
         // nothing panics while it holds the lock
-        self.buckets.lock().unwrap_or_else(PoisonError::into_inner).take(index, rate, now)
+        self.buckets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The first rule that looks at the arguments of a procedure.

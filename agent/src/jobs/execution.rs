@@ -21,7 +21,7 @@ use tracing::error;
 
 use super::Input;
 use crate::clock::boot_ms;
-use crate::gate::{Asked, Leave};
+use crate::gate::{Asked, Counting, Leave};
 use crate::offered::Current;
 
 /// The runner's hold on a run.
@@ -117,10 +117,12 @@ impl Task {
             return send(&runner, Input::NotSpawned(dno, NotSpawned::Refused(fault))).await;
         }
         // once more: it may have been accepted in an earlier life of the agent, by another policy
-        let leave = match offered.judge(&call.method, Asked { counts: false, ..Asked::of(&call) }) {
+        let asked = Asked { counting: Counting::Ignores, ..Asked::of(&call) };
+        let leave = match offered.judge(&call.method, asked) {
             Ok(leave) => leave,
-            Err(fault) => {
-                return send(&runner, Input::NotSpawned(dno, NotSpawned::Refused(Box::new(fault)))).await;
+            Err(refused) => {
+                let fault = Box::new(refused.into());
+                return send(&runner, Input::NotSpawned(dno, NotSpawned::Refused(fault))).await;
             }
         };
         let announces = offered.announces(&call.method);

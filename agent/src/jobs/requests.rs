@@ -9,7 +9,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 
 use super::{Control, Jobs};
-use crate::gate::{Asked, moment};
+use crate::gate::{Asked, Counting, moment};
 
 /// The method that offers a run.
 const OFFER: &str = "rp.job.offer";
@@ -60,8 +60,8 @@ impl Jobs {
         self.shared.limits.cap(&mut offer.limits);
         let Offer { procedure, args, kwargs, operator, .. } = &*offer;
         let operator = Some(operator.as_str());
-        let asked = Asked { args, kwargs, operator, roles: None, now: moment(), counts: true };
-        let verdict = self.shared.offered.now().judge(procedure, asked).map(|_leave| ());
+        let asked = Asked { args, kwargs, operator, roles: None, now: moment(), counting: Counting::Takes };
+        let verdict = self.shared.offered.now().judge(procedure, asked).map(|_leave| ()).map_err(Fault::from);
         Ok(Control::Offer { token, offer, caller, verdict })
     }
 }

@@ -9,13 +9,13 @@ use redpoll_net::service::Running;
 use redpoll_net::transport::PeerInfo;
 use redpoll_net::{CallContext, ProcedureInfo, Registry};
 
-use crate::gate::{Asked, Gate, Kind, Leave, Subject};
+use crate::gate::{Asked, Gate, Kind, Leave, Refused, Subject};
 
 /// Procedures that never change, and what judges their calls.
 pub struct Current {
-    registry: Registry,
-    subjects: BTreeMap<String, BTreeMap<u32, Subject>>,
-    gate: Arc<Gate>,
+    pub(super) registry: Registry,
+    pub(super) subjects: BTreeMap<String, BTreeMap<u32, Subject>>,
+    pub(super) gate: Arc<Gate>,
 }
 
 impl fmt::Debug for Current {
@@ -26,7 +26,7 @@ impl fmt::Debug for Current {
 
 impl Current {
     /// What a registry has; `kinds` says what they are that manifests describe.
-    pub(super) fn new(registry: Registry, gate: Arc<Gate>, mut kinds: BTreeMap<(String, u32), Kind>) -> Self {
+    pub(crate) fn new(registry: Registry, gate: Arc<Gate>, mut kinds: BTreeMap<(String, u32), Kind>) -> Self {
         let mut subjects: BTreeMap<String, BTreeMap<u32, Subject>> = BTreeMap::new();
         for info in registry.procedures() {
             let described = kinds.remove(&(info.name.clone(), info.version));
@@ -40,7 +40,7 @@ impl Current {
     ///
     /// # Errors
     /// The fault that answers it: `unknown_procedure` when there is none, or as [`Gate::judge`] says.
-    pub fn judge(&self, method: &str, asked: Asked<'_>) -> Result<Leave, Fault> {
+    pub fn judge(&self, method: &str, asked: Asked<'_>) -> Result<Leave, Refused> {
         let info = self.registry.info(method)?;
         let versions = self.subjects.get(&info.name);
         let subject = versions.and_then(|versions| versions.get(&info.version)).ok_or_else(|| {
@@ -54,7 +54,7 @@ impl Current {
     pub fn start(&self, call: CallContext) -> Running {
         match self.judge(&call.method, Asked::of(&call)) {
             Ok(leave) => self.begin(call, leave),
-            Err(fault) => Running::refused(fault),
+            Err(refused) => Running::refused(refused.into()),
         }
     }
 

@@ -8,6 +8,7 @@ mod current;
 pub mod listing;
 mod requests;
 mod switches;
+mod trial;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -36,7 +37,7 @@ pub type Source = Box<dyn Fn() -> (Vec<Manifest>, Vec<String>) + Send + Sync>;
 /// Why a procedure is not offered that the manager has switched off.
 const SWITCHED_OFF: &str = "is disabled here by the manager; rp.procedures.enable offers it again";
 /// Why a procedure is not offered whose file says so.
-const NOT_ENABLED: &str = "is not enabled by the file that describes it";
+pub(crate) const NOT_ENABLED: &str = "is not enabled by the file that describes it";
 
 /// What is offered.
 pub struct Offered {

@@ -109,7 +109,7 @@ impl Run {
         // what the owner of the machine schedules passes the same gate as what others ask for
         let leave = match current.judge(&call.method, Asked::of(&call)) {
             Ok(leave) => leave,
-            Err(fault) => return (Ending::unstarted(Outcome::Rejected, fault), Vec::new()),
+            Err(refused) => return (Ending::unstarted(Outcome::Rejected, refused.into()), Vec::new()),
         };
         let (done, over) = oneshot::channel();
         let procedure = async {

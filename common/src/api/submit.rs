@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::trial::{Deprecated, Judge, Refusal, Verdict};
 use crate::ids::MAX_NAME_LEN;
 use crate::job::{Callback, JobSpec, Limits, Offline, Overflow, QueueKey, QueueSpec, spec};
 use crate::wire::{DecodeError, Fields, MAX_METHOD_LEN, Raw, RawMap};
@@ -80,6 +81,11 @@ impl SubmitArguments {
 
     /// Writes them as the named arguments of a request.
     pub fn write(&self) -> Raw {
+        self.write_map().finish()
+    }
+
+    /// The same, for whoever adds more.
+    pub(super) fn write_map(&self) -> RawMap {
         let Self { agents, spec } = self;
         let names: usize = agents.iter().map(|agent| agent.len() + 2).sum();
         let room = spec.args.len() + spec.kwargs.len() + spec.info.len() + names + 256;
@@ -103,7 +109,6 @@ impl SubmitArguments {
             Some(Callback::Procedure(name)) => map.text("callback", name),
             None => map,
         }
-        .finish()
     }
 }
 
@@ -184,6 +189,9 @@ pub struct SubmitAnswer {
     pub existing: bool,
     /// On how many agents it runs.
     pub runs: u64,
+    /// What of it is deprecated on some of them, as far as the manager knows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deprecated: Vec<Deprecated>,
 }
 
 /// The arguments of `rp.jobs.preview`: which agents a job would reach.
@@ -211,15 +219,45 @@ pub struct Preview {
     /// The name to continue after.
     #[serde(default)]
     pub next: Option<String>,
+    /// With a procedure: why the job as a whole would not be stored, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<Refusal>,
+    /// With a procedure: what of it is deprecated on some of all the agents, as far as the manager knows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deprecated: Vec<Deprecated>,
 }
 
-/// An agent that a job would reach.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// An agent that a job would reach. All but the first two is said when a procedure was named.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PreviewAgent {
     /// Its name.
     pub id: String,
     /// Whether it is connected now.
     pub connected: bool,
+    /// What would become of the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
+    /// What is meant, `name@version`, if the agent said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub procedure: Option<String>,
+    /// The rule of the agent's policy that decided, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// As which user it would run; absent: within the agent, or not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The code of the refusal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// Why it would not run, or why that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// Who would refuse.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Judge>,
+    /// When to try again, in milliseconds, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
 }
 
 #[cfg(test)]

@@ -71,7 +71,11 @@ pub const METHODS: &[Method] = &[
         "tells what the runs of a job gave and give, to their ends",
     ),
     entry(method::JOBS_LIST, OPERATORS, "lists jobs, the newest first"),
-    entry(method::JOBS_PREVIEW, OPERATORS, "shows the agents that a job would reach"),
+    entry(
+        method::JOBS_PREVIEW,
+        OPERATORS,
+        "shows the agents that a job would reach, and what would become of it there",
+    ),
     entry(method::JOBS_READ, OPERATORS_AND_AGENTS, "reads what a run has given so far"),
     entry(method::JOBS_RECORD, AGENTS, "takes a run that an agent made by itself"),
     entry(method::JOBS_RELEASE, OPERATORS, "lets a held job start, once"),

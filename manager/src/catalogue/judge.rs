@@ -1,8 +1,9 @@
 //! What the catalogue means for a call and for a job.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use redpoll_common::api::trial::Deprecated;
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::JobSpec;
 use redpoll_common::wire::{Fault, FaultCode, Raw};
@@ -15,6 +16,10 @@ use crate::state::Manager;
 const CHUNK: usize = 1000;
 /// Agents that a refusal names.
 const NAMED: usize = 3;
+/// Versions that are deprecated, for different reasons, that are told of one job.
+const DEPRECATED: usize = 8;
+/// Characters of such a reason that are told.
+const MAX_WHY: usize = 400;
 
 /// Checks a call to a connected agent, if it is known what it offers.
 ///
@@ -33,47 +38,112 @@ pub fn check_call(
     current.map_or(Ok(()), |procedures| procedures.check(procedure, args, kwargs))
 }
 
+/// What the lists of its agents say of a job.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// The paths into the arguments that one of them wants masked.
+    pub redact: Vec<String>,
+    /// What is deprecated on some of them, in the order of their names, not more than a few.
+    pub deprecated: Vec<Deprecated>,
+    /// The lists of all of them are known, and say that the procedure may be repeated although it may have run.
+    pub idempotent: bool,
+}
+
 /// Checks a job on its agents, each with whether it is connected: all of it is refused when the schema of one of them does. An
 /// agent that is away is judged by its last known list; one that is not known is not judged.
 ///
-/// Gives the paths into the arguments that one of them wants masked.
-///
 /// # Errors
 /// `bad_arguments`, which names the agents; then nothing must be stored.
-pub fn check_job(manager: &Manager, agents: &[(PeerId, bool)], spec: &JobSpec) -> Result<Vec<String>, Fault> {
-    let mut refused: Vec<(&PeerId, Fault)> = Vec::new();
-    let mut judged: BTreeMap<usize, Option<Fault>> = BTreeMap::new();
-    let mut redact = std::collections::BTreeSet::new();
-    let mut count = 0_usize;
-    for (agent, procedures) in lists(manager, agents) {
-        let key = Arc::as_ptr(&procedures).addr();
-        let verdict = judged.entry(key).or_insert_with(|| {
-            redact.extend(procedures.redact(&spec.procedure));
-            procedures.check(&spec.procedure, &spec.args, &spec.kwargs).err()
+pub fn check_job(manager: &Manager, agents: &[(PeerId, bool)], spec: &JobSpec) -> Result<Checked, Fault> {
+    let judged = Judged::of(manager, agents, spec);
+    let refused = judged.agents.iter().filter_map(|(agent, said)| Some((agent, said.fault.as_ref()?)));
+    let (mut names, mut why, mut count) = (Vec::new(), None, 0_usize);
+    for (agent, fault) in refused {
+        count += 1;
+        if names.len() < NAMED {
+            names.push(agent.as_str());
+        }
+        why.get_or_insert(fault);
+    }
+    let Some(why) = why else { return Ok(judged.checked()) };
+    let more = match count.saturating_sub(names.len()) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let (message, all, names) = (&why.message, agents.len(), names.join(", "));
+    let text = format!("{message}; so say {count} of {all} agents: {names}{more}; nothing was stored");
+    Err(Fault::new(FaultCode::BadArguments, text))
+}
+
+/// What is deprecated of a job on its agents.
+pub fn deprecated(manager: &Manager, agents: &[(PeerId, bool)], spec: &JobSpec) -> Vec<Deprecated> {
+    Judged::of(manager, agents, spec).deprecated()
+}
+
+/// The refusals of a job, for each of these agents whose list refuses it.
+pub fn refusals(manager: &Manager, agents: &[(PeerId, bool)], spec: &JobSpec) -> BTreeMap<PeerId, Fault> {
+    let judged = Judged::of(manager, agents, spec);
+    let refused =
+        judged.agents.iter().filter_map(|(agent, said)| Some(((*agent).clone(), said.fault.clone()?)));
+    refused.collect()
+}
+
+/// What one list says of a job.
+#[derive(Debug)]
+struct Said {
+    fault: Option<Fault>,
+    redact: Vec<String>,
+    deprecated: Option<(String, String)>,
+    idempotent: bool,
+}
+
+/// What the lists of agents say of a job, each judged once.
+struct Judged<'a> {
+    agents: Vec<(&'a PeerId, Arc<Said>)>,
+    /// Whether there is a list of each.
+    whole: bool,
+}
+
+impl<'a> Judged<'a> {
+    fn of(manager: &Manager, agents: &'a [(PeerId, bool)], spec: &JobSpec) -> Self {
+        let mut known: BTreeMap<usize, Arc<Said>> = BTreeMap::new();
+        let judged = lists(manager, agents).into_iter().map(|(agent, procedures)| {
+            let said = known.entry(Arc::as_ptr(&procedures).addr()).or_insert_with(|| {
+                let procedure = &spec.procedure;
+                Arc::new(Said {
+                    fault: procedures.check(procedure, &spec.args, &spec.kwargs).err(),
+                    redact: procedures.redact(procedure),
+                    deprecated: procedures.deprecated(procedure),
+                    idempotent: procedures.is_idempotent(procedure),
+                })
+            });
+            (agent, said.clone())
         });
-        if let Some(fault) = verdict {
-            count += 1;
-            if refused.len() < NAMED {
-                refused.push((agent, fault.clone()));
-            }
+        let judged: Vec<_> = judged.collect();
+        Self { whole: judged.len() == agents.len(), agents: judged }
+    }
+
+    fn checked(&self) -> Checked {
+        let redact: BTreeSet<&String> = self.agents.iter().flat_map(|(_, said)| &said.redact).collect();
+        Checked {
+            redact: redact.into_iter().cloned().collect(),
+            deprecated: self.deprecated(),
+            idempotent: self.whole && self.agents.iter().all(|(_, said)| said.idempotent),
         }
     }
-    match refused.first() {
-        None => Ok(redact.into_iter().collect()),
-        Some((_, why)) => {
-            let names: Vec<&str> = refused.iter().map(|(agent, _)| agent.as_str()).collect();
-            let more = match count.saturating_sub(names.len()) {
-                0 => String::new(),
-                more => format!(" and {more} more"),
-            };
-            let text = format!(
-                "{}; so say {count} of {} agents: {}{more}; nothing was stored",
-                why.message,
-                agents.len(),
-                names.join(", ")
-            );
-            Err(Fault::new(FaultCode::BadArguments, text))
+
+    fn deprecated(&self) -> Vec<Deprecated> {
+        let mut counts: BTreeMap<&(String, String), u64> = BTreeMap::new();
+        for one in self.agents.iter().filter_map(|(_, said)| said.deprecated.as_ref()) {
+            *counts.entry(one).or_default() += 1;
         }
+        let each = counts.into_iter().take(DEPRECATED);
+        each.map(|((procedure, why), agents)| Deprecated {
+            procedure: procedure.clone(),
+            why: why.chars().take(MAX_WHY).collect(),
+            agents,
+        })
+        .collect()
     }
 }
 

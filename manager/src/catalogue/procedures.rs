@@ -75,6 +75,23 @@ impl Procedures {
         listed.map(|info| rooted(&info.redact, &info.args)).unwrap_or_default()
     }
 
+    /// What is deprecated of what a call means: `name@version`, and why.
+    pub fn deprecated(&self, procedure: &str) -> Option<(String, String)> {
+        let info = &self.find(procedure)?.info;
+        Some((format!("{}@{}", info.name, info.version), info.deprecated.clone()?))
+    }
+
+    /// Whether what is meant may be repeated although it may have run. Without a version every one of the procedure has to say so,
+    /// those that are not offered now included: which one a later attempt will mean is not known yet.
+    pub fn is_idempotent(&self, procedure: &str) -> bool {
+        let Some((name, version)) = split(procedure) else { return false };
+        let Some(versions) = self.names.get(name) else { return false };
+        match version {
+            Some(version) => versions.get(&version).is_some_and(|listed| listed.info.idempotent),
+            None => !versions.is_empty() && versions.values().all(|listed| listed.info.idempotent),
+        }
+    }
+
     fn find(&self, procedure: &str) -> Option<&Listed> {
         let (name, version) = split(procedure)?;
         let versions = self.names.get(name)?;
@@ -162,6 +179,36 @@ mod tests {
     fn the_paths_of_the_version_that_is_meant_are_redacted() {
         assert_eq!(procedures().redact("p@1"), ["kwargs.n", "args.0"]);
         assert_eq!(procedures().redact("p"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_procedure_may_be_repeated_when_every_version_that_could_be_meant_says_so() {
+        let one = |version, idempotent, disabled: Option<&str>| ProcedureInfo {
+            version,
+            idempotent,
+            disabled: disabled.map(str::to_owned),
+            ..ProcedureInfo::new("p", "", json!({}))
+        };
+        let of = |infos: &[ProcedureInfo]| {
+            let list = Procedures::read(infos.iter().map(|info| Raw::encode(info).unwrap()).collect());
+            ["p", "p@1", "p@2", "p@3", "p@01", "q"].map(|procedure| list.is_idempotent(procedure))
+        };
+        let both = [one(1, true, None), one(2, true, None)];
+        assert_eq!(of(&both), [true, true, true, false, false, false]);
+        let newer = [one(1, true, None), one(2, false, None)];
+        assert_eq!(of(&newer), [false, true, false, false, false, false]);
+        let off = [one(1, true, None), one(2, false, Some("off"))];
+        assert_eq!(of(&off), [false, true, false, false, false, false], "it may be on again tomorrow");
+    }
+
+    #[test]
+    fn the_version_that_is_meant_is_deprecated_or_not() {
+        let old =
+            ProcedureInfo { deprecated: Some("use 2".into()), ..ProcedureInfo::new("p", "", json!({})) };
+        let new = ProcedureInfo { version: 2, ..ProcedureInfo::new("p", "", json!({})) };
+        let list = Procedures::read([old, new].iter().map(|info| Raw::encode(info).unwrap()).collect());
+        assert_eq!(list.deprecated("p@1"), Some(("p@1".to_owned(), "use 2".to_owned())));
+        assert_eq!((list.deprecated("p"), list.deprecated("q")), (None, None));
     }
 
     #[test]

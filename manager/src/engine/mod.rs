@@ -73,6 +73,8 @@ pub struct NewJob {
     pub digest: Digest,
     /// Where it runs; doubles count once.
     pub agents: Vec<PeerId>,
+    /// Its procedure itself says that it may be repeated although it may have run.
+    pub idempotent: bool,
     /// [`JobRecord::redact`](redpoll_manager_core::jobs::record::JobRecord::redact).
     pub redact: Arc<[String]>,
 }
@@ -155,10 +157,10 @@ impl Engine {
     /// # Errors
     /// A fault that says why not; then nothing was stored.
     pub async fn submit(&self, job: NewJob) -> Result<Stored, Fault> {
-        let NewJob { submitter, spec, digest, agents, redact } = job;
+        let NewJob { submitter, spec, digest, agents, idempotent, redact } = job;
         let id = JobId::new(clock::wall_ms(), u128::from_be_bytes(random::bytes16()));
         let (told, answer) = oneshot::channel();
-        let submit = task::NewSubmit { told, id, submitter, spec, digest, agents, redact };
+        let submit = task::NewSubmit { told, id, submitter, spec, digest, agents, idempotent, redact };
         self.send(Message::Submit(Box::new(submit))).await?;
         match answered(answer).await? {
             Answer::Submitted { job, existing } => Ok(Stored { job, existing }),

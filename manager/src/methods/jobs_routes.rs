@@ -32,7 +32,7 @@ const ROUTES: &[(&str, Serve)] = &[
         Box::pin(async move { jobs_list::list(&**around.engine.store(), &call).await })
     }),
     (method::JOBS_PREVIEW, |around, call| {
-        Box::pin(async move { submit_agents::preview(&around.manager, &call) })
+        Box::pin(async move { submit_agents::preview(&around.manager, &call).await })
     }),
     (method::JOBS_READ, |around, call| {
         Box::pin(async move { read::read(&**around.engine.store(), &call).await })

@@ -23,6 +23,7 @@ pub(crate) mod reports;
 mod room;
 mod submit;
 mod submit_agents;
+mod submit_trial;
 
 use std::sync::Arc;
 

@@ -14,7 +14,7 @@ use super::asks;
 use super::jobs_rows::count;
 use super::submit_agents::Choice;
 use super::write;
-use crate::catalogue;
+use crate::catalogue::{self, Checked};
 use crate::engine::{Engine, NewJob, digest};
 use crate::state::Manager;
 
@@ -35,21 +35,21 @@ pub(super) async fn submit(manager: &Manager, engine: &Engine, call: &CallContex
     let digest = digest::of(&asked);
     let SubmitArguments { agents, spec } = asked;
     let agents = Choice::parse(&agents)?.resolve_some(manager)?;
-    let redact = catalogue::check_job(manager, &agents, &spec)?;
+    let Checked { redact, deprecated, idempotent } = catalogue::check_job(manager, &agents, &spec)?;
     let agents: Vec<_> = agents.into_iter().map(|(agent, _)| agent).collect();
     let mut runs = count(agents.len());
-    let stored = engine
-        .submit(NewJob { submitter, spec: Arc::new(spec), digest, agents, redact: redact.into() })
-        .await?;
+    let (spec, redact) = (Arc::new(spec), redact.into());
+    let stored = engine.submit(NewJob { submitter, spec, digest, agents, idempotent, redact }).await?;
     if stored.existing {
         // `*` may have stood for others then
         let job = engine.store().job(stored.job).await.map_err(unread)?;
         runs = job.map_or(runs, |job| count(job.agents.len()));
     }
-    write(&SubmitAnswer { job: stored.job.to_string(), existing: stored.existing, runs })
+    let (job, existing) = (stored.job.to_string(), stored.existing);
+    write(&SubmitAnswer { job, existing, runs, deprecated })
 }
 
-fn check(spec: &JobSpec, manager: &Manager) -> Result<(), Fault> {
+pub(super) fn check(spec: &JobSpec, manager: &Manager) -> Result<(), Fault> {
     check_procedure("procedure", &spec.procedure)?;
     let config = &manager.config;
     check_size(spec, config)?;

@@ -1,6 +1,8 @@
 //! Which agents a job names: names or all that the manager knows; and `rp.jobs.preview`, which shows them.
 
+use redpoll_common::api::method;
 use redpoll_common::api::submit::{ALL_AGENTS, PreviewAgent, PreviewArguments};
+use redpoll_common::api::trial::TrialArguments;
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::spec::MAX_AGENTS;
 use redpoll_common::wire::{Fault, FaultCode, Raw, RawMap};
@@ -10,7 +12,7 @@ use redpoll_net::CallContext;
 use super::arguments::{bad, page_size};
 use super::jobs_rows::count;
 use super::room::Room;
-use super::{read, write};
+use super::{read, submit_trial, write};
 use crate::state::{Manager, parse_agent};
 
 /// Agents looked up under one lock of the roster.
@@ -18,9 +20,9 @@ const CHUNK: usize = 1000;
 /// Unknown names that an error lists.
 const NAMED: usize = 10;
 /// Agents in one answer, unless asked for fewer or more.
-const PAGE: u32 = 500;
+pub(super) const PAGE: u32 = 500;
 /// The most agents in one answer.
-const MAX_PAGE: u32 = 1000;
+pub(super) const MAX_PAGE: u32 = 1000;
 
 /// What was asked for.
 #[derive(Debug)]
@@ -121,8 +123,13 @@ fn strangers(unknown: &[PeerId]) -> Fault {
     Fault::new(FaultCode::UnknownAgent, text)
 }
 
-/// Answers `rp.jobs.preview`.
-pub(super) fn preview(manager: &Manager, call: &CallContext) -> Result<Raw, Fault> {
+/// Answers `rp.jobs.preview`: without a procedure by what the roster knows, and nobody is asked.
+pub(super) async fn preview(manager: &Manager, call: &CallContext) -> Result<Raw, Fault> {
+    let trial = TrialArguments::read(&call.kwargs)
+        .map_err(|error| bad(format!("{}: {error}", method::JOBS_PREVIEW)))?;
+    if let Some(trial) = trial {
+        return submit_trial::preview(manager, call, trial).await;
+    }
     let arguments: PreviewArguments = read(&call.kwargs)?;
     let limit = page_size(arguments.limit, PAGE, MAX_PAGE)?;
     let after = arguments.after.as_deref().map(parse_agent).transpose()?;
@@ -133,7 +140,8 @@ pub(super) fn preview(manager: &Manager, call: &CallContext) -> Result<Raw, Faul
     for (agent, connected) in
         agents.iter().filter(|(agent, _)| after.as_ref().is_none_or(|after| agent > after))
     {
-        let row = write(&PreviewAgent { id: agent.to_string(), connected: *connected })?;
+        let (id, connected) = (agent.to_string(), *connected);
+        let row = write(&PreviewAgent { id, connected, ..PreviewAgent::default() })?;
         if page.len() == limit || !room.take(&row) {
             next = last;
             break;

@@ -27,7 +27,7 @@ pub struct RunArgs {
     /// Print the job's id and do not follow it
     #[arg(long, short)]
     pub detach: bool,
-    /// Show the agents it would reach and whether they are connected, and do nothing
+    /// Ask the agents it would reach whether they would run it, print what each says, and do nothing
     #[arg(long)]
     pub dry_run: bool,
     /// Take it for success when no agent matches the selector

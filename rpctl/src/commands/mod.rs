@@ -5,6 +5,7 @@ mod agents_orders;
 mod call;
 mod cp;
 mod describe;
+mod dry_run;
 mod events;
 mod follow;
 mod jobs;

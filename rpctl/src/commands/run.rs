@@ -3,13 +3,11 @@
 use std::time::Duration;
 
 use redpoll_common::api::method;
-use redpoll_common::api::submit::{
-    ALL_AGENTS, Preview, PreviewAgent, PreviewArguments, SubmitAnswer, SubmitArguments,
-};
+use redpoll_common::api::submit::{ALL_AGENTS, Preview, PreviewArguments, SubmitAnswer, SubmitArguments};
 use tokio::time::Instant;
 
 use super::follow::{Wanted, follow};
-use super::{Patient, agents, decoded, encoded, interrupted, submit};
+use super::{Patient, agents, decoded, dry_run, encoded, interrupted, submit};
 use crate::Ended;
 use crate::Stop;
 use crate::cli::{RunArgs, StartArgs};
@@ -75,16 +73,16 @@ impl RunQuestion {
             }
             return Err(agents::nobody_matches(&self.selector_text).into());
         };
+        let submit = SubmitArguments { agents, ..self.submit.clone() };
         if self.dry_run {
-            let shown = tokio::select! {
+            let ended = tokio::select! {
                 biased;
                 _ = interrupts.next() => return Err(interrupted("before the answer came").into()),
-                shown = preview(&agents, &mut steady, answer_by, verbose) => shown?,
+                ended = dry_run::run(submit, &mut steady, deadline, output) => ended,
             };
             steady.close().await;
-            return print_preview(&shown, output);
+            return ended;
         }
-        let submit = SubmitArguments { agents, ..self.submit.clone() };
         let answer = tokio::select! {
             biased;
             _ = interrupts.next() => return Err(self.unsure(Exit::Interrupted, "a signal came").into()),
@@ -156,7 +154,8 @@ impl RunQuestion {
         output: &mut Output,
         interrupts: &mut Interrupts,
     ) -> Ended {
-        let SubmitAnswer { job, existing, runs } = answer;
+        let SubmitAnswer { job, existing, runs, deprecated } = answer;
+        dry_run::warn(deprecated, *runs, output);
         // under a key of our own it was stored by a submit whose answer was lost: that is nobody's concern
         let existing = *existing && self.key_given;
         if existing {
@@ -223,31 +222,4 @@ async fn preview_page(
     let target = Target::Manager { method: method::JOBS_PREVIEW };
     let answer = steady.ask(method::JOBS_PREVIEW, &kwargs, each, Some(until)).await;
     decoded(&answer.map_err(|no| no.report(&target, verbose))?, method::JOBS_PREVIEW)
-}
-
-/// All pages of a preview as one.
-async fn preview(
-    agents: &[String],
-    steady: &mut Steady<'_>,
-    until: Instant,
-    verbose: bool,
-) -> Result<Preview, Stop> {
-    let mut all = preview_page(agents, None, None, steady, until, verbose).await?;
-    while let Some(after) = all.next.take() {
-        let page = preview_page(agents, Some(after), None, steady, until, verbose).await?;
-        all.next = page.next.filter(|_| !page.agents.is_empty());
-        all.agents.extend(page.agents);
-    }
-    Ok(all)
-}
-
-fn print_preview(preview: &Preview, output: &mut Output) -> Ended {
-    output.list(&["AGENT", "STATE"], &preview.agents, |PreviewAgent { id, connected }| {
-        vec![id.clone(), if *connected { "connected" } else { "away" }.to_owned()]
-    })?;
-    output.note(&format!(
-        "it would reach {} agents, {} of them connected; nothing was submitted",
-        preview.total, preview.connected
-    ));
-    Ok(Exit::Good)
 }

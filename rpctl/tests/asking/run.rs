@@ -152,17 +152,74 @@ fn selectors_reach_whom_they_name() {
 }
 
 #[test]
-fn a_dry_run_changes_nothing() {
+fn a_dry_run_asks_for_verdicts_page_after_page_and_changes_nothing() {
     let (home, manager) = world();
-    let output = ask(home.path(), &manager, &["run", "id:web-*", "p", "--dry-run"]);
-    assert_eq!(code(&output), 0, "{}", err(&output));
-    assert_eq!(out(&output), "AGENT  STATE\nweb-1  away\nweb-2  connected\n");
-    assert_eq!(err(&output), "it would reach 2 agents, 1 of them connected; nothing was submitted\n");
-    let output = ask(home.path(), &manager, &["run", "*", "p", "--dry-run", "-o", "jsonl"]);
-    assert_eq!(out(&output).lines().count(), 3);
+    let words = ["run", "*", "try.refused@2", "pin=s3cr3t", "--dry-run", "--offline", "skip"];
+    let output = ask(home.path(), &manager, &words);
+    assert_eq!(code(&output), 5, "{}", err(&output));
+    let expected = "AGENT  VERDICT    RULE  WHY\ndb-1   would run  all   as www\n\
+        web-1  away             it cannot be asked\nweb-2  would run  all   as www\n";
+    assert_eq!(out(&output), expected);
+    assert_eq!(err(&output), "2 would run, 0 would refuse, 1 away, 0 unknown; nothing was submitted\n");
+    assert_eq!(at(&manager.asked("rp.jobs.preview"), "procedure"), Value::Nil, "only whether there are any");
+    // what is tried is the whole of what would be submitted
+    for after in [Value::Nil, "db-1".into(), "web-1".into()] {
+        let asked = manager.asked("rp.jobs.preview");
+        assert_eq!((at(&asked, "procedure"), at(&asked, "after")), ("try.refused@2".into(), after));
+        assert_eq!(
+            (at(&asked, "offline"), at(&at(&asked, "kwargs"), "pin")),
+            ("skip".into(), "s3cr3t".into())
+        );
+    }
+    manager.nothing_more();
+    let output = ask(home.path(), &manager, &["run", "*", "try.refused", "--dry-run", "-o", "jsonl"]);
+    let lines: Vec<serde_json::Value> =
+        out(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let first = serde_json::json!({"id": "db-1", "connected": true, "verdict": "would_refuse", "code": "rejected",
+        "rule": "no\u{1b}[2J dbs", "why": "rule \"no dbs\" denies it", "by": "agent"});
+    assert_eq!((code(&output), lines.len(), &lines[0]), (3, 3, &first));
+    assert_eq!(lines[1]["verdict"], "away");
     while let Ok(seen) = manager.seen.try_recv() {
         assert!(matches!(&seen, super::Seen::Asked(method, _) if method == "rp.jobs.preview"), "{seen:?}");
     }
+}
+
+#[test]
+fn a_dry_run_ends_with_the_worst_that_it_was_told() {
+    let (home, manager) = world();
+    for (procedure, expected, said) in [
+        ("try.all", 0, "3 would run, 0 would refuse, 0 away, 0 unknown"),
+        ("try.refused", 3, "1 would run, 1 would refuse, 1 away, 0 unknown"),
+        ("try.unknown", 8, "1 would run, 0 would refuse, 1 away, 1 unknown"),
+        ("try.deprecated", 5, "warning: try.deprecated@1 is deprecated on 1 of 3 agents: use 2"),
+        ("try.whole", 3, "the manager would not store the job: n: is no number (bad_arguments)"),
+        ("try.older", 8, "the manager is older"),
+    ] {
+        let output = ask(home.path(), &manager, &["run", "*", procedure, "--dry-run"]);
+        assert_eq!(code(&output), expected, "{procedure}: {}", err(&output));
+        assert!(err(&output).contains(said), "{procedure}: {}", err(&output));
+        assert!(err(&output).ends_with("; nothing was submitted\n"), "{procedure}: {}", err(&output));
+    }
+    let output = ask(home.path(), &manager, &["run", "*", "try.refused", "--dry-run"]);
+    assert!(
+        out(&output).contains("would refuse  no dbs  rule \"no dbs\" denies it (rejected)"),
+        "{}",
+        out(&output)
+    );
+}
+
+#[test]
+fn a_job_of_something_deprecated_is_warned_of_once() {
+    let (home, manager) = world();
+    let warning = "warning: try.deprecated@1 is deprecated on 1 of 3 agents: use 2\n";
+    let output = ask(home.path(), &manager, &["run", "*", "try.deprecated", "--detach"]);
+    assert_eq!((code(&output), err(&output).as_str()), (0, warning));
+    let output = ask(home.path(), &manager, &["run", "*", "try.deprecated"]);
+    assert_eq!(err(&output).matches("deprecated on").count(), 1, "{}", err(&output));
+    let output = ask(home.path(), &manager, &["run", "web-1", "try.deprecated", "--detach"]);
+    assert_eq!(err(&output), "warning: try.deprecated@1 is deprecated: use 2\n", "on all there are");
+    let output = ask(home.path(), &manager, &["run", "*", "p", "--detach"]);
+    assert_eq!(err(&output), "");
 }
 
 #[test]

@@ -32,7 +32,7 @@ use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_net::CallContext;
 use tokio::sync::Semaphore;
 
-use super::lists::{event, events, list, preview, queue, queues};
+use super::lists::{deprecated, event, events, list, preview, queue, queues};
 use super::{Script, raw};
 
 /// What is stored, over all connections.
@@ -79,7 +79,7 @@ pub(super) async fn answer(call: CallContext, script: Script) -> Result<Raw, Fau
         method::JOBS_SUBMIT => return submit(&call, &script).await,
         method::JOBS_FOLLOW => return follow(&call, &script).await,
         method::EVENTS_FOLLOW => return follow_events(&call, &script).await,
-        method::JOBS_PREVIEW => Raw::encode(&preview(&kwargs.decode().unwrap())),
+        method::JOBS_PREVIEW => Raw::encode(&preview(kwargs)),
         method::JOBS_RELEASE | method::JOBS_DELETE => Ok(Raw::nil()),
         method::JOBS_LIST => Raw::encode(&list(&kwargs.decode().unwrap())),
         method::JOBS_SHOW => {
@@ -130,7 +130,9 @@ async fn submit(call: &CallContext, script: &Script) -> Result<Raw, Fault> {
         _ => {}
     }
     let runs = agents(&submit).len() as u64;
-    Ok(Raw::encode(&SubmitAnswer { job, existing, runs }).unwrap())
+    let is_old = submit.spec.procedure == "try.deprecated";
+    let deprecated = if is_old { deprecated() } else { Vec::new() };
+    Ok(Raw::encode(&SubmitAnswer { job, existing, runs, deprecated }).unwrap())
 }
 
 fn output(kind: ItemKind, n: u64, text: &str) -> Item {

@@ -4,18 +4,69 @@ use redpoll_common::api::events::{EventList, EventListArguments, EventSummary};
 use redpoll_common::api::jobs::{JobList, JobListArguments};
 use redpoll_common::api::queues::{QueueList, QueueListArguments, QueueSummary};
 use redpoll_common::api::submit::{Preview, PreviewAgent, PreviewArguments, SubmitArguments};
+use redpoll_common::api::trial::{Deprecated, Judge, Refusal, TrialArguments, Verdict};
 use redpoll_common::wire::Raw;
 
 use super::jobs::{agents, summary};
 
-/// Three agents, one a page, the second one away.
-pub(super) fn preview(asked: &PreviewArguments) -> Preview {
+/// Three agents, one a page, the second one away. With a procedure there are verdicts: each agent does what its procedure is called.
+pub(super) fn preview(kwargs: &Raw) -> Preview {
+    let trial = TrialArguments::read(kwargs).unwrap();
+    let asked: PreviewArguments = kwargs.decode().unwrap();
     let all: Vec<_> = agents(&SubmitArguments::new(asked.agents.clone(), ""));
     let (total, connected) = (all.len() as u64, all.len() as u64 - 1);
     let mut left = all.into_iter().filter(|id| asked.after.as_ref().is_none_or(|after| id > after));
     let id = left.next().unwrap();
     let next = left.next().map(|_| id.clone());
-    Preview { agents: vec![PreviewAgent { connected: id != "web-1", id }], total, connected, next }
+    let agent = PreviewAgent { connected: id != "web-1", id, ..PreviewAgent::default() };
+    let mut preview = Preview {
+        agents: vec![agent.clone()],
+        total,
+        connected,
+        next,
+        refusal: None,
+        deprecated: Vec::new(),
+    };
+    let Some(trial) = trial else { return preview };
+    let procedure = trial.submit.spec.procedure.as_str();
+    if procedure == "try.older" {
+        return preview;
+    }
+    preview.agents = vec![judged(agent, procedure)];
+    if asked.after.is_none() && procedure == "try.whole" {
+        let (code, message) = ("bad_arguments".into(), "n: is no\u{1b}[2J number".into());
+        preview.refusal = Some(Refusal { code, message });
+    }
+    if asked.after.is_none() && procedure == "try.deprecated" {
+        preview.deprecated = deprecated();
+    }
+    preview
+}
+
+pub(super) fn deprecated() -> Vec<Deprecated> {
+    vec![Deprecated { procedure: "try.deprecated@1".into(), why: "use\u{1b}[2J 2".into(), agents: 1 }]
+}
+
+fn judged(agent: PreviewAgent, procedure: &str) -> PreviewAgent {
+    let text = |text: &str| Some(text.to_owned());
+    if !agent.connected && procedure != "try.all" {
+        let (verdict, why) = (Some(Verdict::Away), text("it cannot be asked"));
+        return PreviewAgent { verdict, why, ..agent };
+    }
+    match (procedure, agent.id.as_str()) {
+        ("try.refused", "db-1") => PreviewAgent {
+            verdict: Some(Verdict::WouldRefuse),
+            rule: text("no\u{1b}[2J dbs"),
+            code: text("rejected"),
+            why: text("rule \"no dbs\" denies it"),
+            by: Some(Judge::Agent),
+            ..agent
+        },
+        ("try.unknown", "db-1") => {
+            PreviewAgent { verdict: Some(Verdict::Unknown), why: text("it is older"), ..agent }
+        }
+        _ => PreviewAgent { verdict: Some(Verdict::WouldRun), rule: text("all"), user: text("www"), ..agent },
+    }
 }
 
 pub(super) fn list(asked: &JobListArguments) -> JobList {

@@ -25,16 +25,26 @@ impl Buckets {
     /// # Errors
     /// How long to wait until there is one.
     pub fn take(&mut self, rule: usize, rate: Rate, now: Instant) -> Result<(), Duration> {
+        let after = self.after(rule, rate, now)?;
+        self.full_at.insert(rule, after);
+        Ok(())
+    }
+
+    /// Whether a rule has a call left. Takes none.
+    ///
+    /// # Errors
+    /// As [`take`](Self::take).
+    pub fn look(&self, rule: usize, rate: Rate, now: Instant) -> Result<(), Duration> {
+        self.after(rule, rate, now).map(|_full_at| ())
+    }
+
+    /// When the bucket of a rule would be full again, once a call were taken.
+    fn after(&self, rule: usize, rate: Rate, now: Instant) -> Result<Instant, Duration> {
         let step = rate.per / rate.count.max(1);
         let full_at = self.full_at.get(&rule).copied().unwrap_or(now).max(now);
         // a bucket that would be full only after `per` holds less than one
         let after = full_at + step;
         let over = after.saturating_duration_since(now).saturating_sub(rate.per);
-        if over.is_zero() {
-            self.full_at.insert(rule, after);
-            Ok(())
-        } else {
-            Err(over)
-        }
+        if over.is_zero() { Ok(after) } else { Err(over) }
     }
 }

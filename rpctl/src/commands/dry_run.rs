@@ -1,0 +1,148 @@
+//! `rpctl run --dry-run`: what would become of a job on each of its agents. Nothing is submitted, and nothing runs.
+
+use redpoll_common::api::method;
+use redpoll_common::api::submit::{Preview, PreviewAgent, SubmitArguments};
+use redpoll_common::api::trial::{Deprecated, Judge, TrialArguments, Verdict};
+use redpoll_common::wire::FaultCode;
+use tokio::time::Instant;
+
+use super::decoded;
+use crate::exit::Exit;
+use crate::output::Output;
+use crate::report::Target;
+use crate::steady::Steady;
+use crate::{Ended, Stop};
+
+/// Asks the manager, page after page, and prints what it says.
+pub(super) async fn run(
+    submit: SubmitArguments,
+    steady: &mut Steady<'_>,
+    deadline: Option<Instant>,
+    output: &mut Output,
+) -> Ended {
+    let shown = pages(submit, steady, deadline, output).await?;
+    print(&shown, output)
+}
+
+/// All pages as one. Each may take as long as a call: the manager asks the agents meanwhile.
+async fn pages(
+    submit: SubmitArguments,
+    steady: &mut Steady<'_>,
+    deadline: Option<Instant>,
+    output: &mut Output,
+) -> Result<Preview, Stop> {
+    let verbose = steady.settings().verbose > 0;
+    let mut trial = TrialArguments { submit, after: None, limit: None };
+    let mut all: Option<Preview> = None;
+    loop {
+        let time = steady.settings().config.call.timeout;
+        let until = deadline.unwrap_or_else(|| Instant::now() + time);
+        let answer = steady.ask(method::JOBS_PREVIEW, &trial.write(), time, Some(until)).await;
+        let target = Target::Manager { method: method::JOBS_PREVIEW };
+        let page: Preview =
+            decoded(&answer.map_err(|no| no.report(&target, verbose))?, method::JOBS_PREVIEW)?;
+        // a manager whose pages do not go on is broken, and must not be asked for ever
+        let next =
+            page.next.clone().filter(|next| !page.agents.is_empty() && Some(next) > trial.after.as_ref());
+        let whole = match &mut all {
+            Some(whole) => {
+                whole.agents.extend(page.agents);
+                whole
+            }
+            None => all.insert(page),
+        };
+        if next.is_none() {
+            break;
+        }
+        if output.look().live {
+            output.progress(&format!("asked {} of {} agents", whole.agents.len(), whole.total));
+        }
+        trial.after = next;
+    }
+    let empty = Preview {
+        agents: Vec::new(),
+        total: 0,
+        connected: 0,
+        next: None,
+        refusal: None,
+        deprecated: Vec::new(),
+    };
+    Ok(all.unwrap_or(empty))
+}
+
+/// How many there are of each verdict.
+#[derive(Debug, Default)]
+struct Sums {
+    run: usize,
+    refuse: usize,
+    away: usize,
+    unknown: usize,
+}
+
+impl Sums {
+    fn of(agents: &[PreviewAgent]) -> Self {
+        let mut sums = Self::default();
+        for agent in agents {
+            match verdict(agent) {
+                Verdict::WouldRun => sums.run += 1,
+                Verdict::WouldRefuse => sums.refuse += 1,
+                Verdict::Away => sums.away += 1,
+                Verdict::Unknown => sums.unknown += 1,
+            }
+        }
+        sums
+    }
+}
+
+/// An older manager says nothing, and nothing is no yes.
+fn verdict(agent: &PreviewAgent) -> Verdict {
+    agent.verdict.unwrap_or(Verdict::Unknown)
+}
+
+fn print(preview: &Preview, output: &mut Output) -> Ended {
+    output.list(&["AGENT", "VERDICT", "RULE", "WHY"], &preview.agents, row)?;
+    warn(&preview.deprecated, preview.total, output);
+    let Sums { run, refuse, away, unknown } = Sums::of(&preview.agents);
+    if preview.agents.iter().any(|agent| agent.verdict.is_none()) {
+        output.note("the manager is older and does not ask agents: whom the job would reach is all it says");
+    }
+    if let Some(refusal) = &preview.refusal {
+        output.note(&format!("the manager would not store the job: {} ({})", refusal.message, refusal.code));
+    }
+    output.note(&format!(
+        "{run} would run, {refuse} would refuse, {away} away, {unknown} unknown; nothing was submitted"
+    ));
+    let refused = preview.refusal.as_ref().map(|whole| Exit::of_fault(&FaultCode::from_wire(&whole.code)));
+    Ok(match (refuse, refused, unknown, away) {
+        (1.., ..) => Exit::Refused,
+        (0, Some(exit), ..) => exit,
+        (0, None, 1.., _) => Exit::Unknown,
+        (0, None, 0, 1..) => Exit::Away,
+        (0, None, 0, 0) => Exit::Good,
+    })
+}
+
+fn row(agent: &PreviewAgent) -> Vec<String> {
+    let word = match verdict(agent) {
+        Verdict::WouldRun => "would run",
+        Verdict::WouldRefuse => "would refuse",
+        Verdict::Away => "away",
+        Verdict::Unknown => "unknown",
+    };
+    let text = agent.why.clone().unwrap_or_default();
+    let why = match (&agent.code, agent.by, &agent.user) {
+        (Some(code), Some(Judge::Manager), _) => format!("{text} ({code}, by the manager)"),
+        (Some(code), Some(Judge::Agent) | None, _) => format!("{text} ({code})"),
+        (None, _, Some(user)) => format!("as {user}"),
+        (None, _, None) => text,
+    };
+    vec![agent.id.clone(), word.to_owned(), agent.rule.clone().unwrap_or_default(), why]
+}
+
+/// Says once what nobody should use any more.
+pub(super) fn warn(deprecated: &[Deprecated], total: u64, output: &mut Output) {
+    for Deprecated { procedure, why, agents } in deprecated {
+        let place = if *agents < total { format!(" on {agents} of {total} agents") } else { String::new() };
+        output.note(&format!("warning: {procedure} is deprecated{place}: {why}"));
+    }
+}
