@@ -49,9 +49,8 @@ pub(crate) fn offer(
     }
     let (helper, cgroups) = (confine::own_helper(), control_groups());
     let confinement = Confinement::of(&cgroups, helper.is_some(), adopts.is_ok());
-    let base =
-        builtin::install_but_list(registry, &config.procedures, &config.limits, Some(confinement))
-            .map_err(refused)?;
+    let base = builtin::install_but_list(registry, &config.procedures, &config.limits, Some(confinement))
+        .map_err(refused)?;
     let setting = Setting {
         agent,
         limits: (&config.limits).into(),

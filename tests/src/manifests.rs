@@ -49,7 +49,8 @@ impl Manifests {
     /// # Panics
     /// When it cannot be written.
     pub fn write(&self, name: &str, text: &str) {
-        let (new, file) = (self.folder.join(format!(".{name}.new")), self.folder.join(format!("{name}.toml")));
+        let (new, file) =
+            (self.folder.join(format!(".{name}.new")), self.folder.join(format!("{name}.toml")));
         fs::write(&new, text).expect("a manifest");
         fs::set_permissions(&new, Permissions::from_mode(0o644)).expect("its mode");
         fs::rename(&new, file).expect("its place");

@@ -89,8 +89,7 @@ impl World {
     /// The same below another program, see [`Daemon::start_under`].
     pub async fn agent_under(&mut self, wrapper: &[String], id: &str, settings: &[&str]) {
         self.authority.agent(id).write(self.directory(), &format!("agent-{id}"));
-        let daemon =
-            start_agent_under(wrapper, self.directory(), id, &self.address.to_string(), settings);
+        let daemon = start_agent_under(wrapper, self.directory(), id, &self.address.to_string(), settings);
         self.agents.insert(id.to_owned(), daemon);
         self.operator.until(id, AgentState::Connected).await;
     }
@@ -98,8 +97,7 @@ impl World {
     /// The same with an agent of one's own, a program that is built on the library.
     pub async fn own_agent(&mut self, program: &str, id: &str, settings: &[&str]) {
         self.authority.agent(id).write(self.directory(), &format!("agent-{id}"));
-        let (config, settings) =
-            agent_config(self.directory(), id, &self.address.to_string(), settings);
+        let (config, settings) = agent_config(self.directory(), id, &self.address.to_string(), settings);
         let log = self.directory().join(format!("agent-{id}.log"));
         let daemon = Daemon::start(program, &format!("agent {id}"), &arguments(&config, &settings), &log);
         self.agents.insert(id.to_owned(), daemon);

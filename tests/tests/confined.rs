@@ -80,7 +80,10 @@ async fn a_procedure_runs_as_its_user_and_group_and_reaches_what_they_reach() {
     has("refused again\n");
     has("NoNewPrivs:\t1\n");
     has("CapEff:\t0000000000000000\n");
-    assert!(!text.contains("secret") && !text.contains("for the group") && !text.contains("home /root"), "{text}");
+    assert!(
+        !text.contains("secret") && !text.contains("for the group") && !text.contains("home /root"),
+        "{text}"
+    );
     let made = fs::metadata(own.join("new")).unwrap();
     assert_eq!((made.uid(), made.gid()), (NOBODY, NOBODY));
 
@@ -125,9 +128,12 @@ async fn unprivileged(place: &Path, more: &[&str]) -> World {
     settings.extend(more);
     // what only its owner may read is given to it once all of it is written, and before anything is read
     let folder = world.directory().display();
-    let hand = format!("cd {folder} && chown {NOBODY}:{NOBODY} agent-{AGENT}.crt agent-{AGENT}.key agent-{AGENT}.toml policy.toml");
+    let hand = format!(
+        "cd {folder} && chown {NOBODY}:{NOBODY} agent-{AGENT}.crt agent-{AGENT}.key agent-{AGENT}.toml policy.toml"
+    );
     let become_nobody = format!("setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups \"$@\"");
-    let wrapper = ["/bin/sh".to_owned(), "-c".to_owned(), format!("{hand} && exec {become_nobody}"), "sh".to_owned()];
+    let wrapper =
+        ["/bin/sh".to_owned(), "-c".to_owned(), format!("{hand} && exec {become_nobody}"), "sh".to_owned()];
     world.agent_under(&wrapper, AGENT, &settings).await;
     world
 }
@@ -162,7 +168,11 @@ async fn what_the_disk_refuses_is_a_clear_fault_of_each_procedure() {
         &["file.remove", &at("shut"), "recursive:=true"],
     ] {
         let failed = told(&world, words).await;
-        assert_eq!((failed.said("code"), failed.said("class")), ("failed", "PermissionDenied"), "{words:?} {failed:?}");
+        assert_eq!(
+            (failed.said("code"), failed.said("class")),
+            ("failed", "PermissionDenied"),
+            "{words:?} {failed:?}"
+        );
         assert_eq!(failed.code, Some(1));
         assert!(failed.stderr.contains("PermissionDenied"), "{}", failed.stderr);
     }
@@ -183,7 +193,8 @@ async fn a_copy_has_the_owner_group_and_mode_that_were_asked_for_or_does_not_hap
     }
     let place = open_folder();
     let mut world = World::quiet(&[]).await;
-    let folders = [format!("files.read={}", place.path().display()), format!("files.write={}", place.path().display())];
+    let folders =
+        [format!("files.read={}", place.path().display()), format!("files.write={}", place.path().display())];
     world.agent(AGENT, &["procedures.builtin=file.*", &folders[0], &folders[1]]).await;
     let here = world.directory().join("here");
     fs::write(&here, "new").unwrap();

@@ -57,13 +57,19 @@ async fn bytes_go_both_ways_unchanged() {
             let file = world.directory().join("data.bin");
             fs::write(&file, &data).unwrap();
             let words = [format!("data=@{}", file.display()), format!("size:={size}")];
-            let output = world.run_rpctl(&["-o", "json", "call", AGENT, &format!("{family}.bytes"), &words[0], &words[1]]).await;
+            let output = world
+                .run_rpctl(&["-o", "json", "call", AGENT, &format!("{family}.bytes"), &words[0], &words[1]])
+                .await;
             let shown: Value = serde_json::from_slice(&output.stdout).unwrap();
             let binary = |bytes: &[u8]| json!({ "$bin": base64(bytes) });
             assert_eq!(shown["values"][0], binary(&data), "{family} {size}");
             let sum: u64 = data.iter().copied().map(u64::from).sum();
             assert_eq!(shown["values"][1], json!({"sum": sum, "mode": null}));
-            assert_eq!(shown["result"], binary(&data.into_iter().rev().collect::<Vec<_>>()), "{family} {size}");
+            assert_eq!(
+                shown["result"],
+                binary(&data.into_iter().rev().collect::<Vec<_>>()),
+                "{family} {size}"
+            );
         }
         // by an operator's own program, as bytes of MessagePack
         let kwargs = Raw::encode(&Binary { data: pattern(256), size: 256 }).unwrap();
@@ -112,21 +118,35 @@ async fn exceptions_cross_whole_and_people_see_what_they_need() {
         let fault = failed.fault();
         assert_eq!(fault["args"], json!(["no room", 3]));
         assert_eq!(fault["state"], json!({"left": 3, "inner": {"deep": [1, null]}}));
-        assert!(failed.said("trace").contains("in fails") && failed.said("trace").contains("Stubborn"), "{fault}");
+        assert!(
+            failed.said("trace").contains("in fails") && failed.said("trace").contains("Stubborn"),
+            "{fault}"
+        );
         assert!(!failed.said("module").is_empty(), "{fault}");
         assert!(failed.stderr.contains(&fails) && failed.stderr.contains("Stubborn"), "{}", failed.stderr);
         // for people: the class and the text, and the trace when they want it
         let plain = world.run_rpctl(&["call", AGENT, &fails, "how=class", "-v"]).await;
         let text = String::from_utf8(plain.stderr).unwrap();
-        assert!(text.contains("Stubborn: ") && text.contains("no room") && text.contains("in fails"), "{text}");
+        assert!(
+            text.contains("Stubborn: ") && text.contains("no room") && text.contains("in fails"),
+            "{text}"
+        );
 
         let failed = told(&world, &fails, &["how=data"]).await;
         assert_eq!((failed.said("message"), &failed.fault()["data"]), ("no space", &json!({"free": 12})));
         let failed = told(&world, &fails, &["how=later"]).await;
-        assert_eq!((failed.said("class"), &failed.values), ("KeyError", &vec![json!(1)]), "values before it stay");
+        assert_eq!(
+            (failed.said("class"), &failed.values),
+            ("KeyError", &vec![json!(1)]),
+            "values before it stay"
+        );
         let failed = told(&world, &fails, &["how=exit"]).await;
         assert_eq!(failed.said("class"), "SystemExit");
-        assert_eq!(told(&world, &fails, &["how=not"]).await.result(), "not at all", "and nothing is broken by it");
+        assert_eq!(
+            told(&world, &fails, &["how=not"]).await.result(),
+            "not at all",
+            "and nothing is broken by it"
+        );
 
         // in a job the same is recorded
         let run = world.run_rpctl(&["-o", "json", "run", AGENT, &fails, "how=class"]).await;
@@ -147,7 +167,8 @@ async fn generators_give_values_and_progress_and_a_worker_stays() {
             assert_eq!(counted.result()["counted"], 50);
             let last = json!({"completed": 50, "total": 50, "details": "at 50"});
             assert_eq!(counted.progress.last(), Some(&last), "the newest is told: {:?}", counted.progress);
-            let seen: Vec<u64> = counted.progress.iter().map(|seen| seen["completed"].as_u64().unwrap()).collect();
+            let seen: Vec<u64> =
+                counted.progress.iter().map(|seen| seen["completed"].as_u64().unwrap()).collect();
             assert!(seen.is_sorted(), "{seen:?}");
             pids.push((mode, counted.result()["pid"].as_u64().unwrap()));
         }
@@ -164,9 +185,15 @@ async fn a_class_is_exposed_with_what_its_constructor_takes() {
     for (_, family) in MODES {
         let bark = format!("{family}.dog.bark");
         let barked = told(&world, &bark, &[r#"init:={"name": "rex", "age": 7}"#, "times:=2"]).await;
-        assert_eq!((barked.values.clone(), barked.result()), (vec![json!("rex says wuff"); 2], &json!({"age": 7})));
+        assert_eq!(
+            (barked.values.clone(), barked.result()),
+            (vec![json!("rex says wuff"); 2], &json!({"age": 7}))
+        );
         let barked = told(&world, &bark, &[r#"init:=["bello"]"#, "times:=1"]).await;
-        assert_eq!((barked.values.clone(), barked.result()), (vec![json!("bello says wuff")], &json!({"age": 1})));
+        assert_eq!(
+            (barked.values.clone(), barked.result()),
+            (vec![json!("bello says wuff")], &json!({"age": 1}))
+        );
         let refused = told(&world, &bark, &[r#"init:={"age": 7}"#, "times:=1"]).await;
         assert_eq!(refused.said("code"), "bad_arguments", "{refused:?}");
         assert!(refused.said("message").contains("init"), "{refused:?}");
@@ -200,7 +227,9 @@ async fn a_procedure_sees_its_cancel_in_calls_and_in_jobs_and_its_worker_lives_o
         assert!(world.run_rpctl(&["jobs", "cancel", &job]).await.status.success());
         let run = in_time("its end", world.operator.job_ended(&job)).await;
         let outcome = run.end.unwrap().outcome;
-        assert!(mark.with_extension("seen").exists() && ["cancelled", "succeeded"].contains(&outcome.as_str()));
+        assert!(
+            mark.with_extension("seen").exists() && ["cancelled", "succeeded"].contains(&outcome.as_str())
+        );
         assert_eq!(first == second, mode == "worker", "the worker that heeds it lives on: {first} {second}");
     }
 }

@@ -46,7 +46,8 @@ async fn told(world: &World, words: &[&str]) -> Told {
 async fn the_loader_and_the_linter_take_every_sample_and_the_policy() {
     let folder = tempfile::tempdir().unwrap();
     let samples = Manifests::samples(folder.path());
-    let linted = command("redpoll-agent").args(["procedures", "check"]).arg(samples.path()).output().await.unwrap();
+    let linted =
+        command("redpoll-agent").args(["procedures", "check"]).arg(samples.path()).output().await.unwrap();
     let said = String::from_utf8(linted.stdout).unwrap() + &String::from_utf8(linted.stderr).unwrap();
     assert_eq!(linted.status.code(), Some(0), "{said}");
 
@@ -121,7 +122,10 @@ async fn the_workers_in_python_give_values_progress_results_and_exceptions() {
     fs::write(&log, "one\ntwo ERROR\nthree\nfour ERROR\nfive ERROR\n").unwrap();
     let path = format!("path={}", log.display());
     let found = told(&world, &["log.search", &path, "pattern=ERROR$", "most:=2"]).await;
-    assert_eq!(found.values, [json!({"line": 2, "text": "two ERROR"}), json!({"line": 4, "text": "four ERROR"})]);
+    assert_eq!(
+        found.values,
+        [json!({"line": 2, "text": "two ERROR"}), json!({"line": 4, "text": "four ERROR"})]
+    );
     assert_eq!(found.result(), &json!({"found": 2, "lines": 4}));
     assert_eq!(found.progress.last().unwrap()["completed"], 4);
     let failed = told(&world, &["log.search", &path, "pattern=("]).await;
@@ -140,7 +144,9 @@ async fn the_node_script_gives_values_and_progress_and_heeds_a_cancel() {
     assert!(sampled.values.iter().all(|value| value["free_bytes"].as_u64().unwrap() > 0));
     assert_eq!(sampled.progress.last(), Some(&json!({"completed": 3, "total": 3})));
 
-    let run = world.run_rpctl(&["run", "--detach", AGENT, "load.sample", "samples:=1000", "interval_ms:=60000"]).await;
+    let run = world
+        .run_rpctl(&["run", "--detach", AGENT, "load.sample", "samples:=1000", "interval_ms:=60000"])
+        .await;
     let job = String::from_utf8(run.stdout).unwrap().trim().to_owned();
     eventually("it gives its first value", async || {
         let read = world.run_rpctl(&["-o", "json", "jobs", "read", &job]).await;
@@ -162,7 +168,10 @@ async fn the_agent_of_ones_own_in_rust_gives_values_progress_and_the_last_word()
     assert_eq!(greeted.progress.last().unwrap()["completed"], 3);
     let refused = told(&world, &["demo.greet", "name="]).await;
     assert_eq!(refused.said("code"), "bad_arguments");
-    assert!(told(&world, &["sys.facts"]).await.result()["kernel"]["name"] == "Linux", "and all that the agent does");
+    assert!(
+        told(&world, &["sys.facts"]).await.result()["kernel"]["name"] == "Linux",
+        "and all that the agent does"
+    );
 
     let call = Operator::call_of(AGENT, "demo.count", &json!([]), &json!({"upto": 1000}), PATIENCE * 3);
     let mut stream = world.operator.peer().start(call).await.unwrap();

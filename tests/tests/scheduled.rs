@@ -9,11 +9,11 @@ use redpoll_common::api::AgentState;
 use redpoll_common::api::events::{EventList, EventSummary};
 use redpoll_common::api::jobs::{JobDetail, JobList, JobSummary};
 use redpoll_common::api::method;
+use redpoll_tests::eventually;
 use redpoll_tests::manifests::Manifests;
 use redpoll_tests::policy::{open_rules, write_policy};
 use redpoll_tests::told::Told;
 use redpoll_tests::world::{World, start_agent};
-use redpoll_tests::eventually;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -95,7 +95,8 @@ async fn a_manifest_runs_by_itself_and_each_run_is_recorded_once_although_both_d
     world.restart_manager().await;
     world.operator.until(AGENT, AgentState::Connected).await;
     let seen = lines(&ran);
-    eventually("all that was kept is recorded", async || (recorded(&world).await.len() > seen).then_some(())).await;
+    eventually("all that was kept is recorded", async || (recorded(&world).await.len() > seen).then_some(()))
+        .await;
     let found = results(&world).await;
     let wanted: Vec<u64> = (1..=u64::try_from(found.len()).unwrap()).collect();
     assert_eq!(found, wanted, "each run once, none twice, none missing");
@@ -115,7 +116,9 @@ async fn events_of_an_executable_arrive_where_the_manager_allows_them_and_are_lo
     let mut world = World::quiet(&["agents.emit=disk.*"]).await;
     let manifests = Manifests::new(world.directory());
     let emit = |kind: &str| {
-        format!(r#"echo '{{"emit":{{"type":"{kind}","data":{{"percent":99}}}}}}'; echo '{{"result":"said"}}'"#)
+        format!(
+            r#"echo '{{"emit":{{"type":"{kind}","data":{{"percent":99}}}}}}'; echo '{{"result":"said"}}'"#
+        )
     };
     manifests.shell("say.full", "", &emit("disk.full"));
     manifests.shell("say.door", "", &emit("door.open"));
@@ -128,12 +131,14 @@ async fn events_of_an_executable_arrive_where_the_manager_allows_them_and_are_lo
     assert_eq!(said.data.unwrap().decode::<Value>().unwrap(), json!({"percent": 99}));
 
     assert_eq!(Told::of(&world, &[AGENT, "say.door"]).await.result(), "said", "the call knows nothing of it");
-    let lost = world.agent_process(AGENT).logged(&["WARN", "an event of a procedure is lost", "door.open"]).await;
+    let lost =
+        world.agent_process(AGENT).logged(&["WARN", "an event of a procedure is lost", "door.open"]).await;
     assert!(lost.contains("agents.emit"), "it names the key that would allow it: {lost}");
     assert_eq!(Told::of(&world, &[AGENT, "say.nonsense"]).await.result(), 1);
     // events go in their order: once this one is there, the others are not
     assert_eq!(Told::of(&world, &[AGENT, "say.full"]).await.result(), "said");
-    eventually("the next one is there", async || (events(&world, "custom.*").await.len() >= 2).then_some(())).await;
+    eventually("the next one is there", async || (events(&world, "custom.*").await.len() >= 2).then_some(()))
+        .await;
     let kinds: Vec<_> = events(&world, "custom.*").await.into_iter().map(|event| event.kind).collect();
     assert_eq!(kinds, ["custom.disk.full", "custom.disk.full"]);
 }
@@ -159,7 +164,8 @@ async fn a_job_that_an_agent_submits_on_another_is_judged_there_as_the_agents_ow
     assert_eq!(outcomes[1].0, "succeeded", "{outcomes:?}");
     let own = world.run_rpctl(&["run", "db-1", "sys.version"]).await;
     assert!(own.status.success(), "an operator may: {}", String::from_utf8_lossy(&own.stderr));
-    let listed = world.run_rpctl(&["-o", "json", "jobs", "list", "--submitter", &format!("agent:{AGENT}")]).await;
+    let listed =
+        world.run_rpctl(&["-o", "json", "jobs", "list", "--submitter", &format!("agent:{AGENT}")]).await;
     let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
     assert_eq!(listed.as_array().unwrap().len(), 2, "{listed}");
 }

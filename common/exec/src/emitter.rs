@@ -33,7 +33,8 @@ impl Emitter {
         // the manager takes no more either; what waits here must not be large
         if kind.len() > MAX_EMIT_TYPE || data.len() > MAX_EMIT_DATA {
             let sizes = (kind.len(), data.len());
-            let text = format!("its type and data have {sizes:?} bytes of ({MAX_EMIT_TYPE}, {MAX_EMIT_DATA})");
+            let text =
+                format!("its type and data have {sizes:?} bytes of ({MAX_EMIT_TYPE}, {MAX_EMIT_DATA})");
             return self.losses.lost(&kind, &text);
         }
         if let Err(error) = sender.try_send((kind, data)) {

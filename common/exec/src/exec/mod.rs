@@ -21,6 +21,7 @@ pub mod cgroup;
 pub mod confine;
 mod error;
 mod feed;
+mod form;
 mod group;
 mod inherited;
 mod mark;
