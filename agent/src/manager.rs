@@ -7,7 +7,7 @@ use redpoll_common::api::events::{EmitAnswer, EmitArguments};
 use redpoll_common::api::method;
 use redpoll_common::api::submit::{SubmitAnswer, SubmitArguments};
 use redpoll_common::wire::Raw;
-use redpoll_exec::Emitter;
+use redpoll_exec::{Emitter, Losses};
 use redpoll_net::Peer;
 use redpoll_net::peer::{Call, CallError};
 use serde::Serialize;
@@ -15,7 +15,6 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::warn;
 
 /// How long the manager may take for an answer, unless said otherwise: it commits first, and may be busy.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -131,16 +130,17 @@ impl Manager {
     /// Starts what emits without anybody waiting for it, until `stop`.
     pub fn emitter(&self, tracker: &TaskTracker, stop: &CancellationToken) -> Emitter {
         let (sender, mut events) = mpsc::channel::<(String, Raw)>(EVENTS);
-        let manager = self.clone();
+        let (manager, losses) = (self.clone(), Losses::default());
+        let said = losses.clone();
         let emitting = async move {
             while let Some((kind, data)) = events.recv().await {
                 if let Err(error) = manager.emit_raw(&kind, data).await {
-                    warn!(%error, r#type = ?kind, "an event of a procedure is lost");
+                    said.lost(&kind, &error);
                 }
             }
         };
         tracker.spawn(stop.clone().run_until_cancelled_owned(emitting));
-        Emitter::new(sender)
+        Emitter::new(sender, losses)
     }
 
     /// A session began, or ended.

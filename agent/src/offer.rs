@@ -14,6 +14,7 @@ use tracing::{info, warn};
 use crate::builtin;
 use crate::exec::cgroup::Hierarchy;
 use crate::exec::{adopted, confine};
+use crate::facts::Confinement;
 use crate::gate::Gate;
 use crate::manager::Manager;
 use crate::offered::{Offered, SwitchError};
@@ -42,15 +43,19 @@ pub(crate) fn offer(
     let refused =
         |error| Failure::new(ExitClass::Configuration, "the procedures cannot be offered").caused_by(error);
     let gate = gate(config)?;
-    let base = builtin::install_but_list(registry, &config.procedures, &config.limits).map_err(refused)?;
-    if let Err(error) = adopted::adopt() {
+    let adopts = adopted::adopt();
+    if let Err(error) = &adopts {
         warn!(%error, "orphans of runs that replaced their environment are not found");
     }
+    let (helper, cgroups) = (confine::own_helper(), control_groups());
+    let confinement = Confinement::of(&cgroups, helper.is_some(), adopts.is_ok());
+    let base = builtin::install_but_list(registry, &config.procedures, &config.limits, Some(confinement))
+        .map_err(refused)?;
     let setting = Setting {
         agent,
         limits: (&config.limits).into(),
-        helper: confine::own_helper(),
-        cgroups: control_groups(),
+        helper,
+        cgroups: cgroups.ok(),
         tracker: tracker.clone(),
         stop: stop.clone(),
         emitter: manager.emitter(tracker, stop),
@@ -75,20 +80,18 @@ fn read_manifests(folder: &Path) -> (Vec<Manifest>, Vec<String>) {
     (manifests, problems.iter().map(ToString::to_string).collect())
 }
 
-/// The agent's own part of the control groups, if it has one.
-fn control_groups() -> Option<Arc<Hierarchy>> {
-    match Hierarchy::take() {
+/// The agent's own part of the control groups, or why it has none.
+fn control_groups() -> Result<Arc<Hierarchy>, String> {
+    let taken = Hierarchy::take().map(Arc::new);
+    match &taken {
         Ok(hierarchy) => {
             let controllers = hierarchy.controllers().join(", ");
             info!(controllers, "limits of procedures are kept by control groups, for the whole tree");
-            Some(Arc::new(hierarchy))
         }
-        Err(why) => {
-            info!(
-                why,
-                "no control groups: limits of procedures are kept for each process by itself, and cpu is not limited"
-            );
-            None
-        }
+        Err(why) => info!(
+            why,
+            "no control groups: limits of procedures are kept for each process by itself, and cpu is not limited"
+        ),
     }
+    taken
 }

@@ -143,7 +143,10 @@ async fn a_manager_without_jobs_is_asked_once_and_the_session_goes_on() {
     let link = world.connect(&agent);
     eventually("it was asked", || world.manager.ledger().asked == 1).await;
     assert!(link.ask("sys.ping", redpoll_common::wire::Raw::empty_map()).await.is_ok());
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    // a run from its offer to its end gives every reason to ask that there is
+    assert_eq!(link.offer(&shell(1, "true")).await, Ok(OfferAnswer::Accepted));
+    eventually("it ran", || agent.jobs.status().untold == 1 && agent.jobs.status().running == 0).await;
+    assert!(link.ask("sys.ping", redpoll_common::wire::Raw::empty_map()).await.is_ok());
     assert_eq!(world.manager.ledger().asked, 1, "not again so soon");
     link.cut().await;
 

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use gate_support::open_gate;
+use redpoll_agent::clock::boot_ms;
 use redpoll_agent::manager::{AskError, Manager};
 use redpoll_agent::offered::Offered;
 use redpoll_agent::schedule::outbox::{Outbox, OutboxOptions};
@@ -299,7 +300,11 @@ async fn a_run_waits_for_a_place_among_the_calls_and_never_runs_beside_itself() 
         let (at_once, most) = counted.clone();
         async move {
             most.fetch_max(at_once.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-            tokio::time::sleep(SOON).await;
+            // until others are due beside it, by the clock that decides it
+            let due = boot_ms() + 5;
+            while boot_ms() < due {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
             at_once.fetch_sub(1, Ordering::SeqCst);
             Ok(Raw::nil())
         }
@@ -307,8 +312,9 @@ async fn a_run_waits_for_a_place_among_the_calls_and_never_runs_beside_itself() 
     let stage = Stage::new(Registry::new().with(info("t.count"), count).unwrap(), |_bounds| {});
     let all = stage.places.clone().acquire_many_owned(4).await.unwrap();
     stage.recurring.set(vec![entry("t.count", Duration::from_millis(1))]);
-    // many are due, and none has a place: nothing may even be noted
-    tokio::time::sleep(SOON).await;
+    // one is due and waits for a place: nothing may even be noted
+    let due = async { while timeout(Duration::from_millis(1), stage.recurring.idle()).await.is_ok() {} };
+    timeout(PATIENCE, due).await.unwrap();
     assert_eq!(std::fs::read_dir(stage.folder.path().join("schedule")).unwrap().count(), 0);
     drop(all);
     stage.recorded(4).await;

@@ -100,16 +100,20 @@ struct Positions(Vec<(Spanned<String>, Self)>);
 
 impl Positions {
     fn lines(&self, text: &str) -> BTreeMap<String, usize> {
+        // counted once: a file may have as many keys as it has lines
+        let ends: Vec<usize> =
+            text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(at, _)| at).collect();
         let mut lines = BTreeMap::new();
-        self.collect("", text, &mut lines);
+        self.collect("", &ends, &mut lines);
         lines
     }
 
-    fn collect(&self, section: &str, text: &str, lines: &mut BTreeMap<String, usize>) {
+    fn collect(&self, section: &str, ends: &[usize], lines: &mut BTreeMap<String, usize>) {
         for (name, inner) in &self.0 {
             let key = join(section, name.get_ref());
-            inner.collect(&key, text, lines);
-            lines.insert(key, line_of(text, name.span().start));
+            inner.collect(&key, ends, lines);
+            let start = name.span().start;
+            lines.insert(key, ends.partition_point(|end| *end < start) + 1);
         }
     }
 }

@@ -254,3 +254,48 @@ fn a_manifest_of_the_manager_is_called_by_nobody_unless_it_says_who_and_runs_nev
     let fields: Vec<&str> = loaded.problems.iter().map(|problem| problem.field.as_str()).collect();
     assert_eq!(fields, ["callers", "schedule"]);
 }
+
+#[test]
+fn what_others_could_put_in_the_place_of_a_program_or_a_schema_is_not_used() {
+    let outer = tempfile::tempdir().unwrap();
+    let (safe, open) = (outer.path().join("d"), outer.path().join("open"));
+    for folder in [&safe, &open] {
+        fs::create_dir(folder).unwrap();
+        fs::set_permissions(folder, Permissions::from_mode(0o700)).unwrap();
+    }
+    write(&open.join("prog"), "#!/bin/true\n", 0o755);
+    write(&open.join("schema.json"), "{}", 0o600);
+    std::os::unix::fs::symlink(open.join("prog"), safe.join("linked")).unwrap();
+    let problems = |mode: u32, fields: &str| -> Vec<String> {
+        fs::set_permissions(&open, Permissions::from_mode(mode)).unwrap();
+        write(&safe.join("a.toml"), &format!("name = \"a\"\n{fields}\n"), 0o600);
+        load_folder(&safe).problems.iter().map(ToString::to_string).collect()
+    };
+    let schema = "command = [\"true\"]\nargs = \"../open/schema.json\"";
+    for fields in ["command = [\"../open/prog\"]", "command = [\"./linked\"]", schema] {
+        assert_eq!(problems(0o700, fields), Vec::<String>::new());
+        assert_eq!(problems(0o1777, fields), Vec::<String>::new(), "what is there stays its owner's");
+        for mode in [0o777, 0o770, 0o702] {
+            let said = problems(mode, fields);
+            assert!(said.len() == 1 && said[0].contains("chmod go-w"), "{mode:o} {fields}: {said:?}");
+        }
+    }
+    let missing = "command = [\"../open/later\"]";
+    assert_eq!(problems(0o700, missing), Vec::<String>::new(), "it may come later");
+    assert_eq!(problems(0o1777, missing).len(), 1, "anybody could make it");
+}
+
+#[test]
+fn a_file_whose_name_is_no_text_is_named_and_the_others_are_used() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let folder = folder(&[("a.toml", SMALL)]);
+    for name in [&b"b\xff.toml"[..], b"c\nERROR d.toml", b"e\x1b[2J.toml"] {
+        write(&folder.path().join(std::ffi::OsStr::from_bytes(name)), SMALL, 0o600);
+    }
+    let loaded = load_folder(folder.path());
+    assert_eq!((loaded.manifests.len(), loaded.problems.len()), (1, 3));
+    for problem in loaded.problems {
+        let said = problem.to_string();
+        assert!(said.contains("rename it") && !said.contains(char::is_control), "{said:?}");
+    }
+}

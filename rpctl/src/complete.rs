@@ -12,7 +12,7 @@ use rmpv::Value;
 use tokio::time::{Instant, timeout};
 
 use crate::cli::Global;
-use crate::commands::{known, meant, read_list};
+use crate::commands::{MANAGER, known, meant, read_list};
 use crate::link::Link;
 use crate::schema_help::{arguments, plain};
 use crate::settings::{Settings, Terminals};
@@ -23,6 +23,8 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const RUNTIME_END: Duration = Duration::from_millis(10);
 /// Agents that are offered.
 const AGENTS: u32 = 500;
+/// What lists the procedures of whoever is asked.
+const LIST: &str = "sys.procedures";
 /// Options that take a value as the next word.
 const VALUED: [&str; 34] = [
     "--manager",
@@ -73,9 +75,17 @@ enum Shell {
 /// What is to be completed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Wanted {
-    Agent,
-    Procedure { agent: String },
-    Argument { agent: String, procedure: String },
+    /// `manager`: or the manager itself, where its procedures are meant as well.
+    Agent {
+        manager: bool,
+    },
+    Procedure {
+        agent: String,
+    },
+    Argument {
+        agent: String,
+        procedure: String,
+    },
 }
 
 /// Gives the candidates, one a line. `words` are the shell (`bash` or `words`), and the command line up to the cursor.
@@ -134,8 +144,10 @@ fn plain_words(before: &[String]) -> Option<Vec<&str>> {
 
 fn wanted(before: &[String]) -> Option<Wanted> {
     match plain_words(before)?.as_slice() {
-        ["call" | "run" | "notify"]
-        | ["agents", "show" | "ping" | "procedures" | "reload" | "enable" | "disable"] => Some(Wanted::Agent),
+        ["call"] | ["agents", "procedures"] => Some(Wanted::Agent { manager: true }),
+        ["run" | "notify"] | ["agents", "show" | "ping" | "reload" | "enable" | "disable"] => {
+            Some(Wanted::Agent { manager: false })
+        }
         ["call" | "run", agent] | ["agents", "procedures" | "enable" | "disable", agent] => {
             Some(Wanted::Procedure { agent: first_of(agent)? })
         }
@@ -149,6 +161,9 @@ fn wanted(before: &[String]) -> Option<Wanted> {
 /// The first agent of a selector that names some.
 fn first_of(selector: &str) -> Option<String> {
     let first = selector.split(',').next()?.trim();
+    if first == MANAGER {
+        return Some(first.to_owned());
+    }
     redpoll_common::ids::PeerId::parse(first).ok().map(|id| id.to_string())
 }
 
@@ -182,17 +197,16 @@ fn ask(global: &Global, wanted: &Wanted, current: &str) -> Option<Vec<String>> {
 }
 
 async fn candidates(link: &Link, wanted: &Wanted, current: &str) -> Option<Vec<String>> {
-    let request = |name: &'static str| move |kwargs: Raw| Call::new(name, PATIENCE).with_kwargs(kwargs);
     let mut found: Vec<String> = match wanted {
-        Wanted::Agent => agents(link, current).await?,
-        Wanted::Procedure { agent } => {
-            let list = known(link.peer(), request(method::AGENTS_PROCEDURES), agent, None).await.ok()??;
-            procedures(&list, current)
+        Wanted::Agent { manager } => {
+            let mut found = agents(link, current).await?;
+            found.extend(manager.then(|| MANAGER.to_owned()));
+            found
         }
+        Wanted::Procedure { agent } => procedures(&offered(link, agent, None).await?, current),
         Wanted::Argument { agent, procedure } => {
             let name = procedure.split_once('@').map_or(procedure.as_str(), |(name, _)| name);
-            let list =
-                known(link.peer(), request(method::AGENTS_PROCEDURES), agent, Some(name)).await.ok()??;
+            let list = offered(link, agent, Some(name)).await?;
             let infos = read_list(&list);
             from_schema(&meant(&infos, procedure)?.args, current)
         }
@@ -203,6 +217,16 @@ async fn candidates(link: &Link, wanted: &Wanted, current: &str) -> Option<Vec<S
     found.sort();
     found.dedup();
     Some(found)
+}
+
+/// What an agent offers, as the manager knows it, or what the manager itself offers to whoever asks.
+async fn offered(link: &Link, agent: &str, name: Option<&str>) -> Option<Vec<Value>> {
+    if agent == MANAGER {
+        let answer = link.peer().call(Call::new(LIST, PATIENCE)).await.ok()?;
+        return answer.decode().ok();
+    }
+    let request = |kwargs: Raw| Call::new(method::AGENTS_PROCEDURES, PATIENCE).with_kwargs(kwargs);
+    known(link.peer(), request, agent, name).await.ok()?
 }
 
 async fn agents(link: &Link, current: &str) -> Option<Vec<String>> {
@@ -267,10 +291,16 @@ mod tests {
     #[test]
     fn what_is_wanted_follows_from_the_words_before() {
         let agent = |agent: &str| agent.to_owned();
-        assert_eq!(asked("rpctl call we"), (Some(Wanted::Agent), "we".to_owned()));
-        assert_eq!(asked("rpctl -o json --config x.toml call "), (Some(Wanted::Agent), String::new()));
+        assert_eq!(asked("rpctl call we"), (Some(Wanted::Agent { manager: true }), "we".to_owned()));
+        assert_eq!(
+            asked("rpctl -o json --config x.toml call "),
+            (Some(Wanted::Agent { manager: true }), String::new())
+        );
         let procedure = Some(Wanted::Procedure { agent: agent("web-1") });
         assert_eq!(asked("rpctl call web-1 web."), (procedure.clone(), "web.".to_owned()));
+        assert_eq!(asked("rpctl run "), (Some(Wanted::Agent { manager: false }), String::new()));
+        let own = Some(Wanted::Procedure { agent: agent("@manager") });
+        assert_eq!(asked("rpctl call @manager "), (own, String::new()));
         assert_eq!(asked("rpctl run --detach 'web-1,web-2' "), (procedure, String::new()));
         let argument = Some(Wanted::Argument { agent: agent("a"), procedure: "p@2".to_owned() });
         assert_eq!(asked("rpctl call a p@2 x=1 mode=f"), (argument, "mode=f".to_owned()));

@@ -8,8 +8,10 @@
 //! - [`middle`]: somebody between an agent and its manager who reads every message, and loses one.
 //! - [`cutter`]: somebody between them who understands nothing, and cuts a connection at a byte.
 //! - [`disk`]: small disks, and disks that fail.
+//! - [`manifests`]: folders of manifests of agents.
 //! - [`policy`]: policies of agents.
 //! - [`work`]: jobs, and a file outside of everything that knows how often each was started.
+//! - [`told`]: what `rpctl` tells of a call.
 //! - [`torture`]: real daemons killed at random moments and at named places, and an oracle outside that knows what ran.
 //! - [`sim`]: the whole system simulated, decided by a seed.
 //! - [`witness`]: an honest operator who calls an honest agent all the time, to show that nobody else notices.
@@ -26,12 +28,14 @@ pub mod cutter;
 pub mod disk;
 pub mod fleet;
 pub mod line;
+pub mod manifests;
 pub mod middle;
 pub mod operator;
 pub mod policy;
 pub mod process;
 pub mod sim;
 pub mod slow;
+pub mod told;
 pub mod torture;
 pub mod witness;
 pub mod work;

@@ -86,6 +86,24 @@ impl World {
         self.operator.until(id, AgentState::Connected).await;
     }
 
+    /// The same below another program, see [`Daemon::start_under`].
+    pub async fn agent_under(&mut self, wrapper: &[String], id: &str, settings: &[&str]) {
+        self.authority.agent(id).write(self.directory(), &format!("agent-{id}"));
+        let daemon = start_agent_under(wrapper, self.directory(), id, &self.address.to_string(), settings);
+        self.agents.insert(id.to_owned(), daemon);
+        self.operator.until(id, AgentState::Connected).await;
+    }
+
+    /// The same with an agent of one's own, a program that is built on the library.
+    pub async fn own_agent(&mut self, program: &str, id: &str, settings: &[&str]) {
+        self.authority.agent(id).write(self.directory(), &format!("agent-{id}"));
+        let (config, settings) = agent_config(self.directory(), id, &self.address.to_string(), settings);
+        let log = self.directory().join(format!("agent-{id}.log"));
+        let daemon = Daemon::start(program, &format!("agent {id}"), &arguments(&config, &settings), &log);
+        self.agents.insert(id.to_owned(), daemon);
+        self.operator.until(id, AgentState::Connected).await;
+    }
+
     /// Starts a real agent, and does not wait for anything.
     pub fn start_agent(&mut self, id: &str, settings: &[&str]) {
         let own = self.authority.agent(id);
@@ -287,6 +305,19 @@ pub fn start_agent_under(
     manager: &str,
     settings: &[&str],
 ) -> Daemon {
+    let (config, settings) = agent_config(directory, id, manager, settings);
+    let log = directory.join(format!("agent-{id}.log"));
+    let (name, arguments) = (format!("agent {id}"), arguments(&config, &settings));
+    Daemon::start_under(wrapper, "redpoll-agent", &name, &arguments, &log)
+}
+
+/// The configuration of an agent, written to `agent-ID.toml`, and its settings.
+fn agent_config<'s>(
+    directory: &Path,
+    id: &str,
+    manager: &str,
+    settings: &[&'s str],
+) -> (PathBuf, Vec<&'s str>) {
     let path = directory.join(format!("agent-{id}.toml"));
     let text = format!(
         "manager = \"{manager}\"\n[agent]\nstate_dir = \"{}\"\n{}{}",
@@ -295,10 +326,7 @@ pub fn start_agent_under(
         tls_section(directory, &format!("agent-{id}"))
     );
     write_config(&path, &text);
-    let settings: Vec<&str> = AGENT_DEFAULTS.iter().chain(settings).copied().collect();
-    let log = directory.join(format!("agent-{id}.log"));
-    let (name, arguments) = (format!("agent {id}"), arguments(&path, &settings));
-    Daemon::start_under(wrapper, "redpoll-agent", &name, &arguments, &log)
+    (path, AGENT_DEFAULTS.iter().chain(settings).copied().collect())
 }
 
 /// Waits until a manager says where it listens.

@@ -25,6 +25,9 @@ pub(crate) fn for_check(workspace: &Workspace, report: &mut Report) -> bool {
 pub(crate) fn for_test(workspace: &Workspace, report: &mut Report) -> bool {
     for_check(workspace, report)
         & report.step("set-up: python3", || Ok(Outcome::Passed(python(workspace)?)))
+        & report.step("set-up: node", || tool("node", "--version", "nodejs").map(Outcome::Passed))
+        & report.step("set-up: zsh", || tool("zsh", "--version", "zsh").map(Outcome::Passed))
+        & report.step("set-up: fish", || tool("fish", "--version", "fish").map(Outcome::Passed))
         & report.step("set-up: strace", strace)
         & report.step("set-up: small disks", small_disks)
 }
@@ -127,19 +130,25 @@ pub(crate) fn python(workspace: &Workspace) -> anyhow::Result<String> {
     }
 }
 
+/// A program that tests need: a sample is written for node, the scripts of completion for the shells. Says which it is, and installs it
+/// where that is as easy as on Debian.
+fn tool(program: &str, version: &str, package: &str) -> anyhow::Result<String> {
+    let help = format!(
+        "help: install it, for example `apt install {package}`, `dnf install {package}` or `apk add {package}`"
+    );
+    let found = || words(&[program, version]).map(|text| text.lines().next().unwrap_or_default().to_owned());
+    if let Ok(text) = found() {
+        return Ok(text);
+    }
+    println!("   {program} is missing: installing it with apt-get");
+    let installed = words(&["apt-get", "install", "--yes", package]);
+    installed.with_context(|| help.clone()).with_context(|| format!("there is no {program}"))?;
+    Ok(format!("installed {}", found().context(help)?))
+}
+
 /// Tests let syncs fail with it, as a broken disk does.
 fn strace() -> anyhow::Result<Outcome> {
-    let help = "help: install it, for example `apt install strace`, `dnf install strace` or `apk add strace`";
-    let version = || words(&["strace", "-V"]);
-    let first = |text: String| text.lines().next().unwrap_or_default().to_owned();
-    let found = match version() {
-        Ok(text) => first(text),
-        Err(_missing) => {
-            println!("   strace is missing: installing it with apt-get");
-            words(&["apt-get", "install", "--yes", "strace"]).context(help).context("there is no strace")?;
-            format!("installed {}", first(version().context(help)?))
-        }
-    };
+    let found = tool("strace", "-V", "strace")?;
     words(&["strace", "-qq", "-o", "/dev/null", "true"]).context(
         "strace may not trace\nhelp: allow ptrace, in a container for example with `--cap-add=SYS_PTRACE`, and look at \
          /proc/sys/kernel/yama/ptrace_scope",

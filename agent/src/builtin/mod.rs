@@ -17,6 +17,8 @@ use redpoll_config::{LimitsConfig, ProceduresConfig};
 use redpoll_net::registry::Duplicate;
 use redpoll_net::{ProcedureInfo, Registry};
 
+use crate::facts::Confinement;
+
 pub use redpoll_exec::ExecLimits;
 
 /// Every built-in name, as `procedures.builtin` knows it, sorted.
@@ -79,11 +81,11 @@ pub fn install(
     offered: &ProceduresConfig,
     limits: &LimitsConfig,
 ) -> Result<Registry, InstallError> {
-    let registry = install_but_list(registry, offered, limits)?;
+    let registry = install_but_list(registry, offered, limits, None)?;
     if offered.offers(LIST) { with_list(registry) } else { Ok(registry) }
 }
 
-/// The same without `sys.procedures`, for whoever adds more: then [`with_list`] comes last.
+/// The same without `sys.procedures`, for whoever adds more: then [`with_list`] comes last. `sys.facts` tells of `confinement`.
 ///
 /// # Errors
 /// As [`install`].
@@ -91,6 +93,7 @@ pub fn install_but_list(
     registry: Registry,
     offered: &ProceduresConfig,
     limits: &LimitsConfig,
+    confinement: Option<Confinement>,
 ) -> Result<Registry, InstallError> {
     refuse_unknown(offered)?;
     let mut registry = registry;
@@ -102,7 +105,7 @@ pub fn install_but_list(
         registry = registry.with(sys::echo_info(), sys::echo)?;
     }
     if offered.offers("sys.facts") {
-        let collector = sys::Collector::default();
+        let collector = sys::Collector::new(confinement);
         registry = registry.with(sys::facts_info(), move |call| sys::facts(call, collector.clone()))?;
     }
     if offered.offers("sys.log") {

@@ -86,27 +86,32 @@ pub(super) async fn version(call: CallContext) -> Result<Raw, Fault> {
 pub(super) fn facts_info() -> ProcedureInfo {
     without_arguments(
         "sys.facts",
-        "Tells about the machine: system, kernel, names, addresses, processors, memory, disks, uptime.",
+        "Tells about the machine: system, kernel, names, addresses, processors, memory, disks, uptime, confinement.",
     )
 }
 
 /// Lets one collection run at a time: should a disk hang, callers are told, and threads do not pile up.
 #[derive(Debug, Clone)]
-pub(super) struct Collector(Arc<Semaphore>);
+pub(super) struct Collector {
+    turn: Arc<Semaphore>,
+    confinement: Option<facts::Confinement>,
+}
 
-impl Default for Collector {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(1)))
+impl Collector {
+    /// What is the same each time is given.
+    pub(super) fn new(confinement: Option<facts::Confinement>) -> Self {
+        Self { turn: Arc::new(Semaphore::new(1)), confinement }
     }
 }
 
 pub(super) async fn facts(call: CallContext, collector: Collector) -> Result<Raw, Fault> {
     no_arguments(&call)?;
     let collected = tokio::time::timeout(FACTS_PATIENCE, async {
-        let turn = collector.0.acquire_owned().await;
+        let Collector { turn, confinement } = collector;
+        let turn = turn.acquire_owned().await;
         tokio::task::spawn_blocking(move || {
             let _turn = turn; // kept until the thread is done, also when nobody waits for it any more
-            facts::collect()
+            facts::Facts { confinement, ..facts::collect() }
         })
         .await
     });

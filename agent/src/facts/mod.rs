@@ -8,6 +8,7 @@
 //! Start reading at [`Facts`]; `parse` has one pure function per source, tested with texts of real machines.
 
 mod addresses;
+mod confinement;
 mod disks;
 mod netlink;
 mod parse;
@@ -19,6 +20,7 @@ use std::path::Path;
 use serde::Serialize;
 
 pub use addresses::Interface;
+pub use confinement::Confinement;
 pub use disks::Disk;
 
 /// The most bytes read of any one file.
@@ -58,6 +60,9 @@ pub struct Facts {
     /// The machine's time zone, such as `Europe/Berlin`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<String>,
+    /// How well programs can be confined; what is no agent says nothing of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confinement: Option<Confinement>,
 }
 
 /// The operating system, after `/etc/os-release`.
@@ -159,6 +164,7 @@ fn from_files(root: &Path, uname: &Uname, addresses: Vec<Interface>) -> Facts {
         uptime_s: file("proc/uptime").and_then(|text| parse::uptime(&text)),
         boot_id: file("proc/sys/kernel/random/boot_id").and_then(|text| clean(&text)),
         time_zone: time_zone(root),
+        confinement: None,
     }
 }
 

@@ -13,6 +13,7 @@ mod trial;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -60,12 +61,19 @@ struct Changing {
     setting: Arc<Setting>,
     source: Source,
     state: Mutex<State>,
+    /// How many reloads have begun.
+    begun: AtomicU64,
 }
+
+/// Problems that the answer of a reload has room for; all of them are in the log.
+const TOLD_PROBLEMS: usize = 500;
 
 struct State {
     /// All that is described, offered or not.
     procedures: Vec<Arc<Procedure>>,
     switches: Switches,
+    /// The last reload: which it was, and its answer.
+    last: Option<(u64, ReloadAnswer)>,
 }
 
 impl fmt::Debug for Offered {
@@ -103,8 +111,9 @@ impl Offered {
         gate: Arc<Gate>,
     ) -> Result<Self, SwitchError> {
         let switches = Switches::open(state)?;
-        let state = Mutex::new(State { procedures: Vec::new(), switches });
-        let changing = Changing { base: base.clone(), lists, setting: Arc::new(setting), source, state };
+        let state = Mutex::new(State { procedures: Vec::new(), switches, last: None });
+        let (setting, begun) = (Arc::new(setting), AtomicU64::new(0));
+        let changing = Changing { base: base.clone(), lists, setting, source, state, begun };
         let listing = watch::Sender::new(listing::list(&base));
         let current = Current::new(base, gate.clone(), BTreeMap::new());
         let schedules = watch::Sender::default();
@@ -141,8 +150,22 @@ impl Offered {
                 ..ReloadAnswer::default()
             };
         };
+        let before = changing.begun.load(Ordering::SeqCst);
         // held while files are read: two reloads at a time must not end with the older one
         let mut state = changing.state();
+        if let Some((number, answer)) = &state.last
+            && *number > before
+        {
+            // it began while this one waited, and has read all that was there when this one was asked for
+            return answer.clone();
+        }
+        let number = changing.begun.fetch_add(1, Ordering::SeqCst).saturating_add(1);
+        let answer = self.read_anew(changing, &mut state);
+        state.last = Some((number, answer.clone()));
+        answer
+    }
+
+    fn read_anew(&self, changing: &Changing, state: &mut State) -> ReloadAnswer {
         let mut problems = self.gate.reload().err().unwrap_or_default();
         let (manifests, more) = (changing.source)();
         problems.extend(more);
@@ -176,16 +199,21 @@ impl Offered {
             !state.procedures.iter().any(|procedure| label(procedure.manifest()) == name)
         };
         answer.removed = before.iter().filter(is_gone).count() as u64;
-        if let Err(error) = self.rebuild(changing, &state) {
+        if let Err(error) = self.rebuild(changing, state) {
             problems.push(format!("nothing changed: {error}"));
         }
         answer.offered = self.now().procedures().count() as u64;
         for problem in &problems {
             warn!(problem, "a procedure is not offered as described");
         }
-        answer.problems = problems;
         let ReloadAnswer { offered, added, changed, removed, .. } = &answer;
-        info!(offered, added, changed, removed, problems = answer.problems.len(), "the procedures were read");
+        info!(offered, added, changed, removed, problems = problems.len(), "the procedures were read");
+        if problems.len() > TOLD_PROBLEMS {
+            let more = problems.len() - TOLD_PROBLEMS;
+            problems.truncate(TOLD_PROBLEMS);
+            problems.push(format!("and {more} more, which are in the agent's log"));
+        }
+        answer.problems = problems;
         answer
     }
 

@@ -15,5 +15,5 @@ pub mod limits;
 pub mod procedures;
 pub mod telling;
 
-pub use emitter::Emitter;
+pub use emitter::{Emitter, Losses};
 pub use limits::ExecLimits;

@@ -12,6 +12,11 @@ pub(super) const MAX_MANIFEST_FILE: u64 = 256 * 1024;
 /// Bytes of a file with a schema.
 pub(super) const MAX_SCHEMA_FILE: u64 = 64 * 1024;
 
+/// Others may add names to a folder, and not touch those that are there.
+const STICKY: u32 = 0o1000;
+/// Write access by group or others.
+const OTHERS_WRITE: u32 = 0o022;
+
 /// Reads a text file of at most `max` bytes that nobody else may change.
 ///
 /// # Errors
@@ -23,6 +28,7 @@ pub(crate) fn read(path: &Path, max: u64) -> Result<String, String> {
     if !before.is_file() {
         return Err(PermissionError::NotAFile { path: path.to_owned() }.to_string());
     }
+    refuse_replaceable(path)?;
     let file = File::open(path).map_err(cannot)?;
     refuse(path, &file.metadata().map_err(cannot)?)?;
     let mut bytes = Vec::new();
@@ -42,6 +48,33 @@ pub(crate) fn refuse_foreign(path: &Path) -> Result<(), String> {
         Ok(metadata) => refuse(path, &metadata),
         Err(_) => Ok(()),
     }
+}
+
+/// Refuses what others can change, or could put something else in the place of: a folder's writers own its names. What is reached
+/// through a link is where it leads as well. What is not there yet must not be anybody's to make.
+///
+/// # Errors
+/// What is wrong and what to do, for a person.
+pub(super) fn refuse_replaceable(path: &Path) -> Result<(), String> {
+    refuse_foreign(path)?;
+    refuse_folder_of(path)?;
+    match fs::canonicalize(path) {
+        Ok(real) if real != path => refuse_folder_of(&real),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+fn refuse_folder_of(path: &Path) -> Result<(), String> {
+    let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) else { return Ok(()) };
+    let Ok(metadata) = fs::metadata(folder) else { return Ok(()) };
+    // where names are their owners' alone, as in /tmp, what is there and ours stays ours
+    let is_ours = || {
+        // a link has no mode of its own
+        fs::symlink_metadata(path).is_ok_and(|own| refuse_foreign_metadata(path, 0, own.uid()).is_ok())
+    };
+    let is_sticky = metadata.mode() & STICKY != 0;
+    let mode = if is_sticky && is_ours() { metadata.mode() & !OTHERS_WRITE } else { metadata.mode() };
+    refuse_foreign_metadata(folder, mode, metadata.uid()).map_err(|error| error.to_string())
 }
 
 fn refuse(path: &Path, metadata: &Metadata) -> Result<(), String> {

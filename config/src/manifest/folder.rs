@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use super::Manifest;
@@ -42,7 +43,7 @@ pub fn load_folder(folder: &Path) -> Procedures {
 /// stays. If the folder itself can be changed by others, nothing in it is used.
 pub fn load_folder_of(folder: &Path, side: Side) -> Procedures {
     let mut procedures = Procedures::default();
-    let files = match list(folder) {
+    let files = match list(folder, &mut procedures.problems) {
         Ok(files) => files,
         Err(what) => {
             procedures.problems.push(ManifestProblem::whole(folder, what));
@@ -78,7 +79,8 @@ pub fn load_folder_of(folder: &Path, side: Side) -> Procedures {
     procedures
 }
 
-fn list(folder: &Path) -> Result<Vec<PathBuf>, String> {
+/// The manifests by their names. Those with a name that cannot be one are problems.
+fn list(folder: &Path, problems: &mut Vec<ManifestProblem>) -> Result<Vec<PathBuf>, String> {
     let cannot = |error: io::Error| format!("cannot read the folder: {error}");
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -89,11 +91,18 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>, String> {
     let mut files = Vec::new();
     for entry in entries {
         let name = entry.map_err(cannot)?.file_name();
-        let is_manifest = name.to_str().is_some_and(|name| name.ends_with(".toml") && !name.starts_with('.'));
-        if is_manifest {
-            files.push(folder.join(name));
+        let bytes = name.as_bytes();
+        if !bytes.ends_with(b".toml") || bytes.starts_with(b".") {
+            continue;
         }
-        if files.len() > MAX_MANIFESTS {
+        if name.to_str().is_some_and(|name| !name.contains(char::is_control)) {
+            files.push(folder.join(name));
+        } else {
+            let what = format!("the name of the file {name:?} is not plain text; rename it");
+            problems.push(ManifestProblem::whole(folder, what));
+        }
+        if files.len() + problems.len() > MAX_MANIFESTS {
+            problems.clear();
             return Err(format!("more than {MAX_MANIFESTS} manifests; nothing in it is used"));
         }
     }

@@ -219,7 +219,7 @@ fn program(fields: &mut Fields<'_>, folder: &Path, words: &mut [String]) -> bool
         }
     }
     // one that is not there may come later; its runs say so
-    match files::refuse_foreign(&path) {
+    match files::refuse_replaceable(&path) {
         Ok(()) => true,
         Err(what) => {
             fields.wrong("command", what);

@@ -14,6 +14,11 @@ use crate::known::join;
 use crate::values::duration::{format_duration, parse_duration};
 use crate::values::size::{format_size, parse_size};
 
+/// Problems of one file that are told; who has more has not written a manifest.
+const MAX_PROBLEMS: usize = 50;
+/// Characters of a field's name that are shown.
+const SHOWN: usize = 200;
+
 /// Where the problems of one file go.
 #[derive(Debug)]
 pub(crate) struct Notes {
@@ -42,8 +47,13 @@ impl Notes {
                 (None, None) => break None,
             }
         };
-        let (file, field) = (self.file.clone(), field.to_owned());
-        self.problems.push(ManifestProblem { file, line, field, what: what.into(), access: false });
+        let (file, field, mut what) = (self.file.clone(), field.chars().take(SHOWN).collect(), what.into());
+        match self.problems.len() {
+            0..MAX_PROBLEMS => {}
+            MAX_PROBLEMS => what = "and more, which are not told".to_owned(),
+            _ => return,
+        }
+        self.problems.push(ManifestProblem { file, line, field, what, access: false });
     }
 }
 
@@ -186,7 +196,12 @@ impl<'n> Fields<'n> {
     /// Notes every field that nobody took, with the nearest that exists.
     pub(crate) fn finish(mut self) {
         for name in std::mem::take(&mut self.table).keys() {
-            let what = match nearest(name, self.seen.iter().copied()) {
+            if self.notes.problems.len() > MAX_PROBLEMS {
+                break;
+            }
+            // nobody mistypes a long text
+            let meant = if name.len() > SHOWN { None } else { nearest(name, self.seen.iter().copied()) };
+            let what = match meant {
                 Some(known) => format!("there is no such field; did you mean {known}?"),
                 None => format!("there is no such field; there are: {}", self.seen.join(", ")),
             };

@@ -207,7 +207,7 @@ fn agent_id(text: &str) -> Result<String, Stop> {
 }
 
 /// The manager itself in place of an agent. No agent can have this name: names begin with a letter or a digit.
-const MANAGER: &str = "@manager";
+pub(crate) const MANAGER: &str = "@manager";
 
 /// Checks whose procedures are meant: an agent's, or the manager's.
 fn callee(text: &str) -> Result<String, Stop> {

@@ -41,6 +41,12 @@ pub enum ExecError {
         /// The program.
         program: String,
     },
+    /// It is there, and what would have to execute it is not.
+    #[error("{program:?} is there, but not the interpreter that its first line (#!) or its format names")]
+    Interpreter {
+        /// The program.
+        program: String,
+    },
     /// The agent's user may not execute it.
     #[error("{program:?} may not be executed by the agent's user; is it an executable file?")]
     Denied {
@@ -82,6 +88,7 @@ impl ExecError {
             Self::Late
             | Self::Directory { .. }
             | Self::NotFound { .. }
+            | Self::Interpreter { .. }
             | Self::Denied { .. }
             | Self::Format { .. }
             | Self::TooLarge
@@ -94,6 +101,7 @@ impl ExecError {
     pub(super) fn of_start(program: String, source: io::Error) -> Self {
         use rustix::io::Errno;
         match Errno::from_io_error(&source) {
+            Some(Errno::NOENT | Errno::NOTDIR) if is_there(&program) => Self::Interpreter { program },
             Some(Errno::NOENT | Errno::NOTDIR) => Self::NotFound { program },
             Some(Errno::ACCESS | Errno::PERM | Errno::ISDIR) => Self::Denied { program },
             Some(Errno::NOEXEC) => Self::Format { program },
@@ -101,4 +109,10 @@ impl ExecError {
             Some(_) | None => Self::System { program, source },
         }
     }
+}
+
+/// Whether a path that does not depend on a working directory names a file.
+fn is_there(program: &str) -> bool {
+    let path = std::path::Path::new(program);
+    path.is_absolute() && path.is_file()
 }

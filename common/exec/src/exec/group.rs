@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::adopted::Leader;
 use super::death::Death;
+use super::form;
 use super::mark::Mark;
 use super::tree::{self, Lineage, Process};
 use super::{ExecError, INHERITED, KILL_WAIT, ProcessSpec, RUN_VARIABLE};
@@ -265,15 +266,18 @@ fn look_up(program: &OsStr, spec: &ProcessSpec, name: &str) -> Result<(), ExecEr
     if program.as_bytes().contains(&b'/') {
         let path = spec.cwd.as_deref().unwrap_or_else(|| Path::new(".")).join(program);
         return match (path.exists(), looks_good(&path)) {
-            (_, true) => Ok(()),
+            (_, true) => form::check(&path, name),
             (true, false) => Err(ExecError::Denied { program: name.to_owned() }),
             (false, false) => Err(ExecError::NotFound { program: name.to_owned() }),
         };
     }
     let path = spec.env.get(OsStr::new("PATH")).cloned().or_else(|| std::env::var_os("PATH"));
     let path = path.unwrap_or_else(|| "/bin:/usr/bin".into());
-    let found = std::env::split_paths(&path).any(|folder| looks_good(&folder.join(program)));
-    if found { Ok(()) } else { Err(ExecError::NotFound { program: name.to_owned() }) }
+    let found = std::env::split_paths(&path).map(|folder| folder.join(program)).find(|path| looks_good(path));
+    match found {
+        Some(path) => form::check(&path, name),
+        None => Err(ExecError::NotFound { program: name.to_owned() }),
+    }
 }
 
 /// A name that no other run on this machine has, also not one of another agent or of one that died.

@@ -22,6 +22,7 @@ pub mod confine;
 mod death;
 mod error;
 mod feed;
+mod form;
 mod group;
 mod inherited;
 mod mark;
