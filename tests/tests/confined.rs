@@ -1,5 +1,5 @@
 //! Confinement by a real agent: other users, limits, what a disk refuses, and what the agent says of how well it can do that.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
+#![expect(clippy::unwrap_used, reason = "test code")]
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};

@@ -1,6 +1,6 @@
 //! Programs behind manifests that do their worst: each call ends, soon, with a fault that says what was wrong; nothing of them is left, and
 //! the agent neither grows nor writes without end.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
+#![expect(clippy::unwrap_used, reason = "test code")]
 
 use std::fs;
 use std::path::Path;

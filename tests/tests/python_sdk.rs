@@ -1,5 +1,5 @@
 //! The Python SDK with a real agent, in both modes: its manifests as it writes them, called through `rpctl` and in jobs.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
+#![expect(clippy::unwrap_used, reason = "test code")]
 
 use std::fs;
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! Executables that run by themselves, as manifests say, and what they have to say to the manager: each run is recorded once,
 //! whoever is away and whoever is killed.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
+#![expect(clippy::unwrap_used, reason = "test code")]
 
 use std::fs;
 use std::path::PathBuf;
