@@ -10,6 +10,7 @@ use redpoll_common::wire::Raw;
 use redpoll_exec::{Emitter, Losses};
 use redpoll_net::Peer;
 use redpoll_net::peer::{Call, CallError};
+use redpoll_net::service::Mask;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
@@ -51,19 +52,26 @@ pub enum AskError {
 pub struct Manager {
     present: Arc<watch::Sender<Option<Peer>>>,
     timeout: Duration,
+    /// What nobody may see of emitted data.
+    mask: Option<Mask>,
 }
 
 impl Default for Manager {
     /// One that nobody is connected with yet.
     fn default() -> Self {
-        Self { present: Arc::new(watch::Sender::new(None)), timeout: ANSWER_TIMEOUT }
+        Self { present: Arc::new(watch::Sender::new(None)), timeout: ANSWER_TIMEOUT, mask: None }
     }
 }
 
 impl Manager {
     /// The same, with another time for each answer.
     pub fn within(&self, timeout: Duration) -> Self {
-        Self { present: self.present.clone(), timeout }
+        Self { timeout, ..self.clone() }
+    }
+
+    /// The same, which masks the data of events.
+    pub(crate) fn masking(&self, mask: Option<&Mask>) -> Self {
+        Self { mask: mask.cloned(), ..self.clone() }
     }
 
     /// Whether there is a session now.
@@ -86,6 +94,7 @@ impl Manager {
     /// # Errors
     /// [`AskError`].
     pub async fn emit_raw(&self, kind: &str, data: Raw) -> Result<u64, AskError> {
+        let data = self.mask.as_ref().map(|mask| mask.apply(&data)).unwrap_or(data);
         let kwargs = EmitArguments { kind: kind.to_owned(), data }.write();
         let answer: EmitAnswer = self.asked(method::EVENTS_EMIT, kwargs).await?;
         Ok(answer.n)

@@ -230,6 +230,40 @@ async fn a_run_is_recorded_with_its_arguments_values_and_result() {
 }
 
 #[tokio::test]
+async fn what_nobody_may_see_reaches_the_procedure_and_no_file() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let sees = seen.clone();
+    let look = move |call: CallContext| {
+        sees.lock().unwrap().push(call.kwargs);
+        async { Ok(Raw::nil()) }
+    };
+    let secret = |name: &str| ProcedureInfo { redact: vec!["password".into()], ..info(name) };
+    let registry = Registry::new().with(secret("t.look"), look).unwrap();
+    let registry = registry.with(secret("t.off"), echo).unwrap().without("t.off", 1, "is off");
+    let stage = Stage::new(registry, |_bounds| {});
+    let hidden = RawMap::new().text("open", "yes").text("password", "***").finish();
+    for (procedure, outcome, kwargs) in [
+        ("t.look", Outcome::Succeeded, &hidden),
+        ("t.look@1", Outcome::Succeeded, &hidden),
+        // it is known what of them is secret although it is not offered
+        ("t.off", Outcome::Rejected, &hidden),
+        // nobody knows what of them is
+        ("t.absent", Outcome::Rejected, &Raw::empty_map()),
+    ] {
+        let before = records(&stage.folder.path().join("schedule")).len();
+        let mut wanted = entry(procedure, RARELY);
+        wanted.schedule.kwargs.insert("open".into(), "yes".into());
+        wanted.schedule.kwargs.insert("password".into(), "hunter2".into());
+        stage.recurring.set(vec![wanted]);
+        let run = stage.recorded(before + 1).await.pop().unwrap().run;
+        assert_eq!((run.procedure.as_str(), run.ending.outcome), (procedure, outcome));
+        assert_eq!(&run.kwargs, kwargs, "{procedure}");
+    }
+    let clear = RawMap::new().text("open", "yes").text("password", "hunter2").finish();
+    assert_eq!(*seen.lock().unwrap(), [clear.clone(), clear]);
+}
+
+#[tokio::test]
 async fn failures_panics_and_what_is_not_offered_are_told_apart() {
     let fail = |_call| async { Err::<Raw, _>(Fault::new(FaultCode::Failed, "no")) };
     #[expect(unreachable_code, reason = "the type of a procedure that panics")]

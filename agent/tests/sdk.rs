@@ -149,6 +149,59 @@ fn the_type_of_the_arguments_gives_their_schema() {
     assert_eq!(info.args["properties"]["a"]["description"], "The dividend.");
 }
 
+/// A secret, and what is open.
+#[derive(Deserialize, serde::Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Key {
+    pin: String,
+    name: String,
+}
+
+async fn unlock(asked: Key, context: Context) -> Result<Key, Failure> {
+    // the handler has what it was given
+    assert_eq!(asked.pin, "hunter2");
+    context.value(&asked).await?;
+    context.progress_with(1, None, &asked);
+    if asked.name == "broken" { Err(Failure::new("as asked").data(&asked)) } else { Ok(asked) }
+}
+
+#[tokio::test]
+async fn what_is_redacted_is_seen_by_the_handler_alone_and_named_in_the_list() {
+    let procedure = Procedure::new("door.unlock", "Unlocks.").redact(["pin"]);
+    let registry = Agent::new("test", "0").procedure(procedure, unlock).into_registry().unwrap();
+    let info = registry.procedures().next().unwrap();
+    assert_eq!(info.redact, ["pin"]);
+    let masked = |name: &str| json!({"pin": "***", "name": name});
+    let asked = |name: &str| json!({"pin": "hunter2", "name": name});
+    let (answer, values, progress) = call(&registry, "door.unlock", asked("front")).await;
+    assert_eq!((answer.unwrap(), values), (masked("front"), vec![masked("front")]));
+    assert_eq!(progress[0].details.decode::<Value>().unwrap(), masked("front"));
+    let (answer, _, _) = call(&registry, "door.unlock", asked("broken")).await;
+    assert_eq!(answer.unwrap_err().data.unwrap().decode::<Value>().unwrap(), masked("broken"));
+}
+
+/// A type that contains itself.
+#[derive(Deserialize, JsonSchema)]
+struct Tree {
+    #[expect(dead_code, reason = "the schema is what matters")]
+    children: Vec<Self>,
+}
+
+async fn grow(_asked: Tree, _context: Context) -> Result<(), Failure> {
+    Ok(())
+}
+
+#[test]
+fn paths_that_are_none_and_types_without_an_end_are_refused_at_the_start() {
+    let wrong = Agent::new("test", "0").procedure(Procedure::new("a.b", "").redact(["x..y"]), patient);
+    let said = wrong.into_registry().unwrap_err().to_string();
+    assert!(said.starts_with("a.b@1: redact: \"x..y\" is not a path"), "{said}");
+    let endless = Agent::new("test", "0").graceful(Procedure::new("tree.grow", "").version(3), grow);
+    let said = endless.into_registry().unwrap_err().to_string();
+    assert!(said.starts_with("tree.grow@3: the type of its arguments has no schema"), "{said}");
+    assert!(said.contains("must not contain itself") && said.contains("$ref"), "{said}");
+}
+
 #[test]
 fn a_name_that_is_taken_is_said_at_the_start() {
     let twice = agent().procedure(Procedure::new("math.divide", "Again.").version(2), divide);

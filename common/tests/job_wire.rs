@@ -70,6 +70,7 @@ fn report() -> Report {
         ],
         progress: Some(Progress { completed: 1, total: Some(2), details: Raw::text("half") }),
         done: Some(ending()),
+        redact: Vec::new(),
     };
     let unknown =
         Ending { started: None, fault: None, duration_ms: None, outcome: Outcome::Unknown, ..ending() };
@@ -213,6 +214,10 @@ fn lists_beyond_their_limit_are_refused() {
     let items = (0..4097).map(|n| Item { n, kind: ItemKind::Value, data: Raw::nil() }).collect();
     let error = Report::read(&Report { reports: vec![RunReport { items, ..one }] }.write()).unwrap_err();
     assert_eq!(error, DecodeError::TooMany { field: "items", count: 4097, max: 4096 });
+    let redact = vec!["kwargs.x".to_owned(); 1001];
+    let one = RunReport { redact, ..RunReport::about(run()) };
+    let error = Report::read(&Report { reports: vec![one] }.write()).unwrap_err();
+    assert_eq!(error, DecodeError::TooMany { field: "redact", count: 1001, max: 1000 });
     let long = Offer { info: Raw::text(&"x".repeat(65_536)), ..offer() };
     assert!(matches!(Offer::read(&long.write()), Err(DecodeError::TooLong { field: "info", .. })));
     let long = Offer { operator: "x".repeat(135), ..offer() };
@@ -262,13 +267,15 @@ fn run_reports() -> impl Strategy<Value = RunReport> {
     let items = vec((any::<u64>(), kinds, raws()).prop_map(|(n, kind, data)| Item { n, kind, data }), 0..20);
     let progress = (any::<u64>(), any::<Option<u64>>(), raws())
         .prop_map(|(completed, total, details)| Progress { completed, total, details });
-    (runs(), any::<Option<u64>>(), items, option::of(progress), option::of(endings())).prop_map(
-        |(run, started_ms_ago, items, progress, done)| RunReport {
+    let redact = vec("(args|kwargs)[.][a-z]{1,9}", 0..3);
+    (runs(), any::<Option<u64>>(), items, option::of(progress), option::of(endings()), redact).prop_map(
+        |(run, started_ms_ago, items, progress, done, redact)| RunReport {
             run,
             started_ms_ago,
             items,
             progress,
             done,
+            redact,
         },
     )
 }

@@ -127,7 +127,8 @@ impl Service for ManagerService {
                     }
                     notice::AGENT_PROCEDURES => {
                         let from = (&from.identity.id, self.connection);
-                        self.announcements.take(&self.manager, from, &notification.data, &self.tracker);
+                        let whom = (&self.manager, &self.engine);
+                        self.announcements.take(whom, from, &notification.data, &self.tracker);
                     }
                     notice::MANAGER_NOTE => {
                         self.note(notification.data.as_text().unwrap_or_default());

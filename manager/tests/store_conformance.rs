@@ -6,10 +6,13 @@
 mod cases;
 #[path = "store_common/reading.rs"]
 mod reading;
+#[path = "store_common/secrets.rs"]
+mod secrets;
 mod store_common;
 
 use cases::*;
 use reading::*;
+use secrets::*;
 
 macro_rules! conformance {
     ($($case:ident)*) => {
@@ -47,4 +50,6 @@ conformance! {
     a_full_disk_stores_nothing_of_a_call_and_is_overcome_without_restart
     a_broken_disk_stops_the_store_and_keeps_what_was_acknowledged
     a_closed_store_says_so
+    the_secrets_of_an_ended_job_are_masked_and_stay_masked
+    what_is_found_out_to_be_secret_later_is_masked_as_well
 }

@@ -13,7 +13,7 @@ use redpoll_tests::sim::{self, Report, Tally};
 const SEEDS: u64 = 200;
 
 /// What has to happen in these seeds, or the simulation has become blind to it.
-const SEEN: [&str; 62] = [
+const SEEN: [&str; 67] = [
     // what is in doubt is settled by each row of the table
     "resolved: row present",
     "resolved: never received, the same number again",
@@ -63,6 +63,11 @@ const SEEN: [&str; 62] = [
     "queue.opened",
     "queue.closed",
     "progress",
+    "job.recorded",
+    "job.recorded unknown",
+    "record told again",
+    "arguments masked",
+    "more became known to be secret",
     // what goes wrong
     "manager lost unsynced turns",
     "manager died between effects",

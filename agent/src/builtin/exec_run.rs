@@ -57,7 +57,10 @@ pub(super) fn info() -> ProcedureInfo {
         "x-positional": "argv",
         "additionalProperties": false
     });
-    ProcedureInfo::new("exec.run", "Runs a program and streams its output as values.", schema)
+    // of a job they are stored: variables and input are where secrets are handed to programs. Its output has no such places
+    let redact = ["env.*", "stdin"].map(str::to_owned).into();
+    let text = "Runs a program and streams its output as values.";
+    ProcedureInfo { redact, ..ProcedureInfo::new("exec.run", text, schema) }
 }
 
 /// How the program ended, in results and in the `data` of faults.

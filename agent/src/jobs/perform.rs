@@ -52,9 +52,13 @@ impl Runner {
             Output::Pause(dno) => self.with(dno, |execution| execution.pause(true)),
             Output::Unpause(dno) => self.with(dno, |execution| execution.pause(false)),
             Output::Resume(id, page) => self.ask(Ask::Resume(id, page)),
-            Output::Report(id, report) => {
+            Output::Report(id, mut report) => {
                 if report.reports.iter().any(|report| report.done.is_some()) {
                     failpoint::reached("A6");
+                }
+                // with the end, so that the manager needs nothing else to know what nobody may see of the arguments
+                for run in report.reports.iter_mut().filter(|run| run.done.is_some()) {
+                    run.redact = self.secrets.get(&run.run.dno).cloned().unwrap_or_default();
                 }
                 self.ask(Ask::Report(id, report));
             }
@@ -70,7 +74,7 @@ impl Runner {
             }
         }
         let notes = Notes::of(&records);
-        let (journal, secret) = (self.journal.clone(), self.with_secrets(&records));
+        let (journal, secret) = (self.journal.clone(), self.note_secrets(&records));
         let commit = async move {
             for dno in secret {
                 journal.has_secrets(dno).await?;
@@ -80,20 +84,30 @@ impl Runner {
         self.commit = Some((Box::pin(commit), notes));
     }
 
-    /// The runs that come in and whose arguments must not be kept longer than the run.
-    fn with_secrets(&self, records: &[Record]) -> Vec<Dno> {
+    /// Remembers what nobody may see of the arguments of runs that come in, until they are gone. Gives those runs: their arguments
+    /// must not be kept longer than they are.
+    fn note_secrets(&mut self, records: &[Record]) -> Vec<Dno> {
         let offered = self.offered.now();
-        let secret = |record: &Record| match record {
-            Record::Received { offer, .. } => offered.has_secrets(&offer.procedure).then_some(offer.run.dno),
-            Record::Floor { .. }
-            | Record::Starting { .. }
-            | Record::Running { .. }
-            | Record::Items { .. }
-            | Record::Acked { .. }
-            | Record::Done { .. }
-            | Record::Gone { .. } => None,
-        };
-        records.iter().filter_map(secret).collect()
+        let mut secret = Vec::new();
+        for record in records {
+            match record {
+                Record::Received { offer, .. } => {
+                    let paths = offered.secrets(&offer.procedure, &offer.args, &offer.kwargs);
+                    if !paths.is_empty() {
+                        secret.push(offer.run.dno);
+                        self.secrets.insert(offer.run.dno, paths);
+                    }
+                }
+                Record::Gone { dno } => _ = self.secrets.remove(dno),
+                Record::Floor { .. }
+                | Record::Starting { .. }
+                | Record::Running { .. }
+                | Record::Items { .. }
+                | Record::Acked { .. }
+                | Record::Done { .. } => {}
+            }
+        }
+        secret
     }
 
     fn with(&self, dno: Dno, act: impl FnOnce(&Execution)) {

@@ -65,6 +65,8 @@ pub struct Runner {
     /// Bytes of items in the commits among them, and in the one on its way.
     pub(super) backlog: u64,
     pub(super) commit: Option<(BoxFuture<'static, Result<(), SpoolError>>, Notes)>,
+    /// What nobody may see of the arguments of runs, of those that came in since the start.
+    pub(super) secrets: BTreeMap<Dno, Vec<String>>,
     pub(super) executions: BTreeMap<Dno, Execution>,
     /// How many of them are not over.
     pub(super) running: usize,
@@ -126,6 +128,7 @@ impl Runner {
             backlog: 0,
             commit: None,
             executions: BTreeMap::new(),
+            secrets: BTreeMap::new(),
             running: 0,
             session: None,
             caller: None,

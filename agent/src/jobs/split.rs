@@ -37,7 +37,7 @@ fn half(report: &mut Report) -> Option<Report> {
     if !one.items.is_empty() || one.started_ms_ago.is_some() {
         second.progress = one.progress.take();
     }
-    second.done = one.done.take();
+    (second.done, second.redact) = (one.done.take(), std::mem::take(&mut one.redact));
     (second != RunReport::about(one.run)).then(|| Report { reports: vec![second] })
 }
 
@@ -63,6 +63,19 @@ mod tests {
         let fault = Fault::new(FaultCode::Failed, "x".repeat(500));
         last.done = Some(Ending::unstarted(Outcome::Failed, fault));
         Report { reports: vec![about(1, 0..3), last] }
+    }
+
+    #[test]
+    fn what_nobody_may_see_stays_with_the_end() {
+        let mut report = whole();
+        let last = report.reports.last_mut().unwrap();
+        last.redact = vec!["kwargs.password".to_owned()];
+        let room = report.write().len() / 4;
+        let pieces = split(report, room).unwrap();
+        assert!(pieces.len() > 2);
+        for piece in pieces.iter().flat_map(|piece| &piece.reports).filter(|run| run.run.dno == Dno(2)) {
+            assert_eq!(piece.redact.is_empty(), piece.done.is_none(), "{piece:?}");
+        }
     }
 
     #[test]

@@ -4,12 +4,16 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use redpoll_common::wire::{Fault, FaultCode, Notification};
+use redpoll_common::wire::{Fault, FaultCode, Notification, Raw};
 use redpoll_net::service::Running;
 use redpoll_net::transport::PeerInfo;
 use redpoll_net::{CallContext, ProcedureInfo, Registry};
+use redpoll_schema::{ArgumentRedaction, rooted};
 
 use crate::gate::{Asked, Gate, Kind, Leave, Refused, Subject};
+
+/// Bytes of paths that go with the end of a run: beyond, all of its arguments are masked. They must fit a frame beside a result.
+const MAX_TOLD: usize = 64 * 1024;
 
 /// Procedures that never change, and what judges their calls.
 pub struct Current {
@@ -74,9 +78,32 @@ impl Current {
         self.registry.is_admin(method)
     }
 
-    /// Whether a procedure has arguments that nobody may see.
-    pub fn has_secrets(&self, method: &str) -> bool {
-        self.registry.has_secrets(method)
+    /// The paths into the arguments of a procedure that nobody may see, with their roots. `None` when nobody knows of such a
+    /// procedure.
+    pub fn redact(&self, method: &str) -> Option<Vec<String>> {
+        self.registry.described(method).map(|info| rooted(&info.redact, &info.args))
+    }
+
+    /// The same paths when they lead to something in these arguments, else none.
+    pub fn secrets(&self, method: &str, args: &Raw, kwargs: &Raw) -> Vec<String> {
+        let paths = self.redact(method).unwrap_or_default();
+        let (masked_args, masked_kwargs) = ArgumentRedaction::new(&paths).mask(args, kwargs);
+        if (&masked_args, &masked_kwargs) == (args, kwargs) {
+            return Vec::new();
+        }
+        match paths.iter().map(String::len).sum::<usize>() {
+            0..=MAX_TOLD => paths,
+            _too_much => ["args.*", "kwargs.*"].map(str::to_owned).into(),
+        }
+    }
+
+    /// The named arguments of a call without what nobody may see: without any, when nobody knows the procedure.
+    pub fn masked(&self, method: &str, kwargs: &Raw) -> Raw {
+        let redaction = match self.redact(method) {
+            Some(paths) => ArgumentRedaction::new(&paths),
+            None => ArgumentRedaction::everything(),
+        };
+        redaction.mask(&Raw::empty_array(), kwargs).1
     }
 
     /// Whether a procedure says itself when something has run.

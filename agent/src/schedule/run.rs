@@ -84,11 +84,13 @@ impl Run {
     fn note(&self, key: u128, kwargs: Option<&Raw>) -> RecordArguments {
         let fault =
             Fault::new(FaultCode::AgentGone, "the agent ended while it ran; nobody knows how it went on");
+        // nobody needs its secrets any more: neither this disk nor the manager ever has them
+        let masked = |kwargs: &Raw| self.around.offered.now().masked(&self.entry.procedure, kwargs);
         RecordArguments {
             key: format!("{key:032x}"),
             schedule: self.entry.name.clone(),
             procedure: self.entry.procedure.clone(),
-            kwargs: kwargs.cloned().unwrap_or_else(Raw::empty_map),
+            kwargs: kwargs.map_or_else(Raw::empty_map, masked),
             started_ms_ago: None,
             ending: Ending { started: None, ..Ending::unstarted(Outcome::Unknown, fault) },
             items: Vec::new(),

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redpoll_common::api::method;
-use redpoll_common::wire::{Fault, FaultCode};
+use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_net::failpoint;
 use redpoll_net::peer::CallError;
+use redpoll_schema::ArgumentRedaction;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -15,6 +16,7 @@ use super::Around;
 use super::outbox::Shared;
 use super::record::Began;
 use crate::manager::{AskError, Manager};
+use crate::offered::Offered;
 
 /// How long to wait before the same is told again, unless the manager says.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -24,6 +26,7 @@ const KNOWS_NONE: Duration = Duration::from_secs(600);
 /// Tells what lies in the outbox.
 pub(super) struct Teller {
     manager: Manager,
+    offered: Arc<Offered>,
     outbox: Arc<Shared>,
     stop: CancellationToken,
 }
@@ -41,7 +44,7 @@ enum Tried {
 impl Teller {
     pub(super) fn new(around: Around, outbox: Arc<Shared>, stop: CancellationToken) -> Self {
         let manager = around.manager.within(around.bounds.answer_timeout);
-        Self { manager, outbox, stop }
+        Self { manager, offered: around.offered, outbox, stop }
     }
 
     /// Goes on until it is stopped; then it tries once to tell what is left.
@@ -76,7 +79,10 @@ impl Teller {
             return Tried::Nothing;
         };
         let (key, schedule) = (kept.run.key.clone(), kept.run.schedule.clone());
-        let run = kept.told(&Began::now(), dropped);
+        let mut run = kept.told(&Began::now(), dropped);
+        // it may have been written before its procedure said what nobody may see
+        let redact = self.offered.now().redact(&run.procedure).unwrap_or_default();
+        run.kwargs = ArgumentRedaction::new(&redact).mask(&Raw::empty_array(), &run.kwargs).1;
         let answer = self.manager.call(method::JOBS_RECORD, run.write()).await;
         match answer {
             Ok(_answer) => {

@@ -23,8 +23,9 @@ pub struct Context {
 }
 
 impl Context {
-    pub(super) fn of(call: CallContext, manager: Manager) -> Self {
+    pub(super) fn of(call: CallContext, manager: &Manager) -> Self {
         let CallContext { method, output, stop, run, .. } = call;
+        let manager = manager.masking(output.mask());
         Self { procedure: method.into(), output, stop, run, manager }
     }
 
@@ -64,7 +65,8 @@ impl Context {
         self.output.progress(completed, total, details);
     }
 
-    /// The manager: for events, jobs of the agent's own, and calls, as far as its configuration allows them.
+    /// The manager: for events, jobs of the agent's own, and calls, as far as its configuration allows them. Events that are emitted
+    /// by it have what the procedure [redacts](super::Procedure::redact) masked.
     pub fn manager(&self) -> &Manager {
         &self.manager
     }

@@ -49,6 +49,7 @@
 
 mod context;
 mod failure;
+mod register;
 
 use std::fmt;
 use std::future::Future;
@@ -75,6 +76,7 @@ use crate::schedule::Entry;
 
 pub use context::Context;
 pub use failure::Failure;
+pub use register::RegisterError;
 
 /// What a procedure is called, and what callers are told of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,13 +84,14 @@ pub struct Procedure {
     name: String,
     version: u32,
     description: String,
+    redact: Vec<String>,
 }
 
 impl Procedure {
     /// Version 1 of a procedure. A name is lower-case words with dots between them, such as `web.deploy`; names that begin with
     /// `rp.` are the protocol's.
     pub fn new(name: impl Into<String>, description: impl Into<String>) -> Self {
-        Self { name: name.into(), version: 1, description: description.into() }
+        Self { name: name.into(), version: 1, description: description.into(), redact: Vec::new() }
     }
 
     /// The same with another version. Versions stand side by side: `name@2` calls one, `name` the highest.
@@ -97,10 +100,20 @@ impl Procedure {
         self
     }
 
+    /// Names what nobody may see, as `redact` of a manifest does: `password`, `user.pin`, `keys.*`. What lies there in arguments,
+    /// values, progress, results, the details of failures and emitted events is `***` for everybody but the handler. Texts have no
+    /// paths: what a failure says in words passes as it is.
+    ///
+    /// What is no path ends [`Agent::run`] with an error.
+    pub fn redact<P: Into<String>>(mut self, paths: impl IntoIterator<Item = P>) -> Self {
+        self.redact.extend(paths.into_iter().map(Into::into));
+        self
+    }
+
     fn info<A: JsonSchema>(self) -> ProcedureInfo {
-        let Self { name, version, description } = self;
+        let Self { name, version, description, redact } = self;
         let schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<A>();
-        ProcedureInfo { version, ..ProcedureInfo::new(&name, &description, schema.to_value()) }
+        ProcedureInfo { version, redact, ..ProcedureInfo::new(&name, &description, schema.to_value()) }
     }
 }
 
@@ -108,7 +121,7 @@ impl Procedure {
 pub struct Agent {
     name: &'static str,
     version: &'static str,
-    registry: Result<Registry, Duplicate>,
+    registry: Result<Registry, RegisterError>,
     manager: Manager,
     schedules: Vec<Entry>,
 }
@@ -128,7 +141,7 @@ impl Agent {
 
     /// Adds a procedure. When a call of it should stop, its future is dropped.
     ///
-    /// A name and version that are taken end [`run`](Self::run) with an error.
+    /// A [`RegisterError`] ends [`run`](Self::run).
     pub fn procedure<A, R, F, Fut>(self, procedure: Procedure, run: F) -> Self
     where
         A: DeserializeOwned + JsonSchema,
@@ -136,8 +149,7 @@ impl Agent {
         F: Fn(A, Context) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<R, Failure>> + Send + 'static,
     {
-        let manager = self.manager.clone();
-        self.with(|registry| registry.with(procedure.info::<A>(), typed(run, manager)))
+        self.with(procedure.info::<A>(), run, Registry::with::<Handler, Answer>)
     }
 
     /// Adds a procedure that watches [`Context::cancelled`] and returns soon after it, for example to undo what it began.
@@ -148,8 +160,7 @@ impl Agent {
         F: Fn(A, Context) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<R, Failure>> + Send + 'static,
     {
-        let manager = self.manager.clone();
-        self.with(|registry| registry.with_graceful(procedure.info::<A>(), typed(run, manager)))
+        self.with(procedure.info::<A>(), run, Registry::with_graceful::<Handler, Answer>)
     }
 
     /// Lets a procedure, `name` or `name@version`, run by itself, whether the manager is there or not. Each run becomes a job of the
@@ -160,15 +171,23 @@ impl Agent {
         self
     }
 
-    fn with(self, add: impl FnOnce(Registry) -> Result<Registry, Duplicate>) -> Self {
-        Self { registry: self.registry.and_then(add), ..self }
+    fn with<A, R, F, Fut>(self, info: ProcedureInfo, run: F, add: Add) -> Self
+    where
+        A: DeserializeOwned,
+        R: Serialize,
+        F: Fn(A, Context) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<R, Failure>> + Send + 'static,
+    {
+        let handler = typed(run, self.manager.clone());
+        let registry = self.registry.and_then(|registry| register::register(registry, info, handler, add));
+        Self { registry, ..self }
     }
 
     /// What was added, for [`App::new`] or a test.
     ///
     /// # Errors
-    /// [`Duplicate`] when a name and version were added twice.
-    pub fn into_registry(self) -> Result<Registry, Duplicate> {
+    /// The first [`RegisterError`].
+    pub fn into_registry(self) -> Result<Registry, RegisterError> {
         self.registry
     }
 
@@ -197,24 +216,27 @@ impl Agent {
 }
 
 type Answer = std::pin::Pin<Box<dyn Future<Output = Result<Raw, Fault>> + Send>>;
+type Handler = Box<dyn Fn(CallContext) -> Answer + Send + Sync>;
+/// One of the ways in which a registry takes a handler.
+type Add = fn(Registry, ProcedureInfo, Handler) -> Result<Registry, Duplicate>;
 
 /// Arguments become a value of their type, and what the handler gives an answer.
-fn typed<A, R, F, Fut>(run: F, manager: Manager) -> impl Fn(CallContext) -> Answer + Send + Sync + 'static
+fn typed<A, R, F, Fut>(run: F, manager: Manager) -> Handler
 where
     A: DeserializeOwned,
     R: Serialize,
     F: Fn(A, Context) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<R, Failure>> + Send + 'static,
 {
-    move |call| {
-        let running = arguments::<A>(&call).map(|asked| run(asked, Context::of(call, manager.clone())));
+    Box::new(move |call| {
+        let running = arguments::<A>(&call).map(|asked| run(asked, Context::of(call, &manager)));
         Box::pin(async move {
             let given = running?.await.map_err(Failure::into_fault)?;
             Raw::encode(&given).map_err(|error| {
                 Fault::new(FaultCode::Internal, format!("the result cannot be sent: {error}"))
             })
         })
-    }
+    })
 }
 
 fn arguments<A: DeserializeOwned>(call: &CallContext) -> Result<A, Fault> {

@@ -50,6 +50,8 @@ pub(crate) struct Seen {
     pub(crate) progress: Option<Progress>,
     /// Every ending that was told, repetitions included.
     pub(crate) endings: Vec<Ending>,
+    /// What came with the ends of what nobody may see.
+    pub(crate) redact: Vec<String>,
     /// Items that came although it had them.
     pub(crate) repeated: usize,
 }
@@ -150,6 +152,7 @@ impl Manager {
             let mut done = false;
             if let Some(ending) = part.done.filter(|ending| ending.items <= have) {
                 seen.endings.push(ending);
+                seen.redact.extend(part.redact);
                 done = true;
             }
             let (job, attempt) = (part.run.job, part.run.attempt);

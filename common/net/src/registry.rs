@@ -225,9 +225,19 @@ impl Registry {
         self.find(method).is_ok_and(|entry| entry.info.admin)
     }
 
-    /// Whether what a procedure gives is masked: its arguments are not to be kept longer than needed either.
-    pub fn has_secrets(&self, method: &str) -> bool {
-        self.find(method).is_ok_and(|entry| entry.mask.is_some())
+    /// What a method stands for, or stood for until it was [taken out](Self::without).
+    pub fn described(&self, method: &str) -> Option<&ProcedureInfo> {
+        self.info(method).ok().or_else(|| {
+            let (name, version) = match method.split_once('@') {
+                None => (method, None),
+                Some((name, version)) => (name, Some(version.parse::<u32>().ok()?)),
+            };
+            let versions = self.absent.get(name)?;
+            match version {
+                Some(version) => versions.get(&version),
+                None => versions.values().next_back(),
+            }
+        })
     }
 
     /// Whether a procedure says itself when something has run, see [`with_program`](Self::with_program).

@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{Instrument, debug, warn};
 
 use super::Procedures;
-use crate::engine::Agents as _;
+use crate::engine::{Agents as _, Engine};
 use crate::state::Manager;
 
 /// The most procedures of an agent, every version counted.
@@ -60,7 +60,7 @@ impl Announcements {
     /// Takes an announcement; never waits.
     pub fn take(
         self: &Arc<Self>,
-        manager: &Arc<Manager>,
+        (manager, engine): (&Arc<Manager>, &Engine),
         (agent, connection): (&PeerId, ConnectionId),
         data: &Raw,
         tracker: &TaskTracker,
@@ -70,7 +70,7 @@ impl Announcements {
         };
         if manager.with_catalogue(|catalogue| catalogue.bind(agent, connection, digest)).is_ok() {
             self.state().newest = None;
-            return;
+            return tell(manager, engine, agent);
         }
         let mut state = self.state();
         state.newest = Some(digest);
@@ -78,11 +78,11 @@ impl Announcements {
             return;
         }
         drop(state);
-        let (own, manager, agent) = (self.clone(), manager.clone(), agent.clone());
-        tracker.spawn(async move { own.work(&manager, &agent, connection).await }.in_current_span());
+        let (own, manager, engine, agent) = (self.clone(), manager.clone(), engine.clone(), agent.clone());
+        tracker.spawn(async move { own.work(&manager, &engine, &agent, connection).await }.in_current_span());
     }
 
-    async fn work(&self, manager: &Manager, agent: &PeerId, connection: ConnectionId) {
+    async fn work(&self, manager: &Manager, engine: &Engine, agent: &PeerId, connection: ConnectionId) {
         while let Some(digest) = self.next() {
             let Some(peer) = manager.peer(agent, connection) else { continue };
             let entered = tokio::select! {
@@ -97,8 +97,11 @@ impl Announcements {
                     enter(manager, agent, connection, (real, elements, bytes)).map_err(NotLearned::from)
                 }),
             };
-            if let Err(error) = entered {
-                warn!(%error, "the procedures of the agent are not known; calls are not checked before they are sent");
+            match entered {
+                Ok(()) => tell(manager, engine, agent),
+                Err(error) => {
+                    warn!(%error, "the procedures of the agent are not known; calls are not checked before they are sent");
+                }
             }
             tokio::select! {
                 () = manager.draining() => return,
@@ -116,6 +119,14 @@ impl Announcements {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Has the open jobs of an agent know what nobody may see of their arguments, if its list says anything of that.
+fn tell(manager: &Manager, engine: &Engine, agent: &PeerId) {
+    let list = manager.with_catalogue(|catalogue| catalogue.of(agent).map(|(list, _standing)| list.clone()));
+    if list.is_some_and(|list| list.has_secrets()) {
+        engine.listed(agent.clone());
     }
 }
 

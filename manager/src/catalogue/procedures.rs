@@ -69,10 +69,22 @@ impl Procedures {
         })
     }
 
-    /// The paths into the arguments of a call that nobody may see, with their roots.
+    /// The paths into the arguments of a call that nobody may see, with their roots; also of a procedure that is not offered now.
     pub fn redact(&self, procedure: &str) -> Vec<String> {
-        let listed = self.find(procedure).map(|listed| &listed.info);
-        listed.map(|info| rooted(&info.redact, &info.args)).unwrap_or_default()
+        let listed = self.find(procedure).or_else(|| {
+            let (name, version) = split(procedure)?;
+            let versions = self.names.get(name)?;
+            match version {
+                Some(version) => versions.get(&version),
+                None => versions.values().next_back(),
+            }
+        });
+        listed.map(|listed| rooted(&listed.info.redact, &listed.info.args)).unwrap_or_default()
+    }
+
+    /// Whether anything of any procedure may not be seen.
+    pub fn has_secrets(&self) -> bool {
+        self.names.values().flat_map(BTreeMap::values).any(|listed| !listed.info.redact.is_empty())
     }
 
     /// What is deprecated of what a call means: `name@version`, and why.
@@ -145,6 +157,7 @@ mod tests {
             ProcedureInfo {
                 version: 3,
                 disabled: Some("is off".to_owned()),
+                redact: vec!["n".to_owned()],
                 ..ProcedureInfo::new("p", "", schema("boolean"))
             },
             ProcedureInfo::new("broken", "", json!({"type": "nonsense"})),
@@ -179,6 +192,11 @@ mod tests {
     fn the_paths_of_the_version_that_is_meant_are_redacted() {
         assert_eq!(procedures().redact("p@1"), ["kwargs.n", "args.0"]);
         assert_eq!(procedures().redact("p"), Vec::<String>::new());
+        // its runs are refused, and their arguments are as secret as before
+        assert_eq!(procedures().redact("p@3"), ["kwargs.n", "args.0"]);
+        for unknown in ["p@4", "p@01", "q", ""] {
+            assert_eq!(procedures().redact(unknown), Vec::<String>::new(), "{unknown}");
+        }
     }
 
     #[test]

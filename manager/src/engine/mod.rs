@@ -302,6 +302,12 @@ impl Engine {
         let _stopped = self.send(Message::Input(Box::new(Input::AgentUp { agent, connection }))).await;
     }
 
+    /// Tells that the list of an agent became known, with procedures of which something may not be seen. Waits for nobody: what finds
+    /// no room is noted with the ends of the runs.
+    pub fn listed(&self, agent: PeerId) {
+        let _full = self.inbox.try_send(Message::Listed(agent));
+    }
+
     /// Tells of a session that ended.
     pub async fn agent_down(&self, agent: PeerId, connection: ConnectionId, reason: String) {
         let down = Input::AgentDown { agent, connection, reason };

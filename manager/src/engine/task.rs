@@ -7,7 +7,7 @@ use std::time::Duration;
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::wire::RunReport;
 use redpoll_common::job::{JobId, JobSpec, QueueKey, Submitter};
-use redpoll_manager_core::jobs::record::{Digest, Records};
+use redpoll_manager_core::jobs::record::{Digest, JobRecord, Records};
 use redpoll_manager_core::jobs::view::QueueView;
 use redpoll_manager_core::jobs::{Answer, Input, Jobs, Refusal, Settings, Submit, Turn};
 use redpoll_net::clock;
@@ -38,6 +38,8 @@ pub(super) enum Message {
     Submit(Box<NewSubmit>),
     /// Something for the machine.
     Input(Box<Input<Waiter>>),
+    /// The list of an agent is known, and has something that nobody may see.
+    Listed(PeerId),
     /// A question about what is open.
     Ask(Ask),
 }
@@ -142,6 +144,7 @@ impl Task {
         let now = clock::wall_ms();
         match message {
             Message::Ask(ask) => self.answer(ask),
+            Message::Listed(agent) => self.listed(&agent, now),
             Message::Submit(submit) => {
                 // asked before the submit becomes changes, whose order must not break
                 self.jobs.handle(Input::StoreFull(self.store.room() != Room::Plenty), now);
@@ -165,6 +168,10 @@ impl Task {
                 if let Input::Report { agent, reports, .. } = &*input {
                     self.redact(agent, reports, now);
                 }
+                if let Input::OfferAnswered { agent, job, .. } = &*input {
+                    // a refusal may be the end of it
+                    self.redact_job(agent, *job, now);
+                }
                 self.jobs.handle(*input, now);
             }
         }
@@ -173,15 +180,29 @@ impl Task {
     /// Before the end of a run is taken: what its agent wants masked of the arguments may not have been known at the submit.
     fn redact(&mut self, agent: &PeerId, reports: &[RunReport], now: u64) {
         for report in reports.iter().filter(|report| report.done.is_some()) {
-            let job = report.run.job;
-            let Some(record) = self.jobs.job(job).map(|job| job.record) else { continue };
-            if record.agents.binary_search(agent).is_err() {
-                continue;
-            }
-            let paths = self.agents.redact(agent, &record.spec.procedure);
-            if !paths.is_empty() {
-                self.jobs.handle(Input::Redact { job, paths }, now);
-            }
+            self.redact_job(agent, report.run.job, now);
+        }
+    }
+
+    /// Notes what one of a job's agents wants masked, by its list as it is known now.
+    fn redact_job(&mut self, agent: &PeerId, job: JobId, now: u64) {
+        let Some(record) = self.jobs.job(job).map(|job| job.record) else { return };
+        if record.agents.binary_search(agent).is_err() {
+            return;
+        }
+        let paths = self.agents.redact(agent, &record.spec.procedure);
+        if !paths.is_empty() {
+            self.jobs.handle(Input::Redact { job, paths }, now);
+        }
+    }
+
+    /// The list of an agent is known now: what it wants masked of the open jobs, however they end.
+    fn listed(&mut self, agent: &PeerId, now: u64) {
+        let of_agent = |record: &&Arc<JobRecord>| record.agents.binary_search(agent).is_ok();
+        let open = self.jobs.open_jobs().map(|job| job.record).filter(of_agent);
+        let jobs: Vec<JobId> = open.map(|record| record.id).collect();
+        for job in jobs {
+            self.redact_job(agent, job, now);
         }
     }
 

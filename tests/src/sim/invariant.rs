@@ -4,8 +4,7 @@ use std::fmt;
 
 /// What must hold after every step. The names are those of the product's design.
 ///
-/// Three of the list are missing: there is no revocation (I14), no audit (I15) and no redaction (I18) yet to hold them
-/// against.
+/// Two of the list are missing: there is no revocation (I14) and no audit (I15) yet to hold them against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Invariant {
     /// I1: a job whose id was given out is stored, until somebody deletes it.
@@ -38,6 +37,8 @@ pub enum Invariant {
     Bounded,
     /// I17: when the faults stop, everything comes to its end.
     Liveness,
+    /// I18: what is known to be secret is in no event, and not stored once its job has ended.
+    Masked,
     /// I19: nothing panics, and honest sides never break the protocol.
     NoPanic,
     /// A callback is recorded as delivered once, after its receiver took it, and not told again afterwards.
@@ -65,6 +66,7 @@ impl Invariant {
             Self::StartsInTime => "I13 starts in time",
             Self::Bounded => "I16 bounded",
             Self::Liveness => "I17 liveness",
+            Self::Masked => "I18 masked",
             Self::NoPanic => "I19 no panic",
             Self::CallbackOnce => "callback once",
             Self::SpecIntact => "spec intact",

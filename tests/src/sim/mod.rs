@@ -15,7 +15,7 @@
 //! - `operators`, `plan`, `readers`: who asks for what.
 //! - `oracle`, `judge`, `contracts`: what happened, and what must be true of it.
 //!
-//! Not here, because the product does not have them yet: revocation (I14), audit (I15), redaction (I18), session epochs (the
+//! Not here, because the product does not have them yet: revocation (I14), audit (I15), session epochs (the
 //! part of I9 about two managers). Time on the manager's side of I13 is not judged: its wall clock may jump.
 //!
 //! Two things are left out because the product does not promise them yet: that a spool which was taken back to an older

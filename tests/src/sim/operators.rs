@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use redpoll_common::ids::PeerId;
-use redpoll_common::job::{Attempt, JobId, JobSpec, RunState};
+use redpoll_common::job::{Attempt, JobId, JobSpec, RunState, Submitter};
 use redpoll_common::wire::{Raw, RawMap};
 use redpoll_manager_core::jobs::{Answer, Criteria, Input, Jobs, Refusal, Scope, Submit};
 
 use super::invariant::{Check, Invariant, ensure};
 use super::manager::Token;
-use super::plan::{CUSTOMERS, Draft, Plan, queue};
+use super::plan::{CUSTOMERS, Draft, Plan, SECRET_PATH, Secret, ended, queue};
 use super::world::World;
 
 /// What somebody waits for.
@@ -29,6 +29,8 @@ pub(super) struct Operators {
     asked: u64,
     drafts: u64,
     jobs: BTreeMap<JobId, (Plan, Arc<JobSpec>)>,
+    /// Jobs that agents told of, of which the oracle knows nothing.
+    recorded: BTreeSet<JobId>,
     /// Ids that were given out.
     pub(super) acknowledged: BTreeSet<JobId>,
     keys: BTreeMap<(PeerId, String), (JobId, [u8; 32])>,
@@ -51,6 +53,10 @@ impl Operators {
         self.jobs.get(&job).map(|(_, spec)| spec)
     }
 
+    pub(super) fn is_recorded(&self, job: JobId) -> bool {
+        self.recorded.contains(&job)
+    }
+
     fn ask(&mut self, question: Question) -> Token {
         self.asked += 1;
         self.questions.insert(self.asked, question);
@@ -68,10 +74,12 @@ impl World {
         if self.manager.jobs.is_none() {
             return Ok(());
         }
-        match self.dice.below(20) {
+        match self.dice.below(23) {
             0..=11 => self.submit(),
             12..=15 => self.cancel(),
             16 | 17 => self.release(),
+            18 => self.record(),
+            19 | 20 => self.redact(),
             _ => self.delete(),
         }
     }
@@ -84,7 +92,12 @@ impl World {
         if self.dice.percent(12)
             && let Some((submitter, draft)) = self.dice.pick(&self.operators.keyed)
         {
-            self.tally.hit("key repeated with the same spec");
+            let what = if draft.recorded.is_some() {
+                "record told again"
+            } else {
+                "key repeated with the same spec"
+            };
+            self.tally.hit(what);
             return self.submit_draft(submitter, draft);
         }
         self.operators.drafts += 1;
@@ -97,18 +110,52 @@ impl World {
         self.submit_draft(submitter, draft)
     }
 
+    /// An agent tells of a run that it made by itself.
+    fn record(&mut self) -> Check {
+        self.operators.drafts += 1;
+        let place = self.dice.index(self.agents.len());
+        let agent = self.agents[place].id.clone();
+        let draft = Draft::record(&mut self.dice, self.operators.drafts, place, agent.clone());
+        if self.dice.percent(35) {
+            self.operators.keyed.push((agent.clone(), draft.clone()));
+        }
+        self.submit_draft(agent, draft)
+    }
+
+    /// It becomes known that an argument of a job is secret: of an open one, or of one that has ended.
+    fn redact(&mut self) -> Check {
+        let open = self.dice.percent(90);
+        let Some(job) = self.some_job(open) else { return Ok(()) };
+        self.tell_manager(Input::Redact { job, paths: vec![SECRET_PATH.to_owned()] })
+    }
+
     fn submit_draft(&mut self, submitter: PeerId, draft: Draft) -> Check {
         let wall = self.manager.wall.at(self.calendar.now_ms());
         let id = JobId::new(wall, u128::from_be_bytes(self.dice.bytes()));
-        self.operators.jobs.insert(id, (draft.plan.clone(), Arc::clone(&draft.spec)));
+        let recorded = draft.recorded.clone();
+        if recorded.is_some() {
+            self.operators.recorded.insert(id);
+        } else {
+            self.operators.jobs.insert(id, (draft.plan.clone(), Arc::clone(&draft.spec)));
+        }
         let connected = |agent: &PeerId| self.manager.newest.contains_key(agent);
         let agents = draft.agents.iter().map(|place| self.agents[*place].id.clone());
         let agents = agents.map(|agent| (agent.clone(), connected(&agent))).collect();
         let (spec, digest, idempotent) = (Arc::clone(&draft.spec), draft.digest, draft.repeatable);
+        let secret = draft.secret;
         let token = self.operators.ask(Question::Submit { submitter: submitter.clone(), draft });
-        let redact = Arc::default();
-        let submit =
-            Submit { token, id, submitter: submitter.into(), spec, digest, agents, idempotent, redact };
+        let redact: Vec<String> =
+            if secret == Secret::Known { vec![SECRET_PATH.to_owned()] } else { Vec::new() };
+        let redact = redact.into();
+        let submitter = match &recorded {
+            Some(agent) => Submitter::agent(agent),
+            None => submitter.into(),
+        };
+        let submit = Submit { token, id, submitter, spec, digest, agents, idempotent, redact };
+        if recorded.is_some() {
+            let ended = ended(&mut self.dice);
+            return self.tell_manager(Input::Record(Box::new(submit), Box::new(ended)));
+        }
         self.tell_manager(Input::Submit(Box::new(submit)))?;
         // some change their minds at once
         if self.dice.percent(6) { self.cancel_scope(Scope::Job(id), false) } else { Ok(()) }

@@ -3,8 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redpoll_common::job::{Callback, JobSpec, Limits, Offline, Overflow, QueueKey, QueueSpec};
-use redpoll_common::wire::{Raw, RawMap};
+use redpoll_common::ids::PeerId;
+use redpoll_common::job::{
+    Callback, Ending, Item, ItemKind, JobSpec, Limits, Offline, Outcome, Overflow, QueueKey, QueueSpec,
+};
+use redpoll_common::wire::{Fault, FaultCode, Raw, RawMap};
+use redpoll_manager_core::jobs::Ended;
 
 use super::dice::Dice;
 
@@ -37,7 +41,27 @@ pub(super) struct Draft {
     pub(super) digest: [u8; 32],
     /// The procedure itself declares that it may be repeated.
     pub(super) repeatable: bool,
+    /// When it becomes known that one of its arguments is secret.
+    pub(super) secret: Secret,
+    /// It is a run that this agent made by itself, and tells of.
+    pub(super) recorded: Option<PeerId>,
 }
+
+/// When it becomes known that nobody may see an argument of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Secret {
+    /// It has none.
+    None,
+    /// With the submit.
+    Known,
+    /// Some time, if at all.
+    FoundOut,
+}
+
+/// What nobody may see.
+pub(super) const SECRET: &str = "hunter2-s3cr3t";
+/// Where it is.
+pub(super) const SECRET_PATH: &str = "kwargs.secret";
 
 /// How many customers submit jobs: what cancels by criteria go by.
 pub(super) const CUSTOMERS: u64 = 4;
@@ -79,19 +103,32 @@ impl Draft {
         let first = dice.index(agents);
         let mut digest = [0; 32];
         digest[..8].copy_from_slice(&n.to_be_bytes());
-        let spec = Arc::new(spec(dice, n, &plan));
+        let secret = [Secret::None, Secret::None, Secret::Known, Secret::FoundOut][dice.index(4)];
+        let spec = Arc::new(spec(dice, n, &plan, secret));
         let agents = (0..count).map(|k| (first + k) % agents).collect();
-        Self { spec, plan, agents, digest, repeatable: dice.percent(10) }
+        Self { spec, plan, agents, digest, repeatable: dice.percent(10), secret, recorded: None }
+    }
+
+    /// A run that an agent made by itself, under a key that no other one has.
+    pub(super) fn record(dice: &mut Dice, n: u64, place: usize, agent: PeerId) -> Self {
+        let mut draft = Self::draw(dice, n, 1);
+        let spec = Arc::make_mut(&mut draft.spec);
+        (spec.queue, spec.callback, spec.held) = (None, None, false);
+        spec.key = Some(format!("run-{n}"));
+        Self { agents: vec![place], recorded: Some(agent), ..draft }
     }
 }
 
-fn spec(dice: &mut Dice, n: u64, plan: &Plan) -> JobSpec {
+fn spec(dice: &mut Dice, n: u64, plan: &Plan, secret: Secret) -> JobSpec {
     // some offers are bulky, and overtaken by others on their way
     let bulk = if dice.percent(8) { 20_000 } else { 0 };
     JobSpec {
         procedure: format!("proc.{}", n % 3),
         args: Raw::empty_array(),
-        kwargs: RawMap::new().uint("n", n).text("fill", &"y".repeat(bulk)).finish(),
+        kwargs: {
+            let map = RawMap::new().uint("n", n).text("fill", &"y".repeat(bulk));
+            if secret == Secret::None { map.finish() } else { map.text("secret", SECRET).finish() }
+        },
         queue: dice.percent(60).then(|| queue(dice)),
         offline: match dice.below(12) {
             0 => Offline::Skip,
@@ -110,6 +147,22 @@ fn spec(dice: &mut Dice, n: u64, plan: &Plan) -> JobSpec {
         },
         held: dice.percent(8),
     }
+}
+
+/// How a run ended that an agent made by itself; told again it may say something else.
+pub(super) fn ended(dice: &mut Dice) -> Ended {
+    let outcome = Outcome::ALL[dice.index(Outcome::ALL.len())];
+    let started = match outcome {
+        Outcome::Rejected | Outcome::Expired => Some(false),
+        Outcome::Unknown => None,
+        Outcome::Succeeded | Outcome::Failed | Outcome::Cancelled | Outcome::TimedOut => Some(true),
+    };
+    let fault = (outcome != Outcome::Succeeded).then(|| Fault::new(FaultCode::Failed, "by itself"));
+    let result = (outcome == Outcome::Succeeded).then(Raw::nil);
+    let items = (0..dice.below(4)).map(|n| Item { n, kind: ItemKind::Value, data: Raw::text("one") });
+    let items: Vec<Item> = items.collect();
+    let ending = Ending { outcome, started, result, fault, items: 0, duration_ms: Some(5) };
+    Ended { ending, started_ms_ago: Some(dice.below(5_000)), items, dropped: dice.below(2) }
 }
 
 /// One of few queues, so that they fill: texts, and a map whose keys come in either order.

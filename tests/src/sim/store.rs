@@ -1,15 +1,20 @@
 //! The manager's disk: applies changes and says what no machine may ask for.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use redpoll_common::ids::PeerId;
-use redpoll_common::job::{Attempt, Dno, Item, JobId, Outcome, QueueKey, RunKey, RunState, Submitter};
+use redpoll_common::job::{
+    Attempt, Dno, Item, JobId, JobSpec, Outcome, QueueKey, RunKey, RunState, Submitter,
+};
 use redpoll_manager_core::jobs::Found;
 use redpoll_manager_core::jobs::record::{
     AgentCounters, CallbackRecord, CallbackState, Change, JobRecord, QueueRecord, Records, RunRecord,
 };
+use redpoll_schema::ArgumentRedaction;
 
 use super::invariant::{Check, Invariant, ensure};
+use super::plan::SECRET;
 use super::report::Tally;
 
 /// What is on disk.
@@ -80,7 +85,17 @@ impl Store {
                 self.touched.insert(*job);
                 legal(before.is_none_or(|before| before == *ended_ms), || format!("{job} ended twice"))
             }
-            Change::JobRedacted(_) | Change::ArgumentsMasked(_) => Ok(()),
+            Change::JobRedacted(job) => {
+                self.tally.hit("more became known to be secret");
+                self.touched.insert(job.id);
+                let Some(record) = self.jobs.get_mut(&job.id) else {
+                    return legal(false, || format!("{} is redacted and is not stored", job.id));
+                };
+                let grown = record.redact.iter().all(|path| job.redact.contains(path));
+                record.redact = job.redact.clone();
+                ensure(grown, Invariant::Masked, || format!("{} has fewer secrets than before", job.id))
+            }
+            Change::ArgumentsMasked(id) => self.mask(*id),
             Change::JobDeleted(job) => {
                 self.deleted.insert(*job);
                 self.jobs.remove(job);
@@ -95,6 +110,9 @@ impl Store {
                 if let Some(outcome) = event.outcome {
                     self.tally.hit(&format!("{} {outcome}", event.kind.as_str()));
                 }
+                ensure(!format!("{event:?}").contains(SECRET), Invariant::Masked, || {
+                    format!("event {} tells a secret", event.n)
+                })?;
                 legal(event.n == self.last_event, || {
                     format!("event {} after {}", event.n, self.last_event - 1)
                 })
@@ -117,6 +135,17 @@ impl Store {
         ensure(same.is_none(), Invariant::OneKeyOneJob, || format!("{} has the key of another job", job.id))?;
         let before = self.jobs.insert(job.id, job.clone());
         legal(before.is_none(), || format!("{} was submitted twice", job.id))
+    }
+
+    fn mask(&mut self, id: JobId) -> Check {
+        let Some(job) = self.jobs.get_mut(&id) else {
+            return legal(false, || format!("{id} is masked and is not stored"));
+        };
+        let spec = &job.spec;
+        let (args, kwargs) = ArgumentRedaction::new(&job.redact).mask(&spec.args, &spec.kwargs);
+        job.spec = Arc::new(JobSpec { args, kwargs, ..JobSpec::clone(spec) });
+        self.tally.hit("arguments masked");
+        ensure(job.ended_ms.is_some(), Invariant::SpecIntact, || format!("{id} was masked before its end"))
     }
 
     fn counters(&mut self, counters: &AgentCounters) -> Check {
@@ -222,6 +251,10 @@ impl Store {
             }
         }
         legal(open == job.ended_ms.is_none(), || format!("{}: job and runs disagree", job.id))?;
+        let tells = job.spec.kwargs.as_bytes().windows(SECRET.len()).any(|part| part == SECRET.as_bytes());
+        ensure(open || job.redact.is_empty() || !tells, Invariant::Masked, || {
+            format!("{} has ended, and its secret is stored", job.id)
+        })?;
         let Some(summary) = job.summary else { return Ok(()) };
         let agrees = Outcome::ALL
             .into_iter()

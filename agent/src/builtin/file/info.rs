@@ -87,7 +87,10 @@ pub(super) fn write() -> ProcedureInfo {
         "owner": name("The owner, a name or a number; that of the replaced file if absent."),
         "group": name("The group, a name or a number; that of the replaced file if absent.")
     });
-    info("file.write", "Writes a file in one call or in many, or makes a folder.", &["path"], properties)
+    let text = "Writes a file in one call or in many, or makes a folder.";
+    // of a job it is stored, and may be a key
+    let redact = vec!["data".to_owned()];
+    ProcedureInfo { redact, ..info("file.write", text, &["path"], properties) }
 }
 
 pub(super) fn remove() -> ProcedureInfo {

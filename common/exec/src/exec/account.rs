@@ -46,7 +46,7 @@ pub enum AccountError {
         name: String,
     },
     /// Only root can become somebody else.
-    #[error("it is to run as {name}, and only an agent that runs as root can start it as somebody else")]
+    #[error("it is to run as {name}, and only a daemon that runs as root can start it as somebody else")]
     NotRoot {
         /// The user's name.
         name: String,

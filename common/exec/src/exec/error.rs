@@ -48,7 +48,7 @@ pub enum ExecError {
         program: String,
     },
     /// The agent's user may not execute it.
-    #[error("{program:?} may not be executed by the agent's user; is it an executable file?")]
+    #[error("{program:?} may not be executed by the daemon's user; is it an executable file?")]
     Denied {
         /// The program.
         program: String,

@@ -42,7 +42,7 @@ impl Hearing {
                     let room = self.output.value_limit() / 2;
                     self.end = Some(Err(exception.into_fault(room)));
                 }
-                Event::Emit { kind, data } => self.emitter.emit(kind, data),
+                Event::Emit { kind, data } => self.emitter.emit(kind, self.output.masked(data)),
                 Event::Ready => {}
             }
             if self.end.is_some() && machine.is_free() {

@@ -96,25 +96,22 @@ pub fn label(manifest: &Manifest) -> String {
 pub fn add(registry: Registry, procedure: &Arc<Procedure>) -> Result<Registry, Duplicate> {
     let procedure = procedure.clone();
     let info = info(procedure.manifest());
-    let (name, version) = (info.name.clone(), info.version);
-    let mask = mask(procedure.manifest());
-    let registry = registry.with_program(info, move |call| procedure.clone().run(call))?;
-    Ok(match mask {
-        Some(mask) => registry.masking(&name, version, mask),
-        None => registry,
-    })
+    let registry = registry.with_program(info.clone(), move |call| procedure.clone().run(call))?;
+    Ok(masking(registry, &info))
 }
 
-/// Takes what nobody may see out of what a procedure gives, before it leaves the process.
-fn mask(manifest: &Manifest) -> Option<Mask> {
-    if manifest.redact.is_empty() {
-        return None;
+/// Takes what nobody may see, [`ProcedureInfo::redact`], out of what a procedure of the registry gives, before it leaves the process.
+#[must_use]
+pub fn masking(registry: Registry, info: &ProcedureInfo) -> Registry {
+    if info.redact.is_empty() {
+        return registry;
     }
-    // paths were checked when the file was read; should one be none all the same, nothing is shown rather than a secret
-    Some(match Redaction::new(&manifest.redact) {
+    // paths are checked when they are read; should one be none all the same, nothing is shown rather than a secret
+    let mask = match Redaction::new(&info.redact) {
         Ok(redaction) => Mask::new(move |value| redaction.mask(value)),
         Err(_no_paths) => Mask::new(|_value| Raw::text(MASK)),
-    })
+    };
+    registry.masking(&info.name, info.version, mask)
 }
 
 /// What those see of it who look for it.

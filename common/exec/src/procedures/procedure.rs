@@ -47,7 +47,8 @@ impl Procedure {
             || limits.cpu.is_some()
             || limits.processes.is_some();
         if confined && setting.helper.is_none() {
-            let text = "user, group and limits need an agent whose main calls exec::confine::intercept first";
+            let text =
+                "user, group and limits need a program whose main calls exec::confine::intercept first";
             return Err(text.to_owned());
         }
         let places = match before.filter(|before| places_of(before.manifest()) == places_of(&manifest)) {

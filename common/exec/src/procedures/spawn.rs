@@ -105,7 +105,7 @@ impl Procedure {
             return Ok((None, None));
         }
         let Some(helper) = self.setting.helper.clone() else {
-            return Err(Fault::new(FaultCode::Internal, "this agent cannot confine programs; nothing ran"));
+            return Err(Fault::new(FaultCode::Internal, "programs cannot be confined here; nothing ran"));
         };
         let kept =
             self.setting.cgroups.as_ref().filter(|groups| !usage.is_unlimited() && groups.keeps(&usage));

@@ -115,7 +115,13 @@ impl Output {
         self
     }
 
-    fn masked(&self, data: Raw) -> Raw {
+    /// What masks the values, if anything does.
+    pub fn mask(&self) -> Option<&Mask> {
+        self.mask.as_ref()
+    }
+
+    /// A value as this output would give it: without what nobody may see.
+    pub fn masked(&self, data: Raw) -> Raw {
         self.mask.as_ref().map(|mask| mask.apply(&data)).unwrap_or(data)
     }
 

@@ -14,6 +14,11 @@ pub const MAX_REPORTS: usize = 256;
 /// Items that one report may carry of one run.
 pub const MAX_REPORT_ITEMS: usize = 4096;
 
+/// Paths that one report may carry of one run: those of a procedure lead into positional and named arguments.
+pub const MAX_REPORT_REDACT: usize = 1000;
+/// Bytes that one such path may have.
+pub const MAX_REPORT_PATH: usize = 64 * 1024;
+
 /// The arguments of `rp.job.report`: what is new about some runs, in the order it happened.
 ///
 /// Everything in it is on the agent's disk. The manager answers only after it has committed it.
@@ -37,6 +42,9 @@ pub struct RunReport {
     pub progress: Option<Progress>,
     /// How it ended, after its last item.
     pub done: Option<Ending>,
+    /// With the end: paths into the run's arguments that nobody may see, each below `args.` or `kwargs.`. Those that the manager
+    /// knew by itself are repetitions.
+    pub redact: Vec<String>,
 }
 
 impl Report {
@@ -62,7 +70,8 @@ impl Report {
 impl RunReport {
     /// A report about a run with nothing in it yet.
     pub fn about(run: RunRef) -> Self {
-        Self { run, started_ms_ago: None, items: Vec::new(), progress: None, done: None }
+        let (items, redact) = (Vec::new(), Vec::new());
+        Self { run, started_ms_ago: None, items, progress: None, done: None, redact }
     }
 
     fn read(fields: &Fields<'_>) -> Result<Self, DecodeError> {
@@ -72,6 +81,7 @@ impl RunReport {
             items: fields.maps("items", MAX_REPORT_ITEMS, read_item)?,
             progress: fields.opt_fields("progress")?.map(|fields| read_progress(&fields)).transpose()?,
             done: fields.opt_fields("done")?.map(|fields| read_ending(&fields)).transpose()?,
+            redact: fields.texts("redact", MAX_REPORT_REDACT, MAX_REPORT_PATH)?,
         })
     }
 
@@ -82,10 +92,11 @@ impl RunReport {
             Some(progress) => map.map("progress", |map| write_progress(map, progress)),
             None => map,
         };
-        match &self.done {
+        let map = match &self.done {
             Some(ending) => map.map("done", |map| write_ending(map, ending)),
             None => map,
-        }
+        };
+        if self.redact.is_empty() { map } else { map.texts("redact", &self.redact) }
     }
 }
 

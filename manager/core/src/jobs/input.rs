@@ -122,7 +122,8 @@ pub enum Input<T> {
         /// Why it was not taken; `None` when it was.
         error: Option<String>,
     },
-    /// More of a job's arguments must not be seen than was known when it was submitted. Of no effect when it has ended.
+    /// More of a job's arguments must not be seen than was known when it was submitted. Of no effect when it has ended and can never
+    /// be corrected.
     Redact {
         /// The job.
         job: JobId,

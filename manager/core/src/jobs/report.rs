@@ -118,7 +118,7 @@ impl<T> Jobs<T> {
 
     /// Applies what an agent reports of one run, and says what it may forget.
     pub(super) fn report(&mut self, agent: &PeerId, report: RunReport, now_ms: u64) -> Ack {
-        let RunReport { run: about, started_ms_ago, items, progress, done } = report;
+        let RunReport { run: about, started_ms_ago, items, progress, done, redact } = report;
         let told = items.last().map_or(0, |item| item.n.saturating_add(1));
         let told = told.max(done.as_ref().map_or(0, |done| done.items));
         // nothing here depends on this dispatch any more
@@ -131,6 +131,8 @@ impl<T> Jobs<T> {
             return over;
         }
         self.saw(agent, about.dno);
+        // before the end, which has the arguments masked
+        self.redact(about.job, redact);
         if open {
             self.started(at, agent, started_ms_ago, now_ms);
         }

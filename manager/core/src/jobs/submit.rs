@@ -180,16 +180,20 @@ impl<T> Jobs<T> {
         self.answer(token, Ok(Answer::Released));
     }
 
-    /// Notes what of a job's arguments must not be seen either.
+    /// Notes what of a job's arguments must not be seen either. One that has ended and may be corrected still is masked at once.
     pub(super) fn redact(&mut self, id: JobId, paths: Vec<String>) {
-        let Some(job) = self.jobs.get_mut(&id).filter(|job| job.record.ended_ms.is_none()) else { return };
+        let Some(job) = self.jobs.get_mut(&id) else { return };
         let new: Vec<String> = paths.into_iter().filter(|path| !job.record.redact.contains(path)).collect();
         if new.is_empty() {
             return;
         }
         let all: Vec<String> = job.record.redact.iter().cloned().chain(new).collect();
         job.record_mut().redact = all.into();
+        let ended = job.record.ended_ms.is_some();
         self.changes.push(Change::JobRedacted(Arc::clone(&job.record)));
+        if ended {
+            self.changes.push(Change::ArgumentsMasked(id));
+        }
     }
 
     pub(super) fn delete(&mut self, token: T, id: JobId, now_ms: u64) {

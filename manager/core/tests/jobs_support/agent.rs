@@ -286,6 +286,7 @@ impl Agent {
             items: items.collect(),
             progress: None,
             done: row.end.clone(),
+            redact: Vec::new(),
         };
         row.sent = row.items;
         row.end_sent = row.end.is_some();

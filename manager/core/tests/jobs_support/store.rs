@@ -21,6 +21,8 @@ pub(crate) struct Store {
     pub(crate) callbacks: BTreeMap<(JobId, u16), CallbackRecord>,
     pub(crate) events: Vec<EventRecord>,
     pub(crate) deleted: Vec<JobId>,
+    /// What was masked of the arguments of ended jobs.
+    pub(crate) masked: BTreeMap<JobId, Vec<String>>,
 }
 
 impl Store {
@@ -76,7 +78,9 @@ impl Store {
                 (record.ended_ms, record.summary) = (Some(*ended_ms), Some(*summary));
             }
             Change::ArgumentsMasked(job) => {
-                assert!(self.jobs[job].ended_ms.is_some(), "the arguments of an open job were masked");
+                let record = self.jobs.get_mut(job).unwrap();
+                assert!(record.ended_ms.is_some(), "the arguments of an open job were masked");
+                self.masked.insert(*job, record.redact.to_vec());
             }
             Change::JobRedacted(job) => self.jobs.get_mut(&job.id).unwrap().redact = job.redact.clone(),
             Change::JobDeleted(job) => {

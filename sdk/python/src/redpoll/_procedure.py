@@ -18,6 +18,9 @@ _SIZE = re.compile(r"(\d{1,15})\s*(kB|MB|GB|KiB|MiB|GiB)?\Z")
 _UNITS = {"": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _LIMITS = ("memory", "cpu", "processes", "output", "line")
 MAX_NAME = 120
+#: As in every manifest.
+MAX_REDACT_PATHS = 100
+MAX_REDACT_WORDS = 16
 
 #: What a cancelled call feels: an exception at its next yield or progress, at once, or nothing (it asks `cancelled()`).
 CANCELS = ("raise", "interrupt", "poll")
@@ -60,6 +63,15 @@ class Options:
         paths: Any = self.redact
         if isinstance(paths, str):
             raise DeclarationError(f"{where}: redact is a list of paths, not one text; write [{paths!r}]")
+        if len(paths) > MAX_REDACT_PATHS:
+            raise DeclarationError(f"{where}: redact has more than {MAX_REDACT_PATHS} paths")
+        for path in paths:
+            words = path.split(".") if isinstance(path, str) else [""]
+            if "" in words or len(words) > MAX_REDACT_WORDS:
+                raise DeclarationError(
+                    f'{where}: redact: {path!r} is not a path such as "password", "user.pin" or "keys.*"'
+                    f" of at most {MAX_REDACT_WORDS} words"
+                )
         for name in ("run_timeout", "idle_timeout", "grace"):
             value = getattr(self, name)
             if value is not None and not (isinstance(value, str) and _DURATION.match(value)):

@@ -90,7 +90,7 @@ impl Pool {
         if let Some(work) = self.give(work) {
             self.wait(&stop).await?;
             if procedure.setting.stop.is_cancelled() {
-                return Err(Fault::new(FaultCode::ShuttingDown, "the agent is stopping; nothing ran"));
+                return Err(Fault::new(FaultCode::ShuttingDown, "this daemon is stopping; nothing ran"));
             }
             let task = task::run(Arc::downgrade(self), procedure.worker_setup(run_as.as_deref())?, work);
             procedure.setting.tracker.spawn(task);

@@ -283,7 +283,7 @@ impl Life {
                 work = given.recv() => {
                     return work.map_or(Idle::Over(NOT_OFFERED), |work| Idle::Work(Box::new(work)));
                 }
-                () = self.stop.cancelled() => return Idle::Over("the agent stops"),
+                () = self.stop.cancelled() => return Idle::Over("the daemon stops"),
                 () = &mut over => return Idle::Over("it had nothing to do"),
             };
             match step {
