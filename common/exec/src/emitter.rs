@@ -87,7 +87,7 @@ mod tests {
         for _ in 0..1000 {
             assert_eq!(losses.count(begin + SAY_EVERY / 2), None);
         }
-        assert_eq!(losses.clone().count(begin + SAY_EVERY), Some(1001));
+        assert_eq!(losses.count(begin + SAY_EVERY), Some(1001));
     }
 
     #[test]

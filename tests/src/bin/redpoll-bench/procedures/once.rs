@@ -13,7 +13,7 @@ use crate::table;
 /// Calls per second reach so much of the bare starts per second.
 const TARGET: f64 = 0.8;
 /// Callers, and threads that start.
-const CALLERS: [usize; 3] = [1, 4, 16];
+const CALLERS: [usize; 4] = [1, 4, 16, 48];
 const PROGRAM: &str = "/bin/true";
 const NAME: &str = "bench.true";
 
