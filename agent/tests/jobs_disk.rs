@@ -56,7 +56,7 @@ async fn nothing_is_accepted_started_or_told_before_it_is_on_disk() {
     std::fs::write(&gate, "").ok();
     eventually("it ends", || agent.jobs.status().running == 0).await;
     tokio::time::sleep(MOMENT).await;
-    assert!(world.manager.seen_end(3), "an end that is not on disk is not told");
+    assert!(world.manager.saw_no_end(3), "an end that is not on disk is not told");
     HELD.store(false, Ordering::SeqCst);
     assert_eq!(world.manager.ending(3).await.outcome, Outcome::Succeeded);
 }
@@ -81,7 +81,7 @@ async fn after_a_failure_of_the_disk_nothing_is_accepted_or_started() {
     let answer = link.offer(&offer).await.map_err(|fault| fault.code);
     assert_eq!(answer, Err(FaultCode::ShuttingDown), "which proves that nothing ran");
     assert!(!oracle.exists());
-    assert!(world.manager.seen_end(1));
+    assert!(world.manager.saw_no_end(1));
 }
 
 #[tokio::test]

@@ -190,6 +190,25 @@ fn a_run_that_was_asleep_too_long_is_not_started() {
 }
 
 #[test]
+fn before_the_end_everything_is_written_and_nothing_is_late_for_it() {
+    let mut bench = running(Limits::default(), OPTIONS);
+    bench.succeed(5);
+    assert_eq!(bench.ack(run(5), 0, true, false), "", "nothing waits for it");
+    bench.spool.write_all(bench.now);
+    assert_eq!(bench.words().trim(), "commit[gone 5]");
+
+    let mut bench = Bench::new();
+    bench.offer(5);
+    bench.disk.truncate(1);
+    let mut bench = bench.restarted();
+    // a received run whose manager is away still has time
+    bench.now.boot_ms += 900;
+    bench.spool.write_all(bench.now);
+    assert_eq!(bench.words().trim(), "");
+    assert!(bench.pass(100).contains("5 expired not started"));
+}
+
+#[test]
 fn the_spawn_carries_the_moment_after_which_it_is_too_late() {
     let mut bench = Bench::new();
     bench

@@ -11,6 +11,7 @@
 //! - [`manifests`]: folders of manifests of agents.
 //! - [`policy`]: policies of agents.
 //! - [`work`]: jobs, and a file outside of everything that knows how often each was started.
+//! - [`secret`]: a word that must be in no file.
 //! - [`told`]: what `rpctl` tells of a call.
 //! - [`torture`]: real daemons killed at random moments and at named places, and an oracle outside that knows what ran.
 //! - [`sim`]: the whole system simulated, decided by a seed.
@@ -33,6 +34,7 @@ pub mod middle;
 pub mod operator;
 pub mod policy;
 pub mod process;
+pub mod secret;
 pub mod sim;
 pub mod slow;
 pub mod told;

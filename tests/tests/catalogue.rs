@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use redpoll_tests::eventually;
+use redpoll_tests::secret::holders;
 use redpoll_tests::world::World;
 
 /// What nobody may see.
@@ -96,22 +97,6 @@ async fn rpctl(world: &World, words: &[&str]) -> (Option<i32>, String, String) {
     (output.status.code(), out, err)
 }
 
-/// The files below a folder that hold the secret.
-fn holders(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(holders(&path));
-        } else if let Ok(bytes) = std::fs::read(&path)
-            && bytes.windows(SECRET.len()).any(|window| window == SECRET.as_bytes())
-        {
-            found.push(path);
-        }
-    }
-    found
-}
-
 #[tokio::test]
 async fn arguments_that_a_schema_refuses_are_refused_by_the_manager_and_nothing_is_stored_or_run() {
     let world = vault().await;
@@ -142,7 +127,10 @@ async fn a_secret_argument_is_nowhere_once_its_run_has_ended() {
     let (code, job, err) = rpctl(&world, &["run", "--hold", AGENT, "vault.open", &password]).await;
     assert_eq!(code, Some(0), "{err}");
     let job = job.trim();
-    assert!(!holders(&world.directory().join("manager-state")).is_empty(), "a held job has no arguments");
+    assert!(
+        !holders(&world.directory().join("manager-state"), SECRET).is_empty(),
+        "a held job has no arguments"
+    );
     let (_, out, _) = rpctl(&world, &["-o", "json", "jobs", "show", job]).await;
     assert!(out.contains("***"), "{out}");
     assert_eq!(rpctl(&world, &["jobs", "release", job]).await.0, Some(0));
@@ -162,8 +150,10 @@ async fn a_secret_argument_is_nowhere_once_its_run_has_ended() {
         let (code, out, err) = rpctl(&world, words).await;
         assert!(code == Some(0) && !out.is_empty(), "{words:?}: {out}{err}");
     }
-    eventually("the secret is in no file", async || holders(world.directory()).is_empty().then_some(()))
-        .await;
+    eventually("the secret is in no file", async || {
+        holders(world.directory(), SECRET).is_empty().then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -2,13 +2,14 @@
 #![expect(clippy::unwrap_used, reason = "test code")]
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::PathBuf;
 
 use redpoll_common::api::AgentState;
 use redpoll_common::wire::{Fault, FaultCode, Message, Response};
 use redpoll_tests::eventually;
 use redpoll_tests::line::Line;
 use redpoll_tests::policy::{open_rules, write_policy};
+use redpoll_tests::secret::holders;
 use redpoll_tests::world::World;
 use serde_json::{Value, json};
 
@@ -100,22 +101,6 @@ async fn says_it_is_old(line: &mut Line) {
     line.say(&Message::Response(Response { id: request.id, result: Err(fault) })).await;
 }
 
-/// The files below a folder that hold the secret.
-fn holders(folder: &Path) -> Vec<String> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(holders(&path));
-        } else if let Ok(bytes) = std::fs::read(&path)
-            && bytes.windows(SECRET.len()).any(|window| window == SECRET.as_bytes())
-        {
-            found.push(path.display().to_string());
-        }
-    }
-    found
-}
-
 #[tokio::test]
 async fn each_agent_says_what_it_would_do_and_does_that_afterwards() {
     let world = world().await;
@@ -148,7 +133,7 @@ async fn each_agent_says_what_it_would_do_and_does_that_afterwards() {
     assert_eq!(starts(&world), 0);
     let (_, jobs, _) = rpctl(&world, &["-o", "json", "jobs", "list"]).await;
     assert_eq!(serde_json::from_str::<Value>(&jobs).unwrap(), json!([]));
-    assert_eq!(holders(world.directory()), Vec::<String>::new());
+    assert_eq!(holders(world.directory(), SECRET), Vec::<PathBuf>::new());
 
     // and then it is as they said
     let (code, _, err) = rpctl(&world, &["run", "allow-1", "web.deploy", "stage=live"]).await;

@@ -3,9 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "test code")]
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use redpoll_tests::eventually;
+use redpoll_tests::secret::holders;
 use redpoll_tests::world::World;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -63,25 +64,11 @@ fn mode(mode: u32) -> std::fs::Permissions {
     std::fs::Permissions::from_mode(mode)
 }
 
-/// The files below a folder that hold the secret. One that goes while it is looked at does not.
-fn holders(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            found.extend(holders(&path));
-        } else if let Ok(bytes) = std::fs::read(&path)
-            && bytes.windows(SECRET.len()).any(|window| window == SECRET.as_bytes())
-        {
-            found.push(path);
-        }
-    }
-    found
-}
-
 async fn until_nowhere(world: &World) {
-    eventually("the secret is in no file", async || holders(world.directory()).is_empty().then_some(()))
-        .await;
+    eventually("the secret is in no file", async || {
+        holders(world.directory(), SECRET).is_empty().then_some(())
+    })
+    .await;
 }
 
 /// Runs rpctl; neither of its streams may show the secret.
@@ -158,7 +145,10 @@ async fn a_secret_of_a_call_a_job_or_an_event_is_nowhere_afterwards() {
     let (code, job) = rpctl(&world, &words).await;
     assert_eq!(code, Some(0), "{job}");
     let job = job.lines().next().unwrap_or_default();
-    assert!(!holders(&world.directory().join("manager-state")).is_empty(), "a held job has its arguments");
+    assert!(
+        !holders(&world.directory().join("manager-state"), SECRET).is_empty(),
+        "a held job has its arguments"
+    );
     let shown = told_show(&world, job).await;
     assert!(shown.contains("***"), "{shown}");
     assert_eq!(rpctl(&world, &["jobs", "release", job]).await.0, Some(0));
@@ -220,7 +210,7 @@ async fn a_secret_of_a_recurring_run_is_in_no_file_at_any_time() {
         (ends.count() == 1).then_some(())
     })
     .await;
-    assert_eq!(holders(world.directory()), Vec::<PathBuf>::new(), "before it is told");
+    assert_eq!(holders(world.directory(), SECRET), Vec::<PathBuf>::new(), "before it is told");
     world.restart_manager().await;
     let job = eventually("it is recorded", async || {
         let (_, list) = rpctl(&world, &["-o", "json", "jobs", "list"]).await;
@@ -228,7 +218,7 @@ async fn a_secret_of_a_recurring_run_is_in_no_file_at_any_time() {
         Some(list.get(0)?.get("job")?.as_str()?.to_owned())
     })
     .await;
-    assert_eq!(holders(world.directory()), Vec::<PathBuf>::new(), "once it is told");
+    assert_eq!(holders(world.directory(), SECRET), Vec::<PathBuf>::new(), "once it is told");
     let said = told(&world, &job).await;
     assert!(said.contains("***") && said.contains("door"), "{said}");
     assert_not_logged(&world);

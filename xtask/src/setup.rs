@@ -141,7 +141,9 @@ fn tool(program: &str, version: &str, package: &str) -> anyhow::Result<String> {
         return Ok(text);
     }
     println!("   {program} is missing: installing it with apt-get");
-    let installed = words(&["apt-get", "install", "--yes", package]);
+    let install = || words(&["apt-get", "install", "--yes", package]);
+    // a fresh machine knows no packages before it has looked what there is
+    let installed = install().or_else(|_unknown| words(&["apt-get", "update"]).and_then(|_| install()));
     installed.with_context(|| help.clone()).with_context(|| format!("there is no {program}"))?;
     Ok(format!("installed {}", found().context(help)?))
 }

@@ -262,10 +262,7 @@ impl Runner {
             }
             Control::Leave => self.disconnected(),
             Control::Close(closed) => {
-                // what waits for more to be written with it does not wait any longer
-                let now = now();
-                let soon = now.boot_ms.saturating_add(rules::BATCH_MS.max(rules::TIDY_MS));
-                self.machine.handle_timeout(rules::Now { boot_ms: soon, ..now });
+                self.machine.write_all(now());
                 self.closing = Some(closed);
             }
         }

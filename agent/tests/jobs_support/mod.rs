@@ -103,7 +103,7 @@ impl Manager {
         self.ledger().runs.get(&Dno(dno)).cloned().unwrap_or_default()
     }
 
-    pub(crate) fn seen_end(&self, dno: u64) -> bool {
+    pub(crate) fn saw_no_end(&self, dno: u64) -> bool {
         self.ledger().runs.get(&Dno(dno)).is_none_or(|seen| seen.endings.is_empty())
     }
 

@@ -56,36 +56,7 @@ pub struct Checked {
 /// `bad_arguments`, which names the agents; then nothing must be stored.
 pub fn check_job(manager: &Manager, agents: &[(PeerId, bool)], spec: &JobSpec) -> Result<Checked, Fault> {
     let judged = Judged::of(manager, agents, spec);
-    let refused = judged.agents.iter().filter_map(|(agent, said)| Some((agent, said.fault.as_ref()?)));
-    let (mut names, mut why, mut count) = (Vec::new(), None, 0_usize);
-    for (agent, fault) in refused {
-        count += 1;
-        if names.len() < NAMED {
-            names.push(agent.as_str());
-        }
-        why.get_or_insert(fault);
-    }
-    let Some(why) = why else { return Ok(judged.checked()) };
-    let more = match count.saturating_sub(names.len()) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    let (message, all, names) = (&why.message, agents.len(), names.join(", "));
-    let text = format!("{message}; so say {count} of {all} agents: {names}{more}; nothing was stored");
-    Err(Fault::new(FaultCode::BadArguments, text))
-}
-
-/// What is deprecated of a job on its agents.
-pub fn deprecated(manager: &Manager, agents: &[(PeerId, bool)], spec: &JobSpec) -> Vec<Deprecated> {
-    Judged::of(manager, agents, spec).deprecated()
-}
-
-/// The refusals of a job, for each of these agents whose list refuses it.
-pub fn refusals(manager: &Manager, agents: &[(PeerId, bool)], spec: &JobSpec) -> BTreeMap<PeerId, Fault> {
-    let judged = Judged::of(manager, agents, spec);
-    let refused =
-        judged.agents.iter().filter_map(|(agent, said)| Some(((*agent).clone(), said.fault.clone()?)));
-    refused.collect()
+    judged.refusal().map_or_else(|| Ok(judged.checked()), Err)
 }
 
 /// What one list says of a job.
@@ -98,14 +69,16 @@ struct Said {
 }
 
 /// What the lists of agents say of a job, each judged once.
-struct Judged<'a> {
+#[derive(Debug)]
+pub struct Judged<'a> {
     agents: Vec<(&'a PeerId, Arc<Said>)>,
-    /// Whether there is a list of each.
-    whole: bool,
+    /// How many agents there are, with a list or without.
+    all: usize,
 }
 
 impl<'a> Judged<'a> {
-    fn of(manager: &Manager, agents: &'a [(PeerId, bool)], spec: &JobSpec) -> Self {
+    /// Judges a job on agents, each with whether it is connected, by the lists as they are now.
+    pub fn of(manager: &Manager, agents: &'a [(PeerId, bool)], spec: &JobSpec) -> Self {
         let mut known: BTreeMap<usize, Arc<Said>> = BTreeMap::new();
         let judged = lists(manager, agents).into_iter().map(|(agent, procedures)| {
             let said = known.entry(Arc::as_ptr(&procedures).addr()).or_insert_with(|| {
@@ -119,8 +92,26 @@ impl<'a> Judged<'a> {
             });
             (agent, said.clone())
         });
-        let judged: Vec<_> = judged.collect();
-        Self { whole: judged.len() == agents.len(), agents: judged }
+        Self { agents: judged.collect(), all: agents.len() }
+    }
+
+    /// Why the job as a whole is refused: `bad_arguments`, which names the first agents.
+    pub fn refusal(&self) -> Option<Fault> {
+        let refusals = self.refusals();
+        let why = refusals.values().next()?;
+        let names: Vec<&str> = refusals.keys().take(NAMED).map(|agent| agent.as_str()).collect();
+        let more = match refusals.len().saturating_sub(names.len()) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let (message, count, all, names) = (&why.message, refusals.len(), self.all, names.join(", "));
+        let text = format!("{message}; so say {count} of {all} agents: {names}{more}; nothing was stored");
+        Some(Fault::new(FaultCode::BadArguments, text))
+    }
+
+    /// The refusals, of each agent whose list refuses it.
+    pub fn refusals(&self) -> BTreeMap<&'a PeerId, &Fault> {
+        self.agents.iter().filter_map(|(agent, said)| Some((*agent, said.fault.as_ref()?))).collect()
     }
 
     fn checked(&self) -> Checked {
@@ -128,11 +119,12 @@ impl<'a> Judged<'a> {
         Checked {
             redact: redact.into_iter().cloned().collect(),
             deprecated: self.deprecated(),
-            idempotent: self.whole && self.agents.iter().all(|(_, said)| said.idempotent),
+            idempotent: self.agents.len() == self.all && self.agents.iter().all(|(_, said)| said.idempotent),
         }
     }
 
-    fn deprecated(&self) -> Vec<Deprecated> {
+    /// What is deprecated on some of the agents, not more than a few.
+    pub fn deprecated(&self) -> Vec<Deprecated> {
         let mut counts: BTreeMap<&(String, String), u64> = BTreeMap::new();
         for one in self.agents.iter().filter_map(|(_, said)| said.deprecated.as_ref()) {
             *counts.entry(one).or_default() += 1;

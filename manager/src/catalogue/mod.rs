@@ -9,6 +9,6 @@ mod judge;
 mod learn;
 mod procedures;
 
-pub use judge::{Checked, check_call, check_job, deprecated, redact_of, refusals};
+pub use judge::{Checked, Judged, check_call, check_job, redact_of};
 pub use learn::Announcements;
 pub use procedures::Procedures;

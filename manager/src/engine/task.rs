@@ -1,6 +1,7 @@
 //! The task that owns the machine: takes messages in their order, hands what they change to the store, and what follows to the
 //! performer. It never waits for anybody but the store.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use redpoll_common::job::wire::RunReport;
 use redpoll_common::job::{JobId, JobSpec, QueueKey, Submitter};
 use redpoll_manager_core::jobs::record::{Digest, JobRecord, Records};
 use redpoll_manager_core::jobs::view::QueueView;
-use redpoll_manager_core::jobs::{Answer, Input, Jobs, Refusal, Settings, Submit, Turn};
+use redpoll_manager_core::jobs::{Answer, Input, Jobs, OfferAnswer, Refusal, Settings, Submit, Turn};
 use redpoll_net::clock;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -78,7 +79,17 @@ pub(super) fn spawn(
     let performer = Performer::new(outside, committing, lost_sender, tracker.clone());
     tracker.spawn(performer.run());
     let jobs = Jobs::recover(settings, records, clock::wall_ms());
-    let task = Task { jobs, settings, messages, turns, lost, store, agents, stop: stop.clone() };
+    let task = Task {
+        jobs,
+        settings,
+        messages,
+        listed: BTreeSet::new(),
+        turns,
+        lost,
+        store,
+        agents,
+        stop: stop.clone(),
+    };
     tracker.spawn(task.run());
     Running { stop, tracker }
 }
@@ -87,6 +98,8 @@ struct Task {
     jobs: Jobs<Waiter>,
     settings: Settings,
     messages: mpsc::Receiver<Message>,
+    /// Agents whose lists became known in this turn.
+    listed: BTreeSet<PeerId>,
     turns: mpsc::Sender<Committing>,
     /// The performer says that a turn was not committed.
     lost: mpsc::Receiver<()>,
@@ -134,6 +147,7 @@ impl Task {
 
     async fn tick(&mut self) {
         let now = clock::wall_ms();
+        self.note_listed(now);
         if self.jobs.poll_timeout().is_some_and(|due| due <= now) {
             self.jobs.handle_timeout(now);
         }
@@ -144,7 +158,7 @@ impl Task {
         let now = clock::wall_ms();
         match message {
             Message::Ask(ask) => self.answer(ask),
-            Message::Listed(agent) => self.listed(&agent, now),
+            Message::Listed(agent) => drop(self.listed.insert(agent)),
             Message::Submit(submit) => {
                 // asked before the submit becomes changes, whose order must not break
                 self.jobs.handle(Input::StoreFull(self.store.room() != Room::Plenty), now);
@@ -168,8 +182,14 @@ impl Task {
                 if let Input::Report { agent, reports, .. } = &*input {
                     self.redact(agent, reports, now);
                 }
-                if let Input::OfferAnswered { agent, job, .. } = &*input {
-                    // a refusal may be the end of it
+                // a refusal may be the end of it
+                if let Input::OfferAnswered {
+                    agent,
+                    job,
+                    answer: OfferAnswer::Refused(_) | OfferAnswer::Unsendable(_),
+                    ..
+                } = &*input
+                {
                     self.redact_job(agent, *job, now);
                 }
                 self.jobs.handle(*input, now);
@@ -196,13 +216,20 @@ impl Task {
         }
     }
 
-    /// The list of an agent is known now: what it wants masked of the open jobs, however they end.
-    fn listed(&mut self, agent: &PeerId, now: u64) {
-        let of_agent = |record: &&Arc<JobRecord>| record.agents.binary_search(agent).is_ok();
-        let open = self.jobs.open_jobs().map(|job| job.record).filter(of_agent);
-        let jobs: Vec<JobId> = open.map(|record| record.id).collect();
-        for job in jobs {
-            self.redact_job(agent, job, now);
+    /// The lists of some agents are known now: what they want masked of the open jobs, however these end. All of them in one walk: a
+    /// fleet that returns tells of thousands.
+    fn note_listed(&mut self, now: u64) {
+        if self.listed.is_empty() {
+            return;
+        }
+        let listed = std::mem::take(&mut self.listed);
+        let of_them = |record: &JobRecord| -> Vec<(PeerId, JobId)> {
+            let agents = record.agents.iter().filter(|agent| listed.contains(*agent));
+            agents.map(|agent| (agent.clone(), record.id)).collect()
+        };
+        let found: Vec<_> = self.jobs.open_jobs().flat_map(|job| of_them(job.record)).collect();
+        for (agent, job) in found {
+            self.redact_job(&agent, job, now);
         }
     }
 
@@ -268,6 +295,7 @@ impl Task {
         self.messages.close();
         while let Some(message) = self.messages.recv().await {
             self.handle(message);
+            self.note_listed(clock::wall_ms());
             self.turn().await;
         }
     }

@@ -24,7 +24,7 @@ use super::jobs_rows::count;
 use super::room::Room;
 use super::submit_agents::{Choice, MAX_PAGE, PAGE};
 use super::{submit, write};
-use crate::catalogue;
+use crate::catalogue::Judged;
 use crate::state::{Manager, parse_agent};
 
 /// Questions of one preview that may be under way, and the fewest when each is large.
@@ -58,13 +58,13 @@ pub(super) async fn preview(
     let mut room = Room::of(call);
     let map = RawMap::new().uint("total", count(agents.len()));
     let map = map.uint("connected", count(agents.iter().filter(|(_, connected)| *connected).count()));
-    // what is about all of them is said once
-    let map = if after.is_none() { about_all(manager, &agents, &spec, (map, &mut room))? } else { map };
-
-    let left: Vec<(PeerId, bool)> =
-        agents.into_iter().filter(|(agent, _)| after.as_ref().is_none_or(|after| agent > after)).collect();
-    let page = left.get(..limit).unwrap_or(&left);
-    let refusals = catalogue::refusals(manager, page, &spec);
+    let start = after.map_or(0, |after| agents.partition_point(|(agent, _)| *agent <= after));
+    let left = agents.get(start..).unwrap_or_default();
+    let page = left.get(..limit).unwrap_or(left);
+    // what is about all of them is said once, with the first page
+    let judged = Judged::of(manager, if start == 0 { &agents } else { page }, &spec);
+    let map = if start == 0 { about_all(manager, &judged, &agents, &spec, (map, &mut room))? } else { map };
+    let refusals = judged.refusals();
     let trial = Trial::new(manager, call, &spec);
     let rows = tokio::select! {
         biased;
@@ -94,19 +94,19 @@ pub(super) async fn preview(
 /// Why the job as a whole would not be stored, and what of it is deprecated.
 fn about_all(
     manager: &Manager,
+    judged: &Judged<'_>,
     agents: &[(PeerId, bool)],
     spec: &JobSpec,
     (map, room): (RawMap, &mut Room),
 ) -> Result<RawMap, Fault> {
-    let refusal =
-        catalogue::check_job(manager, agents, spec).err().or_else(|| required(manager, agents, spec));
+    let refusal = judged.refusal().or_else(|| required(manager, agents, spec));
     let refusal = refusal.map(|fault| {
         // as of a submit, which says that nothing was stored: here nothing would be
         let message = fault.message.replace("; nothing was stored", "");
         WholeRefusal { code: fault.code.to_string(), message: cut(message) }
     });
     let refusal = refusal.map(|refusal| write(&refusal)).transpose()?;
-    let deprecated = catalogue::deprecated(manager, agents, spec);
+    let deprecated = judged.deprecated();
     let deprecated = deprecated.iter().map(write).collect::<Result<Vec<_>, _>>()?;
     // a frame always has room for these: both are bounded
     for part in refusal.iter().chain(&deprecated) {
@@ -154,7 +154,7 @@ impl<'t> Trial<'t> {
     }
 
     /// The rows of a page, or of its beginning, when the time is over before all agents were asked.
-    async fn rows(&self, page: &[(PeerId, bool)], refusals: &BTreeMap<PeerId, Fault>) -> Vec<PreviewAgent> {
+    async fn rows(&self, page: &[(PeerId, bool)], refusals: &BTreeMap<&PeerId, &Fault>) -> Vec<PreviewAgent> {
         let (most, fewest) = WIDTH;
         let width = (WIDTH_BYTES / self.question.len().max(1)).clamp(fewest, most);
         let (mut left, mut asked, mut rows) = (page.iter(), FuturesUnordered::new(), Vec::new());
@@ -162,7 +162,7 @@ impl<'t> Trial<'t> {
             // begun in the order of the page: what is not begun is its end
             while asked.len() < width && Instant::now() < self.until {
                 let Some((agent, connected)) = left.next() else { break };
-                asked.push(self.row(agent, *connected, refusals.get(agent)));
+                asked.push(self.row(agent, *connected, refusals.get(agent).copied()));
             }
             match asked.next().await {
                 Some(row) => rows.push(row),

@@ -31,43 +31,34 @@ async fn pages(
     deadline: Option<Instant>,
     output: &mut Output,
 ) -> Result<Preview, Stop> {
-    let verbose = steady.settings().verbose > 0;
     let mut trial = TrialArguments { submit, after: None, limit: None };
-    let mut all: Option<Preview> = None;
-    loop {
-        let time = steady.settings().config.call.timeout;
-        let until = deadline.unwrap_or_else(|| Instant::now() + time);
-        let answer = steady.ask(method::JOBS_PREVIEW, &trial.write(), time, Some(until)).await;
-        let target = Target::Manager { method: method::JOBS_PREVIEW };
-        let page: Preview =
-            decoded(&answer.map_err(|no| no.report(&target, verbose))?, method::JOBS_PREVIEW)?;
-        // a manager whose pages do not go on is broken, and must not be asked for ever
-        let next =
-            page.next.clone().filter(|next| !page.agents.is_empty() && Some(next) > trial.after.as_ref());
-        let whole = match &mut all {
-            Some(whole) => {
-                whole.agents.extend(page.agents);
-                whole
-            }
-            None => all.insert(page),
-        };
-        if next.is_none() {
-            break;
-        }
+    let mut whole = page(&trial, steady, deadline).await?;
+    // a manager whose pages do not go on is broken, and is not asked for ever
+    while let Some(next) = whole.next.take().filter(|next| Some(next) > trial.after.as_ref()) {
         if output.look().live {
             output.progress(&format!("asked {} of {} agents", whole.agents.len(), whole.total));
         }
-        trial.after = next;
+        trial.after = Some(next);
+        let more = page(&trial, steady, deadline).await?;
+        whole.next = more.next;
+        whole.agents.extend(more.agents);
     }
-    let empty = Preview {
-        agents: Vec::new(),
-        total: 0,
-        connected: 0,
-        next: None,
-        refusal: None,
-        deprecated: Vec::new(),
-    };
-    Ok(all.unwrap_or(empty))
+    Ok(whole)
+}
+
+async fn page(
+    trial: &TrialArguments,
+    steady: &mut Steady<'_>,
+    deadline: Option<Instant>,
+) -> Result<Preview, Stop> {
+    let verbose = steady.settings().verbose > 0;
+    let time = steady.settings().config.call.timeout;
+    let until = deadline.unwrap_or_else(|| Instant::now() + time);
+    let answer = steady.ask(method::JOBS_PREVIEW, &trial.write(), time, Some(until)).await;
+    let target = Target::Manager { method: method::JOBS_PREVIEW };
+    let page: Preview = decoded(&answer.map_err(|no| no.report(&target, verbose))?, method::JOBS_PREVIEW)?;
+    let next = page.next.filter(|_| !page.agents.is_empty());
+    Ok(Preview { next, ..page })
 }
 
 /// How many there are of each verdict.

@@ -110,6 +110,11 @@ impl<T> Spool<T> {
         self.outputs.push_back(Output::Commit(all));
     }
 
+    /// Before the end: what waits for more to be written with it does not wait any longer.
+    pub fn write_all(&mut self, now: Now) {
+        self.flush(now);
+    }
+
     /// Writes everything down that is not, as far as the disk has room, and reports.
     pub(super) fn flush(&mut self, now: Now) {
         (self.flush_at, self.pending_bytes) = (None, 0);
