@@ -2,14 +2,15 @@
 
 use std::ffi::OsStr;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
-use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
+use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::adopted::Leader;
@@ -25,11 +26,17 @@ const KILL_ROUND: Duration = Duration::from_millis(200);
 /// A program that runs, or that has ended and is not yet reaped: as long as this value lives its number, and with it
 /// the number of its group, belongs to nobody else. Dropped before [`Group::reap`], it kills the whole tree.
 pub(crate) struct Group {
-    child: Child,
+    /// `None` once it is reaped.
+    leader: Option<Own>,
     lineage: Lineage,
+}
+
+/// A child of this process, and what tells of its end. The runtime's own children would have a second descriptor for that.
+struct Own {
+    child: Child,
     death: Death,
-    reaped: bool,
-    _leader: Leader,
+    /// Nobody else takes its end.
+    _mine: Leader,
 }
 
 /// The agent's ends of the program's pipes.
@@ -55,27 +62,29 @@ impl Group {
         let mut command = command(spec, &run).ok_or(ExecError::NoProgram)?;
         let (mark, started) = Mark::on(|| command.spawn());
         let mut child = started.map_err(|source| ExecError::of_start(program.clone(), source))?;
-        let pipes =
-            Pipes { stdin: child.stdin.take(), stdout: child.stdout.take(), stderr: child.stderr.take() };
-        let leader = child
-            .id()
-            .and_then(|id| Pid::from_raw(id.cast_signed()))
-            .ok_or_else(|| system(std::io::Error::other("the new process has no number")))?;
-        let death = Death::of(leader).map_err(|error| {
-            // what nobody could watch over does not run
-            let _killed = kill_process_group(leader, Signal::KILL);
-            system(error)
-        })?;
+        let leader = Pid::from_child(&child);
+        let watched = Death::of(leader).and_then(|death| Ok((death, Pipes::of(&mut child)?)));
+        let (death, pipes) = match watched {
+            Ok(watched) => watched,
+            Err(error) => {
+                // what nobody could watch over does not run
+                let _killed = kill_process_group(leader, Signal::KILL);
+                let _reaped = child.wait();
+                return Err(system(error));
+            }
+        };
         let cgroup = spec.confine.as_ref().and_then(|confine| confine.cgroup.clone());
         let lineage = Lineage { leader, run, mark, cgroup };
-        let _leader = Leader::new(leader);
-        Ok((Self { child, lineage, death, reaped: false, _leader }, pipes))
+        let own = Own { child, death, _mine: Leader::new(leader) };
+        Ok((Self { leader: Some(own), lineage }, pipes))
     }
 
     /// Completes when the leader has ended. It stays a zombie until [`Group::reap`]. Cancel-safe.
     pub(crate) async fn exited(&mut self) {
         let leader = self.lineage.leader;
-        self.death.come(|| !is_running(leader)).await;
+        if let Some(own) = &mut self.leader {
+            own.death.come(|| !is_running(leader)).await;
+        }
     }
 
     /// Whether the leader has not ended yet.
@@ -158,10 +167,11 @@ impl Group {
     /// Lets the leader go for good. Call it when it has ended; what is left of its tree is left alone.
     pub(crate) async fn reap(mut self) -> Status {
         use std::os::unix::process::ExitStatusExt as _;
-        let status = self.child.wait().await;
-        self.reaped = true;
-        match status {
-            Ok(status) => Status { code: status.code(), signal: status.signal() },
+        self.exited().await;
+        let Some(mut own) = self.leader.take() else { return Status::default() };
+        match own.child.try_wait() {
+            Ok(Some(status)) => Status { code: status.code(), signal: status.signal() },
+            Ok(None) => Status::default(), // the runtime is going down, and the program goes on
             Err(error) => {
                 tracing::warn!(%error, "the end of a program was taken by somebody else");
                 Status::default()
@@ -172,11 +182,28 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        if !self.reaped {
-            let members = self.lineage.members().unwrap_or_default();
-            signal_tree(&self.lineage, &members, Signal::KILL);
-            // the zombie is reaped by tokio, which keeps a list of children that nobody waits for
+        let Some(mut own) = self.leader.take() else { return };
+        let members = self.lineage.members().unwrap_or_default();
+        signal_tree(&self.lineage, &members, Signal::KILL);
+        let leader = self.lineage.leader;
+        // without a runtime this process is about to end, and leaves the zombie to the system
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move {
+                own.death.come(|| !is_running(leader)).await;
+                let _reaped = own.child.try_wait();
+            });
         }
+    }
+}
+
+impl Pipes {
+    /// Those of a program that was just started. Within a runtime.
+    fn of(child: &mut Child) -> std::io::Result<Self> {
+        Ok(Self {
+            stdin: child.stdin.take().map(ChildStdin::from_std).transpose()?,
+            stdout: child.stdout.take().map(ChildStdout::from_std).transpose()?,
+            stderr: child.stderr.take().map(ChildStderr::from_std).transpose()?,
+        })
     }
 }
 
@@ -207,7 +234,8 @@ fn command(spec: &ProcessSpec, run: &str) -> Option<Command> {
             command
         }
     };
-    command.args(arguments).process_group(0).env_clear();
+    command.args(arguments).env_clear();
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
     for name in INHERITED {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);
