@@ -2,6 +2,7 @@
 //!
 //! All are maps on the wire, so fields can be added: unknown ones are ignored, new ones have defaults.
 
+mod call;
 pub mod events;
 pub mod items;
 pub mod jobs;
@@ -14,9 +15,8 @@ pub(crate) mod value;
 
 use serde::{Deserialize, Serialize};
 
+pub use call::{CallArguments, NotifyArguments};
 pub use procedures::{ProcedureSummary, ProceduresArguments};
-
-use crate::wire::{DecodeError, Raw, RawMap, fields::Fields};
 
 /// Names of the manager's methods.
 pub mod method {
@@ -116,77 +116,6 @@ pub mod notice {
     pub const MANAGER_NOTE: &str = "rp.manager.note";
     /// To an agent: a text for the agent's log.
     pub const SYS_LOG: &str = "sys.log";
-}
-
-/// The arguments of `rp.call`. `args` and `kwargs` are not looked into on the way.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CallArguments {
-    /// The agent to call.
-    pub agent: String,
-    /// The procedure, `name` or `name@version`.
-    pub procedure: String,
-    /// Its positional arguments: an array.
-    pub args: Raw,
-    /// Its named arguments: a map.
-    pub kwargs: Raw,
-}
-
-impl CallArguments {
-    /// Reads the named arguments of a request.
-    ///
-    /// # Errors
-    /// [`DecodeError`] when a field is missing or has another type.
-    pub fn read(kwargs: &Raw) -> Result<Self, DecodeError> {
-        let fields = Fields::of(kwargs)?;
-        Ok(Self {
-            agent: fields.text("agent", crate::ids::MAX_NAME_LEN)?.to_owned(),
-            procedure: fields.text("procedure", crate::wire::MAX_METHOD_LEN)?.to_owned(),
-            args: fields.opt_array("args")?.unwrap_or_else(Raw::empty_array),
-            kwargs: fields.opt_map("kwargs")?.unwrap_or_else(Raw::empty_map),
-        })
-    }
-
-    /// Writes them as the named arguments of a request.
-    pub fn write(&self) -> Raw {
-        let texts = self.agent.len() + self.procedure.len();
-        RawMap::with_capacity(texts + self.args.len() + self.kwargs.len() + 64)
-            .text("agent", &self.agent)
-            .text("procedure", &self.procedure)
-            .raw("args", &self.args)
-            .raw("kwargs", &self.kwargs)
-            .finish()
-    }
-}
-
-/// The arguments of `rp.notify`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NotifyArguments {
-    /// The agent to tell.
-    pub agent: String,
-    /// The notification's type.
-    pub kind: String,
-    /// Its content.
-    pub data: Raw,
-}
-
-impl NotifyArguments {
-    /// Reads the named arguments of a request.
-    ///
-    /// # Errors
-    /// [`DecodeError`] when a field is missing or has another type.
-    pub fn read(kwargs: &Raw) -> Result<Self, DecodeError> {
-        let fields = Fields::of(kwargs)?;
-        Ok(Self {
-            agent: fields.text("agent", crate::ids::MAX_NAME_LEN)?.to_owned(),
-            kind: fields.text("type", crate::wire::MAX_METHOD_LEN)?.to_owned(),
-            data: fields.opt_raw("data")?.unwrap_or_else(Raw::nil),
-        })
-    }
-
-    /// Writes them as the named arguments of a request.
-    pub fn write(&self) -> Raw {
-        RawMap::new().text("agent", &self.agent).text("type", &self.kind).raw("data", &self.data).finish()
-    }
 }
 
 /// The arguments of `rp.agents.show`.
@@ -374,25 +303,4 @@ pub struct MethodSummary {
 pub struct MethodList {
     /// The methods.
     pub methods: Vec<MethodSummary>,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_called_and_with_what_is_checked_before_it_is_passed_on() {
-        let good = RawMap::new().text("agent", "web-1").text("procedure", "sys.echo");
-        let read = CallArguments::read(&good.finish()).unwrap();
-        assert_eq!((read.args, read.kwargs), (Raw::empty_array(), Raw::empty_map()));
-        for (field, wrong) in
-            [("args", Raw::empty_map()), ("kwargs", Raw::empty_array()), ("args", Raw::text("x"))]
-        {
-            let kwargs =
-                RawMap::new().text("agent", "web-1").text("procedure", "sys.echo").raw(field, &wrong);
-            let error = CallArguments::read(&kwargs.finish()).unwrap_err().to_string();
-            assert!(error.contains(field), "{error}");
-        }
-        assert!(CallArguments::read(&RawMap::new().text("agent", "web-1").finish()).is_err());
-    }
 }

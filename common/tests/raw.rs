@@ -112,3 +112,18 @@ fn a_field_that_is_nil_counts_as_missing_where_it_is_optional() {
     assert_eq!(fields.text("a", 9), Err(DecodeError::WrongType { field: "a", wanted: "text" }));
     assert_eq!(fields.text("b", 9), Err(DecodeError::Missing { field: "b" }));
 }
+
+#[test]
+fn the_bytes_of_a_text_or_a_byte_string_are_shared_whatever_their_number() {
+    for len in [0, 1, 31, 32, 255, 256, 65_535, 65_536, 100_000] {
+        let (data, text) = (vec![7; len], "x".repeat(len));
+        let value = Raw::bin(&data);
+        let octets = value.octets().unwrap();
+        assert_eq!(octets, data, "{len}");
+        assert!(len == 0 || value.as_bytes().as_ptr_range().contains(&octets.as_ptr()), "a copy");
+        assert_eq!(Raw::text(&text).octets().unwrap(), text, "{len}");
+    }
+    for other in [Raw::nil(), Raw::empty_array(), Raw::empty_map(), Raw::encode(&7).unwrap()] {
+        assert_eq!(other.octets(), None);
+    }
+}

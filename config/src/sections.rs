@@ -96,7 +96,7 @@ impl Default for SessionConfig {
             dead_after: Duration::from_secs(40),
             frame_limit: MIB,
             in_flight: 256,
-            window: 256 * KIB,
+            window: MIB,
             write_timeout: Duration::from_secs(10),
             queue_limit: 4 * MIB,
         }

@@ -7,7 +7,7 @@ use redpoll_config::ExitClass;
 use redpoll_config::daemon::{DaemonArgs, Failure, Start};
 use redpoll_exec::exec::confine;
 use redpoll_manager::app::App;
-use redpoll_net::shutdown;
+use redpoll_net::{allocator, shutdown};
 use tokio::runtime::Builder;
 
 /// The Redpoll manager: agents dial it, operators ask it.
@@ -26,6 +26,7 @@ fn main() -> ExitCode {
     if let Some(code) = confine::intercept() {
         return code;
     }
+    allocator::keep_freed_memory();
     Arguments::parse().daemon.main("redpoll-manager", |Start { loaded, sources, log }| {
         let ended = shutdown::run(&mut Builder::new_multi_thread(), async |signals| {
             App::start(loaded).await?.run(signals, &sources, &log).await

@@ -3,5 +3,6 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    redpoll_net::allocator::keep_freed_memory();
     rpctl::run(std::env::args_os().collect())
 }

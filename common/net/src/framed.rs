@@ -2,20 +2,23 @@
 //!
 //! An idle connection holds no buffer. Reading goes into a scratch buffer of the thread, borrowed for one poll;
 //! what is kept is an unfinished frame alone, in a buffer that grows as bytes arrive and is freed when the frame is
-//! whole. Writing gathers frames up to [`WRITE_MARK`] and hands them down in one piece, because below TLS a write
-//! of its own per frame costs a record and a system call each.
+//! whole. Once so much of a large frame is there that its sender means it, the rest is read into its place. Writing gathers
+//! frames up to [`WRITE_MARK`] and hands them down together, because below TLS a write of its own per frame costs a record
+//! and a system call each.
 
 use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{BufMut as _, Bytes, BytesMut};
 use redpoll_common::wire::HELLO_LIMIT;
-use redpoll_common::wire::frame::{self, FrameError, Splitter};
+use redpoll_common::wire::frame::{FrameError, Splitter};
 use tokio::io::ReadBuf;
 use tokio::task::coop;
+use tokio_util::io::poll_read_buf;
 
+use crate::outgoing::Outgoing;
 use crate::stream::ByteStream;
 use crate::transport::{Connection, PeerInfo, TransportError, WRITE_MARK};
 
@@ -25,6 +28,12 @@ const SCRATCH_LEN: usize = 64 * 1024;
 const READS_PER_POLL: usize = 8;
 /// The largest rest of a batch that is copied so that the batch's buffer can go, in bytes.
 const SMALL_REST: usize = 4 * 1024;
+/// From so many missing bytes on, the rest of a frame is read into its place.
+const LARGE_REST: usize = 16 * 1024;
+/// Space is made for so many times what has come of a frame: who announces much and sends little gets little.
+const TRUST: usize = 32;
+/// Bytes for which space is made at a time at most.
+const MAX_SPACE: usize = 512 * 1024;
 
 thread_local! {
     static SCRATCH: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
@@ -44,7 +53,7 @@ pub struct Framed<S> {
     heard: bool,
     receiving: Half,
     /// Frames not yet handed to the stream.
-    output: BytesMut,
+    output: Outgoing,
     sending: Half,
 }
 
@@ -67,7 +76,7 @@ impl<S: ByteStream> Framed<S> {
             used: false,
             heard: false,
             receiving: Half::Open,
-            output: BytesMut::new(),
+            output: Outgoing::default(),
             sending: Half::Open,
         }
     }
@@ -93,25 +102,41 @@ impl<S: ByteStream> Framed<S> {
 
     /// Reads once; afterwards there is more input, or the end is known.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let missing = self.splitter.missing(&self.input);
+        let in_place = missing >= LARGE_REST && self.input.len() > SMALL_REST;
+        let read = if in_place { self.poll_rest(cx, missing) } else { self.poll_scratch(cx) };
+        match ready!(read) {
+            Ok(0) => {
+                let unfinished = !self.input.is_empty();
+                self.receiving = if unfinished { Half::Failed(TransportError::cut()) } else { Half::Ended };
+            }
+            Ok(_) => {}
+            Err(error) => self.receiving = Half::Failed(self.stream.explain(error, self.heard)),
+        }
+        Poll::Ready(())
+    }
+
+    /// Reads into the thread's buffer and copies from there: one read may bring many frames.
+    fn poll_scratch(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut scratch = take_scratch();
         let mut buffer = ReadBuf::new(&mut scratch);
         let read = Pin::new(&mut self.stream).poll_read(cx, &mut buffer);
-        if let Poll::Ready(result) = &read {
-            match result {
-                Ok(()) if buffer.filled().is_empty() => {
-                    let unfinished = !self.input.is_empty();
-                    self.receiving =
-                        if unfinished { Half::Failed(TransportError::cut()) } else { Half::Ended };
-                }
-                Ok(()) => self.input.extend_from_slice(buffer.filled()),
-                Err(_) => {}
-            }
+        if matches!(read, Poll::Ready(Ok(()))) {
+            self.input.extend_from_slice(buffer.filled());
         }
+        let len = buffer.filled().len();
         SCRATCH.set(Some(scratch));
-        if let Err(error) = ready!(read) {
-            self.receiving = Half::Failed(self.stream.explain(error, self.heard));
+        read.map_ok(|()| len)
+    }
+
+    /// Reads of the frame that has begun, and no further.
+    fn poll_rest(&mut self, cx: &mut Context<'_>, missing: usize) -> Poll<io::Result<usize>> {
+        if self.input.capacity() - self.input.len() < LARGE_REST {
+            let trusted = self.input.len().saturating_mul(TRUST).min(MAX_SPACE);
+            self.input.reserve(missing.min(trusted));
         }
-        Poll::Ready(())
+        let space = (self.input.capacity() - self.input.len()).min(missing);
+        poll_read_buf(Pin::new(&mut self.stream), cx, &mut (&mut self.input).limit(space))
     }
 
     /// Hands frames down until at most `left` bytes of them are left.
@@ -120,14 +145,13 @@ impl<S: ByteStream> Framed<S> {
             return Poll::Ready(Err(error.clone()));
         }
         while self.output.len() > left {
-            match ready!(Pin::new(&mut self.stream).poll_write(cx, &self.output)) {
+            let (slices, count) = self.output.slices();
+            let slices = slices.get(..count).unwrap_or_default();
+            match ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices)) {
                 Ok(0) => return self.fail_sending(cx, io::ErrorKind::WriteZero.into()),
                 Ok(written) => self.output.advance(written),
                 Err(error) => return self.fail_sending(cx, error),
             }
-        }
-        if self.output.is_empty() {
-            self.output = BytesMut::new();
         }
         Poll::Ready(Ok(()))
     }
@@ -143,7 +167,7 @@ impl<S: ByteStream> Framed<S> {
             Half::Failed(reason) => reason.clone(),
             Half::Open | Half::Ended => self.stream.explain(error, self.heard),
         };
-        self.output = BytesMut::new();
+        self.output.clear();
         self.sending = Half::Failed(error.clone());
         Poll::Ready(Err(error))
     }
@@ -199,7 +223,7 @@ impl<S: ByteStream> Connection for Framed<S> {
             len if len > max => return Err(TransportError::Frame(FrameError::TooLong { len, max })),
             _ => {}
         }
-        frame::put(&mut self.output, &payload);
+        self.output.put(payload);
         Ok(())
     }
 
@@ -236,122 +260,4 @@ fn take_scratch() -> Box<[u8]> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::future::poll_fn;
-
-    use redpoll_common::identity::Identity;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
-
-    use super::*;
-    use crate::memory::peer;
-    use crate::stream::Metered;
-    use crate::transport::{receive, send};
-
-    type Pipe = Framed<Metered<DuplexStream>>;
-
-    fn framed() -> (Pipe, DuplexStream) {
-        let (near, far) = tokio::io::duplex(1024 * 1024);
-        let manager = Identity::parse("spiffe://home/manager/m").unwrap();
-        (Framed::new(Metered::new(near), peer(manager)), far)
-    }
-
-    fn received(connection: &mut Pipe) -> Poll<Option<Result<Bytes, TransportError>>> {
-        connection.poll_receive(&mut Context::from_waker(std::task::Waker::noop()))
-    }
-
-    #[tokio::test]
-    async fn half_a_frame_is_a_sign_of_life_but_not_a_payload() {
-        let (mut connection, mut far) = framed();
-        far.write_all(&[0, 0, 0, 9, 1, 2]).await.unwrap();
-        assert!(received(&mut connection).is_pending());
-        assert_eq!(connection.bytes_received(), 6);
-        far.write_all(&[3]).await.unwrap();
-        assert!(received(&mut connection).is_pending());
-        assert_eq!(connection.bytes_received(), 7);
-    }
-
-    #[tokio::test]
-    async fn an_end_in_the_middle_of_a_frame_is_an_error_that_stays() {
-        let (mut connection, mut far) = framed();
-        far.write_all(&[0, 0, 0, 1, 7, 0, 0]).await.unwrap();
-        drop(far);
-        assert_eq!(*receive(&mut connection).await.unwrap().unwrap(), [7]);
-        for _ in 0..2 {
-            let error = receive(&mut connection).await.unwrap().unwrap_err();
-            assert!(matches!(error, TransportError::Reset { .. }), "{error:?}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_declared_length_reserves_no_memory() {
-        let (mut connection, mut far) = framed();
-        connection.set_payload_limit(16 * 1024 * 1024);
-        far.write_all(&[0, 0xff, 0xff, 0xff, 1]).await.unwrap();
-        assert!(received(&mut connection).is_pending());
-        assert!(connection.input.capacity() <= SMALL_REST, "{} bytes", connection.input.capacity());
-    }
-
-    #[tokio::test]
-    async fn an_idle_connection_holds_no_buffer() {
-        let (mut connection, mut far) = framed();
-        connection.set_payload_limit(1024 * 1024);
-        for len in [5_u32, 100_000] {
-            far.write_all(&len.to_be_bytes()).await.unwrap();
-            far.write_all(&vec![1; len as usize]).await.unwrap();
-            assert_eq!(receive(&mut connection).await.unwrap().unwrap().len(), len as usize);
-        }
-        assert!(received(&mut connection).is_pending());
-        assert_eq!(connection.input.capacity(), 0);
-        send(&mut connection, Bytes::from_static(&[1; 1000])).await.unwrap();
-        assert_eq!(connection.output.capacity(), 0);
-    }
-
-    #[tokio::test]
-    async fn a_small_rest_does_not_keep_the_buffer_of_its_batch() {
-        let (mut connection, mut far) = framed();
-        let mut batch = BytesMut::new();
-        for _ in 0..60 {
-            frame::put(&mut batch, &[1; 1000]);
-        }
-        batch.extend_from_slice(&[0, 0]);
-        far.write_all(&batch).await.unwrap();
-        for _ in 0..60 {
-            receive(&mut connection).await.unwrap().unwrap();
-        }
-        assert!(received(&mut connection).is_pending());
-        assert_eq!(*connection.input, [0, 0]);
-        assert!(!connection.input.try_reclaim(SMALL_REST), "the buffer of the batch is still there");
-    }
-
-    #[tokio::test]
-    async fn frames_that_are_flushed_together_are_written_together() {
-        let (mut connection, mut far) = framed();
-        for _ in 0..3 {
-            connection.start_send(Bytes::from_static(b"abc")).unwrap();
-        }
-        assert_eq!(connection.bytes_sent(), 0);
-        poll_fn(|cx| connection.poll_flush(cx)).await.unwrap();
-        let mut buffer = [0; 64];
-        assert_eq!(far.read(&mut buffer).await.unwrap(), 3 * 7);
-    }
-
-    #[tokio::test]
-    async fn a_peer_that_always_has_more_lets_the_task_do_other_things() {
-        let (mut connection, mut far) = framed();
-        let mut flood = BytesMut::new();
-        for _ in 0..1000 {
-            frame::put(&mut flood, &[7]);
-        }
-        far.write_all(&flood).await.unwrap();
-        // One turn of a task: polls until something is pending.
-        let in_one_turn = poll_fn(|cx| {
-            let mut count = 0;
-            while connection.poll_receive(cx).is_ready() {
-                count += 1;
-            }
-            Poll::Ready(count)
-        });
-        let count = in_one_turn.await;
-        assert!((1..1000).contains(&count), "{count} payloads in one turn");
-    }
-}
+mod tests;

@@ -8,10 +8,11 @@
 //! - [`dial`]: connecting again and again, with back-off.
 //! - [`expiry`]: what the end of a certificate means for a session.
 //! - [`failpoint`]: where tests let a daemon die.
-//! - [`shutdown`]: the signals of a daemon, and the runtime around it.
+//! - [`shutdown`]: the signals of a daemon, and the runtime around it; [`allocator`]: what its memory keeps.
 //!
 //! Rules live in `redpoll-common`; who is let in and what is run is the programs' business. Start with [`driver`].
 
+pub mod allocator;
 pub mod clock;
 mod command;
 pub mod conformance;
@@ -23,6 +24,7 @@ pub mod framed;
 pub mod greet;
 pub mod listing;
 pub mod memory;
+mod outgoing;
 pub mod peer;
 pub mod random;
 pub mod registry;

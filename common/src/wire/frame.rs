@@ -90,6 +90,13 @@ impl Splitter {
         Ok(Some(payload))
     }
 
+    /// How many bytes are missing of the payload that has begun; 0 when none has, or it cannot be one.
+    pub fn missing(&self, input: &[u8]) -> usize {
+        let Some(header) = input.first_chunk::<HEADER_LEN>() else { return 0 };
+        let have = input.len() - HEADER_LEN;
+        self.check(*header).map_or(0, |len| len.saturating_sub(have))
+    }
+
     fn check(&self, header: [u8; HEADER_LEN]) -> Result<usize, FrameError> {
         let len = usize::try_from(u32::from_be_bytes(header)).unwrap_or(usize::MAX);
         if len == 0 {

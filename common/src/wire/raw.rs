@@ -130,6 +130,13 @@ impl Raw {
         matches!(head::read(&self.0), Ok((Head::Map(_), _)))
     }
 
+    /// The bytes of a text or a byte string, shared and not copied.
+    pub fn octets(&self) -> Option<Bytes> {
+        let (Head::Text(_) | Head::Bin(_), len) = head::read(&self.0).ok()? else { return None };
+        // the value was checked when it came: what follows its head is what it announces
+        (len <= self.0.len()).then(|| self.0.slice(len..))
+    }
+
     /// The value, if it is a text.
     pub fn as_text(&self) -> Option<&str> {
         let (Head::Text(_), len) = head::read(&self.0).ok()? else { return None };

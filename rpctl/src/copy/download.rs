@@ -6,7 +6,6 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use aws_lc_rs::digest::{Context, SHA256};
-use redpoll_common::wire::Raw;
 use redpoll_net::CallEvent;
 
 use super::local::{Folder, failed, hash_next, hex, id_of};
@@ -121,13 +120,13 @@ impl Copy<'_> {
         loop {
             match stream.next().await {
                 Some(CallEvent::Value(value)) => {
-                    let Some(data) = binary(&value) else { return strange("a value is not binary") };
+                    let Some(data) = value.octets() else { return strange("a value is not binary") };
                     let len = u64::try_from(data.len()).unwrap_or(u64::MAX);
                     if len > left {
                         return strange("more bytes came than the file has");
                     }
-                    hash.update(data);
-                    write(data)?;
+                    hash.update(&data);
+                    write(&data)?;
                     left -= len;
                     self.meter.copied(len);
                 }
@@ -146,33 +145,5 @@ impl Copy<'_> {
                 None => return strange("the call ended without an answer"),
             }
         }
-    }
-}
-
-/// The bytes of a binary value.
-fn binary(value: &Raw) -> Option<&[u8]> {
-    let bytes = value.as_bytes();
-    let around = match bytes.first()? {
-        0xc4 => 2,
-        0xc5 => 3,
-        0xc6 => 5,
-        _ => return None,
-    };
-    // the value was checked when it came: what follows the length is that many bytes
-    bytes.get(around..)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_bytes_of_a_binary_value_are_taken_whatever_their_number() {
-        for len in [0, 1, 255, 256, 65_535, 65_536, 100_000] {
-            let data = vec![7; len];
-            assert_eq!(binary(&Raw::bin(&data)), Some(data.as_slice()), "{len}");
-        }
-        assert_eq!(binary(&Raw::text("x")), None);
-        assert_eq!(binary(&Raw::nil()), None);
     }
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 /// Chunks on the way at a time.
-pub const AT_ONCE: usize = 4;
+pub const AT_ONCE: usize = 8;
 /// The smallest chunk, in bytes.
 pub const LEAST: usize = 16 * 1024;
 /// The largest, in bytes.

@@ -20,11 +20,22 @@ use crate::report::{Report, Target};
 const ANSWER: Duration = Duration::from_secs(600);
 /// The same for a file that is given as it comes.
 const WHOLE: Duration = Duration::from_secs(30 * 86_400);
+/// Bytes of arguments without data, about.
+const SOME: usize = 256;
 /// What to do after a copy broke off.
 pub const AGAIN: &str = "run the same command again: it goes on where it was";
 
 /// Why a copy fails.
 pub type Failure = Box<Report>;
+
+/// Why a chunk was not taken.
+#[derive(Debug)]
+pub struct NotTaken {
+    /// In words.
+    pub failure: Failure,
+    /// There was no upload any more: another chunk was refused before, and says why.
+    pub follows: bool,
+}
 
 /// What is known of a file on an agent.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -98,6 +109,11 @@ pub fn put(map: RawMap, key: &str, value: &OsStr) -> RawMap {
     }
 }
 
+/// Writes the path that is asked about.
+pub fn at(path: &Path) -> impl Fn(RawMap) -> RawMap {
+    move |map| put(map, "path", path.as_os_str())
+}
+
 /// The bytes of such a name.
 pub fn octets(value: &rmpv::Value) -> Option<&[u8]> {
     if let rmpv::Value::String(text) = value { Some(text.as_bytes()) } else { value.as_slice() }
@@ -114,25 +130,53 @@ impl Remote {
         (self.peer.terms().frame_limit() / 2).max(1024)
     }
 
-    fn request(&self, procedure: &str, kwargs: Raw, within: Duration) -> Call {
-        let arguments = CallArguments {
-            agent: self.agent.clone(),
-            procedure: procedure.to_owned(),
-            args: Raw::empty_array(),
-            kwargs,
-        };
+    /// The arguments of a call, which `fill` writes: some `bytes` in all.
+    pub fn arguments(&self, procedure: &str, bytes: usize, fill: impl FnOnce(RawMap) -> RawMap) -> Raw {
+        CallArguments::write_named(&self.agent, procedure, bytes, fill)
+    }
+
+    fn request(&self, arguments: Raw, within: Duration) -> Call {
         let within = self.deadline.map_or(within, |deadline| left(deadline).min(within));
-        Call::new(method::CALL, within).with_kwargs(arguments.write())
+        Call::new(method::CALL, within).with_kwargs(arguments)
     }
 
     /// Calls, and reads the answer.
     ///
     /// # Errors
     /// A [`Failure`] in words.
-    pub async fn call<T: DeserializeOwned>(&self, procedure: &str, kwargs: Raw) -> Result<T, Failure> {
-        let answer = self.peer.call(self.request(procedure, kwargs, ANSWER)).await;
+    pub async fn call<T: DeserializeOwned>(
+        &self,
+        procedure: &str,
+        fill: impl FnOnce(RawMap) -> RawMap,
+    ) -> Result<T, Failure> {
+        self.call_with(procedure, self.arguments(procedure, SOME, fill)).await
+    }
+
+    /// The same with [`Self::arguments`].
+    ///
+    /// # Errors
+    /// A [`Failure`] in words.
+    pub async fn call_with<T: DeserializeOwned>(
+        &self,
+        procedure: &str,
+        arguments: Raw,
+    ) -> Result<T, Failure> {
+        let answer = self.peer.call(self.request(arguments, ANSWER)).await;
         let answer = answer.map_err(|error| self.failed(procedure, error))?;
         self.read(procedure, &answer)
+    }
+
+    /// Sends a chunk of an upload.
+    ///
+    /// # Errors
+    /// [`NotTaken`]
+    pub async fn chunk(&self, procedure: &str, arguments: Raw) -> Result<(), NotTaken> {
+        let answered = self.peer.call(self.request(arguments, ANSWER)).await;
+        answered.map(|_there| ()).map_err(|error| {
+            let no_upload = Some("NoUpload");
+            let follows = matches!(&error, CallError::Fault(fault) if fault.class.as_deref() == no_upload);
+            NotTaken { failure: self.failed(procedure, error), follows }
+        })
     }
 
     /// Reads an answer.
@@ -172,7 +216,7 @@ impl Remote {
     /// # Errors
     /// A [`Failure`]
     pub async fn stat(&self, path: &Path) -> Result<Looks, Failure> {
-        self.call("file.stat", put(RawMap::new(), "path", path.as_os_str()).finish()).await
+        self.call("file.stat", at(path)).await
     }
 
     /// The same, `None` when nothing is there.
@@ -180,8 +224,8 @@ impl Remote {
     /// # Errors
     /// A [`Failure`]
     pub async fn stat_if_any(&self, path: &Path) -> Result<Option<Looks>, Failure> {
-        let kwargs = put(RawMap::new(), "path", path.as_os_str()).finish();
-        match self.peer.call(self.request("file.stat", kwargs, ANSWER)).await {
+        let arguments = self.arguments("file.stat", SOME, at(path));
+        match self.peer.call(self.request(arguments, ANSWER)).await {
             Ok(answer) => self.read("file.stat", &answer).map(Some),
             Err(CallError::Fault(fault)) if fault.class.as_deref() == Some("NotFound") => Ok(None),
             Err(error) => Err(self.failed("file.stat", error)),
@@ -193,11 +237,11 @@ impl Remote {
     /// # Errors
     /// A [`Failure`]
     pub async fn list(&self, path: &Path, after: Option<&[u8]>) -> Result<Page, Failure> {
-        let mut kwargs = put(RawMap::new(), "path", path.as_os_str());
-        if let Some(after) = after {
-            kwargs = put(kwargs, "after", OsStr::from_bytes(after));
-        }
-        self.call("file.list", kwargs.finish()).await
+        let fill = |map| match after {
+            Some(after) => put(at(path)(map), "after", OsStr::from_bytes(after)),
+            None => at(path)(map),
+        };
+        self.call("file.list", fill).await
     }
 
     /// The digest of a file.
@@ -205,8 +249,7 @@ impl Remote {
     /// # Errors
     /// A [`Failure`]
     pub async fn sha256(&self, path: &Path) -> Result<Option<String>, Failure> {
-        let kwargs = put(RawMap::new(), "path", path.as_os_str()).finish();
-        Ok(self.call::<ReadEnd>("file.hash", kwargs).await?.sha256)
+        Ok(self.call::<ReadEnd>("file.hash", at(path)).await?.sha256)
     }
 
     /// Begins to read a file that must still be what it was.
@@ -219,11 +262,8 @@ impl Remote {
                 .raw("mtime_ns", &Raw::encode(&looks.mtime_ns).unwrap_or_else(|_| Raw::nil()))
                 .uint("inode", looks.inode)
         };
-        let kwargs = put(RawMap::new(), "path", path.as_os_str())
-            .uint("offset", offset)
-            .map("expect", expect)
-            .bool("sha256", true);
-        let call = self.request("file.read", kwargs.finish(), WHOLE);
+        let fill = |map| at(path)(map).uint("offset", offset).map("expect", expect).bool("sha256", true);
+        let call = self.request(self.arguments("file.read", SOME, fill), WHOLE);
         self.peer.start(call).await.map_err(|error| self.failed("file.read", error))
     }
 }

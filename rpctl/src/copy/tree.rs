@@ -5,11 +5,10 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
 
 use futures_util::future::LocalBoxFuture;
-use redpoll_common::wire::RawMap;
 
 use super::local::{Folder, failed};
 use super::place::is_name;
-use super::remote::{Failure, Looks, inside, octets, put};
+use super::remote::{Failure, Looks, at, inside, octets};
 use super::{Copy, Done};
 use crate::exit::Exit;
 use crate::report::Report;
@@ -32,8 +31,8 @@ impl Copy<'_> {
                 names.push(entry.map_err(|error| failed("list", source, error))?.file_name());
             }
             names.sort_unstable();
-            let make = put(RawMap::new(), "path", target.as_os_str()).bool("folder", true);
-            let _folder: Looks = self.remote.call("file.write", make.finish()).await?;
+            let make = |map| at(target)(map).bool("folder", true);
+            let _folder: Looks = self.remote.call("file.write", make).await?;
             let mut done = Done::default();
             for name in names {
                 let (from, to) = (source.join(&name), target.join(&name));

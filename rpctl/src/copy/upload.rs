@@ -6,8 +6,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use aws_lc_rs::digest::{Context, SHA256};
-use futures_util::StreamExt as _;
-use futures_util::stream::FuturesUnordered;
+use futures_util::stream::{FuturesUnordered, Stream, StreamExt as _};
 use redpoll_common::wire::RawMap;
 use redpoll_net::random;
 use rustix::fs::{Stat, fstat};
@@ -15,13 +14,15 @@ use tokio::time::Instant;
 
 use super::local::{failed, fill, hash_next, hex, id_of, open_source, version};
 use super::pace::{AT_ONCE, Pace};
-use super::remote::{Failure, Looks, There, put};
+use super::remote::{Failure, Looks, NotTaken, There, at};
 use super::{Copy, Done};
 use crate::exit::Exit;
 use crate::report::Report;
 
 /// A file up to this size goes in one call.
 const SMALL: usize = 64 * 1024;
+/// Bytes of arguments beside path and data, about.
+const AROUND: usize = 256;
 const WRITE: &str = "file.write";
 
 /// What is uploaded.
@@ -52,19 +53,14 @@ impl Copy<'_> {
         self.in_chunks(Source::Stream(Box::new(input)), target).await
     }
 
-    /// With room for `bytes` of data.
-    fn arguments(&self, target: &Path, bytes: usize) -> RawMap {
-        put(RawMap::with_capacity(256 + target.as_os_str().len() + bytes), "path", target.as_os_str())
-    }
-
     /// Mode and owner of what is written.
-    fn manners(&self, mut map: RawMap, source: &Source<'_>) -> RawMap {
-        if let Some(mode) = self.wishes.mode {
-            map = map.uint("mode", mode.into());
-        } else if let Source::File { stat, .. } = source {
+    fn manners(&self, map: RawMap, source: &Source<'_>) -> RawMap {
+        let map = match (self.wishes.mode, source) {
+            (Some(mode), _) => map.uint("mode", mode.into()),
             // what only its owner may read here is nobody else's there; and nobody else writes
-            map = map.uint("new_mode", (stat.st_mode & 0o755).into());
-        }
+            (None, Source::File { stat, .. }) => map.uint("new_mode", (stat.st_mode & 0o755).into()),
+            (None, Source::Stream(_)) => map,
+        };
         map.opt_text("owner", self.wishes.owner.as_deref()).opt_text("group", self.wishes.group.as_deref())
     }
 
@@ -76,8 +72,9 @@ impl Copy<'_> {
         let mut hash = Context::new(&SHA256);
         hash.update(&data);
         let sha256 = hex(&hash);
-        let map = self.arguments(target, len).bin("data", &data).text("sha256", &sha256);
-        let _looks: Looks = self.remote.call(WRITE, self.manners(map, &source).finish()).await?;
+        let whole = |map| self.manners(at(target)(map).bin("data", &data).text("sha256", &sha256), &source);
+        let arguments = self.remote.arguments(WRITE, target.as_os_str().len() + len + AROUND, whole);
+        let _looks: Looks = self.remote.call_with(WRITE, arguments).await?;
         let bytes = u64::try_from(len).unwrap_or(0);
         self.meter.copied(bytes);
         self.verified(target, &sha256).await?;
@@ -86,12 +83,11 @@ impl Copy<'_> {
 
     async fn in_chunks(&self, mut source: Source<'_>, target: &Path) -> Result<Done, Failure> {
         let id = self.id(&source, target);
-        let with = |bytes| self.arguments(target, bytes).text("upload", &id);
-        let upload = || with(0);
+        let upload = |map| at(target)(map).text("upload", &id);
         let mut hash = Context::new(&SHA256);
         let resumed = match &mut source {
             Source::File { file, path, stat } if self.wishes.resume => {
-                let there: There = self.remote.call(WRITE, upload().bool("query", true).finish()).await?;
+                let there: There = self.remote.call(WRITE, |map| upload(map).bool("query", true)).await?;
                 let known = there.size > 0 && there.size <= u64::try_from(stat.st_size).unwrap_or(0);
                 if known {
                     hash_next(file, there.size, &mut hash).map_err(|error| failed("read", path, error))?;
@@ -100,7 +96,7 @@ impl Copy<'_> {
                     there.size
                 } else {
                     if there.size > 0 {
-                        let _: There = self.remote.call(WRITE, upload().bool("abort", true).finish()).await?;
+                        let _: There = self.remote.call(WRITE, |map| upload(map).bool("abort", true)).await?;
                     }
                     hash = Context::new(&SHA256);
                     source.rewind()?;
@@ -110,14 +106,14 @@ impl Copy<'_> {
             Source::File { .. } | Source::Stream(_) => 0,
         };
         self.meter.copied(resumed);
-        let bytes = self.send(&mut source, &with, &mut hash, resumed).await?;
+        let bytes = self.send(&mut source, target, &id, (&mut hash, resumed)).await?;
         if let Err(changed) = source.unchanged() {
-            let _: There = self.remote.call(WRITE, upload().bool("abort", true).finish()).await?;
+            let _: There = self.remote.call(WRITE, |map| upload(map).bool("abort", true)).await?;
             return Err(changed);
         }
         let sha256 = hex(&hash);
-        let commit = upload().bool("commit", true).uint("size", bytes).text("sha256", &sha256);
-        let _looks: Looks = self.remote.call(WRITE, self.manners(commit, &source).finish()).await?;
+        let commit = |map| upload(map).bool("commit", true).uint("size", bytes).text("sha256", &sha256);
+        let _looks: Looks = self.remote.call(WRITE, |map| self.manners(commit(map), &source)).await?;
         self.verified(target, &sha256).await?;
         Ok(Done { files: 1, bytes, resumed, notes: Vec::new() })
     }
@@ -139,9 +135,9 @@ impl Copy<'_> {
     async fn send(
         &self,
         source: &mut Source<'_>,
-        upload: &impl Fn(usize) -> RawMap,
-        hash: &mut Context,
-        from: u64,
+        target: &Path,
+        id: &str,
+        (hash, from): (&mut Context, u64),
     ) -> Result<u64, Failure> {
         let mut pace = Pace::new(self.remote.chunk_limit());
         let (mut on_the_way, mut offset, mut over) = (FuturesUnordered::new(), from, false);
@@ -158,16 +154,25 @@ impl Copy<'_> {
                     break;
                 }
                 hash.update(&data);
-                let chunk = upload(len).uint("offset", offset).bin("data", &data).finish();
+                let chunk =
+                    |map| at(target)(map).text("upload", id).uint("offset", offset).bin("data", &data);
+                let bytes = target.as_os_str().len() + len + AROUND;
+                let chunk = self.remote.arguments(WRITE, bytes, chunk);
                 let (remote, len) = (self.remote, u64::try_from(len).unwrap_or(0));
                 on_the_way.push(async move {
                     let sent = Instant::now();
-                    remote.call::<There>(WRITE, chunk).await.map(|_there| (len, sent.elapsed()))
+                    remote.chunk(WRITE, chunk).await.map(|()| (len, sent.elapsed()))
                 });
                 offset += len;
             }
             let Some(answered) = on_the_way.next().await else { return Ok(offset) };
-            let (len, after) = answered?;
+            let (len, after) = match answered {
+                Ok(taken) => taken,
+                Err(NotTaken { failure, follows }) => {
+                    let cause = if follows { cause(on_the_way).await } else { None };
+                    return Err(cause.unwrap_or(failure));
+                }
+            };
             pace.answered(after);
             self.meter.copied(len);
             at_once = AT_ONCE;
@@ -182,6 +187,16 @@ impl Copy<'_> {
         let help = "somebody else may have written it; run the same command again";
         Err(Box::new(Report::new(Exit::Failed, what, "its sha256 is another", help)))
     }
+}
+
+/// What went wrong first, among the chunks that are still on the way: answers come in any order.
+async fn cause<T>(mut on_the_way: impl Stream<Item = Result<T, NotTaken>> + Unpin) -> Option<Failure> {
+    while let Some(answered) = on_the_way.next().await {
+        if let Err(NotTaken { failure, follows: false }) = answered {
+            return Some(failure);
+        }
+    }
+    None
 }
 
 impl Source<'_> {

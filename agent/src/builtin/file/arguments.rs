@@ -1,10 +1,13 @@
 //! What the calls of `file.*` may ask for.
 
+use std::fmt;
 use std::path::PathBuf;
 
+use bytes::Bytes;
+use redpoll_common::wire::Fields;
 use redpoll_net::CallContext;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::error::FileError;
 use super::names::Name;
@@ -63,7 +66,7 @@ pub(super) struct WriteArguments {
     #[serde(default)]
     pub(super) offset: Option<u64>,
     #[serde(default)]
-    pub(super) data: Option<Octets>,
+    pub(super) data: Option<Given>,
     #[serde(default)]
     pub(super) query: bool,
     #[serde(default)]
@@ -84,6 +87,36 @@ pub(super) struct WriteArguments {
     pub(super) owner: Option<Name>,
     #[serde(default)]
     pub(super) group: Option<Name>,
+}
+
+/// That there is data, a text or binary. What it is, [`data`] gives, without a copy.
+pub(super) struct Given;
+
+impl<'de> Deserialize<'de> for Given {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl Visitor<'_> for Given {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text or binary")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, _text: &str) -> Result<Self, E> {
+        Ok(Self)
+    }
+
+    fn visit_bytes<E: serde::de::Error>(self, _bytes: &[u8]) -> Result<Self, E> {
+        Ok(Self)
+    }
+}
+
+/// The data of a `file.write`, if it has some: a part of the payload that it came in.
+pub(super) fn data(call: &CallContext) -> Option<Bytes> {
+    Fields::of(&call.kwargs).ok()?.opt_raw("data").ok()??.octets()
 }
 
 /// `file.remove`.

@@ -14,7 +14,7 @@ use rustix::fs::{FileType, Gid, Mode, Uid, chownat, mkdirat};
 use rustix::io::Errno;
 use serde::Serialize;
 
-use super::arguments::{WriteArguments, path, read};
+use super::arguments::{WriteArguments, data, path, read};
 use super::error::FileError;
 use super::look::Looks;
 use super::open::{kind, walk};
@@ -46,8 +46,9 @@ enum Want {
 /// `file.write`
 pub(super) async fn write(files: Files, call: CallContext) -> Result<Raw, Fault> {
     let asked: WriteArguments = read(&call)?;
+    let data = asked.data.as_ref().and_then(|_given| data(&call));
     drop(call);
-    let (target, upload, want) = sort(asked)?;
+    let (target, upload, want) = sort(asked, data)?;
     let place = files.roots.place(&target, Need::Write).map_err(FileError::from)?;
     if place.names.is_empty() {
         let text = format!("{target:?} is a folder of files.write itself");
@@ -71,9 +72,12 @@ pub(super) async fn write(files: Files, call: CallContext) -> Result<Raw, Fault>
 }
 
 /// Finds out what is wanted, and that it is one thing.
-fn sort(asked: WriteArguments) -> Result<(std::path::PathBuf, Option<String>, Want), FileError> {
+fn sort(
+    asked: WriteArguments,
+    data: Option<Bytes>,
+) -> Result<(std::path::PathBuf, Option<String>, Want), FileError> {
     let wrong = |text: &str| Err(FileError::Arguments(format!("file.write: {text}")));
-    let WriteArguments { path: to, upload, offset, data, query, commit, abort, folder, .. } = asked;
+    let WriteArguments { path: to, upload, offset, query, commit, abort, folder, .. } = asked;
     if asked.mode.is_some_and(|mode| mode > 0o7777) {
         return wrong("mode has more than the bits of 0o7777");
     }
@@ -88,7 +92,6 @@ fn sort(asked: WriteArguments) -> Result<(std::path::PathBuf, Option<String>, Wa
     }
     let (mode, new_mode, owner, group) = (asked.mode, asked.new_mode, asked.owner, asked.group);
     let finish = |size, sha256| Finish { size, sha256, mode, new_mode, owner, group };
-    let data = data.map(crate::builtin::exec_arguments::Octets::into_bytes);
     let want = match (upload.is_some(), data, query, commit, abort, folder) {
         (false, None, false, false, false, true) => Want::Folder { mode, owner: finish(0, None) },
         (false, Some(data), false, false, false, false) if offset.is_none() => {
