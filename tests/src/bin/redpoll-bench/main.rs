@@ -115,6 +115,14 @@ enum Command {
         #[arg(long)]
         file: PathBuf,
     },
+    /// Used by the others: a store that is asked over a connection.
+    #[command(hide = true)]
+    BareStore {
+        #[command(flatten)]
+        spot: Spot,
+        #[arg(long)]
+        folder: PathBuf,
+    },
     /// Used by the others: accepts, greets, holds and echoes.
     #[command(hide = true)]
     BareServer(Spot),
@@ -142,16 +150,18 @@ fn main() -> anyhow::Result<()> {
         Command::BarePipe { spot, sink } => one_thread()?.block_on(bare::stream::pipe(&spot, sink)),
         Command::BareSource { spot, file } => one_thread()?.block_on(bare::stream::source(&spot, &file)),
         Command::BareAgent(spot) => one_thread()?.block_on(bare::hold::dial(&spot)),
-        Command::BareServer(spot) => {
-            // as many threads as the manager has
-            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-            runtime.block_on(bare::hold::serve(&spot))
-        }
+        Command::BareStore { spot, folder } => many_threads()?.block_on(bare::store::serve(&spot, &folder)),
+        Command::BareServer(spot) => many_threads()?.block_on(bare::hold::serve(&spot)),
     }
 }
 
 fn one_thread() -> anyhow::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")
+}
+
+/// As many as the manager has.
+fn many_threads() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")
 }
 
 fn measure(

@@ -176,6 +176,16 @@ impl World {
         Ok(Server { child, address })
     }
 
+    /// Starts a store behind a connection.
+    pub(crate) async fn bare_store(&self, folder: &Path) -> anyhow::Result<Server> {
+        let (pki, folder) = (self.pki(), folder.to_string_lossy());
+        let pki = pki.to_string_lossy();
+        let arguments = ["bare-store", "--pki", &pki, "--address", ANY_PORT, "--folder", &folder];
+        let mut child = Child::part(&arguments, &self.log("bare-store"))?;
+        let address = child.expect("listening").await?.parse()?;
+        Ok(Server { child, address })
+    }
+
     /// Starts a bare process that dials.
     pub(crate) fn bare_dialler(&self, part: &str, whom: SocketAddr) -> anyhow::Result<Child> {
         let pki = self.pki();

@@ -81,7 +81,7 @@ pub(crate) async fn respond(spot: &Spot) -> anyhow::Result<()> {
     }
 }
 
-async fn dial(
+pub(super) async fn dial(
     pki: &Path,
     relay: SocketAddr,
     (role, name): (Role, &str),

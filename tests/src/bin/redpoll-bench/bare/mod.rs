@@ -5,6 +5,7 @@ pub(crate) mod echo;
 pub(crate) mod frames;
 pub(crate) mod hold;
 pub(crate) mod relay;
+pub(crate) mod store;
 pub(crate) mod stream;
 pub(crate) mod tls;
 

@@ -63,13 +63,13 @@ pub(super) async fn waiting(folder: &Path, jobs: u64) -> anyhow::Result<()> {
 }
 
 /// Opens a store as a manager does.
-pub(super) fn open(folder: &Path) -> anyhow::Result<Sqlite> {
+pub(crate) fn open(folder: &Path) -> anyhow::Result<Sqlite> {
     Ok(Sqlite::open(folder, Options::default())?)
 }
 
 /// The manager's machine of jobs, to know what a submit changes.
 #[derive(Debug)]
-pub(super) struct Machine {
+pub(crate) struct Machine {
     jobs: Jobs<()>,
     agent: PeerId,
     submitter: Submitter,
@@ -79,7 +79,7 @@ pub(super) struct Machine {
 
 impl Machine {
     /// Goes on from what a store has.
-    pub(super) fn new(records: Records) -> anyhow::Result<Self> {
+    pub(crate) fn new(records: Records) -> anyhow::Result<Self> {
         let settings = Settings { open_runs: usize::MAX, ..Settings::default() };
         let asked = ask::echo(AWAY)?;
         Ok(Self {
@@ -92,7 +92,7 @@ impl Machine {
     }
 
     /// What one more submit changes.
-    pub(super) fn submit(&mut self) -> anyhow::Result<Vec<Change>> {
+    pub(crate) fn submit(&mut self) -> anyhow::Result<Vec<Change>> {
         let now = clock::wall_ms();
         let submit = Submit {
             token: (),

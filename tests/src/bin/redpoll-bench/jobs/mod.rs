@@ -7,7 +7,7 @@
 //! - [`fill`]: makes stores with many jobs. [`ask`]: what is asked of a manager.
 
 mod ask;
-mod fill;
+pub(crate) mod fill;
 mod flow;
 mod items;
 mod size;

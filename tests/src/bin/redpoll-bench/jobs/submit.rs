@@ -1,4 +1,5 @@
-//! Durable submits through real sessions, beside the bare store that commits the very same changes in this process.
+//! Durable submits through real sessions, beside the bare store that commits the very same changes in this process, and beside
+//! the same store in a process of its own, behind TLS without a protocol: what a way there and back costs by itself.
 //!
 //! Nothing is dispatched: the agent is away. A store with many ended jobs shows whether a submit costs more with them.
 
@@ -13,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::fill::{self, AWAY, Machine};
 use super::{KEEP_ALL, PING, ask, size};
+use crate::bare::store::Submitter;
 use crate::process::whole_cpu;
 use crate::stats::{Spread, nanos, percentile, short};
 use crate::table;
@@ -30,7 +32,7 @@ struct Round {
     p99_us: f64,
     per_second: f64,
     count: f64,
-    /// Processor time of the manager per submit; nothing for the bare store, which has no process of its own.
+    /// Processor time per submit of the manager, or of the process with the store; nothing for the store in this process.
     cpu_us: f64,
     /// That of this process: of the submitters, or of the bare store.
     own_us: f64,
@@ -41,6 +43,7 @@ struct Round {
 struct Row {
     submitters: usize,
     bare: Vec<Round>,
+    remote: Vec<Round>,
     empty: Vec<Round>,
     full: Vec<Round>,
 }
@@ -49,6 +52,12 @@ struct Row {
 struct Side {
     manager: Server,
     operators: Vec<Peer>,
+}
+
+/// The store in another process, and connections to it.
+struct Remote {
+    store: Server,
+    submitters: Vec<Arc<tokio::sync::Mutex<Submitter>>>,
 }
 
 /// The store in this process.
@@ -65,16 +74,19 @@ pub(super) async fn run(world: &World, quick: bool, stored: u64) -> anyhow::Resu
     let empty = Side::start(world, "empty", &tracker).await?;
     let full = Side::start(world, size::FULL, &tracker).await?;
     let asked = ask::echo(AWAY)?.write();
+    let remote = Remote::start(world, asked.len()).await?;
     let mut rows = Vec::new();
     for submitters in SUBMITTERS {
         let mut row = Row { submitters, ..Row::default() };
         // the first round warms up
         for round in 0..=rounds {
             let one = bare.submit(&tracker, submitters, during).await?;
+            let between = remote.submit(&tracker, submitters, during).await?;
             let two = empty.submit(&tracker, &asked, submitters, during).await?;
             let three = full.submit(&tracker, &asked, submitters, during).await?;
             if round > 0 {
                 row.bare.push(one);
+                row.remote.push(between);
                 row.empty.push(two);
                 row.full.push(three);
             }
@@ -116,6 +128,45 @@ impl Bare {
             }
         });
         together(tracker, work).await
+    }
+}
+
+impl Remote {
+    async fn start(world: &World, len: usize) -> anyhow::Result<Self> {
+        let folder = world.path().join("remote");
+        fill::ended(&folder, 0).await?;
+        let store = world.bare_store(&folder).await?;
+        let mut submitters = Vec::new();
+        for _ in 0..SUBMITTERS.into_iter().max().unwrap_or(1) {
+            let submitter = Submitter::connect(&world.pki(), store.address, len).await?;
+            submitters.push(Arc::new(tokio::sync::Mutex::new(submitter)));
+        }
+        Ok(Self { store, submitters })
+    }
+
+    async fn submit(
+        &self,
+        tracker: &TaskTracker,
+        submitters: usize,
+        during: Duration,
+    ) -> anyhow::Result<Round> {
+        let before = whole_cpu(self.store.child.id())?;
+        let until = Instant::now() + during;
+        let work = self.submitters.iter().take(submitters).cloned().map(|submitter| async move {
+            // nobody else has it during a round
+            let mut submitter = submitter.lock().await;
+            let mut latencies = Vec::new();
+            while Instant::now() < until {
+                let begun = Instant::now();
+                submitter.submit().await?;
+                latencies.push(nanos(begun.elapsed()));
+            }
+            anyhow::Ok(latencies)
+        });
+        let mut round = together(tracker, work).await?;
+        let used = (whole_cpu(self.store.child.id())? - before).as_secs_f64();
+        round.cpu_us = used * 1e6 / round.count;
+        Ok(round)
     }
 }
 
@@ -207,10 +258,12 @@ impl Row {
         json!({
             "submitters": self.submitters,
             "bare": side(&self.bare),
+            "remote": side(&self.remote),
             "empty": side(&self.empty),
             "full": side(&self.full),
             "ratio_p50": self.ratio(|r| r.p50_us).json(),
             "ratio_seconds": self.ratio(|r| 1.0 / r.per_second).json(),
+            "remote_ratio_p50": ratio(&self.remote, &self.bare, |r| r.p50_us).json(),
             "growth_p50": self.growth(|r| r.p50_us).json(),
             "growth_seconds": self.growth(|r| 1.0 / r.per_second).json(),
         })
@@ -225,7 +278,11 @@ fn show(rows: &[Row], stored: u64) {
     let mut cells = Vec::new();
     let full = format!("redpoll, {stored} stored");
     for row in rows {
-        let sides = [("bare store", &row.bare, None), ("redpoll", &row.empty, Some(&row.bare))];
+        let sides = [
+            ("bare store", &row.bare, None),
+            ("bare store behind TLS", &row.remote, Some(&row.bare)),
+            ("redpoll", &row.empty, Some(&row.bare)),
+        ];
         for (name, rounds, other) in sides.into_iter().chain([(full.as_str(), &row.full, Some(&row.empty))]) {
             let middle = |of: fn(&Round) -> f64| short(Spread::of(rounds.iter().map(of)).median);
             let against =
@@ -242,8 +299,10 @@ fn show(rows: &[Row], stored: u64) {
             ]);
         }
     }
-    let head = ["", "p50 us", "p99 us", "per second", "cpu us: manager", "own", "p50, ratio", "time, ratio"];
-    table::print("jobs: durable submits; each ratio is to the line above it", &head, &cells);
+    let head =
+        ["", "p50 us", "p99 us", "per second", "cpu us: other end", "own", "p50, ratio", "time, ratio"];
+    let title = "jobs: durable submits; ratios are to the bare store, that of many stored to the empty one";
+    table::print(title, &head, &cells);
     for row in rows {
         let of = |r: &Round| r.p50_us;
         println!("  {} at a time: {}", row.submitters, table::verdict(row.ratio(of).median, TARGET));
