@@ -58,17 +58,20 @@ const OF_MANAGERS: &[&str] = &[
 const AT_ONCE: usize = 6;
 /// How long a call may take.
 const CALL: Duration = Duration::from_secs(6);
-/// Prints more than a window of a call holds, so that credit has to be given.
+/// The window of a call.
+const WINDOW: &str = "session.window=256KiB";
+/// Prints more than a window holds, so that credit has to be given.
 const MUCH: &str = "head -c 600000 /dev/zero";
 
 /// Nobody waits long for what was lost.
 const MANAGER: &[&str] =
-    &["jobs.offer_timeout=700ms", "admission.hello_timeout=700ms", "session.ping_interval=250ms"];
+    &["jobs.offer_timeout=700ms", "admission.hello_timeout=700ms", "session.ping_interval=250ms", WINDOW];
 const AGENT: &[&str] = &[
     "manager.hello_timeout=700ms",
     "manager.answer_timeout=700ms",
     "manager.stable_after=0s",
     "session.ping_interval=250ms",
+    WINDOW,
 ];
 
 /// A real agent behind somebody who reads everything.

@@ -171,18 +171,15 @@ impl Upload {
     async fn chunk(&self, files: &Files, offset: u64, data: Bytes) -> Result<Progress, FileError> {
         let len = u64::try_from(data.len()).unwrap_or(u64::MAX);
         let ready = move |written| step(written, offset, len) != Step::Wait;
-        let add = move |part: &mut Part| match step(part.written, offset, len) {
-            Step::Write => part.add(&data).map(|()| ((part.written, false), true)),
-            Step::Have => Ok(((part.written, false), true)),
-            Step::Wait | Step::Overlap => Ok(((part.written, true), true)),
+        let add = move |part: &mut Part| {
+            if let Step::Write(there) = step(part.written, offset, len) {
+                // that both copies are of the same file is told by the digest in the end
+                part.add(data.get(usize::try_from(there).unwrap_or(usize::MAX)..).unwrap_or_default())?;
+            }
+            Ok((part.written, true))
         };
-        match self.with(files, ready, offset == 0, add).await? {
-            Some((size, false)) => Ok(Progress { size, sha256: None }),
-            Some((size, true)) => Err(FileError::Arguments(format!(
-                "the chunk at {offset} begins within the {size} bytes that are here, and ends beyond them"
-            ))),
-            None => Err(no_upload()),
-        }
+        let size = self.with(files, ready, offset == 0, add).await?.ok_or_else(no_upload)?;
+        Ok(Progress { size, sha256: None })
     }
 
     async fn commit(&self, files: &Files, finish: Finish) -> Result<Looks, FileError> {
