@@ -168,10 +168,17 @@ impl Group {
     pub(crate) async fn reap(mut self) -> Status {
         use std::os::unix::process::ExitStatusExt as _;
         self.exited().await;
-        let Some(mut own) = self.leader.take() else { return Status::default() };
-        match own.child.try_wait() {
-            Ok(Some(status)) => Status { code: status.code(), signal: status.signal() },
-            Ok(None) => Status::default(), // the runtime is going down, and the program goes on
+        let Some(own) = &mut self.leader else { return Status::default() };
+        let ended = own.child.try_wait();
+        if matches!(ended, Ok(None)) {
+            return Status::default(); // the runtime is going down: dropping this kills what still runs
+        }
+        self.leader = None;
+        match ended {
+            Ok(status) => status.map_or_else(Status::default, |status| Status {
+                code: status.code(),
+                signal: status.signal(),
+            }),
             Err(error) => {
                 tracing::warn!(%error, "the end of a program was taken by somebody else");
                 Status::default()

@@ -150,7 +150,6 @@ impl Remote {
         submitters: usize,
         during: Duration,
     ) -> anyhow::Result<Round> {
-        let before = whole_cpu(self.store.child.id())?;
         let until = Instant::now() + during;
         let work = self.submitters.iter().take(submitters).cloned().map(|submitter| async move {
             // nobody else has it during a round
@@ -163,10 +162,7 @@ impl Remote {
             }
             anyhow::Ok(latencies)
         });
-        let mut round = together(tracker, work).await?;
-        let used = (whole_cpu(self.store.child.id())? - before).as_secs_f64();
-        round.cpu_us = used * 1e6 / round.count;
-        Ok(round)
+        with_cpu_of(&self.store, together(tracker, work)).await
     }
 }
 
@@ -187,7 +183,6 @@ impl Side {
         submitters: usize,
         during: Duration,
     ) -> anyhow::Result<Round> {
-        let before = whole_cpu(self.manager.child.id())?;
         let until = Instant::now() + during;
         let work = self.operators.iter().take(submitters).cloned().map(|operator| {
             let asked = asked.clone();
@@ -201,11 +196,20 @@ impl Side {
                 anyhow::Ok(latencies)
             }
         });
-        let mut round = together(tracker, work).await?;
-        let used = (whole_cpu(self.manager.child.id())? - before).as_secs_f64();
-        round.cpu_us = used * 1e6 / round.count;
-        Ok(round)
+        with_cpu_of(&self.manager, together(tracker, work)).await
     }
+}
+
+/// Adds what the other process used meanwhile.
+async fn with_cpu_of(
+    other: &Server,
+    round: impl Future<Output = anyhow::Result<Round>>,
+) -> anyhow::Result<Round> {
+    let before = whole_cpu(other.child.id())?;
+    let mut round = round.await?;
+    let used = (whole_cpu(other.child.id())? - before).as_secs_f64();
+    round.cpu_us = used * 1e6 / round.count;
+    Ok(round)
 }
 
 /// Does the work of all submitters at a time.
