@@ -1,5 +1,7 @@
 //! Jobs and the disk: nothing happens before it is written down, and nothing after it could not be.
 
+#![expect(clippy::unwrap_used, reason = "test code")]
+
 mod jobs_support;
 
 use std::fs::File;
@@ -7,25 +9,35 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use jobs_support::{World, eventually, offer, shell};
+use futures_util::FutureExt;
+use jobs_support::{Link, World, eventually, offer, shell};
 use redpoll_agent::spool::OpenOptions;
 use redpoll_common::job::Outcome;
 use redpoll_common::job::wire::OfferAnswer;
 use redpoll_common::wire::{FaultCode, Raw};
 use serde_json::json;
 
-/// A moment in which whatever may happen has happened.
-const MOMENT: Duration = Duration::from_millis(150);
+/// Lets whatever is about to be said be said: each ping passes the tasks of both sides and everything that was written before it.
+async fn settled(link: &Link) {
+    for _ in 0..10 {
+        link.agent.ping().await.unwrap();
+        link.manager.ping().await.unwrap();
+    }
+}
 
 #[tokio::test]
 async fn nothing_is_accepted_started_or_told_before_it_is_on_disk() {
     static HELD: AtomicBool = AtomicBool::new(false);
+    static WAITS: AtomicBool = AtomicBool::new(false);
     let sync = |file: &File| {
         while HELD.load(Ordering::SeqCst) {
+            WAITS.store(true, Ordering::SeqCst);
             std::thread::sleep(Duration::from_millis(1));
         }
+        WAITS.store(false, Ordering::SeqCst);
         file.sync_data()
     };
+    let waits = || WAITS.load(Ordering::SeqCst);
     let world = World::new();
     let agent = world.agent_with(OpenOptions { sync, ..OpenOptions::default() }).await;
     let link = world.connect(&agent);
@@ -36,7 +48,10 @@ async fn nothing_is_accepted_started_or_told_before_it_is_on_disk() {
 
     HELD.store(true, Ordering::SeqCst);
     let mut offered = Box::pin(async { tokio::join!(link.offer(&one), link.offer(&other)) });
-    assert!(tokio::time::timeout(MOMENT, &mut offered).await.is_err(), "neither an accept nor a refusal");
+    assert!((&mut offered).now_or_never().is_none());
+    eventually("the disk has the offer", waits).await;
+    settled(&link).await;
+    assert!((&mut offered).now_or_never().is_none(), "neither an accept nor a refusal");
     assert!(!oracle.exists());
     assert_eq!(agent.jobs.max_dno().0, 0, "a hello says what is on disk");
     link.agent.ping().await;
@@ -49,13 +64,14 @@ async fn nothing_is_accepted_started_or_told_before_it_is_on_disk() {
     assert_eq!(agent.jobs.max_dno().0, 2);
 
     let gate = world.folder.path().join("gate");
-    let waits = shell(3, &format!("while [ ! -e {} ]; do sleep 0.01; done", gate.display()));
-    assert_eq!(link.offer(&waits).await, Ok(OfferAnswer::Accepted));
+    let third = shell(3, &format!("while [ ! -e {} ]; do sleep 0.01; done", gate.display()));
+    assert_eq!(link.offer(&third).await, Ok(OfferAnswer::Accepted));
     eventually("its start is told", || world.manager.seen(3).started).await;
     HELD.store(true, Ordering::SeqCst);
     std::fs::write(&gate, "").ok();
     eventually("it ends", || agent.jobs.status().running == 0).await;
-    tokio::time::sleep(MOMENT).await;
+    eventually("the disk has the end", waits).await;
+    settled(&link).await;
     assert!(world.manager.saw_no_end(3), "an end that is not on disk is not told");
     HELD.store(false, Ordering::SeqCst);
     assert_eq!(world.manager.ending(3).await.outcome, Outcome::Succeeded);

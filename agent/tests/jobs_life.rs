@@ -42,6 +42,31 @@ async fn a_run_is_accepted_started_recorded_told_and_forgotten() {
 }
 
 #[tokio::test]
+async fn an_accept_does_not_wait_for_the_end_nor_for_what_others_say() {
+    let world = World::new();
+    let agent = world.agent().await;
+    let link = world.connect(&agent);
+    for dno in 1..=3 {
+        assert_eq!(link.offer(&offer(dno, "test.restless", json!([]), json!({}))).await, ACCEPTED);
+    }
+    assert_eq!(link.offer(&offer(4, "test.wait", json!([]), json!({}))).await, ACCEPTED);
+    assert_eq!(link.offer(&offer(5, "sys.echo", json!([1]), json!({}))).await, ACCEPTED);
+    assert_eq!(world.manager.ending(5).await.outcome, Outcome::Succeeded);
+    assert!((1..=4).all(|dno| world.manager.saw_no_end(dno)));
+}
+
+#[tokio::test]
+async fn the_accept_of_a_run_that_is_over_at_once_comes_with_its_end() {
+    let world = World::new();
+    let agent = world.agent().await;
+    let link = world.connect(&agent);
+    for dno in 1..=20 {
+        assert_eq!(link.offer(&offer(dno, "sys.echo", json!([1]), json!({}))).await, ACCEPTED);
+        assert!(!world.manager.saw_no_end(dno), "{dno}: the end was read together with the accept");
+    }
+}
+
+#[tokio::test]
 async fn an_offer_is_executed_once_however_often_it_comes() {
     let world = World::new();
     let agent = world.agent().await;

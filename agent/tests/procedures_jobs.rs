@@ -52,6 +52,28 @@ async fn the_end_of_a_run_names_the_secrets_among_its_arguments_and_of_others_no
 }
 
 #[tokio::test]
+async fn the_secrets_of_a_run_are_named_by_the_next_life_of_the_agent_too() {
+    let secret = Manifest { redact: vec!["pin".into()], ..json_shell("read -r call; exec sleep 300") };
+    for (offers, redact) in [(true, &["kwargs.pin"][..]), (false, &["args.*", "kwargs.*"])] {
+        let mut world = world(secret.clone());
+        let agent = world.agent().await;
+        let link = world.connect(&agent);
+        link.offer(&offer(1, "p", json!([]), json!({"pin": "hunter2"}))).await.unwrap();
+        link.offer(&offer(2, "exec.run", json!(["sleep", "300"]), json!({}))).await.unwrap();
+        agent.die().await;
+        if !offers {
+            world.procedures.clear();
+        }
+        let agent = world.agent().await;
+        let _link = world.connect(&agent);
+        assert_eq!(world.manager.ending(1).await.outcome, Outcome::Unknown);
+        assert_eq!(world.manager.seen(1).redact, redact, "of a procedure that is still there: {offers}");
+        world.manager.ending(2).await;
+        assert!(world.manager.seen(2).redact.is_empty());
+    }
+}
+
+#[tokio::test]
 async fn what_a_process_says_is_recorded_and_it_knows_its_job() {
     let folder = tempfile::tempdir().unwrap();
     let go = folder.path().join("go");

@@ -6,13 +6,16 @@
 //! - [`Jobs`]: the handle that service, link and application hold.
 //! - `runner`: the one task that owns the machine. `perform`: what it does with the machine's outputs.
 //! - `execution`: a run of a procedure. `session`: what is asked of the manager; `split`: reports that fit a frame.
+//! - `accepts`: when an accept is told. `secrets`: what nobody may see of arguments.
 //! - `requests`: `rp.job.offer` and `rp.job.cancel`. `notes`: what commits say, for the log.
 
+mod accepts;
 mod execution;
 mod notes;
 mod perform;
 mod requests;
 mod runner;
+mod secrets;
 mod session;
 mod split;
 
@@ -39,8 +42,10 @@ use crate::{clock, spool};
 /// answered `overloaded`.
 const CONTROL: usize = 4096 + 16;
 
-/// Where the answer to an offer or a cancel goes.
-type Token = oneshot::Sender<Result<Raw, Fault>>;
+/// The answer to an offer or a cancel.
+type Answer = Result<Raw, Fault>;
+/// Where it goes.
+type Token = oneshot::Sender<Answer>;
 /// What happens to the machine.
 type Input = rules::Input<Token>;
 /// What the machine wants done.
@@ -184,6 +189,7 @@ impl Jobs {
     ) -> Result<(Self, Runner), ImageError> {
         let spool::Opened { spool: journal, id, image } = opened;
         let max_dno = Arc::new(AtomicU64::new(image.max_dno().0));
+        let secrets = secrets::of_image(&image, &offered.now());
         let machine = rules::Spool::recover(options.rules(id), image, clock::now())?;
         let (control, controls) = mpsc::channel(CONTROL);
         let (sessions, session) = watch::channel(None);
@@ -191,7 +197,8 @@ impl Jobs {
         let limits = options.limits;
         let ends =
             runner::Ends { controls, sessions: session, status: status_sender, max_dno: max_dno.clone() };
-        let runner = Runner::new(machine, journal, ends, options, offered.clone());
+        let mut runner = Runner::new(machine, journal, ends, options, offered.clone());
+        runner.secrets = secrets;
         let shared = Shared { control, sessions, status, offered, limits, spool: id, max_dno };
         Ok((Self { shared: Arc::new(shared) }, runner))
     }

@@ -1,8 +1,7 @@
 //! Does what the rules say, in their order: nothing passes a commit before it is durable.
 
 use redpoll_common::job::Dno;
-use redpoll_common::job::spool::Record;
-use redpoll_common::job::spool::{self as rules, NotSpawned};
+use redpoll_common::job::spool::{self as rules, NotSpawned, Record};
 use redpoll_common::job::wire::{Offer, OfferAnswer, StateAnswer};
 use redpoll_common::wire::{Fault, FaultCode};
 use redpoll_net::failpoint;
@@ -36,10 +35,11 @@ impl Runner {
     fn perform_one(&mut self, output: Output) {
         match output {
             Output::Commit(records) => self.begin_commit(records),
+            Output::OfferAnswer(token, Ok(OfferAnswer::Accepted)) => {
+                failpoint::reached("A2");
+                self.accepts.push((token, Ok(OfferAnswer::Accepted.write())));
+            }
             Output::OfferAnswer(token, answer) => {
-                if matches!(answer, Ok(OfferAnswer::Accepted)) {
-                    failpoint::reached("A2");
-                }
                 // whoever asked may be gone
                 let _told = token.send(answer.map(OfferAnswer::write));
             }
@@ -82,32 +82,6 @@ impl Runner {
             journal.append(records).await?.wait().await
         };
         self.commit = Some((Box::pin(commit), notes));
-    }
-
-    /// Remembers what nobody may see of the arguments of runs that come in, until they are gone. Gives those runs: their arguments
-    /// must not be kept longer than they are.
-    fn note_secrets(&mut self, records: &[Record]) -> Vec<Dno> {
-        let offered = self.offered.now();
-        let mut secret = Vec::new();
-        for record in records {
-            match record {
-                Record::Received { offer, .. } => {
-                    let paths = offered.secrets(&offer.procedure, &offer.args, &offer.kwargs);
-                    if !paths.is_empty() {
-                        secret.push(offer.run.dno);
-                        self.secrets.insert(offer.run.dno, paths);
-                    }
-                }
-                Record::Gone { dno } => _ = self.secrets.remove(dno),
-                Record::Floor { .. }
-                | Record::Starting { .. }
-                | Record::Running { .. }
-                | Record::Items { .. }
-                | Record::Acked { .. }
-                | Record::Done { .. } => {}
-            }
-        }
-        secret
     }
 
     fn with(&self, dno: Dno, act: impl FnOnce(&Execution)) {

@@ -24,7 +24,7 @@ use tracing::{debug, error, info, warn};
 use super::execution::Execution;
 use super::notes::Notes;
 use super::session::Session;
-use super::{Control, Input, JobsOptions, Output, Status, Token};
+use super::{Answer, Control, Input, JobsOptions, Output, Status, Token};
 use crate::clock::{boot_ms, now};
 use crate::offered::Offered;
 use crate::spool::{self, SpoolError};
@@ -33,7 +33,7 @@ use crate::spool::{self, SpoolError};
 /// next waits for, so it is little.
 const WORK: usize = 32;
 /// Events of runs that are taken in at a time.
-const BATCH: usize = 32;
+pub(super) const BATCH: usize = 32;
 /// Answers that may wait; then those who bring them wait.
 const ANSWERS: usize = 64;
 /// Bytes of items that may wait for the disk; then the runs wait. An offer waits behind them too.
@@ -65,7 +65,9 @@ pub struct Runner {
     /// Bytes of items in the commits among them, and in the one on its way.
     pub(super) backlog: u64,
     pub(super) commit: Option<(BoxFuture<'static, Result<(), SpoolError>>, Notes)>,
-    /// What nobody may see of the arguments of runs, of those that came in since the start.
+    /// Accepted, on disk and started, but not told: see `accepts`.
+    pub(super) accepts: Vec<(Token, Answer)>,
+    /// What nobody may see of the arguments of runs.
     pub(super) secrets: BTreeMap<Dno, Vec<String>>,
     pub(super) executions: BTreeMap<Dno, Execution>,
     /// How many of them are not over.
@@ -80,7 +82,7 @@ pub struct Runner {
     full: watch::Receiver<bool>,
     look_for_room: Option<Instant>,
     pub(super) work: mpsc::Sender<Input>,
-    worked: mpsc::Receiver<Input>,
+    pub(super) worked: mpsc::Receiver<Input>,
     batch: Vec<Input>,
     pub(super) answers: mpsc::Sender<Input>,
     answered: mpsc::Receiver<Input>,
@@ -127,6 +129,7 @@ impl Runner {
             outputs: VecDeque::new(),
             backlog: 0,
             commit: None,
+            accepts: Vec::new(),
             executions: BTreeMap::new(),
             secrets: BTreeMap::new(),
             running: 0,
@@ -160,6 +163,7 @@ impl Runner {
         }
         loop {
             self.perform();
+            self.settle().await;
             self.publish();
             if self.closing.is_some() && self.ends.status.borrow().settled && self.running == 0 {
                 break;
@@ -234,6 +238,7 @@ impl Runner {
     }
 
     fn committed(&mut self) {
+        self.tell_accepts();
         if let Some((_, notes)) = self.commit.take() {
             self.backlog = self.backlog.saturating_sub(notes.bytes);
             let dno = notes.told(&mut self.executions);
@@ -307,7 +312,7 @@ impl Runner {
     }
 
     /// What a run did.
-    fn worked(&mut self, input: Input) {
+    pub(super) fn worked(&mut self, input: Input) {
         match &input {
             rules::Input::Spawned(dno) => {
                 failpoint::reached("A4");

@@ -235,6 +235,14 @@ impl World {
                 })
             })
             .and_then(|registry| {
+                registry.with(own("test.restless"), |call: CallContext| async move {
+                    loop {
+                        call.output.progress(1, None, Raw::nil());
+                        tokio::task::yield_now().await;
+                    }
+                })
+            })
+            .and_then(|registry| {
                 registry.with(own("test.wait"), |_call| std::future::pending::<Result<Raw, Fault>>())
             });
         let offered = ProceduresConfig {
