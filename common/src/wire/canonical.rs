@@ -96,20 +96,31 @@ fn float(bits: u64) -> u64 {
 }
 
 fn put_map(from: &mut Reader<'_>, count: u32, out: &mut BytesMut) -> Option<()> {
-    let mut entries = Vec::new();
-    for _ in 0..count {
-        let (mut key, mut value) = (BytesMut::new(), BytesMut::new());
-        put(from, &mut key)?;
-        put(from, &mut value)?;
-        entries.push((key, value));
-    }
-    entries.sort_unstable();
     let mut header = [0; HEADROOM];
     let len = map_header(count, &mut header);
     out.put_slice(header.get(..len)?);
-    for (key, value) in entries {
-        out.put_slice(&key);
-        out.put_slice(&value);
+    let begin = out.len();
+    // each entry from where to where, and where its value begins
+    let mut entries: Vec<(usize, usize, usize)> = Vec::new();
+    let mut in_order = true;
+    for _ in 0..count {
+        let key = out.len();
+        put(from, out)?;
+        let value = out.len();
+        put(from, out)?;
+        if let Some((last, its_value, _)) = entries.last() {
+            in_order &= out.get(*last..*its_value)? < out.get(key..value)?;
+        }
+        entries.push((key, value, out.len()));
+    }
+    if in_order {
+        return Some(());
+    }
+    let unordered = out.split_off(begin);
+    let part = |from: usize, to: usize| unordered.get(from - begin..to - begin);
+    entries.sort_unstable_by_key(|(key, value, end)| (part(*key, *value), part(*value, *end)));
+    for (key, _, end) in entries {
+        out.put_slice(part(key, end)?);
     }
     Some(())
 }
@@ -148,5 +159,54 @@ fn words(from: &mut Reader<'_>, out: &mut impl Write) -> fmt::Result {
             }
             out.write_char('}')
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    fn map(entries: &[&[u8]]) -> Vec<u8> {
+        let count = u8::try_from(entries.len()).unwrap();
+        [&[0x80 | count][..], &entries.concat()].concat()
+    }
+
+    fn canonical(bytes: &[u8]) -> Raw {
+        Raw::parse(Bytes::copy_from_slice(bytes)).unwrap().canonical()
+    }
+
+    #[test]
+    fn every_order_of_entries_is_one_form_in_the_order_of_their_keys() {
+        let inner: [&[u8]; 2] = [&[0xa1, b'x', 1], &[0xa1, b'y', 2]];
+        let (there, back) = (map(&inner), map(&[inner[1], inner[0]]));
+        // a short key comes before a long one, and a number before both
+        let sorted = [
+            vec![7, 0xc0],
+            [&[0xa1, b'b'][..], &there].concat(),
+            [&[0xa1, b'c'][..], &there].concat(),
+            vec![0xa2, b'a', b'a', 0xc3],
+        ];
+        let form = map(&sorted.each_ref().map(Vec::as_slice));
+        let mut given = sorted.clone();
+        given[1] = [&[0xa1, b'b'][..], &back].concat();
+        for first in 0..4 {
+            for second in (0..4).filter(|n| *n != first) {
+                for third in (0..4).filter(|n| ![first, second].contains(n)) {
+                    let order = [first, second, third, 6 - first - second - third];
+                    let bytes = map(&order.map(|n| given[n].as_slice()));
+                    assert_eq!(canonical(&bytes).as_bytes(), form, "{order:?}");
+                }
+            }
+        }
+        assert_eq!(canonical(&form).as_bytes(), form, "it stays as it is");
+    }
+
+    #[test]
+    fn a_map_within_an_array_does_not_touch_what_stands_before_it() {
+        let unordered = map(&[&[0xa1, b'b', 1], &[0xa1, b'a', 2]]);
+        let ordered = map(&[&[0xa1, b'a', 2], &[0xa1, b'b', 1]]);
+        let array = |inner: &[u8]| [&[0x93, 0xa1, b'z'][..], inner, inner].concat();
+        assert_eq!(canonical(&array(&unordered)).as_bytes(), array(&ordered));
     }
 }

@@ -7,12 +7,16 @@ use redpoll_manager_core::jobs::record::Digest;
 /// The digest of what was asked for: the spec, and the agents as they were named, in any order. Not the agents that a `*` stood for:
 /// whoever repeats a submit means the job that it made, also when another agent has joined since.
 ///
-/// Taken from the canonical form, so that it does not matter how a number was written.
+/// Taken from the canonical form, so that it does not matter how a number was written. Zeroes for a submit without a key: no other
+/// is its repetition, and nothing is compared.
 pub fn of(asked: &SubmitArguments) -> Digest {
+    let mut out = Digest::default();
+    if asked.spec.key.is_none() {
+        return out;
+    }
     let mut asked = asked.clone();
     asked.agents.sort_unstable();
     asked.agents.dedup();
-    let mut out = Digest::default();
     let hash = digest(&SHA256, asked.write().canonical().as_bytes());
     out.iter_mut().zip(hash.as_ref()).for_each(|(to, from)| *to = *from);
     out
@@ -26,7 +30,10 @@ mod tests {
     #[test]
     fn the_order_of_agents_is_of_no_importance_and_everything_else_is() {
         let submit = |agents: &[&str], procedure: &str| {
-            SubmitArguments::new(agents.iter().map(|&agent| agent.to_owned()).collect(), procedure)
+            let mut asked =
+                SubmitArguments::new(agents.iter().map(|&agent| agent.to_owned()).collect(), procedure);
+            asked.spec.key = Some("once".to_owned());
+            asked
         };
         let one = of(&submit(&["a", "b"], "p"));
         assert_eq!(one, of(&submit(&["b", "a", "b"], "p")));
@@ -42,5 +49,7 @@ mod tests {
         let bytes = [0x81, 0xa1, b'n', 0xcf, 0, 0, 0, 0, 0, 0, 0, 5];
         long.spec.kwargs = Raw::parse(bytes::Bytes::copy_from_slice(&bytes)).unwrap();
         assert_eq!(of(&short), of(&long));
+        short.spec.key = None;
+        assert_eq!(of(&short), Digest::default(), "nothing repeats what has no key");
     }
 }
