@@ -188,7 +188,7 @@ mod tests {
             vec![0xa2, b'a', b'a', 0xc3],
         ];
         let form = map(&sorted.each_ref().map(Vec::as_slice));
-        let mut given = sorted.clone();
+        let mut given = sorted;
         given[1] = [&[0xa1, b'b'][..], &back].concat();
         for first in 0..4 {
             for second in (0..4).filter(|n| *n != first) {

@@ -169,6 +169,13 @@ fn measure(
     common: &Common,
     work: impl Future<Output = anyhow::Result<Value>>,
 ) -> anyhow::Result<()> {
+    // a path that cannot be written to is found out before the minutes of measuring
+    let out = &common.out;
+    if let Some(folder) = out.parent() {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    }
+    let file = std::fs::File::options().append(true).create(true).open(out);
+    drop(file.with_context(|| format!("cannot write {}", out.display()))?);
     let figures = one_thread()?.block_on(work)?;
     let machine = json!({
         "cores": std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
