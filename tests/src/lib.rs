@@ -33,6 +33,7 @@ pub mod manifests;
 pub mod middle;
 pub mod operator;
 pub mod policy;
+pub mod port;
 pub mod process;
 pub mod secret;
 pub mod sim;

@@ -14,6 +14,7 @@ use tokio::process::Command;
 use crate::line::Line;
 use crate::operator::Operator;
 use crate::policy::policy_section;
+use crate::port::Port;
 use crate::process::{Daemon, command};
 use crate::witness::Witness;
 use crate::{eventually, in_time};
@@ -43,6 +44,7 @@ pub struct World {
     agents: BTreeMap<String, Daemon>,
     settings: Vec<String>,
     witness: Option<Witness>,
+    _port: Port,
     // last, so that the files outlive the processes
     directory: TempDir,
 }
@@ -68,11 +70,22 @@ impl World {
         let authority = TestAuthority::new("home");
         authority.manager("m-1").write(directory.path(), "manager");
         let settings: Vec<String> = settings.iter().map(|&setting| setting.to_owned()).collect();
-        let manager = start_manager(directory.path(), "127.0.0.1:0", &settings);
+        let port = Port::reserve();
+        let manager = start_manager(directory.path(), &port.address().to_string(), &settings);
         let address = listening(directory.path(), &manager).await;
         let operator = Arc::new(Operator::dial(address, &authority.operator("ada")).await);
         let agents = BTreeMap::new();
-        Self { authority, manager, address, operator, agents, settings, witness: None, directory }
+        Self {
+            authority,
+            manager,
+            address,
+            operator,
+            agents,
+            settings,
+            witness: None,
+            _port: port,
+            directory,
+        }
     }
 
     /// The folder.

@@ -174,8 +174,20 @@ pub async fn connect(
     let stream = connecting
         .map_err(|_elapsed| TransportError::Timeout { wait: Wait::Connect, after: limit })?
         .map_err(failed)?;
+    if is_own_end(&stream) {
+        // at once, and without a rest that would keep the port from whoever is to listen there
+        SockRef::from(&stream).set_linger(Some(Duration::ZERO)).map_err(failed)?;
+        let text = "nobody listens there: the connection came back to itself";
+        return Err(failed(io::Error::new(io::ErrorKind::ConnectionRefused, text)));
+    }
     options.apply(&stream).map_err(failed)?;
     Ok(stream)
+}
+
+/// Whether a connection has one end: TCP connects a port to itself when whoever dials a port of this machine at which nobody listens
+/// is given that very port to dial from. It would hold the port, and a manager that starts again could not listen.
+fn is_own_end(stream: &TcpStream) -> bool {
+    stream.local_addr().is_ok_and(|own| stream.peer_addr().is_ok_and(|other| own == other))
 }
 
 #[cfg(test)]
@@ -214,6 +226,16 @@ mod tests {
                 assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(7)));
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_connection_to_itself_is_known() {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let address = socket.local_addr().unwrap();
+        assert!(is_own_end(&socket.connect(address).await.unwrap()));
+        let listener = listen(([127, 0, 0, 1], 0).into(), BACKLOG).unwrap();
+        assert!(!is_own_end(&TcpStream::connect(listener.local_addr().unwrap()).await.unwrap()));
     }
 
     #[tokio::test]

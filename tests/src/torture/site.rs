@@ -1,6 +1,6 @@
 //! The daemons of one world, which die and come back at the same place with the same state.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -12,6 +12,7 @@ use rustix::process::Signal;
 use super::oracle::{append, wall_ms};
 use crate::PATIENCE;
 use crate::policy::policy_section;
+use crate::port::Port;
 use crate::process::Daemon;
 use crate::world::{arguments, listening, manager_config, tls_section, write_config};
 
@@ -65,6 +66,7 @@ pub struct Site {
     /// What went wrong with the daemons themselves.
     pub findings: Vec<String>,
     daemons: Vec<(Who, Daemon, u32)>,
+    _port: Port,
 }
 
 impl Site {
@@ -75,10 +77,8 @@ impl Site {
     pub async fn start(folder: &Path, count: usize) -> Self {
         let authority = TestAuthority::new("home");
         authority.manager("m-1").write(folder, "manager");
-        // the port is free a moment later, and nobody else takes it: the system gives others out first
-        let free = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let address = free.local_addr().expect("an address");
-        drop(free);
+        let port = Port::reserve();
+        let address = port.address();
         let agents: Vec<String> = (1..=count).map(|n| format!("agent-{n}")).collect();
         for agent in &agents {
             authority.agent(agent).write(folder, agent);
@@ -93,7 +93,7 @@ impl Site {
         }
         let folder = folder.to_path_buf();
         let (deaths, findings, daemons) = (Vec::new(), Vec::new(), Vec::new());
-        let mut site = Self { folder, authority, address, agents, deaths, findings, daemons };
+        let mut site = Self { folder, authority, address, agents, deaths, findings, daemons, _port: port };
         site.revive(Who::Manager, None);
         let manager = site.daemon(Who::Manager);
         let manager = manager.expect("the manager");
