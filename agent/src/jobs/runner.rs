@@ -65,7 +65,7 @@ pub struct Runner {
     /// Bytes of items in the commits among them, and in the one on its way.
     pub(super) backlog: u64,
     pub(super) commit: Option<(BoxFuture<'static, Result<(), SpoolError>>, Notes)>,
-    /// Accepted, on disk and started, but not told: see `accepts`.
+    /// Accepted, on disk and started, but not told: see `accepts`. No more than runs may be here.
     pub(super) accepts: Vec<(Token, Answer)>,
     /// What nobody may see of the arguments of runs.
     pub(super) secrets: BTreeMap<Dno, Vec<String>>,

@@ -13,11 +13,7 @@ use crate::offered::Current;
 pub(super) fn of_image(image: &Image, offered: &Current) -> BTreeMap<Dno, Vec<String>> {
     let of_run = |(dno, row): (&Dno, &ImageRow)| {
         let (offer, _) = row.received.as_ref()?;
-        let paths = if offered.redact(&offer.procedure).is_some() {
-            offered.secrets(&offer.procedure, &offer.args, &offer.kwargs)
-        } else {
-            ["args.*", "kwargs.*"].map(str::to_owned).into()
-        };
+        let paths = offered.secrets_of_before(&offer.procedure, &offer.args, &offer.kwargs);
         (!paths.is_empty()).then_some((*dno, paths))
     };
     image.rows().iter().filter_map(of_run).collect()

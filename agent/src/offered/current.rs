@@ -22,6 +22,11 @@ pub struct Current {
     pub(super) gate: Arc<Gate>,
 }
 
+/// The paths to all arguments.
+fn everything() -> Vec<String> {
+    ["args.*", "kwargs.*"].map(str::to_owned).into()
+}
+
 impl fmt::Debug for Current {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Current").field(&self.registry).finish()
@@ -93,7 +98,16 @@ impl Current {
         }
         match paths.iter().map(String::len).sum::<usize>() {
             0..=MAX_TOLD => paths,
-            _too_much => ["args.*", "kwargs.*"].map(str::to_owned).into(),
+            _too_much => everything(),
+        }
+    }
+
+    /// The same for a run that was accepted by another start of the agent, when the procedure may have been another: everything, when
+    /// nobody knows of it any more.
+    pub fn secrets_of_before(&self, method: &str, args: &Raw, kwargs: &Raw) -> Vec<String> {
+        match self.redact(method) {
+            Some(_) => self.secrets(method, args, kwargs),
+            None => everything(),
         }
     }
 
