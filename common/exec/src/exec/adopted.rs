@@ -8,11 +8,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Pid, WaitId, WaitIdOptions, getpgrp, getpid, set_child_subreaper, waitid};
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::tree;
 
-/// How long after an end zombies are looked for, and how long one has to be one: whoever started it itself has noticed by then.
+/// How often zombies are looked for, and how long one has to be one: whoever started it itself has noticed by then.
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// Programs that were started here and are not reaped yet: nobody else may take their end.
@@ -49,22 +48,24 @@ pub fn adopt() -> io::Result<()> {
 }
 
 /// Buries orphans that have ended, as long as it is polled. For one task of a process that has called [`adopt`].
+///
+/// It asks every now and then: the signal that tells of an end comes for each program too, which would wake the runtime once more
+/// for each of thousands.
 pub async fn bury() {
-    let mut ends = match signal(SignalKind::child()) {
-        Ok(ends) => ends,
-        Err(error) => {
-            tracing::warn!(%error, "orphans of runs are not buried when they end");
-            return;
-        }
-    };
     let mut seen = BTreeSet::new();
     loop {
-        if seen.is_empty() && ends.recv().await.is_none() {
-            return; // the runtime is going down
-        }
         tokio::time::sleep(PAUSE).await;
+        if seen.is_empty() && !is_any_dead() {
+            continue;
+        }
         seen = tokio::task::spawn_blocking(move || round(&seen)).await.unwrap_or_default();
     }
+}
+
+/// Whether a child of this process, a program or an orphan, has ended and is not buried: one question, and no look at the others.
+fn is_any_dead() -> bool {
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    matches!(waitid(WaitId::All, look), Ok(Some(_)))
 }
 
 /// Buries those that were there the last time too, and gives those that are new.
@@ -110,6 +111,7 @@ mod tests {
         while !is_zombie(stray.id()) || !is_zombie(program.id()) {
             std::thread::yield_now();
         }
+        assert!(is_any_dead());
         let seen = round(&BTreeSet::new());
         assert!(is_zombie(stray.id()), "once is not enough");
         round(&seen);
