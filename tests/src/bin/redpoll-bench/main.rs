@@ -98,7 +98,13 @@ enum Command {
     BareResponder(Spot),
     /// Used by the others: takes streams, and answers each with its digest.
     #[command(hide = true)]
-    BareSink(Spot),
+    BareSink {
+        #[command(flatten)]
+        spot: Spot,
+        /// The file that each stream ends in; none: it ends in nothing.
+        #[arg(long)]
+        into: Option<PathBuf>,
+    },
     /// Used by the others: passes streams on to a sink.
     #[command(hide = true)]
     BarePipe {
@@ -146,7 +152,9 @@ fn main() -> anyhow::Result<()> {
         }
         Command::BareRelay(spot) => one_thread()?.block_on(bare::relay::run(&spot)),
         Command::BareResponder(spot) => one_thread()?.block_on(bare::echo::respond(&spot)),
-        Command::BareSink(spot) => one_thread()?.block_on(bare::stream::sink(&spot)),
+        Command::BareSink { spot, into } => {
+            one_thread()?.block_on(bare::stream::sink(&spot, into.as_deref()))
+        }
         Command::BarePipe { spot, sink } => one_thread()?.block_on(bare::stream::pipe(&spot, sink)),
         Command::BareSource { spot, file } => one_thread()?.block_on(bare::stream::source(&spot, &file)),
         Command::BareAgent(spot) => one_thread()?.block_on(bare::hold::dial(&spot)),

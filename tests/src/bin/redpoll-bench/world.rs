@@ -176,14 +176,19 @@ impl World {
         Ok(Server { child, address })
     }
 
-    /// Starts a store behind a connection.
-    pub(crate) async fn bare_store(&self, folder: &Path) -> anyhow::Result<Server> {
-        let (pki, folder) = (self.pki(), folder.to_string_lossy());
+    /// The same at any port, with further arguments.
+    pub(crate) async fn bare_with(&self, part: &str, more: &[&str]) -> anyhow::Result<Server> {
+        let pki = self.pki();
         let pki = pki.to_string_lossy();
-        let arguments = ["bare-store", "--pki", &pki, "--address", ANY_PORT, "--folder", &folder];
-        let mut child = Child::part(&arguments, &self.log("bare-store"))?;
+        let arguments = [&[part, "--pki", &pki, "--address", ANY_PORT], more].concat();
+        let mut child = Child::part(&arguments, &self.log(part))?;
         let address = child.expect("listening").await?.parse()?;
         Ok(Server { child, address })
+    }
+
+    /// Starts a store behind a connection.
+    pub(crate) async fn bare_store(&self, folder: &Path) -> anyhow::Result<Server> {
+        self.bare_with("bare-store", &["--folder", &folder.to_string_lossy()]).await
     }
 
     /// Starts a bare process that dials.

@@ -1,6 +1,7 @@
-//! A file as one TLS stream, with a digest at both ends; also through one in the middle who passes it on.
+//! A file as one TLS stream, with a digest at both ends, into nothing or a file; also through one in the middle who passes it on.
 
-use std::io::Read as _;
+use std::fs::File;
+use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Instant;
@@ -18,8 +19,9 @@ use crate::pki::OPERATOR;
 /// Bytes that are moved at once.
 const BLOCK: usize = 256 * 1024;
 
-/// Takes one stream after the other.
-pub(crate) async fn sink(spot: &Spot) -> anyhow::Result<()> {
+/// Takes one stream after the other; each replaces the file `into`, if one is named, when it is whole.
+pub(crate) async fn sink(spot: &Spot, into: Option<&Path>) -> anyhow::Result<()> {
+    let temporary = into.map(|path| path.with_extension("part"));
     let acceptor = TlsAcceptor::from(tls::server(&spot.pki)?);
     let listener = TcpListener::bind(spot.address).await?;
     println!("listening {}", listener.local_addr()?);
@@ -28,10 +30,17 @@ pub(crate) async fn sink(spot: &Spot) -> anyhow::Result<()> {
         let (stream, _) = listener.accept().await?;
         let mut stream = acceptor.accept(stream).await?;
         let mut hash = Context::new(&SHA256);
+        let mut file = temporary.as_ref().map(File::create).transpose()?;
         loop {
             let len = stream.read(&mut block).await?;
             let Some(read) = block.get(..len).filter(|read| !read.is_empty()) else { break };
             hash.update(read);
+            if let Some(file) = &mut file {
+                file.write_all(read)?;
+            }
+        }
+        if let (Some(part), Some(whole)) = (&temporary, into) {
+            std::fs::rename(part, whole)?;
         }
         stream.write_all(hash.finish().as_ref()).await?;
         stream.shutdown().await?;
@@ -57,7 +66,7 @@ pub(crate) async fn source(spot: &Spot, file: &Path) -> anyhow::Result<()> {
     let connector = TlsConnector::from(tls::client(&spot.pki, Role::Operator, OPERATOR)?);
     let begun = Instant::now();
     let mut stream = connector.connect(tls::server_name(), TcpStream::connect(spot.address).await?).await?;
-    let (mut file, mut block) = (std::fs::File::open(file)?, vec![0; BLOCK]);
+    let (mut file, mut block) = (File::open(file)?, vec![0; BLOCK]);
     let mut hash = Context::new(&SHA256);
     loop {
         let len = file.read(&mut block)?;

@@ -1,7 +1,8 @@
 //! Durable submits through real sessions, beside the bare store that commits the very same changes in this process, and beside
 //! the same store in a process of its own, behind TLS without a protocol: what a way there and back costs by itself.
 //!
-//! Nothing is dispatched: the agent is away. A store with many ended jobs shows whether a submit costs more with them.
+//! Submitters are programs of their own, each with a session, or the tasks of one, a web application that has one session for all
+//! of them. Nothing is dispatched: the agent is away. A store with many ended jobs shows whether a submit costs more with them.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -46,12 +47,23 @@ struct Row {
     remote: Vec<Round>,
     empty: Vec<Round>,
     full: Vec<Round>,
+    /// With an empty store, all through one session.
+    shared: Vec<Round>,
 }
 
 /// A manager, and sessions with it.
 struct Side {
     manager: Server,
     operators: Vec<Peer>,
+}
+
+/// How the submitters reach the manager.
+#[derive(Debug, Clone, Copy)]
+enum Sessions {
+    /// By a session of its own, each.
+    Each,
+    /// All by the same.
+    One,
 }
 
 /// The store in another process, and connections to it.
@@ -82,13 +94,15 @@ pub(super) async fn run(world: &World, quick: bool, stored: u64) -> anyhow::Resu
         for round in 0..=rounds {
             let one = bare.submit(&tracker, submitters, during).await?;
             let between = remote.submit(&tracker, submitters, during).await?;
-            let two = empty.submit(&tracker, &asked, submitters, during).await?;
-            let three = full.submit(&tracker, &asked, submitters, during).await?;
+            let two = empty.submit(&tracker, &asked, submitters, during, Sessions::Each).await?;
+            let three = full.submit(&tracker, &asked, submitters, during, Sessions::Each).await?;
+            let four = empty.submit(&tracker, &asked, submitters, during, Sessions::One).await?;
             if round > 0 {
                 row.bare.push(one);
                 row.remote.push(between);
                 row.empty.push(two);
                 row.full.push(three);
+                row.shared.push(four);
             }
         }
         rows.push(row);
@@ -182,9 +196,15 @@ impl Side {
         asked: &Raw,
         submitters: usize,
         during: Duration,
+        sessions: Sessions,
     ) -> anyhow::Result<Round> {
         let until = Instant::now() + during;
-        let work = self.operators.iter().take(submitters).cloned().map(|operator| {
+        let used = match sessions {
+            Sessions::Each => submitters,
+            Sessions::One => 1,
+        };
+        let used = self.operators.get(..used).unwrap_or_default();
+        let work = used.iter().cycle().take(submitters).cloned().map(|operator| {
             let asked = asked.clone();
             async move {
                 let mut latencies = Vec::new();
@@ -265,9 +285,11 @@ impl Row {
             "remote": side(&self.remote),
             "empty": side(&self.empty),
             "full": side(&self.full),
+            "one_session": side(&self.shared),
             "ratio_p50": self.ratio(|r| r.p50_us).json(),
             "ratio_seconds": self.ratio(|r| 1.0 / r.per_second).json(),
             "remote_ratio_p50": ratio(&self.remote, &self.bare, |r| r.p50_us).json(),
+            "one_session_ratio_p50": ratio(&self.shared, &self.bare, |r| r.p50_us).json(),
             "growth_p50": self.growth(|r| r.p50_us).json(),
             "growth_seconds": self.growth(|r| 1.0 / r.per_second).json(),
         })
@@ -286,8 +308,10 @@ fn show(rows: &[Row], stored: u64) {
             ("bare store", &row.bare, None),
             ("bare store behind TLS", &row.remote, Some(&row.bare)),
             ("redpoll", &row.empty, Some(&row.bare)),
+            ("redpoll, one session", &row.shared, Some(&row.bare)),
+            (full.as_str(), &row.full, Some(&row.empty)),
         ];
-        for (name, rounds, other) in sides.into_iter().chain([(full.as_str(), &row.full, Some(&row.empty))]) {
+        for (name, rounds, other) in sides {
             let middle = |of: fn(&Round) -> f64| short(Spread::of(rounds.iter().map(of)).median);
             let against =
                 |of: fn(&Round) -> f64| other.map_or(String::new(), |other| ratio(rounds, other, of).text());
@@ -309,6 +333,10 @@ fn show(rows: &[Row], stored: u64) {
     table::print(title, &head, &cells);
     for row in rows {
         let of = |r: &Round| r.p50_us;
-        println!("  {} at a time: {}", row.submitters, table::verdict(row.ratio(of).median, TARGET));
+        let (each, one) = (row.ratio(of).median, ratio(&row.shared, &row.bare, of).median);
+        println!("  {} at a time, a session each: {}", row.submitters, table::verdict(each, TARGET));
+        if row.submitters > 1 {
+            println!("  {} at a time, one session: {}", row.submitters, table::verdict(one, TARGET));
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! `rpctl cp` of a file to an agent and back through the manager, beside one TLS stream with sha256 at both ends, and the
-//! same stream through one in the middle: our way has two legs.
+//! `rpctl cp` of a file to an agent and back through the manager, beside one TLS stream with sha256 at both ends. The same stream
+//! also ends in a file, as a copy does, and goes through one in the middle, as our way has two legs.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -38,7 +38,13 @@ impl Row {
 pub(crate) async fn run(quick: bool) -> anyhow::Result<Value> {
     let (mib, rounds) = if quick { (8, 1) } else { (512, 5) };
     let bench = Bench::start(mib).await?;
-    let names = ["rpctl cp to the agent", "rpctl cp from the agent", "bare stream", "bare stream, relayed"];
+    let names = [
+        "rpctl cp to the agent",
+        "rpctl cp from the agent",
+        "bare stream",
+        "bare stream into a file",
+        "bare stream, relayed",
+    ];
     let mut rows = names.map(|name| Row { name, rounds: Vec::new() });
     // the first round warms up
     for round in 0..=rounds {
@@ -46,6 +52,7 @@ pub(crate) async fn run(quick: bool) -> anyhow::Result<Value> {
             bench.up().await?,
             bench.down().await?,
             bench.bare(&bench.sink).await?,
+            bench.bare(&bench.keeper).await?,
             bench.bare(&bench.pipe).await?,
         ];
         for (row, took) in rows.iter_mut().zip(took) {
@@ -54,18 +61,19 @@ pub(crate) async fn run(quick: bool) -> anyhow::Result<Value> {
             }
         }
     }
-    let [up, down, bare, relayed] = rows.each_ref().map(Row::median);
+    let [up, down, bare, kept, relayed] = rows.each_ref().map(Row::median);
     let cells = rows.iter().map(|row| {
         vec![
             row.name.to_owned(),
             short(row.median()),
             format!("{:.2}", row.median() / bare),
+            format!("{:.2}", row.median() / kept),
             format!("{:.2}", row.median() / relayed),
         ]
     });
     let cells: Vec<_> = cells.collect();
     let title = format!("procedures, files: {mib} MiB in {}, median of {rounds}", bench.disk);
-    table::print(&title, &["", "MiB/s", "of bare", "of relayed"], &cells);
+    table::print(&title, &["", "MiB/s", "of bare", "of into a file", "of relayed"], &cells);
     for (name, figure) in [("to the agent", up), ("from the agent", down)] {
         println!("  {name}: {}", table::verdict_at_least(figure / bare, TARGET));
     }
@@ -73,6 +81,7 @@ pub(crate) async fn run(quick: bool) -> anyhow::Result<Value> {
     Ok(json!({
         "mib": mib, "disk": bench.disk, "rows": figures.collect::<Vec<_>>(), "target_of_bare": TARGET,
         "to_agent_of_bare": up / bare, "from_agent_of_bare": down / bare,
+        "to_agent_of_kept": up / kept, "from_agent_of_kept": down / kept,
         "to_agent_of_relayed": up / relayed, "from_agent_of_relayed": down / relayed,
     }))
 }
@@ -82,6 +91,8 @@ struct Bench {
     _manager: Server,
     _agent: Child,
     sink: Server,
+    /// A sink that ends in a file.
+    keeper: Server,
     pipe: Server,
     config: PathBuf,
     folder: tempfile::TempDir,
@@ -113,14 +124,11 @@ impl Bench {
         let tracker = TaskTracker::new();
         wait_for_agent(&world.operator(manager.address, &tracker).await?).await?;
         let sink = world.bare("bare-sink", ANY_PORT).await?;
-        let (pki, next) = (world.pki(), sink.address.to_string());
-        let pki = pki.to_string_lossy().into_owned();
-        let arguments = ["bare-pipe", "--pki", &pki, "--address", ANY_PORT, "--sink", &next];
-        let mut child = Child::part(&arguments, &world.log("bare-pipe"))?;
-        let address = child.expect("listening").await?.parse()?;
-        let pipe = Server { child, address };
+        let kept = folder.path().join("bare").to_string_lossy().into_owned();
+        let keeper = world.bare_with("bare-sink", &["--into", &kept]).await?;
+        let pipe = world.bare_with("bare-pipe", &["--sink", &sink.address.to_string()]).await?;
         let config = world.rpctl_config(manager.address)?;
-        Ok(Self { world, _manager: manager, _agent: agent, sink, pipe, config, folder, disk })
+        Ok(Self { world, _manager: manager, _agent: agent, sink, keeper, pipe, config, folder, disk })
     }
 
     async fn up(&self) -> anyhow::Result<Duration> {
