@@ -97,9 +97,13 @@ mod tests {
 
     use super::*;
 
+    /// The tests here look at all children of this process: one at a time.
+    static ALONE: Mutex<()> = Mutex::new(());
+
     #[test]
     #[expect(clippy::zombie_processes, reason = "that is what is looked for")]
     fn the_end_of_an_orphan_is_taken_the_second_time_and_that_of_a_program_never() {
+        let _alone = ALONE.lock().unwrap();
         let stray = Command::new("true").process_group(0).spawn().unwrap();
         let mut program = Command::new("true").process_group(0).spawn().unwrap();
         let pid = |id: u32| Pid::from_raw(id.cast_signed()).unwrap();
@@ -117,5 +121,27 @@ mod tests {
         round(&seen);
         assert!(!is_zombie(stray.id()));
         assert!(is_zombie(program.id()) && program.wait().unwrap().success());
+    }
+
+    #[test]
+    #[expect(clippy::zombie_processes, reason = "that is what is looked for")]
+    fn orphans_are_buried_although_nothing_tells_of_their_end() {
+        let _alone = ALONE.lock().unwrap();
+        let stray = Command::new("true").process_group(0).spawn().unwrap();
+        let stray = Pid::from_raw(stray.id().cast_signed()).unwrap();
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        while !is_any_dead() {
+            std::thread::yield_now();
+        }
+        // the clock jumps from one sleep to the next
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        runtime.unwrap().block_on(async {
+            tokio::select! {
+                () = bury() => panic!("it goes on"),
+                () = tokio::time::sleep(PAUSE * 4) => {}
+            }
+        });
+        assert!(waitid(WaitId::Pid(stray), look).is_err(), "nobody took its end");
+        assert!(!is_any_dead());
     }
 }
