@@ -55,17 +55,18 @@ pub async fn bury() {
     let mut seen = BTreeSet::new();
     loop {
         tokio::time::sleep(PAUSE).await;
-        if seen.is_empty() && !is_any_dead() {
+        if seen.is_empty() && !is_dead(WaitId::All) {
             continue;
         }
         seen = tokio::task::spawn_blocking(move || round(&seen)).await.unwrap_or_default();
     }
 }
 
-/// Whether a child of this process, a program or an orphan, has ended and is not buried: one question, and no look at the others.
-fn is_any_dead() -> bool {
+/// Whether one of these children of this process, programs or orphans, has ended and is not buried: one question, which takes nobody's
+/// end.
+fn is_dead(of: WaitId<'_>) -> bool {
     let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    matches!(waitid(WaitId::All, look), Ok(Some(_)))
+    matches!(waitid(of, look), Ok(Some(_)))
 }
 
 /// Buries those that were there the last time too, and gives those that are new.
@@ -108,14 +109,11 @@ mod tests {
         let mut program = Command::new("true").process_group(0).spawn().unwrap();
         let pid = |id: u32| Pid::from_raw(id.cast_signed()).unwrap();
         let _leader = Leader::new(pid(program.id()));
-        let is_zombie = |id: u32| {
-            let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-            matches!(waitid(WaitId::Pid(pid(id)), look), Ok(Some(_)))
-        };
+        let is_zombie = |id: u32| is_dead(WaitId::Pid(pid(id)));
         while !is_zombie(stray.id()) || !is_zombie(program.id()) {
             std::thread::yield_now();
         }
-        assert!(is_any_dead());
+        assert!(is_dead(WaitId::All));
         let seen = round(&BTreeSet::new());
         assert!(is_zombie(stray.id()), "once is not enough");
         round(&seen);
@@ -129,8 +127,7 @@ mod tests {
         let _alone = ALONE.lock().unwrap();
         let stray = Command::new("true").process_group(0).spawn().unwrap();
         let stray = Pid::from_raw(stray.id().cast_signed()).unwrap();
-        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        while !is_any_dead() {
+        while !is_dead(WaitId::Pid(stray)) {
             std::thread::yield_now();
         }
         // the clock jumps from one sleep to the next
@@ -141,7 +138,6 @@ mod tests {
                 () = tokio::time::sleep(PAUSE * 4) => {}
             }
         });
-        assert!(waitid(WaitId::Pid(stray), look).is_err(), "nobody took its end");
-        assert!(!is_any_dead());
+        assert!(!is_dead(WaitId::Pid(stray)), "nobody took its end");
     }
 }

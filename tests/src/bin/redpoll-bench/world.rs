@@ -169,18 +169,14 @@ impl World {
 
     /// Starts a bare process that listens, and waits until it does.
     pub(crate) async fn bare(&self, part: &str, listen: &str) -> anyhow::Result<Server> {
-        let pki = self.pki();
-        let arguments = [part, "--pki", &pki.to_string_lossy(), "--address", listen];
-        let mut child = Child::part(&arguments, &self.log(part))?;
-        let address = child.expect("listening").await?.parse()?;
-        Ok(Server { child, address })
+        self.bare_with(part, listen, &[]).await
     }
 
-    /// The same at any port, with further arguments.
-    pub(crate) async fn bare_with(&self, part: &str, more: &[&str]) -> anyhow::Result<Server> {
+    /// The same with further arguments.
+    pub(crate) async fn bare_with(&self, part: &str, listen: &str, more: &[&str]) -> anyhow::Result<Server> {
         let pki = self.pki();
         let pki = pki.to_string_lossy();
-        let arguments = [&[part, "--pki", &pki, "--address", ANY_PORT], more].concat();
+        let arguments = [&[part, "--pki", &pki, "--address", listen], more].concat();
         let mut child = Child::part(&arguments, &self.log(part))?;
         let address = child.expect("listening").await?.parse()?;
         Ok(Server { child, address })
@@ -188,7 +184,7 @@ impl World {
 
     /// Starts a store behind a connection.
     pub(crate) async fn bare_store(&self, folder: &Path) -> anyhow::Result<Server> {
-        self.bare_with("bare-store", &["--folder", &folder.to_string_lossy()]).await
+        self.bare_with("bare-store", ANY_PORT, &["--folder", &folder.to_string_lossy()]).await
     }
 
     /// Starts a bare process that dials.

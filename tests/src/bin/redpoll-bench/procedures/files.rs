@@ -125,8 +125,8 @@ impl Bench {
         wait_for_agent(&world.operator(manager.address, &tracker).await?).await?;
         let sink = world.bare("bare-sink", ANY_PORT).await?;
         let kept = folder.path().join("bare").to_string_lossy().into_owned();
-        let keeper = world.bare_with("bare-sink", &["--into", &kept]).await?;
-        let pipe = world.bare_with("bare-pipe", &["--sink", &sink.address.to_string()]).await?;
+        let keeper = world.bare_with("bare-sink", ANY_PORT, &["--into", &kept]).await?;
+        let pipe = world.bare_with("bare-pipe", ANY_PORT, &["--sink", &sink.address.to_string()]).await?;
         let config = world.rpctl_config(manager.address)?;
         Ok(Self { world, _manager: manager, _agent: agent, sink, keeper, pipe, config, folder, disk })
     }
