@@ -74,9 +74,10 @@ impl App {
         let client = Arc::new(TlsClient::new(credentials).map_err(|error| {
             Failure::new(ExitClass::Configuration, "the agent's certificate cannot be used").caused_by(error)
         })?);
+        let transport = Arc::new(transport(&config, &client));
         let own = Protected::of(&config, file.as_deref());
-        let state = &config.agent.state_dir;
-        let registry = builtin::file::install(registry, &config.procedures, &config.files, own, state)
+        let ways = (config.agent.state_dir.as_path(), Some(transport.clone()));
+        let registry = builtin::file::install(registry, &config.procedures, &config.files, own, ways)
             .map_err(|error| {
                 Failure::new(ExitClass::Configuration, "the procedures file.* cannot be offered")
                     .caused_by(error)
@@ -89,7 +90,6 @@ impl App {
         let service =
             Arc::new(AgentService::new(offered.clone(), jobs.clone(), config.limits.calls, run_timeout));
         let (recurring, driver) = open_schedules(&config, &identity, &service, offered.clone(), &manager)?;
-        let transport = transport(&config, &client);
         let held = (offered.clone(), manager);
         let link = AgentLink::new(client.clone(), secret, &config.session, jobs.clone(), held);
         info!(agent = %identity, version = env!("CARGO_PKG_VERSION"), "the agent is ready");
@@ -131,7 +131,7 @@ struct Serving {
     config: AgentConfig,
     effective: Vec<Effective>,
     client: Arc<TlsClient>,
-    transport: TlsTransport,
+    transport: Arc<TlsTransport>,
     link: AgentLink,
     service: Arc<AgentService>,
     jobs: Jobs,
@@ -145,8 +145,14 @@ impl Serving {
     async fn serve(&self, mut signals: Signals, sources: &Sources, log: &LogControl, tracker: &TaskTracker) {
         let stop = CancellationToken::new();
         let options = self.dial_options();
-        let dialling =
-            keep_connected(&self.transport, &self.link, self.service.clone(), options, tracker, stop.clone());
+        let dialling = keep_connected(
+            &*self.transport,
+            &self.link,
+            self.service.clone(),
+            options,
+            tracker,
+            stop.clone(),
+        );
         let until_told = async {
             while let Asked::Reload = signals.next().await {
                 // nothing that runs is touched: the next session uses the certificates

@@ -2,6 +2,7 @@
 //!
 //! - [`ids`] and [`identity`]: who somebody is, parsed once at the edge and trusted afterwards.
 //! - [`job`]: what a job is, the states of its runs, what travels about it, and the rules of an agent's spool.
+//! - [`leg`]: what is said on a connection whose bytes a manager passes on unread.
 //! - [`nearest`]: which name was probably meant.
 //! - [`procedure`]: what an agent and an executable say to each other, line by line.
 //! - [`schedule`]: when recurring procedures run.
@@ -16,6 +17,7 @@ pub mod api;
 pub mod identity;
 pub mod ids;
 pub mod job;
+pub mod leg;
 pub mod nearest;
 pub mod procedure;
 pub mod schedule;

@@ -28,11 +28,14 @@ pub struct FilesConfig {
     /// How long an unfinished upload that nothing is added to is kept.
     #[serde(with = "duration")]
     pub upload_age: Duration,
+    /// How many files may come and go over connections of their own at a time; 0: none, they all go in calls.
+    #[serde(with = "number")]
+    pub streams: usize,
 }
 
 impl Default for FilesConfig {
     fn default() -> Self {
-        Self { read: Vec::new(), write: Vec::new(), uploads: 16, upload_age: DAY }
+        Self { read: Vec::new(), write: Vec::new(), uploads: 16, upload_age: DAY, streams: 8 }
     }
 }
 
@@ -48,6 +51,7 @@ impl FilesConfig {
             }
         }
         checks.number("files.uploads", self.uploads, 1..=1024);
+        checks.number("files.streams", self.streams, 0..=256);
         checks.duration("files.upload_age", self.upload_age, Duration::from_secs(60)..=DAY * 365);
     }
 }

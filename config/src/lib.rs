@@ -49,6 +49,7 @@ mod manager_procedures;
 mod manifest;
 mod permissions;
 mod policy;
+mod relay;
 mod rpctl;
 mod secret;
 mod sections;
@@ -76,6 +77,7 @@ pub use manifest::{
 };
 pub use permissions::{PermissionError, check_private, check_state_dir};
 pub use policy::{LoadedPolicy, PolicyConfig, load_policy};
+pub use relay::RelayConfig;
 pub use rpctl::{AskConfig, CallConfig, ColorChoice, OutputConfig, OutputFormat, RpctlConfig};
 pub use secret::Secret;
 pub use sections::{

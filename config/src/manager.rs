@@ -13,6 +13,7 @@ use crate::error::Problem;
 use crate::jobs::JobsConfig;
 use crate::load::{Config, Program, Shared};
 use crate::manager_procedures::ManagerProceduresConfig;
+use crate::relay::RelayConfig;
 use crate::sections::{DEADLINE, LogConfig, SessionConfig, TlsConfig};
 use crate::store::StoreConfig;
 use crate::values::{duration, list, number};
@@ -37,6 +38,8 @@ pub struct ManagerConfig {
     pub agents: AgentsConfig,
     /// `[procedures]`: what agents and operators may call here.
     pub procedures: ManagerProceduresConfig,
+    /// `[relay]`: files between operators and agents that are encrypted from end to end.
+    pub relay: RelayConfig,
     /// `[jobs]`: how many jobs there may be, how long they are kept, how their ends are told.
     pub jobs: JobsConfig,
     /// `[store]`: where they are kept.
@@ -115,6 +118,7 @@ impl Default for ManagerConfig {
             admission: AdmissionConfig::default(),
             agents: AgentsConfig::default(),
             procedures: ManagerProceduresConfig::default(),
+            relay: RelayConfig::default(),
             jobs: JobsConfig::default(),
             store: StoreConfig::default(),
             log: LogConfig::at("info"),
@@ -155,6 +159,7 @@ impl Config for ManagerConfig {
         self.admission.check(&mut checks);
         self.agents.check(&mut checks);
         self.procedures.check(&mut checks);
+        self.relay.check(&mut checks);
         self.jobs.check(&mut checks);
         self.store.check(&mut checks);
         self.log.check(&mut checks);

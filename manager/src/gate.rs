@@ -13,10 +13,11 @@ use redpoll_manager_core::admission::{Applicant, Seat, Slot};
 use redpoll_manager_core::roster::Lookup;
 use redpoll_net::dial::chain;
 use redpoll_net::greet::{self, GreetError};
-use redpoll_net::transport::{AcceptError, BoxConnection, Incoming, Listener, TransportError};
+use redpoll_net::transport::{AcceptError, Accepted, BoxConnection, Incoming, Listener, TransportError};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, error, info_span, warn};
 
+use crate::relay;
 use crate::sessions::{self, Sessions};
 use crate::state::Manager;
 
@@ -70,7 +71,7 @@ fn arrive(sessions: &Arc<Sessions>, incoming: Incoming) {
 }
 
 /// A handshake slot that goes back when it is dropped.
-struct HeldSlot {
+pub(crate) struct HeldSlot {
     slot: Option<Slot>,
     manager: Arc<Manager>,
 }
@@ -87,7 +88,8 @@ async fn handshake(sessions: Arc<Sessions>, id: ConnectionId, incoming: Incoming
     let manager = sessions.manager.clone();
     let ip = incoming.ip;
     let connection = match incoming.handshake.await {
-        Ok(connection) => connection,
+        Ok(Accepted::Session(connection)) => connection,
+        Ok(Accepted::Leg(leg)) => return Box::pin(relay::serve(&manager, *leg, slot)).await,
         Err(error) => return note_tls_failure(&manager, ip, &error),
     };
     let identity = connection.peer().identity.clone();

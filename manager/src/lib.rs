@@ -9,6 +9,7 @@
 //! - [`engine`]: drives the machine of jobs; [`store`]: where they are kept; [`jobs`]: both from a configuration.
 //! - [`catalogue`]: what agents offer, and whether arguments fit it.
 //! - [`callbacks`]: telling somebody of the ends of jobs.
+//! - [`relay`]: connections between operators and agents whose bytes are passed on unread.
 //! - [`procedures`]: executables on the manager that may be called, and named as callbacks.
 //!
 //! Rules (who is let in, who may what, who is connected) are in `redpoll-manager-core`, the protocol in
@@ -23,6 +24,7 @@ pub mod housekeeping;
 pub mod jobs;
 pub mod methods;
 pub mod procedures;
+pub mod relay;
 pub mod service;
 pub mod sessions;
 pub mod state;

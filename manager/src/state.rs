@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use crate::catalogue::Procedures;
 use crate::engine::Agents;
 use crate::procedures::Offering;
+use crate::relay::Relays;
 
 /// Questions what would become of a job that may be under way to agents, of all previews. Beyond, they wait within their time.
 const TRIALS: usize = 512;
@@ -49,6 +50,8 @@ pub struct Manager {
     pub config: ManagerConfig,
     /// What agents may ask for.
     pub agent_rules: AgentRules,
+    /// Legs that wait, and those that are joined.
+    pub relays: Relays,
     /// Places of questions to agents what would become of a job.
     pub trials: Semaphore,
     started: Instant,
@@ -85,6 +88,7 @@ impl Manager {
             reserve: redpoll_manager_core::admission::RESERVE,
         };
         let agent_rules = agent_rules(&config.agents);
+        let relays = Relays::new(&config.relay);
         let rates = Rates::new(config.agents.rate, config.agents.burst);
         Self {
             identity,
@@ -92,6 +96,7 @@ impl Manager {
             procedures: Arc::new(procedures),
             config,
             agent_rules,
+            relays,
             trials: Semaphore::new(TRIALS),
             started: Instant::now(),
             roster: Mutex::new(Roster::default()),

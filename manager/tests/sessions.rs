@@ -25,7 +25,8 @@ use redpoll_net::memory::{self, MemoryNetwork};
 use redpoll_net::registry::RegistryService;
 use redpoll_net::service::Service;
 use redpoll_net::transport::{
-    AcceptError, BoxConnection, Incoming, Listener, PeerCertificate, PeerInfo, Transport, receive, send,
+    AcceptError, Accepted, BoxConnection, Incoming, Listener, PeerCertificate, PeerInfo, Transport, receive,
+    send,
 };
 use redpoll_net::{DriverOptions, Peer, ProcedureInfo, Registry};
 use tempfile::TempDir;
@@ -212,7 +213,7 @@ async fn a_session_does_not_outlive_its_certificate() {
         let certificate = Some(PeerCertificate { serial: "01".into(), not_after });
         let agent = PeerInfo { certificate, ..memory::peer(identity("spiffe://home/agent/web-1")) };
         let (mut mine, theirs) = memory::pair(agent, memory::peer(identity("spiffe://home/manager/m1")));
-        let handshake = Box::pin(async move { Ok(theirs) });
+        let handshake = Box::pin(async move { Ok(Accepted::Session(theirs)) });
         let listener = One(Some(Incoming { ip: None, address: "memory:agent".into(), handshake }));
         let stop = CancellationToken::new();
         world.tracker.spawn(accept_loop(Box::new(listener), world.sessions.clone(), stop));

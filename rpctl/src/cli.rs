@@ -12,7 +12,7 @@ use crate::arguments;
 use crate::certs::CertsCommand;
 use crate::output::Format;
 
-pub use cp::CpArgs;
+pub use cp::{CpArgs, Via};
 pub use jobs::{
     CancelHow, EventsArgs, JobOptions, JobsCancelArgs, JobsCommand, JobsFollowArgs, JobsListArgs,
     JobsReadArgs, JobsResultArgs, OfflineChoice, OverflowChoice, QueuesCommand, RunArgs, StartArgs,

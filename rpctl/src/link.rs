@@ -34,6 +34,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Link {
     peer: Peer,
+    transport: Arc<TlsTransport>,
     tracker: TaskTracker,
     deadline: Instant,
 }
@@ -63,7 +64,7 @@ impl Link {
             settings.config.manager.address.iter().map(|address| address.to_string().into()).collect();
         let address = managers.join(", ");
         let options = tls::DialOptions { total: within, ..tls::DialOptions::default() };
-        let transport = TlsTransport::new(managers, Arc::new(client), options);
+        let transport = Arc::new(TlsTransport::new(managers, Arc::new(client), options));
         let options = dial::DialOptions {
             hello_timeout: within,
             liveness: None,
@@ -71,9 +72,9 @@ impl Link {
             backoff: BackoffOptions::default(),
         };
         let tracker = TaskTracker::new();
-        let dialling = connect_once(&transport, hello(id), Arc::new(Nothing), &options, &tracker);
+        let dialling = connect_once(&*transport, hello(id), Arc::new(Nothing), &options, &tracker);
         match timeout(within, dialling).await {
-            Ok(Ok(peer)) => Ok(Self { peer, tracker, deadline }),
+            Ok(Ok(peer)) => Ok(Self { peer, transport, tracker, deadline }),
             Ok(Err(error)) => {
                 let report = not_connected(&address, &error);
                 Err(if error.needs_a_person() {
@@ -97,6 +98,11 @@ impl Link {
     /// The peer that is the manager.
     pub fn peer(&self) -> &Peer {
         &self.peer
+    }
+
+    /// The way to the manager, for connections beside the session.
+    pub fn transport(&self) -> &Arc<TlsTransport> {
+        &self.transport
     }
 
     /// A call of one of the manager's methods that has all the time that is left.

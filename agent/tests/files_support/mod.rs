@@ -89,7 +89,7 @@ pub(crate) fn registry(folder: &Path, change: impl FnOnce(&mut FilesConfig)) -> 
     change(&mut config);
     let offered = ProceduresConfig { builtin: vec!["file.*".into()], ..ProceduresConfig::default() };
     let own = Protected::new([folder.join("root/own"), folder.join("root/own.key")]);
-    install(Registry::new(), &offered, &config, own, &folder.join("state")).unwrap()
+    install(Registry::new(), &offered, &config, own, (&folder.join("state"), None)).unwrap()
 }
 
 pub(crate) const ID: &str = "00112233445566778899aabbccddeeff";

@@ -307,7 +307,8 @@ pub async fn silent_strangers_delay_nobody<Stranger>(
                     handshakes.spawn(incoming.expect("a stranger").handshake);
                 }
                 Some(done) = handshakes.join_next() => {
-                    return done.expect("no panic").expect("an honest peer");
+                    let accepted = done.expect("no panic").expect("an honest peer");
+                    return accepted.session().expect("a session");
                 }
             }
         }

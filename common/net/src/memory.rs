@@ -22,8 +22,8 @@ use tokio::task::coop;
 use crate::framed::Framed;
 use crate::stream::Metered;
 use crate::transport::{
-    AcceptError, BoxConnection, Connection, Incoming, Listener, PeerInfo, Transport, TransportError,
-    WRITE_MARK,
+    AcceptError, Accepted, BoxConnection, Connection, Incoming, Listener, PeerInfo, Transport,
+    TransportError, WRITE_MARK,
 };
 
 /// Strangers that may wait to be accepted; who dials then waits until there is room.
@@ -98,7 +98,7 @@ impl Transport for MemoryTransport {
     fn connect(&self) -> BoxFuture<'_, Result<BoxConnection, TransportError>> {
         Box::pin(async move {
             let (mine, theirs) = pair(self.me.clone(), self.network.manager.clone());
-            let handshake: BoxFuture<'static, _> = Box::pin(async move { Ok(theirs) });
+            let handshake: BoxFuture<'static, _> = Box::pin(async move { Ok(Accepted::Session(theirs)) });
             let address = Arc::clone(&self.me.address);
             self.network.arrive(Incoming { ip: None, address, handshake }).await?;
             Ok(mine)

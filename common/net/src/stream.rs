@@ -35,6 +35,11 @@ impl<S> Metered<S> {
     pub fn new(inner: S) -> Self {
         Self { inner, received: 0, sent: 0 }
     }
+
+    /// The stream itself, which is not counted any more.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin + fmt::Debug> ByteStream for Metered<S> {

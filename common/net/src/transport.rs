@@ -18,6 +18,8 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use redpoll_common::identity::Identity;
 
+use crate::tls::Leg;
+
 mod error;
 
 pub use error::{Refusal, TlsProblem, TransportError, Wait};
@@ -128,7 +130,26 @@ pub struct Incoming {
     /// The same for people and logs, with the port.
     pub address: Arc<str>,
     /// The handshake. It has a deadline of its own and wants a task of its own.
-    pub handshake: BoxFuture<'static, Result<BoxConnection, TransportError>>,
+    pub handshake: BoxFuture<'static, Result<Accepted, TransportError>>,
+}
+
+/// What a stranger turned out to be.
+#[derive(Debug)]
+pub enum Accepted {
+    /// A peer that is going to say hello.
+    Session(BoxConnection),
+    /// A leg: see [`redpoll_common::leg`].
+    Leg(Box<Leg>),
+}
+
+impl Accepted {
+    /// The session, for those who have nothing to do with legs: one ends here.
+    pub fn session(self) -> Option<BoxConnection> {
+        match self {
+            Self::Session(connection) => Some(connection),
+            Self::Leg(_) => None,
+        }
+    }
 }
 
 impl fmt::Debug for Incoming {

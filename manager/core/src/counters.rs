@@ -105,6 +105,12 @@ counters! {
     sessions_violated,
     /// times an agent was replaced so often that two machines must share its identity
     agents_flapping,
+    /// pairs of legs that were joined
+    relays_begun,
+    /// legs that nothing came of
+    relays_refused,
+    /// bytes that went over joined legs, both ways, as far as they have ended
+    relayed_bytes,
     /// requests to the manager, those for agents included
     requests,
     /// requests for a reserved method that the manager does not have

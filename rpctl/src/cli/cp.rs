@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 /// `rpctl cp`.
 #[derive(Debug, Clone, Args)]
@@ -32,12 +32,28 @@ pub struct CpArgs {
     /// Read the copy once more when it is done, and compare; fail when the source changed meanwhile
     #[arg(long)]
     pub verify: bool,
+    /// How the bytes go: encrypted from end to end over a connection of their own (stream), as calls that the manager passes on (calls),
+    /// or whichever is faster (auto)
+    #[arg(long, value_name = "WAY", value_enum, default_value_t)]
+    pub via: Via,
     /// To how many agents at a time
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub parallel: u16,
     /// Take it for success when no agent matches the selector
     #[arg(long)]
     pub allow_empty: bool,
+}
+
+/// How the bytes of files go.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Via {
+    /// Large files over connections of their own where that can be had, the others in calls.
+    #[default]
+    Auto,
+    /// All files over connections of their own, encrypted from end to end, or not at all.
+    Stream,
+    /// All files in calls.
+    Calls,
 }
 
 fn octal(text: &str) -> Result<u32, String> {

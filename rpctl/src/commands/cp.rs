@@ -8,7 +8,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::{Patient, agents, interrupted};
-use crate::cli::CpArgs;
+use crate::cli::{CpArgs, Via};
 use crate::copy::local::Folder;
 use crate::copy::meter::{Meter, Meters};
 use crate::copy::place::{Place, ends_with_slash, parse};
@@ -80,12 +80,17 @@ impl CpQuestion {
         if stream && args.recursive {
             return Err(wrong("a folder does not go through -", "name a local folder").into());
         }
+        if stream && args.via == Via::Stream {
+            let why = "what goes through - goes in calls";
+            return Err(wrong(why, "name a file, or leave out --via stream").into());
+        }
         let wishes = Wishes {
             mode: args.mode,
             owner: args.owner.clone(),
             group: args.group.clone(),
             resume: !args.no_resume,
             verify: args.verify,
+            via: args.via,
         };
         let parallel = usize::from(args.parallel);
         Ok(Self { way, wishes, recursive: args.recursive, parallel, allow_empty: args.allow_empty })
@@ -120,7 +125,10 @@ impl CpQuestion {
         output: &mut Output,
     ) -> Ended {
         let meters = Meters::new(output.look().live);
-        let remote = |agent: String| Remote::new(link.peer().clone(), agent, deadline, verbose);
+        let remote = |agent: String| {
+            Remote::new(link.peer().clone(), agent, deadline, verbose)
+                .with_transport(link.transport().clone())
+        };
         let copies = match &self.way {
             Way::Down { agent, source, target } => {
                 let remote = remote(agent.clone());
@@ -236,6 +244,7 @@ struct Told {
     files: u64,
     bytes: u64,
     resumed: u64,
+    streamed: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -253,8 +262,9 @@ fn told(copies: Vec<(String, Result<Done, Failure>)>, output: &mut Output) -> En
                 for note in &done.notes {
                     output.note(note);
                 }
-                let Done { files, bytes, resumed, notes } = done;
-                rows.push(Told { agent, copied: true, exit: 0, files, bytes, resumed, why: None, notes });
+                let Done { files, bytes, resumed, streamed, notes } = done;
+                let (copied, exit, why) = (true, 0, None);
+                rows.push(Told { agent, copied, exit, files, bytes, resumed, streamed, why, notes });
             }
             Err(report) if !several => return Err((*report).into()),
             Err(report) => {
@@ -267,6 +277,7 @@ fn told(copies: Vec<(String, Result<Done, Failure>)>, output: &mut Output) -> En
                     files: 0,
                     bytes: 0,
                     resumed: 0,
+                    streamed: 0,
                     why,
                     notes: vec![],
                 });

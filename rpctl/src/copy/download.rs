@@ -43,10 +43,19 @@ impl Copy<'_> {
         self.meter.expect(looks.size);
         self.meter.copied(resumed);
         let path = target.path.clone();
-        let write = |data: &[u8]| target.file.write_all(data).map_err(|error| failed("write", &path, error));
-        let read = self.read(source, looks, resumed, &mut hash, write).await;
-        let end = match read {
-            Ok(end) => end,
+        let rest = (source, looks, resumed);
+        let streamed = self.download_streamed(rest, &mut hash, (&target.file, &path)).await;
+        let read = match streamed {
+            Ok(Some(end)) => self.same(end, &hash).map(|end| (end, looks.size - resumed)),
+            Ok(None) => {
+                let write =
+                    |data: &[u8]| target.file.write_all(data).map_err(|error| failed("write", &path, error));
+                self.read(source, looks, resumed, &mut hash, write).await.map(|end| (end, 0))
+            }
+            Err(failure) => Err(failure),
+        };
+        let (end, streamed) = match read {
+            Ok(read) => read,
             Err(failure) => {
                 // a file that is another now, and bytes that are not what was sent, are of no use
                 if failure.exit == Exit::Failed {
@@ -70,7 +79,7 @@ impl Copy<'_> {
             }
         }
         target.finish(mode)?;
-        Ok(Done { files: 1, bytes: looks.size, resumed, notes: self.note(source, &end)? })
+        Ok(Done { files: 1, bytes: looks.size, resumed, streamed, notes: self.note(source, &end)? })
     }
 
     /// Copies a file to a stream.
@@ -86,7 +95,8 @@ impl Copy<'_> {
         self.meter.expect(looks.size);
         let mut hash = Context::new(&SHA256);
         let end = self.read(source, looks, 0, &mut hash, write).await?;
-        Ok(Done { files: 1, bytes: looks.size, resumed: 0, notes: self.note(source, &end)? })
+        let notes = self.note(source, &end)?;
+        Ok(Done { files: 1, bytes: looks.size, notes, ..Done::default() })
     }
 
     /// A file that grows, such as a log, can be copied: what it held at the beginning.
@@ -102,6 +112,14 @@ impl Copy<'_> {
         Ok(vec![format!("{what}; the copy is what was read")])
     }
 
+    /// Whether what came is what was sent.
+    fn same(&self, end: ReadEnd, hash: &Context) -> Result<ReadEnd, Failure> {
+        if end.sha256.as_deref() == Some(hex(hash).as_str()) {
+            return Ok(end);
+        }
+        Err(strange(&self.remote.agent, "the sha256 of what came is not that of the file"))
+    }
+
     async fn read(
         &self,
         source: &Path,
@@ -110,11 +128,7 @@ impl Copy<'_> {
         hash: &mut Context,
         mut write: impl FnMut(&[u8]) -> Result<(), Failure>,
     ) -> Result<ReadEnd, Failure> {
-        let strange = |why: &str| {
-            let what = format!("{}: {READ} gave something else than the file", self.remote.agent);
-            let help = "what came is thrown away; run the same command again";
-            Err(Box::new(Report::new(Exit::Failed, what, why, help)))
-        };
+        let strange = |why: &str| Err(strange(&self.remote.agent, why));
         let mut stream = self.remote.start_read(source, from, looks).await?;
         let mut left = looks.size - from;
         loop {
@@ -136,14 +150,17 @@ impl Copy<'_> {
                     if left > 0 {
                         return strange("fewer bytes came than the file has");
                     }
-                    if end.sha256.as_deref() != Some(hex(hash).as_str()) {
-                        return strange("the sha256 of what came is not that of the file");
-                    }
-                    return Ok(end);
+                    return self.same(end, hash);
                 }
                 Some(CallEvent::End(Err(error))) => return Err(self.remote.failed(READ, error)),
                 None => return strange("the call ended without an answer"),
             }
         }
     }
+}
+
+/// What came is not the file.
+pub(super) fn strange(agent: &str, why: &str) -> Failure {
+    let what = format!("{agent}: {READ} gave something else than the file");
+    Box::new(Report::new(Exit::Failed, what, why, "what came is thrown away; run the same command again"))
 }

@@ -41,6 +41,24 @@ impl Meter {
     }
 }
 
+impl Meter {
+    /// What another thread counts with.
+    pub fn counter(&self) -> Counter {
+        Counter(self.0.clone())
+    }
+}
+
+/// Counts for a [`Meter`].
+#[derive(Debug, Clone)]
+pub struct Counter(ProgressBar);
+
+impl Counter {
+    /// So many bytes more are copied.
+    pub fn copied(&self, bytes: u64) {
+        self.0.inc(bytes);
+    }
+}
+
 impl Drop for Meter {
     fn drop(&mut self) {
         self.0.finish_and_clear();

@@ -2,6 +2,7 @@
 //!
 //! - [`place`]: what was typed. [`pace`]: how large chunks are. Both are rules alone.
 //! - [`remote`]: the calls of one agent. [`local`]: files here. [`meter`]: the progress bar.
+//! - `stream`: a connection of its own for a file; `streamed`: files over such connections.
 //! - [`upload`] and [`download`]: one file; [`tree`]: a folder with all that is in it.
 
 pub mod download;
@@ -10,9 +11,12 @@ pub mod meter;
 pub mod pace;
 pub mod place;
 pub mod remote;
+mod stream;
+mod streamed;
 pub mod tree;
 pub mod upload;
 
+use crate::cli::Via;
 use crate::copy::meter::Meter;
 
 /// What is wished for, beside what and where.
@@ -28,6 +32,8 @@ pub struct Wishes {
     pub resume: bool,
     /// Read the copy once more.
     pub verify: bool,
+    /// How the bytes go.
+    pub via: Via,
 }
 
 /// One copy to or from one agent.
@@ -50,6 +56,8 @@ pub struct Done {
     pub bytes: u64,
     /// Those of them that were there from an earlier copy.
     pub resumed: u64,
+    /// Those of them that went encrypted from end to end.
+    pub streamed: u64,
     /// What was left out, or is worth knowing.
     pub notes: Vec<String>,
 }
@@ -59,6 +67,7 @@ impl Done {
         self.files += other.files;
         self.bytes += other.bytes;
         self.resumed += other.resumed;
+        self.streamed += other.streamed;
         self.notes.extend(other.notes);
     }
 }

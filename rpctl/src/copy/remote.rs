@@ -3,10 +3,12 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use redpoll_common::api::{CallArguments, method};
 use redpoll_common::wire::{Raw, RawMap};
+use redpoll_net::tls::TlsTransport;
 use redpoll_net::{Call, CallError, CallStream, Peer};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -52,6 +54,20 @@ pub struct Looks {
     pub inode: u64,
 }
 
+impl Looks {
+    /// The arguments of a read of this file from `offset` on, if it is still this.
+    pub fn reading(&self, path: &Path, offset: u64) -> impl Fn(RawMap) -> RawMap {
+        move |map| {
+            let expect = |map: RawMap| {
+                map.uint("size", self.size)
+                    .raw("mtime_ns", &Raw::encode(&self.mtime_ns).unwrap_or_else(|_| Raw::nil()))
+                    .uint("inode", self.inode)
+            };
+            at(path)(map).uint("offset", offset).map("expect", expect).bool("sha256", true)
+        }
+    }
+}
+
 /// A name in a folder of an agent.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Entry {
@@ -95,6 +111,7 @@ pub struct ReadEnd {
 #[derive(Debug, Clone)]
 pub struct Remote {
     peer: Peer,
+    transport: Option<Arc<TlsTransport>>,
     /// Its name.
     pub agent: String,
     deadline: Option<Instant>,
@@ -122,7 +139,37 @@ pub fn octets(value: &rmpv::Value) -> Option<&[u8]> {
 impl Remote {
     /// Calls this agent through `peer`, and stops at the deadline.
     pub fn new(peer: Peer, agent: String, deadline: Option<Instant>, verbose: bool) -> Self {
-        Self { peer, agent, deadline, verbose }
+        Self { peer, transport: None, agent, deadline, verbose }
+    }
+
+    /// The same, with connections beside the session over this.
+    #[must_use]
+    pub fn with_transport(self, transport: Arc<TlsTransport>) -> Self {
+        Self { transport: Some(transport), ..self }
+    }
+
+    /// The way to the manager, for connections beside the session.
+    pub fn transport(&self) -> Option<&Arc<TlsTransport>> {
+        self.transport.as_ref()
+    }
+
+    /// Whether more is told than is needed.
+    pub fn verbose(&self) -> bool {
+        self.verbose
+    }
+
+    /// Begins a call with these arguments that takes as long as the file.
+    ///
+    /// # Errors
+    /// Why it was not sent.
+    pub async fn start(&self, procedure: &str, kwargs: Raw) -> Result<CallStream, CallError> {
+        let arguments = CallArguments {
+            agent: self.agent.clone(),
+            procedure: procedure.to_owned(),
+            args: Raw::empty_array(),
+            kwargs,
+        };
+        self.peer.start(self.request(arguments.write(), WHOLE)).await
     }
 
     /// Bytes that fit into a chunk, with all that is around them.
@@ -200,6 +247,9 @@ impl Remote {
             CallError::Closed(reason) => lost(&target.name(), reason),
             CallError::Refused(refusal) => refused(&target.name(), refusal),
         };
+        if matches!(&error, CallError::Fault(fault) if fault.class.as_deref() == Some("Broken")) {
+            report.exit = Exit::Unreachable;
+        }
         if matches!(report.exit, Exit::TimedOut | Exit::Unknown | Exit::Unreachable) {
             report.help = AGAIN.to_owned();
         }
@@ -257,13 +307,7 @@ impl Remote {
     /// # Errors
     /// A [`Failure`]
     pub async fn start_read(&self, path: &Path, offset: u64, looks: &Looks) -> Result<CallStream, Failure> {
-        let expect = |map: RawMap| {
-            map.uint("size", looks.size)
-                .raw("mtime_ns", &Raw::encode(&looks.mtime_ns).unwrap_or_else(|_| Raw::nil()))
-                .uint("inode", looks.inode)
-        };
-        let fill = |map| at(path)(map).uint("offset", offset).map("expect", expect).bool("sha256", true);
-        let call = self.request(self.arguments("file.read", SOME, fill), WHOLE);
+        let call = self.request(self.arguments("file.read", SOME, looks.reading(path, offset)), WHOLE);
         self.peer.start(call).await.map_err(|error| self.failed("file.read", error))
     }
 }

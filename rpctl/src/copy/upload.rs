@@ -16,6 +16,7 @@ use super::local::{failed, fill, hash_next, hex, id_of, open_source, version};
 use super::pace::{AT_ONCE, Pace};
 use super::remote::{Failure, Looks, NotTaken, There, at};
 use super::{Copy, Done};
+use crate::cli::Via;
 use crate::exit::Exit;
 use crate::report::Report;
 
@@ -42,7 +43,8 @@ impl Copy<'_> {
         self.meter.expect(size);
         let small = usize::try_from(size).is_ok_and(|size| size <= SMALL.min(self.remote.chunk_limit()));
         let source = Source::File { file, path, stat };
-        if small { self.in_one_call(source, target).await } else { self.in_chunks(source, target).await }
+        let in_one = small && self.wishes.via != Via::Stream;
+        if in_one { self.in_one_call(source, target).await } else { self.in_chunks(source, target).await }
     }
 
     /// Copies what standard input gives.
@@ -106,7 +108,7 @@ impl Copy<'_> {
             Source::File { .. } | Source::Stream(_) => 0,
         };
         self.meter.copied(resumed);
-        let bytes = self.send(&mut source, target, &id, (&mut hash, resumed)).await?;
+        let (bytes, streamed) = self.rest(&mut source, target, &id, (&mut hash, resumed)).await?;
         if let Err(changed) = source.unchanged() {
             let _: There = self.remote.call(WRITE, |map| upload(map).bool("abort", true)).await?;
             return Err(changed);
@@ -115,7 +117,7 @@ impl Copy<'_> {
         let commit = |map| upload(map).bool("commit", true).uint("size", bytes).text("sha256", &sha256);
         let _looks: Looks = self.remote.call(WRITE, |map| self.manners(commit(map), &source)).await?;
         self.verified(target, &sha256).await?;
-        Ok(Done { files: 1, bytes, resumed, notes: Vec::new() })
+        Ok(Done { files: 1, bytes, resumed, streamed, notes: Vec::new() })
     }
 
     /// The name of the upload: of the same file to the same place it is the same, so that it can be gone on with.
@@ -129,6 +131,24 @@ impl Copy<'_> {
             }
             Source::File { .. } | Source::Stream(_) => id_of(&[&random::bytes16(), &random::bytes16()]),
         }
+    }
+
+    /// Sends the rest of the source, and gives the size of the whole, and how much went over a connection of its own.
+    async fn rest(
+        &self,
+        source: &mut Source<'_>,
+        target: &Path,
+        id: &str,
+        (hash, from): (&mut Context, u64),
+    ) -> Result<(u64, u64), Failure> {
+        if let Source::File { file, path, stat } = source {
+            let left = u64::try_from(stat.st_size).unwrap_or(0).saturating_sub(from);
+            let fill = |map| at(target)(map).text("upload", id).uint("offset", from);
+            if let Some(sent) = self.upload_streamed((file, path), hash, left, fill).await? {
+                return Ok((from + sent, sent));
+            }
+        }
+        Ok((self.send(source, target, id, (hash, from)).await?, 0))
     }
 
     /// Sends the rest of the source, several chunks at a time, and gives the size of the whole.

@@ -22,7 +22,7 @@ use redpoll_common::session::terms::{Liveness, Offer};
 use redpoll_common::wire::{Fault, FaultCode, Limits, Notification, Raw};
 use redpoll_net::service::{Running, stop_fault};
 use redpoll_net::tls::{ListenOptions, TlsListener, TlsServer};
-use redpoll_net::transport::{Listener, PeerInfo};
+use redpoll_net::transport::{Accepted, Listener, PeerInfo};
 use redpoll_net::{CallContext, DriverOptions, Service, drive, greet};
 use rmpv::Value;
 use tokio::sync::Semaphore;
@@ -114,7 +114,7 @@ async fn serve(mut listener: TlsListener, seen: mpsc::SyncSender<Seen>, go: Arc<
         wall_ms: 0,
     };
     while let Ok(incoming) = listener.accept().await {
-        let Ok(connection) = incoming.handshake.await else { continue };
+        let Ok(Some(connection)) = incoming.handshake.await.map(Accepted::session) else { continue };
         let Ok((connection, admission)) = greet::expect_hello(connection, SOON).await else { continue };
         let (connection, terms) = greet::accept(connection, admission, &offer, SOON).await.unwrap();
         let cut = CancellationToken::new();

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use bytes::Bytes;
+use redpoll_common::leg::Ticket;
 use redpoll_common::wire::Fields;
 use redpoll_net::CallContext;
 use serde::de::{DeserializeOwned, Visitor};
@@ -54,6 +55,9 @@ pub(super) struct ReadArguments {
     /// Of `file.read`: the digest of the whole file too.
     #[serde(default)]
     pub(super) sha256: bool,
+    /// Of `file.read`: over a connection of its own.
+    #[serde(default)]
+    pub(super) stream: Option<Ticket>,
 }
 
 /// `file.write`.
@@ -67,6 +71,8 @@ pub(super) struct WriteArguments {
     pub(super) offset: Option<u64>,
     #[serde(default)]
     pub(super) data: Option<Given>,
+    #[serde(default)]
+    pub(super) stream: Option<Ticket>,
     #[serde(default)]
     pub(super) query: bool,
     #[serde(default)]

@@ -43,6 +43,10 @@ pub(super) fn read() -> ProcedureInfo {
         "path": path(),
         "offset": {"type": "integer", "minimum": 0, "description": "Where to begin; 0 if absent."},
         "length": {"type": "integer", "minimum": 0, "description": "How many bytes; all if absent."},
+        "stream": {
+            "type": "string", "pattern": "^[0-9a-f]{32}$",
+            "description": "The ticket of a connection of its own, over which the bytes go instead of as values."
+        },
         "expect": expect(),
         "sha256": {"type": "boolean", "description": "Also tell the digest of the whole file."}
     });
@@ -70,6 +74,10 @@ pub(super) fn write() -> ProcedureInfo {
             "description": "The name of an upload, chosen by its sender; for what does not fit into one call."
         },
         "offset": {"type": "integer", "minimum": 0, "description": "Where the chunk belongs."},
+        "stream": {
+            "type": "string", "pattern": "^[0-9a-f]{32}$",
+            "description": "With offset, instead of data: the ticket of a connection of its own, over which all the rest comes."
+        },
         "query": {"type": "boolean", "description": "Tell how much of the upload is here, and its sha256."},
         "commit": {"type": "boolean", "description": "Replace the file by the upload."},
         "abort": {"type": "boolean", "description": "Remove the upload."},

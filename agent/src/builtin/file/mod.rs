@@ -2,6 +2,7 @@
 //!
 //! - `path`, `order`, `names`: rules that look at no disk. `open`: from a path to a descriptor.
 //! - `look` (`file.stat`, `file.list`), `read` (`file.read`, `file.hash`), `write` (`file.write`), `remove`.
+//! - `stream`: a file over a connection of its own.
 //! - `upload`: one file on its way here; `uploads`: all of them, and what is left of those that nobody ends.
 //!
 //! All that touches a disk runs on threads of its own, a bounded number of them, and never on the agent's one thread.
@@ -16,6 +17,7 @@ mod order;
 mod path;
 mod read;
 mod remove;
+mod stream;
 mod upload;
 mod uploads;
 mod write;
@@ -27,6 +29,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use redpoll_config::{AgentConfig, FilesConfig, ProceduresConfig};
 use redpoll_net::registry::Duplicate;
+use redpoll_net::tls::TlsTransport;
 use redpoll_net::{ProcedureInfo, Registry};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -34,6 +37,7 @@ use tokio::task::JoinHandle;
 use error::FileError;
 pub use open::Protected;
 use path::{Need, Roots};
+use stream::Streams;
 use uploads::Uploads;
 
 /// Threads that work on disks at a time; who comes later waits. A disk that hangs holds so many and no more.
@@ -62,7 +66,8 @@ impl Protected {
 
 /// Adds what is configured of `file.*`: a procedure is offered when it is named and there is a folder for it.
 ///
-/// `state` is the agent's state folder, where unfinished uploads are noted.
+/// `state` is the agent's state folder, where unfinished uploads are noted; `transport` the way to its manager, over which files may
+/// have connections of their own.
 ///
 /// # Errors
 /// [`Duplicate`] when the registry has one of the names.
@@ -71,13 +76,16 @@ pub fn install(
     offered: &ProceduresConfig,
     config: &FilesConfig,
     protected: Protected,
-    state: &Path,
+    (state, transport): (&Path, Option<Arc<TlsTransport>>),
 ) -> Result<Registry, Duplicate> {
+    let streams =
+        transport.filter(|_| config.streams > 0).map(|way| Arc::new(Streams::new(way, config.streams)));
     let files = Files {
         roots: Arc::new(Roots::new(&config.read, &config.write)),
         protected: Arc::new(protected),
         uploads: Arc::new(Uploads::new(state, config)),
         places: Arc::new(Semaphore::new(THREADS)),
+        streams,
     };
     let offers = |name: &str, need| offered.offers(name) && files.roots.allow(need);
     let mut registry = registry;
@@ -124,6 +132,7 @@ struct Files {
     protected: Arc<Protected>,
     uploads: Arc<Uploads>,
     places: Arc<Semaphore>,
+    streams: Option<Arc<Streams>>,
 }
 
 impl Files {

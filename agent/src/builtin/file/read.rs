@@ -16,6 +16,7 @@ use super::error::FileError;
 use super::look::{Looks, mtime_ns};
 use super::open::walk;
 use super::path::Need;
+use super::stream::{self, Asked, Connected};
 use super::{Cancelled, Files, hex};
 use crate::builtin::arguments::answer;
 
@@ -45,6 +46,7 @@ pub(super) async fn read(files: Files, call: CallContext) -> Result<Raw, Fault> 
     // four on the way at a time
     let window = usize::try_from(output.window() / 4).unwrap_or(MAX_PIECE);
     let piece = window.min(output.value_limit()).min(MAX_PIECE).saturating_sub(AROUND).max(1);
+    let asked_stream = asked.stream.map(|ticket| Asked::of(&call, ticket)).transpose()?;
     let reader = files.work(move |files, cancelled| {
         let whole = asked.sha256;
         let mut reader = Reader::open(files, asked)?;
@@ -54,7 +56,16 @@ pub(super) async fn read(files: Files, call: CallContext) -> Result<Raw, Fault> 
         }
         Ok(reader)
     });
-    let mut next = files.begin(step(reader.await?, piece)).await;
+    let mut reader = reader.await?;
+    if let Some(asked) = asked_stream {
+        let Connected { end, digest, cutter: _cut_when_dropped, files } = asked.dial(&files).await?;
+        let given = files.work(move |_, cancelled| {
+            stream::send(&mut reader, (end, digest), cancelled)?;
+            reader.end(cancelled)
+        });
+        return Ok(answer(&given.await?)?);
+    }
+    let mut next = files.begin(step(reader, piece)).await;
     loop {
         let (reader, value) = next.ended().await?;
         let Some(value) = value else {
@@ -69,6 +80,11 @@ pub(super) async fn read(files: Files, call: CallContext) -> Result<Raw, Fault> 
 /// `file.hash`
 pub(super) async fn hash(files: Files, call: CallContext) -> Result<Raw, Fault> {
     let asked: ReadArguments = read_arguments(&call)?;
+    if asked.stream.is_some() {
+        return Err(
+            FileError::Arguments("file.hash gives no bytes, so stream means nothing".to_owned()).into()
+        );
+    }
     let read = files.work(move |files, cancelled| {
         let mut reader = Reader::open(files, asked)?;
         reader.hash = Some(Context::new(&SHA256));
@@ -108,7 +124,7 @@ fn not_delivered(error: OutputError) -> Fault {
 }
 
 /// A file that is being read.
-struct Reader {
+pub(super) struct Reader {
     file: File,
     path: PathBuf,
     first: Stat,
@@ -171,7 +187,7 @@ impl Reader {
     }
 
     /// Reads the next bytes; 0 at the end.
-    fn fill(&mut self, buffer: &mut [u8]) -> Result<usize, FileError> {
+    pub(super) fn fill(&mut self, buffer: &mut [u8]) -> Result<usize, FileError> {
         let left = usize::try_from(self.end - self.at).unwrap_or(usize::MAX);
         let len = buffer.len().min(left);
         let Some(buffer) = buffer.get_mut(..len).filter(|buffer| !buffer.is_empty()) else { return Ok(0) };

@@ -20,6 +20,7 @@ use super::look::Looks;
 use super::open::{kind, walk};
 use super::order::{Step, step};
 use super::path::{Need, Place};
+use super::stream::{self, Asked, Connected};
 use super::upload::{Finish, Part, number, sync_folder, target};
 use super::uploads::{Held, ID_LEN, admit};
 use super::{Cancelled, Files, hex};
@@ -39,6 +40,7 @@ enum Want {
     Whole { data: Bytes, finish: Finish },
     Query,
     Chunk { offset: u64, data: Bytes },
+    Rest { offset: u64 },
     Commit(Finish),
     Abort,
 }
@@ -47,6 +49,7 @@ enum Want {
 pub(super) async fn write(files: Files, call: CallContext) -> Result<Raw, Fault> {
     let asked: WriteArguments = read(&call)?;
     let data = asked.data.as_ref().and_then(|_given| data(&call));
+    let stream = asked.stream.map(|ticket| Asked::of(&call, ticket)).transpose()?;
     drop(call);
     let (target, upload, want) = sort(asked, data)?;
     let place = files.roots.place(&target, Need::Write).map_err(FileError::from)?;
@@ -66,6 +69,10 @@ pub(super) async fn write(files: Files, call: CallContext) -> Result<Raw, Fault>
         }
         Want::Query => Ok(answer(&upload.query(&files).await?)?),
         Want::Chunk { offset, data } => Ok(answer(&upload.chunk(&files, offset, data).await?)?),
+        Want::Rest { offset } => match stream {
+            Some(asked) => Ok(answer(&upload.rest(&files, offset, asked).await?)?),
+            None => Err(no_upload().into()),
+        },
         Want::Commit(finish) => Ok(answer(&upload.commit(&files, finish).await?)?),
         Want::Abort => Ok(answer(&upload.abort(&files).await?)?),
     }
@@ -77,6 +84,7 @@ fn sort(
     data: Option<Bytes>,
 ) -> Result<(std::path::PathBuf, Option<String>, Want), FileError> {
     let wrong = |text: &str| Err(FileError::Arguments(format!("file.write: {text}")));
+    let stream = asked.stream.is_some();
     let WriteArguments { path: to, upload, offset, query, commit, abort, folder, .. } = asked;
     if asked.mode.is_some_and(|mode| mode > 0o7777) {
         return wrong("mode has more than the bits of 0o7777");
@@ -99,6 +107,11 @@ fn sort(
             Want::Whole { data, finish: finish(size, asked.sha256) }
         }
         (true, None, true, false, false, false) => Want::Query,
+        (true, None, false, false, false, false) if stream => match offset {
+            Some(offset) => Want::Rest { offset },
+            None => return wrong("a stream needs the offset at which it begins"),
+        },
+        _ if stream => return wrong("stream goes with upload and offset, and nothing else"),
         (true, Some(data), false, false, false, false) => match offset {
             Some(offset) => Want::Chunk { offset, data },
             None => return wrong("a chunk of an upload needs its offset"),
@@ -180,6 +193,14 @@ impl Upload {
         };
         let size = self.with(files, ready, offset == 0, add).await?.ok_or_else(no_upload)?;
         Ok(Progress { size, sha256: None })
+    }
+
+    /// The rest of it over a connection of its own.
+    async fn rest(&self, files: &Files, offset: u64, asked: Asked) -> Result<Progress, FileError> {
+        let Connected { end, digest, cutter: _cut_when_dropped, files } = asked.dial(files).await?;
+        let add = move |part: &mut Part| Ok((stream::receive(part, offset, (end, digest))?, true));
+        let size = self.with(&files, move |written| written >= offset, offset == 0, add).await?;
+        Ok(Progress { size: size.ok_or_else(no_upload)?, sha256: None })
     }
 
     async fn commit(&self, files: &Files, finish: Finish) -> Result<Looks, FileError> {

@@ -10,14 +10,16 @@ use redpoll_certs::credentials::Credentials;
 use redpoll_certs::expect::{Expect, expect_role};
 use redpoll_common::identity::{Identity, Role};
 use redpoll_common::ids::ClusterName;
+use redpoll_common::leg;
 use rustls::client::Resumption;
+use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::NoServerSessionStorage;
 use rustls::version::TLS13;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::CertificateDer;
 
-use super::verify::{DiallersVerifier, ManagersVerifier};
+use super::verify::{AgentsVerifier, DiallersVerifier, ManagersVerifier};
 
 /// The application protocol. Who offers none speaks protocol 0; who offers only others is refused.
 pub const ALPN: &[u8] = b"rp/1";
@@ -103,9 +105,22 @@ impl fmt::Debug for TlsServer {
     }
 }
 
+/// What a dialler needs for its session, for its legs, and for what it says to whoever is at the other end of a leg.
+pub(super) struct DiallerConfigs {
+    pub(super) session: Arc<ClientConfig>,
+    pub(super) leg: Arc<ClientConfig>,
+    pub(super) data: DataConfig,
+}
+
+/// On a leg an operator is the client and an agent the server, each with the certificate that it has.
+pub(super) enum DataConfig {
+    Operator(Arc<ClientConfig>),
+    Agent(Arc<ServerConfig>),
+}
+
 /// The dialler's end. Cheap to share; connections that exist are untouched by [`Self::reload`].
 pub struct TlsClient {
-    setting: ArcSwap<Setting<ClientConfig>>,
+    setting: ArcSwap<Setting<DiallerConfigs>>,
 }
 
 impl TlsClient {
@@ -138,7 +153,7 @@ impl TlsClient {
         self.setting.load().not_after
     }
 
-    pub(super) fn config(&self) -> Arc<ClientConfig> {
+    pub(super) fn configs(&self) -> Arc<DiallerConfigs> {
         Arc::clone(&self.setting.load().config)
     }
 }
@@ -151,45 +166,80 @@ impl fmt::Debug for TlsClient {
 
 fn server_setting(credentials: Credentials) -> Result<Setting<ServerConfig>, TlsSetupError> {
     expect_role(&credentials.info, &[Role::Manager]).map_err(TlsSetupError::Certificate)?;
-    let (own, not_after) = (credentials.info.identity, credentials.info.not_after);
-    let provider = Arc::new(aws_lc_rs::default_provider());
+    let (own, not_after) = (credentials.info.identity.clone(), credentials.info.not_after);
     let want = Expect::CLIENTS.in_cluster(own.cluster.clone());
+    let alpn = vec![ALPN.to_vec(), leg::ALPN.to_vec()];
+    Ok(Setting { config: Arc::new(server_config(&credentials, want, alpn)?), own, not_after })
+}
+
+fn client_setting(credentials: Credentials) -> Result<Setting<DiallerConfigs>, TlsSetupError> {
+    expect_role(&credentials.info, DIALLERS).map_err(TlsSetupError::Certificate)?;
+    let (own, not_after) = (credentials.info.identity.clone(), credentials.info.not_after);
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let want = Expect::role(Role::Manager).in_cluster(own.cluster.clone());
+    let managers = Arc::new(ManagersVerifier::new(authorities(&credentials.roots)?, &provider, want));
+    let session = client_config(&credentials, managers, ALPN)?;
+    let mut leg = session.clone();
+    leg.alpn_protocols = vec![leg::ALPN.to_vec()];
+    let data = match own.role {
+        Role::Agent => {
+            let want = Expect::role(Role::Operator).in_cluster(own.cluster.clone());
+            let alpn = vec![leg::DATA_ALPN.to_vec()];
+            DataConfig::Agent(Arc::new(server_config(&credentials, want, alpn)?))
+        }
+        Role::Operator | Role::Manager => {
+            let want = Expect::role(Role::Agent).in_cluster(own.cluster.clone());
+            let agents = AgentsVerifier::new(authorities(&credentials.roots)?, &provider, want)?;
+            DataConfig::Operator(Arc::new(client_config(&credentials, Arc::new(agents), leg::DATA_ALPN)?))
+        }
+    };
+    let configs = DiallerConfigs { session: Arc::new(session), leg: Arc::new(leg), data };
+    Ok(Setting { config: Arc::new(configs), own, not_after })
+}
+
+/// An end that is dialled, by those that `want` says.
+fn server_config(
+    credentials: &Credentials,
+    want: Expect,
+    alpn: Vec<Vec<u8>>,
+) -> Result<ServerConfig, TlsSetupError> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
     let verifier = DiallersVerifier::new(authorities(&credentials.roots)?, &provider, want)?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&TLS13])
         .and_then(|builder| {
             builder
                 .with_client_cert_verifier(Arc::new(verifier))
-                .with_single_cert(credentials.chain, credentials.key)
+                .with_single_cert(credentials.chain.clone(), credentials.key.clone_key())
         })
         .map_err(TlsSetupError::Unusable)?;
-    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.alpn_protocols = alpn;
     // A resumed session is not verified: a revoked or expired certificate would come back with its ticket.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
-    Ok(Setting { config: Arc::new(config), own, not_after })
+    Ok(config)
 }
 
-fn client_setting(credentials: Credentials) -> Result<Setting<ClientConfig>, TlsSetupError> {
-    expect_role(&credentials.info, DIALLERS).map_err(TlsSetupError::Certificate)?;
-    let (own, not_after) = (credentials.info.identity, credentials.info.not_after);
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let want = Expect::role(Role::Manager).in_cluster(own.cluster.clone());
-    let verifier = ManagersVerifier::new(authorities(&credentials.roots)?, &provider, want);
-    let mut config = ClientConfig::builder_with_provider(provider)
+/// An end that dials those whom `verifier` believes.
+fn client_config(
+    credentials: &Credentials,
+    verifier: Arc<dyn ServerCertVerifier>,
+    alpn: &[u8],
+) -> Result<ClientConfig, TlsSetupError> {
+    let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[&TLS13])
         .and_then(|builder| {
             builder
                 .dangerous()
-                .with_custom_certificate_verifier(Arc::new(verifier))
-                .with_client_auth_cert(credentials.chain, credentials.key)
+                .with_custom_certificate_verifier(verifier)
+                .with_client_auth_cert(credentials.chain.clone(), credentials.key.clone_key())
         })
         .map_err(TlsSetupError::Unusable)?;
-    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.alpn_protocols = vec![alpn.to_vec()];
     config.resumption = Resumption::disabled();
     config.enable_early_data = false;
-    Ok(Setting { config: Arc::new(config), own, not_after })
+    Ok(config)
 }
 
 fn authorities(roots: &[CertificateDer<'static>]) -> Result<Arc<RootCertStore>, TlsSetupError> {

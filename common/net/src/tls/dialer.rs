@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use futures_util::future::BoxFuture;
 use rustls_pki_types::{DnsName, ServerName};
 use tokio::time::{Instant, timeout};
@@ -55,14 +56,21 @@ impl Default for DialOptions {
 #[derive(Debug)]
 pub struct TlsTransport {
     managers: Vec<Arc<str>>,
-    client: Arc<TlsClient>,
-    options: DialOptions,
+    pub(super) client: Arc<TlsClient>,
+    pub(super) options: DialOptions,
+    /// The manager that was reached last, and where.
+    pub(super) last: ArcSwapOption<(Arc<str>, SocketAddr)>,
 }
 
 impl TlsTransport {
     /// Dials `managers`, each `host:port`, `192.0.2.1:port` or `[2001:db8::1]:port`; at least one.
     pub fn new(managers: Vec<Arc<str>>, client: Arc<TlsClient>, options: DialOptions) -> Self {
-        Self { managers, client, options }
+        Self { managers, client, options, last: ArcSwapOption::empty() }
+    }
+
+    /// Who dials.
+    pub fn client(&self) -> &TlsClient {
+        &self.client
     }
 
     async fn dial(&self) -> Result<BoxConnection, TransportError> {
@@ -80,7 +88,10 @@ impl TlsTransport {
             for address in addresses {
                 let connect = attempt.at_most(self.options.connect)?;
                 match self.dial_one(manager, address, connect, deadline).await {
-                    Ok(connection) => return Ok(connection),
+                    Ok(connection) => {
+                        self.last.store(Some(Arc::new((Arc::clone(manager), address))));
+                        return Ok(connection);
+                    }
                     Err(error) => attempt.failed(manager, error),
                 }
             }
@@ -97,7 +108,7 @@ impl TlsTransport {
     ) -> Result<BoxConnection, TransportError> {
         let stream = socket::connect(address, self.options.socket, connect).await?;
         let limit = self.options.handshake.min(deadline.saturating_duration_since(Instant::now()));
-        let connector = TlsConnector::from(self.client.config());
+        let connector = TlsConnector::from(Arc::clone(&self.client.configs().session));
         let handshake = connector.connect_with(server_name(manager), Metered::new(stream), |session| {
             session.set_buffer_limit(Some(BUFFER_LIMIT));
         });
@@ -152,7 +163,7 @@ impl Attempt {
     }
 }
 
-fn server_name(manager: &str) -> ServerName<'static> {
+pub(super) fn server_name(manager: &str) -> ServerName<'static> {
     let host = manager.rsplit_once(':').map_or(manager, |(host, _port)| host);
     // An address has no name; sending none would leave the choice of certificate to chance behind a TLS router.
     let name = DnsName::try_from(host.to_owned())

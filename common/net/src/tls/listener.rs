@@ -14,10 +14,11 @@ use tokio_rustls::TlsAcceptor;
 use super::config::{BUFFER_LIMIT, TlsServer};
 use super::error::{Stage, explain};
 use super::identity::peer_info;
+use super::leg::Leg;
 use crate::framed::Framed;
 use crate::socket::{self, SocketOptions};
 use crate::stream::Metered;
-use crate::transport::{AcceptError, BoxConnection, Incoming, Listener, TransportError, Wait};
+use crate::transport::{AcceptError, Accepted, Incoming, Listener, TransportError, Wait};
 
 /// How long a refused stranger may take to hang up, so that our alert is not overtaken by a reset.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -98,7 +99,7 @@ async fn handshake(
     address: Arc<str>,
     server: Arc<TlsServer>,
     limit: Duration,
-) -> Result<BoxConnection, TransportError> {
+) -> Result<Accepted, TransportError> {
     let acceptor = TlsAcceptor::from(server.config());
     let accept = acceptor
         .accept_with(Metered::new(stream), |session| session.set_buffer_limit(Some(BUFFER_LIMIT)))
@@ -108,8 +109,13 @@ async fn handshake(
         .map_err(|_elapsed| TransportError::Timeout { wait: Wait::Handshake, after: limit })?;
     match accepted {
         Ok(stream) => {
-            let peer = peer_info(stream.get_ref().1, from, address)?;
-            Ok(Box::new(Framed::new(stream, peer)))
+            let session = stream.get_ref().1;
+            let is_leg = session.alpn_protocol() == Some(redpoll_common::leg::ALPN);
+            let peer = peer_info(session, from, address)?;
+            Ok(match is_leg {
+                true => Accepted::Leg(Box::new(Leg::new(stream, peer))),
+                false => Accepted::Session(Box::new(Framed::new(stream, peer))),
+            })
         }
         Err((error, stream)) => {
             let reason = explain(error, Stage::Handshake);

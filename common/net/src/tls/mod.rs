@@ -6,15 +6,20 @@
 //!
 //! - [`TlsServer`], [`TlsClient`]: what one end needs; `reload` exchanges it for the next handshakes.
 //! - [`TlsListener`], [`TlsTransport`]: arriving and dialling.
+//! - [`Leg`], and [`TlsTransport::leg`]: the two ends of a connection whose bytes a manager passes on; [`DataEnd`]: what goes over two of them.
 
 mod config;
+mod data;
 mod dialer;
 mod error;
 mod identity;
+mod leg;
 mod listener;
 mod verify;
 
 pub use config::{ALPN, TlsClient, TlsServer, TlsSetupError};
+pub use data::{Cutter, DataEnd, DataError, call_digest};
 pub use dialer::{DialOptions, TlsTransport};
+pub use leg::{Leg, LegError, Pending};
 pub use listener::{ListenOptions, TlsListener};
 pub use verify::{MAX_CHAIN_BYTES, MAX_CHAIN_LEN};

@@ -28,7 +28,7 @@ pub const MAX_CHAIN_LEN: usize = 3;
 /// Bytes of certificates a peer may send.
 pub const MAX_CHAIN_BYTES: usize = 16 * 1024;
 
-/// The manager's view of those who dial it.
+/// The view of those who are dialled: the manager's of agents and operators, an agent's of an operator on a leg.
 pub(super) struct DiallersVerifier {
     chain: Arc<dyn ClientCertVerifier>,
     want: Expect,
@@ -154,6 +154,57 @@ impl ServerCertVerifier for ManagersVerifier {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
+    }
+}
+
+/// An operator's view of an agent at the other end of a leg, where the agent is the server. Its certificate is one of those who dial, as it
+/// is for the manager: one for servers, which could pose as a manager, no agent has.
+#[derive(Debug)]
+pub(super) struct AgentsVerifier(DiallersVerifier);
+
+impl AgentsVerifier {
+    pub(super) fn new(
+        roots: Arc<RootCertStore>,
+        provider: &Provider,
+        want: Expect,
+    ) -> Result<Self, TlsSetupError> {
+        DiallersVerifier::new(roots, provider, want).map(Self)
+    }
+}
+
+impl ServerCertVerifier for AgentsVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        self.0.verify_client_cert(end_entity, intermediates, now)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(no_tls12())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.0.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
     }
 }
 

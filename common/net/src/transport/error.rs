@@ -95,6 +95,8 @@ pub enum Wait {
     Handshake,
     /// Everything from the first name to the end of the handshake.
     Dial,
+    /// The other side of a leg, or the manager on its behalf.
+    Leg,
 }
 
 impl fmt::Display for Wait {
@@ -104,6 +106,7 @@ impl fmt::Display for Wait {
             Self::Connect => "connecting",
             Self::Handshake => "the TLS handshake",
             Self::Dial => "dialling",
+            Self::Leg => "the other side of a leg",
         })
     }
 }

@@ -8,6 +8,7 @@
 )]
 
 mod certificates;
+mod legs;
 mod strangers;
 mod support;
 

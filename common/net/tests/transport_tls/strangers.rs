@@ -21,7 +21,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, client};
 
 /// Believes everybody, and counts how often it was asked.
 #[derive(Debug, Default)]
-struct Credulous {
+pub(crate) struct Credulous {
     asked: AtomicUsize,
 }
 
@@ -62,7 +62,10 @@ impl ServerCertVerifier for Credulous {
 }
 
 /// A client with the library's defaults, which resumes sessions where it can.
-fn stranger(certificate: Option<&TestCertificate>, protocols: &[&[u8]]) -> (ClientConfig, Arc<Credulous>) {
+pub(crate) fn stranger(
+    certificate: Option<&TestCertificate>,
+    protocols: &[&[u8]],
+) -> (ClientConfig, Arc<Credulous>) {
     let verifier = Arc::new(Credulous::default());
     let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()

@@ -68,7 +68,8 @@ pub(crate) fn good_ends() -> (TlsListener, TlsTransport) {
 /// The next stranger's handshake.
 pub(crate) async fn admit(listener: &mut TlsListener) -> Result<BoxConnection, TransportError> {
     let incoming = tokio::time::timeout(DEADLINE, listener.accept()).await.expect("nobody came").unwrap();
-    tokio::time::timeout(DEADLINE, incoming.handshake).await.expect("the handshake hangs")
+    let accepted = tokio::time::timeout(DEADLINE, incoming.handshake).await.expect("the handshake hangs")?;
+    Ok(accepted.session().expect("a leg"))
 }
 
 /// One connection, from both ends.

@@ -1,0 +1,157 @@
+//! A file over a connection of its own, between its operator and this agent and encrypted from end to end: the call says which, and the
+//! bytes do not pass through it. See [`redpoll_common::leg`].
+
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::sync::Arc;
+use std::time::Duration;
+
+use redpoll_common::ids::PeerId;
+use redpoll_common::leg::{LegHello, Ticket};
+use redpoll_net::CallContext;
+use redpoll_net::tls::{Cutter, DataEnd, DataError, LegError, TlsTransport, call_digest};
+use tokio::sync::Semaphore;
+
+use super::error::FileError;
+use super::read::Reader;
+use super::upload::Part;
+use super::{Cancelled, Files};
+
+/// How long each step may take until the connection is there.
+const STEP: Duration = Duration::from_secs(10);
+/// A connection on which nothing moves for so long is given up.
+const IDLE: Duration = Duration::from_secs(60);
+/// Bytes that are read or written at once.
+const BLOCK: usize = 256 * 1024;
+
+/// Makes such connections, and bounds how many there are.
+#[derive(Debug)]
+pub(super) struct Streams {
+    transport: Arc<TlsTransport>,
+    /// Threads that serve them; those of other work on files are not theirs.
+    places: Arc<Semaphore>,
+    max: usize,
+}
+
+/// What a call says of its connection.
+#[derive(Debug)]
+pub(super) struct Asked {
+    ticket: Ticket,
+    operator: PeerId,
+    digest: [u8; 32],
+}
+
+/// One end of a connection. It is cut when this is dropped, whatever thread works on it.
+#[derive(Debug)]
+pub(super) struct Connected {
+    pub(super) end: DataEnd,
+    pub(super) digest: [u8; 32],
+    pub(super) cutter: Cutter,
+    /// The same files, on threads for this.
+    pub(super) files: Files,
+}
+
+impl Streams {
+    pub(super) fn new(transport: Arc<TlsTransport>, max: usize) -> Self {
+        Self { transport, places: Arc::new(Semaphore::new(max)), max }
+    }
+}
+
+impl Asked {
+    /// Reads what a call with a ticket says.
+    pub(super) fn of(call: &CallContext, ticket: Ticket) -> Result<Self, FileError> {
+        let operator = call.operator.as_deref().filter(|_| call.run.is_none());
+        let operator = operator.and_then(|operator| PeerId::parse(operator).ok()).ok_or_else(|| {
+            let text = format!("stream of {} is for an operator's call, not for a job", call.method);
+            FileError::Arguments(text)
+        })?;
+        Ok(Self { ticket, operator, digest: call_digest(&call.method, &call.kwargs) })
+    }
+
+    /// Dials, and finds the operator at the other end.
+    pub(super) async fn dial(self, files: &Files) -> Result<Connected, FileError> {
+        let none = |text: String| FileError::failed("NoStream", text);
+        let Some(streams) = files.streams.clone() else {
+            return Err(none("files.streams of this agent is 0: send it in calls".to_owned()));
+        };
+        if streams.places.available_permits() == 0 {
+            let text = format!("{} files are on their way already, files.streams of this agent", streams.max);
+            return Err(none(text));
+        }
+        let hello = LegHello { ticket: self.ticket, agent: None };
+        let joined = async { streams.transport.leg(&hello, STEP).await?.joined(STEP).await };
+        let joined = joined.await.map_err(|error: LegError| none(redpoll_net::dial::chain(&error)))?;
+        let end = streams.transport.client().data(joined, &self.operator, (STEP, IDLE)).await;
+        let end = end.map_err(not_connected)?;
+        let cutter = end.cutter().map_err(|error| none(error.to_string()))?;
+        let files = Files { places: streams.places.clone(), ..files.clone() };
+        Ok(Connected { end, digest: self.digest, cutter, files })
+    }
+}
+
+/// Somebody else at the other end is no reason to try it in another way.
+fn not_connected(error: DataError) -> FileError {
+    let text = redpoll_net::dial::chain(&error);
+    if error.is_refusal() {
+        return FileError::Refused(text);
+    }
+    FileError::failed("NoStream", text)
+}
+
+/// The connection broke. What came of an upload stays, and can be gone on with.
+fn broken(error: &std::io::Error) -> FileError {
+    FileError::failed("Broken", format!("the connection with the operator broke: {error}"))
+}
+
+/// Adds what comes to an upload that has `offset` bytes.
+pub(super) fn receive(
+    part: &mut Part,
+    offset: u64,
+    (mut end, digest): (DataEnd, [u8; 32]),
+) -> Result<u64, FileError> {
+    end.hear_call(digest).map_err(not_connected)?;
+    if part.written != offset {
+        let text = format!("{} bytes of the upload are here, not {offset}; ask with query", part.written);
+        return Err(FileError::failed("Gap", text));
+    }
+    let mut block = vec![0; BLOCK];
+    loop {
+        let (len, ended) = fill(&mut end, &mut block);
+        part.add(block.get(..len).unwrap_or_default())?;
+        match ended {
+            None => {}
+            Some(Ok(())) => return Ok(part.written),
+            Some(Err(error)) => return Err(broken(&error)),
+        }
+    }
+}
+
+/// Reads until the block is full or nothing more comes, and then why.
+fn fill(end: &mut DataEnd, block: &mut [u8]) -> (usize, Option<std::io::Result<()>>) {
+    let mut len = 0;
+    while let Some(rest) = block.get_mut(len..).filter(|rest| !rest.is_empty()) {
+        match end.read(rest) {
+            Ok(0) => return (len, Some(Ok(()))),
+            Ok(more) => len += more,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return (len, Some(Err(error))),
+        }
+    }
+    (len, None)
+}
+
+/// Gives the bytes of a file.
+pub(super) fn send(
+    reader: &mut Reader,
+    (mut end, digest): (DataEnd, [u8; 32]),
+    cancelled: &Cancelled,
+) -> Result<(), FileError> {
+    end.hear_call(digest).map_err(not_connected)?;
+    let mut block = vec![0; BLOCK];
+    loop {
+        cancelled.check()?;
+        let len = reader.fill(&mut block)?;
+        let Some(bytes) = block.get(..len).filter(|bytes| !bytes.is_empty()) else { break };
+        end.write_all(bytes).map_err(|error| broken(&error))?;
+    }
+    end.finish().map_err(|error| broken(&error))
+}

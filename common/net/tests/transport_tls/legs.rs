@@ -1,0 +1,323 @@
+//! Legs and what goes over two of them, with a manager in the hands of the test.
+
+use std::io::{Read as _, Write as _};
+
+use redpoll_certs::testing::TestCertificate;
+use redpoll_common::ids::PeerId;
+use redpoll_common::leg::{LegAnswer, LegHello, MAX_MESSAGE, Ticket};
+use redpoll_common::wire::{FaultCode, Raw};
+use redpoll_net::tls::{DataEnd, DataError, Leg, LegError, TlsListener, call_digest};
+use redpoll_net::transport::Accepted;
+
+use tokio_util::task::TaskTracker;
+
+use crate::strangers::stranger;
+
+use super::*;
+
+const IDLE: Duration = Duration::from_secs(20);
+
+/// Both ends of a connection through the manager, which holds the two ends in the middle.
+struct Joined {
+    operator: TcpStream,
+    agent: TcpStream,
+    middle: (TcpStream, TcpStream),
+    ada: TlsTransport,
+    web: TlsTransport,
+}
+
+async fn leg(listener: &mut TlsListener) -> Leg {
+    let incoming = listener.accept().await.unwrap();
+    let Accepted::Leg(leg) = incoming.handshake.await.unwrap() else { panic!("no leg") };
+    *leg
+}
+
+/// A way to a manager that was reached once.
+async fn known(listener: &mut TlsListener, own: &TestCertificate) -> TlsTransport {
+    let transport = transport_to(listener, credentials(own));
+    let _session = connected(listener, &transport).await;
+    transport
+}
+
+fn ticket() -> Ticket {
+    Ticket::new(redpoll_net::random::bytes16())
+}
+
+fn id(name: &str) -> PeerId {
+    PeerId::parse(name).unwrap()
+}
+
+/// Joins the legs of these two, as a manager does.
+async fn join(authority: &TestAuthority, ada: &TestCertificate, web: &TestCertificate) -> Joined {
+    let (mut listener, _server) = listen(credentials(&authority.manager("m-1")));
+    let (ada, web) = (known(&mut listener, ada).await, known(&mut listener, web).await);
+    let ticket = ticket();
+    let asked = LegHello { ticket, agent: Some(id("web-1")) };
+    let answer = LegHello { ticket, agent: None };
+    let manager = async {
+        let mut first = leg(&mut listener).await;
+        assert_eq!(first.hello(DEADLINE).await.unwrap(), asked);
+        first.answer(&LegAnswer::Waiting, DEADLINE).await.unwrap();
+        let mut second = leg(&mut listener).await;
+        assert_eq!(second.hello(DEADLINE).await.unwrap(), answer);
+        tokio::try_join!(first.joined(DEADLINE), second.joined(DEADLINE)).unwrap()
+    };
+    let ends = async {
+        let mut operator = ada.leg(&asked, DEADLINE).await.unwrap();
+        operator.known(DEADLINE).await.unwrap();
+        let agent = web.leg(&answer, DEADLINE).await.unwrap();
+        tokio::try_join!(operator.joined(DEADLINE), agent.joined(DEADLINE)).unwrap()
+    };
+    let (middle, (operator, agent)) = tokio::join!(manager, ends);
+    Joined { operator, agent, middle, ada, web }
+}
+
+async fn joined() -> Joined {
+    let authority = TestAuthority::new("home");
+    Box::pin(join(&authority, &authority.operator("ada"), &authority.agent("web-1"))).await
+}
+
+/// Passes on what comes from one to the other through `change`, and keeps it.
+async fn pass(
+    from: &mut (impl tokio::io::AsyncRead + Unpin),
+    to: &mut (impl tokio::io::AsyncWrite + Unpin),
+    change: impl Fn(usize, &mut [u8]),
+) -> Vec<u8> {
+    let (mut seen, mut block) = (Vec::new(), [0; 4096]);
+    loop {
+        let len = from.read(&mut block).await.unwrap_or(0);
+        let Some(bytes) = block.get_mut(..len).filter(|bytes| !bytes.is_empty()) else { break };
+        change(seen.len(), bytes);
+        seen.extend_from_slice(bytes);
+        if to.write_all(bytes).await.is_err() {
+            break;
+        }
+    }
+    let _gone = to.shutdown().await;
+    seen
+}
+
+type Ends = (Result<DataEnd, DataError>, Result<DataEnd, DataError>);
+
+/// The handshake between the ends, with whom each expects; the middle changes what `change` says of what the operator sends.
+async fn handshake(
+    joined: Joined,
+    (agent, operator): (&str, &str),
+    change: impl Fn(usize, &mut [u8]) + Send + 'static,
+) -> (Ends, tokio::task::JoinHandle<Vec<u8>>) {
+    let Joined { operator: here, agent: there, middle: (one, other), ada, web } = joined;
+    let middle = TaskTracker::new().spawn(async move {
+        let ((mut from_one, mut to_one), (mut from_other, mut to_other)) =
+            (one.into_split(), other.into_split());
+        let both =
+            (pass(&mut from_one, &mut to_other, change), pass(&mut from_other, &mut to_one, |_, _| {}));
+        let (mut seen, back) = tokio::join!(both.0, both.1);
+        seen.extend(back);
+        seen
+    });
+    let (agent, operator) = (id(agent), id(operator));
+    let times = (DEADLINE, IDLE);
+    let ends =
+        tokio::join!(ada.client().data(here, &agent, times), web.client().data(there, &operator, times));
+    (ends, middle)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_over_joined_legs_is_whole_and_nobody_in_the_middle_can_read_it() {
+    let ((ada, web), middle) = handshake(joined().await, ("web-1", "ada"), |_, _| {}).await;
+    let (mut ada, mut web) = (ada.unwrap(), web.unwrap());
+    let digest = call_digest("file.write", &Raw::empty_map());
+    let secret = b"the launch code is 00000000. ".repeat(40_000);
+    let sent = secret.clone();
+    let sending = tokio::task::spawn_blocking(move || {
+        ada.say_call(digest).unwrap();
+        ada.write_all(&sent).unwrap();
+        ada.finish().unwrap();
+        let mut answer = Vec::new();
+        ada.read_to_end(&mut answer).unwrap();
+        answer
+    });
+    let receiving = tokio::task::spawn_blocking(move || {
+        web.hear_call(digest).unwrap();
+        let mut heard = Vec::new();
+        web.read_to_end(&mut heard).unwrap();
+        web.write_all(b"thanks").unwrap();
+        web.finish().unwrap();
+        heard
+    });
+    assert!(receiving.await.unwrap() == secret);
+    assert_eq!(sending.await.unwrap(), b"thanks");
+    let seen = middle.await.unwrap();
+    assert!(seen.len() > secret.len());
+    for clear in [&b"launch"[..], b"thanks", &digest] {
+        assert!(!seen.windows(clear.len()).any(|window| window == clear), "the middle can read {clear:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_else_at_the_other_end_is_refused_by_both() {
+    // each expects another than is there
+    let ((ada, _), _middle) = handshake(joined().await, ("web-2", "ada"), |_, _| {}).await;
+    let error = ada.unwrap_err();
+    assert!(matches!(&error, DataError::WrongPeer { found, .. } if found.as_str() == "web-1"), "{error:?}");
+    let ((_, web), _middle) = handshake(joined().await, ("web-1", "eve"), |_, _| {}).await;
+    let error = web.unwrap_err();
+    assert!(matches!(&error, DataError::WrongPeer { found, .. } if found.as_str() == "ada"), "{error:?}");
+    assert!(error.is_refusal());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_an_agent_is_an_agent_and_only_an_operator_an_operator() {
+    let (authority, foreign) = (TestAuthority::new("home"), TestAuthority::new("home"));
+    let (ada, web) = (authority.operator("ada"), authority.agent("web-1"));
+    // the legs are made by those who may, and then somebody else speaks
+    let cases = [
+        (credentials(&ada), credentials(&foreign.agent("web-1")), "another authority"),
+        (credentials(&foreign.operator("ada")), credentials(&web), "another authority"),
+        (credentials(&ada), credentials(&TestAuthority::new("other").agent("web-1")), "another cluster"),
+    ];
+    for (operator, agent, what) in cases {
+        let mut joined = Box::pin(join(&authority, &ada, &web)).await;
+        let here = |credentials| {
+            TlsTransport::new(vec![], Arc::new(TlsClient::new(credentials).unwrap()), DialOptions::default())
+        };
+        (joined.ada, joined.web) = (here(operator), here(agent));
+        let ((ada, web), _middle) = handshake(joined, ("web-1", "ada"), |_, _| {}).await;
+        // under TLS 1.3 the operator is done before the agent has looked at its certificate
+        assert!(ada.is_err() || web.is_err(), "{what}");
+        let refused = [ada.err(), web.err()].into_iter().flatten().any(|error| error.is_refusal());
+        assert!(refused, "{what}");
+    }
+    // two operators: both are clients, and nothing comes of it
+    let mut joined = Box::pin(join(&authority, &ada, &web)).await;
+    joined.web = transport_of(&authority.operator("eve"));
+    let Joined { operator, agent, middle: (one, other), ada, web } = joined;
+    let passing = TaskTracker::new().spawn(async move {
+        let ((mut from_one, mut to_one), (mut from_other, mut to_other)) =
+            (one.into_split(), other.into_split());
+        tokio::join!(
+            pass(&mut from_one, &mut to_other, |_, _| {}),
+            pass(&mut from_other, &mut to_one, |_, _| {})
+        )
+    });
+    let (web_1, ada_1) = (id("web-1"), id("ada"));
+    let times = (DEADLINE, IDLE);
+    let (one, other) =
+        tokio::join!(ada.client().data(operator, &web_1, times), web.client().data(agent, &ada_1, times));
+    assert!(one.is_err() && other.is_err());
+    passing.await.unwrap();
+}
+
+fn transport_of(own: &TestCertificate) -> TlsTransport {
+    TlsTransport::new(vec![], Arc::new(TlsClient::new(credentials(own)).unwrap()), DialOptions::default())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_call_than_the_managers_is_refused() {
+    let ((ada, web), _middle) = handshake(joined().await, ("web-1", "ada"), |_, _| {}).await;
+    let (mut ada, mut web) = (ada.unwrap(), web.unwrap());
+    let asked =
+        |path: &str| call_digest("file.read", &Raw::encode(&serde_json::json!({"path": path})).unwrap());
+    let (said, passed_on) = (asked("/srv/site.conf"), asked("/etc/shadow"));
+    let saying = tokio::task::spawn_blocking(move || ada.say_call(said).map(|()| ada));
+    let heard = tokio::task::spawn_blocking(move || web.hear_call(passed_on)).await.unwrap();
+    assert!(matches!(heard, Err(DataError::OtherCall { .. })), "{heard:?}");
+    saying.await.unwrap().unwrap();
+    assert_ne!(
+        asked("/a"),
+        call_digest("file.write", &Raw::encode(&serde_json::json!({"path": "/a"})).unwrap())
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_changed_or_cut_off_on_the_way_is_no_file() {
+    // one byte is changed; the connection ends where the file does not
+    for cut in [false, true] {
+        let change = move |before: usize, bytes: &mut [u8]| {
+            if !cut && (before..before + bytes.len()).contains(&100_000) {
+                bytes[100_000 - before] ^= 1;
+            }
+        };
+        let ((ada, web), _middle) = handshake(joined().await, ("web-1", "ada"), change).await;
+        let (mut ada, mut web) = (ada.unwrap(), web.unwrap());
+        let sending = tokio::task::spawn_blocking(move || {
+            let sent = ada.write_all(&[7; 400_000]).and_then(|()| ada.flush());
+            if cut {
+                drop(ada)
+            } else {
+                let _sent = ada.finish();
+            }
+            sent
+        });
+        let received = tokio::task::spawn_blocking(move || {
+            let mut heard = Vec::new();
+            web.read_to_end(&mut heard).map(|_| heard.len())
+        });
+        let received = received.await.unwrap();
+        assert!(received.is_err(), "cut: {cut}: {received:?}");
+        let _sent = sending.await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cutter_ends_it_whatever_the_thread_waits_for() {
+    let ((ada, web), _middle) = handshake(joined().await, ("web-1", "ada"), |_, _| {}).await;
+    let (_ada, mut web) = (ada.unwrap(), web.unwrap());
+    let cutter = web.cutter().unwrap();
+    let waiting = tokio::task::spawn_blocking(move || web.read(&mut [0; 8]));
+    drop(cutter);
+    let ended = tokio::time::timeout(DEADLINE, waiting).await.expect("it waits on").unwrap();
+    assert!(!matches!(ended, Ok(1..)), "{ended:?}");
+}
+
+#[tokio::test]
+async fn what_is_said_on_a_leg_is_bounded_and_checked() {
+    let authority = TestAuthority::new("home");
+    let (mut listener, _server) = listen(credentials(&authority.manager("m-1")));
+    let ada = known(&mut listener, &authority.operator("ada")).await;
+    let hello = LegHello { ticket: ticket(), agent: Some(id("web-1")) };
+    // what the manager answers, and what becomes of it
+    let refused = LegAnswer::Refused { code: FaultCode::Overloaded, message: "full".to_owned() };
+    for (answer, said) in [(refused, "full"), (LegAnswer::Go, "before anybody came")] {
+        let manager = async {
+            let mut leg = leg(&mut listener).await;
+            leg.hello(DEADLINE).await.unwrap();
+            leg.answer(&answer, DEADLINE).await.unwrap();
+            leg
+        };
+        let operator = async { ada.leg(&hello, DEADLINE).await.unwrap().known(DEADLINE).await };
+        let (_leg, known) = tokio::join!(manager, operator);
+        let error = chain(&known.unwrap_err());
+        assert!(error.contains(said), "{error}");
+    }
+    // and what it hears: the session's client with a leg's protocol, and words of the test's own
+    let too_long = [&u32::try_from(MAX_MESSAGE + 1).unwrap().to_be_bytes()[..], &[0; 64]].concat();
+    for words in
+        [too_long, vec![0, 0, 0, 1, 0xc1], vec![0, 0, 0, 1, 0x80], vec![0, 0, 0, 0], vec![0, 0, 0, 9, 1]]
+    {
+        let own = authority.operator("ada");
+        let (heard, ()) = tokio::join!(
+            async { leg(&mut listener).await.hello(Duration::from_secs(5)).await },
+            raw_leg(listener_address(&ada), &own, &words)
+        );
+        let error = heard.unwrap_err();
+        assert!(matches!(error, LegError::Malformed(_) | LegError::Transport(_)), "{words:?}: {error:?}");
+    }
+    // nobody knows where to dial before there was a session
+    let stranger = transport_to(&listener, credentials(&authority.operator("eve")));
+    assert!(matches!(stranger.leg(&hello, DEADLINE).await, Err(LegError::NoManager)));
+}
+
+fn listener_address(transport: &TlsTransport) -> std::net::SocketAddr {
+    redpoll_net::transport::Transport::describe(transport).parse().unwrap()
+}
+
+/// Says these bytes on a leg, and goes.
+async fn raw_leg(address: std::net::SocketAddr, own: &TestCertificate, words: &[u8]) {
+    let (config, _asked) = stranger(Some(own), &[redpoll_common::leg::ALPN]);
+    let stream = TcpStream::connect(address).await.unwrap();
+    let name = rustls_pki_types::ServerName::try_from("manager.example").unwrap();
+    let mut stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
+    stream.write_all(words).await.unwrap();
+    let _gone = stream.shutdown().await;
+}

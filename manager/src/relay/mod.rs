@@ -1,0 +1,170 @@
+//! Legs: an operator's waits for an agent's, then the bytes of one are those of the other. What they say to each other the manager
+//! does not see. See [`redpoll_common::leg`].
+//!
+//! An operator comes first, and takes one of `relay.files` places; an agent comes because a call told it to. Who may do that is decided
+//! where calls are: without the agent nothing comes of an operator's leg.
+
+mod pump;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use redpoll_common::identity::Role;
+use redpoll_common::ids::PeerId;
+use redpoll_common::leg::{LegAnswer, LegHello, Ticket};
+use redpoll_common::wire::{Fault, FaultCode};
+use redpoll_config::RelayConfig;
+use redpoll_manager_core::parking::Parking;
+use redpoll_net::dial::chain;
+use redpoll_net::tls::{Leg, LegError};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::timeout;
+use tracing::{debug, info, warn};
+
+use crate::gate::HeldSlot;
+use crate::state::Manager;
+
+/// Legs that wait, and places for those that are joined.
+#[derive(Debug)]
+pub struct Relays {
+    parking: Mutex<Parking<oneshot::Sender<Leg>>>,
+    places: Semaphore,
+}
+
+impl Relays {
+    /// None yet.
+    pub fn new(config: &RelayConfig) -> Self {
+        Self { parking: Mutex::new(Parking::new(config.files)), places: Semaphore::new(config.files) }
+    }
+
+    /// How many are waiting, for whoever looks on.
+    pub fn waiting(&self) -> usize {
+        self.parking().waiting()
+    }
+
+    fn parking(&self) -> MutexGuard<'_, Parking<oneshot::Sender<Leg>>> {
+        // a panic inside one of these short functions leaves the map whole
+        self.parking.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Nothing comes of this leg, and why.
+type Refused = Box<(Leg, Fault)>;
+
+/// Takes a leg to its end.
+pub(crate) async fn serve(manager: &Arc<Manager>, mut leg: Leg, slot: HeldSlot) {
+    let identity = leg.peer().identity.clone();
+    let hello = match leg.hello(manager.config.admission.hello_timeout).await {
+        Ok(hello) => hello,
+        Err(error) => {
+            manager.counters.relays_refused.up();
+            if let Some(left_out) = manager.log_due(leg.peer().ip, "leg") {
+                warn!(peer = %identity, error = %chain(&error), left_out, "a leg said nothing that can be used");
+            }
+            return;
+        }
+    };
+    // it has proved who it is, and what follows has bounds of its own
+    drop(slot);
+    let ended = match (identity.role, hello) {
+        _ if manager.is_draining() => {
+            Err(Box::new((leg, Fault::new(FaultCode::ShuttingDown, "the manager is stopping"))))
+        }
+        (Role::Operator, LegHello { ticket, agent: Some(agent) }) => {
+            carry(manager, leg, &identity.id, (ticket, agent)).await
+        }
+        (Role::Agent, LegHello { ticket, agent: None }) => hand_over(manager, leg, &identity.id, &ticket),
+        (Role::Operator | Role::Agent | Role::Manager, LegHello { .. }) => {
+            let text = "on a leg an operator names an agent, and an agent nobody";
+            Err(Box::new((leg, Fault::new(FaultCode::BadArguments, text))))
+        }
+    };
+    if let Err(refused) = ended {
+        let (mut leg, fault) = *refused;
+        manager.counters.relays_refused.up();
+        debug!(peer = %identity, %fault, "a leg is refused");
+        // who is gone need not be told
+        let _told = leg
+            .answer(
+                &LegAnswer::Refused { code: fault.code, message: fault.message },
+                manager.config.admission.hello_timeout,
+            )
+            .await;
+    }
+}
+
+/// An agent's leg goes to the operator's that waits for it.
+fn hand_over(manager: &Manager, leg: Leg, agent: &PeerId, ticket: &Ticket) -> Result<(), Refused> {
+    let waiting = manager.relays.parking().join(ticket, agent);
+    let back = match waiting {
+        Some(operator) => operator.send(leg).err(),
+        None => Some(leg),
+    };
+    let Some(leg) = back else { return Ok(()) };
+    Err(Box::new((leg, Fault::new(FaultCode::Cancelled, "nobody waits for this agent under that ticket"))))
+}
+
+/// An operator's leg waits, and is joined with the agent's.
+async fn carry(
+    manager: &Manager,
+    mut leg: Leg,
+    operator: &PeerId,
+    (ticket, agent): (Ticket, PeerId),
+) -> Result<(), Refused> {
+    let config = &manager.config.relay;
+    let full = || {
+        let text = format!("{} files are on their way already, relay.files of the manager", config.files);
+        Fault::new(FaultCode::Overloaded, text)
+    };
+    let Ok(_place) = manager.relays.places.try_acquire() else { return Err(Box::new((leg, full()))) };
+    let (sender, mut coming) = oneshot::channel();
+    let parked = manager.relays.parking().park(ticket, agent.clone(), sender);
+    if let Err(error) = parked {
+        return Err(Box::new((leg, Fault::new(FaultCode::Overloaded, error.to_string()))));
+    }
+    let waiting = Waiting { manager, ticket };
+    if leg.answer(&LegAnswer::Waiting, config.wait).await.is_err() {
+        return Ok(());
+    }
+    let other = tokio::select! {
+        biased;
+        other = timeout(config.wait, &mut coming) => other,
+        () = leg.gone() => {
+            debug!("the operator does not wait any more");
+            return Ok(());
+        }
+    };
+    drop(waiting);
+    // one that came at the last moment is here, and not lost
+    let Some(other) = other.ok().and_then(Result::ok).or_else(|| coming.try_recv().ok()) else {
+        let text = format!("agent {agent} did not come within {:?}, relay.wait of the manager", config.wait);
+        return Err(Box::new((leg, Fault::new(FaultCode::TimedOut, text))));
+    };
+    manager.counters.relays_begun.up();
+    let joined = tokio::try_join!(leg.joined(config.wait), other.joined(config.wait));
+    match joined {
+        Ok((one, other)) => {
+            let moved = pump::between(one, other, config.idle_timeout).await;
+            manager.counters.relayed_bytes.add(moved.bytes);
+            let (bytes, ended) = (moved.bytes, moved.ended);
+            info!(%operator, %agent, bytes, %ended, "what went between them has ended");
+        }
+        Err(error) => note_failed(operator, &agent, &error),
+    }
+    Ok(())
+}
+
+fn note_failed(operator: &PeerId, agent: &PeerId, error: &LegError) {
+    info!(%operator, %agent, error = %chain(error), "two legs were not joined");
+}
+
+/// A leg that waits; not any more when it is dropped.
+struct Waiting<'m> {
+    manager: &'m Manager,
+    ticket: Ticket,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.manager.relays.parking().leave(&self.ticket);
+    }
+}
