@@ -7,7 +7,7 @@ use std::time::Duration;
 use redpoll_common::ids::PeerId;
 use redpoll_common::leg::{LegHello, Ticket};
 use redpoll_common::wire::{FaultCode, Raw, RawMap};
-use redpoll_net::tls::{Cutter, DataEnd, DataError, TlsTransport, call_digest};
+use redpoll_net::tls::{Cutter, DataEnd, DataError, Stopped, TlsTransport, call_digest};
 use redpoll_net::{CallError, CallEvent, CallStream, random};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -151,7 +151,7 @@ impl Copy<'_> {
         procedure: &str,
         mut call: CallStream,
         cutter: Cutter,
-        mut moving: JoinHandle<Result<T, Broken>>,
+        mut moving: JoinHandle<Result<T, Stopped<Failure>>>,
     ) -> Result<(T, Raw), Failure> {
         let early = tokio::select! {
             biased;
@@ -170,7 +170,7 @@ impl Copy<'_> {
                 let failed = !matches!(moved, Ok(Ok(_)));
                 let patience = if failed { REASON } else { Duration::MAX };
                 // what failed here is known here
-                let here = matches!(moved, Ok(Err(Broken::Here(_))));
+                let here = matches!(moved, Ok(Err(Stopped::Here(_))));
                 let ended = if here { None } else { timeout(patience, answer(&mut call)).await.ok() };
                 (moved, ended.ok_or(()))
             }
@@ -180,22 +180,14 @@ impl Copy<'_> {
             Box::new(Report::new(Exit::Unreachable, what, why, AGAIN))
         };
         match (moved, ended) {
-            (Ok(Err(Broken::Here(failure))), _) => Err(failure),
+            (Ok(Err(Stopped::Here(failure))), _) => Err(failure),
             (_, Ok(Err(error))) => Err(self.remote.failed(procedure, error)),
-            (Ok(Err(Broken::Connection(error))), _) => Err(broke(error.to_string())),
+            (Ok(Err(Stopped::Connection(error))), _) => Err(broke(error.to_string())),
             (Ok(Ok(moved)), Ok(Ok(answer))) => Ok((moved, answer)),
             (Ok(Ok(_)), Err(())) => Err(broke("the agent did not say that it was all".to_owned())),
             (Err(error), _) => Err(broke(error.to_string())),
         }
     }
-}
-
-/// Why bytes do not move any more.
-pub(super) enum Broken {
-    /// A file on this side.
-    Here(Failure),
-    /// The connection.
-    Connection(std::io::Error),
 }
 
 /// Waits for the answer of a call that gives nothing else. Cancel-safe.

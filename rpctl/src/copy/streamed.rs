@@ -1,19 +1,19 @@
 //! Files over connections of their own: a thread reads, hashes and sends, or receives, hashes and writes.
 
 use std::fs::File;
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::Context;
 use redpoll_common::wire::RawMap;
-use redpoll_net::tls::DataEnd;
+use redpoll_net::tls::{DataEnd, Stopped};
 
 use super::Copy;
 use super::download::strange;
-use super::local::{BLOCK, failed, fill};
+use super::local::{failed, fill};
 use super::meter::Counter;
 use super::remote::{Failure, Looks, ReadEnd, There};
-use super::stream::{Broken, Connected};
+use super::stream::Connected;
 
 impl Copy<'_> {
     /// Sends what is left of a file, `bytes` as it seems, and gives how many went. `None`: it shall go in calls.
@@ -73,20 +73,18 @@ fn send(
     mut file: File,
     path: &Path,
     mut hash: Context,
-    mut end: DataEnd,
+    end: DataEnd,
     counter: &Counter,
-) -> Result<(u64, Context), Broken> {
-    let (mut block, mut sent) = (vec![0; BLOCK], 0);
-    loop {
-        let read = fill(&mut file, &mut block).map_err(|error| Broken::Here(failed("read", path, error)))?;
-        let Some(bytes) = block.get(..read).filter(|bytes| !bytes.is_empty()) else { break };
-        hash.update(bytes);
-        end.write_all(bytes).map_err(Broken::Connection)?;
+) -> Result<(u64, Context), Stopped<Failure>> {
+    let mut sent = 0;
+    end.send(|block| {
+        let read = fill(&mut file, block).map_err(|error| failed("read", path, error))?;
+        hash.update(block.get(..read).unwrap_or_default());
         let len = u64::try_from(read).unwrap_or(0);
         sent += len;
         counter.copied(len);
-    }
-    end.finish().map_err(Broken::Connection)?;
+        Ok(read)
+    })?;
     Ok((sent, hash))
 }
 
@@ -100,46 +98,21 @@ struct Receiver {
 }
 
 impl Receiver {
-    fn receive(mut self, mut end: DataEnd, mut hash: Context) -> Result<Context, Broken> {
-        let mut block = vec![0; BLOCK];
-        loop {
-            let (len, over) = take(&mut end, &mut block).map_err(Broken::Connection)?;
-            let bytes = block.get(..len).unwrap_or_default();
-            let len = u64::try_from(len).unwrap_or(u64::MAX);
+    fn receive(mut self, end: DataEnd, mut hash: Context) -> Result<Context, Stopped<Failure>> {
+        end.receive(|bytes| {
+            let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
             if len > self.left {
-                return Err(self.strange("more bytes came than the file has"));
+                return Err(strange(&self.agent, "more bytes came than the file has"));
             }
             hash.update(bytes);
-            let written = self.file.write_all(bytes);
-            written.map_err(|error| Broken::Here(failed("write", &self.path, error)))?;
+            self.file.write_all(bytes).map_err(|error| failed("write", &self.path, error))?;
             self.left -= len;
             self.counter.copied(len);
-            if over && self.left > 0 {
-                return Err(self.strange("fewer bytes came than the file has"));
-            }
-            if over {
-                return Ok(hash);
-            }
+            Ok(())
+        })?;
+        if self.left > 0 {
+            return Err(Stopped::Here(strange(&self.agent, "fewer bytes came than the file has")));
         }
+        Ok(hash)
     }
-
-    fn strange(&self, why: &str) -> Broken {
-        Broken::Here(strange(&self.agent, why))
-    }
-}
-
-/// Fills a block, unless it is over before.
-fn take(end: &mut DataEnd, block: &mut [u8]) -> std::io::Result<(usize, bool)> {
-    let mut len = 0;
-    while let Some(rest) = block.get_mut(len..).filter(|rest| !rest.is_empty()) {
-        match end.read(rest) {
-            Ok(0) => return Ok((len, true)),
-            Ok(more) => len += more,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            // what came before it is a part of the file, and can be gone on with
-            Err(_) if len > 0 => return Ok((len, false)),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok((len, false))
 }

@@ -1,14 +1,13 @@
 //! A file over a connection of its own, between its operator and this agent and encrypted from end to end: the call says which, and the
 //! bytes do not pass through it. See [`redpoll_common::leg`].
 
-use std::io::{ErrorKind, Read as _, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
 use redpoll_common::ids::PeerId;
 use redpoll_common::leg::{LegHello, Ticket};
 use redpoll_net::CallContext;
-use redpoll_net::tls::{Cutter, DataEnd, DataError, LegError, TlsTransport, call_digest};
+use redpoll_net::tls::{Cutter, DataEnd, DataError, LegError, Stopped, TlsTransport, call_digest};
 use tokio::sync::Semaphore;
 
 use super::error::FileError;
@@ -20,8 +19,6 @@ use super::{Cancelled, Files};
 const STEP: Duration = Duration::from_secs(10);
 /// A connection on which nothing moves for so long is given up.
 const IDLE: Duration = Duration::from_secs(60);
-/// Bytes that are read or written at once.
-const BLOCK: usize = 256 * 1024;
 
 /// Makes such connections, and bounds how many there are.
 #[derive(Debug)]
@@ -98,8 +95,13 @@ fn not_connected(error: DataError) -> FileError {
 }
 
 /// The connection broke. What came of an upload stays, and can be gone on with.
-fn broken(error: &std::io::Error) -> FileError {
-    FileError::failed("Broken", format!("the connection with the operator broke: {error}"))
+fn stopped(stopped: Stopped<FileError>) -> FileError {
+    match stopped {
+        Stopped::Here(error) => error,
+        Stopped::Connection(error) => {
+            FileError::failed("Broken", format!("the connection with the operator broke: {error}"))
+        }
+    }
 }
 
 /// Adds what comes to an upload that has `offset` bytes.
@@ -113,30 +115,8 @@ pub(super) fn receive(
         let text = format!("{} bytes of the upload are here, not {offset}; ask with query", part.written);
         return Err(FileError::failed("Gap", text));
     }
-    let mut block = vec![0; BLOCK];
-    loop {
-        let (len, ended) = fill(&mut end, &mut block);
-        part.add(block.get(..len).unwrap_or_default())?;
-        match ended {
-            None => {}
-            Some(Ok(())) => return Ok(part.written),
-            Some(Err(error)) => return Err(broken(&error)),
-        }
-    }
-}
-
-/// Reads until the block is full or nothing more comes, and then why.
-fn fill(end: &mut DataEnd, block: &mut [u8]) -> (usize, Option<std::io::Result<()>>) {
-    let mut len = 0;
-    while let Some(rest) = block.get_mut(len..).filter(|rest| !rest.is_empty()) {
-        match end.read(rest) {
-            Ok(0) => return (len, Some(Ok(()))),
-            Ok(more) => len += more,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return (len, Some(Err(error))),
-        }
-    }
-    (len, None)
+    end.receive(|bytes| part.add(bytes)).map_err(stopped)?;
+    Ok(part.written)
 }
 
 /// Gives the bytes of a file.
@@ -146,12 +126,6 @@ pub(super) fn send(
     cancelled: &Cancelled,
 ) -> Result<(), FileError> {
     end.hear_call(digest).map_err(not_connected)?;
-    let mut block = vec![0; BLOCK];
-    loop {
-        cancelled.check()?;
-        let len = reader.fill(&mut block)?;
-        let Some(bytes) = block.get(..len).filter(|bytes| !bytes.is_empty()) else { break };
-        end.write_all(bytes).map_err(|error| broken(&error))?;
-    }
-    end.finish().map_err(|error| broken(&error))
+    let give = |block: &mut [u8]| cancelled.check().and_then(|()| reader.fill(block));
+    end.send(give).map_err(stopped)
 }

@@ -2,7 +2,7 @@
 //! read, hashed and written by threads of their own; they spare the runtime, and the runtime spares them its wakings.
 
 use std::fmt;
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,9 +20,6 @@ use super::config::{DataConfig, TlsClient};
 use super::dialer::server_name;
 use super::error::{Stage, explain};
 use crate::transport::{TransportError, Wait};
-
-/// Bytes that are taken from the socket at once.
-const READ_AHEAD: usize = 128 * 1024;
 
 /// Why what was joined cannot be used.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -197,8 +194,8 @@ impl DataEnd {
 
     fn socket(&self) -> &TcpStream {
         match &self.stream {
-            Stream::Operator(stream) => stream.sock.0.get_ref(),
-            Stream::Agent(stream) => stream.sock.0.get_ref(),
+            Stream::Operator(stream) => &stream.sock.0,
+            Stream::Agent(stream) => &stream.sock.0,
         }
     }
 }
@@ -245,8 +242,8 @@ impl Drop for Cutter {
     }
 }
 
-/// A blocking socket. TLS asks for a few thousand bytes at a time; they are read in larger pieces.
-struct Socket(BufReader<TcpStream>);
+/// A blocking socket.
+struct Socket(TcpStream);
 
 impl Socket {
     fn new(stream: tokio::net::TcpStream, idle: Duration) -> io::Result<Self> {
@@ -254,7 +251,7 @@ impl Socket {
         stream.set_nonblocking(false)?;
         stream.set_read_timeout(Some(idle))?;
         stream.set_write_timeout(Some(idle))?;
-        Ok(Self(BufReader::with_capacity(READ_AHEAD, stream)))
+        Ok(Self(stream))
     }
 }
 
@@ -274,14 +271,14 @@ impl Read for Socket {
 
 impl Write for Socket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.get_ref().write(bytes).map_err(clearer)
+        self.0.write(bytes).map_err(clearer)
     }
 
     fn write_vectored(&mut self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        self.0.get_ref().write_vectored(slices).map_err(clearer)
+        self.0.write_vectored(slices).map_err(clearer)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.get_ref().flush()
+        self.0.flush()
     }
 }

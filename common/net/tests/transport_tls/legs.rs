@@ -6,7 +6,7 @@ use redpoll_certs::testing::TestCertificate;
 use redpoll_common::ids::PeerId;
 use redpoll_common::leg::{LegAnswer, LegHello, MAX_MESSAGE, Ticket};
 use redpoll_common::wire::{FaultCode, Raw};
-use redpoll_net::tls::{DataEnd, DataError, Leg, LegError, TlsListener, call_digest};
+use redpoll_net::tls::{DataEnd, DataError, Leg, LegError, Stopped, TlsListener, call_digest};
 use redpoll_net::transport::Accepted;
 
 use tokio_util::task::TaskTracker;
@@ -268,6 +268,51 @@ async fn a_cutter_ends_it_whatever_the_thread_waits_for() {
     drop(cutter);
     let ended = tokio::time::timeout(DEADLINE, waiting).await.expect("it waits on").unwrap();
     assert!(!matches!(ended, Ok(1..)), "{ended:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_flows_in_order_and_whoever_fails_stops_both() {
+    let file: Vec<u8> = (0..3_000_001_usize).map(|n| u8::try_from(n % 251).unwrap()).collect();
+    // nobody, the one who gives and the one who takes fails in the middle
+    for fails in ["nobody", "the giver", "the taker"] {
+        let ((ada, web), _middle) = handshake(joined().await, ("web-1", "ada"), |_, _| {}).await;
+        let (ada, web, from) = (ada.unwrap(), web.unwrap(), file.clone());
+        let sending = tokio::task::spawn_blocking(move || {
+            let mut at = 0;
+            ada.send(|block| {
+                if fails == "the giver" && at > 1_000_000 {
+                    return Err("no more");
+                }
+                let rest = from.get(at..).unwrap_or_default();
+                let len = rest.len().min(block.len());
+                block[..len].copy_from_slice(&rest[..len]);
+                at += len;
+                Ok(len)
+            })
+        });
+        let receiving = tokio::task::spawn_blocking(move || {
+            let mut heard = Vec::new();
+            let received = web.receive(|bytes| {
+                heard.extend_from_slice(bytes);
+                if fails == "the taker" && heard.len() > 1_000_000 { Err("enough") } else { Ok(()) }
+            });
+            (heard, received)
+        });
+        let both = async { (sending.await.unwrap(), receiving.await.unwrap()) };
+        let (sent, (heard, received)) =
+            tokio::time::timeout(DEADLINE, both).await.expect("somebody waits on");
+        assert!(file.starts_with(&heard), "{fails}");
+        match fails {
+            "nobody" => {
+                assert!(sent.is_ok() && received.is_ok() && heard.len() == file.len());
+            }
+            "the giver" => {
+                assert!(matches!(sent, Err(Stopped::Here("no more"))), "{sent:?}");
+                assert!(matches!(received, Err(Stopped::Connection(_))), "{received:?}");
+            }
+            _ => assert!(matches!(received, Err(Stopped::Here("enough"))), "{received:?}"),
+        }
+    }
 }
 
 #[tokio::test]
