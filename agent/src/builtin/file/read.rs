@@ -58,9 +58,9 @@ pub(super) async fn read(files: Files, call: CallContext) -> Result<Raw, Fault> 
     });
     let mut reader = reader.await?;
     if let Some(asked) = asked_stream {
-        let Connected { end, digest, cutter: _cut_when_dropped, files } = asked.dial(&files).await?;
+        let Connected { line, cutter: _cut_when_dropped, files } = asked.dial(&files).await?;
         let given = files.work(move |_, cancelled| {
-            stream::send(&mut reader, (end, digest), cancelled)?;
+            stream::send(&mut reader, line, cancelled)?;
             reader.end(cancelled)
         });
         return Ok(answer(&given.await?)?);

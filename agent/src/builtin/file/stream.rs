@@ -8,7 +8,7 @@ use redpoll_common::ids::PeerId;
 use redpoll_common::leg::{LegHello, Ticket};
 use redpoll_net::CallContext;
 use redpoll_net::tls::{Cutter, DataEnd, DataError, LegError, Stopped, TlsTransport, call_digest};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::FileError;
 use super::read::Reader;
@@ -24,7 +24,7 @@ const IDLE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Streams {
     transport: Arc<TlsTransport>,
-    /// Threads that serve them; those of other work on files are not theirs.
+    /// How many more there may be. The threads of other work on files are not theirs.
     places: Arc<Semaphore>,
     max: usize,
 }
@@ -37,14 +37,23 @@ pub(super) struct Asked {
     digest: [u8; 32],
 }
 
-/// One end of a connection. It is cut when this is dropped, whatever thread works on it.
+/// A connection for a file.
 #[derive(Debug)]
 pub(super) struct Connected {
-    pub(super) end: DataEnd,
-    pub(super) digest: [u8; 32],
+    pub(super) line: Line,
+    /// The connection is cut when this is dropped, whatever thread works on it.
     pub(super) cutter: Cutter,
-    /// The same files, on threads for this.
+    /// The same files, on a thread for this.
     pub(super) files: Files,
+}
+
+/// What the thread works on.
+#[derive(Debug)]
+pub(super) struct Line {
+    end: DataEnd,
+    digest: [u8; 32],
+    /// Goes back when the thread is done.
+    _place: OwnedSemaphorePermit,
 }
 
 impl Streams {
@@ -70,18 +79,19 @@ impl Asked {
         let Some(streams) = files.streams.clone() else {
             return Err(none("files.streams of this agent is 0: send it in calls".to_owned()));
         };
-        if streams.places.available_permits() == 0 {
+        let Ok(place) = streams.places.clone().try_acquire_owned() else {
             let text = format!("{} files are on their way already, files.streams of this agent", streams.max);
             return Err(none(text));
-        }
+        };
         let hello = LegHello { ticket: self.ticket, agent: None };
         let joined = async { streams.transport.leg(&hello, STEP).await?.joined(STEP).await };
         let joined = joined.await.map_err(|error: LegError| none(redpoll_net::dial::chain(&error)))?;
         let end = streams.transport.client().data(joined, &self.operator, (STEP, IDLE)).await;
         let end = end.map_err(not_connected)?;
         let cutter = end.cutter().map_err(|error| none(error.to_string()))?;
-        let files = Files { places: streams.places.clone(), ..files.clone() };
-        Ok(Connected { end, digest: self.digest, cutter, files })
+        let files = Files { places: Arc::new(Semaphore::new(1)), ..files.clone() };
+        let line = Line { end, digest: self.digest, _place: place };
+        Ok(Connected { line, cutter, files })
     }
 }
 
@@ -108,7 +118,7 @@ fn stopped(stopped: Stopped<FileError>) -> FileError {
 pub(super) fn receive(
     part: &mut Part,
     offset: u64,
-    (mut end, digest): (DataEnd, [u8; 32]),
+    Line { mut end, digest, _place }: Line,
 ) -> Result<u64, FileError> {
     end.hear_call(digest).map_err(not_connected)?;
     if part.written != offset {
@@ -122,7 +132,7 @@ pub(super) fn receive(
 /// Gives the bytes of a file.
 pub(super) fn send(
     reader: &mut Reader,
-    (mut end, digest): (DataEnd, [u8; 32]),
+    Line { mut end, digest, _place }: Line,
     cancelled: &Cancelled,
 ) -> Result<(), FileError> {
     end.hear_call(digest).map_err(not_connected)?;

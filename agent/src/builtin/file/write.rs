@@ -197,8 +197,8 @@ impl Upload {
 
     /// The rest of it over a connection of its own.
     async fn rest(&self, files: &Files, offset: u64, asked: Asked) -> Result<Progress, FileError> {
-        let Connected { end, digest, cutter: _cut_when_dropped, files } = asked.dial(files).await?;
-        let add = move |part: &mut Part| Ok((stream::receive(part, offset, (end, digest))?, true));
+        let Connected { line, cutter: _cut_when_dropped, files } = asked.dial(files).await?;
+        let add = move |part: &mut Part| Ok((stream::receive(part, offset, line)?, true));
         let size = self.with(&files, move |written| written >= offset, offset == 0, add).await?;
         Ok(Progress { size: size.ok_or_else(no_upload)?, sha256: None })
     }

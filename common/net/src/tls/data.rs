@@ -12,7 +12,7 @@ use redpoll_certs::{CertificateError, identity};
 use redpoll_common::ids::PeerId;
 use redpoll_common::leg::DATA_ALPN;
 use redpoll_common::wire::Raw;
-use rustls::{ClientConnection, CommonState, ServerConnection, StreamOwned};
+use rustls::{ClientConnection, ConnectionCommon, ServerConnection, StreamOwned};
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -105,16 +105,16 @@ impl TlsClient {
             DataConfig::Operator(config) => {
                 let connector = TlsConnector::from(Arc::clone(config));
                 let handshake = connector.connect(server_name(with.as_str()), stream);
-                let (tcp, session) =
+                let (tcp, mut session) =
                     timeout(within, handshake).await.map_err(late)?.map_err(broken)?.into_inner();
-                check(&session, with)?;
+                ready(&mut session, with)?;
                 Stream::Operator(StreamOwned::new(session, Socket::new(tcp, idle).map_err(DataError::io)?))
             }
             DataConfig::Agent(config) => {
                 let handshake = TlsAcceptor::from(Arc::clone(config)).accept(stream);
-                let (tcp, session) =
+                let (tcp, mut session) =
                     timeout(within, handshake).await.map_err(late)?.map_err(broken)?.into_inner();
-                check(&session, with)?;
+                ready(&mut session, with)?;
                 Stream::Agent(StreamOwned::new(session, Socket::new(tcp, idle).map_err(DataError::io)?))
             }
         };
@@ -122,8 +122,8 @@ impl TlsClient {
     }
 }
 
-/// Who is there, and whether it speaks what we speak.
-fn check(session: &CommonState, wanted: &PeerId) -> Result<(), DataError> {
+/// Looks who is there, and whether it speaks what we speak; then a block is encrypted and sent whole. What is written is never more.
+fn ready<D>(session: &mut ConnectionCommon<D>, wanted: &PeerId) -> Result<(), DataError> {
     let failed = |source| DataError::Handshake {
         with: wanted.clone(),
         source: TransportError::Certificate { source: Arc::new(source) },
@@ -138,6 +138,7 @@ fn check(session: &CommonState, wanted: &PeerId) -> Result<(), DataError> {
     if session.alpn_protocol() != Some(DATA_ALPN) {
         return Err(DataError::Protocol { with: found });
     }
+    session.set_buffer_limit(None);
     Ok(())
 }
 
