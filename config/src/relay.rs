@@ -5,7 +5,6 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::checks::Checks;
-use crate::sections::DEADLINE;
 use crate::values::{duration, number};
 
 /// `[relay]`: files that go between operators and agents encrypted from end to end.
@@ -32,11 +31,12 @@ impl Default for RelayConfig {
 impl RelayConfig {
     pub(crate) fn check(&self, checks: &mut Checks) {
         checks.number("relay.files", self.files, 0..=4096);
-        checks.duration("relay.wait", self.wait, DEADLINE);
+        // no longer than the ends wait by themselves
+        checks.duration("relay.wait", self.wait, Duration::from_millis(100)..=Duration::from_secs(10));
         checks.duration(
             "relay.idle_timeout",
             self.idle_timeout,
-            Duration::from_secs(1)..=Duration::from_secs(3600),
+            Duration::from_secs(1)..=Duration::from_secs(60),
         );
     }
 }

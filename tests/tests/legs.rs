@@ -52,6 +52,7 @@ fn refusal<T: std::fmt::Debug>(result: Result<T, LegError>) -> (FaultCode, Strin
 #[tokio::test]
 async fn two_legs_are_joined_and_carry_what_they_are_given() {
     let mut world = World::start(&[]).await;
+    let _line = world.line("web-1").await;
     let (ada, web) = (
         way(&world, &world.authority.operator("ada")).await,
         way(&world, &world.authority.agent("web-1")).await,
@@ -80,6 +81,7 @@ async fn two_legs_are_joined_and_carry_what_they_are_given() {
 #[tokio::test]
 async fn a_leg_is_for_whom_it_names_and_for_nobody_else() {
     let mut world = World::start(&["relay.wait=2s"]).await;
+    let _lines = (world.line("web-1").await, world.line("web-2").await);
     let authority = &world.authority;
     let ada = way(&world, &authority.operator("ada")).await;
     let (web, thief) =
@@ -100,6 +102,8 @@ async fn a_leg_is_for_whom_it_names_and_for_nobody_else() {
     // none of that took the leg from the one it is for
     let (one, other) = tokio::join!(operator.joined(SOON), agents(&web, first));
     assert!(one.is_ok() && other.is_ok());
+    // an agent that is not there is not waited for
+    assert_eq!(refusal(waiting(&ada, ticket(), "web-9").await).0, FaultCode::UnknownAgent);
     // nobody comes
     let alone = waiting(&ada, ticket(), "web-1").await.unwrap();
     let (code, message) = refusal(alone.joined(SOON).await);
@@ -110,6 +114,7 @@ async fn a_leg_is_for_whom_it_names_and_for_nobody_else() {
 #[tokio::test]
 async fn places_are_bounded_and_come_back_when_legs_go() {
     let mut world = World::start(&["relay.files=2", "relay.idle_timeout=1s"]).await;
+    let _line = world.line("web-1").await;
     let ada = way(&world, &world.authority.operator("ada")).await;
     let web = way(&world, &world.authority.agent("web-1")).await;
     let first = waiting(&ada, ticket(), "web-1").await.unwrap();
@@ -130,9 +135,26 @@ async fn places_are_bounded_and_come_back_when_legs_go() {
 }
 
 #[tokio::test]
+async fn one_operator_does_not_take_all_places() {
+    let mut world = World::start(&["relay.files=4"]).await;
+    let ada = way(&world, &world.authority.operator("ada")).await;
+    let eve = way(&world, &world.authority.operator("eve")).await;
+    let mut legs = Vec::new();
+    for _ in 0..3 {
+        legs.push(waiting(&ada, ticket(), HONEST).await.unwrap());
+    }
+    let (code, message) = refusal(waiting(&ada, ticket(), HONEST).await);
+    assert!(code == FaultCode::Overloaded && message.contains("as one operator may"), "{message}");
+    legs.push(waiting(&eve, ticket(), HONEST).await.unwrap());
+    drop(legs);
+    eventually("ada's are free", async || waiting(&ada, ticket(), HONEST).await.ok()).await;
+    world.nobody_else_noticed().await;
+}
+
+#[tokio::test]
 async fn legs_that_come_to_nothing_hold_no_handshake_slot_and_disturb_nobody() {
     let mut world =
-        World::start(&["admission.handshakes_per_address=8", "admission.hello_timeout=1s", "relay.wait=1m"])
+        World::start(&["admission.handshakes_per_address=8", "admission.hello_timeout=1s", "relay.wait=10s"])
             .await;
     let ada = way(&world, &world.authority.operator("ada")).await;
     // more than there are slots: once they have said what they are for, they hold none

@@ -264,10 +264,61 @@ async fn a_transfer_delays_neither_calls_nor_other_work_on_files() {
     part(&site.root, ".redpoll-", 1 << 20).await;
     let other = site.local("other");
     fs::write(&other, pattern(MIB)).unwrap();
-    site.bad(&["--via", "stream", word(&other), &site.remote("other")], 1, "files.streams of this agent")
+    site.bad(&["--via", "stream", word(&other), &site.remote("other")], 4, "files.streams of this agent")
         .await;
     in_time("a call", site.world.operator.echo(HONEST, "x")).await.unwrap();
     assert!(child.try_wait().unwrap().is_none(), "the transfer was over before they were asked");
     assert!(within(Duration::from_secs(90), "the end of the copy", child.wait()).await.unwrap().success());
     assert!(fs::read(site.root.join("there")).unwrap() == pattern(20 * MIB));
+}
+
+#[tokio::test]
+async fn an_upload_that_takes_longer_than_a_call_may_goes_on_by_itself() {
+    let mut site = Site::bare(&[]).await;
+    let slow = Slow::listen(site.world.address, 8 << 20);
+    site.agent(HONEST, &[&slow.setting(), "limits.run_timeout=2s"]).await;
+    let (here, there) = (site.local("here"), site.remote("there"));
+    fs::write(&here, pattern(40 * MIB)).unwrap();
+    let output = site.cp(&["--via", "stream", word(&here), &there]).await;
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(told[0]["resumed"].as_u64().unwrap() > 0, "{told}");
+    assert!(fs::read(site.root.join("there")).unwrap() == pattern(40 * MIB));
+    // but not for longer than its operator allows
+    fs::write(&here, pattern(39 * MIB)).unwrap();
+    let mut command = site.world.rpctl();
+    command.args(["--timeout", "3s", "cp", "--via", "stream", word(&here), &there]);
+    let output = in_time("rpctl", command.output()).await.unwrap();
+    assert_eq!(output.status.code(), Some(6), "{}", text(&output.stderr));
+    assert!(fs::read(site.root.join("there")).unwrap() == pattern(40 * MIB));
+}
+
+#[tokio::test]
+async fn what_is_here_of_a_download_stays_when_there_is_no_stream_and_goes_when_it_is_of_another_file() {
+    let mut site = Site::bare(&[]).await;
+    let slow = Slow::listen(site.world.address, 8 << 20);
+    site.agent(HONEST, &[&slow.setting()]).await;
+    fs::write(site.root.join("there"), pattern(40 * MIB)).unwrap();
+    let (there, folder) = (site.remote("there"), site.local("back"));
+    fs::create_dir(&folder).unwrap();
+    let insist = ["cp", "--via", "stream"];
+    let mut child = site.world.rpctl().args(insist).args([&there, word(&folder)]).spawn().unwrap();
+    let first = part(&folder, ".rpctl-", 2 << 20).await;
+    child.kill().await.unwrap();
+    let settings = site.settings(&["files.streams=0"]);
+    let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+    site.world.restart_agent(HONEST, &settings).await;
+    site.bad(&["--via", "stream", &there, word(&folder)], 4, "files.streams of this agent").await;
+    assert!(part(&folder, ".rpctl-", 0).await >= first, "what came is kept");
+    let settings = site.settings(&[]);
+    let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+    site.world.restart_agent(HONEST, &settings).await;
+    // somebody has damaged it meanwhile
+    let found = fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = fs::read(&found).unwrap();
+    *bytes.first_mut().unwrap() ^= 1;
+    fs::write(&found, bytes).unwrap();
+    site.bad(&["--via", "stream", &there, word(&folder)], 1, "sha256").await;
+    assert_eq!(site.streamed(&["--via", "stream", &there, word(&folder)]).await, 40 << 20);
+    assert!(fs::read(folder.join("there")).unwrap() == pattern(40 * MIB));
 }

@@ -107,7 +107,7 @@ counters! {
     agents_flapping,
     /// pairs of legs that were joined
     relays_begun,
-    /// legs that nothing came of
+    /// legs that were refused
     relays_refused,
     /// bytes that went over joined legs, both ways, as far as they have ended
     relayed_bytes,

@@ -6,6 +6,7 @@
 
 mod pump;
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redpoll_common::identity::Role;
@@ -28,12 +29,22 @@ use crate::state::Manager;
 pub struct Relays {
     parking: Mutex<Parking<oneshot::Sender<Leg>>>,
     places: Semaphore,
+    /// How many each operator has.
+    shares: Mutex<HashMap<PeerId, usize>>,
 }
 
 impl Relays {
     /// None yet.
     pub fn new(config: &RelayConfig) -> Self {
-        Self { parking: Mutex::new(Parking::new(config.files)), places: Semaphore::new(config.files) }
+        Self {
+            parking: Mutex::new(Parking::new(config.files)),
+            places: Semaphore::new(config.files),
+            shares: Mutex::default(),
+        }
+    }
+
+    fn shares(&self) -> MutexGuard<'_, HashMap<PeerId, usize>> {
+        self.shares.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many are waiting, for whoever looks on.
@@ -81,7 +92,9 @@ pub(crate) async fn serve(manager: &Arc<Manager>, mut leg: Leg, slot: HeldSlot) 
     if let Err(refused) = ended {
         let (mut leg, fault) = *refused;
         manager.counters.relays_refused.up();
-        debug!(peer = %identity, %fault, "a leg is refused");
+        if let Some(left_out) = manager.log_due(leg.peer().ip, "leg refused") {
+            info!(peer = %identity, %fault, left_out, "a leg is refused");
+        }
         // who is gone need not be told
         let _told = leg
             .answer(
@@ -116,12 +129,23 @@ async fn carry(
         Fault::new(FaultCode::Overloaded, text)
     };
     let Ok(_place) = manager.relays.places.try_acquire() else { return Err(Box::new((leg, full()))) };
+    let Some(_share) = Share::take(manager, operator) else {
+        let text = format!(
+            "{operator} has as many files on their way as one operator may, of relay.files of the manager"
+        );
+        return Err(Box::new((leg, Fault::new(FaultCode::Overloaded, text))));
+    };
+    // one that is away will not come; whether it may be called is decided when it is
+    if let Err(fault) = manager.agent(agent.as_str()) {
+        return Err(Box::new((leg, fault)));
+    }
     let (sender, mut coming) = oneshot::channel();
     let parked = manager.relays.parking().park(ticket, agent.clone(), sender);
-    if let Err(error) = parked {
-        return Err(Box::new((leg, Fault::new(FaultCode::Overloaded, error.to_string()))));
-    }
-    let waiting = Waiting { manager, ticket };
+    let number = match parked {
+        Ok(number) => number,
+        Err(error) => return Err(Box::new((leg, Fault::new(FaultCode::Overloaded, error.to_string())))),
+    };
+    let waiting = Waiting { manager, ticket, number };
     if leg.answer(&LegAnswer::Waiting, config.wait).await.is_err() {
         return Ok(());
     }
@@ -139,10 +163,10 @@ async fn carry(
         let text = format!("agent {agent} did not come within {:?}, relay.wait of the manager", config.wait);
         return Err(Box::new((leg, Fault::new(FaultCode::TimedOut, text))));
     };
-    manager.counters.relays_begun.up();
     let joined = tokio::try_join!(leg.joined(config.wait), other.joined(config.wait));
     match joined {
         Ok((one, other)) => {
+            manager.counters.relays_begun.up();
             let moved = pump::between(one, other, config.idle_timeout).await;
             manager.counters.relayed_bytes.add(moved.bytes);
             let (bytes, ended) = (moved.bytes, moved.ended);
@@ -157,14 +181,47 @@ fn note_failed(operator: &PeerId, agent: &PeerId, error: &LegError) {
     info!(%operator, %agent, error = %chain(error), "two legs were not joined");
 }
 
+/// One of the legs of an operator; given back when it is dropped.
+struct Share<'m> {
+    manager: &'m Manager,
+    operator: &'m PeerId,
+}
+
+impl<'m> Share<'m> {
+    /// Takes one, unless the operator has three quarters of all: the rest is for others.
+    fn take(manager: &'m Manager, operator: &'m PeerId) -> Option<Self> {
+        let files = manager.config.relay.files;
+        let mut shares = manager.relays.shares();
+        let has = shares.entry(operator.clone()).or_default();
+        if *has >= files - files / 4 {
+            return None;
+        }
+        *has += 1;
+        Some(Self { manager, operator })
+    }
+}
+
+impl Drop for Share<'_> {
+    fn drop(&mut self) {
+        let mut shares = self.manager.relays.shares();
+        if let Some(has) = shares.get_mut(self.operator) {
+            *has -= 1;
+            if *has == 0 {
+                shares.remove(self.operator);
+            }
+        }
+    }
+}
+
 /// A leg that waits; not any more when it is dropped.
 struct Waiting<'m> {
     manager: &'m Manager,
     ticket: Ticket,
+    number: u64,
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.manager.relays.parking().leave(&self.ticket);
+        self.manager.relays.parking().leave(&self.ticket, self.number);
     }
 }

@@ -64,9 +64,13 @@ async fn pump(from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf, moved: &AtomicU
     let mut block = vec![0; BLOCK];
     loop {
         let len = from.read(&mut block).await?;
-        let Some(bytes) = block.get(..len).filter(|bytes| !bytes.is_empty()) else { break };
-        to.write_all(bytes).await?;
-        moved.fetch_add(u64::try_from(len).unwrap_or(0), Ordering::Relaxed);
+        let Some(mut bytes) = block.get(..len).filter(|bytes| !bytes.is_empty()) else { break };
+        while !bytes.is_empty() {
+            // each counts: on a slow line a block takes long, and is no silence
+            let written = to.write(bytes).await?;
+            moved.fetch_add(u64::try_from(written).unwrap_or(0), Ordering::Relaxed);
+            bytes = bytes.get(written..).filter(|_| written > 0).ok_or(io::ErrorKind::WriteZero)?;
+        }
     }
     drop(block);
     to.shutdown().await

@@ -46,15 +46,16 @@ impl Copy<'_> {
         let rest = (source, looks, resumed);
         let streamed = self.download_streamed(rest, &mut hash, (&target.file, &path)).await;
         let read = match streamed {
-            Ok(Some(end)) => self.same(end, &hash).map(|end| (end, looks.size - resumed)),
-            Ok(None) => {
+            // what came was compared over the connection
+            Ok(Ok(end)) => Ok((end, looks.size - resumed, Vec::new())),
+            Ok(Err(notes)) => {
                 let write =
                     |data: &[u8]| target.file.write_all(data).map_err(|error| failed("write", &path, error));
-                self.read(source, looks, resumed, &mut hash, write).await.map(|end| (end, 0))
+                self.read(source, looks, resumed, &mut hash, write).await.map(|end| (end, 0, notes))
             }
             Err(failure) => Err(failure),
         };
-        let (end, streamed) = match read {
+        let (end, streamed, mut notes) = match read {
             Ok(read) => read,
             Err(failure) => {
                 // a file that is another now, and bytes that are not what was sent, are of no use
@@ -79,7 +80,8 @@ impl Copy<'_> {
             }
         }
         target.finish(mode)?;
-        Ok(Done { files: 1, bytes: looks.size, resumed, streamed, notes: self.note(source, &end)? })
+        notes.extend(self.note(source, &end)?);
+        Ok(Done { files: 1, bytes: looks.size, resumed, streamed, notes })
     }
 
     /// Copies a file to a stream.

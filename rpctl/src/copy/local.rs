@@ -17,6 +17,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::remote::Failure;
+use crate::exit::Exit;
 use crate::report::Report;
 
 /// Bytes that are read at once.
@@ -83,6 +84,20 @@ pub fn hash_next(file: &mut File, len: u64, hash: &mut Context) -> io::Result<()
 /// What tells that a file is still the same.
 pub fn version(stat: &Stat) -> (i64, i64, u64, u64) {
     (stat.st_size, stat.st_mtime, stat.st_mtime_nsec, stat.st_ino)
+}
+
+/// Whether a file that is copied is what it was at the beginning.
+///
+/// # Errors
+/// A [`Failure`] when it is another.
+pub fn unchanged(file: &File, path: &Path, stat: &Stat) -> Result<(), Failure> {
+    let now = fstat(file).map_err(|errno| failed("look at", path, errno))?;
+    if version(&now) == version(stat) {
+        return Ok(());
+    }
+    let what = format!("{} was changed while it was copied", path.display());
+    let help = "the old file on the agent is as it was; run the same command again";
+    Err(Box::new(Report::new(Exit::Failed, what, "nothing half old and half new is written", help)))
 }
 
 /// Opens a source: a regular file.

@@ -42,6 +42,16 @@ impl Meter {
 }
 
 impl Meter {
+    /// How far it is, of all that is copied on this line.
+    pub fn position(&self) -> u64 {
+        self.0.position()
+    }
+
+    /// Begins anew from there.
+    pub fn back_to(&self, position: u64) {
+        self.0.set_position(position);
+    }
+
     /// What another thread counts with.
     pub fn counter(&self) -> Counter {
         Counter(self.0.clone())

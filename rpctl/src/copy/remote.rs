@@ -56,15 +56,20 @@ pub struct Looks {
 
 impl Looks {
     /// The arguments of a read of this file from `offset` on, if it is still this.
-    pub fn reading(&self, path: &Path, offset: u64) -> impl Fn(RawMap) -> RawMap {
+    pub fn reading(&self, path: &Path, offset: u64, sha256: bool) -> impl Fn(RawMap) -> RawMap {
         move |map| {
             let expect = |map: RawMap| {
                 map.uint("size", self.size)
                     .raw("mtime_ns", &Raw::encode(&self.mtime_ns).unwrap_or_else(|_| Raw::nil()))
                     .uint("inode", self.inode)
             };
-            at(path)(map).uint("offset", offset).map("expect", expect).bool("sha256", true)
+            at(path)(map).uint("offset", offset).map("expect", expect).bool("sha256", sha256)
         }
+    }
+
+    /// The arguments of a digest of the first `len` bytes of this file, if it is still this.
+    pub fn hashing(&self, path: &Path, len: u64) -> impl Fn(RawMap) -> RawMap {
+        move |map| self.reading(path, 0, true)(map).uint("length", len)
     }
 }
 
@@ -153,9 +158,9 @@ impl Remote {
         self.transport.as_ref()
     }
 
-    /// Whether more is told than is needed.
-    pub fn verbose(&self) -> bool {
-        self.verbose
+    /// Until when all must be done.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
     }
 
     /// Begins a call with these arguments that takes as long as the file.
@@ -247,7 +252,9 @@ impl Remote {
             CallError::Closed(reason) => lost(&target.name(), reason),
             CallError::Refused(refusal) => refused(&target.name(), refusal),
         };
-        if matches!(&error, CallError::Fault(fault) if fault.class.as_deref() == Some("Broken")) {
+        // neither is a failure of the file
+        if matches!(&error, CallError::Fault(fault) if matches!(fault.class.as_deref(), Some("Broken" | "NoStream")))
+        {
             report.exit = Exit::Unreachable;
         }
         if matches!(report.exit, Exit::TimedOut | Exit::Unknown | Exit::Unreachable) {
@@ -307,7 +314,7 @@ impl Remote {
     /// # Errors
     /// A [`Failure`]
     pub async fn start_read(&self, path: &Path, offset: u64, looks: &Looks) -> Result<CallStream, Failure> {
-        let call = self.request(self.arguments("file.read", SOME, looks.reading(path, offset)), WHOLE);
+        let call = self.request(self.arguments("file.read", SOME, looks.reading(path, offset, true)), WHOLE);
         self.peer.start(call).await.map_err(|error| self.failed("file.read", error))
     }
 }
@@ -318,6 +325,7 @@ fn help(class: Option<&str>) -> &'static str {
         Some("NoSpace") => "what came is removed, and the old file is as it was; make room there",
         Some("Changed") => "the file was changed meanwhile; run the same command again",
         Some("TooManyUploads") => "raise files.uploads of the agent, or wait until those are old",
+        Some("Busy") => "another copy of it is under way; wait for its end, then run the same command again",
         Some("Gap" | "NoUpload" | "Checksum" | "Incomplete") => AGAIN,
         Some("PermissionDenied" | "ReadOnly") => "the user of the agent may not do that there",
         Some("NotFound") => "is the path right? see what is there: rpctl call AGENT file.list path=FOLDER",

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use redpoll_common::ids::PeerId;
 use redpoll_common::leg::{LegHello, Ticket};
-use redpoll_common::wire::{FaultCode, Raw, RawMap};
-use redpoll_net::tls::{Cutter, DataEnd, DataError, Stopped, TlsTransport, call_digest};
+use redpoll_common::wire::{Fault, FaultCode, Raw, RawMap};
+use redpoll_net::tls::{Cutter, DataEnd, DataError, LegError, Stopped, TlsTransport, call_digest};
 use redpoll_net::{CallError, CallEvent, CallStream, random};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
 use super::Copy;
 use super::remote::{AGAIN, Failure};
@@ -37,6 +37,14 @@ pub(super) struct Connected {
     pub(super) call: CallStream,
 }
 
+/// How the bytes of a file go.
+pub(super) enum Way {
+    /// Over a connection of their own.
+    Stream(Box<Connected>),
+    /// In calls; with what is worth knowing about it.
+    Calls(Vec<String>),
+}
+
 /// Why there is no connection.
 enum NoStream {
     /// Calls may do: it cannot be had, or the call fails in any case, and says why better without it.
@@ -46,7 +54,17 @@ enum NoStream {
 }
 
 impl Copy<'_> {
-    /// Makes a connection for a call with these arguments, which moves `bytes`. `None`: they shall go in calls.
+    /// Whether so many bytes are to go over a connection of their own, if one can be had.
+    pub(super) fn wants_stream(&self, bytes: u64) -> bool {
+        let wanted = match self.wishes.via {
+            Via::Auto => bytes >= LARGE,
+            Via::Stream => true,
+            Via::Calls => false,
+        };
+        wanted && self.remote.transport().is_some()
+    }
+
+    /// Makes a connection for a call with these arguments, which moves `bytes`, if they are to have one.
     ///
     /// # Errors
     /// A [`Failure`]
@@ -55,13 +73,28 @@ impl Copy<'_> {
         procedure: &str,
         bytes: u64,
         fill: impl FnOnce(RawMap) -> RawMap,
-    ) -> Result<Option<Connected>, Failure> {
-        let insists = self.wishes.via == Via::Stream;
-        let wanted = insists || (self.wishes.via == Via::Auto && bytes >= LARGE);
-        let Some(transport) = self.remote.transport().filter(|_| wanted).cloned() else { return Ok(None) };
-        match self.try_connect(&transport, procedure, fill).await {
-            Ok(connected) => Ok(Some(connected)),
-            Err(NoStream::Unavailable(_)) if !insists => Ok(None),
+    ) -> Result<Way, Failure> {
+        let wanted = self.wants_stream(bytes);
+        let Some(transport) = self.remote.transport().filter(|_| wanted).cloned() else {
+            return Ok(Way::Calls(Vec::new()));
+        };
+        let connecting = self.try_connect(&transport, procedure, fill);
+        let connected = match self.remote.deadline() {
+            None => connecting.await,
+            Some(deadline) => timeout_at(deadline, connecting).await.unwrap_or_else(|_elapsed| {
+                let what = format!("{}: no connection for the file in time", self.remote.agent);
+                let why = "the time of --timeout is over";
+                Err(NoStream::Refused(Box::new(Report::new(Exit::TimedOut, what, why, AGAIN))))
+            }),
+        };
+        match connected {
+            Ok(connected) => Ok(Way::Stream(Box::new(connected))),
+            Err(NoStream::Unavailable(failure)) if self.wishes.via == Via::Auto => {
+                let agent = &self.remote.agent;
+                let note =
+                    format!("{agent}: the file goes in calls, which the manager can read: {}", failure.why);
+                Ok(Way::Calls(vec![note]))
+            }
             Err(NoStream::Unavailable(failure) | NoStream::Refused(failure)) => Err(failure),
         }
     }
@@ -74,7 +107,7 @@ impl Copy<'_> {
     ) -> Result<Connected, NoStream> {
         let unavailable = |why: String| {
             let what = format!("{}: no connection for the file", self.remote.agent);
-            let help = "without --via stream it goes in calls; -v and the manager's log say more";
+            let help = "the manager's log says more; without --via stream it goes in calls";
             NoStream::Unavailable(Box::new(Report::new(Exit::Unreachable, what, why, help)))
         };
         let agent = PeerId::parse(&self.remote.agent).map_err(|error| unavailable(error.to_string()))?;
@@ -84,7 +117,14 @@ impl Copy<'_> {
             let mut leg = transport.leg(&hello, STEP).await?;
             leg.known(STEP).await.map(|()| leg)
         };
-        let leg = leg.await.map_err(|error| unavailable(chain(&error)))?;
+        let leg = leg.await.map_err(|error| match error {
+            LegError::Refused { code, message } => {
+                self.no_stream(procedure, CallError::Fault(Fault::new(code, message)))
+            }
+            LegError::NoManager | LegError::Transport(_) | LegError::Malformed(_) => {
+                unavailable(chain(&error))
+            }
+        })?;
         let kwargs = fill(RawMap::new()).text("stream", &ticket.text()).finish();
         let digest = call_digest(procedure, &kwargs);
         let started = self.remote.start(procedure, kwargs).await;

@@ -9,12 +9,13 @@ use aws_lc_rs::digest::{Context, SHA256};
 use futures_util::stream::{FuturesUnordered, Stream, StreamExt as _};
 use redpoll_common::wire::RawMap;
 use redpoll_net::random;
-use rustix::fs::{Stat, fstat};
+use rustix::fs::Stat;
 use tokio::time::Instant;
 
-use super::local::{failed, fill, hash_next, hex, id_of, open_source, version};
+use super::local::{failed, fill, hash_next, hex, id_of, open_source, unchanged, version};
 use super::pace::{AT_ONCE, Pace};
 use super::remote::{Failure, Looks, NotTaken, There, at};
+use super::streamed::Streamed;
 use super::{Copy, Done};
 use crate::cli::Via;
 use crate::exit::Exit;
@@ -33,14 +34,31 @@ enum Source<'s> {
 }
 
 impl Copy<'_> {
-    /// Copies a local file.
+    /// Copies a local file. One that takes longer than the agent lets a call take goes on where it was.
     ///
     /// # Errors
     /// A [`Failure`]
     pub async fn upload(&self, path: &Path, target: &Path) -> Result<Done, Failure> {
+        let size = u64::try_from(open_source(path)?.1.st_size).unwrap_or(0);
+        self.meter.expect(size);
+        let (begin, mut reached) = (self.meter.position(), 0);
+        loop {
+            let failure = match self.upload_once(path, target).await {
+                Err(failure) if failure.exit == Exit::TimedOut && self.wishes.resume => failure,
+                ended => return ended,
+            };
+            let before = std::mem::replace(&mut reached, self.meter.position() - begin);
+            let is_over = self.remote.deadline().is_some_and(|deadline| deadline <= Instant::now());
+            if is_over || reached <= before || !self.wants_stream(size) {
+                return Err(failure);
+            }
+            self.meter.back_to(begin);
+        }
+    }
+
+    async fn upload_once(&self, path: &Path, target: &Path) -> Result<Done, Failure> {
         let (file, stat) = open_source(path)?;
         let size = u64::try_from(stat.st_size).unwrap_or(0);
-        self.meter.expect(size);
         let small = usize::try_from(size).is_ok_and(|size| size <= SMALL.min(self.remote.chunk_limit()));
         let source = Source::File { file, path, stat };
         let in_one = small && self.wishes.via != Via::Stream;
@@ -108,16 +126,17 @@ impl Copy<'_> {
             Source::File { .. } | Source::Stream(_) => 0,
         };
         self.meter.copied(resumed);
-        let (bytes, streamed) = self.rest(&mut source, target, &id, (&mut hash, resumed)).await?;
-        if let Err(changed) = source.unchanged() {
-            let _: There = self.remote.call(WRITE, |map| upload(map).bool("abort", true)).await?;
-            return Err(changed);
-        }
+        let notes = match self.streamed(&source, target, &id, (&mut hash, resumed)).await? {
+            Ok(done) => return Ok(done),
+            Err(notes) => notes,
+        };
+        let bytes = self.send(&mut source, target, &id, (&mut hash, resumed)).await?;
+        source.unchanged_or_abort(self, target, &id).await?;
         let sha256 = hex(&hash);
         let commit = |map| upload(map).bool("commit", true).uint("size", bytes).text("sha256", &sha256);
         let _looks: Looks = self.remote.call(WRITE, |map| self.manners(commit(map), &source)).await?;
         self.verified(target, &sha256).await?;
-        Ok(Done { files: 1, bytes, resumed, streamed, notes: Vec::new() })
+        Ok(Done { files: 1, bytes, resumed, streamed: 0, notes })
     }
 
     /// The name of the upload: of the same file to the same place it is the same, so that it can be gone on with.
@@ -133,22 +152,29 @@ impl Copy<'_> {
         }
     }
 
-    /// Sends the rest of the source, and gives the size of the whole, and how much went over a connection of its own.
-    async fn rest(
+    /// Sends the rest of the source over a connection of its own, and has it put in its place.
+    async fn streamed(
         &self,
-        source: &mut Source<'_>,
+        source: &Source<'_>,
         target: &Path,
         id: &str,
         (hash, from): (&mut Context, u64),
-    ) -> Result<(u64, u64), Failure> {
-        if let Source::File { file, path, stat } = source {
-            let left = u64::try_from(stat.st_size).unwrap_or(0).saturating_sub(from);
-            let fill = |map| at(target)(map).text("upload", id).uint("offset", from);
-            if let Some(sent) = self.upload_streamed((file, path), hash, left, fill).await? {
-                return Ok((from + sent, sent));
+    ) -> Result<Streamed<Done>, Failure> {
+        let Source::File { file, path, stat } = source else { return Ok(Err(Vec::new())) };
+        let left = u64::try_from(stat.st_size).unwrap_or(0).saturating_sub(from);
+        let rest = |map| at(target)(map).text("upload", id).uint("offset", from).bool("commit", true);
+        let fill = |map| self.manners(rest(map), source);
+        let sent = match self.upload_streamed((file, path, stat), hash, (from, left), fill).await {
+            Ok(Ok(sent)) => sent,
+            Ok(Err(notes)) => return Ok(Err(notes)),
+            Err(failure) => {
+                source.unchanged_or_abort(self, target, id).await?;
+                return Err(failure);
             }
-        }
-        Ok((self.send(source, target, id, (hash, from)).await?, 0))
+        };
+        self.verified(target, &hex(hash)).await?;
+        let (bytes, resumed, streamed) = (from + sent, from, sent);
+        Ok(Ok(Done { files: 1, bytes, resumed, streamed, notes: Vec::new() }))
     }
 
     /// Sends the rest of the source, several chunks at a time, and gives the size of the whole.
@@ -238,15 +264,19 @@ impl Source<'_> {
         }
     }
 
+    /// Removes the upload when the file is not what it was at the beginning any more.
+    async fn unchanged_or_abort(&self, copy: &Copy<'_>, target: &Path, id: &str) -> Result<(), Failure> {
+        if let Err(changed) = self.unchanged() {
+            let abort = |map| at(target)(map).text("upload", id).bool("abort", true);
+            let _: There = copy.remote.call(WRITE, abort).await?;
+            return Err(changed);
+        }
+        Ok(())
+    }
+
     /// Whether the file is what it was at the beginning.
     fn unchanged(&self) -> Result<(), Failure> {
         let Self::File { file, path, stat } = self else { return Ok(()) };
-        let now = fstat(file).map_err(|errno| failed("look at", path, errno))?;
-        if version(&now) == version(stat) {
-            return Ok(());
-        }
-        let what = format!("{} was changed while it was copied", path.display());
-        let help = "the old file on the agent is as it was; run the same command again";
-        Err(Box::new(Report::new(Exit::Failed, what, "nothing half old and half new is written", help)))
+        unchanged(file, path, stat)
     }
 }

@@ -76,7 +76,7 @@ pub(super) fn write() -> ProcedureInfo {
         "offset": {"type": "integer", "minimum": 0, "description": "Where the chunk belongs."},
         "stream": {
             "type": "string", "pattern": "^[0-9a-f]{32}$",
-            "description": "With offset, instead of data: the ticket of a connection of its own, over which all the rest comes."
+            "description": "With offset, instead of data: the ticket of a connection of its own, over which all the rest comes; with commit the file is in its place then."
         },
         "query": {"type": "boolean", "description": "Tell how much of the upload is here, and its sha256."},
         "commit": {"type": "boolean", "description": "Replace the file by the upload."},

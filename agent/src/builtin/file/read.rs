@@ -48,7 +48,8 @@ pub(super) async fn read(files: Files, call: CallContext) -> Result<Raw, Fault> 
     let piece = window.min(output.value_limit()).min(MAX_PIECE).saturating_sub(AROUND).max(1);
     let asked_stream = asked.stream.map(|ticket| Asked::of(&call, ticket)).transpose()?;
     let reader = files.work(move |files, cancelled| {
-        let whole = asked.sha256;
+        // over a connection, what comes is compared there
+        let whole = asked.sha256 && asked.stream.is_none();
         let mut reader = Reader::open(files, asked)?;
         if whole {
             reader.hash = Some(Context::new(&SHA256));
@@ -131,7 +132,7 @@ pub(super) struct Reader {
     from: u64,
     at: u64,
     end: u64,
-    hash: Option<Context>,
+    pub(super) hash: Option<Context>,
     buffer: Vec<u8>,
 }
 
@@ -205,7 +206,7 @@ impl Reader {
         Ok(len)
     }
 
-    fn read(&self) -> u64 {
+    pub(super) fn read(&self) -> u64 {
         self.at - self.from
     }
 

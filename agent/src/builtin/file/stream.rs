@@ -4,10 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::digest::{Context, SHA256};
 use redpoll_common::ids::PeerId;
 use redpoll_common::leg::{LegHello, Ticket};
 use redpoll_net::CallContext;
-use redpoll_net::tls::{Cutter, DataEnd, DataError, LegError, Stopped, TlsTransport, call_digest};
+use redpoll_net::tls::{Cutter, DataEnd, DataError, LegError, Receipt, Stopped, TlsTransport, call_digest};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::FileError;
@@ -114,28 +115,46 @@ fn stopped(stopped: Stopped<FileError>) -> FileError {
     }
 }
 
-/// Adds what comes to an upload that has `offset` bytes.
+/// Adds what comes to an upload that has `offset` bytes, and tells the operator what that was.
 pub(super) fn receive(
     part: &mut Part,
     offset: u64,
     Line { mut end, digest, _place }: Line,
-) -> Result<u64, FileError> {
+) -> Result<(), FileError> {
     end.hear_call(digest).map_err(not_connected)?;
     if part.written != offset {
         let text = format!("{} bytes of the upload are here, not {offset}; ask with query", part.written);
         return Err(FileError::failed("Gap", text));
     }
-    end.receive(|bytes| part.add(bytes)).map_err(stopped)?;
-    Ok(part.written)
+    // of a whole file the upload's own digest is that of what came
+    let mut rest = (offset > 0).then(|| Context::new(&SHA256));
+    let received = end.receive(|bytes| {
+        if let Some(rest) = &mut rest {
+            rest.update(bytes);
+        }
+        part.add(bytes)
+    });
+    let mut end = received.map_err(stopped)?;
+    let receipt = Receipt::of(part.written - offset, rest.as_ref().unwrap_or(&part.hash));
+    end.say_receipt(receipt).map_err(not_heard)
 }
 
-/// Gives the bytes of a file.
+/// Gives the bytes of a file, and hears from the operator that they are what came.
 pub(super) fn send(
     reader: &mut Reader,
     Line { mut end, digest, _place }: Line,
     cancelled: &Cancelled,
 ) -> Result<(), FileError> {
     end.hear_call(digest).map_err(not_connected)?;
+    reader.hash = Some(Context::new(&SHA256));
     let give = |block: &mut [u8]| cancelled.check().and_then(|()| reader.fill(block));
-    end.send(give).map_err(stopped)
+    let mut end = end.send(give).map_err(stopped)?;
+    let Some(hash) = reader.hash.take() else { return Ok(()) };
+    end.hear_receipt(Receipt::of(reader.read(), &hash)).map_err(not_heard)
+}
+
+/// The receipt was another than it should be, or did not get through.
+fn not_heard(error: DataError) -> FileError {
+    let class = if error.is_refusal() { "Checksum" } else { "Broken" };
+    FileError::failed(class, redpoll_net::dial::chain(&error))
 }

@@ -47,7 +47,7 @@ pub(super) struct Part {
     temporary: OsString,
     file: File,
     note: Note,
-    hash: Context,
+    pub(super) hash: Context,
     pub(super) written: u64,
 }
 

@@ -139,6 +139,10 @@ impl Slot {
                 Taken::Wait => {}
             }
             if timeout_at(deadline, changed).await.is_err() {
+                if matches!(*self.state(), State::Busy) {
+                    let text = "another copy of the same file is adding to this upload";
+                    return Err(FileError::failed("Busy", text));
+                }
                 let text =
                     "the chunks before it did not come; ask with query what is there, and go on from that";
                 return Err(FileError::failed("Gap", text));

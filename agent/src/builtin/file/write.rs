@@ -40,7 +40,7 @@ enum Want {
     Whole { data: Bytes, finish: Finish },
     Query,
     Chunk { offset: u64, data: Bytes },
-    Rest { offset: u64 },
+    Rest { offset: u64, commit: Option<Finish> },
     Commit(Finish),
     Abort,
 }
@@ -69,8 +69,8 @@ pub(super) async fn write(files: Files, call: CallContext) -> Result<Raw, Fault>
         }
         Want::Query => Ok(answer(&upload.query(&files).await?)?),
         Want::Chunk { offset, data } => Ok(answer(&upload.chunk(&files, offset, data).await?)?),
-        Want::Rest { offset } => match stream {
-            Some(asked) => Ok(answer(&upload.rest(&files, offset, asked).await?)?),
+        Want::Rest { offset, commit } => match stream {
+            Some(asked) => Ok(upload.rest(&files, offset, commit, asked).await?.answer()?),
             None => Err(no_upload().into()),
         },
         Want::Commit(finish) => Ok(answer(&upload.commit(&files, finish).await?)?),
@@ -107,11 +107,13 @@ fn sort(
             Want::Whole { data, finish: finish(size, asked.sha256) }
         }
         (true, None, true, false, false, false) => Want::Query,
-        (true, None, false, false, false, false) if stream => match offset {
-            Some(offset) => Want::Rest { offset },
+        (true, None, false, commit, false, false) if stream => match offset {
+            Some(offset) => Want::Rest { offset, commit: commit.then(|| finish(0, None)) },
             None => return wrong("a stream needs the offset at which it begins"),
         },
-        _ if stream => return wrong("stream goes with upload and offset, and nothing else"),
+        _ if stream => {
+            return wrong("stream goes with upload, offset, and commit if it is to be in its place then");
+        }
         (true, Some(data), false, false, false, false) => match offset {
             Some(offset) => Want::Chunk { offset, data },
             None => return wrong("a chunk of an upload needs its offset"),
@@ -128,6 +130,23 @@ fn sort(
         }
     };
     Ok((path(to), upload, want))
+}
+
+/// What became of an upload that was streamed.
+enum Added {
+    /// So much of it is here.
+    More(u64),
+    /// It is in its place.
+    Whole(Looks),
+}
+
+impl Added {
+    fn answer(&self) -> Result<Raw, Fault> {
+        match self {
+            Self::More(size) => Ok(answer(&Progress { size: *size, sha256: None })?),
+            Self::Whole(looks) => Ok(answer(looks)?),
+        }
+    }
 }
 
 /// An upload to a place.
@@ -195,12 +214,25 @@ impl Upload {
         Ok(Progress { size, sha256: None })
     }
 
-    /// The rest of it over a connection of its own.
-    async fn rest(&self, files: &Files, offset: u64, asked: Asked) -> Result<Progress, FileError> {
+    /// The rest of it over a connection of its own, and with `commit` into its place.
+    async fn rest(
+        &self,
+        files: &Files,
+        offset: u64,
+        commit: Option<Finish>,
+        asked: Asked,
+    ) -> Result<Added, FileError> {
+        // what must fail fails before anybody dials
+        self.chunk(files, offset, Bytes::new()).await?;
         let Connected { line, cutter: _cut_when_dropped, files } = asked.dial(files).await?;
-        let add = move |part: &mut Part| Ok((stream::receive(part, offset, line)?, true));
-        let size = self.with(&files, move |written| written >= offset, offset == 0, add).await?;
-        Ok(Progress { size: size.ok_or_else(no_upload)?, sha256: None })
+        let protected = files.protected.clone();
+        let add = move |part: &mut Part| {
+            stream::receive(part, offset, line)?;
+            let Some(finish) = commit else { return Ok((Added::More(part.written), true)) };
+            let finish = Finish { size: part.written, ..finish };
+            Ok((Added::Whole(part.finish(&finish, &protected.now())?), false))
+        };
+        self.with(&files, move |written| written >= offset, false, add).await?.ok_or_else(no_upload)
     }
 
     async fn commit(&self, files: &Files, finish: Finish) -> Result<Looks, FileError> {

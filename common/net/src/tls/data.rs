@@ -53,6 +53,12 @@ pub enum DataError {
         /// Who is there.
         with: PeerId,
     },
+    /// The other side has heard something else than was said.
+    #[error("{with} has received something else than was sent")]
+    OtherBytes {
+        /// Who is there.
+        with: PeerId,
+    },
     /// The socket does not work.
     #[error("the connection failed")]
     Io(#[source] Arc<io::Error>),
@@ -63,9 +69,18 @@ impl DataError {
     pub fn is_refusal(&self) -> bool {
         match self {
             Self::Handshake { source, .. } => {
-                matches!(source, TransportError::Certificate { .. } | TransportError::Refused { .. })
+                let (certificate, refused, tls) = (
+                    matches!(source, TransportError::Certificate { .. }),
+                    matches!(source, TransportError::Refused { .. }),
+                    // who is no TLS at all, or changes what passes
+                    matches!(source, TransportError::Tls { .. }),
+                );
+                certificate || refused || tls
             }
-            Self::WrongPeer { .. } | Self::Protocol { .. } | Self::OtherCall { .. } => true,
+            Self::WrongPeer { .. }
+            | Self::Protocol { .. }
+            | Self::OtherCall { .. }
+            | Self::OtherBytes { .. } => true,
             Self::Io(_) => false,
         }
     }
@@ -142,6 +157,32 @@ fn ready<D>(session: &mut ConnectionCommon<D>, wanted: &PeerId) -> Result<(), Da
     Ok(())
 }
 
+/// What went over a connection, as its receiver saw it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receipt {
+    /// How many bytes.
+    pub len: u64,
+    /// Their digest.
+    pub sha256: [u8; 32],
+}
+
+impl Receipt {
+    /// Of these bytes, which the digest has taken in.
+    pub fn of(len: u64, hash: &Context) -> Self {
+        let mut sha256 = [0; 32];
+        sha256.copy_from_slice(hash.clone().finish().as_ref());
+        Self { len, sha256 }
+    }
+
+    fn bytes(&self) -> [u8; 40] {
+        let mut bytes = [0; 40];
+        let (len, sha256) = bytes.split_at_mut(8);
+        len.copy_from_slice(&self.len.to_be_bytes());
+        sha256.copy_from_slice(&self.sha256);
+        bytes
+    }
+}
+
 /// What a call says, in 32 bytes: the manager passes the call on, and both ends compare what it said.
 pub fn call_digest(procedure: &str, kwargs: &Raw) -> [u8; 32] {
     let mut whole = Context::new(&SHA256);
@@ -172,6 +213,24 @@ impl DataEnd {
         if said == digest { Ok(()) } else { Err(DataError::OtherCall { with: self.peer.clone() }) }
     }
 
+    /// Says what came over the connection, once that was all; the last word of whoever received.
+    ///
+    /// # Errors
+    /// [`DataError::Io`]
+    pub fn say_receipt(&mut self, receipt: Receipt) -> Result<(), DataError> {
+        self.write_all(&receipt.bytes()).and_then(|()| self.finish()).map_err(DataError::io)
+    }
+
+    /// Hears what came at the other end, and that it is this.
+    ///
+    /// # Errors
+    /// [`DataError::OtherBytes`], [`DataError::Io`]
+    pub fn hear_receipt(&mut self, receipt: Receipt) -> Result<(), DataError> {
+        let mut said = [0; 40];
+        self.read_exact(&mut said).map_err(DataError::io)?;
+        if said == receipt.bytes() { Ok(()) } else { Err(DataError::OtherBytes { with: self.peer.clone() }) }
+    }
+
     /// Says that this was all. Without that the other end takes the end for a break.
     ///
     /// # Errors
@@ -190,7 +249,7 @@ impl DataEnd {
     /// # Errors
     /// When there are no descriptors left.
     pub fn cutter(&self) -> io::Result<Cutter> {
-        self.socket().try_clone().map(Cutter)
+        self.socket().try_clone().map(|socket| Cutter(Some(socket)))
     }
 
     fn socket(&self) -> &TcpStream {
@@ -234,12 +293,19 @@ impl Write for DataEnd {
 
 /// Ends a connection when it is dropped, whoever reads or writes it.
 #[derive(Debug)]
-pub struct Cutter(TcpStream);
+pub struct Cutter(Option<TcpStream>);
+
+impl Cutter {
+    /// Lets the connection live.
+    pub fn release(mut self) {
+        self.0 = None;
+    }
+}
 
 impl Drop for Cutter {
     fn drop(&mut self) {
         // it may be over already
-        let _over = self.0.shutdown(Shutdown::Both);
+        let _over = self.0.take().map(|socket| socket.shutdown(Shutdown::Both));
     }
 }
 
@@ -264,6 +330,16 @@ fn clearer(error: io::Error) -> io::Error {
     error
 }
 
+/// With a limit of time a signal ends a write that has moved nothing, and TLS takes that for a failure.
+fn uninterrupted(mut write: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match write() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            written => return written.map_err(clearer),
+        }
+    }
+}
+
 impl Read for Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.0.read(buffer).map_err(clearer)
@@ -272,11 +348,11 @@ impl Read for Socket {
 
 impl Write for Socket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes).map_err(clearer)
+        uninterrupted(|| self.0.write(bytes))
     }
 
     fn write_vectored(&mut self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        self.0.write_vectored(slices).map_err(clearer)
+        uninterrupted(|| self.0.write_vectored(slices))
     }
 
     fn flush(&mut self) -> io::Result<()> {

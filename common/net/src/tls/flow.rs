@@ -25,67 +25,71 @@ pub enum Stopped<E> {
 type Filled = (Vec<u8>, usize, Option<io::Result<()>>);
 
 impl DataEnd {
-    /// Gives all that comes to `take`, in order, until the other end says that it was all. Blocks, and makes a thread meanwhile; a
-    /// [`Cutter`](super::Cutter) ends it from outside.
+    /// Gives all that comes to `take`, in order, until the other end says that it was all, and gives the connection back for the
+    /// [receipt](DataEnd::say_receipt). Blocks, and makes a thread meanwhile; a [`Cutter`](super::Cutter) ends it from outside.
     ///
     /// # Errors
     /// [`Stopped`]. What came before the connection broke was given to `take`.
-    pub fn receive<E>(self, mut take: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), Stopped<E>> {
+    pub fn receive<E>(self, mut take: impl FnMut(&[u8]) -> Result<(), E>) -> Result<Self, Stopped<E>> {
         let cutter = self.cutter().map_err(Stopped::Connection)?;
         let (free, used, filled, taken) = channels();
         // moved in, so that all ends are gone when it returns: the other thread may wait for a block, or for room
         scope(move |scope| {
             let receiving = Builder::new().name("file-net".to_owned());
-            receiving
-                .spawn_scoped(scope, move || receive(self, &used, &filled))
-                .map_err(Stopped::Connection)?;
+            let receiving = receiving.spawn_scoped(scope, move || receive(self, &used, &filled));
+            let receiving = receiving.map_err(Stopped::Connection)?;
             // or for bytes
-            let _cutter = cutter;
+            let cutter = cutter;
             for (block, len, ended) in taken {
                 take(block.get(..len).unwrap_or_default()).map_err(Stopped::Here)?;
                 match ended {
                     // it may have ended meanwhile, and says so in the next block
                     None => drop(free.send(block)),
-                    Some(ended) => return ended.map_err(Stopped::Connection),
+                    Some(Err(error)) => return Err(Stopped::Connection(error)),
+                    Some(Ok(())) => {
+                        let end = receiving.join().map_err(|_| Stopped::Connection(panicked()))?;
+                        cutter.release();
+                        return Ok(end);
+                    }
                 }
             }
-            Err(Stopped::Connection(io::Error::other("the thread that receives ended")))
+            Err(Stopped::Connection(panicked()))
         })
     }
 
-    /// Sends what `give` puts into the blocks it gets, until it puts nothing, and says that it was all. Blocks, and makes a thread meanwhile;
-    /// a [`Cutter`](super::Cutter) ends it from outside.
+    /// Sends what `give` puts into the blocks it gets, until it puts nothing, says that it was all, and gives the connection back for the
+    /// [receipt](DataEnd::hear_receipt). Blocks, and makes a thread meanwhile; a [`Cutter`](super::Cutter) ends it from outside.
     ///
     /// # Errors
     /// [`Stopped`]. The other end takes it for a break.
-    pub fn send<E>(self, mut give: impl FnMut(&mut [u8]) -> Result<usize, E>) -> Result<(), Stopped<E>> {
+    pub fn send<E>(self, mut give: impl FnMut(&mut [u8]) -> Result<usize, E>) -> Result<Self, Stopped<E>> {
         let cutter = self.cutter().map_err(Stopped::Connection)?;
         let (free, empty, filled, given) = channels();
         scope(move |scope| {
             let sending = Builder::new().name("file-net".to_owned());
             let sending = sending.spawn_scoped(scope, move || send(self, &given, &free));
             let sending = sending.map_err(Stopped::Connection)?;
-            let gave = (|| {
-                // no more blocks: the other thread has failed, and says why
-                while let Ok(mut block) = empty.recv() {
-                    let len = give(&mut block)?;
-                    if len == 0 || filled.send((block, len, None)).is_err() {
-                        break;
-                    }
+            // the other thread says that it was all when there is no `filled`; `cutter` goes before it, so that what is half sent
+            // never looks whole
+            let filled = filled;
+            let cutter = cutter;
+            // no more blocks: the other thread has failed, and says why
+            while let Ok(mut block) = empty.recv() {
+                let len = give(&mut block).map_err(Stopped::Here)?;
+                if len == 0 || filled.send((block, len, None)).is_err() {
+                    break;
                 }
-                Ok(())
-            })();
-            if gave.is_err() {
-                // what is half sent is not to look whole
-                drop(cutter);
             }
             drop(filled);
-            let sent =
-                sending.join().unwrap_or_else(|_| Err(io::Error::other("the thread that sends ended")));
-            gave.map_err(Stopped::Here)?;
+            let sent = sending.join().unwrap_or_else(|_| Err(panicked()));
+            cutter.release();
             sent.map_err(Stopped::Connection)
         })
     }
+}
+
+fn panicked() -> io::Error {
+    io::Error::other("the thread of the connection ended")
 }
 
 type Channels = (SyncSender<Vec<u8>>, Receiver<Vec<u8>>, SyncSender<Filled>, Receiver<Filled>);
@@ -101,14 +105,15 @@ fn channels() -> Channels {
     (free, empty, filled, given)
 }
 
-fn receive(mut end: DataEnd, empty: &Receiver<Vec<u8>>, filled: &SyncSender<Filled>) {
+fn receive(mut end: DataEnd, empty: &Receiver<Vec<u8>>, filled: &SyncSender<Filled>) -> DataEnd {
     while let Ok(mut block) = empty.recv() {
         let (len, ended) = fill(&mut end, &mut block);
         let is_last = ended.is_some();
         if filled.send((block, len, ended)).is_err() || is_last {
-            return;
+            break;
         }
     }
+    end
 }
 
 /// Reads until the block is full or nothing more comes, and then why.
@@ -125,11 +130,12 @@ fn fill(end: &mut DataEnd, block: &mut [u8]) -> (usize, Option<io::Result<()>>) 
     (len, None)
 }
 
-fn send(mut end: DataEnd, given: &Receiver<Filled>, free: &SyncSender<Vec<u8>>) -> io::Result<()> {
+fn send(mut end: DataEnd, given: &Receiver<Filled>, free: &SyncSender<Vec<u8>>) -> io::Result<DataEnd> {
     while let Ok((block, len, _)) = given.recv() {
         end.write_all(block.get(..len).unwrap_or_default())?;
         // nobody wants it any more when it was the last
         drop(free.send(block));
     }
-    end.finish()
+    end.finish()?;
+    Ok(end)
 }

@@ -169,11 +169,16 @@ impl Pending {
     }
 }
 
-/// No ping waits behind what goes over a leg: the operating system may hold as much as it likes.
+/// No ping waits behind what goes over a leg: the operating system may hold as much as it likes. And somebody at the other end whose disk
+/// is slow is not dead: who moves nothing for too long is given up by those who move the bytes, and who is gone by keep-alive.
 fn bulk(stream: &TcpStream) -> io::Result<()> {
     #[cfg(target_os = "linux")]
-    SockRef::from(stream).set_tcp_notsent_lowat(0)?;
-    SockRef::from(stream).tcp_nodelay().map(drop)
+    {
+        let socket = SockRef::from(stream);
+        socket.set_tcp_notsent_lowat(0)?;
+        socket.set_tcp_user_timeout(None)?;
+    }
+    Ok(())
 }
 
 async fn in_time<T>(within: Duration, work: impl Future<Output = io::Result<T>>) -> Result<T, LegError> {

@@ -19,7 +19,7 @@ mod listener;
 mod verify;
 
 pub use config::{ALPN, TlsClient, TlsServer, TlsSetupError};
-pub use data::{Cutter, DataEnd, DataError, call_digest};
+pub use data::{Cutter, DataEnd, DataError, Receipt, call_digest};
 pub use dialer::{DialOptions, TlsTransport};
 pub use flow::Stopped;
 pub use leg::{Leg, LegError, Pending};

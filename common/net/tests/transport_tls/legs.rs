@@ -2,16 +2,15 @@
 
 use std::io::{Read as _, Write as _};
 
+use aws_lc_rs::digest::{Context, SHA256};
 use redpoll_certs::testing::TestCertificate;
 use redpoll_common::ids::PeerId;
-use redpoll_common::leg::{LegAnswer, LegHello, MAX_MESSAGE, Ticket};
-use redpoll_common::wire::{FaultCode, Raw};
-use redpoll_net::tls::{DataEnd, DataError, Leg, LegError, Stopped, TlsListener, call_digest};
+use redpoll_common::leg::{LegAnswer, LegHello, Ticket};
+use redpoll_common::wire::Raw;
+use redpoll_net::tls::{DataEnd, DataError, Leg, Receipt, Stopped, TlsListener, call_digest};
 use redpoll_net::transport::Accepted;
 
 use tokio_util::task::TaskTracker;
-
-use crate::strangers::stranger;
 
 use super::*;
 
@@ -26,24 +25,24 @@ struct Joined {
     web: TlsTransport,
 }
 
-async fn leg(listener: &mut TlsListener) -> Leg {
+pub(crate) async fn leg(listener: &mut TlsListener) -> Leg {
     let incoming = listener.accept().await.unwrap();
     let Accepted::Leg(leg) = incoming.handshake.await.unwrap() else { panic!("no leg") };
     *leg
 }
 
 /// A way to a manager that was reached once.
-async fn known(listener: &mut TlsListener, own: &TestCertificate) -> TlsTransport {
+pub(crate) async fn known(listener: &mut TlsListener, own: &TestCertificate) -> TlsTransport {
     let transport = transport_to(listener, credentials(own));
     let _session = connected(listener, &transport).await;
     transport
 }
 
-fn ticket() -> Ticket {
+pub(crate) fn ticket() -> Ticket {
     Ticket::new(redpoll_net::random::bytes16())
 }
 
-fn id(name: &str) -> PeerId {
+pub(crate) fn id(name: &str) -> PeerId {
     PeerId::parse(name).unwrap()
 }
 
@@ -289,6 +288,7 @@ async fn a_file_flows_in_order_and_whoever_fails_stops_both() {
                 at += len;
                 Ok(len)
             })
+            .map(|mut end| end.hear_receipt(receipt(&from)))
         });
         let receiving = tokio::task::spawn_blocking(move || {
             let mut heard = Vec::new();
@@ -296,6 +296,7 @@ async fn a_file_flows_in_order_and_whoever_fails_stops_both() {
                 heard.extend_from_slice(bytes);
                 if fails == "the taker" && heard.len() > 1_000_000 { Err("enough") } else { Ok(()) }
             });
+            let received = received.map(|mut end| end.say_receipt(receipt(&heard)).unwrap());
             (heard, received)
         });
         let both = async { (sending.await.unwrap(), receiving.await.unwrap()) };
@@ -304,7 +305,7 @@ async fn a_file_flows_in_order_and_whoever_fails_stops_both() {
         assert!(file.starts_with(&heard), "{fails}");
         match fails {
             "nobody" => {
-                assert!(sent.is_ok() && received.is_ok() && heard.len() == file.len());
+                assert!(matches!(sent, Ok(Ok(()))) && received.is_ok() && heard.len() == file.len());
             }
             "the giver" => {
                 assert!(matches!(sent, Err(Stopped::Here("no more"))), "{sent:?}");
@@ -315,54 +316,38 @@ async fn a_file_flows_in_order_and_whoever_fails_stops_both() {
     }
 }
 
+fn receipt(bytes: &[u8]) -> Receipt {
+    let mut hash = Context::new(&SHA256);
+    hash.update(bytes);
+    Receipt::of(u64::try_from(bytes.len()).unwrap(), &hash)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receipt_for_other_bytes_is_none() {
+    for said in [&b"other"[..], b"", b"bytes and more"] {
+        let ((ada, web), _middle) = handshake(joined().await, ("web-1", "ada"), |_, _| {}).await;
+        let (mut ada, mut web) = (ada.unwrap(), web.unwrap());
+        let saying = tokio::task::spawn_blocking(move || web.say_receipt(receipt(said)));
+        let heard = tokio::task::spawn_blocking(move || ada.hear_receipt(receipt(b"bytes"))).await.unwrap();
+        assert!(matches!(heard, Err(DataError::OtherBytes { .. })), "{heard:?}");
+        saying.await.unwrap().unwrap();
+    }
+    // and none at all is none
+    let ((ada, web), _middle) = handshake(joined().await, ("web-1", "ada"), |_, _| {}).await;
+    let (mut ada, mut web) = (ada.unwrap(), web.unwrap());
+    let ending = tokio::task::spawn_blocking(move || web.finish());
+    let heard = tokio::task::spawn_blocking(move || ada.hear_receipt(receipt(b""))).await.unwrap();
+    assert!(matches!(heard, Err(DataError::Io(_))), "{heard:?}");
+    ending.await.unwrap().unwrap();
+}
+
 #[tokio::test]
-async fn what_is_said_on_a_leg_is_bounded_and_checked() {
-    let authority = TestAuthority::new("home");
-    let (mut listener, _server) = listen(credentials(&authority.manager("m-1")));
-    let ada = known(&mut listener, &authority.operator("ada")).await;
-    let hello = LegHello { ticket: ticket(), agent: Some(id("web-1")) };
-    // what the manager answers, and what becomes of it
-    let refused = LegAnswer::Refused { code: FaultCode::Overloaded, message: "full".to_owned() };
-    for (answer, said) in [(refused, "full"), (LegAnswer::Go, "before anybody came")] {
-        let manager = async {
-            let mut leg = leg(&mut listener).await;
-            leg.hello(DEADLINE).await.unwrap();
-            leg.answer(&answer, DEADLINE).await.unwrap();
-            leg
-        };
-        let operator = async { ada.leg(&hello, DEADLINE).await.unwrap().known(DEADLINE).await };
-        let (_leg, known) = tokio::join!(manager, operator);
-        let error = chain(&known.unwrap_err());
-        assert!(error.contains(said), "{error}");
+async fn somebody_whose_disk_is_slow_is_not_taken_for_dead_by_the_operating_system() {
+    let joined = joined().await;
+    for stream in [&joined.operator, &joined.agent, &joined.middle.0, &joined.middle.1] {
+        let socket = socket2::SockRef::from(stream);
+        assert!(socket.keepalive().unwrap() && socket.tcp_nodelay().unwrap());
+        #[cfg(target_os = "linux")]
+        assert_eq!(socket.tcp_user_timeout().unwrap().filter(|after| !after.is_zero()), None);
     }
-    // and what it hears: the session's client with a leg's protocol, and words of the test's own
-    let too_long = [&u32::try_from(MAX_MESSAGE + 1).unwrap().to_be_bytes()[..], &[0; 64]].concat();
-    for words in
-        [too_long, vec![0, 0, 0, 1, 0xc1], vec![0, 0, 0, 1, 0x80], vec![0, 0, 0, 0], vec![0, 0, 0, 9, 1]]
-    {
-        let own = authority.operator("ada");
-        let (heard, ()) = tokio::join!(
-            async { leg(&mut listener).await.hello(Duration::from_secs(5)).await },
-            raw_leg(listener_address(&ada), &own, &words)
-        );
-        let error = heard.unwrap_err();
-        assert!(matches!(error, LegError::Malformed(_) | LegError::Transport(_)), "{words:?}: {error:?}");
-    }
-    // nobody knows where to dial before there was a session
-    let stranger = transport_to(&listener, credentials(&authority.operator("eve")));
-    assert!(matches!(stranger.leg(&hello, DEADLINE).await, Err(LegError::NoManager)));
-}
-
-fn listener_address(transport: &TlsTransport) -> std::net::SocketAddr {
-    redpoll_net::transport::Transport::describe(transport).parse().unwrap()
-}
-
-/// Says these bytes on a leg, and goes.
-async fn raw_leg(address: std::net::SocketAddr, own: &TestCertificate, words: &[u8]) {
-    let (config, _asked) = stranger(Some(own), &[redpoll_common::leg::ALPN]);
-    let stream = TcpStream::connect(address).await.unwrap();
-    let name = rustls_pki_types::ServerName::try_from("manager.example").unwrap();
-    let mut stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
-    stream.write_all(words).await.unwrap();
-    let _gone = stream.shutdown().await;
 }

@@ -8,6 +8,7 @@
 )]
 
 mod certificates;
+mod leg_words;
 mod legs;
 mod strangers;
 mod support;
