@@ -276,7 +276,7 @@ async fn a_transfer_delays_neither_calls_nor_other_work_on_files() {
 async fn an_upload_that_takes_longer_than_a_call_may_goes_on_by_itself() {
     let mut site = Site::bare(&[]).await;
     let slow = Slow::listen(site.world.address, 8 << 20);
-    site.agent(HONEST, &[&slow.setting(), "limits.run_timeout=2s"]).await;
+    site.agent(HONEST, &[&slow.setting(), "limits.run_timeout=3s"]).await;
     let (here, there) = (site.local("here"), site.remote("there"));
     fs::write(&here, pattern(40 * MIB)).unwrap();
     let output = site.cp(&["--via", "stream", word(&here), &there]).await;

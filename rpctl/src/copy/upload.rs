@@ -41,19 +41,32 @@ impl Copy<'_> {
     pub async fn upload(&self, path: &Path, target: &Path) -> Result<Done, Failure> {
         let size = u64::try_from(open_source(path)?.1.st_size).unwrap_or(0);
         self.meter.expect(size);
-        let (begin, mut reached) = (self.meter.position(), 0);
+        let (begin, mut had) = (self.meter.position(), 0);
         loop {
             let failure = match self.upload_once(path, target).await {
                 Err(failure) if failure.exit == Exit::TimedOut && self.wishes.resume => failure,
                 ended => return ended,
             };
-            let before = std::mem::replace(&mut reached, self.meter.position() - begin);
             let is_over = self.remote.deadline().is_some_and(|deadline| deadline <= Instant::now());
-            if is_over || reached <= before || !self.wants_stream(size) {
+            if is_over || !self.wants_stream(size) {
                 return Err(failure);
             }
+            // what counts is what came, and not what was sent
+            let there = self.there(path, target).await?;
+            if there <= had {
+                return Err(failure);
+            }
+            had = there;
             self.meter.back_to(begin);
         }
+    }
+
+    /// How much of a file's upload is there.
+    async fn there(&self, path: &Path, target: &Path) -> Result<u64, Failure> {
+        let (file, stat) = open_source(path)?;
+        let id = self.id(&Source::File { file, path, stat }, target);
+        let query = |map| at(target)(map).text("upload", &id).bool("query", true);
+        Ok(self.remote.call::<There>(WRITE, query).await?.size)
     }
 
     async fn upload_once(&self, path: &Path, target: &Path) -> Result<Done, Failure> {
