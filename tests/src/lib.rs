@@ -11,6 +11,7 @@
 //! - [`manifests`]: folders of manifests of agents.
 //! - [`policy`]: policies of agents.
 //! - [`work`]: jobs, and a file outside of everything that knows how often each was started.
+//! - [`site`]: an agent that gives and takes files, and copies in it.
 //! - [`secret`]: a word that must be in no file.
 //! - [`told`]: what `rpctl` tells of a call.
 //! - [`torture`]: real daemons killed at random moments and at named places, and an oracle outside that knows what ran.
@@ -37,6 +38,7 @@ pub mod port;
 pub mod process;
 pub mod secret;
 pub mod sim;
+pub mod site;
 pub mod slow;
 pub mod told;
 pub mod torture;

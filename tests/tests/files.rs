@@ -5,14 +5,14 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use redpoll_common::api::{AgentState, method};
 use redpoll_tests::disk::{Disk, has_own_mounts};
+use redpoll_tests::site::{Site, names, part, pattern, text, word};
 use redpoll_tests::slow::Slow;
-use redpoll_tests::world::{HONEST, World};
+use redpoll_tests::world::HONEST;
 use redpoll_tests::{eventually, in_time, within};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -20,109 +20,34 @@ use tokio::io::AsyncWriteExt as _;
 
 const MIB: usize = 1 << 20;
 
-/// A world whose agent gives and takes what is beneath a folder.
-struct Site {
-    world: World,
-    root: PathBuf,
+/// A site with the honest agent.
+async fn start() -> Site {
+    let mut site = Site::bare(&[]).await;
+    site.agent(HONEST, &[]).await;
+    site
 }
 
-fn settings(root: &Path) -> Vec<String> {
-    let root = root.display();
-    vec![
-        "procedures.builtin=sys.*,exec.run,file.*".to_owned(),
-        format!("files.read={root}"),
-        format!("files.write={root}"),
-    ]
-}
-
-impl Site {
-    async fn start() -> Self {
-        let mut site = Self::bare().await;
-        site.agent(HONEST, &[]).await;
-        site
-    }
-
-    async fn bare() -> Self {
-        let world = World::quiet(&[]).await;
-        let root = world.directory().join("root");
-        fs::create_dir(&root).unwrap();
-        Self { world, root }
-    }
-
-    async fn agent(&mut self, id: &str, more: &[&str]) {
-        let own = settings(&self.root);
-        let all: Vec<&str> = own.iter().map(String::as_str).chain(more.iter().copied()).collect();
-        self.world.agent(id, &all).await;
-    }
-
-    fn local(&self, name: &str) -> PathBuf {
-        self.world.directory().join(name)
-    }
-
-    fn remote(&self, agents: &str, name: &str) -> String {
-        format!("{agents}:{}", self.root.join(name).display())
-    }
-
-    async fn cp(&self, words: &[&str]) -> Output {
-        let mut command = self.world.rpctl();
-        command.arg("cp").args(words);
-        within(Duration::from_secs(120), "the end of rpctl cp", command.output()).await.unwrap()
-    }
-
-    async fn good(&self, words: &[&str]) {
-        let output = self.cp(words).await;
-        assert_eq!(output.status.code(), Some(0), "{words:?}: {}", text(&output.stderr));
-    }
-
-    async fn bad(&self, words: &[&str], code: i32, said: &str) {
-        let output = self.cp(words).await;
-        let error = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(code), "{words:?}: {error}");
-        assert!(error.contains(said), "{said:?} is not in {error}");
-    }
-
-    /// What lies in the root.
-    fn names(&self) -> Vec<String> {
-        names(&self.root)
-    }
-}
-
-fn names(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder).unwrap();
-    let mut names: Vec<_> =
-        entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
-    names.sort();
-    names
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn pattern(len: usize) -> Vec<u8> {
-    (0..len).map(|n| u8::try_from((n * 31 + n / 4099) % 251).unwrap()).collect()
-}
-
-fn word(path: &Path) -> &str {
-    path.to_str().unwrap()
+async fn good(site: &Site, words: &[&str]) {
+    let output = site.cp(words).await;
+    assert_eq!(output.status.code(), Some(0), "{words:?}: {}", text(&output.stderr));
 }
 
 #[tokio::test]
 async fn files_of_all_sizes_go_there_and_back() {
-    let site = Site::start().await;
+    let site = start().await;
     let (here, back) = (site.local("here"), site.local("back"));
     for len in [0, 1, 65_536, 65_537, 3 * MIB + 17] {
         fs::write(&here, pattern(len)).unwrap();
         fs::set_permissions(&here, fs::Permissions::from_mode(0o750)).unwrap();
-        site.good(&[word(&here), &site.remote(HONEST, "there"), "--verify"]).await;
+        good(&site, &[word(&here), &site.remote(HONEST, "there"), "--verify"]).await;
         assert!(fs::read(site.root.join("there")).unwrap() == pattern(len), "{len}");
-        site.good(&[&site.remote(HONEST, "there"), word(&back), "--verify"]).await;
+        good(&site, &[&site.remote(HONEST, "there"), word(&back), "--verify"]).await;
         assert!(fs::read(&back).unwrap() == pattern(len), "{len}");
     }
     assert_eq!(fs::metadata(site.root.join("there")).unwrap().permissions().mode() & 0o7777, 0o750);
-    site.good(&["--mode", "0600", word(&here), &site.remote(HONEST, "there")]).await;
+    good(&site, &["--mode", "0600", word(&here), &site.remote(HONEST, "there")]).await;
     assert_eq!(fs::metadata(site.root.join("there")).unwrap().permissions().mode() & 0o7777, 0o600);
-    site.good(&[word(&here), &site.remote(HONEST, "")]).await;
+    good(&site, &[word(&here), &site.remote(HONEST, "")]).await;
     assert_eq!(site.names(), ["here", "there"], "into a folder it keeps its name");
     let odd = site.local("").join(OsStr::from_bytes(b"odd\xff"));
     fs::write(&odd, "odd").unwrap();
@@ -144,13 +69,13 @@ async fn files_of_all_sizes_go_there_and_back() {
 
 #[tokio::test]
 async fn one_file_goes_to_many_agents_and_each_is_told() {
-    let mut site = Site::start().await;
+    let mut site = start().await;
     site.agent("web-1", &[]).await;
     site.world.agent("web-2", &[]).await;
     let here = site.local("here");
     fs::write(&here, pattern(MIB)).unwrap();
     // all three share the disk: what the last one writes is what all have written
-    site.good(&[word(&here), &site.remote(&format!("{HONEST},web-1"), "x")]).await;
+    good(&site, &[word(&here), &site.remote(&format!("{HONEST},web-1"), "x")]).await;
     let output = site.cp(&["-o", "json", word(&here), &site.remote("*", "x")]).await;
     assert_eq!(output.status.code(), Some(3), "the only failure is that web-2 offers no files");
     let told: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -165,7 +90,7 @@ async fn one_file_goes_to_many_agents_and_each_is_told() {
 
 #[tokio::test]
 async fn every_refusal_says_why_and_leaves_what_was_there() {
-    let site = Site::start().await;
+    let site = start().await;
     let here = site.local("here");
     fs::write(&here, "new").unwrap();
     fs::write(site.root.join("old"), "old").unwrap();
@@ -187,7 +112,7 @@ async fn every_refusal_says_why_and_leaves_what_was_there() {
 
 #[tokio::test]
 async fn a_folder_goes_there_and_back_without_what_is_no_file() {
-    let site = Site::start().await;
+    let site = start().await;
     let tree = site.local("tree");
     fs::create_dir_all(tree.join("a/b")).unwrap();
     fs::create_dir_all(tree.join("empty")).unwrap();
@@ -204,27 +129,15 @@ async fn a_folder_goes_there_and_back_without_what_is_no_file() {
     site.bad(&["-r", &site.remote(HONEST, "copy"), word(&back)], 2, "cannot enter").await;
     fs::remove_file(back.join("a")).unwrap();
     symlink(site.local("elsewhere"), back.join("y")).unwrap();
-    site.good(&["-r", &site.remote(HONEST, "copy"), word(&back)]).await;
+    good(&site, &["-r", &site.remote(HONEST, "copy"), word(&back)]).await;
     assert!(fs::read(back.join("a/b/x")).unwrap() == pattern(100_000));
     assert!(fs::symlink_metadata(back.join("y")).unwrap().is_file(), "the link is replaced, not followed");
     assert!(!site.local("elsewhere").exists());
 }
 
-/// Waits until a part of an upload is there, and gives its size.
-async fn part(folder: &Path, prefix: &str, least: u64) -> u64 {
-    eventually("a part of the file is there", async || {
-        let entries = fs::read_dir(folder).ok()?.flatten();
-        let part =
-            entries.into_iter().find(|entry| entry.file_name().to_string_lossy().starts_with(prefix))?;
-        let size = part.metadata().ok()?.len();
-        (size >= least).then_some(size)
-    })
-    .await
-}
-
 #[tokio::test]
 async fn a_copy_that_was_killed_goes_on_where_it_was() {
-    let mut site = Site::bare().await;
+    let mut site = Site::bare(&[]).await;
     let slow = Slow::listen(site.world.address, 8 << 20);
     site.agent(HONEST, &[&slow.setting()]).await;
     let here = site.local("here");
@@ -237,10 +150,7 @@ async fn a_copy_that_was_killed_goes_on_where_it_was() {
     let mut child =
         site.world.rpctl().args(["cp", word(&here), &there]).stderr(Stdio::null()).spawn().unwrap();
     part(&site.root, ".redpoll-", first + (2 << 20)).await;
-    let own = settings(&site.root);
-    let setting = slow.setting();
-    let all: Vec<&str> = own.iter().map(String::as_str).chain([setting.as_str()]).collect();
-    site.world.restart_agent(HONEST, &all).await;
+    site.restart_agent(HONEST, &[&slow.setting()]).await;
     assert!(!in_time("rpctl", child.wait()).await.unwrap().success());
     let output = site.cp(&["-o", "json", word(&here), &there]).await;
     let told: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -265,7 +175,7 @@ async fn a_transfer_on_a_slow_line_lets_calls_and_pings_pass() {
     const SIZE: usize = 64 * MIB;
     /// Between a question and its answer no more than this may pass of the file.
     const BETWEEN: u64 = 8 << 20;
-    let mut site = Site::bare().await;
+    let mut site = Site::bare(&[]).await;
     let slow = Slow::listen(site.world.address, 8 << 20);
     site.agent(HONEST, &[&slow.setting()]).await;
     let (here, back) = (site.local("here"), site.local("back"));
@@ -300,7 +210,7 @@ fn a_full_disk_is_told_and_harms_nothing() {
 
 async fn full_disk() {
     let disk = Disk::mount(8);
-    let mut site = Site::bare().await;
+    let mut site = Site::bare(&[]).await;
     site.root = disk.path().to_owned();
     site.agent(HONEST, &[]).await;
     fs::write(site.root.join("x"), "old").unwrap();
@@ -310,13 +220,13 @@ async fn full_disk() {
     assert_eq!(fs::read_to_string(site.root.join("x")).unwrap(), "old");
     assert_eq!(site.names(), ["x"], "what came is removed: the disk is not full of it");
     fs::write(&here, pattern(4 * MIB)).unwrap();
-    site.good(&[word(&here), &site.remote(HONEST, "x")]).await;
+    good(&site, &[word(&here), &site.remote(HONEST, "x")]).await;
     assert!(fs::read(site.root.join("x")).unwrap() == pattern(4 * MIB));
 }
 
 #[tokio::test]
 async fn an_agent_that_goes_in_the_middle_is_told() {
-    let mut site = Site::bare().await;
+    let mut site = Site::bare(&[]).await;
     let slow = Slow::listen(site.world.address, 4 << 20);
     site.agent(HONEST, &[&slow.setting()]).await;
     fs::write(site.root.join("x"), pattern(32 * MIB)).unwrap();

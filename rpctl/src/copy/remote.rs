@@ -19,7 +19,7 @@ use crate::link::{left, lost, refused, timed_out};
 use crate::report::{Report, Target};
 
 /// How long one answer may take: on a slow line the chunk before it, on the agent a file that is read for its digest.
-const ANSWER: Duration = Duration::from_secs(600);
+pub(super) const ANSWER: Duration = Duration::from_secs(600);
 /// The same for a file that is given as it comes.
 const WHOLE: Duration = Duration::from_secs(30 * 86_400);
 /// Bytes of arguments without data, about.

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{timeout, timeout_at};
 
 use super::Copy;
-use super::remote::{AGAIN, Failure};
+use super::remote::{AGAIN, ANSWER, Failure};
 use crate::cli::Via;
 use crate::exit::Exit;
 use crate::report::{Report, chain};
@@ -208,7 +208,8 @@ impl Copy<'_> {
             }
             Err(moved) => {
                 let failed = !matches!(moved, Ok(Ok(_)));
-                let patience = if failed { REASON } else { Duration::MAX };
+                // to put a file on disk takes its time
+                let patience = if failed { REASON } else { ANSWER };
                 // what failed here is known here
                 let here = matches!(moved, Ok(Err(Stopped::Here(_))));
                 let ended = if here { None } else { timeout(patience, answer(&mut call)).await.ok() };
