@@ -9,7 +9,7 @@ use redpoll_agent::lint::ProceduresCommand;
 use redpoll_agent::trial::PolicyCommand;
 use redpoll_config::ExitClass;
 use redpoll_config::daemon::{DaemonArgs, Failure, Start};
-use redpoll_net::{Registry, shutdown};
+use redpoll_net::{Registry, serving, shutdown};
 use tokio::runtime::Builder;
 
 /// The Redpoll agent: keeps one connection to the manager and runs what this machine offers.
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
         Some(Command::Policy(command)) => return command.run(),
         None => {}
     }
-    arguments.daemon.main("redpoll-agent", |Start { loaded, sources, log }| {
+    arguments.daemon.main("redpoll-agent", serving::now, |Start { loaded, sources, log }| {
         // one thread: an agent waits nearly always, and its size is part of the product
         let ended = shutdown::run(&mut Builder::new_current_thread(), async |signals| {
             App::new(loaded, Registry::new())?.run(signals, &sources, &log).await;

@@ -14,7 +14,7 @@ pub mod logging;
 mod reload;
 
 pub use failure::Failure;
-use logging::LogControl;
+use logging::{Doing, LogControl};
 pub use reload::{credentials, reload};
 
 /// The flags that every daemon has.
@@ -38,19 +38,25 @@ impl DaemonArgs {
     }
 
     /// The `main` of a daemon: loads its configuration, which is all that `--check-config` wants, begins to log and
-    /// leaves the rest to `work`. A failure is told on stderr and becomes the exit code.
+    /// leaves the rest to `work`. A failure is told on stderr and becomes the exit code. Each line of the log says
+    /// what `doing` says when it is written.
     pub fn main<C: Config>(
         &self,
         program: &str,
+        doing: Doing,
         work: impl FnOnce(Start<C>) -> Result<(), Failure>,
     ) -> ExitCode {
-        match self.start(work) {
+        match self.start(doing, work) {
             Ok(()) => ExitCode::SUCCESS,
             Err(failure) => failure.report(program),
         }
     }
 
-    fn start<C: Config>(&self, work: impl FnOnce(Start<C>) -> Result<(), Failure>) -> Result<(), Failure> {
+    fn start<C: Config>(
+        &self,
+        doing: Doing,
+        work: impl FnOnce(Start<C>) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
         let sources = self.sources();
         let loaded = load::<C>(&sources)?;
         if self.check_config {
@@ -60,7 +66,7 @@ impl DaemonArgs {
             }
             return Ok(());
         }
-        let log = logging::init(loaded.config.shared().log)?;
+        let log = logging::init(loaded.config.shared().log, doing)?;
         work(Start { loaded, sources, log })
     }
 }

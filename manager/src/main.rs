@@ -7,7 +7,7 @@ use redpoll_config::ExitClass;
 use redpoll_config::daemon::{DaemonArgs, Failure, Start};
 use redpoll_exec::exec::confine;
 use redpoll_manager::app::App;
-use redpoll_net::{allocator, shutdown};
+use redpoll_net::{allocator, serving, shutdown};
 use tokio::runtime::Builder;
 
 /// The Redpoll manager: agents dial it, operators ask it.
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
         return code;
     }
     allocator::keep_freed_memory();
-    Arguments::parse().daemon.main("redpoll-manager", |Start { loaded, sources, log }| {
+    Arguments::parse().daemon.main("redpoll-manager", serving::now, |Start { loaded, sources, log }| {
         let ended = shutdown::run(&mut Builder::new_multi_thread(), async |signals| {
             App::start(loaded).await?.run(signals, &sources, &log).await
         });

@@ -165,7 +165,8 @@ async fn an_agents_certificate_does_not_make_an_operator() {
             other => panic!("{method}: {other:?}"),
         }
     }
-    world.manager.logged(&["WARN", "request denied", "sly-1", "may not use"]).await;
+    let named = ["request=\"r-1\"", "method=\"rp.call\""];
+    world.manager.logged(&["WARN", "request denied", "sly-1", "may not use", named[0], named[1]]).await;
     line.request("r-2", "rp.manager.echo", &json!({"x": 1})).await;
     let heard = line.hear().await;
     assert!(matches!(&heard, Heard::Message(Message::Response(Response { result: Ok(_), .. }))), "{heard:?}");

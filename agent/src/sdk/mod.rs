@@ -61,7 +61,7 @@ use redpoll_config::ExitClass;
 pub use redpoll_config::ProcedureSchedule;
 use redpoll_config::daemon::{DaemonArgs, Failure as StartFailure, Start};
 use redpoll_net::registry::Duplicate;
-use redpoll_net::{CallContext, ProcedureInfo, Registry, shutdown};
+use redpoll_net::{CallContext, ProcedureInfo, Registry, serving, shutdown};
 pub use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::Serialize;
@@ -202,7 +202,7 @@ impl Agent {
         let command = DaemonArgs::augment_args(clap::Command::new(name).version(version));
         let matches = command.get_matches();
         let arguments = DaemonArgs::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-        arguments.main(name, |Start { loaded, sources, log }| {
+        arguments.main(name, serving::now, |Start { loaded, sources, log }| {
             let registry = registry.map_err(|error| {
                 StartFailure::new(ExitClass::Internal, "the procedures cannot be offered").caused_by(error)
             })?;

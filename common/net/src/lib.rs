@@ -3,6 +3,7 @@
 //! - [`transport`]: what moves payloads; [`memory`] and [`tls`] implement it, [`conformance`] is what they must pass.
 //! - [`driver`]: the one task per connection that drives a [`redpoll_common::session::Session`]; [`peer`] is its handle.
 //! - [`service`] and [`registry`]: what answers a peer's requests, the same type on agents and on the manager.
+//! - [`serving`]: which request a thread serves at the moment, for the log.
 //! - [`listing`]: what a registry has, as a list that travels.
 //! - [`greet`]: the two sides of the handshake on a connection.
 //! - [`dial`]: connecting again and again, with back-off.
@@ -29,6 +30,7 @@ pub mod peer;
 pub mod random;
 pub mod registry;
 pub mod service;
+pub mod serving;
 pub mod shutdown;
 mod slot;
 pub mod socket;

@@ -25,16 +25,20 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    Arguments::parse().daemon.main("redpoll-bench-agent", |Start { loaded, sources, log }| {
-        let registry =
-            registry().map_err(|error| Failure::new(ExitClass::Internal, "procedures").caused_by(error))?;
-        // as many threads as the agent has
-        let ended = shutdown::run(&mut Builder::new_current_thread(), async |signals| {
-            App::new(loaded, registry)?.run(signals, &sources, &log).await;
-            Ok(())
-        });
-        ended.map_err(|error| Failure::new(ExitClass::Internal, "cannot begin").caused_by(error))?
-    })
+    Arguments::parse().daemon.main(
+        "redpoll-bench-agent",
+        redpoll_net::serving::now,
+        |Start { loaded, sources, log }| {
+            let registry = registry()
+                .map_err(|error| Failure::new(ExitClass::Internal, "procedures").caused_by(error))?;
+            // as many threads as the agent has
+            let ended = shutdown::run(&mut Builder::new_current_thread(), async |signals| {
+                App::new(loaded, registry)?.run(signals, &sources, &log).await;
+                Ok(())
+            });
+            ended.map_err(|error| Failure::new(ExitClass::Internal, "cannot begin").caused_by(error))?
+        },
+    )
 }
 
 fn registry() -> Result<Registry, redpoll_net::registry::Duplicate> {

@@ -7,12 +7,13 @@ use futures_util::FutureExt;
 use redpoll_common::session::{CallId, Event, Incoming, StopReason};
 use redpoll_common::wire::{Fault, FaultCode, Notification, Raw};
 use tokio::time::Instant;
-use tracing::Instrument;
+use tracing::Instrument as _;
 
 use super::Driver;
 use crate::command::Command;
 use crate::peer::CallError;
 use crate::service::{CallContext, Output, Running, Shared, Sink, Stop, stop_fault};
+use crate::serving::Serving;
 use crate::slot::NotTaken;
 
 /// What the map around a value may take of a frame, in bytes, beside the request's id.
@@ -101,8 +102,7 @@ impl Driver {
         };
         let stop = Stop { shared: shared.clone() };
         self.ending.running.insert(id.clone(), shared.clone());
-        // the peer chose both texts: as `Debug` they cannot break a line of the log
-        let span = tracing::info_span!("request", request = ?id, method = ?method);
+        let serving = Serving::new(id.clone(), method.clone());
         let call = CallContext {
             caller: self.ending.shared.info.clone(),
             request: id.clone(),
@@ -117,12 +117,12 @@ impl Driver {
             output,
             run: None,
         };
-        let running = span.in_scope(|| {
+        let running = serving.scope(|| {
             catch_unwind(AssertUnwindSafe(|| self.service.start(call)))
                 .unwrap_or_else(|panic| Running::refused(panicked(&*panic)))
         });
         let (commands, items) = (self.ending.shared.commands.clone(), self.items_in.clone());
-        let answer = async move {
+        let answer = serving.steps(async move {
             let result = AssertUnwindSafe(answer(running, &stop)).catch_unwind().await;
             let result = result.unwrap_or_else(|panic| Err(panicked(&*panic)));
             // whoever still holds the output need not wait for credit that will never come
@@ -130,8 +130,8 @@ impl Driver {
             // an answer must not overtake the values before it, so it takes their queue
             let queue = if shared.has_items() { items } else { commands };
             let _closed = queue.send(Box::new(Command::Respond(id, result))).await;
-        };
-        self.tracker.spawn(answer.instrument(span));
+        });
+        self.tracker.spawn(answer.in_current_span());
     }
 
     fn notified(&self, notification: Notification) {
