@@ -110,8 +110,8 @@ impl Performer {
                     let _gone = told.send(answer);
                 }
             }
-            Effect::Publish(event) => {
-                self.outside.last_event.send_replace(event.n);
+            Effect::Publish(last) => {
+                self.outside.last_event.send_replace(last);
             }
             Effect::Deliver { job, serial, target } => {
                 let trying = self.outside.callbacks.deliver(job, serial, target);

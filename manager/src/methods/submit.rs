@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use redpoll_common::api::submit::{SubmitAnswer, SubmitArguments};
+use redpoll_common::api::trial::Deprecated;
 use redpoll_common::job::{Callback, JobSpec, Submitter};
 use redpoll_common::wire::{Fault, FaultCode, MAX_DEPTH, MAX_METHOD_LEN, MAX_NODES, Raw, scan};
 use redpoll_config::{CallbacksConfig, ManagerConfig};
@@ -25,8 +26,28 @@ const AROUND_NODES: usize = 4096;
 /// Levels that stand around a job's info in the deepest answer that has it.
 const AROUND_INFO: usize = 4;
 
+/// A job that may be stored.
+struct Prepared {
+    job: NewJob,
+    runs: u64,
+    deprecated: Vec<Deprecated>,
+}
+
 /// Answers `rp.jobs.submit`.
 pub(super) async fn submit(manager: &Manager, engine: &Engine, call: &CallContext) -> Result<Raw, Fault> {
+    let Prepared { job, mut runs, deprecated } = prepare(manager, call)?;
+    let stored = engine.submit(job).await?;
+    if stored.existing {
+        // `*` may have stood for others then
+        let job = engine.store().job(stored.job).await.map_err(unread)?;
+        runs = job.map_or(runs, |job| count(job.agents.len()));
+    }
+    let (job, existing) = (stored.job.to_string(), stored.existing);
+    write(&SubmitAnswer { job, existing, runs, deprecated })
+}
+
+/// Apart from the waiting, so that what is only looked at is not kept while the disk is waited for.
+fn prepare(manager: &Manager, call: &CallContext) -> Result<Prepared, Fault> {
     let asked =
         SubmitArguments::read(&call.kwargs).map_err(|error| bad(format!("rp.jobs.submit: {error}")))?;
     check(&asked.spec, manager)?;
@@ -37,16 +58,10 @@ pub(super) async fn submit(manager: &Manager, engine: &Engine, call: &CallContex
     let agents = Choice::parse(&agents)?.resolve_some(manager)?;
     let Checked { redact, deprecated, idempotent } = catalogue::check_job(manager, &agents, &spec)?;
     let agents: Vec<_> = agents.into_iter().map(|(agent, _)| agent).collect();
-    let mut runs = count(agents.len());
+    let runs = count(agents.len());
     let (spec, redact) = (Arc::new(spec), redact.into());
-    let stored = engine.submit(NewJob { submitter, spec, digest, agents, idempotent, redact }).await?;
-    if stored.existing {
-        // `*` may have stood for others then
-        let job = engine.store().job(stored.job).await.map_err(unread)?;
-        runs = job.map_or(runs, |job| count(job.agents.len()));
-    }
-    let (job, existing) = (stored.job.to_string(), stored.existing);
-    write(&SubmitAnswer { job, existing, runs, deprecated })
+    let job = NewJob { submitter, spec, digest, agents, idempotent, redact };
+    Ok(Prepared { job, runs, deprecated })
 }
 
 pub(super) fn check(spec: &JobSpec, manager: &Manager) -> Result<(), Fault> {
@@ -102,20 +117,25 @@ pub(super) fn check_size(spec: &JobSpec, config: &ManagerConfig) -> Result<(), F
         |text: String| Err(Fault::new(FaultCode::TooLarge, format!("{text}; nothing was stored")));
     let max =
         usize::try_from(config.session.limits().frame).unwrap_or(usize::MAX).saturating_sub(AROUND_BYTES);
-    let (mut bytes, mut nodes) = (0_usize, 0_usize);
-    for part in [&spec.args, &spec.kwargs, &spec.info] {
-        bytes = bytes.saturating_add(part.len());
-        nodes = nodes.saturating_add(super::room::nodes(part));
-    }
+    let parts = [&spec.args, &spec.kwargs, &spec.info];
+    let bytes = parts.iter().fold(0_usize, |sum, part| sum.saturating_add(part.len()));
     if bytes > max {
         return too_large(format!("args, kwargs and info have {bytes} bytes together; the limit is {max}"));
     }
     let max = MAX_NODES - AROUND_NODES;
+    // a value has a byte at least, and so has a level: what is small need not be looked at
+    let nodes = match bytes {
+        few if few <= max => few,
+        _ => parts.iter().fold(0_usize, |sum, part| sum.saturating_add(super::room::nodes(part))),
+    };
     if nodes > max {
         return too_large(format!("args, kwargs and info have {nodes} values together; the limit is {max}"));
     }
-    let depth = scan::measure(spec.info.as_bytes()).map_or(MAX_DEPTH, |cost| cost.depth);
     let max = MAX_DEPTH - AROUND_INFO;
+    let depth = match spec.info.len() {
+        few if few <= max => few,
+        _ => scan::measure(spec.info.as_bytes()).map_or(MAX_DEPTH, |cost| cost.depth),
+    };
     if depth > max {
         return Err(bad(format!("info nests {depth} levels deep; the limit is {max}")));
     }

@@ -127,7 +127,7 @@ impl Tables {
             }
             Change::AttemptEnded { key, attempt, outcome, fault, at_ms } => {
                 if self.runs.contains_key(key) {
-                    let (outcome, fault, at_ms) = (*outcome, fault.clone(), *at_ms);
+                    let (outcome, fault, at_ms) = (*outcome, fault.as_deref().cloned(), *at_ms);
                     let record = AttemptRecord { attempt: *attempt, outcome, fault, at_ms };
                     self.attempts.insert((key.clone(), *attempt), record);
                 }

@@ -27,7 +27,7 @@ pub(super) fn weight(change: &Change) -> usize {
         Change::Items { items, .. } => items.iter().map(|item| item.data.len() + 64).sum(),
         Change::Event(event) => event.custom.as_ref().map_or(0, |custom| custom.data.len()),
         Change::Progress { progress, .. } => raw_weight(progress.details.as_ref()),
-        Change::AttemptEnded { fault, .. } => fault.as_ref().map_or(0, fault_weight),
+        Change::AttemptEnded { fault, .. } => fault.as_deref().map_or(0, fault_weight),
         Change::JobReleased { .. }
         | Change::QueueOpened(_)
         | Change::QueueClosed(_)

@@ -25,7 +25,7 @@ pub(crate) fn everything() -> Vec<Change> {
             key: key(1, "a1"),
             attempt: Attempt(1),
             outcome: Outcome::Rejected,
-            fault: Some(fault()),
+            fault: Some(Box::new(fault())),
             at_ms: 4,
         },
         Change::Progress {

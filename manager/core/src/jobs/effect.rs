@@ -6,7 +6,7 @@ use redpoll_common::ids::{ConnectionId, PeerId};
 use redpoll_common::job::wire::{Ack, ResumeAnswer, RunRef};
 use redpoll_common::job::{Callback, JobId, JobSpec, Submitter};
 
-use super::record::{Change, EventRecord};
+use super::record::Change;
 
 /// Commit `changes`, then perform `effects`, in order; turns in their order.
 ///
@@ -49,8 +49,8 @@ pub enum Effect<T> {
     AckReport(T, Vec<Ack>),
     /// Answer a page of a resume.
     ResumeAnswer(T, ResumeAnswer),
-    /// Tell the listeners.
-    Publish(EventRecord),
+    /// Tell the listeners that the history goes up to this number.
+    Publish(u64),
     /// Tell the receiver of a callback, and the machine with [`Input::CallbackTried`](super::input::Input::CallbackTried) what came of it.
     Deliver {
         /// The job.

@@ -108,7 +108,8 @@ impl<T> Jobs<T> {
         let Some((key, attempt)) = self.key_attempt(at) else { return };
         let outcome = ending.outcome;
         let detail = ending.fault.as_ref().map(|fault| fault.code.to_string());
-        self.changes.push(Change::AttemptEnded { key, attempt, outcome, fault: ending.fault, at_ms: now_ms });
+        let fault = ending.fault.map(Box::new);
+        self.changes.push(Change::AttemptEnded { key, attempt, outcome, fault, at_ms: now_ms });
         self.run_event(at, EventKind::RunRetried, Some(outcome), detail, now_ms);
     }
 

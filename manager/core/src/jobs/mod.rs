@@ -50,6 +50,9 @@ use self::callbacks::Pending;
 use self::model::{Agent, At, Job, LaneKey, Phase, Queue, Timer};
 use self::record::{Cancelling, Change, EventKind, EventRecord};
 
+/// Changes and effects for which there is room in a new turn, at most.
+const TURN_ROOM: usize = 256;
+
 /// A submit that waits, or a run that is over.
 type Awaiting<T> = (Submit<T>, Option<Ended>);
 
@@ -183,7 +186,13 @@ impl<T> Jobs<T> {
             return None;
         }
         self.rows.clear();
-        Some(Turn { changes: mem::take(&mut self.changes), effects: mem::take(&mut self.effects) })
+        // the next turn is about as large: what grows step by step is copied again and again
+        let changes = Vec::with_capacity(self.changes.len().min(TURN_ROOM));
+        let effects = Vec::with_capacity(self.effects.len().min(TURN_ROOM));
+        Some(Turn {
+            changes: mem::replace(&mut self.changes, changes),
+            effects: mem::replace(&mut self.effects, effects),
+        })
     }
 
     fn expire(&mut self, at: At, now_ms: u64) {
@@ -200,8 +209,8 @@ impl<T> Jobs<T> {
         self.last_event += 1;
         let mut event = EventRecord::new(self.last_event, now_ms, kind);
         fill(&mut event);
-        self.changes.push(Change::Event(event.clone()));
-        self.effects.push(Effect::Publish(event));
+        self.changes.push(Change::Event(event));
+        self.effects.push(Effect::Publish(self.last_event));
         let keep = self.settings.keep_events;
         // in steps: one deletion for many events
         if self.last_event > keep && self.last_event.is_multiple_of(1024) {

@@ -294,7 +294,7 @@ pub enum Change {
         /// How it ended.
         outcome: Outcome,
         /// Why.
-        fault: Option<Fault>,
+        fault: Option<Box<Fault>>,
         /// When.
         at_ms: u64,
     },

@@ -48,7 +48,7 @@ pub(super) fn apply(db: &Connection, change: &Change) -> rusqlite::Result<()> {
                 ON CONFLICT (run, attempt) DO UPDATE SET \
                 outcome = excluded.outcome, fault = excluded.fault, at_ms = excluded.at_ms";
             let (job, agent) = place(key);
-            let fault = fault.as_ref().map(spec::put_fault);
+            let fault = fault.as_deref().map(spec::put_fault);
             run(db, sql, params![job, agent, attempt.0, outcome.as_str(), blob(fault.as_ref()), int(*at_ms)])
         }
         Change::QueueOpened(queue) => queue_opened(db, queue),
