@@ -217,6 +217,31 @@ async fn an_upload_that_takes_longer_than_a_call_may_goes_on_by_itself() {
 }
 
 #[tokio::test]
+async fn a_download_that_takes_longer_than_a_call_may_goes_on_by_itself() {
+    let mut site = Site::bare(&[]).await;
+    let slow = Slow::listen(site.world.address, 8 << 20);
+    site.agent(HONEST, &[&slow.setting(), "limits.run_timeout=2s"]).await;
+    fs::write(site.root.join("there"), pattern(32 * MIB)).unwrap();
+    let there = site.remote(HONEST, "there");
+    for via in ["stream", "calls"] {
+        let here = site.local(via);
+        let output = json(&site, &["--via", via, &there, word(&here)]).await;
+        assert_eq!(output.status.code(), Some(0), "{via}: {}", text(&output.stderr));
+        let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert!(told[0]["resumed"].as_u64().unwrap() > 0, "{via}: {told}");
+        assert!(fs::read(here).unwrap() == pattern(32 * MIB), "{via}");
+    }
+    // but not for longer than its operator allows, and never when it is to begin anew
+    let here = site.local("none");
+    let mut command = site.world.rpctl();
+    command.args(["--timeout", "3s", "cp", "--via", "stream", &there, word(&here)]);
+    let output = in_time("rpctl", command.output()).await.unwrap();
+    assert_eq!(output.status.code(), Some(6), "{}", text(&output.stderr));
+    site.bad(&["--no-resume", "--via", "stream", &there, word(&here)], 6, "time").await;
+    assert!(!here.exists());
+}
+
+#[tokio::test]
 async fn what_is_here_of_a_download_stays_when_there_is_no_stream_and_goes_when_it_is_of_another_file() {
     let mut site = Site::bare(&[]).await;
     let slow = Slow::listen(site.world.address, 8 << 20);

@@ -7,8 +7,9 @@ use std::path::Path;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use redpoll_net::CallEvent;
+use tokio::time::Instant;
 
-use super::local::{Folder, failed, hash_next, hex, id_of};
+use super::local::{Folder, Target, failed, hash_next, hex, id_of};
 use super::remote::{Failure, Looks, ReadEnd};
 use super::{Copy, Done};
 use crate::exit::Exit;
@@ -17,7 +18,7 @@ use crate::report::Report;
 const READ: &str = "file.read";
 
 impl Copy<'_> {
-    /// Copies a file into a local folder.
+    /// Copies a file into a local folder. One that takes longer than the agent lets a call take goes on where it was.
     ///
     /// # Errors
     /// A [`Failure`]
@@ -31,7 +32,30 @@ impl Copy<'_> {
         let found = format!("{} {} {}", looks.size, looks.mtime_ns, looks.inode);
         let path = source.as_os_str().as_bytes();
         let id = id_of(&[self.remote.agent.as_bytes(), path, name.as_bytes(), found.as_bytes()]);
-        let mut target = folder.begin(name, &id, self.wishes.resume)?;
+        self.meter.expect(looks.size);
+        let (begin, mut had) = (self.meter.position(), 0);
+        loop {
+            let target = folder.begin(name, &id, self.wishes.resume)?;
+            let failure = match self.download_once(source, looks, target).await {
+                Err(failure) if failure.exit == Exit::TimedOut && self.wishes.resume => failure,
+                ended => return ended,
+            };
+            let is_over = self.remote.deadline().is_some_and(|deadline| deadline <= Instant::now());
+            let here = folder.begin(name, &id, true)?.had;
+            if is_over || here <= had {
+                return Err(failure);
+            }
+            had = here;
+            self.meter.back_to(begin);
+        }
+    }
+
+    async fn download_once(
+        &self,
+        source: &Path,
+        looks: &Looks,
+        mut target: Target<'_>,
+    ) -> Result<Done, Failure> {
         let mut hash = Context::new(&SHA256);
         let mut resumed = target.had;
         if resumed > looks.size {
@@ -40,7 +64,6 @@ impl Copy<'_> {
         }
         hash_next(&mut target.file, resumed, &mut hash)
             .map_err(|error| failed("read", &target.path, error))?;
-        self.meter.expect(looks.size);
         self.meter.copied(resumed);
         let path = target.path.clone();
         let rest = (source, looks, resumed);
