@@ -110,6 +110,7 @@ async fn what_an_earlier_life_accepted_is_judged_by_the_policy_of_this_one() {
         let received = Record::Received {
             offer: Box::new(touch(1, &oracle)),
             at: Stamp { boot: [0; 16], boot_ms: 0, wall_ms: redpoll_net::clock::wall_ms() },
+            redact: None,
         };
         opened.spool.append(vec![received]).await.unwrap().wait().await.unwrap();
         opened.spool.close().await;

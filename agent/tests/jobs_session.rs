@@ -107,12 +107,15 @@ async fn what_the_disk_says_decides_after_a_crash() {
     let received = |dno| Record::Received {
         offer: Box::new(shell(dno, &format!("echo {dno} >> {}", oracle.display()))),
         at: Stamp { boot: [0; 16], boot_ms: 0, wall_ms: redpoll_net::clock::wall_ms() },
+        redact: None,
     };
     let gone = Record::Received {
         offer: Box::new(offer(4, "old.procedure", json!([]), json!({}))),
         at: Stamp { boot: [0; 16], boot_ms: 0, wall_ms: 0 },
+        redact: None,
     };
-    let records = vec![received(1), received(2), Record::Starting { run: run(2) }, received(3), gone];
+    let records =
+        vec![received(1), received(2), Record::Starting { run: run(2), redact: None }, received(3), gone];
     opened.spool.append(records).await.unwrap().wait().await.unwrap();
     opened.spool.close().await;
 

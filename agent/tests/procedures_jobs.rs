@@ -28,52 +28,6 @@ fn world(manifest: Manifest) -> World {
 }
 
 #[tokio::test]
-async fn the_end_of_a_run_names_the_secrets_among_its_arguments_and_of_others_nothing() {
-    let script = r#"read -r call; echo "{\"result\":$call}""#;
-    let world = world(Manifest { redact: vec!["pin".into(), "kwargs.pin".into()], ..json_shell(script) });
-    let agent = world.agent().await;
-    let link = world.connect(&agent);
-    link.offer(&offer(1, "p", json!([]), json!({"pin": "hunter2", "n": 1}))).await.unwrap();
-    link.offer(&offer(2, "p@1", json!([]), json!({"n": 1}))).await.unwrap();
-    let env = json!({"argv": ["true"], "env": {"PIN": "hunter2"}});
-    link.offer(&offer(3, "exec.run", json!([]), env)).await.unwrap();
-    link.offer(&offer(4, "exec.run", json!(["true"]), json!({}))).await.unwrap();
-    let result: Value = world.manager.ending(1).await.result.unwrap().decode().unwrap();
-    assert_eq!(result["kwargs"], json!({"pin": "***", "n": 1}), "what it gives is masked by the same paths");
-    for (dno, redact) in [
-        (1, &["kwargs.pin", "kwargs.kwargs.pin"][..]),
-        (2, &[]),
-        (3, &["kwargs.env.*", "kwargs.stdin"]),
-        (4, &[]),
-    ] {
-        world.manager.ending(dno).await;
-        assert_eq!(world.manager.seen(dno).redact, redact, "{dno}");
-    }
-}
-
-#[tokio::test]
-async fn the_secrets_of_a_run_are_named_by_the_next_life_of_the_agent_too() {
-    let secret = Manifest { redact: vec!["pin".into()], ..json_shell("read -r call; exec sleep 300") };
-    for (offers, redact) in [(true, &["kwargs.pin"][..]), (false, &["args.*", "kwargs.*"])] {
-        let mut world = world(secret.clone());
-        let agent = world.agent().await;
-        let link = world.connect(&agent);
-        link.offer(&offer(1, "p", json!([]), json!({"pin": "hunter2"}))).await.unwrap();
-        link.offer(&offer(2, "exec.run", json!(["sleep", "300"]), json!({}))).await.unwrap();
-        agent.die().await;
-        if !offers {
-            world.procedures.clear();
-        }
-        let agent = world.agent().await;
-        let _link = world.connect(&agent);
-        assert_eq!(world.manager.ending(1).await.outcome, Outcome::Unknown);
-        assert_eq!(world.manager.seen(1).redact, redact, "of a procedure that is still there: {offers}");
-        world.manager.ending(2).await;
-        assert!(world.manager.seen(2).redact.is_empty());
-    }
-}
-
-#[tokio::test]
 async fn what_a_process_says_is_recorded_and_it_knows_its_job() {
     let folder = tempfile::tempdir().unwrap();
     let go = folder.path().join("go");

@@ -8,8 +8,10 @@ use std::fs;
 use std::path::Path;
 
 use redpoll_agent::spool::{OpenError, OpenOptions};
+use redpoll_common::job::spool::Record;
 use spool_support::{
-    append, close, copy, gone, image_of, items, journals, life, open, open_with, received, said, temporary,
+    append, close, copy, gone, image_of, items, journals, life, open, open_with, received, run, said,
+    temporary,
 };
 
 /// One file with the life of some runs, and its length after each commit.
@@ -154,6 +156,20 @@ fn an_older_file_that_is_short_missing_or_renamed_is_noticed() {
     copy(&whole, &broken);
     fs::copy(second(&broken), &journals(&broken)[2]).unwrap();
     assert!(open(&broken).unwrap_err().to_string().contains("renamed"));
+}
+
+#[test]
+fn a_record_that_hides_more_than_any_may_is_no_record() {
+    let temporary = temporary();
+    let folder = temporary.path().join("spool");
+    let opened = open(&folder).unwrap();
+    let redact = Some(vec!["kwargs.pin".to_owned(); 1_001]);
+    append(&opened.spool, vec![received(1, "x"), Record::Starting { run: run(1), redact }]).unwrap();
+    close(opened.spool);
+    let error = open(&folder).unwrap_err();
+    assert!(matches!(&error, OpenError::Record { path, .. } if *path == journals(&folder)[0]), "{error}");
+    assert!(std::error::Error::source(&error).unwrap().to_string().contains("redact"), "{error:?}");
+    assert!(error.help().contains("move the spool folder away"));
 }
 
 #[test]

@@ -10,8 +10,8 @@ use std::path::Path;
 use redpoll_common::job::Dno;
 use redpoll_common::job::spool::Record;
 use spool_support::{
-    SMALL, acked, append, close, done, gone, image_of, items, journals, open, received, starting, temporary,
-    wait,
+    SMALL, acked, append, close, done, gone, hiding, image_of, items, journals, open, received, starting,
+    temporary, wait,
 };
 
 fn size(folder: &Path) -> u64 {
@@ -63,6 +63,29 @@ fn what_does_not_matter_any_more_is_deleted_and_the_rest_is_kept() {
     }
     assert!(kept[&Dno(1)].received.is_some(), "its arguments are needed yet");
     assert!(again.image.into_rows().is_ok(), "no gaps");
+}
+
+#[test]
+fn what_nobody_may_see_of_a_run_outlives_the_record_of_its_offer() {
+    let temporary = temporary();
+    let folder = temporary.path().join("spool");
+    let opened = open(&folder).unwrap();
+    let secret = || Some(vec!["args.0".to_owned()]);
+    append(&opened.spool, vec![hiding(received(1, "hunter2"), secret()), hiding(starting(1), secret())])
+        .unwrap();
+    append(&opened.spool, vec![hiding(received(2, "hunter2"), secret()), hiding(done(2, 0), secret())])
+        .unwrap();
+    append(&opened.spool, vec![hiding(received(3, "waits"), secret())]).unwrap();
+    for dno in 10..200 {
+        append(&opened.spool, vec![received(dno, "x"), gone(dno)]).unwrap();
+    }
+    close(opened.spool);
+    let rows = open(&folder).unwrap().image.rows().clone();
+    for (dno, offer_is_there) in [(1, false), (2, false), (3, true)] {
+        let row = &rows[&Dno(dno)];
+        assert_eq!(row.received.is_some(), offer_is_there, "{dno}");
+        assert_eq!(row.redact.clone().or_else(|| row.secret.clone()), secret(), "{dno}");
+    }
 }
 
 #[test]

@@ -99,14 +99,41 @@ fn records() -> Vec<(&'static str, Record)> {
     let at = Stamp { boot: [0x33; 16], boot_ms: 5, wall_ms: 1_700_000_000_000 };
     vec![
         ("record-floor", Record::Floor { dno }),
-        ("record-received", Record::Received { offer: Box::new(offer()), at }),
-        ("record-starting", Record::Starting { run: run() }),
+        ("record-received", Record::Received { offer: Box::new(offer()), at, redact: None }),
+        ("record-starting", Record::Starting { run: run(), redact: None }),
         ("record-running", Record::Running { dno }),
         ("record-items", Record::Items { dno, items: report().reports[0].items.clone() }),
         ("record-acked", Record::Acked { dno, next_n: 2 }),
-        ("record-done", Record::Done { run: run(), ending: Box::new(ending()), told: false }),
+        ("record-done", Record::Done { run: run(), ending: Box::new(ending()), told: false, redact: None }),
         ("record-gone", Record::Gone { dno }),
+        // those above without `redact` are what older spools hold
+        (
+            "record-received-redact",
+            Record::Received { offer: Box::new(offer()), at, redact: secret(&["kwargs.n", "kwargs.pin"]) },
+        ),
+        (
+            "record-received-nothing-secret",
+            Record::Received { offer: Box::new(offer()), at, redact: secret(&[]) },
+        ),
+        (
+            "record-starting-redact",
+            Record::Starting { run: run(), redact: secret(&["kwargs.n", "kwargs.pin"]) },
+        ),
+        (
+            "record-done-redact",
+            Record::Done {
+                run: run(),
+                ending: Box::new(ending()),
+                told: false,
+                redact: secret(&["kwargs.n"]),
+            },
+        ),
     ]
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the form of the field")]
+fn secret(paths: &[&str]) -> Option<Vec<String>> {
+    Some(paths.iter().map(|&path| path.to_owned()).collect())
 }
 
 fn bodies() -> Vec<(&'static str, Raw)> {
@@ -222,6 +249,38 @@ fn lists_beyond_their_limit_are_refused() {
     assert!(matches!(Offer::read(&long.write()), Err(DecodeError::TooLong { field: "info", .. })));
     let long = Offer { operator: "x".repeat(135), ..offer() };
     assert!(matches!(Offer::read(&long.write()), Err(DecodeError::TooLong { field: "operator", .. })));
+}
+
+#[test]
+fn a_record_whose_redact_is_no_list_of_texts_is_refused() {
+    let starting = |map: RawMap| {
+        let map = map.text("r", "starting").bin("job", &[1; 16]).uint("attempt", 1).uint("dno", 1);
+        Record::read(map.finish().to_bytes())
+    };
+    let wrong = DecodeError::WrongType { field: "redact", wanted: "an array of texts" };
+    assert!(starting(RawMap::new()).is_ok(), "an older spool");
+    assert_eq!(starting(RawMap::new().text("redact", "kwargs.n")), Err(wrong.clone()));
+    assert_eq!(starting(RawMap::new().uints("redact", &[1])), Err(wrong));
+    let many = vec!["kwargs.n".to_owned(); 1001];
+    let too_many = DecodeError::TooMany { field: "redact", count: 1001, max: 1000 };
+    assert_eq!(starting(RawMap::new().texts("redact", &many)), Err(too_many));
+}
+
+#[test]
+fn what_nobody_may_see_is_known_of_a_run_whichever_of_its_records_are_left() {
+    let records: std::collections::BTreeMap<_, _> = records().into_iter().collect();
+    let image = |names: &[&str]| {
+        let mut image = redpoll_common::job::spool::Image::default();
+        names.iter().for_each(|name| image.add(records[name].clone()).unwrap());
+        let row = image.rows()[&Dno(300)].clone();
+        (row.redact, row.secret)
+    };
+    let (all, one) = (secret(&["kwargs.n", "kwargs.pin"]), secret(&["kwargs.n"]));
+    assert_eq!(image(&["record-received"]), (None, None));
+    assert_eq!(image(&["record-received-redact", "record-running"]), (all.clone(), None));
+    assert_eq!(image(&["record-starting-redact", "record-running"]), (None, all.clone()));
+    assert_eq!(image(&["record-done-redact"]), (None, one));
+    assert_eq!(image(&["record-done", "record-starting-redact"]), (None, all), "in any order");
 }
 
 /// Reads bytes as everything; nothing may panic.

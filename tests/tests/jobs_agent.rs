@@ -11,11 +11,12 @@ use redpoll_common::job::{Attempt, Dno, Ending, JobId, Limits, Outcome};
 use redpoll_common::wire::{FaultCode, Message, Raw, Request};
 use redpoll_tests::in_time;
 use redpoll_tests::line::{FakeManager, Heard, Line, acceptance};
+use redpoll_tests::manifests::Manifests;
 use redpoll_tests::policy::policy_section;
 use redpoll_tests::process::command;
 use redpoll_tests::world::{arguments, tls_section, write_config};
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Child;
 
@@ -55,8 +56,12 @@ impl Stage {
     }
 
     fn agent(&self, failpoint: Option<&str>) -> Child {
-        let settings =
-            ["manager.backoff_initial=50ms", "procedures.builtin=exec.run", "agent.drain_timeout=0s"];
+        let settings = [
+            "manager.backoff_initial=50ms",
+            "procedures.builtin=exec.run",
+            "agent.drain_timeout=0s",
+            &format!("procedures.dir={}", self.directory.path().join("procedures.d").display()),
+        ];
         let mut agent = command("redpoll-agent");
         agent.args(arguments(&self.directory.path().join("agent.toml"), &settings));
         if let Some(failpoint) = failpoint {
@@ -84,11 +89,16 @@ impl Stage {
     }
 
     async fn offer(&self, line: &mut Line, script: &str) {
+        let args = json!(["/bin/sh", "-c", script]);
+        self.offer_of(line, "exec.run", &args, &json!({})).await;
+    }
+
+    async fn offer_of(&self, line: &mut Line, procedure: &str, args: &Value, kwargs: &Value) {
         let offer = Offer {
             run: the_run(),
-            procedure: "exec.run".into(),
-            args: Raw::encode(&json!(["/bin/sh", "-c", script])).unwrap(),
-            kwargs: Raw::empty_map(),
+            procedure: procedure.into(),
+            args: Raw::encode(args).unwrap(),
+            kwargs: Raw::encode(kwargs).unwrap(),
             limits: Limits::default(),
             info: Raw::nil(),
             operator: "ada".into(),
@@ -229,4 +239,48 @@ async fn an_agent_told_to_stop_ends_what_runs_and_says_so_in_this_session_or_the
         assert_eq!(stage.started(), 1);
         agent.kill().await.unwrap();
     }
+}
+
+/// Gives its call as a value, and goes on.
+const CARELESS: &str = "read -r call; echo '{\"value\":'\"$call\"'}'; exec sleep 60";
+
+#[tokio::test]
+async fn what_was_secret_when_a_run_was_accepted_stays_so_although_the_manifest_forgot_it_while_the_agent_was_down()
+ {
+    let stage = Stage::new().await;
+    let manifests = Manifests::new(stage.directory.path());
+    let describe = |redact: &str| manifests.shell("vault.open", &format!("redact = {redact}"), CARELESS);
+    describe(r#"["password", "kwargs.password"]"#);
+    let mut agent = stage.agent(None);
+    let (mut line, _page) = stage.session(Act::Continue).await;
+    let kwargs = json!({"password": "hunter2", "door": 7});
+    stage.offer_of(&mut line, "vault.open", &json!([]), &kwargs).await;
+    // its value is on disk and on its way, and is never acknowledged
+    let spooled = loop {
+        let asked = line.requested().await;
+        let report = Report::read(&asked.kwargs).unwrap().reports.remove(0);
+        if let Some(item) = report.items.into_iter().next() {
+            break item;
+        }
+        line.answer(&asked, ReportAnswer { acks: Vec::new() }.write()).await;
+    };
+    agent.kill().await.unwrap();
+    drop(line);
+
+    describe("[]");
+    let mut agent = stage.agent(None);
+    let (mut line, page) = stage.session(Act::SendFrom(0)).await;
+    assert_eq!(page.jobs.first().map(|row| row.state), Some(SpoolState::Done));
+    let (mut items, mut redact) = (Vec::new(), None);
+    while redact.is_none() {
+        let asked = line.requested().await;
+        let report = Report::read(&asked.kwargs).unwrap().reports.remove(0);
+        items.extend(report.items);
+        redact = report.done.map(|_unknown| report.redact);
+    }
+    assert_eq!(redact.unwrap(), ["kwargs.password", "kwargs.kwargs.password"]);
+    assert_eq!(items, [spooled]);
+    let shown: Value = items[0].data.decode().unwrap();
+    assert_eq!(shown["kwargs"], json!({"password": "***", "door": 7}));
+    agent.kill().await.unwrap();
 }

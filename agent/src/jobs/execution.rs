@@ -14,7 +14,7 @@ use redpoll_common::job::wire::RunRef;
 use redpoll_common::session::StopReason;
 use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_net::CallContext;
-use redpoll_net::service::{RunEvent, RunOutput, Running, StopHandle, stop_fault};
+use redpoll_net::service::{Mask, RunEvent, RunOutput, Running, StopHandle, stop_fault};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
@@ -43,6 +43,8 @@ pub(super) struct Task {
     pub(super) call: CallContext,
     pub(super) output: RunOutput,
     pub(super) offered: Arc<Current>,
+    /// Hides more of what it gives than its procedure does.
+    mask: Option<Mask>,
     pub(super) runner: mpsc::Sender<Input>,
     kill: CancellationToken,
     paused: watch::Receiver<bool>,
@@ -61,7 +63,7 @@ impl Execution {
     pub(super) fn new(
         (call, output, stop): (CallContext, RunOutput, StopHandle),
         run: RunRef,
-        offered: Arc<Current>,
+        (offered, mask): (Arc<Current>, Option<Mask>),
         runner: mpsc::Sender<Input>,
     ) -> (Self, Task) {
         let (paused, pausing) = watch::channel(false);
@@ -70,6 +72,7 @@ impl Execution {
             dno: run.dno,
             output,
             offered,
+            mask,
             runner,
             kill: kill.clone(),
             paused: pausing,
@@ -105,7 +108,7 @@ impl Execution {
 impl Task {
     /// Runs it, and tells the runner everything, in order.
     pub(super) async fn run(self) {
-        let Self { dno, call, output, offered, runner, kill, paused, shutting_down } = self;
+        let Self { dno, call, output, offered, mask, runner, kill, paused, shutting_down } = self;
         let stop = call.stop.clone();
         let not_after = call.run.as_ref().and_then(|run| run.not_after);
         let is_late = || not_after.is_some_and(|at| at <= boot_ms());
@@ -131,7 +134,7 @@ impl Task {
             if !announces {
                 send(&runner, Input::Spawned(dno)).await;
             }
-            let ended = run_procedure((call, leave), &offered, &kill).await;
+            let ended = run_procedure((call, leave, mask), &offered, &kill).await;
             drop(done);
             ended
         };
@@ -177,7 +180,7 @@ async fn send(runner: &mpsc::Sender<Input>, input: Input) {
 
 /// Runs the procedure to its end; all of it is dropped when this returns.
 async fn run_procedure(
-    (call, leave): (CallContext, Leave),
+    (call, leave, mask): (CallContext, Leave, Option<Mask>),
     offered: &Current,
     kill: &CancellationToken,
 ) -> Ended {
@@ -186,7 +189,8 @@ async fn run_procedure(
         error!(procedure = ?method, "a procedure has panicked");
         Ended::Panicked
     };
-    let Ok(Running { answer, graceful }) = catch_unwind(AssertUnwindSafe(|| offered.begin(call, leave)))
+    let Ok(Running { answer, graceful }) =
+        catch_unwind(AssertUnwindSafe(|| begin(offered, call, leave, mask)))
     else {
         return panicked();
     };
@@ -198,6 +202,13 @@ async fn run_procedure(
         }
         reason = stop.stopped(), if !graceful => Ended::Answered(Box::new(Err(stop_fault(reason)))),
     }
+}
+
+fn begin(offered: &Current, call: CallContext, leave: Leave, mask: Option<Mask>) -> Running {
+    let Some(mask) = mask else { return offered.begin(call, leave) };
+    let call = CallContext { output: call.output.clone().masking(mask.clone()), ..call };
+    let Running { answer, graceful } = offered.begin(call, leave);
+    Running { answer: Box::pin(async move { mask.answer(answer.await) }), graceful }
 }
 
 /// Takes what a procedure gives.

@@ -6,7 +6,7 @@
 //! - [`Jobs`]: the handle that service, link and application hold.
 //! - `runner`: the one task that owns the machine. `perform`: what it does with the machine's outputs.
 //! - `execution`: a run of a procedure. `session`: what is asked of the manager; `split`: reports that fit a frame.
-//! - `accepts`: when an accept is told. `secrets`: what nobody may see of arguments.
+//! - `accepts`: when an accept is told. `secrets`: what nobody may see of runs.
 //! - `requests`: `rp.job.offer` and `rp.job.cancel`. `notes`: what commits say, for the log.
 
 mod accepts;
@@ -187,7 +187,7 @@ impl Jobs {
         options: JobsOptions,
         offered: Arc<Offered>,
     ) -> Result<(Self, Runner), ImageError> {
-        let spool::Opened { spool: journal, id, image } = opened;
+        let spool::Opened { spool: journal, id, mut image } = opened;
         let max_dno = Arc::new(AtomicU64::new(image.max_dno().0));
         let secrets = secrets::of_image(&image, &offered.now());
         let machine = rules::Spool::recover(options.rules(id), image, clock::now())?;

@@ -58,7 +58,11 @@ impl Runner {
                 }
                 // with the end, so that the manager needs nothing else to know what nobody may see of the arguments
                 for run in report.reports.iter_mut().filter(|run| run.done.is_some()) {
-                    run.redact = self.secrets.get(&run.run.dno).cloned().unwrap_or_default();
+                    run.redact = self
+                        .secrets
+                        .get(&run.run.dno)
+                        .map(|secret| secret.arguments.clone())
+                        .unwrap_or_default();
                 }
                 self.ask(Ask::Report(id, report));
             }
@@ -73,8 +77,8 @@ impl Runner {
                 records.extend(more);
             }
         }
+        let (journal, secret) = (self.journal.clone(), self.keep_secrets(&mut records));
         let notes = Notes::of(&records);
-        let (journal, secret) = (self.journal.clone(), self.note_secrets(&records));
         let commit = async move {
             for dno in secret {
                 journal.has_secrets(dno).await?;
@@ -107,7 +111,10 @@ impl Runner {
         };
         let (agent, limit) = (self.options.agent.clone(), self.options.max_item());
         let call = run_call(caller, agent, offer, not_after, limit);
-        let (execution, task) = Execution::new(call, run, self.offered.now(), self.work.clone());
+        let offered = self.offered.now();
+        // accepted by a definition that another has replaced, in an earlier life say: what that one hid stays hidden
+        let mask = self.secrets.get(&run.dno).and_then(|secret| secret.mask(&call.0.method, &offered));
+        let (execution, task) = Execution::new(call, run, (offered, mask), self.work.clone());
         self.executions.insert(run.dno, execution);
         self.running += 1;
         self.tracker.spawn(task.run());

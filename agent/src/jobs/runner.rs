@@ -23,6 +23,7 @@ use tracing::{debug, error, info, warn};
 
 use super::execution::Execution;
 use super::notes::Notes;
+use super::secrets::Secret;
 use super::session::Session;
 use super::{Answer, Control, Input, JobsOptions, Output, Status, Token};
 use crate::clock::{boot_ms, now};
@@ -67,8 +68,8 @@ pub struct Runner {
     pub(super) commit: Option<(BoxFuture<'static, Result<(), SpoolError>>, Notes)>,
     /// Accepted, on disk and started, but not told: see `accepts`. No more than runs may be here.
     pub(super) accepts: Vec<(Token, Answer)>,
-    /// What nobody may see of the arguments of runs.
-    pub(super) secrets: BTreeMap<Dno, Vec<String>>,
+    /// What nobody may see of runs.
+    pub(super) secrets: BTreeMap<Dno, Secret>,
     pub(super) executions: BTreeMap<Dno, Execution>,
     /// How many of them are not over.
     pub(super) running: usize,

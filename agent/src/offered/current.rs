@@ -12,19 +12,11 @@ use redpoll_schema::{ArgumentRedaction, rooted};
 
 use crate::gate::{Asked, Gate, Kind, Leave, Refused, Subject};
 
-/// Bytes of paths that go with the end of a run: beyond, all of its arguments are masked. They must fit a frame beside a result.
-const MAX_TOLD: usize = 64 * 1024;
-
 /// Procedures that never change, and what judges their calls.
 pub struct Current {
     pub(super) registry: Registry,
     pub(super) subjects: BTreeMap<String, BTreeMap<u32, Subject>>,
     pub(super) gate: Arc<Gate>,
-}
-
-/// The paths to all arguments.
-fn everything() -> Vec<String> {
-    ["args.*", "kwargs.*"].map(str::to_owned).into()
 }
 
 impl fmt::Debug for Current {
@@ -87,28 +79,6 @@ impl Current {
     /// procedure.
     pub fn redact(&self, method: &str) -> Option<Vec<String>> {
         self.registry.described(method).map(|info| rooted(&info.redact, &info.args))
-    }
-
-    /// The same paths when they lead to something in these arguments, else none.
-    pub fn secrets(&self, method: &str, args: &Raw, kwargs: &Raw) -> Vec<String> {
-        let paths = self.redact(method).unwrap_or_default();
-        let (masked_args, masked_kwargs) = ArgumentRedaction::new(&paths).mask(args, kwargs);
-        if (&masked_args, &masked_kwargs) == (args, kwargs) {
-            return Vec::new();
-        }
-        match paths.iter().map(String::len).sum::<usize>() {
-            0..=MAX_TOLD => paths,
-            _too_much => everything(),
-        }
-    }
-
-    /// The same for a run that was accepted by another start of the agent, when the procedure may have been another: everything, when
-    /// nobody knows of it any more.
-    pub fn secrets_of_before(&self, method: &str, args: &Raw, kwargs: &Raw) -> Vec<String> {
-        match self.redact(method) {
-            Some(_) => self.secrets(method, args, kwargs),
-            None => everything(),
-        }
     }
 
     /// The named arguments of a call without what nobody may see: without any, when nobody knows the procedure.

@@ -61,11 +61,26 @@ pub(crate) fn received(dno: u64, argument: &str) -> Record {
         info: Raw::nil(),
         operator: "alice".into(),
     };
-    Record::Received { offer: Box::new(offer), at: Stamp { boot: [1; 16], boot_ms: 5, wall_ms: 6 } }
+    Record::Received {
+        offer: Box::new(offer),
+        at: Stamp { boot: [1; 16], boot_ms: 5, wall_ms: 6 },
+        redact: None,
+    }
+}
+
+/// A record with what nobody may see.
+pub(crate) fn hiding(mut record: Record, paths: Option<Vec<String>>) -> Record {
+    match &mut record {
+        Record::Received { redact, .. } | Record::Starting { redact, .. } | Record::Done { redact, .. } => {
+            *redact = paths
+        }
+        other => panic!("{other:?} has no place for it"),
+    }
+    record
 }
 
 pub(crate) fn starting(dno: u64) -> Record {
-    Record::Starting { run: run(dno) }
+    Record::Starting { run: run(dno), redact: None }
 }
 
 pub(crate) fn items(dno: u64, numbers: std::ops::Range<u64>) -> Record {
@@ -82,7 +97,7 @@ pub(crate) fn done(dno: u64, items: u64) -> Record {
         items,
         duration_ms: Some(3),
     };
-    Record::Done { run: run(dno), ending: Box::new(ending), told: false }
+    Record::Done { run: run(dno), ending: Box::new(ending), told: false, redact: None }
 }
 
 pub(crate) fn acked(dno: u64, next_n: u64) -> Record {
@@ -104,7 +119,7 @@ pub(crate) fn life() -> Vec<Vec<Record>> {
         vec![acked(1, 3)],
         vec![done(1, 4), items(2, 0..1)],
         vec![acked(1, 4), gone(1), done(2, 1)],
-        vec![received(7, "ccc")],
+        vec![hiding(received(7, "ccc"), Some(vec!["args.0".to_owned()]))],
     ]
 }
 

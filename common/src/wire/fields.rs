@@ -263,6 +263,19 @@ impl<'a> Fields<'a> {
         fields.map(Some).map_err(|_| DecodeError::WrongType { field, wanted: "a map" })
     }
 
+    /// The same as [`texts`](Self::texts); `None` when it is missing.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when it is something else.
+    pub fn opt_texts(
+        &self,
+        field: &'static str,
+        max_count: usize,
+        max_len: usize,
+    ) -> Result<Option<Vec<String>>, DecodeError> {
+        self.is_there(field).then(|| self.texts(field, max_count, max_len)).transpose()
+    }
+
     /// An array of at most `max_count` texts of at most `max_len` bytes each; nothing when it is missing.
     ///
     /// # Errors

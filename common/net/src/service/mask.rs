@@ -21,7 +21,7 @@ impl Mask {
     }
 
     /// An answer without its secrets. Message and trace of a fault are texts, which have no paths, and stay.
-    pub(crate) fn answer(&self, answer: Result<Raw, Fault>) -> Result<Raw, Fault> {
+    pub fn answer(&self, answer: Result<Raw, Fault>) -> Result<Raw, Fault> {
         let part = |value: Option<Raw>| value.map(|value| self.apply(&value));
         match answer {
             Ok(result) => Ok(self.apply(&result)),

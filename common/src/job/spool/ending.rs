@@ -146,7 +146,8 @@ impl<T> Spool<T> {
             self.ready.insert(dno);
         }
         if let Phase::Ending(ending) = &row.phase {
-            let record = Record::Done { run: row.run, ending: Box::new(ending.clone()), told: false };
+            let (run, boxed) = (row.run, Box::new(ending.clone()));
+            let record = Record::Done { run, ending: boxed, told: false, redact: None };
             if full && record.write().len() > SMALL_ENDING {
                 return false;
             }

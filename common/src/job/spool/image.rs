@@ -47,6 +47,11 @@ pub struct ImageRow {
     pub run: Option<RunRef>,
     /// The offer and when it came.
     pub received: Option<(Box<Offer>, Stamp)>,
+    /// What nobody may see of it, as its procedure said when the offer came; `None` if nobody kept that, or if the record of the
+    /// offer is gone because the run went on.
+    pub redact: Option<Vec<String>>,
+    /// Of that what leads to something in its arguments, as the records of a run that went on say it.
+    pub secret: Option<Vec<String>>,
     /// It was about to be started.
     pub starting: bool,
     /// It was started.
@@ -104,8 +109,13 @@ impl Image {
             row.run = Some(run);
         }
         match record {
-            Record::Received { offer, at } => row.received = Some((offer, at)),
-            Record::Starting { .. } => row.starting = true,
+            Record::Received { offer, at, redact } => {
+                (row.received, row.redact) = (Some((offer, at)), redact);
+            }
+            Record::Starting { redact, .. } => {
+                row.starting = true;
+                row.secret = row.secret.take().or(redact);
+            }
             Record::Running { .. } => row.running = true,
             Record::Items { items, .. } => {
                 if let (Some(first), Some(last)) = (items.first(), items.last()) {
@@ -114,7 +124,10 @@ impl Image {
                 }
             }
             Record::Acked { next_n, .. } => row.acked_n = row.acked_n.max(next_n),
-            Record::Done { ending, told, .. } => row.ending = Some((*ending, told)),
+            Record::Done { ending, told, redact, .. } => {
+                row.ending = Some((*ending, told));
+                row.secret = row.secret.take().or(redact);
+            }
             Record::Floor { .. } | Record::Gone { .. } => {}
         }
         Ok(())
@@ -155,7 +168,7 @@ impl Image {
 fn run_of(record: &Record) -> Option<RunRef> {
     match record {
         Record::Received { offer, .. } => Some(offer.run),
-        Record::Starting { run } | Record::Done { run, .. } => Some(*run),
+        Record::Starting { run, .. } | Record::Done { run, .. } => Some(*run),
         Record::Floor { .. }
         | Record::Running { .. }
         | Record::Items { .. }

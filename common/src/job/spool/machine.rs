@@ -177,14 +177,14 @@ impl<T> Spool<T> {
         self.rows.insert(run.dno, row);
         self.attempts.insert((run.job, run.attempt), run.dno);
         self.live.insert(run.dno);
-        let received = Record::Received { offer: offer.clone(), at };
+        let received = Record::Received { offer: offer.clone(), at, redact: None };
         if late {
             self.commit(vec![received]);
             self.outputs.push_back(Output::OfferAnswer(token, Ok(OfferAnswer::Accepted)));
             return self.expire(run.dno, now);
         }
         // it is started at once, so one write says both: before the accept, and before the spawn
-        self.commit(vec![received, Record::Starting { run }]);
+        self.commit(vec![received, Record::Starting { run, redact: None }]);
         self.outputs.push_back(Output::OfferAnswer(token, Ok(OfferAnswer::Accepted)));
         self.outputs.push_back(Output::Spawn { offer, not_after });
     }
@@ -205,7 +205,7 @@ impl<T> Spool<T> {
 
     /// A dispatch number whose run never starts, and why; the answer that follows tells.
     fn use_up(&mut self, run: RunRef, ending: Ending, now: Now) {
-        let record = Record::Done { run, ending: Box::new(ending.clone()), told: true };
+        let record = Record::Done { run, ending: Box::new(ending.clone()), told: true, redact: None };
         self.commit(vec![record]);
         let row = Row::new(run, Phase::Done(ending), crate::job::Limits::default());
         self.rows.insert(run.dno, Row { told_start: true, told_end: true, ..row });
@@ -246,7 +246,8 @@ impl<T> Spool<T> {
         match std::mem::replace(&mut row.phase, Phase::Starting) {
             Phase::Received(_) if late => self.expire(dno, now),
             Phase::Received(offer) => {
-                let (starting, not_after) = (Record::Starting { run: row.run }, row.start_by.take());
+                let (starting, not_after) =
+                    (Record::Starting { run: row.run, redact: None }, row.start_by.take());
                 self.commit(vec![starting]);
                 self.outputs.push_back(Output::Spawn { offer, not_after });
             }

@@ -171,7 +171,8 @@ pub enum Exit {
 /// What to do, in this order: nothing after a [`Output::Commit`] happens before it is durable, and none of it if it never is.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Output<T> {
-    /// Write this down, all of it or nothing.
+    /// Write this down, all of it or nothing. What nobody may see of a run these rules do not know: the driver puts it into the
+    /// records that have a place for it.
     Commit(Vec<Record>),
     /// Answer an offer.
     OfferAnswer(T, Result<OfferAnswer, Fault>),

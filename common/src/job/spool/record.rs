@@ -8,7 +8,9 @@ use bytes::Bytes;
 use crate::job::ids::Dno;
 use crate::job::item::Item;
 use crate::job::run::Ending;
-use crate::job::wire::report::{read_ending, read_item, write_ending, write_item};
+use crate::job::wire::report::{
+    MAX_REPORT_PATH, MAX_REPORT_REDACT, read_ending, read_item, write_ending, write_item,
+};
 use crate::job::wire::{Offer, RunRef};
 use crate::wire::{DecodeError, Fields, Raw, RawMap};
 
@@ -52,11 +54,16 @@ pub enum Record {
         offer: Box<Offer>,
         /// When.
         at: Stamp,
+        /// What nobody may see of it, as its procedure said then: paths with their roots, none if it has none. `None`: nobody kept
+        /// it, as spools did not before.
+        redact: Option<Vec<String>>,
     },
     /// Its procedure is about to be started. From here on it may have run.
     Starting {
         /// Job, attempt and dispatch number.
         run: RunRef,
+        /// Of those paths what leads to something in its arguments, if anything does: the record of the offer may go now.
+        redact: Option<Vec<String>>,
     },
     /// Its procedure was started.
     Running {
@@ -85,6 +92,8 @@ pub enum Record {
         ending: Box<Ending>,
         /// The answer of the offer or of the cancel told the manager; a report does so only if asked in a resume.
         told: bool,
+        /// As of [`Record::Starting`], whose record may go now.
+        redact: Option<Vec<String>>,
     },
     /// Nothing needs to be remembered of it but that its number is used up.
     Gone {
@@ -98,7 +107,7 @@ impl Record {
     pub fn dno(&self) -> Dno {
         match self {
             Self::Received { offer, .. } => offer.run.dno,
-            Self::Starting { run } | Self::Done { run, .. } => run.dno,
+            Self::Starting { run, .. } | Self::Done { run, .. } => run.dno,
             Self::Floor { dno }
             | Self::Running { dno }
             | Self::Items { dno, .. }
@@ -110,22 +119,25 @@ impl Record {
     /// Its bytes: one MessagePack map.
     pub fn write(&self) -> Bytes {
         let map = |kind| RawMap::new().text("r", kind);
+        let secret = |map: RawMap, paths: &Option<Vec<String>>| match paths {
+            Some(paths) => map.texts("redact", paths),
+            None => map,
+        };
         let raw = match self {
             Self::Floor { dno } => map("floor").uint("dno", dno.0).finish(),
-            Self::Received { offer, at } => offer
-                .write_fields(map("received"))
-                .bin("boot", &at.boot)
-                .uint("boot_ms", at.boot_ms)
-                .uint("wall_ms", at.wall_ms)
-                .finish(),
-            Self::Starting { run } => run.write(map("starting")).finish(),
+            Self::Received { offer, at, redact } => {
+                let map = offer.write_fields(map("received")).bin("boot", &at.boot);
+                secret(map.uint("boot_ms", at.boot_ms).uint("wall_ms", at.wall_ms), redact).finish()
+            }
+            Self::Starting { run, redact } => secret(run.write(map("starting")), redact).finish(),
             Self::Running { dno } => map("running").uint("dno", dno.0).finish(),
             Self::Items { dno, items } => {
                 map("items").uint("dno", dno.0).maps("items", items, write_item).finish()
             }
             Self::Acked { dno, next_n } => map("acked").uint("dno", dno.0).uint("next_n", *next_n).finish(),
-            Self::Done { run, ending, told } => {
-                write_ending(run.write(map("done")), ending).bool("told", *told).finish()
+            Self::Done { run, ending, told, redact } => {
+                let map = write_ending(run.write(map("done")), ending).bool("told", *told);
+                secret(map, redact).finish()
             }
             Self::Gone { dno } => map("gone").uint("dno", dno.0).finish(),
         };
@@ -140,6 +152,7 @@ impl Record {
         let raw = Raw::parse(bytes)?;
         let fields = Fields::of(&raw)?;
         let dno = || fields.u64("dno").map(Dno);
+        let secret = || fields.opt_texts("redact", MAX_REPORT_REDACT, MAX_REPORT_PATH);
         Ok(match fields.text("r", 16)? {
             "floor" => Self::Floor { dno: dno()? },
             "received" => Self::Received {
@@ -149,8 +162,9 @@ impl Record {
                     boot_ms: fields.u64("boot_ms")?,
                     wall_ms: fields.u64("wall_ms")?,
                 },
+                redact: secret()?,
             },
-            "starting" => Self::Starting { run: RunRef::read(&fields)? },
+            "starting" => Self::Starting { run: RunRef::read(&fields)?, redact: secret()? },
             "running" => Self::Running { dno: dno()? },
             "items" => Self::Items { dno: dno()?, items: fields.maps("items", MAX_RECORD_ITEMS, read_item)? },
             "acked" => Self::Acked { dno: dno()?, next_n: fields.u64("next_n")? },
@@ -158,6 +172,7 @@ impl Record {
                 run: RunRef::read(&fields)?,
                 ending: Box::new(read_ending(&fields)?),
                 told: fields.bool("told")?,
+                redact: secret()?,
             },
             "gone" => Self::Gone { dno: dno()? },
             _ => return Err(DecodeError::WrongType { field: "r", wanted: "a kind of record" }),
