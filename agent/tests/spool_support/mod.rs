@@ -74,7 +74,11 @@ pub(crate) fn hiding(mut record: Record, paths: Option<Vec<String>>) -> Record {
         Record::Received { redact, .. } | Record::Starting { redact, .. } | Record::Done { redact, .. } => {
             *redact = paths
         }
-        other => panic!("{other:?} has no place for it"),
+        Record::Floor { .. }
+        | Record::Running { .. }
+        | Record::Items { .. }
+        | Record::Acked { .. }
+        | Record::Gone { .. } => panic!("{record:?} has no place for it"),
     }
     record
 }
