@@ -316,7 +316,7 @@ fn look_up(program: &OsStr, spec: &ProcessSpec, name: &str) -> Result<(), ExecEr
 }
 
 /// A name that no other run on this machine has, also not one of another agent or of one that died.
-fn unique_name() -> String {
+pub(crate) fn unique_name() -> String {
     static SINCE: OnceLock<u128> = OnceLock::new();
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let since = SINCE

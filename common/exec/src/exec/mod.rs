@@ -25,6 +25,7 @@ mod feed;
 mod form;
 mod group;
 mod inherited;
+pub mod leftovers;
 mod mark;
 mod output;
 mod tree;
@@ -46,7 +47,7 @@ pub use error::ExecError;
 use crate::clock::boot_ms;
 
 use confine::Confine;
-pub(crate) use group::{Group, Pipes};
+pub(crate) use group::{Group, Pipes, unique_name};
 use output::{Outlet, Phase};
 
 /// The most bytes one [`Chunk::Data`] carries.

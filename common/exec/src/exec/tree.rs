@@ -130,10 +130,18 @@ pub(super) fn signal_one(process: Process, signal: Signal) {
 }
 
 fn is_still(process: Process) -> bool {
-    fs::read(format!("/proc/{}/stat", process.pid))
-        .ok()
-        .and_then(|stat| parse_stat(&stat))
-        .is_some_and(|now| now.started == process.started)
+    now(process).is_some()
+}
+
+/// Whether it lives, and not another that got its number.
+pub(super) fn is_alive(process: Process) -> bool {
+    now(process).is_some_and(|now| !now.zombie)
+}
+
+/// The same process as it is now.
+fn now(process: Process) -> Option<Process> {
+    let stat = fs::read(format!("/proc/{}/stat", process.pid)).ok()?;
+    parse_stat(&stat).filter(|now| now.started == process.started)
 }
 
 #[cfg(test)]

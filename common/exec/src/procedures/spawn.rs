@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,10 +12,10 @@ use redpoll_net::service::RunContext;
 
 use super::Procedure;
 use super::heard::LINE;
-use crate::exec::ProcessSpec;
 use crate::exec::account::Account;
 use crate::exec::cgroup::{Cgroup, Usage};
 use crate::exec::confine::Confine;
+use crate::exec::{ProcessSpec, unique_name};
 
 /// What to start, and the control group that is its own for as long as this lives.
 #[derive(Debug)]
@@ -109,10 +108,11 @@ impl Procedure {
         };
         let kept =
             self.setting.cgroups.as_ref().filter(|groups| !usage.is_unlimited() && groups.keeps(&usage));
-        let cgroup = kept.map(|groups| groups.group(&unique(), &usage)).transpose().map_err(|error| {
-            let text = format!("a control group for it cannot be made, and nothing ran: {error}");
-            Fault::new(FaultCode::Internal, text)
-        })?;
+        let cgroup =
+            kept.map(|groups| groups.group(&unique_name(), &usage)).transpose().map_err(|error| {
+                let text = format!("a control group for it cannot be made, and nothing ran: {error}");
+                Fault::new(FaultCode::Internal, text)
+            })?;
         // not both: a limit of the addresses of each process is a poor substitute for one of memory
         let rlimits = if cgroup.is_some() { Usage::default() } else { usage };
         let path = cgroup.as_ref().map(|group| group.path().to_owned());
@@ -123,9 +123,4 @@ impl Procedure {
 fn usage(manifest: &Manifest) -> Usage {
     let limits = &manifest.limits;
     Usage { memory: limits.memory, cpu: limits.cpu, processes: limits.processes }
-}
-
-fn unique() -> String {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
