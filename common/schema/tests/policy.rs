@@ -65,6 +65,19 @@ fn the_default_is_safe() {
 }
 
 #[test]
+fn by_default_operators_alone_end_what_is_left_of_a_job() {
+    let none = json!({});
+    let stop = |operator| Request { operator, is_manifest: false, ..request("sys.leftovers.stop", &none) };
+    for (operator, allowed) in [(Some("ada"), true), (Some("agent:web-2"), false), (None, false)] {
+        assert_eq!(judged(vec![], &stop(operator)), (allowed, "default".to_owned()), "{operator:?}");
+        let rules = vec![rule("all of sys", Effect::Allow, "sys.*")];
+        assert_eq!(judged(rules, &stop(operator)), (true, "all of sys".to_owned()), "{operator:?}");
+    }
+    let list = Request { operator: None, is_manifest: false, ..request("sys.leftovers", &none) };
+    assert!(judged(vec![], &list).0, "looking is for everybody");
+}
+
+#[test]
 fn deny_wins_and_the_first_that_fits_is_named() {
     let (none, allow, deny) = (json!({}), Effect::Allow, Effect::Deny);
     let rules = || {

@@ -25,6 +25,10 @@ pub const MAX_RULES: usize = 1000;
 
 /// The default's name in answers, where no rule fits.
 pub const DEFAULT_RULE: &str = "default";
+/// Ends processes of a job, as a cancel does: by default only those may who may cancel any job.
+pub const LEFTOVERS_STOP: &str = "sys.leftovers.stop";
+/// What begins the name of an agent that has a procedure of another run.
+const AGENT: &str = "agent:";
 
 /// Whether a rule allows or denies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,8 +142,8 @@ impl Policy {
 
     /// Judges a call; rates are not asked, see [`Buckets::take`].
     ///
-    /// No rule fits: `sys.*` may run, and manifests that do not run as root; nothing else may, `exec.run` and `file.*`
-    /// least of all. An allow rule lets a manifest run as root only when it names root among its `users` or in `run_as`.
+    /// No rule fits: `sys.*` may run, [`LEFTOVERS_STOP`] for operators alone, and manifests that do not run as root; nothing else
+    /// may, `exec.run` and `file.*` least of all. An allow rule lets a manifest run as root only when it names root among its `users` or in `run_as`.
     pub fn judge(&self, request: &Request<'_>) -> Verdict {
         let first = |effect| {
             let mut rules = self.rules.iter().enumerate();
@@ -211,11 +215,14 @@ impl Rule {
 
 fn by_default(request: &Request<'_>) -> Verdict {
     let name = request.name;
+    let by_an_operator = request.operator.is_some_and(|who| !who.starts_with(AGENT));
     let reason = if request.is_manifest && request.user_is_root {
         format!(
             "no rule of the agent's policy lets {name} run as root, and the default does not; name another user in its \
              manifest, or allow it in the policy with users = [\"root\"]"
         )
+    } else if name == LEFTOVERS_STOP && !by_an_operator {
+        format!("no rule of the agent's policy allows {name}, and the default lets operators call it alone")
     } else if request.is_manifest || name.starts_with("sys.") {
         String::new()
     } else {
