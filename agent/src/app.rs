@@ -25,6 +25,7 @@ use crate::builtin::{self, file::Protected};
 use crate::exec::adopted;
 use crate::footprint;
 use crate::jobs::{Jobs, JobsOptions, Runner};
+use crate::leftovers::Leftovers;
 use crate::link::AgentLink;
 use crate::offer::offer;
 use crate::offered::Offered;
@@ -84,8 +85,9 @@ impl App {
             })?;
         let tracker = TaskTracker::new();
         let stop_workers = CancellationToken::new();
-        let offered = offer(&config, registry, identity.id.clone(), &manager, (&tracker, &stop_workers))?;
-        let (jobs, runner) = open_jobs(&config, identity.id.clone(), offered.clone())?;
+        let leftovers = open_leftovers(&config, identity.id.clone())?;
+        let offered = offer(&config, registry, &leftovers, &manager, (&tracker, &stop_workers))?;
+        let (jobs, runner) = open_jobs(&config, offered.clone(), leftovers.clone())?;
         let run_timeout = Some(config.limits.run_timeout).filter(|limit| !limit.is_zero());
         let service =
             Arc::new(AgentService::new(offered.clone(), jobs.clone(), config.limits.calls, run_timeout));
@@ -104,6 +106,7 @@ impl App {
             offered,
             stop_workers,
             recurring,
+            leftovers,
         };
         Ok(Self { serving, runner, driver, tracker, schedules })
     }
@@ -114,6 +117,8 @@ impl App {
         tracker.spawn(runner.run(tracker.clone()));
         let bury = serving.stop_workers.clone().run_until_cancelled_owned(adopted::bury());
         tracker.spawn(bury);
+        let watch = serving.leftovers.clone().watch();
+        tracker.spawn(serving.stop_workers.clone().run_until_cancelled_owned(watch));
         let follow = recurring::follow(serving.offered.schedules(), schedules, serving.recurring.clone());
         tracker.spawn(serving.stop_workers.clone().run_until_cancelled_owned(follow));
         schedule::spawn(driver, &tracker);
@@ -139,6 +144,7 @@ struct Serving {
     /// Ends workers without work, and what else would go on for ever.
     stop_workers: CancellationToken,
     recurring: Recurring,
+    leftovers: Leftovers,
 }
 
 impl Serving {
@@ -271,8 +277,19 @@ impl Serving {
     }
 }
 
+/// What is remembered of runs that have left something.
+fn open_leftovers(config: &AgentConfig, agent: PeerId) -> Result<Leftovers, Failure> {
+    Leftovers::open(agent, config.limits.grace, &config.agent.state_dir).map_err(|error| {
+        Failure::new(ExitClass::Internal, "what was left of runs cannot be read").caused_by(error)
+    })
+}
+
 /// Opens the spool, or begins one.
-fn open_jobs(config: &AgentConfig, agent: PeerId, offered: Arc<Offered>) -> Result<(Jobs, Runner), Failure> {
+fn open_jobs(
+    config: &AgentConfig,
+    offered: Arc<Offered>,
+    leftovers: Leftovers,
+) -> Result<(Jobs, Runner), Failure> {
     let folder = config.agent.state_dir.join("spool");
     let failed = |error: OpenError| {
         let class = match &error {
@@ -288,8 +305,9 @@ fn open_jobs(config: &AgentConfig, agent: PeerId, offered: Arc<Offered>) -> Resu
         Failure::new(class, "the spool of jobs cannot be used").caused_by(error).help(help)
     };
     let opened = Spool::open(&folder, OpenOptions::default(), last_word).map_err(failed)?;
-    let options = JobsOptions::new(agent, config);
-    Jobs::new(opened, options, offered).map_err(|source| failed(OpenError::Image { path: folder, source }))
+    let options = JobsOptions::new(leftovers.agent().clone(), config);
+    Jobs::new(opened, options, offered, leftovers)
+        .map_err(|source| failed(OpenError::Image { path: folder, source }))
 }
 
 /// What is on disk is not known any more: nothing that this process says from here on would be worth anything.

@@ -7,6 +7,7 @@
 //! - [`builtin`]: the built-in procedures; [`facts`] reads what the machine is.
 //!
 //! - [`jobs`]: runs of jobs, and what the agent owes the manager about them; [`spool`] keeps it on disk.
+//! - [`leftovers`]: what still runs of runs whose agent died.
 //! - [`lint`]: the check of a folder of manifests, without a daemon.
 //! - [`trial`]: what the policy says of a call that does not run, without a daemon.
 //! - [`schedule`]: procedures that run by themselves; [`manager`]: asking the manager.
@@ -22,6 +23,7 @@ pub mod facts;
 mod footprint;
 pub mod gate;
 pub mod jobs;
+pub mod leftovers;
 pub mod link;
 pub mod lint;
 pub mod manager;

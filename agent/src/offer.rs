@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use redpoll_common::ids::PeerId;
 use redpoll_config::daemon::Failure;
 use redpoll_config::{AgentConfig, ExitClass, Manifest, Procedures, load_folder};
 use redpoll_net::Registry;
@@ -16,6 +15,7 @@ use crate::exec::cgroup::Hierarchy;
 use crate::exec::{adopted, confine};
 use crate::facts::Confinement;
 use crate::gate::Gate;
+use crate::leftovers::Leftovers;
 use crate::manager::Manager;
 use crate::offered::{Offered, SwitchError};
 use crate::procedures::Setting;
@@ -36,7 +36,7 @@ pub(crate) fn gate(config: &AgentConfig) -> Result<Arc<Gate>, Failure> {
 pub(crate) fn offer(
     config: &AgentConfig,
     registry: Registry,
-    agent: PeerId,
+    leftovers: &Leftovers,
     manager: &Manager,
     (tracker, stop): (&TaskTracker, &CancellationToken),
 ) -> Result<Arc<Offered>, Failure> {
@@ -51,8 +51,9 @@ pub(crate) fn offer(
     let confinement = Confinement::of(&cgroups, helper.is_some(), adopts.is_ok());
     let base = builtin::install_but_list(registry, &config.procedures, &config.limits, Some(confinement))
         .map_err(refused)?;
+    let base = builtin::leftovers::install(base, &config.procedures, leftovers).map_err(refused)?;
     let setting = Setting {
-        agent,
+        agent: leftovers.agent().clone(),
         limits: (&config.limits).into(),
         helper,
         cgroups: cgroups.ok(),

@@ -172,7 +172,8 @@ struct Described {
 fn described(config: &AgentConfig) -> Result<Described, String> {
     let mut registry = builtin::install(Registry::new(), &config.procedures, &config.limits)
         .map_err(|error| error.to_string())?;
-    for info in builtin::file::infos().into_iter().filter(|info| config.procedures.offers(&info.name)) {
+    let need_more = builtin::file::infos().into_iter().chain(builtin::leftovers::infos());
+    for info in need_more.filter(|info| config.procedures.offers(&info.name)) {
         registry = registry.with(info, nothing).map_err(|error| error.to_string())?;
     }
     let mut kinds = BTreeMap::new();

@@ -2,12 +2,13 @@
 //!
 //! `sys.echo`, `sys.ping`, `sys.version`, `sys.facts`, `sys.procedures` and the notification `sys.log` are harmless;
 //! `exec.run` runs any program and is offered only when the agent's configuration names it in full. [`mod@file`] has
-//! `file.*`, which reaches configured folders. [`install`] puts what is offered into a registry.
+//! `file.*`, which reaches configured folders, [`leftovers`] what lists and ends what is left of runs. [`install`] puts what is offered into a registry.
 
 mod arguments;
 mod exec_arguments;
 mod exec_run;
 pub mod file;
+pub mod leftovers;
 mod sys;
 
 use redpoll_common::nearest::nearest;
@@ -22,7 +23,7 @@ use crate::facts::Confinement;
 pub use redpoll_exec::ExecLimits;
 
 /// Every built-in name, as `procedures.builtin` knows it, sorted.
-pub const NAMES: [&str; 13] = [
+pub const NAMES: [&str; 15] = [
     "exec.run",
     "file.hash",
     "file.list",
@@ -32,6 +33,8 @@ pub const NAMES: [&str; 13] = [
     "file.write",
     "sys.echo",
     "sys.facts",
+    "sys.leftovers",
+    "sys.leftovers.stop",
     "sys.log",
     "sys.ping",
     "sys.procedures",
@@ -70,7 +73,7 @@ impl From<Duplicate> for InstallError {
     }
 }
 
-/// Adds the built-in procedures that `offered` names, but for [`mod@file`]'s, which need more than a name.
+/// Adds the built-in procedures that `offered` names, but for those of [`mod@file`] and [`leftovers`], which need more than a name.
 ///
 /// Install them last: `sys.procedures` lists what the registry has then.
 ///

@@ -35,6 +35,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub use runner::Runner;
 
+use crate::leftovers::Leftovers;
 use crate::offered::Offered;
 use crate::{clock, spool};
 
@@ -172,13 +173,15 @@ struct Shared {
     sessions: watch::Sender<Option<Peer>>,
     status: watch::Receiver<Status>,
     offered: Arc<Offered>,
+    leftovers: Leftovers,
     limits: RunLimits,
     spool: [u8; 16],
     max_dno: Arc<AtomicU64>,
 }
 
 impl Jobs {
-    /// Takes a spool as it was found. Nothing happens before the [`Runner`] is run.
+    /// Takes a spool as it was found, and looks for what is `left` of the runs in it. Nothing else happens before the [`Runner`] is
+    /// run. Blocks.
     ///
     /// # Errors
     /// [`ImageError`] when the journal makes no sense.
@@ -186,10 +189,12 @@ impl Jobs {
         opened: spool::Opened,
         options: JobsOptions,
         offered: Arc<Offered>,
+        leftovers: Leftovers,
     ) -> Result<(Self, Runner), ImageError> {
         let spool::Opened { spool: journal, id, mut image } = opened;
         let max_dno = Arc::new(AtomicU64::new(image.max_dno().0));
         let secrets = secrets::of_image(&image, &offered.now());
+        leftovers.recover(&mut image);
         let machine = rules::Spool::recover(options.rules(id), image, clock::now())?;
         let (control, controls) = mpsc::channel(CONTROL);
         let (sessions, session) = watch::channel(None);
@@ -199,7 +204,8 @@ impl Jobs {
             runner::Ends { controls, sessions: session, status: status_sender, max_dno: max_dno.clone() };
         let mut runner = Runner::new(machine, journal, ends, options, offered.clone());
         runner.secrets = secrets;
-        let shared = Shared { control, sessions, status, offered, limits, spool: id, max_dno };
+        runner.leftovers = Some(leftovers.clone());
+        let shared = Shared { control, sessions, status, offered, leftovers, limits, spool: id, max_dno };
         Ok((Self { shared: Arc::new(shared) }, runner))
     }
 

@@ -109,6 +109,11 @@ impl Runner {
             let why = NotSpawned::Refused(Box::new(fault));
             return self.machine.handle(rules::Input::NotSpawned(run.dno, why), now());
         };
+        // its offer was accepted in an earlier life, which had begun another attempt; of this life none is
+        if let Some(Err(fault)) = self.leftovers.as_ref().map(|leftovers| leftovers.refuse(run.job)) {
+            let why = NotSpawned::Refused(Box::new(fault));
+            return self.machine.handle(rules::Input::NotSpawned(run.dno, why), now());
+        }
         let (agent, limit) = (self.options.agent.clone(), self.options.max_item());
         let call = run_call(caller, agent, offer, not_after, limit);
         let offered = self.offered.now();

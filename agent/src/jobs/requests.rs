@@ -61,7 +61,10 @@ impl Jobs {
         let Offer { procedure, args, kwargs, operator, .. } = &*offer;
         let operator = Some(operator.as_str());
         let asked = Asked { args, kwargs, operator, roles: None, now: moment(), counting: Counting::Takes };
-        let verdict = self.shared.offered.now().judge(procedure, asked).map(|_leave| ()).map_err(Fault::from);
+        // first: what is only put off takes nothing of a rate
+        let verdict = self.shared.leftovers.refuse(offer.run.job).and_then(|()| {
+            self.shared.offered.now().judge(procedure, asked).map(|_leave| ()).map_err(Fault::from)
+        });
         Ok(Control::Offer { token, offer, caller, verdict })
     }
 }

@@ -27,6 +27,7 @@ use super::secrets::Secret;
 use super::session::Session;
 use super::{Answer, Control, Input, JobsOptions, Output, Status, Token};
 use crate::clock::{boot_ms, now};
+use crate::leftovers::Leftovers;
 use crate::offered::Offered;
 use crate::spool::{self, SpoolError};
 
@@ -70,6 +71,8 @@ pub struct Runner {
     pub(super) accepts: Vec<(Token, Answer)>,
     /// What nobody may see of runs.
     pub(super) secrets: BTreeMap<Dno, Secret>,
+    /// What still runs of runs of an earlier life.
+    pub(super) leftovers: Option<Leftovers>,
     pub(super) executions: BTreeMap<Dno, Execution>,
     /// How many of them are not over.
     pub(super) running: usize,
@@ -133,6 +136,7 @@ impl Runner {
             accepts: Vec::new(),
             executions: BTreeMap::new(),
             secrets: BTreeMap::new(),
+            leftovers: None,
             running: 0,
             session: None,
             caller: None,

@@ -15,6 +15,7 @@ use gate_support::open_gate;
 use redpoll_agent::builtin::install;
 use redpoll_agent::gate::Gate;
 use redpoll_agent::jobs::{Jobs, JobsOptions, RunLimits};
+use redpoll_agent::leftovers::Leftovers;
 use redpoll_agent::offered::Offered;
 use redpoll_agent::procedures::{self, Procedure};
 use redpoll_agent::service::AgentService;
@@ -270,7 +271,8 @@ impl World {
             }
         };
         let registry = Arc::new(Offered::fixed(self.registry(), self.gate.clone()));
-        let (jobs, run) = Jobs::new(opened, self.options.clone(), registry.clone()).unwrap();
+        let leftovers = Leftovers::forgetful(self.options.agent.clone(), self.options.limits.grace);
+        let (jobs, run) = Jobs::new(opened, self.options.clone(), registry.clone(), leftovers).unwrap();
         let service = Arc::new(AgentService::new(registry, jobs.clone(), 8, None));
         let (tracker, mut runner) = (TaskTracker::new(), JoinSet::new());
         runner.spawn(run.run(tracker.clone()));

@@ -62,9 +62,17 @@ pub struct ImageRow {
     pub acked_n: u64,
     /// How it ended, and whether that was told.
     pub ending: Option<(Ending, bool)>,
+    /// What still runs of it, in words for its end: nothing of this is on disk.
+    pub left: Option<String>,
 }
 
 impl ImageRow {
+    /// It may have run, and how it ended is not known: [recovery](super::Spool::recover) ends it as unknown.
+    pub(super) fn is_lost(&self) -> bool {
+        let may_have_run = self.starting || self.running;
+        self.ending.is_none() && (may_have_run || self.received.is_none())
+    }
+
     /// The number of its next item.
     pub fn next_n(&self) -> u64 {
         let last = self.items.last_key_value().map_or(0, |(_, (until, _))| *until);
@@ -146,6 +154,21 @@ impl Image {
     /// The runs.
     pub fn rows(&self) -> &BTreeMap<Dno, ImageRow> {
         &self.rows
+    }
+
+    /// The runs that recovery ends as unknown, and their procedures as far as these are known.
+    pub fn lost(&self) -> impl Iterator<Item = (RunRef, Option<&str>)> {
+        self.rows.values().filter(|row| row.is_lost()).filter_map(|row| {
+            let procedure = row.received.as_ref().map(|(offer, _)| offer.procedure.as_str());
+            Some((row.run?, procedure))
+        })
+    }
+
+    /// What still runs of such a run, in words that its end will have.
+    pub fn say_left(&mut self, dno: Dno, words: String) {
+        if let Some(row) = self.rows.get_mut(&dno) {
+            row.left = Some(words);
+        }
     }
 
     /// Takes the runs out, once all records are in.

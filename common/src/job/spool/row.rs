@@ -81,11 +81,11 @@ impl Row {
 
     /// A run as the disk has it; what may have run is never run again.
     pub(super) fn recovered(run: RunRef, row: ImageRow, boot: Stamp) -> Self {
-        let (next_n, may_have_run) = (row.next_n(), row.starting || row.running);
+        let (next_n, is_lost) = (row.next_n(), row.is_lost());
         let stream = Stream::recovered(row.acked_n, next_n, row.items.values().copied());
         let (phase, told) = match (row.ending, row.received) {
             (Some((ending, told)), _) => (Phase::Done(ending), told),
-            (None, Some((offer, at))) if !may_have_run => {
+            (None, Some((offer, at))) if !is_lost => {
                 let mut fresh = Self::new(run, Phase::Starting, offer.limits);
                 let passed = at.elapsed_ms(&boot);
                 let left = offer.limits.start_within.map(|limit| whole_ms(limit).saturating_sub(passed));
@@ -93,7 +93,7 @@ impl Row {
                 fresh.phase = Phase::Received(offer);
                 return fresh;
             }
-            (None, _) => (Phase::Ending(lost(row.running, next_n)), false),
+            (None, _) => (Phase::Ending(lost(row.running, next_n, row.left.as_deref())), false),
         };
         Self { stream, told_start: true, told_end: told, ..Self::new(run, phase, Limits::default()) }
     }
@@ -164,16 +164,17 @@ impl Row {
 }
 
 /// What became of a run whose agent died.
-fn lost(running: bool, items: u64) -> Ending {
+fn lost(running: bool, items: u64, left: Option<&str>) -> Ending {
     let (started, text) = match running {
         true => (Some(true), "the agent stopped while it ran; how it ended is not known"),
         false => (None, "the agent stopped while it was being started; it may have run"),
     };
+    let left = left.map(|left| format!("; {left}")).unwrap_or_default();
     Ending {
         outcome: Outcome::Unknown,
         started,
         result: None,
-        fault: Some(Fault::new(FaultCode::AgentGone, text)),
+        fault: Some(Fault::new(FaultCode::AgentGone, format!("{text}{left}"))),
         items,
         duration_ms: None,
     }

@@ -1,0 +1,248 @@
+//! `sys.leftovers` and `sys.leftovers.stop`: what is left of runs whose agent died.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redpoll_common::job::JobId;
+use redpoll_common::wire::{Fault, FaultCode, Raw};
+use redpoll_config::ProceduresConfig;
+use redpoll_net::{CallContext, ProcedureInfo, Registry};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio::sync::Semaphore;
+
+use super::InstallError;
+use super::arguments::{BadArguments, answer, no_arguments};
+use crate::exec::leftovers::Leftover;
+use crate::leftovers::{LeftOfRun, Leftovers};
+
+/// The built-in that lists what is left.
+const LIST: &str = "sys.leftovers";
+/// The built-in that ends it.
+const STOP: &str = "sys.leftovers.stop";
+/// Runs that one answer lists.
+const MAX_RUNS: usize = 200;
+/// Processes of each that it lists.
+const MAX_PROCESSES: usize = 50;
+/// How long looking may take; only a machine in distress needs so long.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Serialize)]
+struct Process {
+    pid: i32,
+    program: String,
+    running_ms: u64,
+}
+
+impl From<&Leftover> for Process {
+    fn from(leftover: &Leftover) -> Self {
+        Self { pid: leftover.pid, program: leftover.program.clone(), running_ms: leftover.age_ms }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Run {
+    job: String,
+    attempt: u16,
+    procedure: String,
+    found_ms_ago: u64,
+    processes: Vec<Process>,
+    /// Processes beyond those listed.
+    #[serde(skip_serializing_if = "is_zero")]
+    more: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct List {
+    runs: Vec<Run>,
+    /// Runs beyond those listed.
+    #[serde(skip_serializing_if = "is_zero")]
+    more: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct Stopped {
+    ended: Vec<Process>,
+    /// What outlived SIGKILL.
+    left: Vec<Process>,
+    /// Processes beyond those listed.
+    #[serde(skip_serializing_if = "is_zero")]
+    more: usize,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
+/// Adds those of the two that `offered` names.
+///
+/// # Errors
+/// [`InstallError`] when the registry has one of the names already.
+pub fn install(
+    registry: Registry,
+    offered: &ProceduresConfig,
+    leftovers: &Leftovers,
+) -> Result<Registry, InstallError> {
+    let mut registry = registry;
+    if offered.offers(LIST) {
+        // one look at a time: should the machine be slow, callers are told, and threads do not pile up
+        let (leftovers, turn) = (leftovers.clone(), Arc::new(Semaphore::new(1)));
+        registry = registry.with(list_info(), move |call| list(call, leftovers.clone(), turn.clone()))?;
+    }
+    if offered.offers(STOP) {
+        let leftovers = leftovers.clone();
+        // goes on to its end also when its caller leaves: what was asked to end is killed when its grace is over
+        registry = registry.with_graceful(stop_info(), move |call| stop(call, leftovers.clone()))?;
+    }
+    Ok(registry)
+}
+
+/// What both are, offered or not.
+pub fn infos() -> [ProcedureInfo; 2] {
+    [list_info(), stop_info()]
+}
+
+fn list_info() -> ProcedureInfo {
+    let schema = json!({"type": "object", "properties": {}, "additionalProperties": false});
+    let text =
+        "Lists processes that are left of runs which ended as unknown because the agent died while they ran.";
+    ProcedureInfo::new(LIST, text, schema)
+}
+
+fn stop_info() -> ProcedureInfo {
+    let schema = json!({
+        "type": "object",
+        "properties": {
+            "job": {
+                "type": "string", "pattern": "^[0-9a-f]{32}$",
+                "description": "The job whose leftovers are ended: SIGTERM, the agent's limits.grace, SIGKILL."
+            }
+        },
+        "required": ["job"],
+        "x-positional": ["job"],
+        "additionalProperties": false
+    });
+    let text = "Ends processes that are left of a job whose run ended as unknown because the agent died; says which.";
+    ProcedureInfo { idempotent: true, ..ProcedureInfo::new(STOP, text, schema) }
+}
+
+async fn list(call: CallContext, leftovers: Leftovers, turn: Arc<Semaphore>) -> Result<Raw, Fault> {
+    no_arguments(&call)?;
+    let listed = tokio::time::timeout(PATIENCE, async {
+        let turn = turn.acquire_owned().await;
+        tokio::task::spawn_blocking(move || {
+            let _turn = turn; // kept until the thread is done, also when nobody waits for it any more
+            leftovers.list()
+        })
+        .await
+    });
+    match listed.await {
+        Ok(Ok(mut runs)) => {
+            let more = runs.len().saturating_sub(MAX_RUNS);
+            runs.truncate(MAX_RUNS);
+            Ok(answer(&List { runs: runs.iter().map(run).collect(), more })?)
+        }
+        Ok(Err(_)) => Err(Fault::new(FaultCode::Internal, "looking for leftovers ended unexpectedly")),
+        Err(_) => {
+            let text = "looking at the processes of the machine takes too long; is it overloaded?";
+            Err(Fault::new(FaultCode::Internal, text))
+        }
+    }
+}
+
+fn run(left: &LeftOfRun) -> Run {
+    Run {
+        job: left.run.job.to_string(),
+        attempt: left.run.attempt.0,
+        procedure: left.procedure.clone(),
+        found_ms_ago: left.found_ms_ago,
+        processes: left.processes.iter().take(MAX_PROCESSES).map(Process::from).collect(),
+        more: left.processes.len().saturating_sub(MAX_PROCESSES),
+    }
+}
+
+async fn stop(call: CallContext, leftovers: Leftovers) -> Result<Raw, Fault> {
+    let job = job_of(&call.args, &call.kwargs)?;
+    let ended = leftovers.stop(job).await?;
+    let processes = |all: &[Leftover]| all.iter().take(MAX_PROCESSES).map(Process::from).collect();
+    let beyond = |all: &[Leftover]| all.len().saturating_sub(MAX_PROCESSES);
+    let more = beyond(&ended.ended) + beyond(&ended.left);
+    Ok(answer(&Stopped { ended: processes(&ended.ended), left: processes(&ended.left), more })?)
+}
+
+fn job_of(args: &Raw, kwargs: &Raw) -> Result<JobId, BadArguments> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Named {
+        job: Option<String>,
+    }
+    let what = || BadArguments(format!("{STOP} takes one argument, job: the id of a job"));
+    let positional: Vec<String> = args.decode().map_err(|_other| what())?;
+    let Named { job: named } = kwargs.decode().map_err(|_other| what())?;
+    match (named, positional.as_slice()) {
+        (Some(job), []) => JobId::parse(&job),
+        (None, [job]) => JobId::parse(job),
+        _ => return Err(what()),
+    }
+    .map_err(|error| BadArguments(format!("job: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use redpoll_common::ids::PeerId;
+
+    use super::*;
+
+    fn installed(entries: &[&str]) -> Vec<String> {
+        let builtin = entries.iter().map(|&entry| entry.to_owned()).collect();
+        let offered = ProceduresConfig { builtin, ..ProceduresConfig::default() };
+        let leftovers = Leftovers::forgetful(PeerId::parse("web-1").unwrap(), Duration::ZERO);
+        let registry = install(Registry::new(), &offered, &leftovers).unwrap();
+        registry.procedures().map(|info| info.name.clone()).collect()
+    }
+
+    #[test]
+    fn they_belong_to_sys_and_looking_can_be_had_without_ending() {
+        assert_eq!(installed(&["sys.*"]), [LIST, STOP]);
+        assert_eq!(installed(&["sys.leftovers"]), [LIST]);
+        assert_eq!(installed(&["sys.leftovers.stop"]), [STOP]);
+        assert_eq!(installed(&["exec.run", "sys.ping"]), [""; 0]);
+        assert!([LIST, STOP].iter().all(|name| super::super::NAMES.contains(name)));
+        assert_eq!(STOP, redpoll_schema::policy::LEFTOVERS_STOP, "the policy knows it by this name");
+    }
+
+    #[test]
+    fn every_schema_is_an_object_that_allows_no_other_arguments() {
+        for info in infos() {
+            assert_eq!(
+                (&info.args["type"], &info.args["additionalProperties"]),
+                (&json!("object"), &json!(false))
+            );
+            assert!(!info.description.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_job_is_named_once_and_well() {
+        let id = "05".repeat(16);
+        let read = |args: serde_json::Value, kwargs: serde_json::Value| {
+            let (args, kwargs) = (Raw::encode(&args).unwrap(), Raw::encode(&kwargs).unwrap());
+            job_of(&args, &kwargs).map(|job| job.to_string()).map_err(|BadArguments(text)| text)
+        };
+        assert_eq!(read(json!([id]), json!({})), Ok(id.clone()));
+        assert_eq!(read(json!([]), json!({"job": id})), Ok(id.clone()));
+        for (args, kwargs) in [
+            (json!([]), json!({})),
+            (json!([id]), json!({"job": id})),
+            (json!([id, id]), json!({})),
+            (json!([7]), json!({})),
+            (json!([]), json!({"job": id, "force": true})),
+            (json!([]), json!({"job": "x"})),
+            (json!(["../.."]), json!({})),
+        ] {
+            let said = read(args.clone(), kwargs.clone()).unwrap_err();
+            assert!(said.contains("job"), "{args} {kwargs}: {said}");
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! What is left of runs whose agent died while they ran: found at the next start, told, listed, and ended when somebody asks for it.
+//!
+//! Nothing is ended by itself: the run may be the very upgrade that starts the agent anew. As long as something is left of a job, no
+//! other attempt of it is taken here; the manager offers it again. Finding and ending are [`exec::leftovers`](crate::exec::leftovers);
+//! `notes` remembers the runs across further starts.
+
+mod notes;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use redpoll_common::ids::PeerId;
+use redpoll_common::job::JobId;
+use redpoll_common::job::spool::Image;
+use redpoll_common::job::wire::RunRef;
+use redpoll_common::wire::{Fault, FaultCode};
+use tokio::time::sleep;
+use tracing::{error, info, warn};
+
+use crate::clock::boot_ms;
+use crate::exec::leftovers::{Ended, Left, Leftover, end, find};
+use notes::{MAX_RUNS, Note};
+
+pub use notes::LeftoversError;
+
+/// Process numbers that are told in words.
+const TOLD_PIDS: usize = 8;
+/// Runs that are told in the log at the start, each in a line.
+const TOLD_RUNS: usize = 50;
+/// How often to look whether what is left has ended, and after how long another attempt is worth offering again.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// The runs that have left something. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Leftovers {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    agent: PeerId,
+    /// Between TERM and KILL.
+    grace: Duration,
+    /// `None`: nothing is remembered across a start.
+    folder: Option<PathBuf>,
+    runs: Mutex<BTreeMap<RunRef, Run>>,
+    /// What the file says.
+    written: Mutex<BTreeMap<RunRef, Note>>,
+    /// That it cannot be written was said.
+    complained: AtomicBool,
+}
+
+/// A run that has left something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Run {
+    note: Note,
+    /// As they were last seen.
+    processes: Vec<Leftover>,
+}
+
+/// What is left of a run, for whoever asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOfRun {
+    /// Job, attempt and dispatch number.
+    pub run: RunRef,
+    /// The procedure; empty when nobody knows it.
+    pub procedure: String,
+    /// Milliseconds since the agent found it.
+    pub found_ms_ago: u64,
+    /// The processes, those that were started first first.
+    pub processes: Vec<Leftover>,
+}
+
+impl Leftovers {
+    /// Of an agent, remembered in a folder; `grace` is between TERM and KILL.
+    ///
+    /// # Errors
+    /// [`LeftoversError`] when what was remembered cannot be read: a second attempt must not run beside the first by accident.
+    pub fn open(agent: PeerId, grace: Duration, folder: &Path) -> Result<Self, LeftoversError> {
+        let remembered = notes::read(folder)?;
+        let run = |(run, note): (&RunRef, &Note)| (*run, Run { note: note.clone(), processes: Vec::new() });
+        let runs = Mutex::new(remembered.iter().map(run).collect());
+        let (folder, written) = (Some(folder.to_owned()), Mutex::new(remembered));
+        Ok(Self {
+            shared: Arc::new(Shared {
+                agent,
+                grace,
+                folder,
+                runs,
+                written,
+                complained: AtomicBool::new(false),
+            }),
+        })
+    }
+
+    /// Of an agent that remembers nothing across its starts.
+    pub fn forgetful(agent: PeerId, grace: Duration) -> Self {
+        let (folder, runs, written) = (None, Mutex::default(), Mutex::default());
+        Self {
+            shared: Arc::new(Shared {
+                agent,
+                grace,
+                folder,
+                runs,
+                written,
+                complained: AtomicBool::new(false),
+            }),
+        }
+    }
+
+    /// Whose they are.
+    pub fn agent(&self) -> &PeerId {
+        &self.shared.agent
+    }
+
+    /// Looks for what is left of the runs that the start of the agent ends as unknown, and of earlier ones, and says it in the ends
+    /// of the former. Blocks.
+    pub fn recover(&self, image: &mut Image) {
+        let procedure = |procedure: Option<&str>| procedure.unwrap_or_default().to_owned();
+        let lost: BTreeMap<RunRef, String> = image.lost().map(|(run, name)| (run, procedure(name))).collect();
+        let since_ms = boot_ms();
+        for (run, procedure) in &lost {
+            let note = Note { procedure: procedure.clone(), since_ms };
+            // it is there when the agent died again before it had written down how the run ended
+            self.runs().entry(*run).or_insert_with(|| Run { note, processes: Vec::new() });
+        }
+        // a process that is being started while one looks may be missed
+        for _ in 0..2 {
+            if !self.look(false) {
+                self.runs().retain(|run, _| !lost.contains_key(run));
+                return;
+            }
+        }
+        self.settle();
+        for run in self.known() {
+            if lost.contains_key(&run.run) {
+                image.say_left(run.run.dno, words(&run.processes));
+            }
+        }
+        self.tell();
+    }
+
+    /// Why no attempt of a job is taken, if something of an earlier one is left here.
+    ///
+    /// # Errors
+    /// The fault `overloaded`: the manager offers the attempt again after a while.
+    pub fn refuse(&self, job: JobId) -> Result<(), Fault> {
+        let runs = self.runs();
+        let Some((_, run)) = runs.iter().find(|(run, _)| run.job == job) else { return Ok(()) };
+        let text = format!(
+            "an earlier attempt ended as unknown and {}; nothing ran, and it is offered again until that has ended",
+            words(&run.processes)
+        );
+        let retry_after_ms = u64::try_from(PAUSE.as_millis()).ok();
+        Err(Fault { retry_after_ms, ..Fault::new(FaultCode::Overloaded, text) })
+    }
+
+    /// What is left now. Blocks.
+    pub fn list(&self) -> Vec<LeftOfRun> {
+        self.look(false);
+        self.settle();
+        self.known()
+    }
+
+    /// Ends what is left of a job. Nothing left is as good as something ended.
+    ///
+    /// # Errors
+    /// The fault `internal` when the processes of the machine cannot be read.
+    pub async fn stop(&self, job: JobId) -> Result<Ended, Fault> {
+        let of_job = |run: &&RunRef| run.job == job;
+        let runs: BTreeSet<RunRef> = self.runs().keys().filter(of_job).copied().collect();
+        if runs.is_empty() {
+            return Ok(Ended::default());
+        }
+        let told = |leftovers: &[Leftover]| leftovers.iter().map(shown).collect::<Vec<_>>().join(", ");
+        info!(%job, "ending what is left of a job, as asked");
+        let ended = end(&self.shared.agent, &runs, self.shared.grace).await.map_err(|error| {
+            let text =
+                format!("the processes of the machine cannot be read, and nothing more was ended: {error}");
+            Fault::new(FaultCode::Internal, text)
+        })?;
+        info!(%job, ended = told(&ended.ended), left = told(&ended.left), "what was left of a job was ended");
+        let again = self.clone();
+        // an error means that the runtime is going down
+        let _listed = tokio::task::spawn_blocking(move || again.list()).await;
+        Ok(ended)
+    }
+
+    /// Notices when what is left has ended, as long as it is polled.
+    pub async fn watch(self) {
+        loop {
+            sleep(PAUSE).await;
+            if self.runs().is_empty() {
+                continue;
+            }
+            let again = self.clone();
+            // an error means that the runtime is going down
+            let _looked = tokio::task::spawn_blocking(move || {
+                again.look(true);
+                again.settle();
+            })
+            .await;
+        }
+    }
+
+    fn runs(&self) -> MutexGuard<'_, BTreeMap<RunRef, Run>> {
+        // nothing panics while it holds the lock
+        self.shared.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn known(&self) -> Vec<LeftOfRun> {
+        let now = boot_ms();
+        let run = |(run, Run { note, processes }): (&RunRef, &Run)| LeftOfRun {
+            run: *run,
+            procedure: note.procedure.clone(),
+            found_ms_ago: now.saturating_sub(note.since_ms),
+            processes: processes.clone(),
+        };
+        self.runs().iter().map(run).collect()
+    }
+
+    /// Takes in what the machine shows now; `lazily`: not of runs of which a process lives that is known. False when it shows nothing.
+    fn look(&self, lazily: bool) -> bool {
+        let lives = |run: &Run| lazily && run.processes.iter().any(Leftover::lives);
+        let open: BTreeSet<RunRef> =
+            self.runs().iter().filter(|(_, run)| !lives(run)).map(|(run, _)| *run).collect();
+        match find(&self.shared.agent, &open) {
+            Ok(mut found) => {
+                let mut runs = self.runs();
+                for (run, known) in runs.iter_mut().filter(|(run, _)| open.contains(run)) {
+                    let Left { procedure, processes } = found.remove(run).unwrap_or_default();
+                    known.processes = processes;
+                    if known.note.procedure.is_empty() {
+                        known.note.procedure = procedure;
+                    }
+                }
+                true
+            }
+            Err(error) => {
+                warn!(%error, "/proc cannot be read: what is left of runs of before is not known");
+                false
+            }
+        }
+    }
+
+    /// Forgets runs of which nothing is left, and writes down the others. Blocks.
+    fn settle(&self) {
+        let notes: BTreeMap<RunRef, Note> = {
+            let mut runs = self.runs();
+            runs.retain(|_, run| !run.processes.is_empty());
+            while runs.len() > MAX_RUNS {
+                let oldest = runs.keys().min_by_key(|run| run.dno).copied();
+                let Some(oldest) = oldest else { break };
+                warn!(job = %oldest.job, max = MAX_RUNS, "too many runs have left something: one of them is forgotten");
+                runs.remove(&oldest);
+            }
+            runs.iter().map(|(run, known)| (*run, known.note.clone())).collect()
+        };
+        let Some(folder) = &self.shared.folder else { return };
+        // nothing panics while it holds the lock
+        let mut written = self.shared.written.lock().unwrap_or_else(PoisonError::into_inner);
+        if *written == notes {
+            return;
+        }
+        for gone in written.keys().filter(|run| !notes.contains_key(run)) {
+            info!(job = %gone.job, attempt = %gone.attempt, "nothing is left any more of a run of before");
+        }
+        match notes::write(folder, notes.iter()) {
+            Ok(()) => {
+                *written = notes;
+                self.shared.complained.store(false, Ordering::Relaxed);
+            }
+            // it is tried again with each look
+            Err(error) if !self.shared.complained.swap(true, Ordering::Relaxed) => {
+                error!(
+                    %error,
+                    help = "look at the disk of the agent's state folder; should the agent end before, what is left is forgotten",
+                    "what is left of runs cannot be written down"
+                );
+            }
+            Err(_said_already) => {}
+        }
+    }
+
+    /// Says in the log what is left, and what to do.
+    fn tell(&self) {
+        let known = self.known();
+        for LeftOfRun { run, procedure, processes, .. } in known.iter().take(TOLD_RUNS) {
+            let processes = processes.iter().map(shown).collect::<Vec<_>>().join(", ");
+            warn!(
+                job = %run.job, attempt = %run.attempt, procedure, processes,
+                help = "call sys.leftovers to list them, sys.leftovers.stop with the job to end them; no other attempt of the job \
+                        is taken before",
+                "processes of a run that ended as unknown still run"
+            );
+        }
+        if known.len() > TOLD_RUNS {
+            warn!(more = known.len() - TOLD_RUNS, "more runs have left processes; sys.leftovers lists them");
+        }
+    }
+}
+
+fn shown(leftover: &Leftover) -> String {
+    format!("{} {}", leftover.pid, leftover.program)
+}
+
+/// What is left, in the words of an end.
+fn words(processes: &[Leftover]) -> String {
+    let mut pids = String::new();
+    for leftover in processes.iter().take(TOLD_PIDS) {
+        let comma = if pids.is_empty() { "" } else { ", " };
+        // writing to a String cannot fail
+        let _always = write!(pids, "{comma}{}", leftover.pid);
+    }
+    if processes.len() > TOLD_PIDS {
+        pids.push_str(", …");
+    }
+    let (count, verb) = (processes.len(), if processes.len() == 1 { "runs" } else { "run" });
+    format!(
+        "{count} of its processes still {verb} (pid {pids}): sys.leftovers lists them, sys.leftovers.stop ends them"
+    )
+}

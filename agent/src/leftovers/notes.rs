@@ -1,0 +1,177 @@
+//! Which runs have left something, on disk: their processes outlive the agent, its spool forgets the runs once the manager has their
+//! end.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use redpoll_common::job::wire::RunRef;
+use redpoll_common::job::{Attempt, Dno, JobId};
+use serde::{Deserialize, Serialize};
+
+use crate::clock;
+
+/// The file in the agent's state folder.
+const FILE: &str = "leftovers.json";
+/// The most bytes of it that are read.
+const MAX_FILE: u64 = 4 * 1024 * 1024;
+/// Runs that are remembered. An agent has no more at a time than its `limits.jobs`; those with the lowest dispatch numbers go first.
+pub(super) const MAX_RUNS: usize = 4096;
+
+/// Why it cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum LeftoversError {
+    /// The disk.
+    #[error("{} cannot be used", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Its content.
+    #[error(
+        "{} is not what the agent writes; look with ps for processes whose environment has REDPOLL_JOB, end what should not run, \
+         and remove the file",
+        path.display()
+    )]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+/// What is remembered of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Note {
+    /// The procedure; empty when nobody knows it.
+    pub(super) procedure: String,
+    /// The boot-time clock when the agent found what is left, in milliseconds.
+    pub(super) since_ms: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Content {
+    /// During which boot of the machine it was written: no process outlives one.
+    boot: Option<String>,
+    runs: Vec<Line>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    job: String,
+    attempt: u16,
+    dno: u64,
+    procedure: String,
+    since_ms: u64,
+}
+
+/// Reads what was written down in a folder; nothing of another boot.
+pub(super) fn read(folder: &Path) -> Result<BTreeMap<RunRef, Note>, LeftoversError> {
+    let path = folder.join(FILE);
+    let mut text = Vec::new();
+    match File::open(&path).and_then(|file| file.take(MAX_FILE).read_to_end(&mut text)) {
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        Err(source) => return Err(LeftoversError::Io { path, source }),
+    }
+    let wrong = |source| LeftoversError::Content { path: path.clone(), source };
+    let content: Content = serde_json::from_slice(&text).map_err(wrong)?;
+    if content.boot.is_none() || content.boot != clock::boot_id() {
+        return Ok(BTreeMap::new());
+    }
+    let note = |line: Line| {
+        let job = JobId::parse(&line.job).map_err(serde::de::Error::custom)?;
+        let run = RunRef { job, attempt: Attempt(line.attempt), dno: Dno(line.dno) };
+        Ok((run, Note { procedure: line.procedure, since_ms: line.since_ms }))
+    };
+    content.runs.into_iter().map(note).collect::<Result<_, _>>().map_err(wrong)
+}
+
+/// Replaces the file in one step; without anything to remember there is none.
+pub(super) fn write<'n>(
+    folder: &Path,
+    notes: impl Iterator<Item = (&'n RunRef, &'n Note)>,
+) -> Result<(), LeftoversError> {
+    let path = folder.join(FILE);
+    let line = |(run, note): (&RunRef, &Note)| Line {
+        job: run.job.to_string(),
+        attempt: run.attempt.0,
+        dno: run.dno.0,
+        procedure: note.procedure.clone(),
+        since_ms: note.since_ms,
+    };
+    let content = Content { boot: clock::boot_id(), runs: notes.map(line).collect() };
+    let replace = || {
+        if content.runs.is_empty() {
+            return match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            };
+        }
+        let new = folder.join(format!("{FILE}.new"));
+        let text = serde_json::to_vec(&content).map_err(io::Error::other)?;
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        file.write_all(&text)?;
+        file.sync_all()?;
+        fs::rename(&new, &path)?;
+        File::open(folder)?.sync_all()
+    };
+    replace().map_err(|source| LeftoversError::Io { path: path.clone(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn notes() -> BTreeMap<RunRef, Note> {
+        let run = |n: u64| RunRef { job: JobId::from_bytes([7; 16]), attempt: Attempt(1), dno: Dno(n) };
+        (1..4).map(|n| (run(n), Note { procedure: format!("web.deploy@{n}"), since_ms: n })).collect()
+    }
+
+    #[test]
+    fn what_is_written_down_is_read_again_and_nothing_needs_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(read(folder.path()).unwrap(), BTreeMap::new());
+        write(folder.path(), notes().iter()).unwrap();
+        assert_eq!(read(folder.path()).unwrap(), notes());
+        let mode = fs::metadata(folder.path().join(FILE)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        for _ in 0..2 {
+            write(folder.path(), BTreeMap::new().iter()).unwrap();
+            assert!(!folder.path().join(FILE).exists());
+        }
+    }
+
+    #[test]
+    fn nothing_outlives_a_boot() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), notes().iter()).unwrap();
+        let file = folder.path().join(FILE);
+        let text = fs::read_to_string(&file).unwrap().replace(&clock::boot_id().unwrap(), "another");
+        fs::write(&file, text).unwrap();
+        assert_eq!(read(folder.path()).unwrap(), BTreeMap::new());
+    }
+
+    #[test]
+    fn a_file_that_makes_no_sense_is_no_empty_one() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), notes().iter()).unwrap();
+        let good = fs::read_to_string(folder.path().join(FILE)).unwrap();
+        for text in ["", "{", "[]", &good.replace("0707", "x"), &good.replace("dno", "number")] {
+            fs::write(folder.path().join(FILE), text).unwrap();
+            let said = read(folder.path()).unwrap_err().to_string();
+            assert!(said.contains(FILE) && said.contains("remove the file"), "{said}");
+        }
+    }
+}
