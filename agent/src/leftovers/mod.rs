@@ -199,12 +199,14 @@ impl Leftovers {
             }
             let again = self.clone();
             // an error means that the runtime is going down
-            let _looked = tokio::task::spawn_blocking(move || {
-                again.look(true);
-                again.settle();
-            })
-            .await;
+            let _looked = tokio::task::spawn_blocking(move || again.notice()).await;
         }
+    }
+
+    /// Forgets runs of which nothing is left any more. Looks only where none of the processes lives that are known. Blocks.
+    pub fn notice(&self) {
+        self.look(true);
+        self.settle();
     }
 
     fn runs(&self) -> MutexGuard<'_, BTreeMap<RunRef, Run>> {

@@ -195,6 +195,7 @@ pub(crate) struct World {
 pub(crate) struct Agent {
     pub(crate) jobs: Jobs,
     pub(crate) service: Arc<AgentService>,
+    pub(crate) leftovers: Leftovers,
     pub(crate) tracker: TaskTracker,
     runner: JoinSet<()>,
 }
@@ -271,12 +272,14 @@ impl World {
             }
         };
         let registry = Arc::new(Offered::fixed(self.registry(), self.gate.clone()));
-        let leftovers = Leftovers::forgetful(self.options.agent.clone(), self.options.limits.grace);
-        let (jobs, run) = Jobs::new(opened, self.options.clone(), registry.clone(), leftovers).unwrap();
+        let (agent, grace) = (self.options.agent.clone(), self.options.limits.grace);
+        let leftovers = Leftovers::open(agent, grace, self.folder.path()).unwrap();
+        let (jobs, run) =
+            Jobs::new(opened, self.options.clone(), registry.clone(), leftovers.clone()).unwrap();
         let service = Arc::new(AgentService::new(registry, jobs.clone(), 8, None));
         let (tracker, mut runner) = (TaskTracker::new(), JoinSet::new());
         runner.spawn(run.run(tracker.clone()));
-        Agent { jobs, service, tracker, runner }
+        Agent { jobs, service, leftovers, tracker, runner }
     }
 
     /// Begins a session.
@@ -353,12 +356,10 @@ pub(crate) fn manager_info() -> PeerInfo {
     memory::peer(Identity::parse("spiffe://home/manager/m-1").unwrap())
 }
 
+/// A run that no other test has: an agent looks at all processes of the machine for what is left of its runs.
 pub(crate) fn run(dno: u64) -> RunRef {
-    RunRef {
-        job: JobId::from_bytes(u128::from(dno + 1000).to_be_bytes()),
-        attempt: Attempt(1),
-        dno: Dno(dno),
-    }
+    let job = u128::from(std::process::id()) << 64 | u128::from(dno + 1000);
+    RunRef { job: JobId::from_bytes(job.to_be_bytes()), attempt: Attempt(1), dno: Dno(dno) }
 }
 
 pub(crate) fn offer(dno: u64, procedure: &str, args: Value, kwargs: Value) -> Offer {

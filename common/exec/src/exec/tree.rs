@@ -187,6 +187,19 @@ mod tests {
     }
 
     #[test]
+    fn a_process_that_got_the_number_of_another_is_not_signalled() {
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let own = scan(Path::new("/proc")).unwrap().into_iter().find(|process| process.pid == pid).unwrap();
+        let earlier = Process { started: own.started - 1, ..own };
+        signal_one(earlier, Signal::KILL);
+        assert!(!is_alive(earlier) && is_alive(own) && child.try_wait().unwrap().is_none());
+        signal_one(own, Signal::KILL);
+        assert!(!child.wait().unwrap().success());
+        assert!(!is_alive(own));
+    }
+
+    #[test]
     fn this_very_process_is_found() {
         let me = i32::try_from(std::process::id()).unwrap();
         assert!(scan(Path::new("/proc")).unwrap().iter().any(|process| process.pid == me));
