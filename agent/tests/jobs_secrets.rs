@@ -113,6 +113,11 @@ async fn an_end_that_was_recorded_and_not_told_is_told_with_what_was_secret_when
     for paths in [&["door"][..], &[]] {
         agent.die().await;
         world.manager.ledger().runs.clear();
+        // the record of the end says it too: that of the offer may be gone
+        let opened = Spool::open(&world.spool(), OpenOptions::default(), |_failed| {}).unwrap();
+        let kept = opened.image.rows()[&redpoll_common::job::Dno(1)].secret.clone();
+        assert_eq!(kept.unwrap(), ["kwargs.pin", "kwargs.kwargs.pin"]);
+        opened.spool.close().await;
         offers(&mut world, hiding(paths, CARELESS));
         agent = world.agent().await;
         let _link = world.connect(&agent);

@@ -133,3 +133,19 @@ impl Runner {
         secret
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_paths_than_may_be_kept_hide_everything() {
+        let path = |n: usize| format!("kwargs.{n:04}");
+        let many = |count: usize| (0..count).map(path).collect::<Vec<_>>();
+        assert_eq!(bounded(many(MAX_REPORT_REDACT)), many(MAX_REPORT_REDACT));
+        assert_eq!(bounded(many(MAX_REPORT_REDACT + 1)), everything());
+        let long = format!("kwargs.{}", "x".repeat(MAX_KEPT - 7));
+        assert_eq!(bounded(vec![long.clone()]), [long.clone()]);
+        assert_eq!(bounded(vec![long, "kwargs.y".to_owned()]), everything());
+    }
+}
