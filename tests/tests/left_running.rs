@@ -186,3 +186,43 @@ async fn another_attempt_waits_until_nothing_is_left_of_the_one_before() {
     assert_eq!(code, Some(0), "{said}");
     assert!(pid_in(&marks.0.join("second")).is_some() && !lives(first));
 }
+
+/// Starts an agent anew as an upgrade does that runs for a job: kills the one that runs it, and becomes the next.
+fn upgrade(agent: u32, marks: &Marks, log: &Path) -> String {
+    let line = std::fs::read(format!("/proc/{agent}/cmdline")).unwrap();
+    let words = line.split(|byte| *byte == 0).filter(|word| !word.is_empty());
+    let words: Vec<String> =
+        words.map(|word| format!("'{}'", String::from_utf8(word.to_vec()).unwrap())).collect();
+    let (dir, log) = (marks.path(), log.display());
+    format!(
+        "(setsid sh -c 'echo $$ > {dir}/left; exec sleep 1000' &)
+        echo $$ > {dir}/agent; kill -9 {agent}; exec {} >> {log} 2>&1 < /dev/null",
+        words.join(" ")
+    )
+}
+
+#[tokio::test]
+async fn an_agent_that_a_run_has_started_is_not_ended_with_what_is_left_of_the_run() {
+    let mut world = World::quiet(&[]).await;
+    world.agent("left-1", &[]).await;
+    let marks = Marks::new(&world, "marks");
+    let before = world.agent_process("left-1").pid();
+    let script = upgrade(before, &marks, &world.directory().join("agent-left-1.log"));
+    let job = submitted(&world, &["left-1", "exec.run", "--", "sh", "-c", &script]).await;
+    let (agent, left) = (marks.pid("agent").await, marks.pid("left").await);
+    let list = eventually("the next agent answers", async || {
+        let said = json(&world, &["call", "left-1", "sys.leftovers"]).await;
+        Some(said.get("result")?["runs"].as_array()?.clone()).filter(|runs| !runs.is_empty())
+    })
+    .await;
+    assert_eq!(
+        pids(&list[0]["processes"]),
+        [i64::from(left)],
+        "the agent is none, although the run started it"
+    );
+    assert!(lives(left), "nothing is ended without being asked");
+    let stopped = called(&world, &["left-1", "sys.leftovers.stop", &job]).await;
+    assert_eq!(pids(&stopped["ended"]), [i64::from(left)]);
+    assert!(lives(agent) && !lives(left));
+    assert_eq!(leftovers(&world, "left-1").await.len(), 0, "it answers");
+}

@@ -21,9 +21,9 @@ const LIST: &str = "sys.leftovers";
 /// The built-in that ends it.
 const STOP: &str = "sys.leftovers.stop";
 /// Runs that one answer lists.
-const MAX_RUNS: usize = 200;
-/// Processes of each that it lists.
-const MAX_PROCESSES: usize = 50;
+const MAX_RUNS: usize = 100;
+/// Processes of each that it lists. All of it fits half a frame of the usual size.
+const MAX_PROCESSES: usize = 32;
 /// How long looking may take; only a machine in distress needs so long.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -138,10 +138,9 @@ async fn list(call: CallContext, leftovers: Leftovers, turn: Arc<Semaphore>) -> 
         .await
     });
     match listed.await {
-        Ok(Ok(mut runs)) => {
-            let more = runs.len().saturating_sub(MAX_RUNS);
-            runs.truncate(MAX_RUNS);
-            Ok(answer(&List { runs: runs.iter().map(run).collect(), more })?)
+        Ok(Ok(all)) => {
+            let (runs, more) = first(&all, MAX_RUNS, run);
+            Ok(answer(&List { runs, more })?)
         }
         Ok(Err(_)) => Err(Fault::new(FaultCode::Internal, "looking for leftovers ended unexpectedly")),
         Err(_) => {
@@ -151,24 +150,30 @@ async fn list(call: CallContext, leftovers: Leftovers, turn: Arc<Semaphore>) -> 
     }
 }
 
+/// The first of some in another form, and how many there are beyond.
+fn first<'a, T, U>(all: &'a [T], max: usize, form: impl Fn(&'a T) -> U) -> (Vec<U>, usize) {
+    (all.iter().take(max).map(form).collect(), all.len().saturating_sub(max))
+}
+
 fn run(left: &LeftOfRun) -> Run {
+    let (processes, more) = first(&left.processes, MAX_PROCESSES, Process::from);
     Run {
         job: left.run.job.to_string(),
         attempt: left.run.attempt.0,
         procedure: left.procedure.clone(),
         found_ms_ago: left.found_ms_ago,
-        processes: left.processes.iter().take(MAX_PROCESSES).map(Process::from).collect(),
-        more: left.processes.len().saturating_sub(MAX_PROCESSES),
+        processes,
+        more,
     }
 }
 
 async fn stop(call: CallContext, leftovers: Leftovers) -> Result<Raw, Fault> {
     let job = job_of(&call.args, &call.kwargs)?;
     let ended = leftovers.stop(job).await?;
-    let processes = |all: &[Leftover]| all.iter().take(MAX_PROCESSES).map(Process::from).collect();
-    let beyond = |all: &[Leftover]| all.len().saturating_sub(MAX_PROCESSES);
-    let more = beyond(&ended.ended) + beyond(&ended.left);
-    Ok(answer(&Stopped { ended: processes(&ended.ended), left: processes(&ended.left), more })?)
+    let (ended, left) = (ended.ended, ended.left);
+    let (ended, beyond) = first(&ended, MAX_PROCESSES, Process::from);
+    let (left, more) = first(&left, MAX_PROCESSES, Process::from);
+    Ok(answer(&Stopped { ended, left, more: beyond + more })?)
 }
 
 fn job_of(args: &Raw, kwargs: &Raw) -> Result<JobId, BadArguments> {
@@ -221,6 +226,16 @@ mod tests {
             );
             assert!(!info.description.is_empty());
         }
+    }
+
+    #[test]
+    fn a_list_has_an_end_and_says_what_is_beyond() {
+        let double = |n: &u32| n * 2;
+        assert_eq!(first(&[1, 2, 3], 2, double), (vec![2, 4], 1));
+        assert_eq!(first(&[1, 2], 2, double), (vec![2, 4], 0));
+        let list = List { runs: Vec::new(), more: 0 };
+        let told: serde_json::Value = Raw::encode(&list).unwrap().decode().unwrap();
+        assert_eq!(told, json!({"runs": []}), "nothing beyond is nothing said");
     }
 
     #[test]

@@ -254,12 +254,7 @@ impl Leftovers {
         let notes: BTreeMap<RunRef, Note> = {
             let mut runs = self.runs();
             runs.retain(|_, run| !run.processes.is_empty());
-            while runs.len() > MAX_RUNS {
-                let oldest = runs.keys().min_by_key(|run| run.dno).copied();
-                let Some(oldest) = oldest else { break };
-                warn!(job = %oldest.job, max = MAX_RUNS, "too many runs have left something: one of them is forgotten");
-                runs.remove(&oldest);
-            }
+            forget_beyond(&mut runs, MAX_RUNS);
             runs.iter().map(|(run, known)| (*run, known.note.clone())).collect()
         };
         let Some(folder) = &self.shared.folder else { return };
@@ -306,6 +301,15 @@ impl Leftovers {
     }
 }
 
+/// Forgets the oldest of too many runs.
+fn forget_beyond(runs: &mut BTreeMap<RunRef, Run>, max: usize) {
+    while runs.len() > max {
+        let Some(oldest) = runs.keys().min_by_key(|run| run.dno).copied() else { return };
+        warn!(job = %oldest.job, max, "too many runs have left something: one of them is forgotten");
+        runs.remove(&oldest);
+    }
+}
+
 fn shown(leftover: &Leftover) -> String {
     format!("{} {}", leftover.pid, leftover.program)
 }
@@ -325,4 +329,25 @@ fn words(processes: &[Leftover]) -> String {
     format!(
         "{count} of its processes still {verb} (pid {pids}): sys.leftovers lists them, sys.leftovers.stop ends them"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use redpoll_common::job::{Attempt, Dno};
+
+    use super::*;
+
+    #[test]
+    fn of_too_many_runs_the_oldest_are_forgotten() {
+        let run = |dno: u64| {
+            // the order of jobs is not that of the runs
+            let job = JobId::from_bytes([u8::try_from(9 - dno).unwrap(); 16]);
+            RunRef { job, attempt: Attempt(1), dno: Dno(dno) }
+        };
+        let empty = Run { note: Note { procedure: String::new(), since_ms: 0 }, processes: Vec::new() };
+        let mut runs: BTreeMap<RunRef, Run> = (1..6).map(|dno| (run(dno), empty.clone())).collect();
+        forget_beyond(&mut runs, 3);
+        let left: BTreeSet<u64> = runs.keys().map(|run| run.dno.0).collect();
+        assert_eq!(left, BTreeSet::from([3, 4, 5]));
+    }
 }
