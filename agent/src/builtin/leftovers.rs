@@ -214,7 +214,7 @@ mod tests {
         assert_eq!(installed(&["sys.leftovers.stop"]), [STOP]);
         assert_eq!(installed(&["exec.run", "sys.ping"]), [""; 0]);
         assert!([LIST, STOP].iter().all(|name| super::super::NAMES.contains(name)));
-        assert_eq!(STOP, redpoll_schema::policy::LEFTOVERS_STOP, "the policy knows it by this name");
+        assert_eq!([LIST, STOP], redpoll_schema::policy::LEFTOVERS, "the policy knows them by these names");
     }
 
     #[test]

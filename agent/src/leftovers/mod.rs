@@ -7,7 +7,6 @@
 mod notes;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,6 +28,8 @@ pub use notes::LeftoversError;
 
 /// Process numbers that are told in words.
 const TOLD_PIDS: usize = 8;
+/// Processes that a line of the log names.
+const TOLD_PROGRAMS: usize = 30;
 /// Runs that are told in the log at the start, each in a line.
 const TOLD_RUNS: usize = 50;
 /// How often to look whether what is left has ended, and after how long another attempt is worth offering again.
@@ -176,14 +177,13 @@ impl Leftovers {
         if runs.is_empty() {
             return Ok(Ended::default());
         }
-        let told = |leftovers: &[Leftover]| leftovers.iter().map(shown).collect::<Vec<_>>().join(", ");
         info!(%job, "ending what is left of a job, as asked");
         let ended = end(&self.shared.agent, &runs, self.shared.grace).await.map_err(|error| {
             let text =
                 format!("the processes of the machine cannot be read, and nothing more was ended: {error}");
             Fault::new(FaultCode::Internal, text)
         })?;
-        info!(%job, ended = told(&ended.ended), left = told(&ended.left), "what was left of a job was ended");
+        info!(%job, ended = shown(&ended.ended), left = shown(&ended.left), "what was left of a job was ended");
         let again = self.clone();
         // an error means that the runtime is going down
         let _listed = tokio::task::spawn_blocking(move || again.list()).await;
@@ -287,7 +287,7 @@ impl Leftovers {
     fn tell(&self) {
         let known = self.known();
         for LeftOfRun { run, procedure, processes, .. } in known.iter().take(TOLD_RUNS) {
-            let processes = processes.iter().map(shown).collect::<Vec<_>>().join(", ");
+            let processes = shown(processes);
             warn!(
                 job = %run.job, attempt = %run.attempt, procedure, processes,
                 help = "call sys.leftovers to list them, sys.leftovers.stop with the job to end them; no other attempt of the job \
@@ -310,21 +310,22 @@ fn forget_beyond(runs: &mut BTreeMap<RunRef, Run>, max: usize) {
     }
 }
 
-fn shown(leftover: &Leftover) -> String {
-    format!("{} {}", leftover.pid, leftover.program)
+/// Processes with their programs, for the log.
+fn shown(processes: &[Leftover]) -> String {
+    let name = |leftover: &Leftover| format!("{} {}", leftover.pid, leftover.program);
+    listed(processes.iter().map(name), TOLD_PROGRAMS)
+}
+
+/// The first of some, and whether there are more.
+fn listed(mut all: impl Iterator<Item = String>, max: usize) -> String {
+    let mut words: Vec<String> = all.by_ref().take(max).collect();
+    words.extend(all.next().map(|_more| "…".to_owned()));
+    words.join(", ")
 }
 
 /// What is left, in the words of an end.
 fn words(processes: &[Leftover]) -> String {
-    let mut pids = String::new();
-    for leftover in processes.iter().take(TOLD_PIDS) {
-        let comma = if pids.is_empty() { "" } else { ", " };
-        // writing to a String cannot fail
-        let _always = write!(pids, "{comma}{}", leftover.pid);
-    }
-    if processes.len() > TOLD_PIDS {
-        pids.push_str(", …");
-    }
+    let pids = listed(processes.iter().map(|leftover| leftover.pid.to_string()), TOLD_PIDS);
     let (count, verb) = (processes.len(), if processes.len() == 1 { "runs" } else { "run" });
     format!(
         "{count} of its processes still {verb} (pid {pids}): sys.leftovers lists them, sys.leftovers.stop ends them"
@@ -336,6 +337,12 @@ mod tests {
     use redpoll_common::job::{Attempt, Dno};
 
     use super::*;
+
+    #[test]
+    fn words_name_the_first_and_say_that_there_are_more() {
+        let some = |count: u8| listed((1..=count).map(|n| n.to_string()), 3);
+        assert_eq!((some(0), some(3), some(4)), (String::new(), "1, 2, 3".into(), "1, 2, 3, …".into()));
+    }
 
     #[test]
     fn of_too_many_runs_the_oldest_are_forgotten() {

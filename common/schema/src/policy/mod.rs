@@ -25,8 +25,8 @@ pub const MAX_RULES: usize = 1000;
 
 /// The default's name in answers, where no rule fits.
 pub const DEFAULT_RULE: &str = "default";
-/// Ends processes of a job, as a cancel does: by default only those may who may cancel any job.
-pub const LEFTOVERS_STOP: &str = "sys.leftovers.stop";
+/// What shows and ends processes of any job: by default only those may who may see and cancel any job.
+pub const LEFTOVERS: [&str; 2] = ["sys.leftovers", "sys.leftovers.stop"];
 /// What begins the name of an agent that has a procedure of another run.
 const AGENT: &str = "agent:";
 
@@ -142,7 +142,7 @@ impl Policy {
 
     /// Judges a call; rates are not asked, see [`Buckets::take`].
     ///
-    /// No rule fits: `sys.*` may run, [`LEFTOVERS_STOP`] for operators alone, and manifests that do not run as root; nothing else
+    /// No rule fits: `sys.*` may run, [`LEFTOVERS`] for operators alone, and manifests that do not run as root; nothing else
     /// may, `exec.run` and `file.*` least of all. An allow rule lets a manifest run as root only when it names root among its `users` or in `run_as`.
     pub fn judge(&self, request: &Request<'_>) -> Verdict {
         let first = |effect| {
@@ -221,7 +221,7 @@ fn by_default(request: &Request<'_>) -> Verdict {
             "no rule of the agent's policy lets {name} run as root, and the default does not; name another user in its \
              manifest, or allow it in the policy with users = [\"root\"]"
         )
-    } else if name == LEFTOVERS_STOP && !by_an_operator {
+    } else if LEFTOVERS.contains(&name) && !by_an_operator {
         format!("no rule of the agent's policy allows {name}, and the default lets operators call it alone")
     } else if request.is_manifest || name.starts_with("sys.") {
         String::new()

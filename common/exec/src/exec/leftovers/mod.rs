@@ -33,6 +33,8 @@ const TICK_MS: u64 = 10;
 const RUN_CGROUP: &str = "run-";
 /// Characters of a program's name that are told.
 const MAX_PROGRAM: usize = 32;
+/// Processes whose end is told.
+const MAX_SEEN: usize = 10_000;
 /// How often to look whether what was asked to end has ended.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -114,7 +116,9 @@ pub async fn end(agent: &PeerId, runs: &BTreeSet<RunRef>, grace: Duration) -> io
     let mut kill_until = None;
     for round in 0_u32.. {
         left = look_again(agent.clone(), runs.clone()).await?;
-        seen.extend(left.iter().map(|leftover| (key(leftover), leftover.clone())));
+        // a run that multiplies faster than it is killed is not remembered whole
+        let room = MAX_SEEN.saturating_sub(seen.len());
+        seen.extend(left.iter().map(|leftover| (key(leftover), leftover.clone())).take(room));
         if left.is_empty() {
             break;
         }
