@@ -93,10 +93,8 @@ async fn what_is_left_of_a_run_is_told_and_keeps_other_attempts_away_until_it_is
     let link = world.connect(&agent);
     let left = agent.leftovers.list();
     assert_eq!((left.len(), left[0].run, left[0].procedure.as_str()), (1, run(1), "exec.run"));
-    assert_eq!(
-        left[0].processes.iter().map(|one| one.pid.to_string()).collect::<Vec<_>>(),
-        [orphan.0.clone()]
-    );
+    let pids: Vec<String> = left[0].processes.iter().map(|one| one.pid.to_string()).collect();
+    assert_eq!(pids, std::slice::from_ref(&orphan.0));
     assert_eq!(link.offer(&attempt(5, 5)).await.unwrap_err().code, FaultCode::Overloaded);
     assert!(orphan.lives());
     let nothing = agent.leftovers.stop(run(4).job).await.unwrap();

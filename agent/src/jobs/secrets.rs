@@ -145,7 +145,7 @@ mod tests {
         assert_eq!(bounded(many(MAX_REPORT_REDACT)), many(MAX_REPORT_REDACT));
         assert_eq!(bounded(many(MAX_REPORT_REDACT + 1)), everything());
         let long = format!("kwargs.{}", "x".repeat(MAX_KEPT - 7));
-        assert_eq!(bounded(vec![long.clone()]), [long.clone()]);
+        assert_eq!(bounded(vec![long.clone()]), std::slice::from_ref(&long));
         assert_eq!(bounded(vec![long, "kwargs.y".to_owned()]), everything());
     }
 }
