@@ -139,8 +139,7 @@ impl Manager {
             let seen = ledger.runs.entry(part.run.dno).or_default();
             seen.started |= part.started_ms_ago.is_some();
             for item in part.items {
-                let have = seen.items.len();
-                let n = usize::try_from(item.n).unwrap();
+                let (have, n) = (seen.items.len(), usize::try_from(item.n).unwrap());
                 if let Some(known) = seen.items.get(n) {
                     assert_eq!(*known, item, "an item changed");
                     seen.repeated += 1;
@@ -272,14 +271,13 @@ impl World {
             }
         };
         let registry = Arc::new(Offered::fixed(self.registry(), self.gate.clone()));
-        let (agent, grace) = (self.options.agent.clone(), self.options.limits.grace);
-        let leftovers = Leftovers::open(agent, grace, self.folder.path()).unwrap();
-        let (jobs, run) =
-            Jobs::new(opened, self.options.clone(), registry.clone(), leftovers.clone()).unwrap();
+        let options = self.options.clone();
+        let left = Leftovers::open(options.agent.clone(), options.limits.grace, self.folder.path()).unwrap();
+        let (jobs, run) = Jobs::new(opened, options, registry.clone(), left.clone()).unwrap();
         let service = Arc::new(AgentService::new(registry, jobs.clone(), 8, None));
         let (tracker, mut runner) = (TaskTracker::new(), JoinSet::new());
         runner.spawn(run.run(tracker.clone()));
-        Agent { jobs, service, leftovers, tracker, runner }
+        Agent { jobs, service, leftovers: left, tracker, runner }
     }
 
     /// Begins a session.
@@ -358,8 +356,8 @@ pub(crate) fn manager_info() -> PeerInfo {
 
 /// A run that no other test has: an agent looks at all processes of the machine for what is left of its runs.
 pub(crate) fn run(dno: u64) -> RunRef {
-    let job = u128::from(std::process::id()) << 64 | u128::from(dno + 1000);
-    RunRef { job: JobId::from_bytes(job.to_be_bytes()), attempt: Attempt(1), dno: Dno(dno) }
+    let job = (u128::from(std::process::id()) << 64 | u128::from(dno + 1000)).to_be_bytes();
+    RunRef { job: JobId::from_bytes(job), attempt: Attempt(1), dno: Dno(dno) }
 }
 
 pub(crate) fn offer(dno: u64, procedure: &str, args: Value, kwargs: Value) -> Offer {
