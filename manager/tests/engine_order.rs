@@ -12,15 +12,17 @@ use redpoll_common::api::submit::SubmitArguments;
 use redpoll_common::ids::{ConnectionId, PeerId};
 use redpoll_common::job::wire::{Report, Resume, RunRef, RunReport};
 use redpoll_common::job::{Attempt, Callback, Dno, Ending, Item, JobId, Outcome, RunKey, Submitter};
+use redpoll_common::wire::{Raw, RawMap};
 use redpoll_manager::engine::{Agents, Callbacks, Engine, EngineOptions, NewJob, digest};
 use redpoll_manager::store::{
     AbortHook, AttemptRecord, CommitError, Counts, Durable, Faults, Filter, Memory, ReadError, Room, Store,
 };
-use redpoll_manager_core::jobs::Settings;
 use redpoll_manager_core::jobs::record::{
     CallbackRecord, Change, EventRecord, JobRecord, Progress, Records, RunRecord,
 };
+use redpoll_manager_core::jobs::{Scope, Settings};
 use redpoll_net::Peer;
+use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
@@ -149,6 +151,28 @@ impl Agents for Sent {
     fn disconnect_all(&self, _why: &str) {}
 }
 
+/// One agent that is away, whose list says that nobody may see a pin.
+#[derive(Debug)]
+struct Secretive;
+
+impl Agents for Secretive {
+    fn redact(&self, _agent: &PeerId, _procedure: &str) -> Vec<String> {
+        vec!["kwargs.pin".to_owned()]
+    }
+
+    fn peer(&self, _agent: &PeerId, _connection: ConnectionId) -> Option<Peer> {
+        None
+    }
+
+    fn is_connected(&self, _agent: &PeerId) -> bool {
+        false
+    }
+
+    fn disconnect(&self, _agent: &PeerId, _connection: ConnectionId, _why: &str) {}
+
+    fn disconnect_all(&self, _why: &str) {}
+}
+
 impl Callbacks for Sent {
     fn deliver(&self, _: JobId, _: u16, _: Callback) -> BoxFuture<'static, Result<(), String>> {
         Box::pin(std::future::ready(Ok(())))
@@ -165,6 +189,35 @@ async fn settled(store: &Gated) {
     }
 }
 
+/// For agent `a`.
+fn new_job(kwargs: Raw) -> NewJob {
+    let mut asked = SubmitArguments::new(vec!["a".to_owned()], "sys.ping");
+    asked.spec.kwargs = kwargs;
+    NewJob {
+        submitter: PeerId::parse("ada").unwrap().into(),
+        digest: digest::of(&asked),
+        spec: Arc::new(asked.spec),
+        agents: vec![PeerId::parse("a").unwrap()],
+        idempotent: false,
+        redact: Arc::default(),
+    }
+}
+
+/// The cancel is in the same turn as the news of the list: nothing waits between the two.
+#[tokio::test]
+async fn a_job_that_is_cancelled_as_soon_as_a_list_is_known_is_masked_by_it() {
+    let store = Arc::new(Memory::new(Faults::default(), AbortHook::default()));
+    let options = EngineOptions { settings: Settings::default(), offer_timeout: Duration::from_secs(60) };
+    let (engine, _running, _known) =
+        Engine::start(store.clone(), Arc::new(Secretive), Arc::new(Sent::default()), options).await.unwrap();
+    let job = engine.submit(new_job(RawMap::new().text("pin", "1234").finish())).await.unwrap().job;
+    let pin = async || store.job(job).await.unwrap().unwrap().spec.kwargs.decode::<Value>().unwrap();
+    assert_eq!(pin().await, json!({"pin": "1234"}), "nobody can know yet");
+    engine.listed(PeerId::parse("a").unwrap());
+    engine.cancel(Scope::Job(job), None, false).await.unwrap();
+    assert_eq!(pin().await, json!({"pin": "***"}));
+}
+
 #[tokio::test]
 async fn nobody_hears_of_what_is_not_on_disk() {
     let inner = Memory::new(Faults::default(), AbortHook::default());
@@ -178,15 +231,7 @@ async fn nobody_hears_of_what_is_not_on_disk() {
     engine.resume(&agent, ConnectionId(1), resume).await.unwrap();
 
     store.close_gate();
-    let asked = SubmitArguments::new(vec!["a".to_owned()], "sys.ping");
-    let job = NewJob {
-        submitter: PeerId::parse("ada").unwrap().into(),
-        digest: digest::of(&asked),
-        spec: Arc::new(asked.spec),
-        agents: vec![agent.clone()],
-        idempotent: false,
-        redact: Arc::default(),
-    };
+    let job = new_job(RawMap::new().finish());
     let tracker = TaskTracker::new();
     let submitting = tracker.spawn({
         let engine = engine.clone();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use redpoll_common::api::agent_method;
 use redpoll_common::ids::{ConnectionId, PeerId};
 use redpoll_common::wire::{Raw, RawMap};
-use redpoll_manager_core::catalogue::NotEntered;
+use redpoll_manager_core::catalogue::{Catalogue, NotEntered};
 use redpoll_net::listing::{ListingDigest, ListingPage, announced, digest_of};
 use redpoll_net::{Call, Peer};
 use tokio_util::task::TaskTracker;
@@ -68,9 +68,12 @@ impl Announcements {
         let Ok(digest) = announced(data) else {
             return warn!("an announcement of procedures that cannot be read");
         };
-        if manager.with_catalogue(|catalogue| catalogue.bind(agent, connection, digest)).is_ok() {
+        let bound = manager.with_catalogue(|catalogue| {
+            catalogue.bind(agent, connection, digest).map(|()| tell(catalogue, engine, agent))
+        });
+        if bound.is_ok() {
             self.state().newest = None;
-            return tell(manager, engine, agent);
+            return;
         }
         let mut state = self.state();
         state.newest = Some(digest);
@@ -94,14 +97,11 @@ impl Announcements {
                     if real != digest {
                         debug!("the list has changed since it was announced");
                     }
-                    enter(manager, agent, connection, (real, elements, bytes)).map_err(NotLearned::from)
+                    enter((manager, engine), (agent, connection), (real, elements, bytes)).map_err(NotLearned::from)
                 }),
             };
-            match entered {
-                Ok(()) => tell(manager, engine, agent),
-                Err(error) => {
-                    warn!(%error, "the procedures of the agent are not known; calls are not checked before they are sent");
-                }
+            if let Err(error) = entered {
+                warn!(%error, "the procedures of the agent are not known; calls are not checked before they are sent");
             }
             tokio::select! {
                 () = manager.draining() => return,
@@ -122,26 +122,27 @@ impl Announcements {
     }
 }
 
-/// Has the open jobs of an agent know what nobody may see of their arguments, if its list says anything of that.
-fn tell(manager: &Manager, engine: &Engine, agent: &PeerId) {
-    let list = manager.with_catalogue(|catalogue| catalogue.of(agent).map(|(list, _standing)| list.clone()));
-    if list.is_some_and(|list| list.has_secrets()) {
+/// Has the jobs of an agent know what nobody may see of their arguments, if its list says anything of that. In the same step in which the
+/// list becomes known: who sees it, and asks for the end of a job then, must find the job masked.
+fn tell(catalogue: &Catalogue<Procedures>, engine: &Engine, agent: &PeerId) {
+    if catalogue.of(agent).is_some_and(|(list, _standing)| list.has_secrets()) {
         engine.listed(agent.clone());
     }
 }
 
 /// Enters a list, unless the session is over: whoever leaves is taken out of the roster first, and then out of the catalogue.
 fn enter(
-    manager: &Manager,
-    agent: &PeerId,
-    connection: ConnectionId,
+    (manager, engine): (&Manager, &Engine),
+    (agent, connection): (&PeerId, ConnectionId),
     (digest, elements, bytes): (ListingDigest, Vec<Raw>, usize),
 ) -> Result<(), NotEntered> {
     manager.with_catalogue(|catalogue| {
         if manager.peer(agent, connection).is_none() {
             return Err(NotEntered::Superseded);
         }
-        catalogue.learn((agent, connection), digest, || Procedures::read(elements), bytes)
+        catalogue.learn((agent, connection), digest, || Procedures::read(elements), bytes)?;
+        tell(catalogue, engine, agent);
+        Ok(())
     })
 }
 

@@ -8,7 +8,7 @@
 //!
 //! - [`Engine`]: the handle. `task`: the one owner of the machine, and what it asks the store to write. `performer`: does what was
 //!   decided, in order, once it is on disk. `lines`: offers and cancels on their way to one agent. [`feed`]: who is told of
-//!   changes. `asks`: what agents tell of their own accord. `refusal`: the machine's refusals as faults.
+//!   changes. `listed`: whose lists became known. `asks`: what agents tell of their own accord. `refusal`: the machine's refusals as faults.
 //!
 //! Every queue here is bounded, and a full one makes whoever fills it wait. Only the performer never waits for a
 //! slow agent or caller: a line that is full is cut, and the agent's next session settles what was on its way.
@@ -18,6 +18,7 @@ mod asks;
 pub mod digest;
 pub mod feed;
 mod lines;
+mod listed;
 mod performer;
 mod refusal;
 mod task;
@@ -43,6 +44,7 @@ use crate::store::{ReadError, Room, Store};
 pub use self::around::{Agents, Callbacks};
 use self::feed::Feed;
 pub use self::feed::JobWatch;
+use self::listed::Listed;
 use self::refusal::wrong_answer;
 use self::task::{Ask, Message};
 
@@ -114,6 +116,7 @@ pub struct Engine {
     inbox: mpsc::Sender<Message>,
     store: Arc<dyn Store>,
     feed: Arc<Feed>,
+    listed: Arc<Listed>,
     last_event: watch::Receiver<u64>,
 }
 
@@ -132,13 +135,15 @@ impl Engine {
         let known = records.agents.iter().map(|counters| counters.agent.clone()).collect();
         let (inbox, messages) = mpsc::channel(INBOX);
         let (event_sender, last_event) = watch::channel(records.last_event);
-        let feed = Arc::new(Feed::default());
-        let engine = Self { inbox, store: store.clone(), feed: feed.clone(), last_event };
+        let (feed, listed) = (Arc::new(Feed::default()), Arc::new(Listed::default()));
+        let engine =
+            Self { inbox, store: store.clone(), feed: feed.clone(), listed: listed.clone(), last_event };
         let outside = performer::Outside {
             store,
             agents,
             callbacks,
             feed,
+            listed,
             last_event: event_sender,
             inbox: engine.inbox.downgrade(),
             offer_timeout: options.offer_timeout,
@@ -302,10 +307,12 @@ impl Engine {
         let _stopped = self.send(Message::Input(Box::new(Input::AgentUp { agent, connection }))).await;
     }
 
-    /// Tells that the list of an agent became known, with procedures of which something may not be seen. Waits for nobody: what finds
-    /// no room is noted with the ends of the runs.
+    /// Tells that the list of an agent became known, with procedures of which something may not be seen: whatever is asked for after this
+    /// finds it noted. Waits for nobody.
     pub fn listed(&self, agent: PeerId) {
-        let _full = self.inbox.try_send(Message::Listed(agent));
+        self.listed.note(agent);
+        // where there is no room, there is somebody who looks
+        let _full = self.inbox.try_send(Message::Listed);
     }
 
     /// Tells of a session that ended.

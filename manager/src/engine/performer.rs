@@ -13,6 +13,7 @@ use tracing::error;
 
 use super::feed::{Feed, Touched};
 use super::lines::{Lines, Order};
+use super::listed::Listed;
 use super::task::Message;
 use super::{Agents, Callbacks, Waiter};
 use crate::store::{CommitError, Durable, Store};
@@ -24,6 +25,7 @@ pub(super) struct Outside {
     pub(super) agents: Arc<dyn Agents>,
     pub(super) callbacks: Arc<dyn Callbacks>,
     pub(super) feed: Arc<Feed>,
+    pub(super) listed: Arc<Listed>,
     pub(super) last_event: watch::Sender<u64>,
     /// Weak: the engine ends when nobody else has a handle.
     pub(super) inbox: mpsc::WeakSender<Message>,

@@ -1,7 +1,6 @@
 //! The task that owns the machine: takes messages in their order, hands what they change to the store, and what follows to the
 //! performer. It never waits for anybody but the store.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use super::feed;
+use super::listed::Listed;
 use super::performer::{Committing, Outside, Performer};
 use super::{QueueRunView, Running, Waiter};
 use crate::store::{Room, Store};
@@ -39,8 +39,8 @@ pub(super) enum Message {
     Submit(Box<NewSubmit>),
     /// Something for the machine.
     Input(Box<Input<Waiter>>),
-    /// The list of an agent is known, and has something that nobody may see.
-    Listed(PeerId),
+    /// There are agents in [`Listed`].
+    Listed,
     /// A question about what is open.
     Ask(Ask),
 }
@@ -75,21 +75,11 @@ pub(super) fn spawn(
     let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
     let (turns, committing) = mpsc::channel(TURNS);
     let (lost_sender, lost) = mpsc::channel(1);
-    let (store, agents) = (outside.store.clone(), outside.agents.clone());
+    let (store, agents, listed) = (outside.store.clone(), outside.agents.clone(), outside.listed.clone());
     let performer = Performer::new(outside, committing, lost_sender, tracker.clone());
     tracker.spawn(performer.run());
     let jobs = Jobs::recover(settings, records, clock::wall_ms());
-    let task = Task {
-        jobs,
-        settings,
-        messages,
-        listed: BTreeSet::new(),
-        turns,
-        lost,
-        store,
-        agents,
-        stop: stop.clone(),
-    };
+    let task = Task { jobs, settings, messages, listed, turns, lost, store, agents, stop: stop.clone() };
     tracker.spawn(task.run());
     Running { stop, tracker }
 }
@@ -98,8 +88,8 @@ struct Task {
     jobs: Jobs<Waiter>,
     settings: Settings,
     messages: mpsc::Receiver<Message>,
-    /// Agents whose lists became known in this turn.
-    listed: BTreeSet<PeerId>,
+    /// Agents whose lists became known, and have something that nobody may see.
+    listed: Arc<Listed>,
     turns: mpsc::Sender<Committing>,
     /// The performer says that a turn was not committed.
     lost: mpsc::Receiver<()>,
@@ -158,7 +148,8 @@ impl Task {
         let now = clock::wall_ms();
         match message {
             Message::Ask(ask) => self.answer(ask),
-            Message::Listed(agent) => drop(self.listed.insert(agent)),
+            // with the next turn, or before somebody cancels
+            Message::Listed => {}
             Message::Submit(submit) => {
                 // asked before the submit becomes changes, whose order must not break
                 self.jobs.handle(Input::StoreFull(self.store.room() != Room::Plenty), now);
@@ -178,6 +169,10 @@ impl Task {
                 if matches!(*input, Input::Record(..) | Input::Emit { .. }) {
                     // new work, as a submit
                     self.jobs.handle(Input::StoreFull(self.store.room() != Room::Plenty), now);
+                }
+                if matches!(*input, Input::Cancel { .. }) {
+                    // what ends by it says nothing more of its own
+                    self.note_listed(now);
                 }
                 if let Input::Report { agent, reports, .. } = &*input {
                     self.redact(agent, reports, now);
@@ -216,18 +211,18 @@ impl Task {
         }
     }
 
-    /// The lists of some agents are known now: what they want masked of the open jobs, however these end. All of them in one walk: a
-    /// fleet that returns tells of thousands.
+    /// The lists of some agents are known now: what they want masked of the jobs that are not over, however these end. All of them in
+    /// one walk: a fleet that returns tells of thousands.
     fn note_listed(&mut self, now: u64) {
-        if self.listed.is_empty() {
+        let listed = self.listed.take();
+        if listed.is_empty() {
             return;
         }
-        let listed = std::mem::take(&mut self.listed);
         let of_them = |record: &JobRecord| -> Vec<(PeerId, JobId)> {
             let agents = record.agents.iter().filter(|agent| listed.contains(*agent));
             agents.map(|agent| (agent.clone(), record.id)).collect()
         };
-        let found: Vec<_> = self.jobs.open_jobs().flat_map(|job| of_them(job.record)).collect();
+        let found: Vec<_> = self.jobs.alive_jobs().flat_map(|job| of_them(job.record)).collect();
         for (agent, job) in found {
             self.redact_job(&agent, job, now);
         }

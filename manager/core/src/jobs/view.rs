@@ -60,6 +60,11 @@ impl<T> Jobs<T> {
         self.jobs.values().filter(|job| job.summary.open > 0).map(Job::view)
     }
 
+    /// The same, and those that ended as unknown and may be corrected. O(n) in their number.
+    pub fn alive_jobs(&self) -> impl Iterator<Item = JobView<'_>> {
+        self.jobs.values().map(Job::view)
+    }
+
     /// All queues, by name.
     pub fn queues(&self) -> impl Iterator<Item = QueueView> {
         self.queues.iter().map(|(key, queue)| queue.view(key))
