@@ -10,6 +10,51 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::sync::Arc;
 
 use redpoll_common::wire::{FaultCode, RawMap};
+use serde_json::json;
+
+/// Asks, and gives up as soon as the file is there: nobody hears the answer.
+async fn abandon(desk: &Desk, kwargs: RawMap) {
+    let mut asking = desk.begin("file.write", kwargs);
+    assert!(futures_util::poll!(&mut asking).is_pending(), "it is done on another thread");
+    while !desk.path("a").exists() {
+        std::thread::yield_now();
+    }
+}
+
+#[tokio::test]
+async fn who_did_not_hear_that_a_file_is_in_its_place_hears_it_when_he_asks_again() {
+    let desk = Desk::new();
+    let upload = || desk.arguments("a").text("upload", ID);
+    let commit = || upload().bool("commit", true).uint("size", 5).text("sha256", &sha256(b"hello"));
+    let there = |size: u64, sha256: Option<&str>| match sha256 {
+        Some(sha256) => json!({"size": size, "sha256": sha256}),
+        None => json!({"size": size}),
+    };
+    let query = async || desk.call("file.write", upload().bool("query", true)).await.unwrap();
+    let send =
+        async || desk.call("file.write", upload().uint("offset", 0).bin("data", b"hello")).await.unwrap();
+    send().await;
+    abandon(&desk, commit()).await;
+    assert_eq!(query().await, there(5, Some(&sha256(b"hello"))));
+    let wrong = upload().bool("commit", true).uint("size", 5).text("sha256", &sha256(b"other"));
+    let looks = desk.call("file.write", commit()).await.unwrap();
+    assert_eq!((&looks["type"], &looks["size"]), (&json!("file"), &json!(5)));
+    // told once, it is a matter of before
+    assert_eq!(query().await, there(0, None));
+    assert_eq!(desk.class("file.write", commit()).await, "NoUpload");
+    // another file is in the place meanwhile
+    fs::remove_file(desk.path("a")).unwrap();
+    send().await;
+    abandon(&desk, commit()).await;
+    assert_eq!(query().await, there(5, Some(&sha256(b"hello"))));
+    assert_eq!(desk.class("file.write", wrong).await, "NoUpload");
+    fs::remove_file(desk.path("a")).unwrap();
+    send().await;
+    abandon(&desk, commit()).await;
+    fs::write(desk.path("a"), "somebody else's").unwrap();
+    assert_eq!(query().await, there(0, None));
+    assert_eq!(desk.class("file.write", commit()).await, "NoUpload");
+}
 
 #[tokio::test]
 async fn chunks_may_come_in_any_order_and_twice() {

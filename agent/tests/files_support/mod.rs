@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use redpoll_agent::builtin::file::{Protected, install};
 use redpoll_common::identity::Identity;
 use redpoll_common::wire::{Fault, Raw, RawMap};
@@ -15,6 +16,16 @@ use redpoll_net::service::detached_call;
 use redpoll_net::transport::PeerInfo;
 use serde_json::Value;
 use tempfile::TempDir;
+
+fn caller() -> PeerInfo {
+    PeerInfo {
+        identity: Identity::parse("spiffe://home/manager/m").unwrap(),
+        address: "test".into(),
+        ip: None,
+        speaks_rp1: true,
+        certificate: None,
+    }
+}
 
 /// An agent's procedures, and its disk.
 pub(crate) struct Desk {
@@ -45,15 +56,14 @@ impl Desk {
         RawMap::new().text("path", self.path(name).to_str().unwrap())
     }
 
+    /// A call whose answer is there for whoever polls for it.
+    pub(crate) fn begin(&self, method: &str, kwargs: RawMap) -> BoxFuture<'static, Result<Raw, Fault>> {
+        let (call, _output, _stop) = detached_call(caller(), method, Raw::empty_array(), kwargs.finish());
+        self.registry.start(call).answer
+    }
+
     pub(crate) async fn call_raw(&self, method: &str, kwargs: Raw) -> (Vec<u8>, Result<Value, Fault>) {
-        let caller = PeerInfo {
-            identity: Identity::parse("spiffe://home/manager/m").unwrap(),
-            address: "test".into(),
-            ip: None,
-            speaks_rp1: true,
-            certificate: None,
-        };
-        let (call, mut output, _stop) = detached_call(caller, method, Raw::empty_array(), kwargs);
+        let (call, mut output, _stop) = detached_call(caller(), method, Raw::empty_array(), kwargs);
         let mut task = tokio::task::JoinSet::new();
         task.spawn(self.registry.start(call).answer);
         let mut bytes = Vec::new();

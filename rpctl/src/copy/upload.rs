@@ -175,6 +175,10 @@ impl Copy<'_> {
     ) -> Result<Streamed<Done>, Failure> {
         let Source::File { file, path, stat } = source else { return Ok(Err(Vec::new())) };
         let left = u64::try_from(stat.st_size).unwrap_or(0).saturating_sub(from);
+        if left == 0 && from > 0 {
+            // all of it is there, perhaps in its place already: nothing is left but to say so
+            return Ok(Err(Vec::new()));
+        }
         let rest = |map| at(target)(map).text("upload", id).uint("offset", from).bool("commit", true);
         let fill = |map| self.manners(rest(map), source);
         let sent = match self.upload_streamed((file, path, stat), hash, (from, left), fill).await {

@@ -3,7 +3,8 @@
 //! - `path`, `order`, `names`: rules that look at no disk. `open`: from a path to a descriptor.
 //! - `look` (`file.stat`, `file.list`), `read` (`file.read`, `file.hash`), `write` (`file.write`), `remove`.
 //! - `stream`: a file over a connection of its own.
-//! - `upload`: one file on its way here; `uploads`: all of them, and what is left of those that nobody ends.
+//! - `upload`: one file on its way here; `uploads`: all of them, and what is left of those that nobody ends; `placed`: those that are in
+//!   their place, and nobody was told.
 //!
 //! All that touches a disk runs on threads of its own, a bounded number of them, and never on the agent's one thread.
 
@@ -15,6 +16,7 @@ mod names;
 mod open;
 mod order;
 mod path;
+mod placed;
 mod read;
 mod remove;
 mod stream;

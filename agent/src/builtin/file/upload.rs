@@ -157,12 +157,13 @@ impl Part {
         let mode = Mode::from_raw_mode(mode);
         fchmod(&self.file, mode).map_err(|errno| FileError::os("set the mode of", path, errno))?;
         fsync(&self.file).map_err(|errno| FileError::os("write", path, errno))?;
+        // before anybody else can change it
+        let stat = fstat(&self.file).map_err(|errno| FileError::os("look at", path, errno))?;
         let folder = &self.target.folder;
         renameat(folder, &self.temporary, folder, &self.target.name)
             .map_err(|errno| FileError::os("replace", path, errno))?;
         self.note.forget();
         sync_folder(&self.target)?;
-        let stat = fstat(&self.file).map_err(|errno| FileError::os("look at", path, errno))?;
         Ok(Looks::from(&stat))
     }
 

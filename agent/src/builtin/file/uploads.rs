@@ -23,6 +23,7 @@ use tokio::time::{Instant, timeout_at};
 use super::error::FileError;
 use super::open::walk;
 use super::path::Need;
+use super::placed::Placed;
 use super::upload::{Part, is_ours};
 use super::{Files, hex};
 
@@ -41,6 +42,8 @@ pub(super) struct Uploads {
     max: usize,
     age: Duration,
     slots: Mutex<HashMap<OsString, Arc<Slot>>>,
+    /// Those that are in their place, and nobody was told.
+    pub(super) placed: Placed,
 }
 
 /// A note in the state folder that there is an upload.
@@ -197,6 +200,7 @@ impl Uploads {
             max: config.uploads,
             age: config.upload_age,
             slots: Mutex::default(),
+            placed: Placed::default(),
         }
     }
 

@@ -150,11 +150,11 @@ impl Added {
 }
 
 /// An upload to a place.
-struct Upload {
-    place: Place,
-    id: String,
+pub(super) struct Upload {
+    pub(super) place: Place,
+    pub(super) id: String,
     /// It may stay unfinished, so it counts.
-    counted: bool,
+    pub(super) counted: bool,
 }
 
 impl Upload {
@@ -194,8 +194,11 @@ impl Upload {
 
     async fn query(&self, files: &Files) -> Result<Progress, FileError> {
         let look = |part: &mut Part| Ok(((part.written, part.sha256()), true));
-        Ok(match self.with(files, |_| true, false, look).await? {
-            Some((size, sha256)) => Progress { size, sha256: Some(sha256) },
+        if let Some((size, sha256)) = unless_over(self.with(files, |_| true, false, look).await)? {
+            return Ok(Progress { size, sha256: Some(sha256) });
+        }
+        Ok(match self.in_place(files).await? {
+            Some((file, size)) => Progress { size, sha256: Some(file.sha256) },
             None => Progress { size: 0, sha256: None },
         })
     }
@@ -225,21 +228,34 @@ impl Upload {
         // what must fail fails before anybody dials
         self.chunk(files, offset, Bytes::new()).await?;
         let Connected { line, cutter: _cut_when_dropped, files } = asked.dial(files).await?;
-        let protected = files.protected.clone();
+        let place = self.placing(&files)?;
         let add = move |part: &mut Part| {
             stream::receive(part, offset, line)?;
             let Some(finish) = commit else { return Ok((Added::More(part.written), true)) };
             let finish = Finish { size: part.written, ..finish };
-            Ok((Added::Whole(part.finish(&finish, &protected.now())?), false))
+            Ok((Added::Whole(place(part, &finish)?), false))
         };
-        self.with(&files, move |written| written >= offset, false, add).await?.ok_or_else(no_upload)
+        let added = self.with(&files, move |written| written >= offset, false, add).await;
+        self.told(&files)?;
+        added?.ok_or_else(no_upload)
     }
 
     async fn commit(&self, files: &Files, finish: Finish) -> Result<Looks, FileError> {
-        let size = finish.size;
-        let protected = files.protected.clone();
-        let end = move |part: &mut Part| Ok((part.finish(&finish, &protected.now())?, false));
-        self.with(files, move |written| written >= size, false, end).await?.ok_or_else(no_upload)
+        let (size, sha256) = (finish.size, finish.sha256.clone());
+        let place = self.placing(files)?;
+        let end = move |part: &mut Part| Ok((place(part, &finish)?, false));
+        let ended = unless_over(self.with(files, move |written| written >= size, false, end).await);
+        let looks = match ended {
+            Ok(None) => {
+                let there = self.in_place(files).await?;
+                let same = there
+                    .filter(|(file, len)| *len == size && sha256.is_none_or(|sha256| sha256 == file.sha256));
+                same.map(|(file, _)| file.looks).ok_or_else(no_upload)
+            }
+            ended => ended.and_then(|looks| looks.ok_or_else(no_upload)),
+        };
+        self.told(files)?;
+        looks
     }
 
     async fn abort(&self, files: &Files) -> Result<Progress, FileError> {
@@ -282,6 +298,14 @@ fn end_turn<T>(
 /// Whether an upload is of no use after this. On a full disk it is in the way, too.
 fn is_fatal(error: &FileError) -> bool {
     ["NoSpace", "FileTooLarge", "Checksum", "IoError", "ReadOnly"].iter().any(|class| error.is(class))
+}
+
+/// That an upload has ended meanwhile is as if there were none.
+fn unless_over<T>(found: Result<Option<T>, FileError>) -> Result<Option<T>, FileError> {
+    match found {
+        Err(error) if error.is("NoUpload") => Ok(None),
+        found => found,
+    }
 }
 
 fn no_upload() -> FileError {
