@@ -43,6 +43,18 @@ fn a_small_manifest_has_the_defaults() {
 }
 
 #[test]
+fn a_program_of_a_folder_that_is_relative_is_absolute_as_it_is_started_in_another() {
+    let folder = folder(&[("a.toml", "name = \"a\"\ncommand = [\"./bin/a\", \"./x\"]\n")]);
+    let up = std::env::current_dir().unwrap().components().skip(1).map(|_| "..").collect::<PathBuf>();
+    let relative = up.join(folder.path().strip_prefix("/").unwrap());
+    let loaded = load_folder(&relative);
+    assert_eq!(loaded.problems, []);
+    let command = &loaded.manifests[0].command;
+    assert!(PathBuf::from(&command[0]).is_absolute() && command[0].ends_with("/bin/a"), "{command:?}");
+    assert_eq!(command[1], "./x", "arguments are the program's");
+}
+
+#[test]
 fn every_field_is_read() {
     let text = r#"
 name = "web.deploy"

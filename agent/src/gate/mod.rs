@@ -219,7 +219,7 @@ impl Gate {
         let is_trial = asked.counting == Counting::Looks;
         let checks_itself = matches!(&subject.kind, Kind::Inside | Kind::Program) && !is_trial;
         if looks.is_some() || !checks_itself {
-            let schema = subject.schema(&info.args).map_err(|why| {
+            let schema = subject.schema(&info.args, &info.redact).map_err(|why| {
                 let text = format!("the schema of {label} cannot be used, and nothing ran: {why}");
                 Fault::new(FaultCode::Internal, text)
             })?;

@@ -47,8 +47,10 @@ impl Subject {
     }
 
     /// Its schema, or why there is none.
-    pub(super) fn schema(&self, text: &Value) -> Result<&Schema, &str> {
-        let compiled = self.schema.get_or_init(|| Schema::compile(text).map_err(|error| error.to_string()));
+    pub(super) fn schema(&self, text: &Value, redact: &[String]) -> Result<&Schema, &str> {
+        let compile =
+            || Schema::compile(text).map(|schema| schema.hiding(redact)).map_err(|error| error.to_string());
+        let compiled = self.schema.get_or_init(compile);
         compiled.as_ref().map_err(String::as_str)
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::SchemaError;
 
@@ -60,6 +60,11 @@ fn depth(value: &Value, above: usize) -> usize {
     deepest.unwrap_or(above)
 }
 
+/// Keywords whose value is a value, not a schema.
+const VALUES: [&str; 4] = ["const", "default", "enum", "examples"];
+/// Keywords whose value is a map of schemas: its keys are names.
+const MAPS: [&str; 5] = ["$defs", "definitions", "dependentSchemas", "patternProperties", "properties"];
+
 struct Walk<'s> {
     root: &'s Value,
     /// What references cost; `None` while it is being counted.
@@ -77,6 +82,10 @@ impl<'s> Walk<'s> {
             }
             Value::Object(entries) => {
                 for (key, inner) in entries {
+                    if VALUES.contains(&key.as_str()) {
+                        sum = sum.saturating_add(nodes(inner));
+                        continue;
+                    }
                     let here = format!("{at}/{key}");
                     if let Value::String(text) = inner {
                         sum = sum.saturating_add(self.keyword(key, text, &here)?);
@@ -86,12 +95,24 @@ impl<'s> Walk<'s> {
                     {
                         patterns.keys().try_for_each(|pattern| pattern_len(pattern, &here))?;
                     }
-                    sum = sum.saturating_add(self.cost(inner, &here)?);
+                    let named = inner.as_object().filter(|_| MAPS.contains(&key.as_str()));
+                    let below = match named {
+                        Some(named) => self.named(named, &here)?,
+                        None => self.cost(inner, &here)?,
+                    };
+                    sum = sum.saturating_add(below);
                 }
             }
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
         }
         Ok(sum)
+    }
+
+    /// Schemas by their names.
+    fn named(&mut self, named: &'s Map<String, Value>, at: &str) -> Result<u64, SchemaError> {
+        named.iter().try_fold(1_u64, |sum, (name, schema)| {
+            Ok(sum.saturating_add(self.cost(schema, &format!("{at}/{name}"))?))
+        })
     }
 
     /// A keyword whose value is a text; gives what it adds to the cost.
@@ -142,6 +163,15 @@ impl<'s> Walk<'s> {
         let cost = self.cost(value, pointer)?;
         self.costs.insert(target, Some(cost));
         Ok(cost)
+    }
+}
+
+/// How many values a value has.
+fn nodes(value: &Value) -> u64 {
+    match value {
+        Value::Array(items) => items.iter().map(nodes).fold(1, u64::saturating_add),
+        Value::Object(entries) => entries.values().map(nodes).fold(1, u64::saturating_add),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 1,
     }
 }
 

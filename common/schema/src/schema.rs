@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::arguments;
 use crate::limits;
 use crate::opaque;
+use crate::redact::Redaction;
 use crate::value::Binary;
 
 /// Bytes that one compiled regular expression may take.
@@ -54,6 +55,8 @@ pub struct Schema {
     positional: arguments::Positional,
     /// What it does not look into.
     opaque: BTreeSet<String>,
+    /// Where not even the names of what is there may be told.
+    hidden: Redaction,
 }
 
 impl Schema {
@@ -70,7 +73,16 @@ impl Schema {
             at: error.instance_path().to_string(),
             what: one_line(&error.to_string()),
         })?;
-        Ok(Self { validator, positional, opaque: opaque::opaque(schema) })
+        let hidden = Redaction::default();
+        Ok(Self { validator, positional, opaque: opaque::opaque(schema), hidden })
+    }
+
+    /// The same, whose errors say nothing of what these paths lead to: keys in it may be as secret as values.
+    #[must_use]
+    pub fn hiding<S: AsRef<str>>(self, redact: &[S]) -> Self {
+        // of paths that cannot be read nothing is known but that there is something to hide
+        let hidden = Redaction::new(redact).or_else(|_| Redaction::new(&["*"])).unwrap_or_default();
+        Self { hidden, ..self }
     }
 
     /// Checks the arguments of a call, and gives them as a schema sees them: named, binary as base64 text.
@@ -114,20 +126,27 @@ impl Schema {
             return Ok(());
         }
         let mut errors = self.validator.iter_errors(named);
-        let shown: Vec<String> = errors.by_ref().take(MAX_SHOWN).map(|error| problem(&error)).collect();
+        let shown: Vec<String> = errors.by_ref().take(MAX_SHOWN).map(|error| self.problem(&error)).collect();
         let more = match errors.count() {
             0 => String::new(),
             count => format!("; and {count} more"),
         };
         Err(ArgumentError(format!("{}{more}", shown.join("; "))))
     }
-}
 
-/// One problem: path, rule and what it says. What the value is, is not said: it may be secret.
-fn problem(error: &ValidationError<'_>) -> String {
-    let path = dotted(error.instance_path().as_str());
-    let text = error.masked_with("the value").to_string();
-    one_line(&format!("{path}: {text} (rule {})", error.schema_path()))
+    /// One problem: path, rule and what it says. What the value is, is not said: it may be secret.
+    fn problem(&self, error: &ValidationError<'_>) -> String {
+        let path = dotted(error.instance_path().as_str());
+        let words: Vec<&str> = path.split('.').collect();
+        let hidden =
+            (1..=words.len()).find(|len| words.get(..*len).is_some_and(|place| self.hidden.covers(place)));
+        if let Some(len) = hidden {
+            let shown = words.get(..len).unwrap_or_default().join(".");
+            return one_line(&format!("{shown}: what is there does not fit (rule {})", error.schema_path()));
+        }
+        let text = error.masked_with("the value").to_string();
+        one_line(&format!("{path}: {text} (rule {})", error.schema_path()))
+    }
 }
 
 /// `/user/pins/0` as `user.pins.0`.

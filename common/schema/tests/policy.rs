@@ -221,3 +221,39 @@ fn a_pattern_that_could_never_fit_is_refused() {
     let pattern = Pattern::new("web.*.x@2").unwrap();
     assert!(pattern.fits("web.a.b.x", 2) && !pattern.fits("web.a.x", 1) && !pattern.fits("web.x", 2));
 }
+
+#[test]
+fn what_an_allow_rule_names_is_not_opened_by_the_default_when_its_conditions_do_not_hold() {
+    let (test, live) = (json!({"stage": "test"}), json!({"stage": "live"}));
+    let deploy = || {
+        let mut rule = rule("deployments", Effect::Allow, "web.deploy@2");
+        rule.args.insert("stage".to_owned(), Constraint::OneOf(vec![json!("test")]));
+        rule.operators = Some(vec![Pattern::new("ada").unwrap()]);
+        rule
+    };
+    let everything =
+        || Rule { operators: Some(vec![Pattern::new("root-*").unwrap()]), ..rule("all", Effect::Allow, "*") };
+    let two = |args| Request { version: 2, ..request("web.deploy", args) };
+    let fits = judged(vec![everything(), deploy()], &two(&test));
+    assert_eq!(fits, (true, "deployments".to_owned()));
+    for (refused, unmet) in [
+        (two(&live), "args.stage"),
+        (Request { operator: Some("bob"), ..two(&test) }, "operators"),
+        (Request { operator: None, ..two(&live) }, "operators, args.stage"),
+        (Request { version: 1, ..two(&test) }, "version"),
+    ] {
+        let verdict = Policy::new(vec![everything(), deploy()]).judge(&refused);
+        assert_eq!((verdict.allowed, verdict.rule.as_str(), verdict.index), (false, "deployments", Some(1)));
+        assert!(verdict.reason.ends_with(&format!("do not hold: {unmet}")), "{}", verdict.reason);
+    }
+    // a rule about everything is about nothing in particular
+    for (name, is_manifest) in [("web.status", true), ("sys.ping", false)] {
+        let other = Request { is_manifest, ..request(name, &live) };
+        assert_eq!(judged(vec![everything(), deploy()], &other), (true, "default".to_owned()));
+    }
+    // what is built in can be kept to some as well
+    let ping =
+        Rule { operators: Some(vec![Pattern::new("bob").unwrap()]), ..rule("ping", Effect::Allow, "sys.p*") };
+    let asked = Request { is_manifest: false, ..request("sys.ping", &live) };
+    assert_eq!(judged(vec![ping], &asked), (false, "ping".to_owned()));
+}

@@ -196,3 +196,53 @@ fn what_a_path_leads_to_is_masked_whatever_it_is() {
     let redaction = Redaction::new(&["user.pin"]).unwrap();
     assert!(redaction.covers(&["user", "pin", "0"]) && !redaction.covers(&["user"]));
 }
+
+#[test]
+fn an_error_says_nothing_of_what_is_beneath_a_secret_path_not_even_its_keys() {
+    let schema = json!({
+        "properties": {
+            "tokens": {
+                "propertyNames": {"pattern": "^[a-z]+$"},
+                "additionalProperties": {"type": "integer"},
+            },
+            "users": {"items": {"properties": {"pin": {"type": "integer"}}, "additionalProperties": false}},
+            "n": {"type": "integer"},
+        },
+    });
+    let schema = || Schema::compile(&schema).unwrap();
+    let said = |schema: Schema, kwargs: Value| schema.check_json(&kwargs).unwrap_err().to_string();
+    let secrets = json!({"tokens": {"SECRETKEY": "x"}, "n": "x"});
+    let hiding = said(schema().hiding(&["tokens", "users.*.pin"]), secrets.clone());
+    assert!(!hiding.contains("SECRET"), "{hiding}");
+    assert!(hiding.contains("tokens: what is there does not fit (rule /properties/tokens/"), "{hiding}");
+    assert!(hiding.contains("n: the value is not of type \"integer\""), "{hiding}");
+    assert!(said(schema(), secrets.clone()).contains("tokens.SECRETKEY"), "without paths it is told");
+    let pins = json!({"users": [{"pin": {"SECRETKEY": 1}}, {"pim": 1}]});
+    let hiding = said(schema().hiding(&["tokens", "users.*.pin"]), pins);
+    assert!(!hiding.contains("SECRET") && hiding.contains("users.0.pin: what is there"), "{hiding}");
+    assert!(hiding.contains("pim"), "what is beside a secret is told: {hiding}");
+    // nobody knows what these hide
+    let hiding = said(schema().hiding(&["a..b"]), secrets);
+    assert!(!hiding.contains("SECRET"), "{hiding}");
+}
+
+#[test]
+fn what_stands_in_a_schema_as_a_value_is_no_schema_and_what_is_named_like_that_is_one() {
+    for fine in [
+        json!({"properties": {"a": {"default": {"$ref": "abc"}, "examples": [{"$id": "x"}]}}}),
+        json!({"const": {"$id": "abc", "$dynamicRef": "#x"}}),
+        json!({"enum": [{"$ref": "https://example.org/x"}, {"pattern": "x".repeat(2000)}]}),
+    ] {
+        assert!(Schema::compile(&fine).is_ok(), "{fine}");
+    }
+    for wrong in [
+        json!({"properties": {"default": {"$ref": "abc"}}}),
+        json!({"$defs": {"const": {"$dynamicRef": "#x"}}}),
+        json!({"patternProperties": {"enum": {"pattern": "x".repeat(2000)}}}),
+        json!({"allOf": [{"properties": {"examples": {"items": {"$ref": "https://example.org/x"}}}}]}),
+    ] {
+        assert!(matches!(Schema::compile(&wrong), Err(SchemaError::Wrong { .. })), "{wrong}");
+    }
+    let many: Vec<u32> = (0..20_000).collect();
+    assert!(matches!(Schema::compile(&json!({"default": many})), Err(SchemaError::TooLarge { .. })));
+}

@@ -208,6 +208,8 @@ fn command(fields: &mut Fields<'_>, folder: &Path) -> Option<Vec<String>> {
 fn program(fields: &mut Fields<'_>, folder: &Path, words: &mut [String]) -> bool {
     let Some(program) = words.first_mut().filter(|program| program.contains('/')) else { return true };
     let path = folder.join(&*program);
+    // it is started in another folder than this process; where that is not known, the path stays as it is, and its runs say so
+    let path = std::path::absolute(&path).unwrap_or(path);
     match path.to_str() {
         Some(text) => text.clone_into(program),
         None => {

@@ -118,11 +118,12 @@ impl Procedures {
 impl Listed {
     fn schema(&self) -> Option<&Schema> {
         let compile = || {
-            let ProcedureInfo { name, version, args, .. } = &self.info;
+            let ProcedureInfo { name, version, args, redact, .. } = &self.info;
             if args.is_null() {
                 return None;
             }
             Schema::compile(args)
+                .map(|schema| schema.hiding(redact))
                 .inspect_err(|error| {
                     warn!(procedure = ?name, version, %error, "the schema of an agent's procedure cannot be used");
                 })

@@ -126,6 +126,7 @@ impl Offering {
         let (name, version, enabled) = (manifest.name.clone(), manifest.version, manifest.enabled);
         let at = format!("{}: {}", manifest.file.display(), label(&manifest));
         let schema = Schema::compile(&manifest.args).map_err(|error| format!("{at}: args: {error}"))?;
+        let schema = schema.hiding(&manifest.redact);
         let old = before.entries.get(&name).and_then(|versions| versions.get(&version));
         let old = old.map(|entry| entry.procedure.as_ref());
         // made anew also when nothing changed: accounts may have, and the executable itself

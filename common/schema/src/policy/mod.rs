@@ -143,7 +143,8 @@ impl Policy {
     /// Judges a call; rates are not asked, see [`Buckets::take`].
     ///
     /// No rule fits: `sys.*` may run, [`LEFTOVERS`] for operators alone, and manifests that do not run as root; nothing else
-    /// may, `exec.run` and `file.*` least of all. An allow rule lets a manifest run as root only when it names root among its `users` or in `run_as`.
+    /// may, `exec.run` and `file.*` least of all. What an allow rule names, in whatever version and other than by `*` alone, is that rule's
+    /// business: when its conditions do not hold, the default does not open it. An allow rule lets a manifest run as root only when it names root among its `users` or in `run_as`.
     pub fn judge(&self, request: &Request<'_>) -> Verdict {
         let first = |effect| {
             let mut rules = self.rules.iter().enumerate();
@@ -161,25 +162,63 @@ impl Policy {
         }
         match first(Effect::Allow) {
             Some((index, rule)) => rule.allow(index, request),
-            None => by_default(request),
+            None => self.unmet(request).unwrap_or_else(|| by_default(request)),
         }
+    }
+
+    /// The refusal of a call that an allow rule is about, whose conditions do not hold.
+    fn unmet(&self, request: &Request<'_>) -> Option<Verdict> {
+        let about = |(_, rule): &(usize, &Rule)| rule.effect == Effect::Allow && rule.names(request);
+        let (index, rule) = self.rules.iter().enumerate().find(about)?;
+        let (name, what, unmet) = (request.name, &rule.name, rule.unmet(request).join(", "));
+        let reason = format!(
+            "rule {what:?} of the agent's policy allows {name} on conditions that do not hold: {unmet}"
+        );
+        Some(Verdict { allowed: false, rule: rule.name.clone(), index: Some(index), reason, user: None })
     }
 }
 
 impl Rule {
     fn fits(&self, request: &Request<'_>) -> bool {
-        let unknown = self.effect == Effect::Deny;
-        let operator = self.operators.as_ref().is_none_or(|wanted| {
-            request.operator.map_or(unknown, |name| wanted.iter().any(|pattern| pattern.fits_text(name)))
-        });
-        let role = self.roles.as_ref().is_none_or(|wanted| {
-            request.roles.map_or(unknown, |has| has.iter().any(|role| wanted.contains(role)))
-        });
-        operator
-            && role
-            && self.procedures.iter().any(|pattern| pattern.fits(request.name, request.version))
+        self.procedures.iter().any(|pattern| pattern.fits(request.name, request.version))
+            && self.is_for(request)
+            && self.is_for_roles(request)
             && self.hours.as_ref().is_none_or(|hours| hours.hold(request.now))
             && self.args.iter().all(|(path, constraint)| constraint.fits(find(request.args, path)))
+    }
+
+    fn is_for(&self, request: &Request<'_>) -> bool {
+        let unknown = self.effect == Effect::Deny;
+        self.operators.as_ref().is_none_or(|wanted| {
+            request.operator.map_or(unknown, |name| wanted.iter().any(|pattern| pattern.fits_text(name)))
+        })
+    }
+
+    fn is_for_roles(&self, request: &Request<'_>) -> bool {
+        let unknown = self.effect == Effect::Deny;
+        self.roles.as_ref().is_none_or(|wanted| {
+            request.roles.map_or(unknown, |has| has.iter().any(|role| wanted.contains(role)))
+        })
+    }
+
+    /// Whether it is about this procedure, in whatever version, and not about all there are.
+    fn names(&self, request: &Request<'_>) -> bool {
+        self.procedures.iter().any(|pattern| !pattern.is_everything() && pattern.fits_name(request.name))
+    }
+
+    /// Which of its conditions do not hold.
+    fn unmet(&self, request: &Request<'_>) -> Vec<String> {
+        let hours = self.hours.as_ref().is_none_or(|hours| hours.hold(request.now));
+        let version = self.procedures.iter().any(|pattern| pattern.fits(request.name, request.version));
+        let held = [
+            ("version", version),
+            ("operators", self.is_for(request)),
+            ("roles", self.is_for_roles(request)),
+            ("hours", hours),
+        ];
+        let kinds = held.into_iter().filter(|(_, holds)| !holds).map(|(what, _)| what.to_owned());
+        let args = self.args.iter().filter(|(path, constraint)| !constraint.fits(find(request.args, path)));
+        kinds.chain(args.map(|(path, _)| format!("args.{path}"))).collect()
     }
 
     fn allow(&self, index: usize, request: &Request<'_>) -> Verdict {

@@ -28,6 +28,16 @@ impl Pattern {
         if bad { Err(PatternError(text.to_owned())) } else { Ok(Self { text: text.to_owned() }) }
     }
 
+    /// Whether it fits every procedure in every version.
+    pub fn is_everything(&self) -> bool {
+        self.text.bytes().all(|byte| byte == b'*')
+    }
+
+    /// Whether it fits a procedure in whatever version.
+    pub fn fits_name(&self, name: &str) -> bool {
+        glob(self.text.split_once('@').map_or(&self.text, |(pattern, _version)| pattern), name)
+    }
+
     /// Whether it fits a procedure; without a version, it fits each of them.
     pub fn fits(&self, name: &str, version: u32) -> bool {
         match self.text.split_once('@') {
