@@ -10,9 +10,11 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
 
-use redpoll_common::job::Outcome;
+use redpoll_common::job::{JobSpec, Outcome};
+use redpoll_common::wire::RawMap;
 use redpoll_manager::store::sqlite::{DATABASE, VERSION};
 use redpoll_manager::store::{AbortHook, CommitError, OpenError, Options, ReadError, Sqlite, Store};
+use redpoll_manager_core::jobs::record::{Change, JobRecord};
 use store_common::everything::*;
 use store_common::*;
 use tempfile::TempDir;
@@ -178,4 +180,37 @@ async fn damage_that_is_met_later_is_an_error_to_readers_and_the_end_for_the_wri
     assert_eq!(store.commit(submit(201, "a1")).await, Err(CommitError::Stopped));
     let last_word = told.recv().unwrap();
     assert!(last_word.contains("malformed") && last_word.contains("help: "), "{last_word}");
+}
+
+/// So many jobs that pages are split, which moves what is in them.
+#[tokio::test]
+async fn no_free_part_of_any_page_keeps_a_secret_of_a_job_that_has_ended() {
+    let folder = private_folder();
+    let store = Sqlite::open(folder.path(), small()).unwrap();
+    let secret = |n: u64| format!("SECRET{n:05}{}", "x".repeat(usize::try_from(n * 37 % 400).unwrap()));
+    let jobs = 600;
+    for n in 1..=jobs {
+        let kwargs = RawMap::new().text("pin", &secret(n)).finish();
+        let spec = JobSpec { kwargs, key: None, ..full_spec() };
+        let redact = ["kwargs.pin".to_owned()].into();
+        store.commit(submitted(JobRecord { redact, ..job(n, &["a1"], spec) })).await.unwrap();
+    }
+    // in another order than they came
+    for n in (1..=jobs).map(|n| n * 7 % (jobs + 1)) {
+        let mut changes = end(n, "a1", Outcome::Succeeded, NOON);
+        let ended = changes.iter().position(|change| matches!(change, Change::JobEnded { .. })).unwrap();
+        changes.insert(ended + 1, Change::ArgumentsMasked(id(n)));
+        store.commit(changes).await.unwrap();
+    }
+    store.close().await;
+    for file in fs::read_dir(folder.path()).unwrap() {
+        let path = file.unwrap().path();
+        let bytes = fs::read(&path).unwrap();
+        let kept: Vec<String> = bytes
+            .windows(11)
+            .filter(|window| window.starts_with(b"SECRET"))
+            .map(|window| String::from_utf8_lossy(window).into_owned())
+            .collect();
+        assert_eq!(kept, Vec::<String>::new(), "{}", path.display());
+    }
 }

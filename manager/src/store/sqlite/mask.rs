@@ -36,17 +36,22 @@ pub(super) fn arguments(db: &Connection, job: JobId) -> rusqlite::Result<()> {
     })
 }
 
+/// Has what is deleted or moved within pages overwritten with zeros from here on, as far as that writes no other pages: pages that are
+/// split would keep copies of what is moved out of them, and nobody could mask those later.
+pub(super) fn sparingly(db: &Connection) -> rusqlite::Result<()> {
+    set_secure(db, "FAST")
+}
+
 /// Does something of which nothing is to stay in the free parts of pages.
 pub(super) fn securely(db: &Connection, work: impl FnOnce() -> rusqlite::Result<()>) -> rusqlite::Result<()> {
-    set_secure(db, true)?;
+    set_secure(db, "ON")?;
     let done = work();
-    set_secure(db, false)?;
+    sparingly(db)?;
     done
 }
 
-/// Whether what is deleted or replaced is overwritten with zeros from here on.
-fn set_secure(db: &Connection, on: bool) -> rusqlite::Result<()> {
-    let sql = if on { "PRAGMA secure_delete = ON" } else { "PRAGMA secure_delete = OFF" };
+/// How far what is deleted or replaced is overwritten with zeros from here on.
+fn set_secure(db: &Connection, how: &str) -> rusqlite::Result<()> {
     // not a cached statement: this takes effect when it is prepared
-    db.query_row(sql, [], |_row| Ok(()))
+    db.query_row(&format!("PRAGMA secure_delete = {how}"), [], |_row| Ok(()))
 }

@@ -8,6 +8,7 @@ use redpoll_manager_core::jobs::record::Change;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
 use super::files::{Files, Lock};
+use super::mask;
 use super::migrations::{self, MigrationError};
 use super::space::{Gauge, Space};
 use super::{OpenError, Options, is_refusal, opening, write};
@@ -93,6 +94,7 @@ fn prepare(path: &std::path::Path) -> rusqlite::Result<Connection> {
         return Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CANTOPEN), None));
     }
     connection.pragma_update(None, "synchronous", "full")?;
+    mask::sparingly(&connection)?;
     connection.pragma_update(None, "foreign_keys", false)?;
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.pragma_update(None, "cell_size_check", true)?;
@@ -256,7 +258,13 @@ impl Writer {
     fn transaction(&self, calls: &[Call]) -> Result<(), Trouble> {
         self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         for call in calls {
-            for change in &call.changes {
+            for (index, change) in call.changes.iter().enumerate() {
+                if let Some(masked @ Change::ArgumentsMasked(of)) = call.changes.get(index + 1)
+                    && matches!(change, Change::JobEnded { job, .. } if job == of)
+                {
+                    // before the row grows by its end: what grows may be moved, and leave a copy where it was
+                    write::apply(&self.connection, masked)?;
+                }
                 write::apply(&self.connection, change)?;
             }
             match self.faults.next() {
