@@ -78,7 +78,9 @@ async fn rules_hold_for_each_operator_and_each_form_of_the_arguments() {
     let call = Operator::call_of(HONEST, "exec.run", &json!([]), &json!({"argv": ["touch", mark]}), PATIENCE);
     refused(ada.peer().call(call).await.map(drop).map_err(|error| error.into_fault()), "no touching");
     assert!(!fs::exists(&mark).unwrap());
-    refused(exec(&world.operator("bob").await, &["id"]).await, "the default");
+    let bob = exec(&world.operator("bob").await, &["id"]).await;
+    refused(bob.clone(), "rule \"ada once\"");
+    refused(bob, "do not hold: operators; nor do those of 1 more");
     exec(ada, &["id"]).await.unwrap();
     let fault = exec(ada, &["id"]).await.unwrap_err();
     assert!(fault.message.contains("ada once") && fault.retry_after_ms.is_some(), "{fault}");
@@ -135,7 +137,7 @@ async fn a_broken_policy_changes_nothing_at_a_reload_and_refuses_a_start() {
     let problems = reload(&world).await;
     assert!(problems[0].as_str().unwrap().contains("foo"), "{problems}");
     exec(&world.operator, &["true"]).await.unwrap();
-    refused(exec(&world.operator, &["id"]).await, "the default");
+    refused(exec(&world.operator, &["id"]).await, "do not hold: args.argv.0");
 
     write_policy(&file(&world), "switches = \"nobody\"\n");
     assert_eq!(reload(&world).await, json!([]));

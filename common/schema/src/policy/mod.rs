@@ -169,10 +169,15 @@ impl Policy {
     /// The refusal of a call that an allow rule is about, whose conditions do not hold.
     fn unmet(&self, request: &Request<'_>) -> Option<Verdict> {
         let about = |(_, rule): &(usize, &Rule)| rule.effect == Effect::Allow && rule.names(request);
-        let (index, rule) = self.rules.iter().enumerate().find(about)?;
+        let mut all = self.rules.iter().enumerate().filter(about);
+        let (index, rule) = all.next()?;
         let (name, what, unmet) = (request.name, &rule.name, rule.unmet(request).join(", "));
+        let more = match all.count() {
+            0 => String::new(),
+            more => format!("; nor do those of {more} more that name it"),
+        };
         let reason = format!(
-            "rule {what:?} of the agent's policy allows {name} on conditions that do not hold: {unmet}"
+            "rule {what:?} of the agent's policy allows {name} on conditions that do not hold: {unmet}{more}"
         );
         Some(Verdict { allowed: false, rule: rule.name.clone(), index: Some(index), reason, user: None })
     }
