@@ -22,7 +22,7 @@ DEADLINE = 30.0
 SDK = Path(__file__).resolve().parent.parent / "src"
 
 ENDS = ("result", "result_b64", "exception")
-KINDS = ("value", "value_b64", "progress", *ENDS)
+KINDS = ("value", "value_b64", "progress", "emit", *ENDS)
 FAULT = {"class", "module", "message", "trace", "args", "state", "data"}
 
 
@@ -57,6 +57,8 @@ def parse(line: bytes, worker: bool) -> "dict[str, Any]":
         raise Violation("a worker's line without `call`")
     if kinds[0] == "progress" and not set(message["progress"]) <= {"completed", "total", "details"}:
         raise Violation(f"strange progress: {message}")
+    if kinds[0] == "emit" and not (set(message["emit"]) <= {"type", "data"} and isinstance(message["emit"].get("type"), str)):
+        raise Violation(f"strange event: {message}")
     if kinds[0] == "exception" and not (set(message["exception"]) <= FAULT and {"class", "message"} <= set(message["exception"])):
         raise Violation(f"strange exception: {sorted(message['exception'])}")
     return message
@@ -79,6 +81,7 @@ class Answer:
     def __init__(self) -> None:
         self.values: "list[Any]" = []
         self.progress: "list[dict[str, Any]]" = []
+        self.events: "list[dict[str, Any]]" = []
         self.end: "dict[str, Any]" = {}
 
     @property
@@ -204,6 +207,8 @@ class Process:
                     answer.values.append(line[key])
                 elif key == "progress":
                     answer.progress.append(line[key])
+                elif key == "emit":
+                    answer.events.append(line[key])
                 else:
                     answer.end = {key: line[key]}
         if not self.worker:

@@ -17,7 +17,7 @@
 docs/python.md; start reading the source at `_procedure.py` (what is declared) and `_serve.py` (how calls come).
 """
 
-from ._call import Call, attempt, cancelled, current, info, job, log, operator, progress, sleep
+from ._call import Call, attempt, cancelled, current, emit, info, job, log, operator, progress, sleep
 from ._cli import serve
 from ._declare import expose, procedure
 from ._errors import ArgumentError, Busy, Cancelled, CallEnded, DeclarationError, Failure, NoCall, UnknownProcedure, ValueRefused
@@ -40,6 +40,7 @@ __all__ = [
     "attempt",
     "cancelled",
     "current",
+    "emit",
     "expose",
     "info",
     "job",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import os
+import re
 import sys
 import threading
 from typing import Any, Callable, Iterator, Mapping, NoReturn, Optional
@@ -12,6 +13,10 @@ from typing import Any, Callable, Iterator, Mapping, NoReturn, Optional
 from ._errors import CallEnded, Cancelled, NoCall, ValueRefused
 from ._port import LINE_LIMIT, Gone, Port
 from ._values import labelled, line_of, plain
+
+#: Types of events: what the manager takes, see MAX_EMIT_TYPE and its neighbours in common/src/api/events.rs.
+_EVENT_TYPE = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
+_EVENT_TYPE_LIMIT = 100
 
 
 class Call:
@@ -85,6 +90,16 @@ class Call:
             if isinstance(parts[name], bool) or not isinstance(parts[name], (int, float, type(None))):
                 raise ValueRefused(f"progress: {name} is a number, not {type(parts[name]).__name__}")
         self._say({"progress": plain({name: part for name, part in parts.items() if part is not None})})
+
+    def emit(self, type: str, data: Any = None) -> None:
+        """Puts an event into the manager's history, as `custom.TYPE`; nobody waits for it. Raises Cancelled as progress does."""
+        self.raise_if_cancelled()
+        if not isinstance(type, str):
+            raise ValueRefused(f"emit: type is text, not {type.__class__.__name__}")
+        if len(type) > _EVENT_TYPE_LIMIT or _EVENT_TYPE.fullmatch(type) is None:
+            raise ValueRefused(f"emit: type is words of a-z, 0-9, _ and - with dots between them, at most {_EVENT_TYPE_LIMIT} characters")
+        parts = {"type": type, "data": data}
+        self._say({"emit": plain({name: part for name, part in parts.items() if part is not None})})
 
     def value(self, value: Any) -> None:
         """Sends one value."""
@@ -200,6 +215,11 @@ def current() -> Call:
 def progress(completed: float, total: Optional[float] = None, details: Any = None) -> None:
     """Says how far the work is: `progress(3, 10, "copying")`."""
     current().progress(completed, total, details)
+
+
+def emit(type: str, data: Any = None) -> None:
+    """Puts an event into the manager's history: `emit("disk.full", {"percent": 99})` is `custom.disk.full` there."""
+    current().emit(type, data)
 
 
 def cancelled() -> bool:

@@ -90,7 +90,7 @@ def procedure(
 def procedure(function: Optional[F] = None, **options: Any) -> Union[F, Callable[[F], F]]:
     """Offers a function under its name, or under ``name``. The function stays as it is.
 
-    ``cancel`` says what a cancelled call feels: ``"raise"``, a :class:`Cancelled` at its next yield, ``progress()`` or ``sleep()``;
+    ``cancel`` says what a cancelled call feels: ``"raise"``, a :class:`Cancelled` at its next yield, ``progress()``, ``emit()`` or ``sleep()``;
     ``"interrupt"``, a :class:`Cancelled` at once, wherever it is; ``"poll"``, nothing: it asks ``cancelled()``.
     The other options are fields of the manifest, see docs/python.md.
     """

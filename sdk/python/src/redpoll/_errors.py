@@ -37,7 +37,7 @@ class DeclarationError(TypeError):
 
 
 class ValueRefused(ValueError):
-    """A value, a result or progress that cannot cross: no JSON form, too deep, too long."""
+    """A value, a result, progress or an event that cannot cross: no JSON form, too deep, too long."""
 
 
 class UnknownProcedure(LookupError):

@@ -87,8 +87,8 @@ def _show(source: int, shown: Any) -> int:
                     refused = content["module"] == "redpoll" and content["class"] == "ArgumentError"
                     print(f"{'refused' if refused else 'failed'}: {content['class']}: {content['message']}", file=sys.stderr)
                     code = 3 if refused else 7 if content["class"] == "Cancelled" else 1
-                elif label == "progress":
-                    print(f"progress: {json.dumps(content, ensure_ascii=False)}", file=sys.stderr)
+                elif label in ("progress", "emit"):
+                    print(f"{label}: {json.dumps(content, ensure_ascii=False)}", file=sys.stderr)
                 else:
                     print(json.dumps(content, ensure_ascii=False), file=shown, flush=True)
                     code = 0 if label.startswith("result") else code
