@@ -95,6 +95,24 @@ async fn what_never_ran_is_rejected_and_what_did_is_not() {
 }
 
 #[tokio::test]
+async fn a_run_that_finds_no_worker_is_refused_so_that_its_manager_puts_it_back() {
+    let world = world(python_worker("say(ready=True)\nnext(lines)\nsys.exit(7)"));
+    let agent = world.agent().await;
+    let link = world.connect(&agent);
+    // the waits double, so it comes to that
+    for n in 1.. {
+        link.offer(&offer(n, "p", json!([]), json!({}))).await.unwrap();
+        let ending = world.manager.ending(n).await;
+        if ended(&ending) == (Outcome::Failed, Some(true), Some(FaultCode::Failed)) {
+            continue;
+        }
+        assert_eq!(ended(&ending), (Outcome::Rejected, Some(false), Some(FaultCode::Overloaded)));
+        assert!(ending.fault.unwrap().retry_after_ms.is_some());
+        break;
+    }
+}
+
+#[tokio::test]
 async fn a_job_that_is_cancelled_without_patience_takes_its_worker_along() {
     let world = world(answering("say(call=call['call'], value=os.getpid()); time.sleep(300)", "1"));
     let agent = world.agent().await;

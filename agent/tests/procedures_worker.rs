@@ -76,6 +76,39 @@ async fn a_worker_that_dies_in_a_call_fails_it_with_what_is_known_and_is_replace
 }
 
 #[tokio::test]
+async fn calls_are_refused_at_once_while_no_worker_may_be_started_for_long() {
+    let worker = offer(sometimes("sys.exit(7)"));
+    let mut deaths = 0;
+    // the waits double, so it comes to that
+    let fault = loop {
+        let fault = bad(&worker).await;
+        if fault.code != FaultCode::Failed {
+            break fault;
+        }
+        deaths += 1;
+    };
+    for fault in [fault, failure(&worker).await] {
+        assert_eq!(fault.code, FaultCode::Overloaded, "{fault}");
+        let words = format!("ended {deaths} times in a row, at last it exited with 7");
+        assert!(fault.message.contains(&words) && fault.message.contains("nothing ran"), "{fault}");
+        let wait = fault.retry_after_ms.unwrap();
+        assert!((1..=60_001).contains(&wait), "{wait}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_has_its_end_begins_the_waits_anew() {
+    let act = "sys.exit(7)\n    say(call=call['call'], exception={}); continue";
+    let worker = offer(sometimes(act));
+    // without the good ends in between, the seventh would wait for up to half a minute, and be refused before
+    for _ in 0..7 {
+        for fault in [bad(&worker).await, failure(&worker).await] {
+            assert_eq!(fault.code, FaultCode::Failed, "{fault}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_worker_that_breaks_the_protocol_is_killed_and_its_call_fails() {
     for (act, words) in [
         ("print('garbage', flush=True); time.sleep(300)", "not JSON"),

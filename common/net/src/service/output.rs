@@ -74,6 +74,11 @@ impl Output {
         self.window
     }
 
+    /// Whether it goes to whoever records a run, rather than to a caller who waits.
+    pub fn is_recorded(&self) -> bool {
+        matches!(self.sink, Sink::Run(_))
+    }
+
     /// Says that from here on something has run. For procedures that
     /// [announce](crate::registry::Registry::with_program) it; in a call nobody wants to know.
     pub fn started(&self) {

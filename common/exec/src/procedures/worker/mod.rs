@@ -1,34 +1,28 @@
 //! Long-lived processes that take one call after the other.
 //!
-//! - [`Pool`]: the workers of a procedure: which are free, and when another may be started.
+//! - [`Pool`]: the workers of a procedure: which are free, and who waits for one. `restarts`: when another may be started.
 //! - `task`: one worker from its start to its end. `process`: its streams. `talk`: one call.
 //!
 //! A worker is a task that owns its process. Free ones are in the pool as handles; a handle that is dropped ends its worker, so
 //! that workers of a definition that is replaced go when they are free.
 
 mod process;
+mod restarts;
 mod talk;
 mod task;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use redpoll_common::session::backoff::{Backoff, BackoffOptions};
 use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_net::service::{Output, Stop, stop_fault};
 use redpoll_net::{CallContext, random};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
+use self::restarts::{Leave, Restarts, too_late};
 use super::Procedure;
-
-/// The waits before a worker is started in place of one that died.
-const RESTARTS: BackoffOptions = BackoffOptions {
-    initial: Duration::from_millis(500),
-    max: Duration::from_secs(60),
-    stable_after: Duration::from_secs(60),
-};
 
 /// One call for a worker.
 struct Work {
@@ -49,18 +43,37 @@ struct Handle(mpsc::Sender<Work>);
 pub(super) struct Pool {
     free: Mutex<Vec<Handle>>,
     restarts: Mutex<Restarts>,
-}
-
-/// When the next worker may be started.
-struct Restarts {
-    backoff: Backoff,
-    not_before: Option<Instant>,
+    /// One is free, or what is known of the next start has changed.
+    changed: Notify,
 }
 
 impl Default for Pool {
     fn default() -> Self {
-        let backoff = Backoff::new(RESTARTS, random::number());
-        Self { free: Mutex::default(), restarts: Mutex::new(Restarts { backoff, not_before: None }) }
+        let restarts = Mutex::new(Restarts::new(random::number()));
+        Self { free: Mutex::default(), restarts, changed: Notify::new() }
+    }
+}
+
+/// A worker that takes calls, or is about to; it does not keep its pool alive.
+struct Living(Weak<Pool>);
+
+impl Living {
+    fn new(pool: &Arc<Pool>) -> Self {
+        lock(&pool.restarts).begun();
+        Self(Arc::downgrade(pool))
+    }
+
+    /// Its pool, unless its definition was replaced.
+    fn pool(&self) -> Option<Arc<Pool>> {
+        self.0.upgrade()
+    }
+}
+
+impl Drop for Living {
+    fn drop(&mut self) {
+        if let Some(pool) = self.pool() {
+            pool.tell(|restarts| restarts.left());
+        }
     }
 }
 
@@ -84,19 +97,47 @@ impl Pool {
     ) -> Result<Raw, Fault> {
         let (number, line) = procedure.call_line(&call)?;
         let CallContext { stop, output, run, run_as, .. } = call;
+        // a job's run that is refused is put back by its manager, a recurring one would be lost
+        let is_patient = run.is_none() && output.is_recorded();
         let (done, answer) = oneshot::channel();
         let run = run.map(|run| run.not_after);
-        let work = Work { call: number, line, stop: stop.clone(), output, run, done };
-        if let Some(work) = self.give(work) {
-            self.wait(&stop).await?;
+        let work = Work { call: number, line, stop, output, run, done };
+        if let Some(work) = self.wait(&procedure.manifest().name, work, is_patient).await? {
             if procedure.setting.stop.is_cancelled() {
                 return Err(Fault::new(FaultCode::ShuttingDown, "this daemon is stopping; nothing ran"));
             }
-            let task = task::run(Arc::downgrade(self), procedure.worker_setup(run_as.as_deref())?, work);
-            procedure.setting.tracker.spawn(task);
+            let setup = procedure.worker_setup(run_as.as_deref())?;
+            procedure.setting.tracker.spawn(task::run(Living::new(self), setup, work));
         }
         let gone = || Fault::new(FaultCode::Internal, "the task of the worker ended without an answer");
         answer.await.unwrap_or_else(|_closed| Err(gone()))
+    }
+
+    /// Waits until a worker is free, which is given the call, or until one may be started for it, which gives it back.
+    async fn wait(&self, procedure: &str, mut work: Work, is_patient: bool) -> Result<Option<Work>, Fault> {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            // what changes from here on is not missed
+            changed.as_mut().enable();
+            let Some(back) = self.give(work) else { return Ok(None) };
+            work = back;
+            let now = Instant::now();
+            let leave = lock(&self.restarts).leave(now, is_patient);
+            let at = match leave {
+                Leave::Now => return Ok(Some(work)),
+                Leave::At(at) => at,
+                Leave::TooLate { at, deaths, last } => {
+                    return Err(too_late(procedure, deaths, &last, at.saturating_duration_since(now)));
+                }
+            };
+            tokio::select! {
+                biased; // a call that is stopped starts nothing
+                reason = work.stop.stopped() => return Err(stop_fault(reason)),
+                () = changed => {}
+                () = sleep_until(at) => {}
+            }
+        }
     }
 
     /// Gives it to a free worker; gives it back when there is none. The one that was busy last comes first, so that those who
@@ -119,31 +160,115 @@ impl Pool {
         let mut free = lock(&self.free);
         free.retain(|Handle(other)| !other.is_closed());
         free.push(worker);
+        drop(free);
+        self.changed.notify_waiters();
     }
 
-    /// Waits until a worker may be started.
-    async fn wait(&self, stop: &Stop) -> Result<(), Fault> {
-        let not_before = lock(&self.restarts).not_before;
-        let Some(not_before) = not_before else { return Ok(()) };
-        tokio::select! {
-            biased; // a call that is stopped starts nothing
-            reason = stop.stopped() => Err(stop_fault(reason)),
-            () = sleep_until(not_before) => Ok(()),
-        }
+    /// Tells what is known of the next start, and those who wait for it.
+    fn tell<T>(&self, what: impl FnOnce(&mut Restarts) -> T) -> T {
+        let told = what(&mut lock(&self.restarts));
+        self.changed.notify_waiters();
+        told
     }
 
     fn ready(&self) {
-        let mut restarts = lock(&self.restarts);
-        restarts.backoff.connected(Instant::now().into_std());
-        restarts.not_before = None;
+        self.tell(|restarts| restarts.ready(Instant::now()));
     }
 
-    /// A worker died that nobody ended. Gives how long none is started.
-    fn died(&self) -> Duration {
-        let mut restarts = lock(&self.restarts);
-        let now = Instant::now();
-        let delay = restarts.backoff.ended(None, now.into_std());
-        restarts.not_before = now.checked_add(delay);
-        delay
+    /// A call had its end, a result or an exception.
+    fn served(&self) {
+        self.tell(|restarts| restarts.served(Instant::now()));
+    }
+
+    /// A worker died that nobody ended; `how` follows "it". Gives how long none is started.
+    fn died(&self, how: String) -> Duration {
+        self.tell(|restarts| restarts.died(how, Instant::now()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use redpoll_common::identity::Identity;
+    use redpoll_net::service::{StopHandle, detached_call};
+    use redpoll_net::transport::PeerInfo;
+    use tokio::task::JoinSet;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const MOMENT: Duration = Duration::from_millis(10);
+
+    fn work() -> (Work, StopHandle) {
+        let caller = PeerInfo {
+            identity: Identity::parse("spiffe://home/manager/m").unwrap(),
+            address: "test".into(),
+            ip: None,
+            speaks_rp1: true,
+            certificate: None,
+        };
+        let (call, _values, handle) = detached_call(caller, "p", Raw::empty_array(), Raw::empty_map());
+        let CallContext { stop, output, .. } = call;
+        let done = oneshot::channel().0;
+        (Work { call: 1, line: Bytes::new(), stop, output, run: None, done }, handle)
+    }
+
+    /// A pool whose workers died until the next start is further away than a call waits.
+    fn given_up() -> Arc<Pool> {
+        let pool = Arc::new(Pool::default());
+        while pool.died("exited with 7".to_owned()) < Duration::from_secs(5) {}
+        pool
+    }
+
+    type Waiting = JoinSet<Result<bool, Fault>>;
+
+    /// A call that waits: whether a worker is to be started for it.
+    fn waiting(pool: &Arc<Pool>, is_patient: bool) -> Waiting {
+        let pool = pool.clone();
+        let mut waiting = JoinSet::new();
+        waiting.spawn(async move {
+            let (work, _handle) = work();
+            Ok(pool.wait("p", work, is_patient).await?.is_some())
+        });
+        waiting
+    }
+
+    async fn within(wait: Duration, waiting: &mut Waiting) -> Option<Result<bool, Fault>> {
+        timeout(wait, waiting.join_next()).await.ok().map(|ended| ended.unwrap().unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_is_refused_when_the_last_worker_is_gone_and_a_patient_one_is_not() {
+        let pool = given_up();
+        let living = Living::new(&pool);
+        let (mut waits, mut patient) = (waiting(&pool, false), waiting(&pool, true));
+        assert!(within(MOMENT, &mut waits).await.is_none(), "one lives");
+        drop(living);
+        let fault = within(MOMENT, &mut waits).await.unwrap().unwrap_err();
+        assert_eq!(fault.code, FaultCode::Overloaded);
+        assert!(fault.message.contains("at last it exited with 7;"), "{fault}");
+        assert!(within(MOMENT, &mut patient).await.is_none());
+        let may_start = within(Duration::from_secs(60), &mut patient).await.unwrap().unwrap();
+        assert!(may_start, "it waits as long as it takes");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_is_given_to_a_worker_that_is_free_before_another_may_be_started() {
+        let pool = given_up();
+        let _living = Living::new(&pool);
+        let mut waits = waiting(&pool, false);
+        assert!(within(MOMENT, &mut waits).await.is_none());
+        let (give, mut given) = mpsc::channel(1);
+        pool.put(Handle(give));
+        assert!(!within(MOMENT, &mut waits).await.unwrap().unwrap(), "nothing is to be started");
+        assert!(given.try_recv().is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_goes_on_when_a_call_elsewhere_had_its_end() {
+        let pool = given_up();
+        let mut patient = waiting(&pool, true);
+        assert!(within(MOMENT, &mut patient).await.is_none());
+        pool.served();
+        assert!(within(Duration::from_secs(1), &mut patient).await.unwrap().unwrap());
     }
 }

@@ -1,6 +1,5 @@
 //! One worker from its start to its end.
 
-use std::sync::Weak;
 use std::time::Duration;
 
 use redpoll_common::procedure::LineMachine;
@@ -18,7 +17,7 @@ use super::super::heard::{Hearing, LINE, late};
 use super::super::spawn::Prepared;
 use super::process::{Process, Step};
 use super::talk::{Talk, Talked, Times};
-use super::{Handle, Pool, Work};
+use super::{Handle, Living, Work};
 use crate::clock::boot_ms;
 use crate::emitter::Emitter;
 use crate::exec::{self, Tail};
@@ -68,7 +67,7 @@ impl Procedure {
 /// What a worker is for its whole life.
 struct Life {
     name: String,
-    pool: Weak<Pool>,
+    living: Living,
     times: [Times; 2],
     outputs: [u64; 2],
     idle_shutdown: Option<Duration>,
@@ -77,7 +76,7 @@ struct Life {
 }
 
 /// Starts a worker, has it do `work`, and then whatever the pool gives it.
-pub(super) async fn run(pool: Weak<Pool>, setup: Setup, work: Work) {
+pub(super) async fn run(living: Living, setup: Setup, work: Work) {
     let Setup { name, prepared, line_limit, ready_timeout, idle_shutdown, times, outputs, stop, emitter } =
         setup;
     let Prepared { spec, cgroup } = prepared;
@@ -90,7 +89,7 @@ pub(super) async fn run(pool: Weak<Pool>, setup: Setup, work: Work) {
     let (group, pipes) = match started {
         Ok((group, pipes, _spec)) => (group, pipes),
         Err(fault) => {
-            died(&pool, &name, Died::default(), "it cannot be started");
+            died(&living, &name, Died::default(), "it cannot be started");
             return answer(work, Err(fault));
         }
     };
@@ -100,6 +99,7 @@ pub(super) async fn run(pool: Weak<Pool>, setup: Setup, work: Work) {
         biased; // a worker that is ready at the last moment is ready
         why = until_ready(&mut process, deadline, ready_timeout) => why,
         reason = work.stop.stopped() => {
+            drop(living);
             answer(work, Err(stop_fault(reason)));
             process.dismiss(grace).await;
             return;
@@ -116,14 +116,14 @@ pub(super) async fn run(pool: Weak<Pool>, setup: Setup, work: Work) {
                 ("ProtocolError", format!("the worker of {name} broke the protocol: {what}"))
             }
         };
-        died(&pool, &name, end, "it did not become ready");
+        died(&living, &name, end, "it did not become ready");
         return answer(work, Err(failed(class, text, &tail).with_data(end.data())));
     }
     info!(procedure = %name, "a worker is ready");
-    if let Some(pool) = pool.upgrade() {
+    if let Some(pool) = living.pool() {
         pool.ready();
     }
-    Life { name, pool, times, outputs, idle_shutdown, stop, emitter }.live(process, work).await;
+    Life { name, living, times, outputs, idle_shutdown, stop, emitter }.live(process, work).await;
 }
 
 /// Why a worker did not become ready.
@@ -166,8 +166,8 @@ fn answer(work: Work, end: Result<Raw, Fault>) {
     let _told = work.done.send(end);
 }
 
-fn died(pool: &Weak<Pool>, name: &str, end: Died, why: &str) {
-    let delay = pool.upgrade().map(|pool| pool.died());
+fn died(living: &Living, name: &str, end: Died, why: &str) {
+    let delay = living.pool().map(|pool| pool.died(format!("{} ({why})", end.words())));
     warn!(procedure = %name, ended = %end.words(), why, next_in = ?delay, "a worker is gone");
 }
 
@@ -178,7 +178,7 @@ impl Life {
             process = free;
             // the pool is told before the caller is: the place that the call leaves is that of this worker
             let (give, mut given) = mpsc::channel(1);
-            let pool = self.pool.upgrade();
+            let pool = self.living.pool();
             let is_wanted = pool.is_some();
             if let Some(pool) = pool {
                 pool.put(Handle(give));
@@ -196,7 +196,7 @@ impl Life {
                 (Idle::Over(why), None) => return self.dismiss(process, why).await,
                 (Idle::Gone(why), next) => {
                     let end = process.kill().await;
-                    died(&self.pool, &self.name, end, &why);
+                    died(&self.living, &self.name, end, &why);
                     let text = format!(
                         "the worker of {} {} before it was given the call; nothing ran",
                         self.name,
@@ -225,7 +225,7 @@ impl Life {
                 "the worker of {} broke the protocol before it was given the call; nothing ran",
                 self.name
             );
-            died(&self.pool, &self.name, process.kill().await, "it broke the protocol");
+            died(&self.living, &self.name, process.kill().await, "it broke the protocol");
             End { done, end: Err(failed("ProtocolError", text, &Tail::default())) }.tell();
             return None;
         }
@@ -240,7 +240,12 @@ impl Life {
             () = done.closed() => Talked::Kill(stop_fault(StopReason::Cancelled)),
         };
         let end = match talked {
-            Talked::Ended(end) => return Some((process, End { done, end })),
+            Talked::Ended(end) => {
+                if let Some(pool) = self.living.pool() {
+                    pool.served();
+                }
+                return Some((process, End { done, end }));
+            }
             Talked::Kill(fault) => {
                 let end = process.kill().await;
                 info!(procedure = %self.name, ended = %end.words(), "a worker was killed with its call");
@@ -248,13 +253,13 @@ impl Life {
             }
             Talked::Trouble(trouble) => {
                 let tail = std::mem::take(&mut process.tail);
-                died(&self.pool, &self.name, process.kill().await, trouble.words());
+                died(&self.living, &self.name, process.kill().await, trouble.words());
                 Err(trouble.fault(&self.name, &tail))
             }
             Talked::Exited => {
                 let tail = std::mem::take(&mut process.tail);
                 let end = process.kill().await;
-                died(&self.pool, &self.name, end, "it ended in a call");
+                died(&self.living, &self.name, end, "it ended in a call");
                 let text =
                     format!("the worker of {} {} in the call, without a result", self.name, end.words());
                 Err(end.fault(text, &tail))
@@ -297,9 +302,12 @@ impl Life {
         }
     }
 
-    async fn dismiss(&self, process: Process, why: &str) {
-        let end = process.dismiss(self.times[0].grace).await;
-        info!(procedure = %self.name, ended = %end.words(), why, "a worker was let go");
+    async fn dismiss(self, process: Process, why: &str) {
+        let Self { name, living, times: [of_calls, _], .. } = self;
+        // while it goes it is no worker that anybody could wait for
+        drop(living);
+        let end = process.dismiss(of_calls.grace).await;
+        info!(procedure = %name, ended = %end.words(), why, "a worker was let go");
     }
 }
 
