@@ -38,3 +38,72 @@ fn a_folder_is_checked_without_a_daemon() {
 
     assert_eq!(check(&folder.path().join("none")).status.code(), Some(64));
 }
+
+/// What is told of a folder with one manifest, `p.toml`, and the exit code.
+fn told(text: &str, prepare: impl FnOnce(&Path)) -> (Option<i32>, String, String) {
+    let folder = tempfile::tempdir().unwrap();
+    write(&folder.path().join("p.toml"), text);
+    prepare(folder.path());
+    let Output { status, stdout, stderr } = check(folder.path());
+    (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+fn nothing(_: &Path) {}
+
+#[test]
+fn a_program_that_cannot_be_started_is_told_as_is_where_it_was_looked_for() {
+    let run = |folder: &Path, mode: u32| {
+        fs::write(folder.join("run.sh"), "#!/bin/sh\n").unwrap();
+        fs::set_permissions(folder.join("run.sh"), Permissions::from_mode(mode)).unwrap();
+    };
+    let relative = "name = \"a.b\"\ncommand = [\"./run.sh\"]\n";
+    assert_eq!(told(relative, |folder| run(folder, 0o700)), (Some(0), "a.b@1\n".into(), String::new()));
+    let (code, good, bad) = told(relative, |folder| run(folder, 0o600));
+    assert_eq!((code, good.as_str()), (Some(64), ""), "{bad}");
+    assert!(bad.contains("p.toml:2: command:") && bad.contains("chmod +x"), "{bad}");
+    for (command, words) in [
+        ("./run.sh", "run.sh\" was not found; install it"),
+        ("/nowhere/at/all", "\"/nowhere/at/all\" was not found; install it"),
+        ("no-such-program-anywhere", "looked up in "),
+    ] {
+        let (code, good, bad) = told(&format!("name = \"a.b\"\ncommand = [\"{command}\"]\n"), nothing);
+        assert_eq!((code, good.as_str()), (Some(64), ""), "{bad}");
+        assert!(bad.contains("p.toml:2: command:") && bad.contains(words), "{bad}");
+    }
+    let elsewhere = "name = \"a.b\"\ncommand = [\"true\"]\nenv.PATH = \"/nowhere\"\n";
+    let (code, _, bad) = told(elsewhere, nothing);
+    assert!(code == Some(64) && bad.contains("looked up in /nowhere;"), "the PATH of the file: {bad}");
+}
+
+#[test]
+fn a_user_or_a_group_that_is_not_there_is_told() {
+    for field in ["user", "group"] {
+        let text = format!("name = \"a.b\"\ncommand = [\"true\"]\n{field} = \"no-such-account\"\n");
+        let (code, good, bad) = told(&text, nothing);
+        assert_eq!((code, good.as_str()), (Some(64), ""), "{bad}");
+        let words = format!("p.toml:3: {field}: there is no {field} \"no-such-account\"");
+        assert!(bad.contains(&words) && bad.contains("create it"), "{bad}");
+    }
+    let root = "name = \"a.b\"\ncommand = [\"true\"]\nuser = \"root\"\n";
+    assert_eq!(told(root, nothing), (Some(0), "a.b@1\n".into(), String::new()));
+}
+
+#[test]
+fn what_does_less_than_it_seems_to_is_a_warning_and_no_failure() {
+    let text = "name = \"a.b\"\ncommand = [\"true\"]\noutput = \"text\"\nredact = [\"pin\"]\n\
+                [args]\ntype = \"object\"\nrequird = [\"pin\"]\nx-positional = [\"pin\"]\nproperties.pin.type = \"string\"\n";
+    let (code, good, bad) = told(text, nothing);
+    assert_eq!((code, good.as_str()), (Some(0), "a.b@1\n"), "{bad}");
+    assert!(bad.contains("p.toml:4: redact: warning:") && bad.contains("output = \"json\""), "{bad}");
+    assert!(bad.contains("p.toml:7: args.requird: warning:"), "{bad}");
+    assert!(bad.contains("did you mean required?"), "{bad}");
+    assert_eq!(bad.lines().count(), 2, "{bad}");
+}
+
+#[test]
+fn what_is_not_enabled_may_name_what_is_not_there() {
+    let text = "name = \"a.b\"\ncommand = [\"/nowhere/at/all\"]\nenabled = false\n";
+    let (code, good, bad) = told(text, nothing);
+    assert_eq!((code, good.as_str()), (Some(0), "a.b@1 (not enabled)\n"), "{bad}");
+    assert!(bad.contains("p.toml:2: command: warning:"), "{bad}");
+}

@@ -1,7 +1,11 @@
 //! What is wrong with a manifest.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use super::files::{self, MAX_MANIFEST_FILE};
+use super::table::Notes;
+use crate::file::lines_of;
 
 /// One thing that is wrong with a file of `procedures.d/`, or with the folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +23,20 @@ pub struct ManifestProblem {
 }
 
 impl ManifestProblem {
+    /// About fields of a manifest that is good as such, with what is wrong with each: whoever looks closer finds more, for example that
+    /// a program is not there. The lines are looked up in the file. As many as are told of any file.
+    pub fn of_fields(file: &Path, found: impl IntoIterator<Item = (String, String)>) -> Vec<Self> {
+        let mut found = found.into_iter().peekable();
+        if found.peek().is_none() {
+            return Vec::new();
+        }
+        // a file that has gone since has no lines, which are a courtesy
+        let lines = files::read(file, MAX_MANIFEST_FILE).map(|text| lines_of(&text)).unwrap_or_default();
+        let mut notes = Notes::new(file.to_owned(), lines);
+        found.for_each(|(field, what)| notes.add(&field, what));
+        notes.problems
+    }
+
     /// About a file as a whole.
     pub(crate) fn whole(file: impl Into<PathBuf>, what: impl Into<String>) -> Self {
         Self { file: file.into(), line: None, field: String::new(), what: what.into(), access: false }

@@ -286,32 +286,39 @@ fn check(spec: &ProcessSpec) -> Result<String, ExecError> {
     }
     let name = program.to_string_lossy().into_owned();
     if spec.confine.is_some() {
-        look_up(program, spec, &name)?;
+        let path = spec.env.get(OsStr::new("PATH"));
+        find_program(program, spec.cwd.as_deref(), path.map(|path| path.as_os_str()))?;
     }
     Ok(name)
 }
 
-/// Finds a program that the operating system will be asked for only by the one who confines it.
-fn look_up(program: &OsStr, spec: &ProcessSpec, name: &str) -> Result<(), ExecError> {
+/// Finds a program as a start does: by its path, from `cwd` on, or in `path`, which is this process's `PATH` unless given.
+///
+/// For those who cannot ask the operating system by starting it: it is started by somebody else, or not now.
+///
+/// # Errors
+/// [`ExecError`]: it is not there, or cannot be executed.
+pub fn find_program(program: &OsStr, cwd: Option<&Path>, path: Option<&OsStr>) -> Result<(), ExecError> {
     use std::os::unix::ffi::OsStrExt as _;
     use std::os::unix::fs::PermissionsExt as _;
     let looks_good = |path: &Path| {
         std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
     };
+    let name = &program.to_string_lossy();
     if program.as_bytes().contains(&b'/') {
-        let path = spec.cwd.as_deref().unwrap_or_else(|| Path::new(".")).join(program);
+        let path = cwd.unwrap_or_else(|| Path::new(".")).join(program);
         return match (path.exists(), looks_good(&path)) {
             (_, true) => form::check(&path, name),
-            (true, false) => Err(ExecError::Denied { program: name.to_owned() }),
-            (false, false) => Err(ExecError::NotFound { program: name.to_owned() }),
+            (true, false) => Err(ExecError::Denied { program: name.to_string() }),
+            (false, false) => Err(ExecError::NotFound { program: name.to_string() }),
         };
     }
-    let path = spec.env.get(OsStr::new("PATH")).cloned().or_else(|| std::env::var_os("PATH"));
+    let path = path.map(OsStr::to_owned).or_else(|| std::env::var_os("PATH"));
     let path = path.unwrap_or_else(|| "/bin:/usr/bin".into());
     let found = std::env::split_paths(&path).map(|folder| folder.join(program)).find(|path| looks_good(path));
     match found {
         Some(path) => form::check(&path, name),
-        None => Err(ExecError::NotFound { program: name.to_owned() }),
+        None => Err(ExecError::NotFound { program: name.to_string() }),
     }
 }
 

@@ -43,6 +43,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 pub use error::ExecError;
+pub use group::find_program;
 
 use crate::clock::boot_ms;
 

@@ -1,0 +1,70 @@
+//! Whether this machine has what a manifest names, and what in a manifest does less than it seems to.
+
+use std::ffi::OsStr;
+
+use redpoll_config::{Manifest, ManifestProblem, ProcedureOutput};
+use redpoll_exec::exec::account::{Account, AccountError};
+use redpoll_exec::exec::{ExecError, find_program};
+
+use super::keywords;
+
+/// Why it would not run here.
+pub(super) fn failures(manifest: &Manifest) -> Vec<ManifestProblem> {
+    let found = [program(manifest), account(manifest)];
+    ManifestProblem::of_fields(&manifest.file, found.into_iter().flatten())
+}
+
+/// What is to be known although it runs.
+pub(super) fn warnings(manifest: &Manifest) -> Vec<ManifestProblem> {
+    let mut found = keywords::unknown(&manifest.args, "args");
+    if !manifest.redact.is_empty() && manifest.output == ProcedureOutput::Text {
+        let what = "with output = \"text\" arguments are masked, and what it writes is not: it is recorded as it comes; \
+                    use output = \"json\", or have it write no secret";
+        found.push(("redact".to_owned(), what.to_owned()));
+    }
+    ManifestProblem::of_fields(&manifest.file, found).into_iter().map(as_warning).collect()
+}
+
+/// Has a problem begin with what it is.
+pub(super) fn as_warning(problem: ManifestProblem) -> ManifestProblem {
+    ManifestProblem { what: format!("warning: {}", problem.what), ..problem }
+}
+
+/// The program, as it is looked up at a start.
+fn program(manifest: &Manifest) -> Option<(String, String)> {
+    let program = manifest.command.first()?;
+    let path = manifest.env.get("PATH").map(OsStr::new);
+    let error = find_program(OsStr::new(program), None, path).err()?;
+    let is_path = program.contains('/');
+    let what = if matches!(error, ExecError::NotFound { .. }) && is_path {
+        format!("{program:?} was not found; install it, or correct the path")
+    } else if matches!(error, ExecError::NotFound { .. }) {
+        let path = path.map(OsStr::to_owned).or_else(|| std::env::var_os("PATH")).unwrap_or_default();
+        format!("{error} (looked up in {}; the agent may have another PATH)", path.to_string_lossy())
+    } else if matches!(error, ExecError::Denied { .. }) {
+        format!("{program:?} is no executable file; let it be executed (chmod +x)")
+    } else {
+        error.to_string()
+    };
+    Some(("command".to_owned(), what))
+}
+
+/// The user and the group. Whether the agent may become them is the agent's matter.
+fn account(manifest: &Manifest) -> Option<(String, String)> {
+    if manifest.user.is_none() && manifest.group.is_none() {
+        return None;
+    }
+    let own = rustix::process::geteuid().as_raw().to_string();
+    let error = Account::find(manifest.user.as_deref().unwrap_or(&own), manifest.group.as_deref()).err()?;
+    let field = match &error {
+        AccountError::NoGroup { .. } => "group",
+        AccountError::NoUser { .. } | AccountError::NotRoot { .. } | AccountError::Unreadable { .. } => {
+            if manifest.user.is_some() {
+                "user"
+            } else {
+                "group"
+            }
+        }
+    };
+    Some((field.to_owned(), format!("{error}; create it, or name one that exists")))
+}
