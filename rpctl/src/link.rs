@@ -118,6 +118,14 @@ impl Link {
         self.peer.call(call).await.map_err(|error| no_answer(&error, target, verbose).into())
     }
 
+    /// Asks for a change and waits for the answer: without one nobody knows whether it was made.
+    ///
+    /// # Errors
+    /// [`Stop`] with a report on `target`.
+    pub async fn change(&self, call: Call, target: &Target, verbose: bool) -> Result<Raw, Stop> {
+        self.peer.call(call).await.map_err(|error| not_heard(&error, target, verbose).into())
+    }
+
     /// Says goodbye, so that the manager does not take this end for a loss.
     pub async fn close(self) {
         self.peer.close(Bye::new(ByeCode::Idle, "done"));
@@ -164,6 +172,17 @@ pub(crate) fn no_answer(error: &CallError, target: &Target, verbose: bool) -> Re
         ),
         CallError::Refused(refusal) => refused(&name, refusal),
     }
+}
+
+/// Why a change has no answer.
+fn not_heard(error: &CallError, target: &Target, verbose: bool) -> Report {
+    let CallError::Closed(reason) = error else { return no_answer(error, target, verbose) };
+    Report::new(
+        Exit::Unknown,
+        format!("the manager was lost before it answered {}", target.name()),
+        reason.to_string(),
+        "it may be done: look with rpctl jobs list and rpctl jobs show JOB before you repeat it",
+    )
 }
 
 /// No answer came in time.
@@ -302,6 +321,11 @@ mod tests {
         let report = no_answer(&CallError::Closed(CloseReason::Ended), &target, false);
         assert_eq!(report.exit, Exit::Unreachable);
         assert_eq!(lost("web-1: p", &CloseReason::Ended).exit, Exit::Unknown);
+        let report = not_heard(&CallError::Closed(CloseReason::Ended), &target, false);
+        assert!(report.exit == Exit::Unknown && report.help.contains("may be done"), "{report:?}");
+        let fault = || CallError::Fault(Fault::new(FaultCode::WrongState, "the job is not held"));
+        let (change, question) = (not_heard(&fault(), &target, false), no_answer(&fault(), &target, false));
+        assert_eq!((change.exit, change.what), (question.exit, question.what), "what was answered is known");
         let report = no_answer(&CallError::TimedOut(Duration::from_millis(29_996)), &target, false);
         assert_eq!((report.exit, report.why.as_str()), (Exit::TimedOut, "there was no answer within 30s"));
     }

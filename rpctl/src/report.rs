@@ -137,6 +137,10 @@ fn phrases(fault: &Fault, target: &Target) -> (String, String) {
         None => "try again in a moment".to_owned(),
     };
     match &fault.code {
+        FaultCode::Failed if fault.class.as_deref() == Some("SpawnError") => (
+            format!("{name} could not be started"),
+            "nothing ran; look at the program, its path, its permissions and its user".to_owned(),
+        ),
         FaultCode::Failed => (
             format!("{name} failed"),
             "it ran and failed by its own account; look at what it works on".to_owned(),

@@ -3,7 +3,7 @@
 //! Clones share what they keep: what one process wrote before it "crashed" the next one finds. Changes are applied in
 //! [`Store::enqueue`]; a full disk is answered at once, without the waiting of the store on disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -370,8 +370,11 @@ impl Store for Memory {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<JobId>, ReadError>> {
         self.read(|tables| {
+            let pending =
+                tables.callbacks.values().filter(|callback| callback.state == CallbackState::Pending);
+            let pending: BTreeSet<JobId> = pending.map(|callback| callback.job).collect();
             let ended = tables.jobs.values().filter_map(|job| Some((job.ended_ms?, job.id)));
-            let mut ended: Vec<_> = ended.collect();
+            let mut ended: Vec<_> = ended.filter(|(_, id)| !pending.contains(id)).collect();
             ended.sort_unstable();
             let surplus = tables.counts().ended_jobs.saturating_sub(keep);
             let gone = (0..).zip(ended).filter(|(place, (at, _))| *at < before_ms || *place < surplus);

@@ -195,7 +195,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     fn counts(&self) -> BoxFuture<'_, Result<Counts, ReadError>>;
 
     /// The ended jobs that retention no longer keeps, those that ended first coming first, at most `limit` and
-    /// [`MAX_PAGE`]: they ended before `before_ms`, or are more than `keep`.
+    /// [`MAX_PAGE`]: they ended before `before_ms`, or are more than `keep`. Not those whose end has still to be told: they would stand before
+    /// the others for as long as a receiver is away.
     ///
     /// # Errors
     /// [`ReadError`].

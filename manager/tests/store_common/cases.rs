@@ -4,7 +4,8 @@ use redpoll_common::job::{Attempt, Dno, Outcome, RunState};
 use redpoll_common::wire::Raw;
 use redpoll_manager::store::{CommitError, Counts, Filter, PRUNE_JOBS, ReadError, Room};
 use redpoll_manager_core::jobs::record::{
-    AgentCounters, CallbackState, Cancelling, Change, CustomEvent, EventKind, EventRecord, RunRecord, Summary,
+    AgentCounters, CallbackRecord, CallbackState, Cancelling, Change, CustomEvent, EventKind, EventRecord,
+    RunRecord, Summary,
 };
 
 use crate::store_common::everything::*;
@@ -152,6 +153,11 @@ pub(crate) async fn retention_takes_the_oldest_ends_by_age_and_by_count(rig: Rig
     assert_eq!(store.expendable(30, 99, 9).await.unwrap(), [id(5), id(4)]);
     assert_eq!(store.expendable(30, 2, 9).await.unwrap(), [id(5), id(4), id(3)]);
     assert_eq!(store.expendable(30, 2, 1).await.unwrap(), [id(5)]);
+    // the end of the oldest has still to be told: it stands before nobody
+    let telling = |state| vec![Change::CallbackChanged(CallbackRecord { job: id(5), state, ..callback(1) })];
+    store.commit(telling(CallbackState::Pending)).await.unwrap();
+    assert_eq!(store.expendable(30, 2, 1).await.unwrap(), [id(4)]);
+    store.commit(telling(CallbackState::Abandoned)).await.unwrap();
     assert_eq!(store.prune(30, 99).await.unwrap(), [id(5), id(4)]);
     assert_eq!(store.prune(30, 99).await.unwrap(), []);
     assert_eq!(store.prune(0, 0).await.unwrap(), [id(3), id(2), id(1)]);

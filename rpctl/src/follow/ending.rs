@@ -135,6 +135,15 @@ pub fn report(agent: &str, procedure: &str, end: &EndSummary, verbose: bool) -> 
             reason().unwrap_or_else(|| "its agent was lost".to_owned()),
             "it may have run: look at the machine before you repeat it",
         ),
+        Some(Outcome::Failed)
+            if end.fault.as_ref().is_some_and(|fault| fault.code == FaultCode::TooLarge) =>
+        {
+            (
+                format!("{name}: more came of it than may"),
+                reason().unwrap_or_default(),
+                "have it give less, or raise --output-limit and the agent's limits.output; one value has to fit [session] frame_limit",
+            )
+        }
         Some(Outcome::Succeeded | Outcome::Failed | Outcome::Rejected) | None => {
             if let Some(report) = of_fault {
                 return Report { exit, ..report };

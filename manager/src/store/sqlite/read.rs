@@ -224,7 +224,9 @@ pub(super) fn expendable(
     limit: usize,
 ) -> Result<Vec<JobId>, ReadError> {
     let surplus = counts(db)?.ended_jobs.saturating_sub(keep);
-    let sql = "SELECT id, ended_ms < ?1 FROM job WHERE ended_ms IS NOT NULL ORDER BY ended_ms, id LIMIT ?2";
+    let sql = "SELECT id, ended_ms < ?1 FROM job WHERE ended_ms IS NOT NULL AND NOT EXISTS \
+        (SELECT 1 FROM callback WHERE callback.job = job.id AND callback.state = 'pending') \
+        ORDER BY ended_ms, id LIMIT ?2";
     let oldest = all(db, sql, params![int(before_ms), count(limit)], |row| {
         Ok((JobId::from_bytes(row.get(0)?), row.get::<_, bool>(1)?))
     })?;

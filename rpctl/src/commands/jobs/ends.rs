@@ -81,7 +81,7 @@ impl EndsQuestion {
                 let what = format!("delete job {job} with its results and output");
                 prompt::confirm(&what, *yes, output, interrupts).await?;
                 let kwargs = encoded(&JobArguments { job: job.clone() })?;
-                ask(link, method::JOBS_DELETE, kwargs, interrupts, verbose).await?;
+                ask(link, (method::JOBS_DELETE, true), kwargs, interrupts, verbose).await?;
                 Ok(Exit::Good)
             }
         }
@@ -154,23 +154,31 @@ impl Cancel {
                 (method::QUEUES_CANCEL, encoded(&arguments)?)
             }
         };
-        let answer = ask(link, method, kwargs, interrupts, verbose).await?;
+        let answer = ask(link, (method, !preview), kwargs, interrupts, verbose).await?;
         Ok((decoded(&answer, method)?, answer))
     }
 }
 
 async fn ask(
     link: &Link,
-    method: &'static str,
+    (method, changes): (&'static str, bool),
     kwargs: Raw,
     interrupts: &mut Interrupts,
     verbose: bool,
 ) -> Result<Raw, Stop> {
     let target = Target::Manager { method };
+    let call = link.request(method, kwargs);
+    let answer = async {
+        if changes {
+            link.change(call, &target, verbose).await
+        } else {
+            link.ask(call, &target, verbose).await
+        }
+    };
     tokio::select! {
         biased;
         _ = interrupts.next() => Err(interrupted("before the answer came; it may be done").into()),
-        answer = link.ask(link.request(method, kwargs), &target, verbose) => answer,
+        answer = answer => answer,
     }
 }
 

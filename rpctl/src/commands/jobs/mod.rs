@@ -65,7 +65,7 @@ impl JobsQuestion {
             Self::Release(job) => {
                 let kwargs = encoded(&JobArguments { job: job.clone() })?;
                 let target = Target::Manager { method: method::JOBS_RELEASE };
-                link.ask(link.request(method::JOBS_RELEASE, kwargs), &target, verbose).await?;
+                link.change(link.request(method::JOBS_RELEASE, kwargs), &target, verbose).await?;
                 Ok(Exit::Good)
             }
             Self::Queues(question) => question.run(link, output, verbose).await,

@@ -94,11 +94,20 @@ fn print(detail: &JobDetail, output: &mut Output) -> Result<(), OutputError> {
     for callback in &detail.callbacks {
         let error = callback.error.as_ref().map_or_else(String::new, |error| format!(": {error}"));
         let name = format!("callback {}", callback.serial);
-        more(&name, Some(format!("{}, {} failed tries{error}", callback.state, callback.tries)));
+        more(&name, Some(format!("{}{error}", told(&callback.state, callback.tries))));
     }
     output.table(&[], rows)?;
     output.bytes(b"\n")?;
     output.table(&HEADERS, detail.runs.iter().map(row).collect())
+}
+
+/// Where a callback stands; the try that succeeded counts.
+fn told(state: &str, tries: u32) -> String {
+    let times = if tries == 1 { "once".to_owned() } else { format!("{tries} times") };
+    match state {
+        "delivered" => format!("delivered at try {tries}"),
+        other => format!("{other}, tried {times}"),
+    }
 }
 
 fn row(run: &RunSummary) -> Vec<String> {
@@ -120,4 +129,16 @@ fn row(run: &RunSummary) -> Vec<String> {
         run.items.to_string(),
         end.map_or_else(String::new, ending::why),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_callback_tells_its_tries_and_none_of_them_as_failed_that_was_not() {
+        assert_eq!(told("delivered", 1), "delivered at try 1");
+        assert_eq!(told("abandoned", 6), "abandoned, tried 6 times");
+        assert_eq!(told("pending", 1), "pending, tried once");
+    }
 }
