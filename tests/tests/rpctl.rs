@@ -62,7 +62,7 @@ async fn every_failure_has_its_exit_code_and_three_lines() {
     drop(world.line("gone-1").await);
     world.operator.until("gone-1", redpoll_common::api::AgentState::Away).await;
     for (arguments, code, what) in [
-        (&["call", HONEST, "exec.run", "--", "/no/such/program"][..], 1, "exec.run failed"),
+        (&["call", HONEST, "exec.run", "--", "/no/such/program"][..], 1, "exec.run could not be started"),
         (&["call", HONEST], 2, "required arguments"),
         (&["call", HONEST, "sys.echo", "--kwargs", "{"], 2, "--kwargs"),
         (&["call", HONEST, "sys.ping", "x"], 3, "do not fit sys.ping"),
