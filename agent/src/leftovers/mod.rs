@@ -83,34 +83,24 @@ impl Leftovers {
     /// [`LeftoversError`] when what was remembered cannot be read: a second attempt must not run beside the first by accident.
     pub fn open(agent: PeerId, grace: Duration, folder: &Path) -> Result<Self, LeftoversError> {
         let remembered = notes::read(folder)?;
-        let run = |(run, note): (&RunRef, &Note)| (*run, Run { note: note.clone(), processes: Vec::new() });
-        let runs = Mutex::new(remembered.iter().map(run).collect());
-        let (folder, written) = (Some(folder.to_owned()), Mutex::new(remembered));
-        Ok(Self {
-            shared: Arc::new(Shared {
-                agent,
-                grace,
-                folder,
-                runs,
-                written,
-                complained: AtomicBool::new(false),
-            }),
-        })
+        Ok(Self::new(agent, grace, Some(folder.to_owned()), remembered))
     }
 
     /// Of an agent that remembers nothing across its starts.
     pub fn forgetful(agent: PeerId, grace: Duration) -> Self {
-        let (folder, runs, written) = (None, Mutex::default(), Mutex::default());
-        Self {
-            shared: Arc::new(Shared {
-                agent,
-                grace,
-                folder,
-                runs,
-                written,
-                complained: AtomicBool::new(false),
-            }),
-        }
+        Self::new(agent, grace, None, BTreeMap::new())
+    }
+
+    fn new(
+        agent: PeerId,
+        grace: Duration,
+        folder: Option<PathBuf>,
+        remembered: BTreeMap<RunRef, Note>,
+    ) -> Self {
+        let run = |(run, note): (&RunRef, &Note)| (*run, Run { note: note.clone(), processes: Vec::new() });
+        let runs = Mutex::new(remembered.iter().map(run).collect());
+        let (written, complained) = (Mutex::new(remembered), AtomicBool::new(false));
+        Self { shared: Arc::new(Shared { agent, grace, folder, runs, written, complained }) }
     }
 
     /// Whose they are.
