@@ -7,6 +7,7 @@
 //! - [`housekeeping`]: what is done once a minute.
 //!
 //! - [`engine`]: drives the machine of jobs; [`store`]: where they are kept; [`jobs`]: both from a configuration.
+//! - [`clock`]: what durations are counted with.
 //! - [`catalogue`]: what agents offer, and whether arguments fit it.
 //! - [`callbacks`]: telling somebody of the ends of jobs.
 //! - [`relay`]: connections between operators and agents whose bytes are passed on unread.
@@ -18,6 +19,7 @@
 pub mod app;
 pub mod callbacks;
 pub mod catalogue;
+pub mod clock;
 pub mod engine;
 pub mod gate;
 pub mod housekeeping;

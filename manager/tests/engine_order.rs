@@ -13,6 +13,7 @@ use redpoll_common::ids::{ConnectionId, PeerId};
 use redpoll_common::job::wire::{Report, Resume, RunRef, RunReport};
 use redpoll_common::job::{Attempt, Callback, Dno, Ending, Item, JobId, Outcome, RunKey, Submitter};
 use redpoll_common::wire::{Raw, RawMap};
+use redpoll_manager::clock::Clock;
 use redpoll_manager::engine::{Agents, Callbacks, Engine, EngineOptions, NewJob, digest};
 use redpoll_manager::store::{
     AbortHook, AttemptRecord, CommitError, Counts, Durable, Faults, Filter, Memory, ReadError, Room, Store,
@@ -65,6 +66,10 @@ impl Store for Gated {
             }
             None => self.inner.enqueue(changes),
         }
+    }
+
+    fn clock(&self) -> &Clock {
+        self.inner.clock()
     }
 
     fn room(&self) -> Room {

@@ -24,6 +24,7 @@ pub mod admission;
 pub mod agents;
 pub mod bucket;
 pub mod catalogue;
+pub mod clock;
 pub mod counters;
 pub mod glob;
 pub mod jobs;

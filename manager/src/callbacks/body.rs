@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::gather::{Found, ending, gather};
 use super::{Delivery, MAX_BODY};
+use crate::clock::Clock;
 use crate::store::Store;
 
 #[derive(Serialize)]
@@ -82,27 +83,27 @@ struct FaultPart<'a> {
 /// In one line: the store cannot be read, or the job is not in it.
 pub(super) async fn read(store: &dyn Store, cluster: &str, delivery: Delivery) -> Result<Bytes, String> {
     let mut found = gather(store, delivery.job).await?;
-    let mut body = write(&found, cluster, delivery)?;
+    let mut body = write(&found, cluster, delivery, store.clock())?;
     // JSON may be longer than what was counted
     if body.len() > MAX_BODY && found.whole {
         found.leave_out();
-        body = write(&found, cluster, delivery)?;
+        body = write(&found, cluster, delivery, store.clock())?;
     }
     // Many long messages of faults do not fit either: the first of them say as much to a receiver.
     while body.len() > MAX_BODY && !found.runs.is_empty() {
         let len = found.runs.len();
         found.runs.truncate((len * MAX_BODY / body.len()).min(len - 1));
-        body = write(&found, cluster, delivery)?;
+        body = write(&found, cluster, delivery, store.clock())?;
     }
     Ok(body)
 }
 
-fn write(found: &Found, cluster: &str, delivery: Delivery) -> Result<Bytes, String> {
+fn write(found: &Found, cluster: &str, delivery: Delivery, clock: &Clock) -> Result<Bytes, String> {
     let body = Body {
         id: delivery.to_string(),
         kind: if delivery.serial <= 1 { "job.ended" } else { "job.corrected" },
         cluster,
-        job: job_part(found),
+        job: job_part(found, clock),
         runs: found.runs.iter().map(run_part).collect(),
         more: found.job.agents.len() > found.runs.len(),
         results_left_out: !found.whole,
@@ -111,7 +112,7 @@ fn write(found: &Found, cluster: &str, delivery: Delivery) -> Result<Bytes, Stri
     Ok(text.into())
 }
 
-fn job_part(found: &Found) -> JobPart<'_> {
+fn job_part<'a>(found: &'a Found, clock: &Clock) -> JobPart<'a> {
     let job = &found.job;
     let summary = job.summary.unwrap_or_default();
     let outcomes = Outcome::ALL.into_iter().map(|outcome| (outcome.as_str(), summary.count(outcome)));
@@ -122,9 +123,9 @@ fn job_part(found: &Found) -> JobPart<'_> {
         info: Json(&job.spec.info),
         key: job.key(),
         queue: found.queue.as_ref().map(Json),
-        submitted_ms: job.submitted_ms,
-        released_ms: job.released_ms,
-        ended_ms: job.ended_ms,
+        submitted_ms: clock.told(job.submitted_ms),
+        released_ms: clock.told_if(job.released_ms),
+        ended_ms: clock.told_if(job.ended_ms),
         outcome: job.summary.and_then(|summary| summary.outcome()).map(Outcome::as_str),
         outcomes: outcomes.filter(|(_, count)| *count > 0).collect(),
     }

@@ -4,7 +4,7 @@ use redpoll_common::ids::PeerId;
 use redpoll_common::job::JobId;
 use redpoll_common::wire::{Fault, Raw};
 use redpoll_manager_core::jobs::{Answer, Ended, Input, Submit};
-use redpoll_net::{clock, random};
+use redpoll_net::random;
 
 use super::refusal::wrong_answer;
 use super::{Engine, NewJob, Stored};
@@ -16,7 +16,7 @@ impl Engine {
     /// A fault that says why not; then nothing was stored.
     pub async fn record(&self, job: NewJob, ended: Ended) -> Result<Stored, Fault> {
         let NewJob { submitter, spec, digest, agents, idempotent, redact } = job;
-        let id = JobId::new(clock::wall_ms(), u128::from_be_bytes(random::bytes16()));
+        let id = JobId::new(self.store.clock().now_ms(), u128::from_be_bytes(random::bytes16()));
         let agents = agents.into_iter().map(|agent| (agent, true)).collect();
         let record = |token| {
             let submit = Submit { token, id, submitter, spec, digest, agents, idempotent, redact };

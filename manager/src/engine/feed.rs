@@ -119,6 +119,7 @@ pub(super) fn touched(change: &Change) -> Option<Touched> {
         | Change::QueueClosed(_)
         | Change::AgentCounters(_)
         | Change::Event(_)
+        | Change::Clock(_)
         | Change::EventsPruned { .. } => None,
     }
 }

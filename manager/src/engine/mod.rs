@@ -35,7 +35,7 @@ use redpoll_common::wire::{Fault, FaultCode};
 use redpoll_manager_core::jobs::record::Digest;
 use redpoll_manager_core::jobs::view::QueueView;
 use redpoll_manager_core::jobs::{Answer, Cancelled, Input, Refusal, ResumePage, Scope, Settings};
-use redpoll_net::{clock, random};
+use redpoll_net::random;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -163,7 +163,7 @@ impl Engine {
     /// A fault that says why not; then nothing was stored.
     pub async fn submit(&self, job: NewJob) -> Result<Stored, Fault> {
         let NewJob { submitter, spec, digest, agents, idempotent, redact } = job;
-        let id = JobId::new(clock::wall_ms(), u128::from_be_bytes(random::bytes16()));
+        let id = JobId::new(self.store.clock().now_ms(), u128::from_be_bytes(random::bytes16()));
         let (told, answer) = oneshot::channel();
         let submit = task::NewSubmit { told, id, submitter, spec, digest, agents, idempotent, redact };
         self.send(Message::Submit(Box::new(submit))).await?;

@@ -10,7 +10,6 @@ use redpoll_common::job::{JobId, JobSpec, QueueKey, Submitter};
 use redpoll_manager_core::jobs::record::{Digest, JobRecord, Records};
 use redpoll_manager_core::jobs::view::QueueView;
 use redpoll_manager_core::jobs::{Answer, Input, Jobs, OfferAnswer, Refusal, Settings, Submit, Turn};
-use redpoll_net::clock;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -29,7 +28,7 @@ const TURNS: usize = 4096;
 const BATCH: usize = 64;
 /// How long to wait before the store is read again that could not be.
 const RECOVER_AGAIN: Duration = Duration::from_secs(1);
-/// The longest sleep: the wall clock, which decides what is due, may be set.
+/// The longest sleep: timers stand still while the machine sleeps, and what is due does not; and the wall clock may be set.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
 /// What the task is told.
@@ -78,7 +77,11 @@ pub(super) fn spawn(
     let (store, agents, listed) = (outside.store.clone(), outside.agents.clone(), outside.listed.clone());
     let performer = Performer::new(outside, committing, lost_sender, tracker.clone());
     tracker.spawn(performer.run());
-    let jobs = Jobs::recover(settings, records, clock::wall_ms());
+    let mut jobs = Jobs::recover(settings, records, store.clock().now_ms());
+    if store.clock().is_new() {
+        let now = store.clock().now_ms();
+        jobs.handle(Input::Clock { anchor: store.clock().anchor(), set_by_ms: 0 }, now);
+    }
     let task = Task { jobs, settings, messages, listed, turns, lost, store, agents, stop: stop.clone() };
     tracker.spawn(task.run());
     Running { stop, tracker }
@@ -119,7 +122,7 @@ impl Task {
     }
 
     fn wake_at(&self) -> Instant {
-        let left = self.jobs.poll_timeout().map(|due| due.saturating_sub(clock::wall_ms()));
+        let left = self.jobs.poll_timeout().map(|due| due.saturating_sub(self.now()));
         Instant::now() + left.map_or(LONGEST_SLEEP, Duration::from_millis).min(LONGEST_SLEEP)
     }
 
@@ -136,16 +139,25 @@ impl Task {
     }
 
     async fn tick(&mut self) {
-        let now = clock::wall_ms();
+        let now = self.now();
         self.note_listed(now);
+        if let Some(set_by_ms) = self.store.clock().look() {
+            warn!(set_by_ms, "the wall clock was set; durations go on, and times are told by the new one");
+            self.jobs.handle(Input::Clock { anchor: self.store.clock().anchor(), set_by_ms }, now);
+        }
         if self.jobs.poll_timeout().is_some_and(|due| due <= now) {
             self.jobs.handle_timeout(now);
         }
         self.turn().await;
     }
 
+    /// The count of time, see [`redpoll_manager_core::clock`].
+    fn now(&self) -> u64 {
+        self.store.clock().now_ms()
+    }
+
     fn handle(&mut self, message: Message) {
-        let now = clock::wall_ms();
+        let now = self.now();
         match message {
             Message::Ask(ask) => self.answer(ask),
             // with the next turn, or before somebody cancels
@@ -278,7 +290,9 @@ impl Task {
                 () = sleep(RECOVER_AGAIN) => {}
             }
         };
-        self.jobs = Jobs::recover(self.settings, records, clock::wall_ms());
+        self.jobs = Jobs::recover(self.settings, records, self.now());
+        // what was said of it may be among what was lost
+        self.jobs.handle(Input::Clock { anchor: self.store.clock().anchor(), set_by_ms: 0 }, self.now());
         // told again of what came meanwhile
         while self.lost.try_recv().is_ok() {}
         info!("the store takes changes again");
@@ -290,7 +304,7 @@ impl Task {
         self.messages.close();
         while let Some(message) = self.messages.recv().await {
             self.handle(message);
-            self.note_listed(clock::wall_ms());
+            self.note_listed(self.now());
             self.turn().await;
         }
     }

@@ -17,6 +17,7 @@ use super::arguments::{bad, page_size, stopping, unread};
 use super::call::undelivered;
 use super::room::Room;
 use super::{info, read, write};
+use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::state::Manager;
 use crate::store::Store;
@@ -65,7 +66,7 @@ async fn list(store: &dyn Store, call: &CallContext) -> Result<Raw, Fault> {
         for event in page {
             let number = event.n;
             if wanted.has(&event) {
-                let event = write(&summary(event))?;
+                let event = write(&summary(event, store.clock()))?;
                 if events.len() == limit || !room.take(&event) {
                     return Ok(answer(&events, last, true));
                 }
@@ -126,7 +127,7 @@ async fn tell(
             if !wanted.has(&event) {
                 continue;
             }
-            let value = match write(&summary(event)) {
+            let value = match write(&summary(event, store.clock())) {
                 Ok(value) => value,
                 Err(fault) => return fault,
             };
@@ -159,12 +160,12 @@ impl Wanted {
     }
 }
 
-fn summary(event: EventRecord) -> EventSummary {
+fn summary(event: EventRecord, clock: &Clock) -> EventSummary {
     let kind = event.kind_text().into_owned();
     let EventRecord { n, at_ms, kind: _, job, agent, queue, attempt, outcome, detail, custom } = event;
     EventSummary {
         n,
-        at_ms,
+        at_ms: clock.told(at_ms),
         kind,
         job: job.map(|job| job.to_string()),
         agent: agent.map(|agent| agent.to_string()),

@@ -42,7 +42,11 @@ pub(super) async fn show(manager: &Manager, store: &dyn Store, call: &CallContex
     let options = write(&options(&record.spec)?)?;
     let callbacks = store.callbacks(record.id).await.map_err(unread)?;
     let latest = callbacks.len().saturating_sub(CALLBACKS);
-    let callbacks: Vec<_> = callbacks.into_iter().skip(latest).map(jobs_rows::callback).collect();
+    let callbacks: Vec<_> = callbacks
+        .into_iter()
+        .skip(latest)
+        .map(|callback| jobs_rows::callback(callback, store.clock()))
+        .collect();
     let callbacks = write(&callbacks)?;
     let (args, kwargs) = shown_arguments(manager, &record);
     for part in [&job, &args, &kwargs, &options, &callbacks] {

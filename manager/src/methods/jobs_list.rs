@@ -9,6 +9,7 @@ use redpoll_net::CallContext;
 use super::arguments::{bad, job_id, page_size, queue_key, unread};
 use super::room::Room;
 use super::{jobs_rows, read, write};
+use crate::clock::Clock;
 use crate::state::{parse_agent, parse_submitter};
 use crate::store::{Filter, Store, Whereabouts};
 
@@ -26,7 +27,7 @@ pub(super) async fn list(store: &dyn Store, call: &CallContext) -> Result<Raw, F
     let arguments: JobListArguments = read(&call.kwargs)?;
     let limit = page_size(arguments.limit, PAGE, MAX_PAGE)?;
     let mut before = arguments.before.as_deref().map(job_id).transpose()?;
-    let filter = filter(&arguments)?;
+    let filter = filter(&arguments, store.clock())?;
     let (mut room, mut jobs) = (Room::of(call), Vec::new());
     loop {
         // one more than asked for tells whether there are more
@@ -58,13 +59,13 @@ fn answer(jobs: &[Raw], next: Option<String>) -> Raw {
     RawMap::new().raws("jobs", jobs).opt_text("next", next.as_deref()).finish()
 }
 
-fn filter(arguments: &JobListArguments) -> Result<Filter, Fault> {
+fn filter(arguments: &JobListArguments, clock: &Clock) -> Result<Filter, Fault> {
     Ok(Filter {
         state: arguments.state.as_deref().map(whereabouts).transpose()?,
         agent: arguments.agent.as_deref().map(parse_agent).transpose()?,
         queue: arguments.queue.as_ref().map(queue_key).transpose()?,
         submitter: arguments.submitter.as_deref().map(parse_submitter).transpose()?,
-        since_ms: arguments.since_ms,
+        since_ms: arguments.since_ms.map(|since| clock.counted(since)),
     })
 }
 

@@ -12,6 +12,7 @@ use redpoll_manager_core::jobs::record::{
 };
 
 use super::arguments::unread;
+use crate::clock::Clock;
 use crate::store::{AttemptRecord, Store};
 
 /// A job in short. The runs of one that is open are counted in the store.
@@ -20,10 +21,10 @@ pub(super) async fn summary(store: &dyn Store, record: &JobRecord) -> Result<Job
         Some(ends) => ends,
         None => store.tally(record.id).await.map_err(unread)?,
     };
-    Ok(job(record, &ends))
+    Ok(job(record, &ends, store.clock()))
 }
 
-fn job(record: &JobRecord, ends: &Summary) -> JobSummary {
+fn job(record: &JobRecord, ends: &Summary, clock: &Clock) -> JobSummary {
     let ended = record.ended_ms.is_some();
     let outcomes = Outcome::ALL.into_iter().map(|outcome| (outcome, ends.count(outcome)));
     let outcomes = outcomes.filter(|(_, runs)| *runs > 0);
@@ -48,9 +49,9 @@ fn job(record: &JobRecord, ends: &Summary) -> JobSummary {
         queue: record.spec.queue.as_ref().map(|queue| queue.name.to_raw()),
         key: record.key().map(str::to_owned),
         info: record.spec.info.clone(),
-        submitted_ms: record.submitted_ms,
-        released_ms: record.released_ms,
-        ended_ms: record.ended_ms,
+        submitted_ms: clock.told(record.submitted_ms),
+        released_ms: clock.told_if(record.released_ms),
+        ended_ms: clock.told_if(record.ended_ms),
     }
 }
 
@@ -60,23 +61,24 @@ pub(super) async fn run(store: &dyn Store, record: &RunRecord) -> Result<RunSumm
     let progress = if offered { store.progress(&record.key).await.map_err(unread)? } else { None };
     let progress = progress.filter(|(attempt, _)| *attempt == record.attempt);
     let earlier = if offered { store.attempts(&record.key).await.map_err(unread)? } else { Vec::new() };
+    let clock = store.clock();
     Ok(RunSummary {
         agent: record.key.agent.to_string(),
         state: record.state.word().to_owned(),
         attempt: record.attempt.0,
         dno: record.dno.0,
-        queued_ms: record.queued_ms,
-        offered_ms: record.offered_ms,
-        accepted_ms: record.accepted_ms,
-        started_ms: record.started_ms,
-        doubt_ms: record.doubt_ms,
-        ended_ms: record.ended_ms,
+        queued_ms: clock.told_if(record.queued_ms),
+        offered_ms: clock.told_if(record.offered_ms),
+        accepted_ms: clock.told_if(record.accepted_ms),
+        started_ms: clock.told_if(record.started_ms),
+        doubt_ms: clock.told_if(record.doubt_ms),
+        ended_ms: clock.told_if(record.ended_ms),
         items: record.items,
         cancelling: record.cancel.is_some(),
         corrected: record.corrected,
         progress: progress.map(|(_, progress)| how_far(progress)),
         end: end_of(&record.state).map(|end| EndSummary { result: None, ..end }),
-        earlier: earlier.into_iter().map(attempt).collect(),
+        earlier: earlier.into_iter().map(|earlier| attempt(earlier, clock)).collect(),
     })
 }
 
@@ -102,17 +104,17 @@ pub(super) fn how_far(progress: Progress) -> ProgressSummary {
     ProgressSummary { completed, total, details }
 }
 
-fn attempt(record: AttemptRecord) -> AttemptSummary {
+fn attempt(record: AttemptRecord, clock: &Clock) -> AttemptSummary {
     AttemptSummary {
         attempt: record.attempt.0,
         outcome: record.outcome.as_str().to_owned(),
         fault: record.fault,
-        ended_ms: record.at_ms,
+        ended_ms: clock.told(record.at_ms),
     }
 }
 
 /// The telling of an end.
-pub(super) fn callback(record: CallbackRecord) -> CallbackSummary {
+pub(super) fn callback(record: CallbackRecord, clock: &Clock) -> CallbackSummary {
     let (state, pending) = match record.state {
         CallbackState::Pending => ("pending", true),
         CallbackState::Delivered => ("delivered", false),
@@ -123,7 +125,7 @@ pub(super) fn callback(record: CallbackRecord) -> CallbackSummary {
         state: state.to_owned(),
         tries: record.tries,
         error: record.error,
-        due_ms: pending.then_some(record.due_ms),
+        due_ms: pending.then(|| clock.told(record.due_ms)),
     }
 }
 

@@ -16,6 +16,7 @@ use super::jobs_cancel::{answer, no_queue, of_queue};
 use super::jobs_rows::count;
 use super::room::Room;
 use super::{info, read, write};
+use crate::clock::Clock;
 use crate::engine::Engine;
 
 /// Queues in one answer, unless asked for fewer or more.
@@ -51,9 +52,9 @@ async fn list(engine: &Engine, call: &CallContext) -> Result<Raw, Fault> {
     all.retain(|queue| after.as_ref().is_none_or(|after| queue.key > *after));
     all.sort_by(|one, other| one.key.cmp(&other.key));
     let (mut room, mut queues, mut last) = (Room::of(call), Vec::new(), None);
-    let mut next = None;
+    let (mut next, clock) = (None, engine.store().clock());
     for queue in &all {
-        let row = write(&summary(queue))?;
+        let row = write(&summary(queue, clock))?;
         if queues.len() == limit || !room.take(&row) {
             next = last;
             break;
@@ -70,7 +71,7 @@ async fn show(engine: &Engine, call: &CallContext) -> Result<Raw, Fault> {
     let key = queue_key(&arguments.name)?;
     let (queue, all) = engine.queue(key.clone(), limit).await?.ok_or_else(|| no_queue(&key))?;
     let (mut room, mut runs) = (Room::of(call), Vec::new());
-    let queue = write(&summary(&queue))?;
+    let queue = write(&summary(&queue, engine.store().clock()))?;
     let _always = room.take(&queue);
     for run in all {
         let row =
@@ -90,11 +91,11 @@ async fn cancel(engine: &Engine, call: &CallContext) -> Result<Raw, Fault> {
     answer(&engine.cancel(scope, arguments.grace_ms, arguments.preview).await?, call)
 }
 
-fn summary(queue: &QueueView) -> QueueSummary {
+fn summary(queue: &QueueView, clock: &Clock) -> QueueSummary {
     QueueSummary {
         name: queue.key.to_raw(),
         concurrency: queue.concurrency,
-        opened_ms: queue.opened_ms,
+        opened_ms: clock.told(queue.opened_ms),
         taken: count(queue.taken),
         waiting: count(queue.waiting),
     }

@@ -22,11 +22,13 @@ use super::{
     AbortHook, AttemptRecord, CommitError, Counts, Durable, Faults, Filter, MAX_ITEM_BYTES, MAX_ITEMS,
     MAX_PAGE, ReadError, Room, Store, Whereabouts,
 };
+use crate::clock::{Clock, Hands};
 
 /// A store without a disk.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Memory {
     tables: Arc<Mutex<Tables>>,
+    clock: Clock,
     faults: Faults,
     abort: AbortHook,
 }
@@ -52,7 +54,7 @@ struct Tables {
 impl Memory {
     /// An empty store that fails when `faults` say so, and tells `abort` when its "disk" broke.
     pub fn new(faults: Faults, abort: AbortHook) -> Self {
-        Self { tables: Arc::default(), faults, abort }
+        Self { tables: Arc::default(), clock: Clock::begin(Hands::Machine, None, 0), faults, abort }
     }
 
     /// The same content, open again: after a crash or a close.
@@ -167,6 +169,8 @@ impl Tables {
             Change::CallbackChanged(callback) => {
                 self.callbacks.insert((callback.job, callback.serial), callback.clone());
             }
+            // a count begins with each store in memory
+            Change::Clock(_) => {}
         }
     }
 
@@ -258,6 +262,10 @@ fn without_result(run: &RunRecord) -> RunRecord {
 impl Store for Memory {
     fn enqueue(&self, changes: Vec<Change>) -> BoxFuture<'_, Durable> {
         future::ready(Durable::settled(self.write(&changes))).boxed()
+    }
+
+    fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     fn room(&self) -> Room {

@@ -27,6 +27,8 @@ use redpoll_manager_core::jobs::record::{
     CallbackRecord, Change, EventRecord, JobRecord, Progress, Records, RunRecord, Summary,
 };
 
+use crate::clock::Clock;
+
 pub mod faults;
 pub mod items;
 pub mod memory;
@@ -64,6 +66,9 @@ pub trait Store: Send + Sync + fmt::Debug {
     fn commit(&self, changes: Vec<Change>) -> BoxFuture<'_, Result<(), CommitError>> {
         Box::pin(async move { self.enqueue(changes).await.await })
     }
+
+    /// The count of time that the times in it are of.
+    fn clock(&self) -> &Clock;
 
     /// How much space there is.
     fn room(&self) -> Room;
@@ -236,7 +241,7 @@ pub struct Filter {
     pub queue: Option<QueueKey>,
     /// Who submitted them.
     pub submitter: Option<Submitter>,
-    /// They were submitted at this time or later, in UTC milliseconds.
+    /// They were submitted at this time or later, counted as by [`Store::clock`].
     pub since_ms: Option<u64>,
 }
 

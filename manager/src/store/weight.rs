@@ -37,7 +37,8 @@ pub(super) fn weight(change: &Change) -> usize {
         | Change::JobRedacted(_)
         | Change::JobDeleted(_)
         | Change::EventsPruned { .. }
-        | Change::CallbackChanged(_) => 0,
+        | Change::CallbackChanged(_)
+        | Change::Clock(_) => 0,
     }
 }
 

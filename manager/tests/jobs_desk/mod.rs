@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use redpoll_common::job::wire::{Report, Resume, RunRef, RunReport};
 use redpoll_common::job::{Callback, Dno, Ending, Item, ItemKind, JobId, Outcome, RunKey, RunState};
 use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_config::ManagerConfig;
+use redpoll_manager::clock::Hands;
 use redpoll_manager::engine::{Agents, Callbacks, Engine, EngineOptions, Running};
 use redpoll_manager::methods;
 use redpoll_manager::state::Manager;
@@ -96,6 +98,13 @@ impl Desk {
         let options = Options { reserve_bytes: 64 * 1024, ..Options::default() };
         let store = Sqlite::open(&folder.path().join("store"), options).unwrap();
         Self::over(Arc::new(store), Some(folder), ManagerConfig::default(), settings()).await
+    }
+
+    /// On a store in a folder of the test's own, and with its clocks.
+    pub(crate) async fn in_folder(folder: &Path, hands: &Hands, settings: Settings) -> Self {
+        let options = Options { reserve_bytes: 64 * 1024, hands: hands.clone(), ..Options::default() };
+        let store = Sqlite::open(&folder.join("store"), options).unwrap();
+        Self::over(Arc::new(store), None, ManagerConfig::default(), settings).await
     }
 
     pub(crate) async fn with(config: ManagerConfig, settings: Settings) -> Self {

@@ -48,13 +48,15 @@ pub enum EventKind {
     CallbackDelivered,
     /// A callback was given up.
     CallbackAbandoned,
+    /// The manager's wall clock was set; times are told anew by it.
+    ClockSet,
     /// An agent says something of its own: see [`EventRecord::custom`].
     Custom,
 }
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::AgentConnected,
         Self::AgentDisconnected,
         Self::SpoolLost,
@@ -74,6 +76,7 @@ impl EventKind {
         Self::QueueClosed,
         Self::CallbackDelivered,
         Self::CallbackAbandoned,
+        Self::ClockSet,
         Self::Custom,
     ];
 
@@ -99,6 +102,7 @@ impl EventKind {
             Self::QueueClosed => "queue.closed",
             Self::CallbackDelivered => "callback.delivered",
             Self::CallbackAbandoned => "callback.abandoned",
+            Self::ClockSet => "manager.clock_set",
             Self::Custom => "custom",
         }
     }
@@ -114,7 +118,7 @@ impl EventKind {
 pub struct EventRecord {
     /// Its number, from 1, without gaps.
     pub n: u64,
-    /// When.
+    /// When, [counted](crate::clock).
     pub at_ms: u64,
     /// What.
     pub kind: EventKind,

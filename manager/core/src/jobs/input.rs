@@ -10,6 +10,7 @@ use redpoll_common::wire::{Fault, Raw};
 use super::criteria::Criteria;
 use super::record::Digest;
 use super::settings::Settings;
+use crate::clock::Anchor;
 
 /// Something happened. `T` stands for whoever waits for an answer.
 #[derive(Debug)]
@@ -141,6 +142,13 @@ pub enum Input<T> {
     StoreFull(bool),
     /// The settings were reloaded.
     Settings(Settings),
+    /// The count of time is anchored anew.
+    Clock {
+        /// Where it stands.
+        anchor: Anchor,
+        /// By how many milliseconds the wall clock was set; 0 when it was not.
+        set_by_ms: i64,
+    },
 }
 
 /// A job to store.

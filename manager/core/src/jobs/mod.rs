@@ -13,7 +13,7 @@
 //! - [`record`]: what a store keeps; [`event`]: the public history; [`view`]: what is open.
 //!
 //! Only what is open is in memory. Everything takes O(log n) per run that changes; nothing depends on how many ended
-//! jobs are stored. Times are UTC milliseconds; a clock that is set back delays what is due and breaks nothing else.
+//! jobs are stored. Times are milliseconds of the manager's [count](crate::clock), which no clock that is set can move.
 
 mod callbacks;
 mod cancel;
@@ -37,6 +37,7 @@ pub mod view;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;
+use std::time::Duration;
 
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::{JobId, Outcome, QueueKey, Submitter};
@@ -48,6 +49,8 @@ pub use self::settings::Settings;
 
 use self::callbacks::Pending;
 use self::model::{Agent, At, Job, LaneKey, Phase, Queue, Timer};
+use crate::clock::Anchor;
+
 use self::record::{Cancelling, Change, EventKind, EventRecord};
 
 /// Changes and effects for which there is room in a new turn, at most.
@@ -149,6 +152,7 @@ impl<T> Jobs<T> {
             Input::Oldest { stored, jobs } => self.oldest_found(stored, jobs, now_ms),
             Input::StoreFull(full) => self.store_full = full,
             Input::Settings(settings) => self.reload(settings),
+            Input::Clock { anchor, set_by_ms } => self.clock(anchor, set_by_ms, now_ms),
         }
         self.settle(now_ms);
         self.deliver_callbacks();
@@ -198,6 +202,16 @@ impl<T> Jobs<T> {
     fn expire(&mut self, at: At, now_ms: u64) {
         if self.run(at).is_some_and(|run| run.phase == Phase::Queued) {
             self.end_unstarted(at, Outcome::Expired, "start_within passed before it could start", now_ms);
+        }
+    }
+
+    /// Says where the count stands. `now_ms` is of the count, which nobody has set.
+    fn clock(&mut self, anchor: Anchor, set_by_ms: i64, now_ms: u64) {
+        self.changes.push(Change::Clock(anchor));
+        if set_by_ms != 0 {
+            let way = if set_by_ms > 0 { "forward" } else { "back" };
+            let by = Duration::from_millis(set_by_ms.unsigned_abs());
+            self.event(now_ms, EventKind::ClockSet, |event| event.detail = Some(format!("{way} by {by:?}")));
         }
     }
 

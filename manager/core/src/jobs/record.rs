@@ -3,7 +3,7 @@
 //! The machine never reads a store. It is given [`Records`] once, at the start, and from then on says with each
 //! [`Change`] what has to be written. A store applies the changes of a turn in their order and in one transaction.
 //!
-//! Times are UTC milliseconds of the manager's clock.
+//! Times are milliseconds of the manager's [count](crate::clock), which began as UTC.
 
 use std::sync::Arc;
 
@@ -12,6 +12,8 @@ use redpoll_common::job::{
     Attempt, Callback, Dno, Item, JobId, JobSpec, Outcome, QueueKey, RunKey, RunState, Submitter,
 };
 use redpoll_common::wire::{Fault, Raw};
+
+use crate::clock::Anchor;
 
 pub use super::event::{CustomEvent, EventKind, EventRecord};
 
@@ -331,6 +333,8 @@ pub enum Change {
     },
     /// A callback is new or changed: the whole row.
     CallbackChanged(CallbackRecord),
+    /// Where the count of time stands: the one row of its kind.
+    Clock(Anchor),
 }
 
 /// What a machine is given at the start: everything that is not over.

@@ -94,6 +94,7 @@ impl Store {
                 assert_eq!(event.n, self.events.len() as u64 + 1, "events are numbered without gaps");
                 self.events.push(event.clone());
             }
+            Change::Clock(_) => {}
             Change::CallbackChanged(callback) => {
                 let key = (callback.job, callback.serial);
                 if let Some(before) = self.callbacks.insert(key, callback.clone()) {

@@ -39,6 +39,7 @@ use super::{
     AbortHook, AttemptRecord, CommitError, Counts, Durable, Faults, Filter, MAX_ITEMS, MAX_PAGE, ReadError,
     Room, Store,
 };
+use crate::clock::{Clock, Hands};
 use pool::Pool;
 use space::Gauge;
 
@@ -58,6 +59,8 @@ pub struct Options {
     pub full_patience: Duration,
     /// Ends the process when the disk fails.
     pub abort: AbortHook,
+    /// The clocks that its times are counted with.
+    pub hands: Hands,
     /// For tests.
     pub faults: Faults,
 }
@@ -69,6 +72,7 @@ impl Default for Options {
             max_bytes: None,
             full_patience: Duration::from_secs(30),
             abort: AbortHook::default(),
+            hands: Hands::default(),
             faults: Faults::default(),
         }
     }
@@ -154,6 +158,7 @@ pub struct Sqlite {
     folder: PathBuf,
     intake: Mutex<Option<Intake>>,
     gauge: Gauge,
+    clock: Clock,
     readers: Pool,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
@@ -177,6 +182,8 @@ impl Sqlite {
         let gauge = Gauge::default();
         let connection = writer::connect(&files)?;
         let readers = Pool::open(&files.database).map_err(|error| opening(&files.database, error))?;
+        let (kept, newest_ms) = read::clock(&connection).map_err(|error| opening(&files.database, error))?;
+        let clock = Clock::begin(options.hands.clone(), kept, newest_ms);
         let (intake, outlet) = queue::queue();
         let path = files.database.clone();
         let writer = writer::Writer::new(connection, outlet, files, lock, options, gauge.clone());
@@ -187,6 +194,7 @@ impl Sqlite {
             folder: folder.to_owned(),
             intake: Mutex::new(Some(intake)),
             gauge,
+            clock,
             readers,
             writer: Mutex::new(Some(writer)),
         })
@@ -233,6 +241,10 @@ impl Store for Sqlite {
                 None => Durable::settled(Err(CommitError::Stopped)),
             }
         })
+    }
+
+    fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     fn room(&self) -> Room {

@@ -2,6 +2,7 @@
 
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::{Attempt, Item, JobId, RunKey, Submitter};
+use redpoll_manager_core::clock::Anchor;
 use redpoll_manager_core::jobs::record::{
     CallbackRecord, EventRecord, JobRecord, Progress, Records, RunRecord, Summary,
 };
@@ -34,6 +35,23 @@ pub(super) fn recover(db: &Connection) -> Result<Records, ReadError> {
         last_event: counts.last_event,
         ended_jobs: counts.ended_jobs,
     })
+}
+
+/// Where the count of time stood, and the time of the last event: as everything that is written down has one, no later one was reached.
+pub(super) fn clock(db: &Connection) -> rusqlite::Result<(Option<Anchor>, u64)> {
+    let sql = "SELECT boot, base_ms, ahead_ms FROM clock WHERE id = 1";
+    // a boot that is none of a kernel's is none of ours
+    let kept = db.query_row(sql, [], |row| {
+        let boot: Option<Vec<u8>> = row.get(0)?;
+        Ok(Anchor {
+            boot: boot.and_then(|boot| boot.try_into().ok()),
+            base_ms: row.get(1)?,
+            ahead_ms: row.get(2)?,
+        })
+    });
+    let newest = "SELECT at_ms FROM event ORDER BY n DESC LIMIT 1";
+    let newest: Option<i64> = db.query_row(newest, [], |row| row.get(0)).optional()?;
+    Ok((kept.optional()?, newest.and_then(|at| u64::try_from(at).ok()).unwrap_or(0)))
 }
 
 pub(super) fn job(db: &Connection, id: JobId) -> Result<Option<JobRecord>, ReadError> {

@@ -2,6 +2,7 @@
 
 use redpoll_common::job::{Callback, Ending, JobId, RunKey, RunState};
 use redpoll_common::wire::Raw;
+use redpoll_manager_core::clock::Anchor;
 use redpoll_manager_core::jobs::record::{
     AgentCounters, CallbackRecord, Change, EventRecord, JobRecord, QueueRecord, RunRecord,
 };
@@ -68,6 +69,7 @@ pub(super) fn apply(db: &Connection, change: &Change) -> rusqlite::Result<()> {
         Change::Event(event) => happened(db, event),
         Change::EventsPruned { below } => run(db, "DELETE FROM event WHERE n < ?1", params![int(*below)]),
         Change::CallbackChanged(callback) => callback_changed(db, callback),
+        Change::Clock(anchor) => anchored(db, *anchor),
     }
 }
 
@@ -237,4 +239,10 @@ fn callback_changed(db: &Connection, callback: &CallbackRecord) -> rusqlite::Res
         callback.error,
     ];
     run(db, sql, parameters)
+}
+
+fn anchored(db: &Connection, anchor: Anchor) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO clock (id, boot, base_ms, ahead_ms) VALUES (1, ?1, ?2, ?3) \
+        ON CONFLICT (id) DO UPDATE SET boot = excluded.boot, base_ms = excluded.base_ms, ahead_ms = excluded.ahead_ms";
+    run(db, sql, params![anchor.boot, anchor.base_ms, anchor.ahead_ms])
 }
