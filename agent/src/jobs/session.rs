@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use redpoll_common::job::Dno;
-use redpoll_common::job::wire::{Report, ReportAnswer, Resume, ResumeAnswer};
+use redpoll_common::job::wire::{Act, Report, ReportAnswer, Resume, ResumeAct, ResumeAnswer, ResumeRow};
 use redpoll_common::session::{Refusal, SMALL};
 use redpoll_common::wire::{DecodeError, FaultCode, Raw};
 use redpoll_net::{Call, CallError, CallEvent, CallStream, Peer};
@@ -99,7 +99,13 @@ impl Asker {
             match ask {
                 Ask::Resume(id, page) => {
                     let stream = self.send(RESUME, page.write()).await;
-                    let _task = self.wait(async move { Input::Resumed(id, resumed(answer(stream).await)) });
+                    let _task = self.wait(async move {
+                        let answer = resumed(answer(stream).await);
+                        if let Ok(answer) = &answer {
+                            warn_of_dropped(&page, answer);
+                        }
+                        Input::Resumed(id, answer)
+                    });
                 }
                 Ask::Report(id, report) => self.report(id, report).await,
             }
@@ -190,6 +196,21 @@ fn resumed(answer: Result<Raw, CallError>) -> Result<ResumeAnswer, Option<u64>> 
             Err(Some(fault.retry_after_ms.unwrap_or(KNOWS_NONE)))
         }
         Err(error) => Err(again(&error)),
+    }
+}
+
+/// Says which runs the manager wants nothing of: what they did is known nowhere else.
+fn warn_of_dropped(page: &Resume, answer: &ResumeAnswer) {
+    let is_dropped = |row: &&ResumeRow| {
+        let of = |act: &&ResumeAct| (act.job, act.attempt) == (row.run.job, row.run.attempt);
+        answer.jobs.iter().find(of).is_some_and(|act| act.act == Act::Drop)
+    };
+    for row in page.jobs.iter().filter(is_dropped) {
+        warn!(
+            job = %row.run.job, attempt = row.run.attempt.0, state = row.state.as_str(),
+            "the manager does not want this run, and what it gave is dropped: its job was deleted or tried again, or an older copy \
+             of the manager's store was put back"
+        );
     }
 }
 

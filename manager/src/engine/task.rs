@@ -7,7 +7,7 @@ use std::time::Duration;
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::wire::RunReport;
 use redpoll_common::job::{JobId, JobSpec, QueueKey, Submitter};
-use redpoll_manager_core::jobs::record::{Digest, JobRecord, Records};
+use redpoll_manager_core::jobs::record::{Change, Digest, EventKind, JobRecord, Records};
 use redpoll_manager_core::jobs::view::QueueView;
 use redpoll_manager_core::jobs::{Answer, Input, Jobs, OfferAnswer, Refusal, Settings, Submit, Turn};
 use tokio::sync::{mpsc, oneshot};
@@ -243,6 +243,7 @@ impl Task {
     /// Hands over what the machine decided. Waits for a place in the store's queue, and for the performer.
     async fn turn(&mut self) {
         while let Some(Turn { changes, effects }) = self.jobs.poll_turn() {
+            changes.iter().for_each(warn_of);
             let touched = changes.iter().filter_map(feed::touched).collect();
             let durable = match changes.is_empty() {
                 true => None,
@@ -307,5 +308,21 @@ impl Task {
             self.note_listed(self.now());
             self.turn().await;
         }
+    }
+}
+
+/// Says in the log what somebody has to look at.
+fn warn_of(change: &Change) {
+    let Change::Event(event) = change else { return };
+    let (agent, detail) = (event.agent.as_ref().map(PeerId::as_str), event.detail.as_deref());
+    if event.kind == EventKind::SpoolLost {
+        warn!(agent, "the agent came with another spool, or an older state of its own");
+    } else if event.kind == EventKind::StoreBehind {
+        warn!(
+            agent,
+            detail,
+            "the agent has seen more than this store gave out: was an older copy of the store put back, or did the agent have \
+             another manager? what it ran meanwhile is not known here"
+        );
     }
 }

@@ -16,6 +16,9 @@ pub enum EventKind {
     AgentDisconnected,
     /// An agent came with another spool, or with an older state of its own.
     SpoolLost,
+    /// An agent has seen numbers that this store never gave out: an older copy of it was put back, or another manager had the
+    /// agent.
+    StoreBehind,
     /// A job was stored.
     JobSubmitted,
     /// A held job may start.
@@ -56,10 +59,11 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::AgentConnected,
         Self::AgentDisconnected,
         Self::SpoolLost,
+        Self::StoreBehind,
         Self::JobSubmitted,
         Self::JobReleased,
         Self::CancelAsked,
@@ -86,6 +90,7 @@ impl EventKind {
             Self::AgentConnected => "agent.connected",
             Self::AgentDisconnected => "agent.disconnected",
             Self::SpoolLost => "agent.spool_lost",
+            Self::StoreBehind => "manager.store_behind",
             Self::JobSubmitted => "job.submitted",
             Self::JobReleased => "job.released",
             Self::CancelAsked => "job.cancel_asked",

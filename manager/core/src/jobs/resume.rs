@@ -109,13 +109,20 @@ impl<T> Jobs<T> {
         counters.spool = Some(spool);
         counters.seen_dno = max_dno;
         // higher than ours after the store was restored from a backup: numbers must not be used twice
-        counters.last_dno = counters.last_dno.max(max_dno);
+        let ours = counters.last_dno;
+        counters.last_dno = ours.max(max_dno);
         let counters = counters.clone();
         if let Link::Resuming { same_spool, .. } = &mut entry.link {
             *same_spool = Some(same);
         }
         let has: Vec<At> = entry.has.values().copied().collect();
         self.changes.push(Change::AgentCounters(counters));
+        if max_dno > ours {
+            self.event(now_ms, EventKind::StoreBehind, |event| {
+                event.agent = Some(agent.clone());
+                event.detail = Some(format!("it has seen number {max_dno}, this store knows of {ours}"));
+            });
+        }
         if !same {
             self.event(now_ms, EventKind::SpoolLost, |event| event.agent = Some(agent.clone()));
             for at in has {

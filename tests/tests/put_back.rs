@@ -1,0 +1,86 @@
+//! A manager gets an older copy of its store: what it does not know any more is noticed on both sides, and nothing starts twice.
+#![expect(clippy::unwrap_used, reason = "test code")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use redpoll_common::api::{AgentState, method};
+use redpoll_tests::process::Sleeper;
+use redpoll_tests::work::{Oracle, numbers};
+use redpoll_tests::world::World;
+use rustix::process::Signal;
+use serde::Deserialize;
+use serde_json::json;
+
+const AGENT: &str = "witness-1";
+
+#[derive(Deserialize)]
+struct Page {
+    events: Vec<Event>,
+}
+
+#[derive(Deserialize)]
+struct Event {
+    agent: Option<String>,
+    detail: Option<String>,
+}
+
+/// The database and its log; the lock and the reserve are no part of a copy.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let all = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+    all.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("jobs.db")).collect()
+}
+
+fn copy(from: &Path, to: &Path) {
+    for file in files(from) {
+        fs::copy(&file, to.join(file.file_name().unwrap())).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_store_is_noticed_and_lets_nothing_start_twice() {
+    let mut world = World::quiet(&[]).await;
+    world.agent(AGENT, &[]).await;
+    let oracle = Oracle::new(world.directory(), AGENT);
+    let early = world.operator.submit(&oracle.job(AGENT, "seq 3")).await.unwrap();
+    oracle.succeeded_once(&world.operator, &early, &numbers(3)).await;
+    let (state, kept) = (world.directory().join("manager-state"), world.directory().join("kept"));
+    world.manager.signal(Signal::TERM);
+    assert_eq!(world.manager.ended().await.code(), Some(0));
+    fs::create_dir(&kept).unwrap();
+    copy(&state, &kept);
+    world.restart_manager().await;
+    world.operator.until(AGENT, AgentState::Connected).await;
+
+    // what the copy does not have: a job that is over, and one that runs
+    let over = world.operator.submit(&oracle.job(AGENT, "seq 4")).await.unwrap();
+    oracle.succeeded_once(&world.operator, &over, &numbers(4)).await;
+    let (sleeper, argv) = Sleeper::new(world.directory(), "endless");
+    let running = oracle.job(AGENT, argv.last().unwrap());
+    let running = world.operator.submit(&running).await.unwrap();
+    sleeper.running().await;
+
+    world.manager.kill().await;
+    files(&state).iter().for_each(|file| fs::remove_file(file).unwrap());
+    copy(&kept, &state);
+    world.restart_manager().await;
+    world.operator.until(AGENT, AgentState::Connected).await;
+    world.manager.logged(&["WARN", AGENT, "has seen more than this store gave out"]).await;
+    world.agent_process(AGENT).logged(&["WARN", &running, "does not want this run"]).await;
+    sleeper.ended().await;
+    let asked = json!({ "type": "manager.store_behind" });
+    let page: Page = world.operator.ask(method::EVENTS_LIST, &asked).await.unwrap().decode().unwrap();
+    let [event] = &page.events[..] else { unreachable!("one event, not {}", page.events.len()) };
+    assert_eq!(event.agent.as_deref(), Some(AGENT));
+    assert_eq!(event.detail.as_deref(), Some("it has seen number 3, this store knows of 1"));
+
+    // it goes on with numbers that were never used
+    let late = world.operator.submit(&oracle.job(AGENT, "seq 5")).await.unwrap();
+    oracle.succeeded_once(&world.operator, &late, &numbers(5)).await;
+    assert_eq!(world.operator.show(&late).await.unwrap().runs[0].dno, 4);
+    oracle.succeeded_once(&world.operator, &early, &numbers(3)).await;
+    for job in [&over, &running] {
+        assert_eq!(oracle.starts(job), 1, "{job}");
+        assert!(world.operator.show(job).await.is_err(), "{job} is in no copy");
+    }
+}
