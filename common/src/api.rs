@@ -275,6 +275,10 @@ pub struct Status {
     /// Whether the manager is stopping.
     #[serde(default)]
     pub draining: bool,
+    /// Room on the disk of jobs: `plenty`; `reserve`, in which new jobs are refused; `none`, in which everything waits. Empty when the
+    /// manager does not say.
+    #[serde(default)]
+    pub disk: String,
     /// Named counters since the start, in the order of their names.
     #[serde(default)]
     pub counters: std::collections::BTreeMap<String, u64>,

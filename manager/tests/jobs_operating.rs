@@ -4,6 +4,8 @@
 
 mod jobs_desk;
 
+use std::time::Duration;
+
 use jobs_desk::{Desk, ended, succeeded};
 use redpoll_common::api::jobs::{CancelAnswer, CancelArguments, JobArguments, JobList, JobListArguments};
 use redpoll_common::api::method;
@@ -53,6 +55,16 @@ async fn a_submit_that_makes_no_sense_is_refused_with_the_reason() {
     for (submit, code, word) in [
         (with(&|s| s.agents.clear()), FaultCode::BadArguments, "agents is empty"),
         (with(&|s| s.agents.push("*".into())), FaultCode::BadArguments, "alone"),
+        (
+            with(&|s| s.spec.limits.run_timeout = Some(Duration::ZERO)),
+            FaultCode::BadArguments,
+            "run_timeout_ms is 0",
+        ),
+        (
+            with(&|s| s.spec.limits.idle_timeout = Some(Duration::ZERO)),
+            FaultCode::BadArguments,
+            "idle_timeout_ms is 0",
+        ),
         (with(&|s| s.agents.push("-x".into())), FaultCode::BadArguments, "-x"),
         (with(&|s| s.agents.push("b1".into())), FaultCode::UnknownAgent, "b1"),
         (with(&|s| s.spec.procedure = "rp.jobs.list".into()), FaultCode::BadArguments, "reserved"),

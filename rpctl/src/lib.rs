@@ -194,7 +194,7 @@ fn man_ended(printed: Result<(), ManError>) -> Ended {
 fn finish(ended: Ended, output: &mut Output) -> ExitCode {
     let exit = match ended {
         Ok(exit) => exit,
-        // Whoever read our output has what it wanted.
+        // Whoever read our output has what it wanted; where more was to come, that was said.
         Err(Stop::Output(OutputError::Closed)) => Exit::Good,
         Err(Stop::Output(error @ OutputError::Failed(_))) => {
             let report = Report::of_error(Exit::Internal, &error, "is the disk full, or the device gone?");

@@ -1,7 +1,8 @@
 //! The one place that prints.
 //!
 //! Data goes to standard output in the chosen format, everything else to standard error. A reader that goes away
-//! (`rpctl … | head`) is no failure: [`OutputError::Closed`] ends the program with success.
+//! (`rpctl … | head`) is no failure of what is over: [`OutputError::Closed`] ends the program with success. What goes on, or is cut off with that, is
+//! reported by whoever knows.
 //! Whatever another machine chose passes the [sanitizer](crate::sanitize) on its way to a table or a line; in JSON
 //! the characters that a terminal would act on are escaped, which loses nothing.
 

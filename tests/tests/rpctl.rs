@@ -10,6 +10,7 @@ use redpoll_tests::process::Sleeper;
 use redpoll_tests::world::{HONEST, World, tls_section};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use tokio::io::AsyncReadExt as _;
 
 fn texts(output: &Output) -> (String, String) {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
@@ -54,6 +55,35 @@ async fn what_succeeds_ends_with_0_and_prints_data_alone() {
         assert_eq!(output.status.code(), Some(0), "{arguments:?}: {:?}", texts(&output));
     }
     world.nobody_else_noticed().await;
+}
+
+#[tokio::test]
+async fn whoever_stops_reading_hears_that_it_is_not_over() {
+    let mut world = World::quiet(&[]).await;
+    world.agent("talker-1", &[]).await;
+    let talk =
+        ["talker-1", "exec.run", "--", "sh", "-c", "for n in $(seq 200); do echo $n; sleep 0.02; done"];
+    for (verb, words) in [("run", "goes on without rpctl"), ("call", "was told to stop")] {
+        let mut rpctl = world.rpctl();
+        let rpctl =
+            rpctl.arg(verb).args(talk).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = rpctl.spawn().unwrap();
+        let mut first = [0; 2];
+        let mut stdout = child.stdout.take().unwrap();
+        in_time("a line", stdout.read_exact(&mut first)).await.unwrap();
+        drop(stdout);
+        let output = in_time("the end of rpctl", child.wait_with_output()).await.unwrap();
+        assert_eq!(&first, b"1\n");
+        let err = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(8), "{verb}: {err}");
+        assert!(
+            err.contains("nobody reads") && err.contains(words) && err.contains("help: "),
+            "{verb}: {err}"
+        );
+    }
+    // of what is over nothing is missing
+    let output = world.rpctl().args(["-o", "jsonl", "status"]).stdout(Stdio::null()).status().await.unwrap();
+    assert_eq!(output.code(), Some(0));
 }
 
 #[tokio::test]

@@ -59,6 +59,9 @@ pub struct EventListArguments {
     /// Only events after this number. A list without it begins with the oldest that is kept; following without it begins now.
     #[serde(default)]
     pub since: Option<u64>,
+    /// The newest so many of a list, instead of the first after a number; as many as fit, at least one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recent: Option<u32>,
     /// Only types that match this glob, such as `run.*`.
     #[serde(default, rename = "type")]
     pub kind: Option<String>,
@@ -74,7 +77,7 @@ pub struct EventList {
     pub events: Vec<EventSummary>,
     /// The number to go on after: everything up to it was looked at.
     pub last: u64,
-    /// There may be more after it now.
+    /// There may be more after it now; of the newest, there may be older ones.
     #[serde(default)]
     pub more: bool,
 }

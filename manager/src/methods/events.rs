@@ -1,5 +1,6 @@
 //! `rp.events.*`: pages of the public history, and the history as it goes on.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ const PAGE: u32 = 500;
 const MAX_PAGE: u32 = 1000;
 /// Events read at a time.
 const CHUNK: usize = 1000;
+/// The same as a distance of numbers.
+const CHUNK_NUMBERS: u64 = 1000;
 /// Events that one list looks at, at most: a type that is rare must not keep it for ever. Its answer says how far it came.
 const MAX_LOOKED_AT: usize = 100_000;
 /// How often a follower looks by itself, if nobody tells it that there is more.
@@ -41,8 +44,8 @@ pub(super) fn register(
     let (manager, lister, follower) = (manager.clone(), engine.clone(), engine.clone());
     registry
         .with(info(method::EVENTS_LIST), move |call| {
-            let store = lister.store().clone();
-            async move { list(&*store, &call).await }
+            let (store, newest) = (lister.store().clone(), *lister.last_event().borrow());
+            async move { list(&*store, newest, &call).await }
         })?
         .with(info(method::EVENTS_FOLLOW), move |call| {
             let (manager, last) = (manager.clone(), follower.last_event());
@@ -51,10 +54,17 @@ pub(super) fn register(
         })
 }
 
-async fn list(store: &dyn Store, call: &CallContext) -> Result<Raw, Fault> {
+async fn list(store: &dyn Store, newest_number: u64, call: &CallContext) -> Result<Raw, Fault> {
     let arguments: EventListArguments = read(&call.kwargs)?;
     let limit = page_size(arguments.limit, PAGE, MAX_PAGE)?;
     let wanted = Wanted::parse(arguments.kind)?;
+    if let Some(recent) = arguments.recent {
+        if arguments.since.is_some() {
+            return Err(bad("since and recent exclude each other"));
+        }
+        let limit = page_size(Some(recent), PAGE, MAX_PAGE)?;
+        return newest(store, newest_number, &wanted, limit, call).await;
+    }
     let (mut room, mut events) = (Room::of(call), Vec::new());
     let (mut last, mut looked_at) = (arguments.since.unwrap_or(0), 0);
     loop {
@@ -78,6 +88,37 @@ async fn list(store: &dyn Store, call: &CallContext) -> Result<Raw, Fault> {
             return Ok(answer(&events, last, true));
         }
     }
+}
+
+/// The newest that are wanted, found from the end: pages are read backwards, which numbers without gaps allow.
+async fn newest(
+    store: &dyn Store,
+    last: u64,
+    wanted: &Wanted,
+    limit: usize,
+    call: &CallContext,
+) -> Result<Raw, Fault> {
+    let (mut room, mut found) = (Room::of(call), VecDeque::new());
+    let (mut below, mut looked_at) = (last, 0);
+    while below > 0 && looked_at < MAX_LOOKED_AT {
+        let after = below.saturating_sub(CHUNK_NUMBERS);
+        let mut page = store.events(after, CHUNK).await.map_err(unread)?;
+        page.retain(|event| event.n <= below);
+        if page.is_empty() {
+            // older ones are not kept any more
+            return Ok(answer(found.make_contiguous(), last, false));
+        }
+        looked_at += page.len();
+        for event in page.into_iter().rev().filter(|event| wanted.has(event)) {
+            let event = write(&summary(event, store.clock()))?;
+            if found.len() == limit || (!room.take(&event) && !found.is_empty()) {
+                return Ok(answer(found.make_contiguous(), last, true));
+            }
+            found.push_front(event);
+        }
+        below = after;
+    }
+    Ok(answer(found.make_contiguous(), last, below > 0))
 }
 
 fn answer(events: &[Raw], last: u64, more: bool) -> Raw {

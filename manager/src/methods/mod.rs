@@ -50,7 +50,7 @@ pub fn registry(manager: &Arc<Manager>, engine: &Engine) -> Result<Registry, Dup
     let registry = queues::register(registry, engine)?;
     let registry = events::register(registry, manager, engine)?;
     let registry = asks::register(registry, manager, engine)?;
-    own::register(registry, manager)
+    own::register(registry, manager, engine)
 }
 
 /// The description of a method, from the table of rights.

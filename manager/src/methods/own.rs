@@ -9,14 +9,20 @@ use redpoll_net::registry::Duplicate;
 use redpoll_net::{CallContext, Registry};
 
 use super::{info, write};
+use crate::engine::Engine;
 use crate::state::Manager;
+use crate::store::Room;
 
-pub(super) fn register(registry: Registry, manager: &Arc<Manager>) -> Result<Registry, Duplicate> {
-    let (asked, clock) = (manager.clone(), manager.clone());
+pub(super) fn register(
+    registry: Registry,
+    manager: &Arc<Manager>,
+    engine: &Engine,
+) -> Result<Registry, Duplicate> {
+    let (asked, clock, store) = (manager.clone(), manager.clone(), engine.store().clone());
     registry
         .with(info(method::STATUS), move |_call| {
-            let manager = asked.clone();
-            async move { write(&status(&manager)) }
+            let (manager, room) = (asked.clone(), store.room());
+            async move { write(&status(&manager, room)) }
         })?
         .with(info(method::MANAGER_TIME), move |_call| {
             let uptime_ms = uptime_ms(&clock);
@@ -30,7 +36,7 @@ fn uptime_ms(manager: &Manager) -> u64 {
     u64::try_from(manager.uptime().as_millis()).unwrap_or(u64::MAX)
 }
 
-fn status(manager: &Manager) -> Status {
+fn status(manager: &Manager, room: Room) -> Status {
     let counts = manager.with_roster(|roster| roster.counts());
     let operators = manager.with_operators(|operators| operators.len());
     let counters = manager.counters.snapshot();
@@ -43,6 +49,12 @@ fn status(manager: &Manager) -> Status {
         agents_away: counts.away as u64,
         operators_connected: operators as u64,
         draining: manager.is_draining(),
+        disk: match room {
+            Room::Plenty => "plenty",
+            Room::Reserve => "reserve",
+            Room::Nothing => "none",
+        }
+        .to_owned(),
         counters: counters.rows().into_iter().map(|(name, n, _)| (name.to_owned(), n)).collect(),
     }
 }

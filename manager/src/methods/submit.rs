@@ -66,6 +66,15 @@ fn prepare(manager: &Manager, call: &CallContext) -> Result<Prepared, Fault> {
 
 pub(super) fn check(spec: &JobSpec, manager: &Manager) -> Result<(), Fault> {
     check_procedure("procedure", &spec.procedure)?;
+    for (field, limit) in
+        [("run_timeout_ms", spec.limits.run_timeout), ("idle_timeout_ms", spec.limits.idle_timeout)]
+    {
+        if limit.is_some_and(|limit| limit.is_zero()) {
+            return Err(bad(format!(
+                "{field} is 0, which would end it at once; leave it out for the procedure's or the agent's limit"
+            )));
+        }
+    }
     let config = &manager.config;
     check_size(spec, config)?;
     match &spec.callback {

@@ -55,10 +55,10 @@ pub struct JobOptions {
     #[arg(long, value_name = "DUR", value_parser = parse_duration)]
     pub start_within: Option<Duration>,
     /// A run that takes longer is ended
-    #[arg(long, value_name = "DUR", value_parser = parse_duration)]
+    #[arg(long, value_name = "DUR", value_parser = parse_limit)]
     pub run_timeout: Option<Duration>,
     /// A run that gives nothing for so long is ended
-    #[arg(long, value_name = "DUR", value_parser = parse_duration)]
+    #[arg(long, value_name = "DUR", value_parser = parse_limit)]
     pub idle_timeout: Option<Duration>,
     /// What a run has between the request to end and its being killed
     #[arg(long, value_name = "DUR", value_parser = parse_duration)]
@@ -302,9 +302,12 @@ pub enum QueuesCommand {
 /// `rpctl events`.
 #[derive(Debug, Clone, Args)]
 pub struct EventsArgs {
-    /// After the event with this number
+    /// After the event with this number; 0 begins with the oldest that is kept
     #[arg(long, value_name = "N")]
     pub since: Option<u64>,
+    /// The newest so many [default without --since: 500]
+    #[arg(long, value_name = "N", conflicts_with_all = ["since", "follow"], value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub recent: Option<u32>,
     /// Go on with those that come; without --since from now on
     #[arg(long, short)]
     pub follow: bool,
@@ -314,6 +317,16 @@ pub struct EventsArgs {
     /// How many at most [default: 500, and with --follow no limit]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
+}
+
+/// A duration that ends something: none is said by leaving it out.
+fn parse_limit(text: &str) -> Result<Duration, String> {
+    match parse_duration(text)? {
+        Duration::ZERO => {
+            Err("0 would end it at once; leave it out for the limit of the procedure or the agent".to_owned())
+        }
+        limit => Ok(limit),
+    }
 }
 
 fn parse_size(text: &str) -> Result<u64, String> {

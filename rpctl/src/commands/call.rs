@@ -12,9 +12,10 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::{callee, interrupted, procedure_call, procedures};
 use crate::arguments::{self, is_exec_run};
 use crate::cli::CallArgs;
+use crate::exit::Exit;
 use crate::interrupt::Interrupts;
 use crate::link::{Link, lost, refused, timed_out};
-use crate::output::Output;
+use crate::output::{Output, OutputError};
 use crate::report::{Report, chain};
 use crate::stream::{Plan, Printer};
 use crate::value::encode;
@@ -114,7 +115,7 @@ impl CallQuestion {
             };
             match event {
                 // A reader that went away ends this function; the stream's drop cancels the call.
-                Some(CallEvent::Value(data)) => printer.value(&data)?,
+                Some(CallEvent::Value(data)) => printer.value(&data).map_err(|error| self.unread(error))?,
                 Some(CallEvent::Progress(progress)) => printer.progress(&progress)?,
                 Some(CallEvent::End(Ok(result))) => return Ok(printer.result(&result)?),
                 Some(CallEvent::End(Err(error))) => return self.ended(printer, error),
@@ -169,6 +170,19 @@ impl CallQuestion {
             CallError::Closed(reason) => printer.broken("manager_lost", &lost(&name, &reason))?,
             CallError::Refused(refusal) => printer.broken("not_sent", &refused(&name, &refusal))?,
         })
+    }
+
+    /// The call is cancelled with that, and nobody waits for what becomes of it.
+    fn unread(&self, error: OutputError) -> Stop {
+        match error {
+            OutputError::Closed => {
+                let why = format!("{} was told to stop, and how it ended is not known here", self.name());
+                let help =
+                    "let what reads it read to the end, or give less, as with `head` on the machine itself";
+                Report::new(Exit::Unknown, "nobody reads what rpctl prints any more", why, help).into()
+            }
+            error @ OutputError::Failed(_) => error.into(),
+        }
     }
 
     fn name(&self) -> String {

@@ -38,12 +38,19 @@ pub(super) struct FollowEvents {
 }
 
 pub(super) fn read(args: &EventsArgs) -> Question {
-    let arguments = EventListArguments { since: args.since, kind: args.kind.clone(), limit: None };
+    let kind = args.kind.clone();
+    let arguments = EventListArguments { since: args.since, recent: args.recent, kind, limit: None };
     if args.follow {
         return Question::Lasting(Lasting::Events(FollowEvents { arguments, limit: args.limit }));
     }
     let limit = args.limit.unwrap_or(DEFAULT_LIMIT);
-    Question::Jobs(JobsQuestion::Events(ListEvents { arguments, limit }))
+    // without a number the newest: of a long history nobody wants the beginning
+    let newest = u32::try_from(limit.min(PAGE)).unwrap_or(u32::MAX);
+    let recent = arguments.recent.or_else(|| arguments.since.is_none().then_some(newest));
+    Question::Jobs(JobsQuestion::Events(ListEvents {
+        arguments: EventListArguments { recent, ..arguments },
+        limit,
+    }))
 }
 
 impl ListEvents {
@@ -53,7 +60,8 @@ impl ListEvents {
         let (mut rows, mut values) = (Vec::new(), Vec::new());
         let mut left = self.limit;
         let last = loop {
-            arguments.limit = Some(u32::try_from(left.min(PAGE)).unwrap_or(u32::MAX));
+            let of_page = u32::try_from(left.min(PAGE)).unwrap_or(u32::MAX);
+            arguments.limit = Some(of_page).filter(|_| arguments.recent.is_none());
             let call = link.request(method::EVENTS_LIST, encoded(&arguments)?);
             let answer = link.ask(call, &target, verbose).await?;
             let page: EventList = decoded(&answer, method::EVENTS_LIST)?;
@@ -61,6 +69,12 @@ impl ListEvents {
             rows.extend(page.events.iter().map(row));
             values.extend(elements(&answer, "events"));
             // a page may hold nothing that matches although more follows
+            if arguments.recent.is_some() {
+                if page.more {
+                    output.note("there are older ones; --since 0 begins with the oldest that is kept");
+                }
+                break None;
+            }
             let progressed = arguments.since.is_none_or(|since| page.last > since);
             arguments.since = Some(page.last);
             if !page.more || left == 0 || !progressed {

@@ -16,7 +16,7 @@ use crate::follow::cursor::Cursors;
 use crate::follow::ending::Tally;
 use crate::follow::{Plan, View};
 use crate::interrupt::{Interrupt, Interrupts};
-use crate::output::Output;
+use crate::output::{Output, OutputError};
 use crate::prompt;
 use crate::report::{Report, Target};
 use crate::steady::Steady;
@@ -82,7 +82,9 @@ pub(super) async fn follow(
             follower.view.stopped(&report, follower.output)?;
             Ok(report.exit)
         }
-        Ok(_) | Err(Stop::Output(_)) => ended,
+        // the job goes on, so that this is not the end of it
+        Err(Stop::Output(OutputError::Closed)) => Err(follower.unread().into()),
+        Ok(_) | Err(Stop::Output(OutputError::Failed(_))) => ended,
     };
     feed.steady.close().await;
     ended
@@ -250,6 +252,14 @@ impl Follower<'_> {
         };
         let help = format!("follow it again: {}; end it: rpctl jobs cancel {job}", self.again());
         Report::new(Exit::Interrupted, "detached", why, help)
+    }
+
+    /// Whoever read what is printed has gone.
+    fn unread(&self) -> Report {
+        let job = &self.wanted.plan.job;
+        let help = format!("follow it again: {}; end it: rpctl jobs cancel {job}", self.again());
+        let why = format!("job {job} goes on without rpctl, and how it ends is not known here");
+        Report::new(Exit::Unknown, "nobody reads what rpctl prints any more", why, help)
     }
 
     fn last_words(&self) -> String {

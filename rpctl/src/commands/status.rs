@@ -34,6 +34,7 @@ fn rows(status: Status) -> Vec<Vec<String>> {
         vec!["cluster".to_owned(), status.cluster],
         vec!["version".to_owned(), status.version],
         vec!["state".to_owned(), if status.draining { "draining" } else { "serving" }.to_owned()],
+        vec!["disk of jobs".to_owned(), disk(&status.disk)],
         vec!["up".to_owned(), uptime],
         vec!["agents connected".to_owned(), status.agents_connected.to_string()],
         vec!["agents away".to_owned(), status.agents_away.to_string()],
@@ -41,4 +42,14 @@ fn rows(status: Status) -> Vec<Vec<String>> {
     ];
     rows.extend(status.counters.into_iter().map(|(name, count)| vec![name, count.to_string()]));
     rows
+}
+
+/// How much room there is, with what follows from it.
+fn disk(word: &str) -> String {
+    match word {
+        "reserve" => "full: new jobs are refused, what is under way is recorded".to_owned(),
+        "none" => "full to the last: everything waits for room".to_owned(),
+        "plenty" => "has room".to_owned(),
+        other => other.to_owned(),
+    }
 }

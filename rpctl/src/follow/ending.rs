@@ -70,6 +70,11 @@ impl Tally {
     }
 }
 
+/// `1 run`, `2 runs`.
+pub fn runs(count: u64) -> String {
+    if count == 1 { "1 run".to_owned() } else { format!("{count} runs") }
+}
+
 /// `2 succeeded, 1 failed`.
 pub fn counted(outcomes: &BTreeMap<String, u64>) -> String {
     let words: Vec<_> = outcomes
@@ -84,6 +89,8 @@ pub fn counted(outcomes: &BTreeMap<String, u64>) -> String {
 pub fn why(end: &EndSummary) -> String {
     end.fault.as_ref().map_or_else(String::new, |fault| match &fault.class {
         Some(class) => format!("{class}: {}", fault.message),
+        // the code of such a fault is that of its family, which says something else
+        None if end.outcome == Outcome::Expired.as_str() => fault.message.clone(),
         None => format!("{} ({})", fault.message, fault.code),
     })
 }

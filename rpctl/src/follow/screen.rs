@@ -69,7 +69,7 @@ impl Screen {
 
     fn state(agent: &str, state: &str, output: &mut Output) {
         if state == "in_doubt" {
-            output.note(&format!("{agent}: its agent was lost; what became of it is known when it is back"));
+            output.note(&format!("{agent}: in doubt, as its agent is away or the manager was; what became of it is known when both are there"));
         } else if state != "ended" && output.look().live {
             output.progress(&format!("{agent}: {state}"));
         }
@@ -186,7 +186,8 @@ impl Screen {
             vec![(*agent).clone(), end.outcome.clone(), took, ending::why(end)]
         });
         output.error_table(&["AGENT", "OUTCOME", "TOOK", "WHY"], rows.collect());
-        output.note(&format!("job {}: {} runs, {}", job.job, job.runs, ending::counted(&job.outcomes)));
+        let runs = ending::runs(job.runs);
+        output.note(&format!("job {}: {runs}, {}", job.job, ending::counted(&job.outcomes)));
         Ok(())
     }
 }

@@ -124,7 +124,7 @@ fn another_attempt_and_a_correction_are_told() {
     let (out, err) = shown(plan(2, "p"), Look::default(), &events, &job(2, &[]));
     assert_eq!(out, "a: one\na: two\n", "what was held of the first attempt is not lost");
     assert!(err.contains("a: it is tried again, attempt 2\n"), "{err}");
-    assert!(err.contains("a: its agent was lost"), "{err}");
+    assert!(err.contains("a: in doubt"), "{err}");
     assert!(err.contains("b: it is known now how it ended: succeeded\n"), "{err}");
 }
 

@@ -19,8 +19,27 @@ fn events_are_listed_page_after_page() {
     let first = manager.asked("rp.events.list");
     assert_eq!((at(&first, "since"), at(&first, "type")), (1.into(), "run.*".into()));
     assert_eq!(at(&manager.asked("rp.events.list"), "limit"), 1.into());
+    let output = ask(home.path(), &manager, &["events", "--since", "0", "-o", "jsonl"]);
+    assert_eq!((out(&output).lines().count(), err(&output).as_str()), (7, ""));
+}
+
+#[test]
+fn without_a_number_the_newest_events_are_shown() {
+    let (home, manager) = world();
     let output = ask(home.path(), &manager, &["events", "-o", "jsonl"]);
     assert_eq!((out(&output).lines().count(), err(&output).as_str()), (7, ""));
+    let asked = manager.asked("rp.events.list");
+    assert_eq!(
+        (at(&asked, "recent"), at(&asked, "since"), at(&asked, "limit")),
+        (500.into(), Value::Nil, Value::Nil)
+    );
+    let output = ask(home.path(), &manager, &["events", "--recent", "2"]);
+    assert_eq!(out(&output).lines().count(), 3, "{}", out(&output));
+    assert!(err(&output).contains("--since 0"), "{}", err(&output));
+    assert_eq!(at(&manager.asked("rp.events.list"), "recent"), 2.into());
+    for words in [["--recent", "2", "--since", "3"], ["--recent", "0", "-o", "json"]] {
+        assert_eq!(code(&ask(home.path(), &manager, &[&["events"][..], &words].concat())), 2);
+    }
 }
 
 #[test]

@@ -126,7 +126,7 @@ fn a_job_is_cancelled_at_once_and_what_is_not_named_only_with_yes() {
     let output = ask(home.path(), &manager, &words);
     assert_eq!(
         (code(&output), out(&output).as_str()),
-        (0, "2 jobs: 1 runs never start, 2 are being ended\n")
+        (0, "2 jobs: 1 run never starts, 2 runs are being ended\n")
     );
     let asked = manager.asked("rp.jobs.cancel");
     assert_eq!((at(&asked, "agent"), at(&asked, "grace_ms")), ("web-1".into(), 3000.into()));

@@ -226,8 +226,8 @@ impl<T> Jobs<T> {
         self.changes.push(Change::Event(event));
         self.effects.push(Effect::Publish(self.last_event));
         let keep = self.settings.keep_events;
-        // in steps: one deletion for many events
-        if self.last_event > keep && self.last_event.is_multiple_of(1024) {
+        // in steps: one deletion for many events, as far as there may be many
+        if self.last_event > keep && self.last_event.is_multiple_of((keep / 16).clamp(1, 1024)) {
             self.changes.push(Change::EventsPruned { below: self.last_event - keep + 1 });
         }
     }

@@ -8,6 +8,7 @@ use redpoll_common::wire::Raw;
 use crate::cli::{CancelHow, JobsCancelArgs};
 use crate::commands::{agent_id, decoded, encoded, interrupted, job_id, json_argument, queue_name};
 use crate::exit::Exit;
+use crate::follow::ending::runs;
 use crate::interrupt::Interrupts;
 use crate::link::Link;
 use crate::output::{Format, Output};
@@ -131,7 +132,14 @@ impl Cancel {
             return Ok(Exit::Good);
         }
         let CancelAnswer { total, ended, asked, .. } = done;
-        let text = format!("{}: {ended} runs never start, {asked} are being ended\n", jobs(total));
+        let never = if ended == 1 { "starts" } else { "start" };
+        let being = if asked == 1 { "is" } else { "are" };
+        let text = format!(
+            "{}: {} never {never}, {} {being} being ended\n",
+            jobs(total),
+            runs(ended.into()),
+            runs(asked.into())
+        );
         output.bytes(text.as_bytes())?;
         Ok(Exit::Good)
     }
@@ -191,8 +199,10 @@ fn print_preview(found: &CancelAnswer, raw: &Raw, output: &mut Output) -> Ended 
         output.table(&["JOB"], found.jobs.iter().map(|job| vec![job.clone()]).collect())?;
         let CancelAnswer { total, ended, asked, .. } = found;
         output.note(&format!(
-            "it would reach {}: {ended} runs would never start, {asked} would be ended; nothing was cancelled",
-            jobs(*total)
+            "it would reach {}: {} would never start, {} would be ended; nothing was cancelled",
+            jobs(*total),
+            runs((*ended).into()),
+            runs((*asked).into())
         ));
     } else {
         output.document(&Shown(&decode(raw)))?;
