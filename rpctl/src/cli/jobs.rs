@@ -220,6 +220,9 @@ pub struct JobsReadArgs {
     /// The agent; may be left out when the job has one run
     #[arg(long, value_name = "AGENT")]
     pub agent: Option<String>,
+    /// An earlier attempt, from 1; the last one unless given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub attempt: Option<u16>,
     /// Where to begin.
     #[command(flatten)]
     pub start: StartArgs,

@@ -52,9 +52,17 @@ fn a_job_is_shown_with_its_runs() {
     let job = out(&ask(home.path(), &manager, &words));
     let output = ask(home.path(), &manager, &["jobs", "show", job.trim()]);
     let text = out(&output);
-    for part in
-        ["failed", "{\"me\":1}", "[\"x\"]", "{\"k\":1}", "max_attempts", "corrected", "as the script says"]
-    {
+    for part in [
+        "failed",
+        "{\"me\":1}",
+        "[\"x\"]",
+        "{\"k\":1}",
+        "max_attempts",
+        "corrected",
+        "as the script says",
+        "earlier attempts",
+        "it was slow (timed_out)",
+    ] {
         assert!(text.contains(part), "{part}: {text}");
     }
     let output = ask(home.path(), &manager, &["jobs", "show", job.trim(), "-o", "json"]);
@@ -116,6 +124,11 @@ fn items_are_read_page_after_page_of_one_attempt() {
     let output = ask(home.path(), &manager, &["jobs", "read", &job, "--since", "7", "-o", "json"]);
     let document: serde_json::Value = serde_json::from_str(&out(&output)).unwrap();
     assert_eq!(document, serde_json::json!({"events": [], "next": 7, "end": null}));
+    let seen = std::iter::from_fn(|| manager.seen.try_recv().ok()).count();
+    assert!(seen > 0);
+    ask(home.path(), &manager, &["jobs", "read", &job, "--attempt", "2"]);
+    assert_eq!(at(&manager.asked("rp.jobs.read"), "attempt"), 2.into());
+    assert_eq!(code(&ask(home.path(), &manager, &["jobs", "read", &job, "--attempt", "0"])), 2);
 }
 
 #[test]

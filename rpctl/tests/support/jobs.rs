@@ -21,8 +21,8 @@ use std::sync::Mutex;
 use redpoll_common::api::events::EventListArguments;
 use redpoll_common::api::items::{FollowArguments, FollowEvent, ItemPage, ReadArguments};
 use redpoll_common::api::jobs::{
-    CancelAnswer, CancelArguments, EndSummary, JobDetail, JobResult, JobSummary, ProgressSummary,
-    ResultArguments, RunResult, RunSummary,
+    AttemptSummary, CancelAnswer, CancelArguments, EndSummary, JobDetail, JobResult, JobSummary,
+    ProgressSummary, ResultArguments, RunResult, RunSummary,
 };
 use redpoll_common::api::method;
 use redpoll_common::api::queues::{QueueDetail, QueueRun};
@@ -290,7 +290,12 @@ fn detail(id: &str, submit: &SubmitArguments) -> JobDetail {
         corrected: true,
         progress: None,
         end: Some(EndSummary { result: None, ..end("failed") }),
-        earlier: Vec::new(),
+        earlier: vec![AttemptSummary {
+            attempt: 1,
+            outcome: "timed_out".into(),
+            fault: Some(Fault::new(FaultCode::TimedOut, "it was slow")),
+            ended_ms: 1_764_340_000_000,
+        }],
     };
     JobDetail {
         job: summary(id, submit, Some("failed")),

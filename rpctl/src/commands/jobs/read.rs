@@ -27,7 +27,7 @@ impl ReadQuestion {
         let agent = args.agent.as_deref().map(agent_id).transpose()?;
         let StartArgs { since, recent } = args.start;
         let job = job_id(&args.job)?;
-        let arguments = ReadArguments { job, agent, since, recent, ..ReadArguments::default() };
+        let arguments = ReadArguments { job, agent, attempt: args.attempt, since, recent, limit: None };
         Ok(Self { arguments, raw: args.raw })
     }
 

@@ -1,6 +1,6 @@
 //! `rpctl jobs show`.
 
-use redpoll_common::api::jobs::{JobDetail, JobShowArguments, RunSummary};
+use redpoll_common::api::jobs::{AttemptSummary, JobDetail, JobShowArguments, RunSummary};
 use redpoll_common::api::method;
 use rmpv::Value;
 
@@ -15,6 +15,8 @@ use crate::report::Target;
 use crate::times;
 use crate::value::{Shown, decode};
 
+/// Of attempts that were tried again.
+const EARLIER: [&str; 5] = ["AGENT", "ATTEMPT", "OUTCOME", "ENDED", "WHY"];
 const HEADERS: [&str; 8] = ["AGENT", "STATE", "ATTEMPT", "STARTED", "ENDED", "TOOK", "ITEMS", "WHY"];
 
 pub(super) async fn run(job: &str, link: &Link, output: &mut Output, verbose: bool) -> Ended {
@@ -98,7 +100,30 @@ fn print(detail: &JobDetail, output: &mut Output) -> Result<(), OutputError> {
     }
     output.table(&[], rows)?;
     output.bytes(b"\n")?;
-    output.table(&HEADERS, detail.runs.iter().map(row).collect())
+    output.table(&HEADERS, detail.runs.iter().map(row).collect())?;
+    let earlier =
+        |run: &RunSummary| run.earlier.iter().map(|attempt| tried(&run.agent, attempt)).collect::<Vec<_>>();
+    let earlier: Vec<_> = detail.runs.iter().flat_map(earlier).collect();
+    if !earlier.is_empty() {
+        output.bytes(b"\nearlier attempts\n")?;
+        output.table(&EARLIER, earlier)?;
+    }
+    Ok(())
+}
+
+/// An attempt that was tried again.
+fn tried(agent: &str, attempt: &AttemptSummary) -> Vec<String> {
+    let why = attempt
+        .fault
+        .as_ref()
+        .map_or_else(String::new, |fault| format!("{} ({})", fault.message, fault.code));
+    vec![
+        agent.to_owned(),
+        attempt.attempt.to_string(),
+        attempt.outcome.clone(),
+        times::local(attempt.ended_ms),
+        why,
+    ]
 }
 
 /// Where a callback stands; the try that succeeded counts.
