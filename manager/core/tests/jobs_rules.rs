@@ -180,10 +180,13 @@ fn criteria_choose_by_info_and_a_missing_key_never_matches() {
             let inner: BTreeMap<&str, u64> = BTreeMap::from([("level", level)]);
             let mut map = BTreeMap::from([("customer", Raw::text(name))]);
             map.insert("deep", Raw::encode(&inner).unwrap());
+            map.insert("a.b/c~d", Raw::text("odd"));
             Raw::encode(&map).unwrap()
         });
         manager.submit(n, &Plan { info, ..Plan::default() }, &[("a", false)]);
     }
+    // an info that is no map
+    manager.submit(4, &Plan { info: Some(Raw::text("batch 7")), ..Plan::default() }, &[("a", false)]);
     let one = |word: &str, field: &str, value: Raw| {
         Raw::encode(&BTreeMap::from([(word, BTreeMap::from([(field, value)]))])).unwrap()
     };
@@ -202,8 +205,14 @@ fn criteria_choose_by_info_and_a_missing_key_never_matches() {
         (one("in", "info.deep.level", Raw::encode(&vec![1, 9]).unwrap()), vec![2]),
         (one("eq", "info.missing", Raw::nil()), vec![]),
         (one("neq", "info.missing", Raw::nil()), vec![]),
-        (one("eq", "procedure", Raw::text("sys.echo")), vec![1, 2, 3]),
-        (one("eq", "agent", Raw::text("a")), vec![1, 2, 3]),
+        (one("eq", "info/deep/level", number(7)), vec![1]),
+        (one("eq", "info/a.b~1c~0d", Raw::text("odd")), vec![1, 2]),
+        (one("eq", "info.a.b/c~d", Raw::text("odd")), vec![]),
+        (one("match", "info", Raw::text("batch *")), vec![4]),
+        (one("neq", "info", Raw::text("batch 7")), vec![1, 2]),
+        (one("gt", "submitted_ms", number(0)), vec![1, 2, 3, 4]),
+        (one("eq", "procedure", Raw::text("sys.echo")), vec![1, 2, 3, 4]),
+        (one("eq", "agent", Raw::text("a")), vec![1, 2, 3, 4]),
         (one("eq", "state", Raw::text("running")), vec![]),
         (Raw::encode(&BTreeMap::from([("and", both.clone())])).unwrap(), vec![2]),
         (Raw::encode(&BTreeMap::from([("or", both)])).unwrap(), vec![1, 2]),
@@ -216,7 +225,9 @@ fn criteria_choose_by_info_and_a_missing_key_never_matches() {
         let expected: Vec<JobId> = expected.into_iter().map(job).collect();
         assert_eq!(found.jobs, expected, "{scope:?}");
     }
-    assert_eq!(manager.jobs.open_runs(), 3, "a preview ends nothing");
+    assert_eq!(manager.jobs.open_runs(), 4, "a preview ends nothing");
+    let late = Criteria::parse(&one("gt", "submitted_ms", number(5))).unwrap().with_times(&|told| told + 2);
+    assert_eq!(late, Criteria::parse(&one("gt", "submitted_ms", number(7))).unwrap());
     let empty: [Raw; 3] = [
         Raw::empty_map(),
         Raw::encode(&BTreeMap::from([("and", Vec::<Raw>::new())])).unwrap(),

@@ -41,7 +41,8 @@ pub(super) async fn cancel(engine: &Engine, call: &CallContext) -> Result<Raw, F
         (None, Some(queue), None) => of_queue(engine, queue_key(&queue)?).await?,
         (None, None, Some(criteria)) => {
             let criteria = Criteria::parse(&criteria).map_err(|error| bad(format!("where: {error}")))?;
-            Scope::Where(criteria)
+            let clock = engine.store().clock();
+            Scope::Where(criteria.with_times(&|told_ms| clock.counted(told_ms)))
         }
         (None, None, None) => {
             return Err(bad("exactly one of job, queue and where says what to cancel; none did"));

@@ -10,7 +10,8 @@
 //! | `gt`, `lt` | is greater, is less: both numbers, or both texts |
 //! | `in` | is equal to one of the listed values |
 //!
-//! Fields: `info.…` (keys of the caller's info, with dots into inner maps), and of the job `id`, `submitter`, `procedure`,
+//! Fields: `info.…` (keys of the caller's info, with dots into inner maps), `info` (all of it), `info/…` (the same as a JSON Pointer
+//! of RFC 6901, for keys that have dots in them), and of the job `id`, `submitter`, `procedure`,
 //! `queue`, `key`, `held`, `idempotent`, `submitted_ms`; `agent` and `state` hold when they do for one of its runs. **A field
 //! that is not there never matches**, not even with `neq`: what nobody said is no reason to end a job.
 
@@ -85,7 +86,9 @@ pub enum CriteriaError {
         field: String,
     },
     /// No job has such a field.
-    #[error("{field:?} is no field of a job; the caller's own are info.NAME")]
+    #[error(
+        "{field:?} is no field of a job; the caller's own are info.NAME, or info/NAME for names with dots"
+    )]
     UnknownField {
         /// The field, shortened.
         field: String,
@@ -95,8 +98,21 @@ pub enum CriteriaError {
     TooLarge,
 }
 
-const FIELDS: [&str; 10] =
-    ["id", "submitter", "procedure", "queue", "key", "held", "idempotent", "submitted_ms", "agent", "state"];
+const FIELDS: [&str; 11] = [
+    "id",
+    "submitter",
+    "procedure",
+    "queue",
+    "key",
+    "held",
+    "idempotent",
+    "submitted_ms",
+    "agent",
+    "state",
+    "info",
+];
+/// The field that is a time, which callers say by their clock.
+const TIME: &str = "submitted_ms";
 
 impl Criteria {
     /// Reads criteria as somebody gave them.
@@ -106,6 +122,25 @@ impl Criteria {
     pub fn parse(value: &Raw) -> Result<Self, CriteriaError> {
         let mut parts = MAX_PARTS;
         read(value, MAX_DEPTH, &mut parts)
+    }
+
+    /// The same with times as `counted` says them: what callers give is clock time, what jobs have is the manager's
+    /// [count](crate::clock).
+    #[must_use]
+    pub fn with_times(self, counted: &impl Fn(u64) -> u64) -> Self {
+        let all = |list: Vec<Self>| list.into_iter().map(|one| one.with_times(counted)).collect();
+        match self {
+            Self::And(list) => Self::And(all(list)),
+            Self::Or(list) => Self::Or(all(list)),
+            Self::Field(field, comparison, values) if field == TIME => {
+                // what is no time is compared as it is, and never equal
+                let time =
+                    |value: &Raw| value.decode::<u64>().ok().and_then(|ms| Raw::encode(&counted(ms)).ok());
+                let values = values.into_iter().map(|value| time(&value).unwrap_or(value)).collect();
+                Self::Field(field, comparison, values)
+            }
+            other @ Self::Field(..) => other,
+        }
     }
 
     /// Whether the job meets them.
@@ -156,7 +191,8 @@ fn read(value: &Raw, depth: usize, parts: &mut usize) -> Result<Criteria, Criter
     take(parts, fields.len())?;
     let mut all = Vec::with_capacity(fields.len());
     for (field, value) in fields {
-        if !FIELDS.contains(&field.as_str()) && !field.starts_with("info.") {
+        let of_info = field.starts_with("info.") || field.starts_with("info/");
+        if !FIELDS.contains(&field.as_str()) && !of_info {
             return Err(CriteriaError::UnknownField { field: short(&field) });
         }
         let values = if comparison == Comparison::In {
@@ -194,14 +230,24 @@ fn of_job(job: &JobView<'_>, field: &str) -> Option<Raw> {
         "held" => Raw::encode(&record.is_held()).ok(),
         "idempotent" => Raw::encode(&record.idempotent).ok(),
         "submitted_ms" => Raw::encode(&record.submitted_ms).ok(),
-        field => {
-            let mut value = record.spec.info.clone();
-            for name in field.strip_prefix("info.")?.split('.') {
-                value = value.decode::<BTreeMap<String, Raw>>().ok()?.remove(name)?;
+        "info" => Some(record.spec.info.clone()).filter(|info| !info.is_nil()),
+        field => match field.strip_prefix("info/") {
+            Some(pointer) => {
+                let names = pointer.split('/').map(|name| name.replace("~1", "/").replace("~0", "~"));
+                within(&record.spec.info, names)
             }
-            Some(value)
-        }
+            None => within(&record.spec.info, field.strip_prefix("info.")?.split('.').map(str::to_owned)),
+        },
     }
+}
+
+/// What stands under these keys, from map to map.
+fn within(info: &Raw, names: impl Iterator<Item = String>) -> Option<Raw> {
+    let mut value = info.clone();
+    for name in names {
+        value = value.decode::<BTreeMap<String, Raw>>().ok()?.remove(&name)?;
+    }
+    Some(value)
 }
 
 fn compare(comparison: Comparison, found: &Raw, wanted: &Raw) -> bool {
