@@ -2,16 +2,59 @@
 //!
 //! Ended jobs are in the store alone. When some may have to go, the machine asks which ended first, and decides.
 
+use std::collections::{BTreeSet, VecDeque};
+
 use redpoll_common::job::JobId;
 
 use super::Jobs;
 use super::effect::Effect;
 use super::model::Timer;
+use super::record::{Change, EventKind};
 
 /// Ended jobs beyond the limit before they are looked for, so that it is not done for each.
 const SLACK: u64 = 64;
 
+/// Deletions that are remembered: far more than can be under way between a look into the store and its answer.
+const RECENT: usize = 4096;
+
+/// The jobs that were deleted last. Whoever asks for a deletion has seen the job in the store, and may have seen it before another's
+/// deletion was there: a job is deleted, told and counted once.
+#[derive(Debug, Default)]
+pub(super) struct Deleted {
+    jobs: BTreeSet<JobId>,
+    order: VecDeque<JobId>,
+}
+
+impl Deleted {
+    /// `false` when it was deleted before.
+    fn add(&mut self, id: JobId) -> bool {
+        if !self.jobs.insert(id) {
+            return false;
+        }
+        if self.order.len() == RECENT
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.jobs.remove(&oldest);
+        }
+        self.order.push_back(id);
+        true
+    }
+}
+
 impl<T> Jobs<T> {
+    /// Deletes a job that has ended, with whatever is kept of it here. `false` when it is gone already.
+    pub(super) fn delete_ended(&mut self, id: JobId, now_ms: u64) -> bool {
+        if !self.deleted.add(id) {
+            return false;
+        }
+        self.forget(id);
+        self.drop_callbacks(id);
+        self.ended_jobs = self.ended_jobs.saturating_sub(1);
+        self.changes.push(Change::JobDeleted(id));
+        self.event(now_ms, EventKind::JobDeleted, |event| event.job = Some(id));
+        true
+    }
+
     pub(super) fn prune_due(&mut self, now_ms: u64) {
         self.timers.insert((now_ms.saturating_add(self.settings.prune_every_ms.max(1)), Timer::Prune));
         self.find_oldest();
@@ -40,8 +83,7 @@ impl<T> Jobs<T> {
             let old = self.settings.keep_ms.is_some_and(|keep| ended_ms.saturating_add(keep) <= now_ms);
             let open = self.jobs.get(&id).is_some_and(|job| job.summary.open > 0);
             if (old || self.ended_jobs > self.settings.keep_jobs) && !open && !self.has_callback(id) {
-                self.delete_ended(id, now_ms);
-                deleted = true;
+                deleted |= self.delete_ended(id, now_ms);
             }
         }
         if full && deleted {

@@ -48,6 +48,7 @@ pub use self::input::{Ended, Found, Input, OfferAnswer, ResumePage, Scope, Submi
 pub use self::settings::Settings;
 
 use self::callbacks::Pending;
+use self::keep::Deleted;
 use self::model::{Agent, At, Job, LaneKey, Phase, Queue, Timer};
 use crate::clock::Anchor;
 
@@ -79,6 +80,7 @@ pub struct Jobs<T> {
     open_runs: usize,
     ended_jobs: u64,
     finding_oldest: bool,
+    deleted: Deleted,
     store_full: bool,
     last_seq: u64,
     last_event: u64,
@@ -109,6 +111,7 @@ impl<T> Jobs<T> {
             open_runs: 0,
             ended_jobs: 0,
             finding_oldest: false,
+            deleted: Deleted::default(),
             store_full: false,
             last_seq: 0,
             last_event: 0,

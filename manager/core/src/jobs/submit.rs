@@ -200,17 +200,9 @@ impl<T> Jobs<T> {
         if self.jobs.get(&id).is_some_and(|job| job.summary.open > 0) {
             return self.answer(token, Err(Refusal::StillOpen));
         }
-        self.delete_ended(id, now_ms);
+        // again is as good as once
+        let _was_there = self.delete_ended(id, now_ms);
         self.answer(token, Ok(Answer::Deleted));
-    }
-
-    /// Deletes a job that has ended, with whatever is kept of it here.
-    pub(super) fn delete_ended(&mut self, id: JobId, now_ms: u64) {
-        self.forget(id);
-        self.drop_callbacks(id);
-        self.ended_jobs = self.ended_jobs.saturating_sub(1);
-        self.changes.push(Change::JobDeleted(id));
-        self.event(now_ms, EventKind::JobDeleted, |event| event.job = Some(id));
     }
 }
 
