@@ -1,6 +1,9 @@
 //! The machine in a small world of crashes, cuts and lost disks, judged by what really started.
 //!
-//! `JOBS_SIM_SEED` replays one seed, `JOBS_SIM_CASES` says how many cases a run has.
+//! `JOBS_SIM_SEED` replays one seed, `JOBS_SIM_SEEDS` says how many are run from that one on, and `JOBS_SIM_CASES` how many cases each
+//! has.
+
+#![expect(clippy::panic, clippy::print_stdout, reason = "test code")]
 
 mod jobs_support;
 
@@ -48,8 +51,14 @@ fn run(kind: u8, steps: &[(u8, u16)], trace: bool) -> World {
 #[test]
 fn nothing_is_lost_started_twice_or_told_wrongly_whatever_fails() {
     let cases = u32::try_from(number("JOBS_SIM_CASES", 400)).unwrap();
-    let seed = number("JOBS_SIM_SEED", 1);
-    println!("JOBS_SIM_SEED={seed} JOBS_SIM_CASES={cases}");
+    let first = number("JOBS_SIM_SEED", 1);
+    for seed in first..first + number("JOBS_SIM_SEEDS", 1) {
+        println!("JOBS_SIM_SEED={seed} JOBS_SIM_CASES={cases}");
+        worlds(seed, cases);
+    }
+}
+
+fn worlds(seed: u64, cases: u32) {
     let mut bytes = [7; 32];
     bytes[..8].copy_from_slice(&seed.to_be_bytes());
     let config = Config { cases, failure_persistence: None, max_shrink_iters: 20_000, ..Config::default() };

@@ -15,6 +15,7 @@ pub(crate) mod alone;
 pub(crate) mod judge;
 pub(crate) mod operator;
 pub(crate) mod store;
+pub(crate) mod telling;
 pub(crate) mod world;
 
 use std::sync::Arc;

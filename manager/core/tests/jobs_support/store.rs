@@ -11,6 +11,8 @@ use redpoll_manager_core::jobs::record::{
     RunRecord,
 };
 
+use super::telling::judge;
+
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Store {
     pub(crate) jobs: BTreeMap<JobId, JobRecord>,
@@ -27,6 +29,8 @@ pub(crate) struct Store {
 
 impl Store {
     pub(crate) fn apply(&mut self, changes: &[Change]) {
+        let wrong = judge(self, changes);
+        assert!(wrong.is_empty(), "{wrong:#?}\n{changes:#?}");
         for change in changes {
             self.change(change);
         }

@@ -6,11 +6,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use redpoll_common::ids::{ConnectionId, PeerId};
 use redpoll_common::job::wire::RunRef;
 use redpoll_common::job::{Dno, JobId, Outcome, RunState};
+use redpoll_manager_core::jobs::record::Change;
 use redpoll_manager_core::jobs::{Effect, Input, Jobs, Offer, ResumePage, Settings, Turn};
 
 use super::agent;
 use super::agent::{Agent, Oracle, ToAgent, ToManager};
 use super::store::Store;
+use super::telling::is_published;
 
 /// Who waits for an answer.
 #[derive(Debug, Clone)]
@@ -22,6 +24,8 @@ pub(crate) enum Token {
 pub(crate) struct World {
     /// Print what goes in and out.
     pub(crate) trace: bool,
+    /// The changes of the turns that are on disk, in their order.
+    pub(crate) committed: Vec<Vec<Change>>,
     pub(crate) now: u64,
     pub(crate) settings: Settings,
     pub(crate) jobs: Jobs<Token>,
@@ -46,6 +50,7 @@ impl World {
     pub(crate) fn new(settings: Settings) -> Self {
         Self {
             trace: false,
+            committed: Vec::new(),
             now: 1_000,
             settings,
             jobs: Jobs::new(settings, 1_000),
@@ -99,6 +104,7 @@ impl World {
 
     fn turn(&mut self) {
         let Some(turn) = self.jobs.poll_turn() else { return };
+        assert!(is_published(&turn), "listeners hear of other events than there are");
         if self.trace {
             for change in &turn.changes {
                 println!("    {change:?}");
@@ -135,10 +141,15 @@ impl World {
     /// Puts the next turn on disk, and then does what it asks for.
     pub(crate) fn commit(&mut self) {
         let Some(turn) = self.turns.pop_front() else { return };
-        self.store.apply(&turn.changes);
+        self.put_on_disk(turn.changes);
         for effect in turn.effects {
             self.perform(effect);
         }
+    }
+
+    fn put_on_disk(&mut self, changes: Vec<Change>) {
+        self.store.apply(&changes);
+        self.committed.push(changes);
     }
 
     fn perform(&mut self, effect: Effect<Token>) {
@@ -323,6 +334,7 @@ impl World {
         let committed = usize::from(dice) % (self.turns.len() + 1);
         for turn in self.turns.drain(..).take(committed) {
             self.store.apply(&turn.changes);
+            self.committed.push(turn.changes);
         }
         self.turns.clear();
         for agent in &mut self.agents {
