@@ -140,3 +140,53 @@ fn what_an_older_connection_has_to_tell_is_out_of_date_also_when_the_newer_one_i
     manager.tell(ConnectionId(3), 0, Vec::new(), 1_005);
     assert_eq!(manager.end(), (Outcome::Cancelled, Some(false)));
 }
+
+#[test]
+fn what_an_agent_is_known_to_have_had_is_not_offered_again_when_it_has_lost_it() {
+    let started = || RunReport { started_ms_ago: Some(0), ..RunReport::about(run(1, 1)) };
+    let accepted = |answer| Input::OfferAnswered { agent: agent("a"), job: job(1), dno: Dno(1), answer };
+    let words: [(&str, Input<u32>); 4] = [
+        ("accepted", accepted(OfferAnswer::Accepted)),
+        ("known", accepted(OfferAnswer::Known(SpoolState::Starting))),
+        ("started", Input::Report { token: 0, agent: agent("a"), reports: vec![started()] }),
+        (
+            "reported",
+            Input::Report { token: 0, agent: agent("a"), reports: vec![RunReport::about(run(1, 1))] },
+        ),
+    ];
+    for (word, late) in words {
+        let mut manager = Manager { jobs: Jobs::new(Settings::default(), 1_000), store: Store::default() };
+        manager.up(0, Vec::new(), 1_000);
+        manager.feed(Input::Submit(Plan::default().submit(0, job(1), &[("a", true)])), 1_001);
+        let (agent, connection) = (agent("a"), ConnectionId(1_000));
+        manager.feed(Input::AgentDown { agent, connection, reason: "cut".to_owned() }, 1_002);
+        // said before the session ended, and heard after it
+        manager.feed(late, 1_003);
+        manager.up(1, Vec::new(), 1_004);
+        let unknown = (Outcome::Unknown, (word == "started").then_some(true));
+        assert_eq!(manager.end(), unknown, "{word}: it may have run");
+    }
+}
+
+#[test]
+fn a_refusal_that_meets_a_cancel_is_one_end_however_it_is_told() {
+    for code in [FaultCode::Overloaded, FaultCode::Rejected] {
+        for reported in [false, true] {
+            let mut manager =
+                Manager { jobs: Jobs::new(Settings::default(), 1_000), store: Store::default() };
+            manager.up(0, Vec::new(), 1_000);
+            manager.feed(Input::Submit(Plan::default().submit(0, job(1), &[("a", true)])), 1_001);
+            let scope = Scope::Job(job(1));
+            manager.feed(Input::Cancel { token: 0, scope, grace_ms: None, preview: false }, 1_002);
+            let fault = Fault::new(code.clone(), "no");
+            if reported {
+                manager.report(run(1, 1), Ending::unstarted(Outcome::Rejected, fault), 1_003);
+            } else {
+                let answer = OfferAnswer::Refused(fault);
+                let refused = Input::OfferAnswered { agent: agent("a"), job: job(1), dno: Dno(1), answer };
+                manager.feed(refused, 1_003);
+            }
+            assert_eq!(manager.end(), (Outcome::Cancelled, Some(false)), "{code} reported: {reported}");
+        }
+    }
+}

@@ -15,6 +15,8 @@ impl<T> Jobs<T> {
         let Some(run) = self.run(at) else { return };
         if run.is_replaceable() {
             self.correct(at, ending, now_ms);
+        } else if run.cancel.is_some() && is_refusal(&ending) {
+            self.end_unstarted(at, Outcome::Cancelled, "cancelled before it started", now_ms);
         } else if !run.phase.is_ended() && !self.is_put_back(at, &ending, now_ms) {
             match self.retry_at(at, &ending, now_ms) {
                 Some(due) => self.retry(at, ending, due, now_ms),
@@ -39,10 +41,8 @@ impl<T> Jobs<T> {
 
     /// A refusal whose answer was lost comes as a report.
     fn is_put_back(&mut self, at: At, ending: &Ending, now_ms: u64) -> bool {
-        let refused = ending.outcome == Outcome::Rejected && ending.started == Some(false);
-        let cancelled = self.run(at).is_some_and(|run| run.cancel.is_some());
         match &ending.fault {
-            Some(fault) if refused && !cancelled => self.put_back(at, fault, now_ms),
+            Some(fault) if is_refusal(ending) => self.put_back(at, fault, now_ms),
             Some(_) | None => false,
         }
     }
@@ -223,6 +223,11 @@ impl<T> Jobs<T> {
         let job = self.job_of(at)?;
         Some((job.key(at.index)?, job.run(at.index)?.attempt))
     }
+}
+
+/// Whether the agent took a run and gave it back as it was.
+fn is_refusal(ending: &Ending) -> bool {
+    ending.outcome == Outcome::Rejected && ending.started == Some(false)
 }
 
 /// The end of a run as that of its last attempt, in the light of those before.

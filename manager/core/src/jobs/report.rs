@@ -3,7 +3,7 @@
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::wire::{Ack, RunReport, SpoolState};
 use redpoll_common::job::{Dno, Ending, Item, JobId, Outcome};
-use redpoll_common::wire::{Fault, FaultCode};
+use redpoll_common::wire::FaultCode;
 
 use super::Jobs;
 use super::effect::Effect;
@@ -31,9 +31,19 @@ impl<T> Jobs<T> {
                 if !is_passing(&fault.code) {
                     self.saw(agent, dno);
                 }
-                self.refused(at, fault, now_ms);
+                self.conclude(at, Ending::unstarted(Outcome::Rejected, fault), now_ms);
             }
-            OfferAnswer::Unsendable(fault) => self.refused(at, fault, now_ms),
+            OfferAnswer::Unsendable(fault) => {
+                self.conclude(at, Ending::unstarted(Outcome::Rejected, fault), now_ms);
+            }
+            // the session ended before this was heard: the next resume settles it, and must know that the agent had it
+            OfferAnswer::Accepted
+            | OfferAnswer::Known(
+                SpoolState::Received | SpoolState::Starting | SpoolState::Running | SpoolState::Done,
+            ) if phase == Phase::InDoubt => {
+                self.saw(agent, dno);
+                self.had(at, now_ms);
+            }
             // the answers below tell nothing once something newer is known
             _ if phase != Phase::Offered => {}
             OfferAnswer::Accepted
@@ -58,14 +68,6 @@ impl<T> Jobs<T> {
                     self.effects.push(Effect::Disconnect { agent: agent.clone(), connection });
                 }
             }
-        }
-    }
-
-    fn refused(&mut self, at: At, fault: Fault, now_ms: u64) {
-        if self.run(at).is_some_and(|run| run.cancel.is_some()) {
-            self.end_unstarted(at, Outcome::Cancelled, "cancelled before it started", now_ms);
-        } else {
-            self.conclude(at, Ending::unstarted(Outcome::Rejected, fault), now_ms);
         }
     }
 
@@ -104,6 +106,14 @@ impl<T> Jobs<T> {
     fn saw(&mut self, agent: &PeerId, dno: Dno) {
         let counters = &mut self.agent_mut(agent).counters;
         counters.seen_dno = counters.seen_dno.max(dno);
+    }
+
+    /// The agent had the run on its disk, whatever it has now: one that comes back without it has lost its records.
+    fn had(&mut self, at: At, now_ms: u64) {
+        if self.run(at).is_some_and(|run| run.accepted.is_none()) {
+            self.change(at, now_ms, |run| run.accepted = stamp(now_ms));
+            self.write(at);
+        }
     }
 
     /// The agent has the run, and runs it or will.
@@ -169,6 +179,7 @@ impl<T> Jobs<T> {
         } else if first.is_some() {
             self.write(at);
         }
+        self.had(at, now_ms);
         if first.is_some() {
             self.run_event(at, EventKind::RunStarted, None, None, now_ms);
         }
