@@ -12,6 +12,7 @@
 
 pub(crate) mod agent;
 pub(crate) mod alone;
+pub(crate) mod bench;
 pub(crate) mod judge;
 pub(crate) mod operator;
 pub(crate) mod store;
