@@ -190,3 +190,19 @@ fn a_refusal_that_meets_a_cancel_is_one_end_however_it_is_told() {
         }
     }
 }
+
+#[test]
+fn a_refusal_does_not_undo_a_start() {
+    for outcome in [Outcome::Rejected, Outcome::Expired] {
+        for started in [None, Some(false), Some(true)] {
+            let mut manager =
+                Manager { jobs: Jobs::new(Settings::default(), 1_000), store: Store::default() };
+            manager.up(0, Vec::new(), 1_000);
+            manager.feed(Input::Submit(Plan::default().submit(0, job(1), &[("a", true)])), 1_001);
+            let begun = RunReport { started_ms_ago: Some(0), ..RunReport::about(run(1, 1)) };
+            manager.feed(Input::Report { token: 0, agent: agent("a"), reports: vec![begun] }, 1_002);
+            manager.report(run(1, 1), Ending { started, ..Ending::unstarted(outcome, busy()) }, 1_003);
+            assert_eq!(manager.end(), (Outcome::Unknown, Some(true)), "{outcome} {started:?}");
+        }
+    }
+}

@@ -90,3 +90,16 @@ fn a_beginning_that_is_told_after_its_end_begins_nothing() {
     assert!(effects.iter().any(|effect| matches!(effect, Effect::ResumeAnswer(..))));
     assert_eq!(ids(&effects), [job(1)]);
 }
+
+#[test]
+fn what_waits_for_room_goes_on_when_a_reload_makes_some() {
+    let tight = Settings { runs_per_agent: 1, ..Settings::default() };
+    for queue in [None, Some(("q", 5))] {
+        let mut manager = Manager::new(tight);
+        manager.up("a");
+        for n in 1..=2 {
+            manager.submit(n, &Plan { queue, ..Plan::default() }, &[("a", true)]);
+        }
+        assert_eq!(ids(&manager.feed(Input::Settings(Settings::default()))), [job(2)], "{queue:?}");
+    }
+}

@@ -238,7 +238,8 @@ pub(super) fn is_passing(code: &FaultCode) -> bool {
 
 /// An agent's account without contradictions: what a result proves, and what a refusal does.
 fn plausible(mut done: Ending, was_started: bool) -> Ending {
-    if was_started && done.started == Some(false) {
+    let denies = matches!(done.outcome, Outcome::Rejected | Outcome::Expired) || done.started == Some(false);
+    if was_started && denies {
         // it told that it began: whoever says now that it did not has lost its records
         (done.outcome, done.started, done.result) = (Outcome::Unknown, Some(true), None);
         return done;
