@@ -1,0 +1,260 @@
+//! What the machine promises, once more and as plainly as it can be said: lists and searches, no index, no timer, no turn.
+//!
+//! Where a promise leaves a choice, the model takes the machine's and checks that it was allowed: which of the runs that may start
+//! start first (never one before another of its queue), how long a retry waits (within its bounds).
+
+mod agents;
+mod operators;
+mod start;
+
+use std::collections::BTreeMap;
+
+use redpoll_common::ids::PeerId;
+use redpoll_common::job::{JobId, Outcome, QueueKey, RunKey};
+use redpoll_manager_core::jobs::record::RunRecord;
+use redpoll_manager_core::jobs::{Answer, Refusal, Settings, Submit};
+
+/// Where a run is; an end with whether it was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    Held,
+    Queued,
+    Offered,
+    Accepted,
+    Running,
+    Doubt,
+    Ended(Outcome, Option<bool>),
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Run {
+    pub(crate) agent: PeerId,
+    pub(crate) state: State,
+    pub(crate) attempt: u16,
+    pub(crate) dno: u64,
+    pub(crate) seq: u64,
+    pub(crate) not_before: u64,
+    pub(crate) queued: u64,
+    pub(crate) doubt: u64,
+    pub(crate) items: u64,
+    pub(crate) asked: bool,
+    pub(crate) accepted: bool,
+    pub(crate) started: bool,
+    pub(crate) corrected: bool,
+    pub(crate) put_back: u16,
+    pub(crate) earlier: Option<Outcome>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) submit: Submit<u32>,
+    pub(crate) runs: Vec<Run>,
+    pub(crate) released: Option<u64>,
+    pub(crate) ended: Option<u64>,
+    /// How many of its ends somebody has still to be told of.
+    pub(crate) untold: Vec<u16>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Link {
+    Away,
+    /// With the numbers told of, and whether the spool is the known one.
+    Resuming(Vec<u64>, Option<bool>),
+    Live,
+}
+
+#[derive(Debug)]
+pub(crate) struct Agent {
+    pub(crate) id: PeerId,
+    pub(crate) link: Link,
+    pub(crate) connection: u64,
+    pub(crate) newest: u64,
+    pub(crate) spool: Option<[u8; 16]>,
+    pub(crate) seen: u64,
+    pub(crate) last: u64,
+}
+
+/// An end as somebody tells it; `passing`: a refusal for want of room, or of time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct End {
+    pub(crate) outcome: Outcome,
+    pub(crate) started: Option<bool>,
+    pub(crate) passing: bool,
+    pub(crate) hint: u64,
+}
+
+pub(crate) type At = (usize, usize);
+
+#[derive(Debug)]
+pub(crate) struct Model {
+    pub(crate) settings: Settings,
+    pub(crate) now: u64,
+    pub(crate) jobs: Vec<Job>,
+    pub(crate) agents: Vec<Agent>,
+    pub(crate) queues: Vec<(QueueKey, u32)>,
+    /// Submits that wait for a look into the store.
+    pub(crate) lookups: Vec<Submit<u32>>,
+    pub(crate) full: bool,
+    pub(crate) last_seq: u64,
+    pub(crate) prune_at: u64,
+    pub(crate) finding: bool,
+    /// What is offered again, under which number if under the same.
+    pub(crate) again: Vec<(At, Option<u64>)>,
+    /// What goes out, offers apart.
+    pub(crate) said: Vec<String>,
+    /// The machine's rows after the step: its choices.
+    pub(crate) chosen: BTreeMap<RunKey, RunRecord>,
+}
+
+impl Run {
+    /// An agent has it or may have it.
+    pub(crate) fn is_out(&self) -> bool {
+        matches!(self.state, State::Offered | State::Accepted | State::Running | State::Doubt)
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        !matches!(self.state, State::Ended(..))
+    }
+
+    pub(crate) fn is_replaceable(&self) -> bool {
+        matches!(self.state, State::Ended(Outcome::Unknown, _)) && !self.corrected
+    }
+
+    pub(crate) fn word(&self) -> &'static str {
+        match self.state {
+            State::Held => "held",
+            State::Queued => "queued",
+            State::Offered => "offered",
+            State::Accepted => "accepted",
+            State::Running => "running",
+            State::Doubt => "in_doubt",
+            State::Ended(..) => "ended",
+        }
+    }
+}
+
+impl Job {
+    pub(crate) fn queue(&self) -> Option<&QueueKey> {
+        self.submit.spec.queue.as_ref().map(|queue| &queue.name)
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.runs.iter().any(Run::is_open)
+    }
+
+    /// Something of it may still change.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.runs.iter().any(|run| run.is_open() || run.is_replaceable())
+    }
+
+    pub(crate) fn deadline(&self) -> Option<u64> {
+        Some(self.released? + u64::try_from(self.submit.spec.limits.start_within?.as_millis()).unwrap())
+    }
+
+    fn is_repeatable(&self) -> bool {
+        self.submit.idempotent || self.submit.spec.idempotent
+    }
+}
+
+impl Model {
+    pub(crate) fn run(&mut self, at: At) -> &mut Run {
+        &mut self.jobs[at.0].runs[at.1]
+    }
+
+    pub(crate) fn all(&self) -> Vec<At> {
+        let runs = |(n, job): (usize, &Job)| (0..job.runs.len()).map(move |m| (n, m));
+        self.jobs.iter().enumerate().flat_map(runs).collect()
+    }
+
+    pub(crate) fn find(&self, id: JobId, agent: &PeerId) -> Option<At> {
+        self.all()
+            .into_iter()
+            .find(|at| (self.jobs[at.0].submit.id, &self.jobs[at.0].runs[at.1].agent) == (id, agent))
+    }
+
+    pub(crate) fn agent(&mut self, id: &PeerId) -> &mut Agent {
+        self.agents.iter_mut().find(|agent| agent.id == *id).unwrap()
+    }
+
+    /// What the agent has or may have, by number.
+    pub(crate) fn has(&self, agent: &PeerId) -> Vec<At> {
+        let run = |at: &At| &self.jobs[at.0].runs[at.1];
+        let mut has: Vec<At> =
+            self.all().into_iter().filter(|at| run(at).agent == *agent && run(at).is_out()).collect();
+        has.sort_by_key(|at| run(at).dno);
+        has
+    }
+
+    pub(crate) fn answer(&mut self, token: u32, answer: Result<Answer, Refusal>) {
+        self.said.push(format!("answer {token} {answer:?}"));
+    }
+
+    /// Ends a run. One that ran in an earlier attempt does not end as if it had not.
+    pub(crate) fn end(&mut self, at: At, mut outcome: Outcome, mut started: Option<bool>) {
+        let (now, tells) = (self.now, self.jobs[at.0].submit.spec.callback.is_some());
+        let run = self.run(at);
+        if let (Some(earlier), Some(false)) = (run.earlier, started) {
+            started = (earlier != Outcome::Unknown).then_some(true);
+            if matches!(outcome, Outcome::Rejected | Outcome::Expired) {
+                outcome = earlier;
+            }
+        }
+        let correction = !run.is_open();
+        if correction && outcome == Outcome::Unknown {
+            return;
+        }
+        (run.state, run.corrected) = (State::Ended(outcome, started), correction);
+        let job = &mut self.jobs[at.0];
+        if !job.is_open() {
+            job.ended = job.ended.or(Some(now));
+            let serial = 1 + job.runs.iter().filter(|run| run.corrected).count();
+            job.untold.extend(tells.then_some(u16::try_from(serial).unwrap()));
+        }
+    }
+
+    /// Takes an end that an agent tells of: for good, for this attempt, or as evidence of what was unknown.
+    pub(crate) fn conclude(&mut self, at: At, end: End) {
+        let (now, job) = (self.now, &self.jobs[at.0]);
+        let (run, settings) = (&job.runs[at.1], self.settings);
+        let refused = end.outcome == Outcome::Rejected && end.started == Some(false);
+        let fails = matches!(end.outcome, Outcome::Failed | Outcome::TimedOut | Outcome::Unknown);
+        let tried = run.attempt - run.put_back;
+        let row = self.chosen.get(&RunKey { job: job.submit.id, agent: run.agent.clone() });
+        let due = row.filter(|row| row.state.word() == "queued").map(|row| row.not_before_ms);
+        let deadline = job.deadline().unwrap_or(u64::MAX);
+        if run.is_replaceable() {
+            self.end(at, end.outcome, end.started);
+        } else if run.is_open() && run.asked && refused {
+            self.end(at, Outcome::Cancelled, Some(false));
+        } else if run.is_open() && refused && end.passing {
+            // a quarter of the time that it waits, and up to a half of that more
+            let wait = ((now - run.queued) / 4).max(settings.retry_first_ms).min(settings.retry_max_ms);
+            let wait = wait.max(end.hint);
+            let due = due.unwrap_or(now + wait);
+            assert!((now + wait..=now + wait + wait / 2).contains(&due), "put back until {due}, at {now}");
+            let run = self.run(at);
+            (run.state, run.not_before, run.put_back) = (State::Queued, due, run.put_back + 1);
+        } else if run.is_open()
+            && fails
+            && job.is_repeatable()
+            && !run.asked
+            && tried < job.submit.spec.max_attempts
+        {
+            let doubled = settings.retry_first_ms << (run.attempt - 1).min(20);
+            let full = doubled.min(settings.retry_max_ms);
+            let (least, most) = ((full - full / 2).max(end.hint), full.max(end.hint));
+            let Some(due) = due else {
+                assert!(now + most >= deadline, "{:?} is not tried again", job.submit.id);
+                return self.end(at, end.outcome, end.started);
+            };
+            assert!((now + least..=now + most).contains(&due) && due < deadline, "again at {due}, at {now}");
+            let run = self.run(at);
+            (run.state, run.not_before) = (State::Queued, due);
+            if end.started != Some(false) {
+                run.earlier = Some(end.outcome);
+            }
+        } else if run.is_open() {
+            self.end(at, end.outcome, end.started);
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! What operators ask for, and what a store has found.
+
+use redpoll_common::ids::{ConnectionId, PeerId};
+use redpoll_common::job::wire::RunRef;
+use redpoll_common::job::{Attempt, Dno, JobId, Offline, Outcome};
+use redpoll_manager_core::jobs::{Answer, Cancelled, Criteria, Found, Input, Refusal, Scope, Submit};
+
+use super::{At, Job, Model, Run, State};
+
+impl Model {
+    /// One input; what is offered after it says [`Model::follow`].
+    pub(crate) fn hear(&mut self, input: Input<u32>) {
+        match input {
+            Input::Submit(submit) => self.submit(*submit),
+            Input::KeyFound { key, found, .. } => self.key_found(&key, &found),
+            Input::Release { token, job } => {
+                match self.jobs.iter().position(|other| other.submit.id == job) {
+                    Some(job) if self.jobs[job].released.is_none() && self.jobs[job].is_open() => {
+                        let here = |agent: &&super::Agent| agent.link != super::Link::Away;
+                        let away =
+                            self.agents.iter().filter(|agent| !here(agent)).map(|agent| agent.id.clone());
+                        self.release(job, &away.collect::<Vec<_>>());
+                        self.answer(token, Ok(Answer::Released));
+                    }
+                    // what has ended for good is in the store alone
+                    Some(job) if self.jobs[job].is_alive() => self.answer(token, Err(Refusal::NotHeld)),
+                    Some(_) | None => self.answer(token, Err(Refusal::NotOpen)),
+                }
+            }
+            Input::Cancel { token, scope, preview, .. } => self.cancel(token, &scope, preview),
+            Input::Delete { token, job } => {
+                if self.jobs.iter().any(|other| other.submit.id == job && other.is_open()) {
+                    return self.answer(token, Err(Refusal::StillOpen));
+                }
+                self.jobs.retain(|other| other.submit.id != job);
+                self.answer(token, Ok(Answer::Deleted));
+            }
+            Input::AgentUp { agent, connection } => self.up(&agent, connection.0),
+            Input::AgentDown { agent, connection, .. } => self.down(&agent, connection.0),
+            Input::Resume(page) => self.resume(page),
+            Input::OfferAnswered { agent, job, dno, answer } => {
+                self.offer_answered(&agent, job, dno.0, answer)
+            }
+            Input::CancelAnswered { agent, job, dno, state } => {
+                self.cancel_answered(&agent, job, dno.0, state)
+            }
+            Input::Report { token, agent, reports } => {
+                let acks: Vec<_> = reports.into_iter().map(|report| self.report(&agent, report)).collect();
+                self.said.push(format!("acks {token} {acks:?}"));
+            }
+            Input::CallbackTried { job, serial, error } => {
+                let job = self.jobs.iter_mut().find(|other| other.submit.id == job);
+                if let (Some(job), None) = (job, error) {
+                    job.untold.retain(|other| *other != serial);
+                }
+            }
+            Input::Oldest { stored, jobs } => self.oldest_found(stored, &jobs),
+            Input::StoreFull(full) => self.full = full,
+            Input::Settings(settings) => self.settings = settings,
+            Input::Record(..) | Input::Emit { .. } | Input::Redact { .. } => panic!("not modelled"),
+        }
+    }
+
+    fn submit(&mut self, submit: Submit<u32>) {
+        let Some(key) = submit.spec.key.clone() else { return self.store(submit) };
+        let known = self.jobs.iter().find(|job| job.is_alive() && job.submit.spec.key.as_ref() == Some(&key));
+        if let Some(known) = known.map(|job| (job.submit.id, job.submit.digest)) {
+            return self.answer_known(&submit, known);
+        }
+        if !self.lookups.iter().any(|other| other.spec.key.as_ref() == Some(&key)) {
+            self.said.push(format!("find {key}"));
+        }
+        self.lookups.push(submit);
+    }
+
+    fn key_found(&mut self, key: &str, found: &Found) {
+        let (of_key, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.lookups)
+            .into_iter()
+            .partition(|submit| submit.spec.key.as_deref() == Some(key));
+        self.lookups = others;
+        for submit in of_key {
+            let known = self.jobs.iter().find(|job| job.submit.spec.key.as_deref() == Some(key));
+            match known.map(|job| (job.submit.id, job.submit.digest)) {
+                _ if *found == Found::Unreadable => self.answer(submit.token, Err(Refusal::StoreUnreadable)),
+                Some(known) => self.answer_known(&submit, known),
+                None => self.store(submit),
+            }
+        }
+    }
+
+    fn answer_known(&mut self, submit: &Submit<u32>, (job, digest): (JobId, [u8; 32])) {
+        let same = digest == submit.digest;
+        let answer = if same {
+            Ok(Answer::Submitted { job, existing: true })
+        } else {
+            Err(Refusal::IdemConflict { job })
+        };
+        self.answer(submit.token, answer);
+    }
+
+    /// The oldest go while they are too old or too many; not what is open, or has still to be told.
+    fn oldest_found(&mut self, stored: u64, jobs: &[(JobId, u64)]) {
+        self.finding = false;
+        let (mut left, before) = (stored, self.jobs.len());
+        for (id, ended) in jobs {
+            let old = self.settings.keep_ms.is_some_and(|keep| ended + keep <= self.now);
+            let may = |job: &Job| job.submit.id == *id && !job.is_open() && job.untold.is_empty();
+            if (old || left > self.settings.keep_jobs) && self.jobs.iter().any(may) {
+                self.jobs.retain(|job| job.submit.id != *id);
+                left -= 1;
+            }
+        }
+        if jobs.len() >= self.settings.prune_at_once && self.jobs.len() < before {
+            self.find_oldest();
+        }
+    }
+
+    /// Stores a job, unless something speaks against it.
+    fn store(&mut self, mut submit: Submit<u32>) {
+        let (token, id) = (submit.token, submit.id);
+        submit.agents.sort();
+        submit.agents.dedup();
+        let open = self.all().iter().filter(|at| self.jobs[at.0].runs[at.1].is_open()).count();
+        let away: Vec<PeerId> =
+            submit.agents.iter().filter(|(_, here)| !here).map(|(agent, _)| agent.clone()).collect();
+        let refusal = if self.full {
+            Some(Refusal::StoreFull)
+        } else if submit.agents.is_empty() {
+            Some(Refusal::NoAgents)
+        } else if open + submit.agents.len() > self.settings.open_runs {
+            Some(Refusal::TooManyRuns { open, limit: self.settings.open_runs })
+        } else if submit.spec.offline == Offline::Require && !away.is_empty() {
+            Some(Refusal::AgentsAway { agents: away.clone() })
+        } else {
+            None
+        };
+        if let Some(refusal) = refusal {
+            return self.answer(token, Err(refusal));
+        }
+        let run = |(agent, _): &(PeerId, bool)| Run {
+            agent: agent.clone(),
+            state: State::Held,
+            attempt: 0,
+            dno: 0,
+            seq: 0,
+            not_before: 0,
+            queued: 0,
+            doubt: 0,
+            items: 0,
+            asked: false,
+            accepted: false,
+            started: false,
+            corrected: false,
+            put_back: 0,
+            earlier: None,
+        };
+        let runs = submit.agents.iter().map(run).collect();
+        let held = submit.spec.held;
+        self.jobs.push(Job { submit, runs, released: None, ended: None, untold: Vec::new() });
+        if !held {
+            self.release(self.jobs.len() - 1, &away);
+        }
+        self.answer(token, Ok(Answer::Submitted { job: id, existing: false }));
+    }
+
+    /// Lets what is held begin to wait.
+    fn release(&mut self, job: usize, away: &[PeerId]) {
+        let now = self.now;
+        self.jobs[job].released = Some(now);
+        for m in 0..self.jobs[job].runs.len() {
+            let skips = self.jobs[job].submit.spec.offline == Offline::Skip;
+            match &self.jobs[job].runs[m] {
+                run if run.state != State::Held => {}
+                run if skips && away.contains(&run.agent) => {
+                    self.end((job, m), Outcome::Expired, Some(false))
+                }
+                _ => {
+                    self.last_seq += 1;
+                    let seq = self.last_seq;
+                    let run = self.run((job, m));
+                    (run.state, run.seq, run.queued) = (State::Queued, seq, now);
+                }
+            }
+        }
+    }
+
+    /// The runs in scope that are open; `None` when a single one is asked for that is not.
+    fn cancel(&mut self, token: u32, scope: &Scope, preview: bool) {
+        let in_scope = |at: &At| {
+            let (job, run) = (&self.jobs[at.0], &self.jobs[at.0].runs[at.1]);
+            run.is_open()
+                && match scope {
+                    Scope::Run(id, agent) => (job.submit.id, &run.agent) == (*id, agent),
+                    Scope::Job(id) => job.submit.id == *id,
+                    Scope::Queue(key) => job.queue() == Some(key) && run.state != State::Held,
+                    Scope::Where(criteria) => meets(job, criteria),
+                }
+        };
+        let hit: Vec<At> = self.all().into_iter().filter(in_scope).collect();
+        if hit.is_empty() && matches!(scope, Scope::Run(..) | Scope::Job(_)) {
+            return self.answer(token, Err(Refusal::NotOpen));
+        }
+        let mut result = Cancelled::default();
+        for at in hit {
+            let (id, run) = (self.jobs[at.0].submit.id, self.jobs[at.0].runs[at.1].clone());
+            result.jobs.push(id);
+            *(if run.is_out() { &mut result.asked } else { &mut result.ended }) += 1;
+            if !preview && run.is_out() {
+                self.run(at).asked = true;
+                if run.state != State::Doubt {
+                    let about = RunRef { job: id, attempt: Attempt(run.attempt), dno: Dno(run.dno) };
+                    let connection = ConnectionId(self.agent(&run.agent).connection);
+                    self.said.push(format!("cancel {} {connection:?} {about:?}", run.agent));
+                }
+            } else if !preview {
+                self.end(at, Outcome::Cancelled, Some(false));
+            }
+        }
+        result.jobs.sort();
+        result.jobs.dedup();
+        self.answer(token, Ok(Answer::Cancelled(result)));
+    }
+}
+
+/// Of criteria only what the test asks for: an agent, or a state, of one of the runs.
+fn meets(job: &Job, criteria: &Criteria) -> bool {
+    let Criteria::Field(field, _, values) = criteria else { panic!("not modelled") };
+    let wanted = values[0].as_text().unwrap();
+    job.is_open()
+        && job.runs.iter().any(|run| match field.as_str() {
+            "agent" => run.agent.as_str() == wanted,
+            _ => run.word() == wanted,
+        })
+}

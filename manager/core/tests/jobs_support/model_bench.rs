@@ -1,0 +1,180 @@
+//! The machine and the model beside each other: what each step tells both, and what has to be the same after it.
+
+use std::collections::BTreeMap;
+
+use redpoll_common::ids::PeerId;
+use redpoll_common::job::{JobId, RunKey, RunState};
+use redpoll_manager_core::jobs::{Effect, Input, Jobs, Offer, Settings};
+
+use super::agent;
+use super::model::{Agent, Link, Model, State};
+use super::model_steps::{AGENTS, Do};
+use super::store::Store;
+
+pub(crate) struct Pair {
+    jobs: Jobs<u32>,
+    pub(crate) store: Store,
+    pub(super) model: Model,
+    pub(super) submitted: u64,
+    pub(super) callbacks: Vec<(JobId, u16)>,
+    pub(crate) tally: BTreeMap<String, u32>,
+    pub(crate) trace: bool,
+}
+
+impl Pair {
+    pub(crate) fn new(settings: Settings) -> Self {
+        let new = |name| Agent {
+            id: agent(name),
+            link: Link::Away,
+            connection: 0,
+            newest: 0,
+            spool: None,
+            seen: 0,
+            last: 0,
+        };
+        let model = Model {
+            settings,
+            now: 1_000,
+            jobs: Vec::new(),
+            agents: AGENTS.map(new).into(),
+            queues: Vec::new(),
+            lookups: Vec::new(),
+            full: false,
+            last_seq: 0,
+            prune_at: 1_000 + settings.prune_every_ms,
+            finding: false,
+            again: Vec::new(),
+            said: Vec::new(),
+            chosen: BTreeMap::new(),
+        };
+        let jobs = Jobs::new(settings, 1_000);
+        let (callbacks, tally) = (Vec::new(), BTreeMap::new());
+        Self { jobs, store: Store::default(), model, submitted: 0, callbacks, tally, trace: false }
+    }
+
+    pub(crate) fn step(&mut self, what: &Do) {
+        let now = self.model.now + if let Do::Pass(ms) = what { u64::from(*ms) } else { 0 };
+        self.submitted += u64::from(matches!(what, Do::Submit { .. }));
+        // an input has one owner, and there are two who want it
+        if let (Some(one), Some(other)) = (self.input(what), self.input(what)) {
+            if self.trace {
+                println!("{now} → {one:?}");
+            }
+            if let Input::CallbackTried { job, serial, .. } = &one {
+                self.callbacks.retain(|callback| *callback != (*job, *serial));
+            }
+            self.jobs.handle(one, now);
+            self.compare(|model| model.hear(other));
+        }
+        self.jobs.handle_timeout(now);
+        self.compare(|model| model.pass(now));
+    }
+
+    /// Takes what the machine says of a step, has the model take the step, and looks for a difference.
+    fn compare(&mut self, step: impl FnOnce(&mut Model)) {
+        let (mut offers, mut said): (Vec<Offer>, Vec<String>) = (Vec::new(), Vec::new());
+        while let Some(turn) = self.jobs.poll_turn() {
+            if self.trace {
+                println!("    {:?}", turn.effects);
+            }
+            self.store.apply(&turn.changes);
+            for effect in turn.effects {
+                match effect {
+                    Effect::Offer(offer) => offers.push(*offer),
+                    Effect::Deliver { job, serial, .. } => self.callbacks.push((job, serial)),
+                    Effect::Publish(_) => {}
+                    Effect::Answer(token, answer) => said.push(format!("answer {token} {answer:?}")),
+                    Effect::AckReport(token, acks) => said.push(format!("acks {token} {acks:?}")),
+                    Effect::ResumeAnswer(token, answer) => said.push(format!("resume {token} {answer:?}")),
+                    Effect::CancelOnAgent { agent, connection, run, .. } => {
+                        said.push(format!("cancel {agent} {connection:?} {run:?}"));
+                    }
+                    Effect::Disconnect { agent, connection } => {
+                        said.push(format!("close {agent} {}", connection.0))
+                    }
+                    Effect::FindKey { key, .. } => said.push(format!("find {key}")),
+                    Effect::FindOldest { .. } => said.push("oldest".to_owned()),
+                }
+            }
+        }
+        self.model.chosen.clone_from(&self.store.runs);
+        step(&mut self.model);
+        self.model.follow(&offers);
+        let mut wanted = std::mem::take(&mut self.model.said);
+        wanted.sort();
+        said.sort();
+        assert_eq!(said, wanted, "the machine said the first, the model the second");
+        for word in &said {
+            let words: Vec<&str> =
+                word.split(|letter: char| !letter.is_alphabetic()).filter(|word| !word.is_empty()).collect();
+            let count = if words[0] == "answer" { 3 } else { 1 };
+            *self.tally.entry(words[..count.min(words.len())].join(" ")).or_default() += 1;
+        }
+        self.same_runs();
+        self.same_queues();
+    }
+
+    fn same_runs(&self) {
+        let mut count = 0;
+        for job in &self.model.jobs {
+            let id = job.submit.id;
+            let stored = self.store.jobs.get(&id).unwrap();
+            assert_eq!((stored.ended_ms, stored.released_ms), (job.ended, job.released), "{id}");
+            for run in &job.runs {
+                count += 1;
+                let row = &self.store.runs[&RunKey { job: id, agent: run.agent.clone() }];
+                let state = match &row.state {
+                    RunState::Ended(ending) => State::Ended(ending.outcome, ending.started),
+                    _ => run.state,
+                };
+                assert_eq!((row.state.word(), state), (run.word(), run.state), "{}", row.key);
+                let machine =
+                    (row.attempt.0, row.dno.0, row.items, row.cancel.is_some(), row.corrected, row.put_back);
+                let model = (run.attempt, run.dno, run.items, run.asked, run.corrected, run.put_back);
+                assert_eq!(
+                    machine, model,
+                    "attempt, number, items, cancel, corrected, put back of {}",
+                    row.key
+                );
+                let machine = (row.earlier, row.accepted_ms.is_some(), row.started_ms.is_some());
+                assert_eq!(
+                    machine,
+                    (run.earlier, run.accepted, run.started),
+                    "earlier, accepted, started of {}",
+                    row.key
+                );
+                let since = if run.state == State::Doubt { run.doubt } else { row.doubt_ms.unwrap_or(0) };
+                assert_eq!(row.doubt_ms.unwrap_or(0), since, "{}", row.key);
+            }
+        }
+        assert_eq!(
+            (count, self.model.jobs.len()),
+            (self.store.runs.len(), self.store.jobs.len()),
+            "what is kept"
+        );
+        let open = self.model.all().iter().filter(|at| self.model.jobs[at.0].runs[at.1].is_open()).count();
+        assert_eq!(self.jobs.open_runs(), open, "open runs");
+    }
+
+    fn same_queues(&self) {
+        let views = self.jobs.queues().map(|view| {
+            let runs = self.jobs.queue_runs(&view.key, 1_000).skip(view.taken);
+            let waiting: Vec<(JobId, PeerId)> = runs.map(|(job, run)| (job, run.agent.clone())).collect();
+            (view.key.clone(), view.concurrency, view.taken, waiting)
+        });
+        let machine: Vec<_> = views.collect();
+        let mut model = Vec::new();
+        for (key, width) in &self.model.queues {
+            let of_queue = self.model.jobs.iter().filter(|job| job.queue() == Some(key));
+            let runs: Vec<_> =
+                of_queue.flat_map(|job| job.runs.iter().map(|run| (job.submit.id, run))).collect();
+            let taken = runs.iter().filter(|(_, run)| run.is_out()).count();
+            let mut waiting: Vec<_> = runs.iter().filter(|(_, run)| run.state == State::Queued).collect();
+            waiting.sort_by_key(|(_, run)| run.seq);
+            let waiting = waiting.into_iter().map(|(id, run)| (*id, run.agent.clone())).collect::<Vec<_>>();
+            model.push((key.clone(), *width, taken, waiting));
+        }
+        model.sort();
+        assert_eq!(machine, model, "queues");
+    }
+}

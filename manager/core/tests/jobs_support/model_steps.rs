@@ -1,0 +1,287 @@
+//! The steps of the model test, and what each is for the machine: the same input each time that it is asked for.
+
+use proptest::prelude::*;
+use redpoll_common::ids::{ConnectionId, PeerId};
+use redpoll_common::job::wire::{ResumeRow, RunRef, RunReport, SpoolState};
+use redpoll_common::job::{Attempt, Dno, Ending, JobId, Offline, Outcome, QueueKey};
+use redpoll_common::wire::{Fault, FaultCode, Raw};
+use redpoll_manager_core::jobs::criteria::Comparison;
+use redpoll_manager_core::jobs::{Criteria, Found, Input, OfferAnswer, ResumePage, Scope, Settings};
+
+use super::bench::item;
+use super::model::{At, Link};
+use super::model_bench::Pair;
+use super::{Plan, agent, job};
+
+pub(crate) const AGENTS: [&str; 3] = ["a", "b", "c"];
+
+/// What happens next. Numbers choose among what is there.
+#[derive(Debug, Clone)]
+pub(crate) enum Do {
+    Submit { agents: u8, queue: u8, flags: u8, key: Option<u8>, within: Option<u16>, attempts: u8 },
+    KeyFound { readable: bool },
+    Cancel { scope: u8, which: u8, preview: bool },
+    Release(u8),
+    Delete(u8),
+    Up { agent: u8, old: bool },
+    Down { agent: u8, old: bool },
+    Page { agent: u8, connection: u8, spool: u8, max_dno: u8, rows: Vec<(u8, u8, bool)>, last: bool },
+    Answer { which: u8, answer: u8 },
+    CancelAnswer { which: u8, state: u8 },
+    Report { which: u8, other: u8, begun: bool, items: (u8, u8), done: Option<(u8, u8, u8)> },
+    Callback { which: u8, taken: bool },
+    Oldest,
+    Full(bool),
+    Settings(u8),
+    Pass(u16),
+}
+
+pub(crate) fn steps() -> impl Strategy<Value = Do> {
+    let byte = any::<u8>;
+    prop_oneof![
+        16 => (byte(), byte(), byte(), prop::option::weighted(0.3, 0..3_u8), prop::option::weighted(0.3, 1..4_000_u16), byte())
+            .prop_map(|(agents, queue, flags, key, within, attempts)| Do::Submit { agents, queue, flags, key, within, attempts }),
+        5 => prop::bool::weighted(0.9).prop_map(|readable| Do::KeyFound { readable }),
+        4 => (byte(), byte(), any::<bool>()).prop_map(|(scope, which, preview)| Do::Cancel { scope, which, preview }),
+        2 => byte().prop_map(Do::Release),
+        2 => byte().prop_map(Do::Delete),
+        2 => (byte(), prop::bool::weighted(0.1)).prop_map(|(agent, old)| Do::Up { agent, old }),
+        4 => (byte(), prop::bool::weighted(0.1)).prop_map(|(agent, old)| Do::Down { agent, old }),
+        12 => (byte(), byte(), byte(), byte(), prop::collection::vec((byte(), byte(), any::<bool>()), 0..5), prop::bool::weighted(0.8))
+            .prop_map(|(agent, connection, spool, max_dno, rows, last)| Do::Page { agent, connection, spool, max_dno, rows, last }),
+        20 => (byte(), byte()).prop_map(|(which, answer)| Do::Answer { which, answer }),
+        3 => (byte(), byte()).prop_map(|(which, state)| Do::CancelAnswer { which, state }),
+        20 => (byte(), byte(), any::<bool>(), (0..3_u8, 0..3_u8), prop::option::of((byte(), byte(), byte())))
+            .prop_map(|(which, other, begun, items, done)| Do::Report { which, other, begun, items, done }),
+        3 => (byte(), any::<bool>()).prop_map(|(which, taken)| Do::Callback { which, taken }),
+        3 => Just(Do::Oldest),
+        1 => prop::bool::weighted(0.15).prop_map(Do::Full),
+        2 => byte().prop_map(Do::Settings),
+        12 => prop_oneof![4 => 0..1_500_u16, 1 => 0..10_000_u16].prop_map(Do::Pass),
+    ]
+}
+
+pub(crate) fn settings(kind: u8) -> Settings {
+    Settings {
+        offers_per_agent: 1 + usize::from(kind % 3),
+        runs_per_agent: 2 + usize::from(kind / 4 % 4),
+        open_runs: if kind.is_multiple_of(5) { 5 } else { 1_000 },
+        unknown_after_ms: kind.is_multiple_of(2).then_some(3_000),
+        retry_first_ms: 500,
+        retry_max_ms: 2_000,
+        callback_tries: 1_000_000,
+        keep_ms: kind.is_multiple_of(3).then_some(4_000),
+        keep_jobs: u64::from(kind % 7),
+        prune_every_ms: 1_000,
+        prune_at_once: 3,
+        ..Settings::default()
+    }
+}
+
+impl Pair {
+    /// What a step tells, if it tells anything now.
+    pub(super) fn input(&self, what: &Do) -> Option<Input<u32>> {
+        let token = u32::try_from(self.submitted).unwrap();
+        let named = |n: u8| agent(AGENTS[usize::from(n) % AGENTS.len()]);
+        let stored =
+            |n: u8| self.store.jobs.keys().nth(usize::from(n) % self.store.jobs.len().max(1)).copied();
+        let of = |id: &PeerId| self.model.agents.iter().find(|agent| agent.id == *id).unwrap();
+        let older =
+            |id: &PeerId, old: bool| ConnectionId(of(id).newest.saturating_sub(u64::from(old)).max(1));
+        Some(match what {
+            Do::Submit { .. } => self.submit(what, token),
+            Do::KeyFound { readable } => {
+                let key = self.model.lookups.first()?.spec.key.clone()?;
+                let submitter = agent("anna").into();
+                let found = if *readable { self.store.find_key(&submitter, &key) } else { Found::Unreadable };
+                Input::KeyFound { submitter, key, found }
+            }
+            Do::Cancel { scope, which, preview } => {
+                let id = job(1 + u64::from(*which) % self.submitted.max(1));
+                let field = |name: &str, value: &str| {
+                    Scope::Where(Criteria::Field(name.to_owned(), Comparison::Eq, vec![Raw::text(value)]))
+                };
+                let states = ["held", "queued", "offered", "running", "in_doubt", "ended"];
+                let scope = match scope % 6 {
+                    0 | 1 => Scope::Job(id),
+                    2 => Scope::Run(id, named(*scope / 6)),
+                    3 => Scope::Queue(QueueKey::text(["q", "r"][usize::from(*which) % 2]).unwrap()),
+                    4 => field("state", states[usize::from(*which) % states.len()]),
+                    _ => field("agent", named(*which).as_str()),
+                };
+                Input::Cancel { token, scope, grace_ms: None, preview: *preview && which % 2 == 1 }
+            }
+            Do::Release(n) => {
+                let held = self.model.jobs.iter().filter(|job| job.released.is_none() && job.is_open());
+                let held: Vec<JobId> = held.map(|job| job.submit.id).collect();
+                let any = job(1 + u64::from(*n) % self.submitted.max(1));
+                Input::Release { token, job: held.get(usize::from(*n) % 4).copied().unwrap_or(any) }
+            }
+            Do::Delete(n) => Input::Delete { token, job: stored(*n)? },
+            Do::Up { agent, old } => {
+                let id = named(*agent);
+                let connection = if *old { older(&id, true) } else { ConnectionId(of(&id).newest + 1) };
+                Input::AgentUp { agent: id, connection }
+            }
+            Do::Down { agent, old } => {
+                let id = named(*agent);
+                Input::AgentDown { connection: older(&id, *old), agent: id, reason: "cut".to_owned() }
+            }
+            Do::Page { .. } => self.page(what, token),
+            Do::Answer { which, answer } => {
+                let (agent, run) = self.pick(*which)?;
+                Input::OfferAnswered { agent, job: run.job, dno: run.dno, answer: offer_answer(*answer) }
+            }
+            Do::CancelAnswer { which, state } => {
+                let (agent, run) = self.pick(*which)?;
+                let state = SpoolState::ALL[usize::from(*state) % 5];
+                Input::CancelAnswered { agent, job: run.job, dno: run.dno, state }
+            }
+            Do::Report { .. } => self.report(what, token)?,
+            Do::Callback { which, taken } => {
+                let place = usize::from(*which) % self.callbacks.len().max(1);
+                let (job, serial) = *self.callbacks.get(place)?;
+                Input::CallbackTried { job, serial, error: (!taken).then(|| "no".to_owned()) }
+            }
+            Do::Oldest => {
+                let (stored, jobs) = self.store.oldest(self.model.settings.prune_at_once);
+                return self.model.finding.then_some(Input::Oldest { stored, jobs });
+            }
+            Do::Full(full) => Input::StoreFull(*full),
+            Do::Settings(kind) => Input::Settings(settings(*kind)),
+            Do::Pass(_) => return None,
+        })
+    }
+
+    fn submit(&self, what: &Do, token: u32) -> Input<u32> {
+        let Do::Submit { agents, queue, flags, key, within, attempts } = what else { panic!("no submit") };
+        let plan = Plan {
+            queue: [Some(("q", 1)), Some(("q", 2)), Some(("r", 2)), None][usize::from(*queue) % 4],
+            offline: [Offline::Wait, Offline::Wait, Offline::Skip, Offline::Require]
+                [usize::from(*queue / 4) % 4],
+            start_within_ms: within.map(u64::from),
+            attempts: 1 + u16::from(*attempts % 3),
+            idempotent: flags % 2 == 1,
+            key: key.map(|key| format!("k{key}")),
+            held: flags / 2 % 8 == 1,
+            callback: flags / 16 % 4 == 1,
+            info: None,
+        };
+        let here = |name: &str| {
+            self.model.agents.iter().any(|other| other.id.as_str() == name && other.link != Link::Away)
+        };
+        // none, some, or mostly one
+        let mask = if *agents < 16 { agents % 8 } else { 1 << (agents % 3) };
+        let chosen = AGENTS.iter().enumerate().filter(|(n, _)| mask >> n & 1 == 1);
+        let agents: Vec<(&str, bool)> = chosen.map(|(_, name)| (*name, here(name))).collect();
+        Input::Submit(plan.submit(token, job(self.submitted), &agents))
+    }
+
+    /// A run, mostly one that an agent has or may have.
+    fn pick(&self, which: u8) -> Option<(PeerId, RunRef)> {
+        let run = |at: &At| &self.model.jobs[at.0].runs[at.1];
+        let mut all = self.model.all();
+        if !which.is_multiple_of(8) && all.iter().any(|at| run(at).is_out()) {
+            all.retain(|at| run(at).is_out());
+        }
+        all.retain(|at| run(at).dno > 0);
+        let at = all.get(usize::from(which / 8) % all.len().max(1))?;
+        let about = RunRef {
+            job: self.model.jobs[at.0].submit.id,
+            attempt: Attempt(run(at).attempt),
+            dno: Dno(run(at).dno),
+        };
+        Some((run(at).agent.clone(), about))
+    }
+
+    fn page(&self, what: &Do, token: u32) -> Input<u32> {
+        let Do::Page { agent: name, connection, spool, max_dno, rows, last } = what else {
+            panic!("no page")
+        };
+        let known = &self.model.agents[usize::from(*name) % AGENTS.len()];
+        let connection = match connection % 8 {
+            0 => known.newest.max(1),
+            1 => known.newest.saturating_sub(1).max(1),
+            2 | 3 if known.link != Link::Away => known.newest,
+            _ => known.newest + 1,
+        };
+        let spool = if *spool < 240 { known.spool.unwrap_or([1; 16]) } else { [*spool; 16] };
+        let max_dno = match max_dno % 8 {
+            0 => known.last.saturating_sub(1),
+            1 => known.seen,
+            2 => known.seen.saturating_sub(1),
+            3 => known.last + 1,
+            _ => known.last,
+        };
+        let runs = self
+            .model
+            .all()
+            .into_iter()
+            .map(|at| (self.model.jobs[at.0].submit.id, &self.model.jobs[at.0].runs[at.1]));
+        let mut runs: Vec<_> = runs.filter(|(_, run)| run.agent == known.id && run.dno > 0).collect();
+        runs.sort_by_key(|(_, run)| (!run.is_out(), run.dno));
+        let row = |(which, state, acked): &(u8, u8, bool)| {
+            let (id, run) = runs.get(usize::from(*which) % 6)?;
+            let dno = if *which > 250 { run.dno + 1 } else { run.dno };
+            let about = RunRef { job: *id, attempt: Attempt(run.attempt), dno: Dno(dno) };
+            let state = SpoolState::ALL[usize::from(*state) % 5];
+            let acked_n = if *acked { run.items } else { 0 };
+            Some(ResumeRow { run: about, state, next_n: run.items, acked_n })
+        };
+        let mut told: Vec<ResumeRow> = rows.iter().filter_map(row).collect();
+        told.sort_by_key(|row| row.run.dno);
+        told.dedup_by_key(|row| row.run.dno);
+        let (agent, connection) = (known.id.clone(), ConnectionId(connection));
+        Input::Resume(ResumePage {
+            token,
+            agent,
+            connection,
+            spool,
+            max_dno: Dno(max_dno),
+            last: *last,
+            rows: told,
+        })
+    }
+
+    fn report(&self, what: &Do, token: u32) -> Option<Input<u32>> {
+        let Do::Report { which, other, begun, items, done } = what else { panic!("no report") };
+        let (agent, mut run) = self.pick(*which)?;
+        match other {
+            0..=15 => run.dno = Dno(run.dno.0.saturating_sub(1).max(1)),
+            16..=31 => run.attempt = Attempt(run.attempt.0 + 1),
+            32.. => {}
+        }
+        let at = self.model.find(run.job, &agent)?;
+        let have = self.model.jobs[at.0].runs[at.1].items;
+        let from = (have + u64::from(items.0)).saturating_sub(1);
+        let sent: Vec<_> = (from..from + u64::from(items.1)).map(item).collect();
+        let next = if from <= have { have.max(from + u64::from(items.1)) } else { have };
+        let end = |(outcome, started, more): &(u8, u8, u8)| {
+            let outcome = Outcome::ALL[usize::from(*outcome) % 7];
+            let code = if more % 4 == 1 { FaultCode::Overloaded } else { FaultCode::Failed };
+            let mut fault = Fault::new(code, "no");
+            fault.retry_after_ms = (more / 4 % 8 == 1).then_some(1_200);
+            let usual = Some(!matches!(outcome, Outcome::Rejected | Outcome::Expired));
+            let started = [usual, usual, None, Some(false), Some(true)][usize::from(*started) % 5];
+            let items = if *more > 240 { next + 5 } else { next };
+            Ending { outcome, started, result: None, fault: Some(fault), items, duration_ms: None }
+        };
+        let started_ms_ago = begun.then_some(0);
+        let done = done.as_ref().map(end);
+        let report = RunReport { started_ms_ago, items: sent, done, ..RunReport::about(run) };
+        Some(Input::Report { token, agent, reports: vec![report] })
+    }
+}
+
+fn offer_answer(dice: u8) -> OfferAnswer {
+    let refused = |code| OfferAnswer::Refused(Fault::new(code, "no"));
+    match dice % 16 {
+        0..=6 => OfferAnswer::Accepted,
+        7 => refused(FaultCode::Rejected),
+        8 => refused(FaultCode::Overloaded),
+        9 => refused(FaultCode::Internal),
+        10 => OfferAnswer::Unsendable(Fault::new(FaultCode::TooLarge, "no")),
+        11 => OfferAnswer::Lost,
+        _ => OfferAnswer::Known(SpoolState::ALL[usize::from(dice / 16) % 5]),
+    }
+}
