@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use jobs_support::model_bench::Pair;
-use jobs_support::model_steps::{Do, settings, steps};
+use jobs_support::model_steps::{Do, steps};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
@@ -23,7 +23,7 @@ fn number(name: &str, otherwise: u64) -> u64 {
 }
 
 fn run(kind: u8, steps: &[Do], trace: bool) -> BTreeMap<String, u32> {
-    let mut pair = Pair::new(settings(kind));
+    let mut pair = Pair::new(kind);
     pair.trace = trace;
     for step in steps {
         pair.step(step);
@@ -38,7 +38,7 @@ fn run(kind: u8, steps: &[Do], trace: bool) -> BTreeMap<String, u32> {
 
 #[test]
 fn the_machine_does_what_a_plain_model_of_its_promises_does() {
-    let cases = u32::try_from(number("JOBS_MODEL_CASES", 200)).unwrap();
+    let cases = u32::try_from(number("JOBS_MODEL_CASES", 500)).unwrap();
     let seed = number("JOBS_MODEL_SEED", 1);
     println!("JOBS_MODEL_SEED={seed} JOBS_MODEL_CASES={cases}");
     let mut bytes = [11; 32];

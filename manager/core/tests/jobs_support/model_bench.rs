@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::{JobId, RunKey, RunState};
-use redpoll_manager_core::jobs::{Effect, Input, Jobs, Offer, Settings};
+use redpoll_manager_core::jobs::{Effect, Input, Jobs, Offer};
 
 use super::agent;
 use super::model::{Agent, Link, Model, State};
-use super::model_steps::{AGENTS, Do};
+use super::model_steps::{AGENTS, Do, is_crowded, settings};
 use super::store::Store;
 
 pub(crate) struct Pair {
@@ -19,10 +19,13 @@ pub(crate) struct Pair {
     pub(super) callbacks: Vec<(JobId, u16)>,
     pub(crate) tally: BTreeMap<String, u32>,
     pub(crate) trace: bool,
+    /// All jobs are in one queue.
+    pub(super) crowded: bool,
 }
 
 impl Pair {
-    pub(crate) fn new(settings: Settings) -> Self {
+    pub(crate) fn new(kind: u8) -> Self {
+        let settings = settings(kind);
         let new = |name| Agent {
             id: agent(name),
             link: Link::Away,
@@ -49,7 +52,16 @@ impl Pair {
         };
         let jobs = Jobs::new(settings, 1_000);
         let (callbacks, tally) = (Vec::new(), BTreeMap::new());
-        Self { jobs, store: Store::default(), model, submitted: 0, callbacks, tally, trace: false }
+        Self {
+            jobs,
+            store: Store::default(),
+            model,
+            submitted: 0,
+            callbacks,
+            tally,
+            trace: false,
+            crowded: is_crowded(kind),
+        }
     }
 
     pub(crate) fn step(&mut self, what: &Do) {

@@ -61,9 +61,14 @@ pub(crate) fn steps() -> impl Strategy<Value = Do> {
     ]
 }
 
+/// Whether all jobs are in one queue, so that its slots and the room of its agents are scarce at a time.
+pub(crate) fn is_crowded(kind: u8) -> bool {
+    kind >= 128
+}
+
 pub(crate) fn settings(kind: u8) -> Settings {
     Settings {
-        offers_per_agent: 1 + usize::from(kind % 3),
+        offers_per_agent: if is_crowded(kind) { 1 } else { 1 + usize::from(kind % 3) },
         runs_per_agent: 2 + usize::from(kind / 4 % 4),
         open_runs: if kind.is_multiple_of(5) { 5 } else { 1_000 },
         unknown_after_ms: kind.is_multiple_of(2).then_some(3_000),
@@ -155,8 +160,10 @@ impl Pair {
 
     fn submit(&self, what: &Do, token: u32) -> Input<u32> {
         let Do::Submit { agents, queue, flags, key, within, attempts } = what else { panic!("no submit") };
+        let one = Some(("q", 2));
+        let queues = if self.crowded { [one; 4] } else { [Some(("q", 1)), one, Some(("r", 2)), None] };
         let plan = Plan {
-            queue: [Some(("q", 1)), Some(("q", 2)), Some(("r", 2)), None][usize::from(*queue) % 4],
+            queue: queues[usize::from(*queue) % 4],
             offline: [Offline::Wait, Offline::Wait, Offline::Skip, Offline::Require]
                 [usize::from(*queue / 4) % 4],
             start_within_ms: within.map(u64::from),
@@ -202,7 +209,7 @@ impl Pair {
         let connection = match connection % 8 {
             0 => known.newest.max(1),
             1 => known.newest.saturating_sub(1).max(1),
-            2 | 3 if known.link != Link::Away => known.newest,
+            2..=6 if known.link != Link::Away => known.newest,
             _ => known.newest + 1,
         };
         let spool = if *spool < 240 { known.spool.unwrap_or([1; 16]) } else { [*spool; 16] };
