@@ -5,9 +5,10 @@ mod job_support;
 use std::fmt::Write as _;
 
 use job_support::{Bench, limits, offer, run};
-use redpoll_common::job::spool::{Exit, Input, NotSpawned};
+use redpoll_common::job::spool::{Exit, Input, NotSpawned, SMALL_ENDING};
 use redpoll_common::job::wire::{Act, RunRef};
 use redpoll_common::job::{Attempt, Dno};
+use redpoll_common::wire::Raw;
 
 const TABLE: &str = include_str!("golden/job_spool.txt");
 
@@ -34,7 +35,24 @@ const STATES: &[(&str, Make)] = &[
         bench.cancel(5);
         bench
     }),
+    ("being killed", || {
+        let mut bench = running();
+        bench.cancel(5);
+        bench.pass(100);
+        bench
+    }),
+    ("being ended after its time", || {
+        let mut bench = running();
+        bench.pass(3_500);
+        bench
+    }),
+    ("running, disk full", || full(running())),
     ("done, reported", done),
+    ("exited, disk too full to record it", || {
+        let mut bench = full(running());
+        bench.put(Input::Exited(Dno(5), Exit::Succeeded(Raw::text(&"r".repeat(SMALL_ENDING)))));
+        bench
+    }),
     ("acknowledged", || {
         let mut bench = done();
         bench.ack(run(5), 1, true, false);
@@ -54,6 +72,11 @@ const STATES: &[(&str, Make)] = &[
     }),
     ("resume: died while running", || resuming(running().restarted())),
     ("resume: running", || resuming(running())),
+    ("resume: being ended", || {
+        let mut bench = running();
+        bench.cancel(5);
+        resuming(bench)
+    }),
     ("resume: done", || resuming(done())),
     ("resume: refused", || {
         let mut bench = connected(Bench::new());
@@ -80,6 +103,16 @@ const EVENTS: &[(&str, Event)] = &[
     ("progress", |bench| bench.progress(5) + " … " + &bench.pass(5)),
     ("exit: succeeded", |bench| bench.succeed(5)),
     ("exit: failed", |bench| bench.put(Input::Exited(Dno(5), Exit::Failed(job_support::fault("no"))))),
+    ("disk full, and an item", |bench| {
+        bench.put(Input::Full(true)) + " … " + &bench.item(5, "more") + " … " + &bench.pass(5)
+    }),
+    ("disk full, and exit", |bench| bench.put(Input::Full(true)) + " … " + &bench.succeed(5)),
+    ("disk has room", |bench| bench.put(Input::Full(false)) + " … " + &bench.pass(5)),
+    ("disk full, offer of 9", |bench| bench.put(Input::Full(true)) + " … " + &bench.offer(9)),
+    ("draining, offer again", |bench| bench.put(Input::Draining) + " … " + &bench.offer(5)),
+    ("draining, offer of 9", |bench| bench.put(Input::Draining) + " … " + &bench.offer(9)),
+    ("cancel of 9", |bench| bench.cancel(9)),
+    ("offer of 9, refused", |bench| bench.refuse(9)),
     ("1 s passes", |bench| bench.pass(1_000)),
     ("11 s pass", |bench| bench.pass(11_000)),
     ("continue", |bench| bench.answer(&[(run(5), Act::Continue)], 0)),
@@ -92,6 +125,14 @@ const EVENTS: &[(&str, Event)] = &[
     ("ack of nothing", |bench| bench.ack(run(5), 0, false, false)),
     ("ack of all", |bench| bench.ack(run(5), 1, true, false)),
     ("ack: stop", |bench| bench.ack(run(5), 1, false, true)),
+    ("report not taken", |bench| {
+        let id = bench.last_id;
+        bench.put(Input::Reported(id, Err(None))) + " … " + &bench.pass(1_000)
+    }),
+    ("page not taken", |bench| {
+        let id = bench.last_id;
+        bench.put(Input::Resumed(id, Err(None))) + " … " + &bench.pass(1_000)
+    }),
     ("disconnected", |bench| bench.put(Input::Disconnected)),
     ("connected", |bench| bench.put(Input::Connected)),
     ("restart", |bench| {
@@ -116,6 +157,11 @@ fn resuming(mut bench: Bench) -> Bench {
 fn starting() -> Bench {
     let mut bench = connected(Bench::new());
     bench.offer(5);
+    bench
+}
+
+fn full(mut bench: Bench) -> Bench {
+    bench.put(Input::Full(true));
     bench
 }
 
