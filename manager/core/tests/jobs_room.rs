@@ -103,3 +103,16 @@ fn what_waits_for_room_goes_on_when_a_reload_makes_some() {
         assert_eq!(ids(&manager.feed(Input::Settings(Settings::default()))), [job(2)], "{queue:?}");
     }
 }
+
+#[test]
+fn a_reload_that_makes_room_at_two_agents_keeps_the_order_of_their_queue() {
+    let mut manager = Manager::new(Settings { offers_per_agent: 1, ..Settings::default() });
+    for name in ["a", "b"] {
+        manager.up(name);
+        manager.submit(if name == "a" { 1 } else { 2 }, &Plan::default(), &[(name, true)]);
+    }
+    let plan = Plan::queued("q", 1);
+    assert_eq!(ids(&manager.submit(3, &plan, &[("b", true)])), [], "it has an offer to answer");
+    assert_eq!(ids(&manager.submit(4, &plan, &[("a", true)])), []);
+    assert_eq!(ids(&manager.feed(Input::Settings(Settings::default()))), [job(3)], "it was there first");
+}

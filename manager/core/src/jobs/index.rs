@@ -6,6 +6,8 @@
 //! of each lane whose agent takes offers the first one is in the queue's `heads`, or, when the agent has too many
 //! unanswered offers, in the agent's `blocked`.
 
+use std::mem;
+
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::{Dno, QueueKey};
 
@@ -192,6 +194,19 @@ impl<T> Jobs<T> {
             self.agents.get_mut(agent).is_some_and(|agent| agent.blocked.remove(&(seq, key.clone())));
         if blocked && let Some(queue) = self.queues.get_mut(key) {
             queue.heads.insert((seq, agent.clone()));
+        }
+    }
+
+    /// All agents may have room for an offer: whatever waited for it is looked at again in the order of its queue, not agent by agent.
+    pub(super) fn unblock_all(&mut self) {
+        for (agent, entry) in &mut self.agents {
+            for (seq, key) in mem::take(&mut entry.blocked) {
+                if let Some(queue) = self.queues.get_mut(&key) {
+                    queue.heads.insert((seq, agent.clone()));
+                }
+                self.dirty_queues.insert(key);
+            }
+            self.dirty_agents.insert(agent.clone());
         }
     }
 

@@ -256,8 +256,7 @@ impl<T> Jobs<T> {
 
     /// O(n) in the agents and in the runs that they have.
     fn reload(&mut self, settings: Settings) {
-        // there may be more room at each
-        self.dirty_agents.extend(self.agents.keys().cloned());
+        self.unblock_all();
         self.timers.retain(|(_, timer)| !matches!(timer, Timer::GiveUp(_)));
         self.settings = settings;
         let Some(after) = settings.unknown_after_ms else { return };
