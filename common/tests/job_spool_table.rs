@@ -127,11 +127,11 @@ const EVENTS: &[(&str, Event)] = &[
     ("ack: stop", |bench| bench.ack(run(5), 1, false, true)),
     ("report not taken", |bench| {
         let id = bench.last_id;
-        bench.put(Input::Reported(id, Err(None))) + " … " + &bench.pass(1_000)
+        bench.put(Input::Reported(id, Err(None))) + " … " + &bench.pass(999) + " … " + &bench.pass(1)
     }),
     ("page not taken", |bench| {
         let id = bench.last_id;
-        bench.put(Input::Resumed(id, Err(None))) + " … " + &bench.pass(1_000)
+        bench.put(Input::Resumed(id, Err(None))) + " … " + &bench.pass(999) + " … " + &bench.pass(1)
     }),
     ("disconnected", |bench| bench.put(Input::Disconnected)),
     ("connected", |bench| bench.put(Input::Connected)),
