@@ -106,6 +106,7 @@ fn fact(before: &Store, change: &Change) -> Option<String> {
         | Change::ArgumentsMasked(_)
         | Change::JobRedacted(_)
         | Change::Event(_)
+        | Change::Clock(_)
         | Change::EventsPruned { .. } => return None,
     })
 }
@@ -135,6 +136,8 @@ fn said(event: &EventRecord) -> Vec<String> {
         EventKind::AgentConnected
         | EventKind::AgentDisconnected
         | EventKind::SpoolLost
+        | EventKind::StoreBehind
+        | EventKind::ClockSet
         | EventKind::CancelAsked
         | EventKind::RunStarted
         | EventKind::RunInDoubt
@@ -204,6 +207,8 @@ impl Judge<'_> {
             EventKind::AgentConnected
             | EventKind::AgentDisconnected
             | EventKind::SpoolLost
+            | EventKind::StoreBehind
+            | EventKind::ClockSet
             | EventKind::JobSubmitted
             | EventKind::JobReleased
             | EventKind::CancelAsked

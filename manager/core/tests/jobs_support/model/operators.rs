@@ -57,7 +57,9 @@ impl Model {
             Input::Oldest { stored, jobs } => self.oldest_found(stored, &jobs),
             Input::StoreFull(full) => self.full = full,
             Input::Settings(settings) => self.settings = settings,
-            Input::Record(..) | Input::Emit { .. } | Input::Redact { .. } => panic!("not modelled"),
+            Input::Record(..) | Input::Emit { .. } | Input::Redact { .. } | Input::Clock { .. } => {
+                panic!("not modelled")
+            }
         }
     }
 
