@@ -1,4 +1,4 @@
-//! Redpoll's own commands: `cargo xtask demo`, `check`, `test`, `bench`, `simulate` and `torture`.
+//! Redpoll's own commands: `cargo xtask demo`, `check`, `test`, `bench`, `simulate`, `torture` and `cut`.
 //!
 //! Plain synchronous Rust with few dependencies, because everybody waits for this program to compile before
 //! anything else happens. Start reading at [`Command`]; each command has a file of its own, and each check
@@ -7,6 +7,7 @@
 
 mod bench;
 mod check;
+mod cut;
 mod demo;
 mod graph;
 mod licences;
@@ -51,6 +52,10 @@ Commands:
                           beginning with seed S (1). Stops at what does not hold, and prints the line
                           that shows it again
   simulate --seed S       one seed, with everything that happens in it
+  cut [--stride N] [--seed S]
+                          cut a connection after every Nth byte (1) of a session with three jobs, in both
+                          directions, with the real daemons. Which of each N follows from the seed; the
+                          seeds 0 to N-1 together are every byte. All of them take a quarter of an hour
   help                    this text
 
 Exit status: 0 when all went well, 1 when something did not, 2 for a wrong command line.
@@ -67,6 +72,7 @@ enum Command {
     Bench { name: Option<String>, quick: bool },
     Torture(torture::Options),
     Simulate(simulate::Seeds),
+    Cut(cut::Options),
 }
 
 impl Command {
@@ -92,6 +98,7 @@ impl Command {
             ("bench", rest) => Self::parse_bench(rest),
             ("torture", rest) => torture::Options::parse(rest).map(Self::Torture),
             ("simulate", rest) => simulate::Seeds::parse(rest).map(Self::Simulate),
+            ("cut", rest) => cut::Options::parse(rest).map(Self::Cut),
             ("demo" | "check" | "test" | "python", rest) => {
                 Err(format!("{verb} does not take {:?}", rest.join(" ")))
             }
@@ -151,6 +158,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Bench { name, quick } => bench::run(&workspace, name.as_deref(), quick),
         Command::Torture(options) => torture::run(&workspace, &options),
         Command::Simulate(seeds) => simulate::run(&workspace, seeds),
+        Command::Cut(options) => cut::run(&workspace, options),
     }
 }
 
@@ -180,6 +188,7 @@ mod tests {
             ("torture --kills 5000", tortured(5000, None)),
             ("torture --seed 7 --kills 1", tortured(1, Some(7))),
             ("simulate --seed 9", Command::Simulate(simulate::Seeds::One(9))),
+            ("cut --stride 8 --seed 3", Command::Cut(cut::Options { stride: 8, seed: Some(3) })),
             ("simulate --seeds 5", Command::Simulate(simulate::Seeds::Many { count: 5, from: 1 })),
         ] {
             assert_eq!(Command::parse(line.split(' ')), Ok(command), "{line}");
@@ -198,6 +207,7 @@ mod tests {
             ("torture --kills 0", "--kills 0"),
             ("torture --seed -1", "-1"),
             ("torture 5", "5"),
+            ("cut 5", "5"),
         ] {
             let problem = Command::parse(line.split(' ')).unwrap_err();
             assert!(problem.contains(word), "{line}: {problem}");
