@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use redpoll_certs::credentials::{Credentials, TlsFiles, load_identity_files};
 use redpoll_certs::expect::Expect;
+use redpoll_common::api::method;
 use redpoll_common::identity::Role;
 use redpoll_common::session::backoff::BackoffOptions;
 use redpoll_common::session::terms::MAX_WINDOW;
@@ -177,11 +178,17 @@ pub(crate) fn no_answer(error: &CallError, target: &Target, verbose: bool) -> Re
 /// Why a change has no answer.
 fn not_heard(error: &CallError, target: &Target, verbose: bool) -> Report {
     let CallError::Closed(reason) = error else { return no_answer(error, target, verbose) };
+    let look = match target {
+        Target::Agent { method: method::NOTIFY, .. } => "look at the agent's log".to_owned(),
+        Target::Agent { agent, .. } => format!("look with rpctl agents procedures {agent}"),
+        Target::Procedure { agent, .. } => format!("look at {agent}"),
+        Target::Manager { .. } => "look with rpctl jobs list and rpctl jobs show JOB".to_owned(),
+    };
     Report::new(
         Exit::Unknown,
         format!("the manager was lost before it answered {}", target.name()),
         reason.to_string(),
-        "it may be done: look with rpctl jobs list and rpctl jobs show JOB before you repeat it",
+        format!("it may be done: {look} before you repeat it"),
     )
 }
 
@@ -323,6 +330,13 @@ mod tests {
         assert_eq!(lost("web-1: p", &CloseReason::Ended).exit, Exit::Unknown);
         let report = not_heard(&CallError::Closed(CloseReason::Ended), &target, false);
         assert!(report.exit == Exit::Unknown && report.help.contains("may be done"), "{report:?}");
+        for (method, look) in
+            [(method::NOTIFY, "the agent's log"), (method::PROCEDURES_DISABLE, "agents procedures web-1")]
+        {
+            let target = Target::Agent { agent: "web-1".to_owned(), method };
+            let report = not_heard(&CallError::Closed(CloseReason::Ended), &target, false);
+            assert!(report.exit == Exit::Unknown && report.help.contains(look), "{report:?}");
+        }
         let fault = || CallError::Fault(Fault::new(FaultCode::WrongState, "the job is not held"));
         let (change, question) = (not_heard(&fault(), &target, false), no_answer(&fault(), &target, false));
         assert_eq!((change.exit, change.what), (question.exit, question.what), "what was answered is known");

@@ -38,7 +38,7 @@ impl Order {
                 encoded(&SwitchArguments { agent: agent.to_owned(), procedure: procedure.clone() })?
             }
         };
-        let answer = link.ask(link.request(method, kwargs), &target, verbose).await?;
+        let answer = link.change(link.request(method, kwargs), &target, verbose).await?;
         self.show(&answer, output)
     }
 
