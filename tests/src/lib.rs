@@ -5,7 +5,7 @@
 //! - [`operator`]: a well-behaved operator.
 //! - [`fleet`]: many agents in one process.
 //! - [`mod@line`]: one end of a connection in the hands of a test, which may say whatever it likes, byte by byte.
-//! - [`middle`]: somebody between an agent and its manager who reads every message, and loses one.
+//! - [`middle`]: somebody between an agent or operator and the manager who reads every message, and loses one.
 //! - [`cutter`]: somebody between them who understands nothing, and cuts a connection at a byte.
 //! - [`disk`]: small disks, and disks that fail.
 //! - [`manifests`]: folders of manifests of agents.

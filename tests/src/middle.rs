@@ -1,8 +1,9 @@
-//! Somebody between an agent and its manager who has certificates of both, reads every message, and loses one.
+//! Somebody between a peer and the manager who has certificates of both, reads every message, and loses one.
 //!
-//! To the agent it is the manager, to the manager the agent. Each message has one or more names (see `names`); the
+//! To the agent or operator below it is the manager, to the manager the one below. Each message has one or more names (see `names`); the
 //! first one of the name that a [`Plan`] says is not passed on. What comes after it is, or the connection is cut.
 
+pub mod known;
 mod names;
 
 use std::collections::BTreeSet;
@@ -40,7 +41,8 @@ pub struct Plan {
 /// Who speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum From {
-    Agent,
+    /// The agent or operator.
+    Below,
     Manager,
 }
 
@@ -54,6 +56,8 @@ pub struct Middle {
 
 #[derive(Debug, Default)]
 struct State {
+    /// What the one below is called in names.
+    below: &'static str,
     plan: Option<Plan>,
     lost: Option<String>,
     seen: BTreeSet<String>,
@@ -73,19 +77,39 @@ impl Middle {
         above: SocketAddr,
         plan: Option<Plan>,
     ) -> Self {
+        Self::of("agent", manager, agent, above, plan).await
+    }
+
+    /// The same for an operator.
+    pub async fn of_operator(
+        manager: &TestCertificate,
+        operator: TestCertificate,
+        above: SocketAddr,
+        plan: Option<Plan>,
+    ) -> Self {
+        Self::of("operator", manager, operator, above, plan).await
+    }
+
+    async fn of(
+        below: &'static str,
+        manager: &TestCertificate,
+        own: TestCertificate,
+        above: SocketAddr,
+        plan: Option<Plan>,
+    ) -> Self {
         let listener = FakeManager::listen(manager).await;
         let address = listener.address();
-        let state = Arc::new(Mutex::new(State { plan, ..State::default() }));
+        let state = Arc::new(Mutex::new(State { below, plan, ..State::default() }));
         let shared = state.clone();
         let mut serving = JoinSet::new();
         serving.spawn(async move {
-            let (listener, agent) = (Arc::new(listener), Arc::new(agent));
+            let (listener, own) = (Arc::new(listener), Arc::new(own));
             let mut connections = JoinSet::new();
             while let Ok(tcp) = listener.dialled().await {
-                let (listener, agent, shared) = (listener.clone(), agent.clone(), shared.clone());
+                let (listener, own, shared) = (listener.clone(), own.clone(), shared.clone());
                 connections.spawn(async move {
                     // whoever waits for it sees the connection end
-                    let _ended = pass_on(tcp, &listener, &agent, above, &shared).await;
+                    let _ended = pass_on(tcp, &listener, &own, above, &shared).await;
                 });
                 while connections.try_join_next().is_some() {}
             }
@@ -96,6 +120,27 @@ impl Middle {
     /// The setting of an agent that shall come here.
     pub fn setting(&self) -> String {
         format!("manager.addresses={}", self.address)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Loses another message, from now on.
+    pub fn lose(&self, plan: Plan) {
+        let mut state = lock(&self.state);
+        (state.plan, state.lost) = (Some(plan), None);
+    }
+
+    /// How many sessions have begun: each tells first what the agent's spool holds, and is answered.
+    pub fn sessions(&self) -> usize {
+        lock(&self.state).spool.len()
+    }
+
+    /// Cuts the present connection.
+    pub fn cut(&self) {
+        lock(&self.state).present.cancel();
     }
 
     /// The names of everything that came by.
@@ -155,22 +200,22 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 async fn pass_on(
     tcp: TcpStream,
     listener: &FakeManager,
-    agent: &TestCertificate,
+    own: &TestCertificate,
     above: SocketAddr,
     state: &Arc<Mutex<State>>,
 ) -> io::Result<()> {
     let below = listener.secure(tcp).await?.into_stream();
-    let above = Line::dial(above, Some(agent), RP1).await?.into_stream();
+    let above = Line::dial(above, Some(own), RP1).await?.into_stream();
     let cut = CancellationToken::new();
     lock(state).present = cut.clone();
-    let (mut from_agent, mut to_agent) = tokio::io::split(below);
+    let (mut from_below, mut to_below) = tokio::io::split(below);
     let (mut from_manager, mut to_manager) = tokio::io::split(above);
     let asked = Asked::default();
-    let up = Way { from: From::Agent, state, asked: &asked };
+    let up = Way { from: From::Below, state, asked: &asked };
     let down = Way { from: From::Manager, state, asked: &asked };
     let both = async {
-        let up = up.carry(&mut from_agent, &mut to_manager);
-        let down = down.carry(&mut from_manager, &mut to_agent);
+        let up = up.carry(&mut from_below, &mut to_manager);
+        let down = down.carry(&mut from_manager, &mut to_below);
         tokio::pin!(up, down);
         // when one has said its last, the other may have something on its way yet
         tokio::select! {
@@ -215,8 +260,9 @@ impl Way<'_> {
     /// Notes a message. Gives whether it is passed on.
     fn passes(&self, payload: &Bytes) -> bool {
         let message = codec::decode(payload).expect("a message");
-        let names = names(self.from, &message, self.asked);
         let mut state = lock(self.state);
+        let who = if self.from == From::Below { state.below } else { "manager" };
+        let names = names(who, self.from, &message, self.asked);
         if let Some(rows) = self.asked.settled(self.from, &message) {
             state.spool.push(rows);
         }

@@ -1,4 +1,4 @@
-//! What messages between an agent and its manager are called, as precisely as a test wants to lose them.
+//! What messages between a peer and the manager are called, as precisely as a test wants to lose them.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -7,7 +7,8 @@ use redpoll_common::api::method;
 use redpoll_common::ids::RequestId;
 use redpoll_common::job::JobId;
 use redpoll_common::job::wire::{Report, ReportAnswer, Resume};
-use redpoll_common::wire::{Message, Request, Response};
+use redpoll_common::wire::flight::{self, Flight};
+use redpoll_common::wire::{Message, Notification, Request, Response};
 
 use super::From;
 
@@ -21,7 +22,7 @@ impl Asked {
             method::JOB_RESUME => Resume::read(&request.kwargs).expect("a page of a spool").jobs.len(),
             _ => 0,
         };
-        let key = (from == From::Agent, request.id.clone());
+        let key = (from == From::Below, request.id.clone());
         self.lock().insert(key, (request.method.clone(), rows));
     }
 
@@ -29,6 +30,18 @@ impl Asked {
     fn method(&self, from: From, answer: &Response) -> String {
         let key = (from == From::Manager, answer.id.clone());
         self.lock().get(&key).map_or_else(|| "nothing".to_owned(), |(method, _)| method.clone())
+    }
+
+    /// The method of the request that a value, progress, a cancel or credit belongs to.
+    fn about(&self, from: From, notification: &Notification) -> Option<String> {
+        let of_callee = match notification.kind.as_str() {
+            flight::VALUE | flight::PROGRESS => true,
+            flight::CANCEL | flight::CREDIT => false,
+            _ => return None,
+        };
+        let flight = Flight::decode(notification).expect("a good notification")?;
+        let key = ((from == From::Below) != of_callee, flight.request().clone());
+        self.lock().get(&key).map(|(method, _)| method.clone())
     }
 
     /// How many runs stood in a page of a spool that this message answers.
@@ -43,12 +56,9 @@ impl Asked {
     }
 }
 
-/// All names of a message: the plain one, and for reports and their answers one for each thing in them.
-pub(super) fn names(from: From, message: &Message, asked: &Asked) -> Vec<String> {
-    let who = match from {
-        From::Agent => "agent",
-        From::Manager => "manager",
-    };
+/// All names of a message of `who`: the plain one, for reports and their answers one for each thing in them, and for what
+/// belongs to a request one with the request's method.
+pub(super) fn names(who: &str, from: From, message: &Message, asked: &Asked) -> Vec<String> {
     let mut names = match message {
         Message::AgentHello(_) | Message::ManagerHello(_) => vec!["hello".to_owned()],
         Message::Ping(_) => vec!["ping".to_owned()],
@@ -71,7 +81,11 @@ pub(super) fn names(from: From, message: &Message, asked: &Asked) -> Vec<String>
             }
             names
         }
-        Message::Notification(notification) => vec![notification.kind.clone()],
+        Message::Notification(notification) => {
+            let mut names = vec![notification.kind.clone()];
+            names.extend(asked.about(from, notification).map(|of| format!("{} of {of}", notification.kind)));
+            names
+        }
         Message::Unknown(kind) => vec![format!("kind {kind}")],
     };
     for name in &mut names {
