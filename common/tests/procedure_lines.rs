@@ -2,9 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "test code")]
 
+use std::time::Duration;
+
 use proptest::prelude::*;
-use redpoll_common::procedure::{Event, Kind, LineMachine, Violation};
-use redpoll_common::wire::Raw;
+use redpoll_common::procedure::{Ask, Event, Kind, LineMachine, MAX_ASK_TIMEOUT, Violation, Want};
+use redpoll_common::wire::{Raw, RawMap};
 
 const LIMIT: usize = 200;
 
@@ -64,7 +66,7 @@ fn machine(state: State) -> LineMachine {
 #[test]
 fn every_line_in_every_state_is_an_event_or_a_violation_that_names_it() {
     use State::{Busy, Free, FreeAgain, OnceBusy, OnceOver, Starting};
-    let kinds = [Kind::Value, Kind::Progress, Kind::Emit, Kind::Result, Kind::Exception];
+    let kinds = [Kind::Value, Kind::Progress, Kind::Emit, Kind::Ask, Kind::Result, Kind::Exception];
     let body = |kind| match kind {
         Kind::Value => r#""value":1"#,
         Kind::Progress => r#""progress":{"completed":1}"#,
@@ -72,6 +74,7 @@ fn every_line_in_every_state_is_an_event_or_a_violation_that_names_it() {
         Kind::Exception => r#""exception":{}"#,
         Kind::Ready => r#""ready":true"#,
         Kind::Emit => r#""emit":{"type":"disk.full"}"#,
+        Kind::Ask => r#""ask":{"id":"1","submit":{}}"#,
     };
     // the words that tell how a line is taken: without a call, for call 1, for call 2, for call 9
     let table: [(State, [&str; 4]); 6] = [
@@ -227,6 +230,7 @@ impl KindText for Event {
             Self::Exception(_) => "exception",
             Self::Ready => "ready",
             Self::Emit { .. } => "emit",
+            Self::Ask(_) => "ask",
         }
     }
 }
@@ -292,5 +296,80 @@ fn an_event_without_a_type_or_with_another_key_is_a_violation() {
     {
         let said = say(&mut machine(State::OnceBusy), line);
         assert!(matches!(said, Err(Violation::Shape { line: 1, .. })), "{line}: {said:?}");
+    }
+}
+
+fn ask(line: &str) -> Ask {
+    let mut machine = LineMachine::once(2000);
+    assert!(machine.begin(1));
+    let Event::Ask(ask) = say(&mut machine, line).unwrap() else {
+        return unreachable_in_test_as(line);
+    };
+    *ask
+}
+
+#[expect(clippy::panic, reason = "test code")]
+fn unreachable_in_test_as<T>(context: &str) -> T {
+    panic!("{context}");
+}
+
+#[test]
+fn what_is_asked_is_a_job_or_a_procedure_and_how_long_to_wait() {
+    let submit =
+        ask(r#"{"ask":{"id":"a","submit":{"procedure":"p","args":[{"$b64":"AQ=="}]},"timeout":0.5}}"#);
+    assert_eq!((submit.id.as_str(), submit.timeout), ("a", Some(Duration::from_millis(500))));
+    let Want::Submit(job) = submit.want else { return unreachable_in_test("submit") };
+    let args = RawMap::new().text("procedure", "p").raw("args", &Raw::encode(&[Bin]).unwrap()).finish();
+    assert_eq!(job, args);
+    let call = ask(r#"{"ask":{"procedure":"site.note@2","id":"ä","kwargs":{"n":1}}}"#);
+    let Want::Call { procedure, args, kwargs } = call.want else { return unreachable_in_test("call") };
+    assert_eq!((procedure.as_str(), args, call.timeout), ("site.note@2", Raw::empty_array(), None));
+    assert_eq!(kwargs, RawMap::new().uint("n", 1).finish());
+    for (timeout, seconds) in [("null", None), ("7", Some(7)), ("1e300", Some(86_400)), ("1e9", Some(86_400))]
+    {
+        let asked = ask(&format!(r#"{{"ask":{{"id":"a","procedure":"p","timeout":{timeout}}}}}"#));
+        assert_eq!(asked.timeout, seconds.map(Duration::from_secs), "{timeout}");
+        assert!(asked.timeout <= Some(MAX_ASK_TIMEOUT));
+    }
+    let longest = "x".repeat(64);
+    assert_eq!(ask(&format!(r#"{{"ask":{{"id":"{longest}","procedure":"p"}}}}"#)).id, longest);
+}
+
+/// One byte, as MessagePack has it.
+struct Bin;
+
+impl serde::Serialize for Bin {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&[1])
+    }
+}
+
+#[test]
+fn a_malformed_ask_is_a_violation_that_shows_nothing_of_it() {
+    let long = format!(r#"{{"ask":{{"id":"{}","procedure":"p"}}}}"#, "x".repeat(65));
+    for (line, words) in [
+        (r#"{"ask":"hunter2"}"#, "is an object"),
+        (r#"{"ask":{}}"#, "no \"id\""),
+        (r#"{"ask":{"id":"a"}}"#, "one of"),
+        (r#"{"ask":{"id":"a","submit":{},"procedure":"hunter2"}}"#, "one of"),
+        (r#"{"ask":{"id":"a","submit":{},"args":["hunter2"]}}"#, "within"),
+        (r#"{"ask":{"id":"a","submit":["hunter2"]}}"#, "is an object"),
+        (r#"{"ask":{"id":"","procedure":"p"}}"#, "1 to 64"),
+        (r#"{"ask":{"id":7,"procedure":"p"}}"#, "1 to 64"),
+        (long.as_str(), "1 to 64"),
+        (r#"{"ask":{"id":"a","procedure":""}}"#, "1 to 128"),
+        (r#"{"ask":{"id":"a","procedure":"p","args":{}}}"#, "is a list"),
+        (r#"{"ask":{"id":"a","procedure":"p","kwargs":[]}}"#, "is an object"),
+        (r#"{"ask":{"id":"a","procedure":"p","timeout":0}}"#, "seconds"),
+        (r#"{"ask":{"id":"a","procedure":"p","timeout":-1}}"#, "seconds"),
+        (r#"{"ask":{"id":"a","procedure":"p","timeout":"hunter2"}}"#, "seconds"),
+        (r#"{"ask":{"id":"a","procedure":"p","hunter2":1}}"#, "none of"),
+        (r#"{"ask":{"id":"a","id":"a","procedure":"p"}}"#, "twice"),
+        (r#"{"ask":{"id":"a","procedure":"p"},"emit":{"type":"a"}}"#, "more than one thing"),
+        (r#"{"ask":{"id":"a","submit":{"a":1,"a":"hunter2"}}}"#, "repeats"),
+        (r#"{"ask":{"id":"a","procedure":"p","kwargs":{"a":{"$b64":"hunter2"}}}}"#, "base64"),
+    ] {
+        let said = flaw(line);
+        assert!(said.contains(words) && !said.contains("hunter2"), "{line}: {said}");
     }
 }

@@ -72,8 +72,8 @@ pub use load::{Config, Loaded, Program, Shared, load};
 pub use manager::{AdmissionConfig, ListenConfig, ManagerConfig, ManagerSection};
 pub use manager_procedures::ManagerProceduresConfig;
 pub use manifest::{
-    Callers, MAX_MANIFESTS, Manifest, ManifestProblem, ProcedureLimits, ProcedureMode, ProcedureOutput,
-    ProcedureSchedule, Procedures, Side, load_folder, load_folder_of,
+    Callers, MAX_MANIFESTS, ManagerRights, Manifest, ManifestProblem, ProcedureLimits, ProcedureMode,
+    ProcedureOutput, ProcedureSchedule, Procedures, Side, load_folder, load_folder_of,
 };
 pub use permissions::{PermissionError, check_private, check_state_dir};
 pub use policy::{LoadedPolicy, PolicyConfig, load_policy};

@@ -86,6 +86,9 @@ cpu = 150
 processes = 20
 output = "2MiB"
 line = "64KiB"
+[manager]
+submit = true
+calls = ["site.*", "note@1"]
 [schedule]
 every = "1h"
 jitter = "5m"
@@ -107,6 +110,9 @@ kwargs = { tag = "v1" }
     assert_eq!((m.limits.output, m.limits.line), (Some(2 << 20), Some(64 << 10)));
     assert_eq!(m.env["STAGE"], "live");
     assert_eq!(m.idle_shutdown, Duration::ZERO);
+    let rights = m.manager.as_ref().unwrap();
+    assert!(rights.submit && rights.may_call("site.note") && rights.may_call("note@1"));
+    assert!(!rights.may_call("note@2"));
     let schedule = m.schedule.as_ref().unwrap();
     assert_eq!((schedule.every.as_secs(), schedule.jitter.as_secs(), schedule.at_start), (3600, 300, true));
     assert_eq!(schedule.kwargs["tag"], "v1");
@@ -258,13 +264,14 @@ fn a_manifest_of_the_manager_is_called_by_nobody_unless_it_says_who_and_runs_nev
         ("a.toml", SMALL),
         ("b.toml", "name = \"b\"\ncommand = [\"true\"]\ncallers = [\"web-1\"]\n"),
         ("c.toml", "name = \"c\"\ncommand = [\"true\"]\nschedule = { every = \"1h\" }\n"),
+        ("d.toml", "name = \"d\"\ncommand = [\"true\"]\nmanager = { submit = true }\n"),
     ]);
     let loaded = load_folder_of(folder.path(), Side::Manager);
     assert_eq!(loaded.manifests.len(), 1);
     let manifest = &loaded.manifests[0];
     assert!(!manifest.callback && Role::ALL.iter().all(|role| !manifest.callers.admit(*role, "web-1")));
     let fields: Vec<&str> = loaded.problems.iter().map(|problem| problem.field.as_str()).collect();
-    assert_eq!(fields, ["callers", "schedule"]);
+    assert_eq!(fields, ["callers", "schedule", "manager"]);
 }
 
 #[test]
@@ -309,5 +316,22 @@ fn a_file_whose_name_is_no_text_is_named_and_the_others_are_used() {
     for problem in loaded.problems {
         let said = problem.to_string();
         assert!(said.contains("rename it") && !said.contains(char::is_control), "{said:?}");
+    }
+}
+
+#[test]
+fn a_mistake_in_what_it_may_ask_the_manager_for_is_named() {
+    for (line, text, field, part) in [
+        (4, "[manager]\nsubmt = true", "manager.submt", "mean submit?"),
+        (4, "[manager]\nsubmit = 1", "manager.submit", "true or false"),
+        (4, "[manager]\ncalls = [\"rp.*\"]", "manager.calls", "submit = true"),
+        (4, "[manager]\ncalls = [\"a b\"]", "manager.calls", "\"site.*\""),
+        (3, "manager = true", "manager", "a table"),
+        (4, "output = \"text\"\n[manager]\nsubmit = true", "manager", "output = \"json\""),
+    ] {
+        let loaded = load(&[("a.toml", &format!("{SMALL}{text}\n"))]);
+        let problem = &loaded.problems[0];
+        assert_eq!((problem.line, problem.field.as_str()), (Some(line), field), "{problem}");
+        assert!(problem.what.contains(part), "{problem}");
     }
 }

@@ -1,5 +1,6 @@
 //! Where the conversation with a process is.
 
+use super::ask::Ask;
 use super::exception::Exception;
 use super::lines::{Lines, TooLong};
 use super::parse::{self, Said};
@@ -27,6 +28,8 @@ pub enum Event {
         /// Anything about it.
         data: Raw,
     },
+    /// Something that it asks the manager for, in the present call.
+    Ask(Box<Ask>),
 }
 
 /// Where it is.

@@ -1,6 +1,6 @@
 //! What an agent and an executable say to each other, line by line: one JSON object a line, in both directions.
 //!
-//! - [`CallLine`] and [`cancel_line`]: what the agent writes to the standard input.
+//! - [`CallLine`], [`cancel_line`] and [`answer_line`]: what the agent writes to the standard input.
 //! - [`LineMachine`]: takes the bytes of the standard output as they come, in any pieces, and gives [`Event`]s or the one
 //!   [`Violation`] that ends the listening.
 //!
@@ -9,6 +9,7 @@
 //! for (a number that is not finite, other keys) cannot be an argument: [`Unspeakable`]. The protocol as people see it is in
 //! `docs/procedures.md`.
 
+mod ask;
 mod call;
 mod convert;
 mod exception;
@@ -17,6 +18,7 @@ mod machine;
 mod parse;
 mod violation;
 
+pub use ask::{Ask, MAX_ASK_ID, MAX_ASK_TIMEOUT, Want, answer_line};
 pub use call::{CallLine, cancel_line};
 pub use convert::Unspeakable;
 pub use exception::Exception;

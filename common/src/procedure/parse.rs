@@ -1,5 +1,6 @@
 //! What one line says.
 
+use super::ask;
 use super::convert::{Unfit, heard, heard_bytes};
 use super::exception::Exception;
 use super::machine::Event;
@@ -54,6 +55,7 @@ fn content_of(key: &str, value: Tree, line: u64) -> Result<(Kind, Event), Violat
         "exception" => Kind::Exception,
         "ready" => Kind::Ready,
         "emit" => Kind::Emit,
+        "ask" => Kind::Ask,
         _ => return Err(Violation::Shape { line, what: "a key of it is unknown" }),
     };
     let reader = Reader { line, kind };
@@ -64,6 +66,7 @@ fn content_of(key: &str, value: Tree, line: u64) -> Result<(Kind, Event), Violat
         "result_b64" => Event::Result(reader.bytes(value)?),
         "progress" => Event::Progress(reader.progress(value)?),
         "emit" => reader.emit(value)?,
+        "ask" => Event::Ask(Box::new(ask::ask(reader, value)?)),
         "exception" => Event::Exception(Box::new(reader.exception(value)?)),
         _ if matches!(value, Tree::Bool(true)) => Event::Ready,
         _ => return Err(reader.shape("\"ready\" can only be true")),
@@ -73,13 +76,13 @@ fn content_of(key: &str, value: Tree, line: u64) -> Result<(Kind, Event), Violat
 
 /// Reads the content of a line.
 #[derive(Clone, Copy)]
-struct Reader {
+pub(super) struct Reader {
     line: u64,
     kind: Kind,
 }
 
 impl Reader {
-    fn shape(self, what: &'static str) -> Violation {
+    pub(super) fn shape(self, what: &'static str) -> Violation {
         Violation::Shape { line: self.line, what }
     }
 
@@ -91,8 +94,13 @@ impl Reader {
         }
     }
 
-    fn any(self, value: Tree) -> Result<Raw, Violation> {
+    pub(super) fn any(self, value: Tree) -> Result<Raw, Violation> {
         heard(value).map_err(|why| self.unfit(why))
+    }
+
+    pub(super) fn some_map(self, value: Tree, otherwise: &'static str) -> Result<Raw, Violation> {
+        let map = self.any(value)?;
+        if map.is_map() { Ok(map) } else { Err(self.shape(otherwise)) }
     }
 
     fn bytes(self, value: Tree) -> Result<Raw, Violation> {

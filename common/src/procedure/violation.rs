@@ -17,6 +17,8 @@ pub enum Kind {
     Ready,
     /// An event for the manager.
     Emit,
+    /// Something that the manager is asked for.
+    Ask,
 }
 
 impl Kind {
@@ -29,6 +31,7 @@ impl Kind {
             Self::Exception => "exception",
             Self::Ready => "ready",
             Self::Emit => "emit",
+            Self::Ask => "ask",
         }
     }
 
@@ -66,7 +69,7 @@ pub enum Violation {
         /// Where it stops to be JSON, from 1.
         byte: usize,
     },
-    /// A line is JSON, and none of the five kinds.
+    /// A line is JSON, and none of the kinds.
     #[error("line {line} of its standard output is no line of the protocol: {what}")]
     Shape {
         /// Which.

@@ -11,12 +11,14 @@ use crate::values::choice::choice;
 mod callers;
 pub(crate) mod files;
 mod folder;
+mod manager;
 mod problem;
 mod read;
 pub(crate) mod table;
 
 pub use callers::Callers;
 pub use folder::{MAX_MANIFESTS, Procedures, Side, load_folder, load_folder_of};
+pub use manager::ManagerRights;
 pub use problem::ManifestProblem;
 
 choice! {
@@ -91,6 +93,8 @@ pub struct Manifest {
     pub callers: Callers,
     /// Whether a job may name it as its callback, where the manager offers it.
     pub callback: bool,
+    /// What it may ask the manager for; `None`: nothing, and its input ends after the call.
+    pub manager: Option<ManagerRights>,
     /// Runs by itself.
     pub schedule: Option<ProcedureSchedule>,
     /// How long a worker may take to say that it is ready.

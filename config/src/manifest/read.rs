@@ -11,6 +11,7 @@ use toml::{Table, Value};
 use super::callers::{Callers, MAX_CALLERS};
 use super::files::{self, MAX_SCHEMA_FILE};
 use super::folder::Side;
+use super::manager;
 use super::problem::ManifestProblem;
 use super::table::{Fields, Notes, kind, to_object};
 use super::{Manifest, ProcedureLimits, ProcedureMode, ProcedureOutput, ProcedureSchedule};
@@ -87,6 +88,7 @@ fn fields(file: &Path, mut fields: Fields<'_>, side: Side) -> Option<Manifest> {
     let enabled = fields.flag("enabled").unwrap_or(true);
     let admin = fields.flag("admin").unwrap_or(false);
     let (callers, callback) = called_by(&mut fields, side);
+    let manager = manager::rights(&mut fields, side, (mode, output));
     let schedule = schedule(&mut fields, schema.as_ref());
     if side == Side::Manager && schedule.is_some() {
         fields.wrong("schedule", "the manager runs nothing by itself; have an agent do it");
@@ -119,6 +121,7 @@ fn fields(file: &Path, mut fields: Fields<'_>, side: Side) -> Option<Manifest> {
         admin,
         callers,
         callback,
+        manager,
         schedule,
         ready_timeout,
         idle_shutdown,
