@@ -6,8 +6,8 @@ use std::time::Duration;
 use redpoll_common::api::events::{EmitAnswer, EmitArguments};
 use redpoll_common::api::method;
 use redpoll_common::api::submit::{SubmitAnswer, SubmitArguments};
-use redpoll_common::wire::Raw;
-use redpoll_exec::{Emitter, Losses};
+use redpoll_common::wire::{Fault, FaultCode, Raw};
+use redpoll_exec::{Answering, Asker, Emitter, Losses, Question, Wanted};
 use redpoll_net::Peer;
 use redpoll_net::peer::{Call, CallError};
 use redpoll_net::service::Mask;
@@ -43,6 +43,26 @@ pub enum AskError {
         /// What is wrong with it.
         why: String,
     },
+}
+
+impl AskError {
+    /// The fault that tells an executable about it.
+    fn into_fault(self) -> Fault {
+        let text = self.to_string();
+        match self {
+            Self::NoSession => Fault::new(FaultCode::AgentAway, text),
+            Self::Call(error @ (CallError::TimedOut(_) | CallError::Closed(_))) => {
+                let mut fault = error.into_fault();
+                fault
+                    .message
+                    .push_str("; it may be done all the same, and a submit is repeated with the same key");
+                fault
+            }
+            Self::Call(error) => error.into_fault(),
+            Self::Unsendable(_) => Fault::new(FaultCode::BadArguments, text),
+            Self::Unreadable { .. } => Fault::new(FaultCode::Internal, text),
+        }
+    }
 }
 
 /// The manager, as far as the agent is connected with it. Cheap to clone; all clones reach the same manager.
@@ -150,6 +170,28 @@ impl Manager {
         };
         tracker.spawn(stop.clone().run_until_cancelled_owned(emitting));
         Emitter::new(sender, losses)
+    }
+
+    /// What asks for executables. A question that nobody waits for any more is withdrawn; it may have been answered by then.
+    pub fn asker(&self) -> Asker {
+        let manager = self.clone();
+        Asker::new(move |question| manager.within(question.timeout).answering(question))
+    }
+
+    fn answering(self, question: Question) -> Answering {
+        let answering = async move {
+            match question.wanted {
+                Wanted::Submit(job) => {
+                    let answer = self.submit(&job).await?;
+                    Raw::encode(&answer).map_err(|error| AskError::Unsendable(error.to_string()))
+                }
+                Wanted::Call { procedure, args, kwargs } => {
+                    let call = Call::new(procedure, self.timeout).with_args(args).with_kwargs(kwargs);
+                    Ok(self.session()?.call(call).await?)
+                }
+            }
+        };
+        Box::pin(async move { answering.await.map_err(AskError::into_fault) })
     }
 
     /// A session began, or ended.

@@ -60,6 +60,7 @@ pub(crate) fn offer(
         tracker: tracker.clone(),
         stop: stop.clone(),
         emitter: manager.emitter(tracker, stop),
+        asker: manager.asker(),
     };
     let folder = config.procedures.dir.clone();
     let source = Box::new(move || read_manifests(&folder));

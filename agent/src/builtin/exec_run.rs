@@ -124,7 +124,7 @@ pub(super) async fn exec_run(call: CallContext, limits: ExecLimits) -> Result<Ra
     let (sender, receiver) = mpsc::channel(CHUNKS_IN_FLIGHT);
     let (running, ended) = oneshot::channel::<()>();
     let run = async {
-        let exit = exec::run_announced(spec, sender, stopped(&stop), || output.started()).await;
+        let exit = exec::run_announced(spec, None, sender, stopped(&stop), || output.started()).await;
         if let Err(ExecError::Slow { .. }) = &exit {
             // nobody knows that it will not start yet, for a moment
             output.started();

@@ -12,7 +12,7 @@ use redpoll_agent::procedures::{Setting, add, make};
 use redpoll_common::identity::Identity;
 use redpoll_common::wire::{Fault, Raw};
 use redpoll_config::{Manifest, ProcedureLimits, ProcedureMode, ProcedureOutput};
-use redpoll_exec::Emitter;
+use redpoll_exec::{Asker, Emitter};
 use redpoll_net::Registry;
 use redpoll_net::service::{DetachedOutput, StopHandle, detached_call};
 use redpoll_net::transport::PeerInfo;
@@ -48,6 +48,7 @@ pub(crate) fn manifest(mode: ProcedureMode, output: ProcedureOutput, command: &[
         admin: false,
         callers: redpoll_config::Callers::default(),
         callback: false,
+        manager: None,
         schedule: None,
         ready_timeout: Duration::from_secs(20),
         idle_shutdown: Duration::ZERO,
@@ -105,6 +106,7 @@ pub(crate) fn setting() -> (Setting, TaskTracker, CancellationToken) {
         tracker: tracker.clone(),
         stop: stop.clone(),
         emitter: Emitter::default(),
+        asker: Asker::default(),
     };
     (setting, tracker, stop)
 }

@@ -8,6 +8,7 @@
 //! What the two sides of a procedure say to each other is a machine without I/O, [`redpoll_common::procedure`]; what describes
 //! one is [`redpoll_config::Manifest`]. Who may call it is decided by whoever offers it.
 
+mod asker;
 pub mod clock;
 mod emitter;
 pub mod exec;
@@ -15,5 +16,6 @@ pub mod limits;
 pub mod procedures;
 pub mod telling;
 
+pub use asker::{Answering, Asker, Question, Wanted};
 pub use emitter::{Emitter, Losses};
 pub use limits::ExecLimits;

@@ -18,11 +18,11 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use redpoll_common::identity::Identity;
 use redpoll_config::{ManagerProceduresConfig, Manifest, Side, load_folder_of};
-use redpoll_exec::Emitter;
 use redpoll_exec::ExecLimits;
 use redpoll_exec::exec::cgroup::Hierarchy;
 use redpoll_exec::exec::confine;
 use redpoll_exec::procedures::{self, Procedure, Setting, label};
+use redpoll_exec::{Asker, Emitter};
 use redpoll_net::Registry;
 use redpoll_schema::Schema;
 use tokio::sync::Semaphore;
@@ -85,6 +85,7 @@ impl Offering {
             tracker: tracker.clone(),
             stop: stop.clone(),
             emitter: Emitter::default(),
+            asker: Asker::default(),
         };
         Self {
             own,

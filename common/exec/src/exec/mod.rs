@@ -237,15 +237,17 @@ pub async fn run(
     chunks: mpsc::Sender<Chunk>,
     stop: impl Future<Output = StopReason> + Send,
 ) -> Result<Exit, ExecError> {
-    run_announced(spec, chunks, stop, || {}).await
+    run_announced(spec, None, chunks, stop, || {}).await
 }
 
-/// The same as [`run`]; calls `started` once there is a process.
+/// The same as [`run`]; calls `started` once there is a process. With `more`, its standard input stays open until that is closed,
+/// and what comes is written after [`ProcessSpec::stdin`].
 ///
 /// # Errors
 /// As [`run`].
 pub async fn run_announced(
     spec: ProcessSpec,
+    more: Option<mpsc::Receiver<Bytes>>,
     chunks: mpsc::Sender<Chunk>,
     stop: impl Future<Output = StopReason> + Send,
     started: impl FnOnce() + Send,
@@ -263,7 +265,7 @@ pub async fn run_announced(
         let pumped = tokio::join!(
             output::pump(pipes.stdout, StreamName::Stdout, &outlet, watching.clone()),
             output::pump(pipes.stderr, StreamName::Stderr, &outlet, watching.clone()),
-            feed::feed(pipes.stdin, spec.stdin.take(), ended),
+            feed::feed(pipes.stdin, spec.stdin.take(), more, ended),
         );
         drop(delivered);
         pumped

@@ -3,19 +3,28 @@
 use redpoll_common::job::ItemKind;
 use redpoll_common::procedure::{Event, LineMachine};
 use redpoll_common::wire::{Fault, FaultCode, Raw};
+use redpoll_config::Manifest;
 use redpoll_net::service::{Output, OutputError};
 
+use super::asks::Asks;
 use super::ends::Trouble;
 use crate::emitter::Emitter;
 
 /// Bytes of a line, unless the manifest says otherwise.
 pub(super) const LINE: u64 = 1024 * 1024;
 
+/// Bytes that a line of it may have.
+pub(super) fn line_limit(manifest: &Manifest) -> usize {
+    usize::try_from(manifest.limits.line.unwrap_or(LINE)).unwrap_or(usize::MAX)
+}
+
 /// Passes on what a process says.
 #[derive(Debug)]
 pub(super) struct Hearing {
     output: Output,
     emitter: Emitter,
+    /// What it asks the manager for.
+    pub(super) asks: Asks,
     /// Bytes of items that may still be passed on.
     left: u64,
     /// Bytes that were not: of values, of the standard error.
@@ -27,8 +36,8 @@ pub(super) struct Hearing {
 }
 
 impl Hearing {
-    pub(super) fn new(output: Output, limit: u64, emitter: Emitter) -> Self {
-        Self { output, emitter, left: limit, dropped: (0, 0), deaf: false, end: None }
+    pub(super) fn new(output: Output, limit: u64, emitter: Emitter, asks: Asks) -> Self {
+        Self { output, emitter, asks, left: limit, dropped: (0, 0), deaf: false, end: None }
     }
 
     /// Passes on everything that the machine has understood until the end of the call. Waits while nobody takes it.
@@ -43,7 +52,11 @@ impl Hearing {
                     self.end = Some(Err(exception.into_fault(room)));
                 }
                 Event::Emit { kind, data } => self.emitter.emit(kind, self.output.masked(data)),
+                Event::Ask(ask) => self.asks.hear(*ask)?,
                 Event::Ready => {}
+            }
+            if self.end.is_some() {
+                self.asks.close();
             }
             if self.end.is_some() && machine.is_free() {
                 return Ok(()); // what a worker says then is not about this call

@@ -2,15 +2,18 @@
 //!
 //! - `procedure`: one of them: how many at a time, who waits. `spawn`: its environment and limits.
 //! - `once`: a fresh process for each run; `heard`: what is taken from it. `worker`: processes that take one call after the other.
+//! - `asks`: what they want of the manager; `submission`: a job in their words.
 //! - `ends`: how each end is told to the caller.
 //!
 //! The conversation itself is [`redpoll_common::procedure`], the processes are [`exec`](crate::exec)'s.
 
+mod asks;
 mod ends;
 mod heard;
 mod once;
 mod procedure;
 mod spawn;
+mod submission;
 mod worker;
 
 use std::fmt;
@@ -27,6 +30,7 @@ use redpoll_schema::{MASK, Redaction};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::asker::Asker;
 use crate::emitter::Emitter;
 use crate::exec::cgroup::Hierarchy;
 use crate::limits::ExecLimits;
@@ -51,6 +55,8 @@ pub struct Setting {
     pub stop: CancellationToken,
     /// Takes what they have to say to the manager.
     pub emitter: Emitter,
+    /// Asks the manager for what they want of it.
+    pub asker: Asker,
 }
 
 /// A manifest that is not offered, and why.

@@ -12,8 +12,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use super::Procedure;
+use super::asks::{Asks, Rights};
 use super::ends::{Died, Trouble, too_long};
-use super::heard::{Hearing, LINE};
+use super::heard::{Hearing, line_limit};
 use super::spawn::Prepared;
 use crate::exec::{self, Chunk, EndedBy, ExecError, Exit, StopReason, StreamName};
 use crate::telling::{given_up, kind, not_started};
@@ -32,10 +33,15 @@ pub(super) async fn run(procedure: &Procedure, call: CallContext) -> Result<Raw,
     let (sender, receiver) = mpsc::channel(CHUNKS_IN_FLIGHT);
     let (halt, halted) = oneshot::channel();
     let (running, ended) = oneshot::channel::<()>();
-    let mut taker = Taker::new(procedure, &output, run.is_some(), halt);
+    let run_by = run_timeout.and_then(|limit| Instant::now().checked_add(limit));
+    let (asks, answers) = Rights::of(procedure.manifest(), &procedure.setting).begin(number, run_by);
+    // without that table, the call is followed by the end of the input
+    let answers = procedure.manifest().manager.as_ref().map(|_may_ask| answers);
+    let mut taker = Taker::new(procedure, &output, run.is_some(), halt, asks);
     taker.begin(number);
     let program = async {
-        let exit = exec::run_announced(spec, sender, stopped(&stop, halted), || output.started()).await;
+        let exit =
+            exec::run_announced(spec, answers, sender, stopped(&stop, halted), || output.started()).await;
         if let Err(ExecError::Slow { .. }) = &exit {
             // nobody knows that it will not start yet, for a moment
             output.started();
@@ -107,6 +113,13 @@ async fn stopped(stop: &Stop, halted: oneshot::Receiver<()>) -> StopReason {
     }
 }
 
+/// What there is to do next.
+enum Next {
+    Chunk(Option<Chunk>),
+    Answered,
+    Due,
+}
+
 /// Takes what a program writes.
 struct Taker<'a> {
     output: &'a Output,
@@ -121,20 +134,23 @@ struct Taker<'a> {
 }
 
 impl<'a> Taker<'a> {
-    fn new(procedure: &Procedure, output: &'a Output, is_run: bool, halt: oneshot::Sender<()>) -> Self {
+    fn new(
+        procedure: &Procedure,
+        output: &'a Output,
+        is_run: bool,
+        halt: oneshot::Sender<()>,
+        asks: Asks,
+    ) -> Self {
         let manifest = procedure.manifest();
         let machine = match manifest.output {
             ProcedureOutput::Text => None,
-            ProcedureOutput::Json => {
-                let limit = manifest.limits.line.unwrap_or(LINE);
-                Some(LineMachine::once(usize::try_from(limit).unwrap_or(usize::MAX)))
-            }
+            ProcedureOutput::Json => Some(LineMachine::once(line_limit(manifest))),
         };
         let agent = if is_run { u64::MAX } else { procedure.setting.limits.output };
         let limit = manifest.limits.output.unwrap_or(u64::MAX).min(agent);
         Self {
             output,
-            hearing: Hearing::new(output.clone(), limit, procedure.setting.emitter.clone()),
+            hearing: Hearing::new(output.clone(), limit, procedure.setting.emitter.clone(), asks),
             machine,
             idle_timeout: manifest.idle_timeout,
             halt: Some(halt),
@@ -157,19 +173,26 @@ impl<'a> Taker<'a> {
         loop {
             let due = self.due();
             let next = async {
-                match due {
-                    Some(due) => timeout_at(due, chunks.recv()).await.ok(),
-                    None => Some(chunks.recv().await),
+                tokio::select! {
+                    biased; // what it says may be its end, after which nothing is answered
+                    chunk = chunks.recv() => Next::Chunk(chunk),
+                    () = self.hearing.asks.answered() => Next::Answered,
                 }
             };
-            match next.await {
-                Some(Some(chunk)) => {
+            let next = match due {
+                Some(due) => timeout_at(due, next).await.unwrap_or(Next::Due),
+                None => next.await,
+            };
+            match next {
+                Next::Chunk(Some(chunk)) => {
                     if let Err(trouble) = self.chunk(chunk).await {
                         self.give_up(Some(trouble));
                     }
                 }
-                Some(None) => break,
-                None => {
+                Next::Chunk(None) => break,
+                // the time in which it may be silent begins anew
+                Next::Answered => {}
+                Next::Due => {
                     self.give_up(self.idle_timeout.filter(|_| self.ended_at.is_none()).map(Trouble::Silent))
                 }
             }
@@ -188,6 +211,8 @@ impl<'a> Taker<'a> {
         self.halt.as_ref()?;
         match (self.ended_at, self.idle_timeout) {
             (Some(ended), _) => Some(ended + LINGER),
+            // who waits for an answer is not silent
+            (None, Some(_)) if !self.hearing.asks.is_idle() => None,
             (None, Some(limit)) => Instant::now().checked_add(limit),
             (None, None) => None,
         }

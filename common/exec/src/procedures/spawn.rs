@@ -89,6 +89,9 @@ impl Procedure {
         if manifest.output == ProcedureOutput::Json {
             env.insert("REDPOLL_LINE_LIMIT".into(), manifest.limits.line.unwrap_or(LINE).to_string().into());
         }
+        if manifest.manager.is_some() {
+            env.insert("REDPOLL_MANAGER".into(), "1".into());
+        }
         if let Some(RunContext { run, .. }) = run {
             env.insert("REDPOLL_JOB".into(), run.job.to_string().into());
             env.insert("REDPOLL_ATTEMPT".into(), run.attempt.to_string().into());

@@ -3,10 +3,11 @@
 use std::io;
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use redpoll_common::procedure::LineMachine;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::super::ends::Died;
@@ -37,6 +38,8 @@ pub(super) struct Process {
     stderr: Option<ChildStderr>,
     /// Input that it has not taken yet.
     input: BytesMut,
+    /// What its present call is answered.
+    answers: Option<mpsc::Receiver<Bytes>>,
     buffer: Vec<u8>,
     pub(super) machine: LineMachine,
     pub(super) tail: Tail,
@@ -46,13 +49,23 @@ pub(super) struct Process {
 impl Process {
     pub(super) fn new(group: Group, pipes: Pipes, machine: LineMachine, cgroup: Option<Cgroup>) -> Self {
         let Pipes { stdin, stdout, stderr } = pipes;
-        let (input, buffer) = (BytesMut::new(), Vec::new());
-        Self { group, stdin, stdout, stderr, input, buffer, machine, tail: Tail::default(), _cgroup: cgroup }
+        let (input, answers, buffer, tail) = (BytesMut::new(), None, Vec::new(), Tail::default());
+        Self { group, stdin, stdout, stderr, input, answers, buffer, machine, tail, _cgroup: cgroup }
     }
 
     /// Queues input.
     pub(super) fn say(&mut self, line: &[u8]) {
         self.input.extend_from_slice(line);
+    }
+
+    /// Has it read what its present call is answered, after what is queued.
+    pub(super) fn answer_with(&mut self, answers: mpsc::Receiver<Bytes>) {
+        self.answers = Some(answers);
+    }
+
+    /// Its call has ended: answers of which it has read nothing are thrown away.
+    pub(super) fn forget_answers(&mut self) {
+        self.answers = None;
     }
 
     /// Whether it has taken all input.
@@ -62,13 +75,13 @@ impl Process {
 
     /// The next thing that happens. Cancel-safe.
     pub(super) async fn step(&mut self) -> Step {
-        let Self { group, stdin, stdout, stderr, input, buffer, .. } = self;
+        let Self { group, stdin, stdout, stderr, input, answers, buffer, .. } = self;
         let mut errors = Vec::new();
         let step = tokio::select! {
             biased; // what it has said comes before its end, and room for it before more input
             read = read(stdout, buffer) => if read { Step::Out } else { Step::OutEnd },
             read = read(stderr, &mut errors) => if read { Step::Err(errors) } else { Step::Err(Vec::new()) },
-            wrote = write(stdin, input) => {
+            wrote = write(stdin, input, answers) => {
                 if let Err(error) = wrote {
                     // it closed its input, and will end or say why
                     tracing::debug!(%error, "a worker does not take its input");
@@ -152,9 +165,18 @@ async fn read<P: AsyncRead + Unpin>(pipe: &mut Option<P>, buffer: &mut Vec<u8>) 
     }
 }
 
-/// Writes some of the input; waits for ever when there is none.
-async fn write(pipe: &mut Option<ChildStdin>, input: &mut BytesMut) -> io::Result<()> {
-    let Some(open) = pipe.as_mut().filter(|_| !input.is_empty()) else { return std::future::pending().await };
+/// Writes some of the input, and when there is none the next answer; waits for ever when there is neither. Cancel-safe.
+async fn write(
+    pipe: &mut Option<ChildStdin>,
+    input: &mut BytesMut,
+    answers: &mut Option<mpsc::Receiver<Bytes>>,
+) -> io::Result<()> {
+    let Some(open) = pipe.as_mut() else { return std::future::pending().await };
+    if input.is_empty() {
+        let Some(answers) = answers else { return std::future::pending().await };
+        let Some(line) = answers.recv().await else { return std::future::pending().await };
+        input.extend_from_slice(&line);
+    }
     let wrote = open.write(input).await?;
     input.advance(wrote);
     Ok(())

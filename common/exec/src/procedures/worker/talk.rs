@@ -46,7 +46,7 @@ pub(super) struct Talk<'a> {
     run_by: Option<Instant>,
     /// When it was silent for too long.
     idle_by: Option<Instant>,
-    /// When it has read too little.
+    /// When it has read too little of its call.
     read_by: Option<Instant>,
     /// It was asked to end: what its caller is told, and when it is killed.
     stopping: Option<(Fault, Instant)>,
@@ -56,6 +56,7 @@ pub(super) struct Talk<'a> {
 enum Next {
     Step(Step),
     Stopped(StopReason),
+    Answered,
     Due,
 }
 
@@ -92,6 +93,10 @@ impl<'a> Talk<'a> {
                     self.stop(stop_fault(reason));
                     None
                 }
+                Next::Answered => {
+                    self.idle_by = self.times.idle.and_then(|limit| Instant::now().checked_add(limit));
+                    None
+                }
                 Next::Due => self.due(),
             };
             if let Some(talked) = talked {
@@ -105,7 +110,7 @@ impl<'a> Talk<'a> {
         let kill_by = self.stopping.as_ref().map(|(_, kill_by)| *kill_by);
         let due = match kill_by {
             Some(_) => kill_by,
-            None => [self.run_by, self.idle_by, self.read_by].into_iter().flatten().min(),
+            None => [self.run_by, self.idle_by(), self.read_by].into_iter().flatten().min(),
         };
         let due = async {
             match due {
@@ -117,14 +122,22 @@ impl<'a> Talk<'a> {
             biased; // a stop comes before what is said, and what is said before the clock
             reason = stop.stopped(), if kill_by.is_none() => Next::Stopped(reason),
             step = self.process.step() => Next::Step(step),
+            () = self.hearing.asks.answered() => Next::Answered,
             () = due => Next::Due,
         }
+    }
+
+    /// Who waits for an answer is not silent.
+    fn idle_by(&self) -> Option<Instant> {
+        self.idle_by.filter(|_| self.hearing.asks.is_idle())
     }
 
     async fn step(&mut self, step: Step) -> Option<Talked> {
         match step {
             Step::Wrote => {
-                self.read_by = (!self.process.has_taken_all()).then(|| Instant::now() + READ_WAIT);
+                // what comes after its call are answers, which it reads when it wants to
+                let more = self.read_by.filter(|_| !self.process.has_taken_all());
+                self.read_by = more.map(|_before| Instant::now() + READ_WAIT);
                 return None;
             }
             Step::Out => {
@@ -198,7 +211,7 @@ impl<'a> Talk<'a> {
         let is_over = |by: Option<Instant>| by.is_some_and(|by| by <= now);
         if is_over(self.run_by) {
             self.stop(too_long(self.procedure, self.times.run.unwrap_or_default()));
-        } else if is_over(self.idle_by) {
+        } else if is_over(self.idle_by()) {
             let silent = Trouble::Silent(self.times.idle.unwrap_or_default());
             self.stop(silent.fault(self.procedure, &self.process.tail));
         } else if is_over(self.read_by) {

@@ -12,8 +12,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::super::Procedure;
+use super::super::asks::Rights;
 use super::super::ends::{Died, failed};
-use super::super::heard::{Hearing, LINE, late};
+use super::super::heard::{Hearing, late, line_limit};
 use super::super::spawn::Prepared;
 use super::process::{Process, Step};
 use super::talk::{Talk, Talked, Times};
@@ -38,6 +39,7 @@ pub(super) struct Setup {
     outputs: [u64; 2],
     stop: CancellationToken,
     emitter: Emitter,
+    rights: Rights,
 }
 
 impl Procedure {
@@ -53,13 +55,14 @@ impl Procedure {
         Ok(Setup {
             name: manifest.name.clone(),
             prepared: self.prepare(None, run_as, bytes::Bytes::new())?,
-            line_limit: usize::try_from(manifest.limits.line.unwrap_or(LINE)).unwrap_or(usize::MAX),
+            line_limit: line_limit(manifest),
             ready_timeout: manifest.ready_timeout,
             idle_shutdown: Some(manifest.idle_shutdown).filter(|limit| !limit.is_zero()),
             times: [times(agent.run_timeout), times(None)],
             outputs: [output.min(agent.output), output],
             stop: self.setting.stop.clone(),
             emitter: self.setting.emitter.clone(),
+            rights: Rights::of(manifest, &self.setting),
         })
     }
 }
@@ -73,12 +76,23 @@ struct Life {
     idle_shutdown: Option<Duration>,
     stop: CancellationToken,
     emitter: Emitter,
+    rights: Rights,
 }
 
 /// Starts a worker, has it do `work`, and then whatever the pool gives it.
 pub(super) async fn run(living: Living, setup: Setup, work: Work) {
-    let Setup { name, prepared, line_limit, ready_timeout, idle_shutdown, times, outputs, stop, emitter } =
-        setup;
+    let Setup {
+        name,
+        prepared,
+        line_limit,
+        ready_timeout,
+        idle_shutdown,
+        times,
+        outputs,
+        stop,
+        emitter,
+        rights,
+    } = setup;
     let Prepared { spec, cgroup } = prepared;
     let grace = spec.grace;
     let started = tokio::select! {
@@ -123,7 +137,7 @@ pub(super) async fn run(living: Living, setup: Setup, work: Work) {
     if let Some(pool) = living.pool() {
         pool.ready();
     }
-    Life { name, living, times, outputs, idle_shutdown, stop, emitter }.live(process, work).await;
+    Life { name, living, times, outputs, idle_shutdown, stop, emitter, rights }.live(process, work).await;
 }
 
 /// Why a worker did not become ready.
@@ -232,7 +246,10 @@ impl Life {
         output.started();
         process.tail = Tail::default();
         process.say(&line);
-        let mut hearing = Hearing::new(output, limit, self.emitter.clone());
+        let run_by = times.run.and_then(|limit| Instant::now().checked_add(limit));
+        let (asks, answers) = self.rights.clone().begin(call, run_by);
+        process.answer_with(answers);
+        let mut hearing = Hearing::new(output, limit, self.emitter.clone(), asks);
         let talk = Talk::new(&mut process, &mut hearing, &self.name, call, times);
         let talked = tokio::select! {
             biased; // an end that is there is told
@@ -241,6 +258,7 @@ impl Life {
         };
         let end = match talked {
             Talked::Ended(end) => {
+                process.forget_answers();
                 if let Some(pool) = self.living.pool() {
                     pool.served();
                 }
