@@ -22,7 +22,8 @@ DEADLINE = 30.0
 SDK = Path(__file__).resolve().parent.parent / "src"
 
 ENDS = ("result", "result_b64", "exception")
-KINDS = ("value", "value_b64", "progress", "emit", *ENDS)
+KINDS = ("value", "value_b64", "progress", "emit", "ask", *ENDS)
+ASK = {"id", "submit", "procedure", "args", "kwargs", "timeout"}
 FAULT = {"class", "module", "message", "trace", "args", "state", "data"}
 
 
@@ -59,6 +60,11 @@ def parse(line: bytes, worker: bool) -> "dict[str, Any]":
         raise Violation(f"strange progress: {message}")
     if kinds[0] == "emit" and not (set(message["emit"]) <= {"type", "data"} and isinstance(message["emit"].get("type"), str)):
         raise Violation(f"strange event: {message}")
+    if kinds[0] == "ask":
+        ask = message["ask"]
+        named = isinstance(ask.get("id"), str) and 1 <= len(ask["id"]) <= 64
+        if not (named and set(ask) <= ASK and ("submit" in ask) != ("procedure" in ask)):
+            raise Violation(f"strange ask: {message}")
     if kinds[0] == "exception" and not (set(message["exception"]) <= FAULT and {"class", "message"} <= set(message["exception"])):
         raise Violation(f"strange exception: {sorted(message['exception'])}")
     return message
@@ -218,6 +224,19 @@ class Process:
     def call(self, procedure: str, *args: Any, **kwargs: Any) -> Answer:
         """One call from its beginning to its end."""
         return self.finish(self.start(procedure, *args, **kwargs))
+
+    def asked(self, call: str) -> "dict[str, Any]":
+        """The next line of a call, which asks the manager for something."""
+        line = self.next(call)
+        if "ask" not in line:
+            raise Violation(f"no ask: {line}")
+        found = line["ask"]
+        assert isinstance(found, dict)
+        return found
+
+    def answer(self, call: str, ask: "dict[str, Any]", **answer: Any) -> None:
+        """Answers an ask with `result=` or `fault=`."""
+        self.send({"answer": {"id": ask["id"], "call": call, **answer}})
 
     def cancel(self, call: str) -> None:
         """Says that a call is not wanted any more."""

@@ -23,7 +23,7 @@ ZOO = """
 
     @redpoll.procedure(
         name="zoo.feed", version=2, idempotent=True, redact=["keeper.pin"], run_timeout="30s", concurrency=4,
-        limits={"memory": "64MiB", "output": 1000}, deprecated="use zoo.feed@3", mode="once",
+        limits={"memory": "64MiB", "output": 1000}, manager={"submit": True, "calls": ["site.*"]}, deprecated="use zoo.feed@3", mode="once",
     )
     def feed(
         animal: Annotated[str, redpoll.Arg('who "eats" \\u007f', pattern="^[a-z]+$")],
@@ -93,6 +93,7 @@ def test_manifests_are_written_and_are_toml(zoo: str, tmp_path: Path) -> None:
         "concurrency": 4,
         "idempotent": True,
         "limits": {"memory": "64MiB", "output": 1000},
+        "manager": {"submit": True, "calls": ["site.*"]},
         "redact": ["keeper.pin"],
     }
     assert schema["properties"]["animal"] == {"type": "string", "pattern": "^[a-z]+$", "description": 'who "eats" \x7f'}
@@ -164,6 +165,7 @@ def test_check_says_what_is_missing(zoo: str) -> None:
         ("@redpoll.procedure(redact=['.'.join('a' * 17)])\n    def f(): ...", "at most 16 words"),
         ("@redpoll.procedure(redact=['a'] * 101)\n    def f(): ...", "more than 100 paths"),
         ("@redpoll.procedure(limits={'memory': 'much'})\n    def f(): ...", "limits.memory is a size"),
+        ("@redpoll.procedure(manager={'emit': True})\n    def f(): ...", "manager is one of submit, calls"),
         ("@redpoll.procedure(limits={'disk': 1})\n    def f(): ...", "limits is one of memory"),
         ("@redpoll.procedure(mode='twice')\n    def f(): ...", "mode is one of once, worker"),
         ("@redpoll.procedure\n    def f(): ...\n    @redpoll.procedure(name='f')\n    def g(): ...", "f@1 is declared already"),

@@ -18,10 +18,23 @@ docs/python.md; start reading the source at `_procedure.py` (what is declared) a
 """
 
 from ._call import Call, attempt, cancelled, current, emit, info, job, log, operator, progress, sleep
+from ._ask import Submitted
 from ._cli import serve
 from ._declare import expose, procedure
-from ._errors import ArgumentError, Busy, Cancelled, CallEnded, DeclarationError, Failure, NoCall, UnknownProcedure, ValueRefused
+from ._errors import (
+    ArgumentError,
+    Busy,
+    CallEnded,
+    Cancelled,
+    DeclarationError,
+    Failure,
+    ManagerFault,
+    NoCall,
+    UnknownProcedure,
+    ValueRefused,
+)
 from ._limits import Arg
+from ._manager import call_manager, submit
 
 __version__ = "0.1.0"
 
@@ -34,10 +47,13 @@ __all__ = [
     "Cancelled",
     "DeclarationError",
     "Failure",
+    "ManagerFault",
     "NoCall",
+    "Submitted",
     "UnknownProcedure",
     "ValueRefused",
     "attempt",
+    "call_manager",
     "cancelled",
     "current",
     "emit",
@@ -50,4 +66,5 @@ __all__ = [
     "progress",
     "serve",
     "sleep",
+    "submit",
 ]

@@ -10,6 +10,7 @@ import sys
 import threading
 from typing import Any, Callable, Iterator, Mapping, NoReturn, Optional
 
+from ._ask import Asking
 from ._errors import CallEnded, Cancelled, NoCall, ValueRefused
 from ._port import LINE_LIMIT, Gone, Port
 from ._values import labelled, line_of, plain
@@ -19,10 +20,11 @@ _EVENT_TYPE = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 _EVENT_TYPE_LIMIT = 100
 
 
-class Call:
+class Call(Asking):
     """One call. Its methods may be used from any thread, until the call has ended."""
 
     def __init__(self, message: "Mapping[str, Any]", port: Port, mark: "dict[str, Any]", line_limit: Optional[int]) -> None:
+        super().__init__()
         self._message, self._port, self._mark, self._line_limit = message, port, mark, line_limit
         self._lock = threading.Lock()
         self._ended = False
@@ -130,6 +132,7 @@ class Call:
                 return
             self._asked.set()
             callbacks = list(self._on_cancel)
+        self.questions.wake()
         for callback in callbacks:
             callback()
 

@@ -84,6 +84,7 @@ def procedure(
     grace: Optional[str] = None,
     concurrency: Optional[int] = None,
     limits: Optional[Mapping[str, Any]] = None,
+    manager: Optional[Mapping[str, Any]] = None,
 ) -> Callable[[F], F]: ...
 
 

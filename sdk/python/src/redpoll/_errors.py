@@ -16,6 +16,26 @@ class Failure(Exception):
         self.data = data
 
 
+class ManagerFault(Exception):
+    """The manager, or the agent on the way to it, refuses what was asked, or gives no answer.
+
+    ``code`` is for programs: `forbidden` where the manifest or the manager does not allow it, `timed_out` and `agent_gone` where it may
+    have been done all the same, `agent_away` where there is no manager now, `overloaded`, `bad_arguments`, `failed` and others.
+    """
+
+    def __init__(
+        self, code: str, message: str, *, data: Any = None, cls: Optional[str] = None, retry_after: Optional[float] = None
+    ) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+        #: What a procedure of the manager that failed told beside the text, and the class of its exception.
+        self.data = data
+        self.cls = cls
+        #: Seconds after which to try again, if that is known.
+        self.retry_after = retry_after
+
+
 class Cancelled(BaseException):
     """The caller does not want the call any more.
 
@@ -64,6 +84,17 @@ def nearest(word: str, known: "list[str]") -> Optional[str]:
     return found[0] if found else None
 
 
-for _public in (Failure, Cancelled, ArgumentError, DeclarationError, ValueRefused, UnknownProcedure, CallEnded, NoCall, Busy):
+for _public in (
+    Failure,
+    ManagerFault,
+    Cancelled,
+    ArgumentError,
+    DeclarationError,
+    ValueRefused,
+    UnknownProcedure,
+    CallEnded,
+    NoCall,
+    Busy,
+):
     # callers see these names in faults: the module that people import is the one to say
     _public.__module__ = "redpoll"

@@ -31,6 +31,7 @@ def call_here(registry: Registry, name: str, words: Sequence[str], kwargs: Optio
     os.dup2(2, 1)
     port = Port(os.open(os.devnull, os.O_RDONLY), sink)
     call = Call(message, port, {}, None)
+    call.questions.refuse("agent_away", "there is no agent here, and so no manager")
     ends: "list[int]" = []
     with os.fdopen(out, "w", encoding="utf-8", errors="backslashreplace") as shown:
         reader = threading.Thread(target=lambda: ends.append(_show(source, shown)))

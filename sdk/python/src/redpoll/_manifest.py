@@ -34,6 +34,7 @@ def manifest(procedure: Procedure, command: Sequence[str], mode: str) -> str:
         "idempotent": options.idempotent or None,
         "limits": dict(options.limits) or None,
         "redact": list(options.redact) or None,
+        "manager": None if options.manager is None else dict(options.manager),
         "args": procedure.schema(),
     }
     return "".join(f"{key} = {toml(value)}\n" for key, value in fields.items() if value is not None)

@@ -17,6 +17,7 @@ _DURATION = re.compile(r"(0|(\d+\s*(ms|s|m|h|d)\s*)+)\Z")
 _SIZE = re.compile(r"(\d{1,15})\s*(kB|MB|GB|KiB|MiB|GiB)?\Z")
 _UNITS = {"": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _LIMITS = ("memory", "cpu", "processes", "output", "line")
+_MANAGER = ("submit", "calls")
 MAX_NAME = 120
 #: As in every manifest.
 MAX_REDACT_PATHS = 100
@@ -44,6 +45,7 @@ class Options:
     grace: Optional[str] = None
     concurrency: Optional[int] = None
     limits: "Mapping[str, Any]" = field(default_factory=dict)
+    manager: "Optional[Mapping[str, Any]]" = None
 
     @property
     def line_limit(self) -> int:
@@ -56,6 +58,8 @@ class Options:
             _one_of(where, "limits", name, _LIMITS)
             if name in ("memory", "output", "line") and size(value) is None:
                 raise DeclarationError(f'{where}: limits.{name} is a size such as "64MiB", not {value!r}')
+        for name in self.manager or {}:
+            _one_of(where, "manager", name, _MANAGER)
         _one_of(where, "mode", self.mode, MODES)
         _one_of(where, "cancel", self.cancel, CANCELS)
         if type(self.version) is not int or not 1 <= self.version < 2**32:

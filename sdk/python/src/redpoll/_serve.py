@@ -87,6 +87,10 @@ class Server:
             self._problem = f"the input cannot be read: {error!r}"
         if not self._worker and not self._taken and self._problem is None:
             self._problem = "the input ended before a call came"
+        with self._lock:
+            call = self._busy
+        if call is not None:
+            call.questions.refuse("agent_gone", "the agent ended the input; what was asked may be done all the same")
         self._inbox.put(None)
 
     def _hear(self, line: bytes) -> None:
@@ -95,14 +99,19 @@ class Server:
             raise ValueError("a line is an object")
         if "cancel" in message:
             self._cancel(message["cancel"])
+        elif isinstance(message.get("answer"), dict):
+            self._answered(message["answer"])
         elif isinstance(message.get("procedure"), str):
             self._take(message)
         else:
-            raise ValueError("a line has neither `procedure` nor `cancel`")
+            raise ValueError("a line has neither `procedure`, `cancel` nor `answer`")
 
     def _take(self, message: "dict[str, Any]") -> None:
         mark = {"call": message.get("call")} if self._worker else {}
         call = Call(message, self._port, mark, self._line_limit)
+        if not self._worker and "REDPOLL_MANAGER" not in os.environ:
+            # the input ends here, and who asks without being answered is ended
+            call.questions.refuse("forbidden", "its manifest has no [manager], which would say what it may ask the manager for")
         with self._lock:
             free = self._busy is None
             if free:
@@ -111,6 +120,13 @@ class Server:
             self._inbox.put(message)
         elif self._worker:
             call.end({"exception": describe(Busy("another call is running; this process takes one at a time"))})
+
+    def _answered(self, answer: "dict[str, Any]") -> None:
+        with self._lock:
+            call = self._busy
+        # one that is not here has ended in the meantime
+        if call is not None and call.id == answer.get("call"):
+            call.questions.answered(answer)
 
     def _cancel(self, which: Any) -> None:
         with self._lock:
