@@ -107,3 +107,16 @@ fn what_is_not_enabled_may_name_what_is_not_there() {
     assert_eq!((code, good.as_str()), (Some(0), "a.b@1 (not enabled)\n"), "{bad}");
     assert!(bad.contains("p.toml:2: command: warning:"), "{bad}");
 }
+
+#[test]
+fn a_table_that_lets_it_ask_for_nothing_is_warned_of_and_a_wrong_one_is_told() {
+    let small = "name = \"a.b\"\ncommand = [\"true\"]\n";
+    let (code, _, warned) = told(&format!("{small}[manager]\ncalls = []\n"), nothing);
+    assert_eq!(code, Some(0), "{warned}");
+    assert!(warned.contains("p.toml:3: manager: warning: it allows nothing"), "{warned}");
+    let good = told(&format!("{small}[manager]\ncalls = [\"site.*\"]\n"), nothing);
+    assert_eq!(good, (Some(0), "a.b@1\n".into(), String::new()));
+    let (code, _, wrong) = told(&format!("{small}[manager]\ncalls = [\"rp.jobs.submit\"]\n"), nothing);
+    assert_eq!(code, Some(64), "{wrong}");
+    assert!(wrong.contains("p.toml:4: manager.calls:") && wrong.contains("submit = true"), "{wrong}");
+}

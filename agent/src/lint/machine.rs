@@ -22,6 +22,11 @@ pub(super) fn warnings(manifest: &Manifest) -> Vec<ManifestProblem> {
                     use output = \"json\", or have it write no secret";
         found.push(("redact".to_owned(), what.to_owned()));
     }
+    if manifest.manager.as_ref().is_some_and(|rights| !rights.submit && rights.calls().is_empty()) {
+        let what = "it allows nothing, and keeps the standard input open all the same; say submit = true or calls = [\"site.*\"], \
+                    or leave the table out";
+        found.push(("manager".to_owned(), what.to_owned()));
+    }
     ManifestProblem::of_fields(&manifest.file, found).into_iter().map(as_warning).collect()
 }
 
