@@ -6,10 +6,10 @@ mod procedures_support;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use procedures_support::{Offer, answering, json_shell, limits, python_worker, setting};
+use procedures_support::{Offer, answering, json_shell, limits, manifest, python_worker, setting};
 use redpoll_agent::procedures::{Setting, add, make};
 use redpoll_common::wire::{Fault, FaultCode, Raw, RawMap};
-use redpoll_config::{ManagerRights, Manifest, ProcedureLimits};
+use redpoll_config::{ManagerRights, Manifest, ProcedureLimits, ProcedureMode, ProcedureOutput};
 use redpoll_exec::{Asker, Question, Wanted};
 use redpoll_net::Registry;
 use redpoll_schema::policy::Pattern;
@@ -130,6 +130,7 @@ async fn without_the_table_input_ends_after_the_call_and_who_asks_all_the_same_i
     assert_eq!(quiet.call(json!({})).await.unwrap(), "the end");
     let script = r#"echo '{"ask":{"id":"a","submit":{"procedure":"p"}}}'; read -r x; read -r y; sleep 1000"#;
     protocol_error(&offer(json_shell(script), asker), "p.toml has no [manager]").await;
+    protocol_error(&offer(json_shell(script), Asker::default()), "only procedures of agents").await;
     assert!(asked.lock().unwrap().is_empty());
 }
 
@@ -325,4 +326,35 @@ out = len(answer()['result'])";
     assert_eq!((values, result.unwrap()), (vec![json!("busy")], json!(500_000)));
     let plain = offer(answering("pass", "call['kwargs']"), Asker::default());
     assert_eq!(plain.call(json!({"a": 1})).await.unwrap(), json!({"a": 1}));
+}
+
+#[tokio::test]
+async fn an_answer_comes_although_the_process_never_stops_talking() {
+    // pieces that a pipe takes whole, faster than they are understood
+    let script = |ready: &str, mark: &str, rest: &str| {
+        format!(
+            r#"{ready}read -r call
+python3 -c 'import os, sys
+line = sys.argv[1].encode() + b"\n"
+while True: os.write(1, line * (4096 // len(line)))' '{{{mark}"progress":{{"completed":1}}}}' &
+echo '{{{mark}"ask":{{"id":"a","submit":{{"procedure":"p"}}}}}}'
+read -r answer
+kill $!; wait
+echo '{{{mark}"result":"answered"}}'
+{rest}"#
+        )
+    };
+    let worker = script("echo '{\"ready\":true}'; ", "\"call\":1,", "read -r more");
+    let worker = manifest(ProcedureMode::Worker, ProcedureOutput::Json, &["/bin/sh", "-c", &worker]);
+    for manifest in [json_shell(&script("", "", "")), worker] {
+        let (asker, gate, mut waiting) = slow();
+        let offer = offer(Manifest { manager: rights(true, &[]), ..manifest }, asker);
+        let mut started = offer.start(&json!([]), &json!({}));
+        until(&mut waiting, 1).await;
+        for _ in 0..5 {
+            assert!(started.value().await.is_some(), "it talks");
+        }
+        gate.notify_waiters();
+        assert_eq!(started.answer().await.unwrap(), "answered");
+    }
 }

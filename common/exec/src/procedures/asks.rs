@@ -122,10 +122,11 @@ impl Asks {
         let Some(answers) = &self.answers else { return Ok(()) };
         let Ask { id, want, timeout } = ask;
         if self.rights.is_deaf {
-            let what = format!(
-                "it asks the manager for something, and nobody could answer it: {} has no [manager], which would say what it may",
-                self.rights.file
-            );
+            let why = match self.rights.asker.answers() {
+                true => format!("{} has no [manager], which would say what it may", self.rights.file),
+                false => nobody_answers().message,
+            };
+            let what = format!("it asks the manager for something, and cannot be answered: {why}");
             return Err(Trouble::Protocol(what));
         }
         if self.open.iter().any(|open| open.id == id) {

@@ -174,9 +174,9 @@ impl<'a> Taker<'a> {
             let due = self.due();
             let next = async {
                 tokio::select! {
-                    biased; // what it says may be its end, after which nothing is answered
-                    chunk = chunks.recv() => Next::Chunk(chunk),
+                    biased; // a few answers at most, which must not wait for the end of what is said
                     () = self.hearing.asks.answered() => Next::Answered,
+                    chunk = chunks.recv() => Next::Chunk(chunk),
                 }
             };
             let next = match due {

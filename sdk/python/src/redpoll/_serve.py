@@ -111,7 +111,7 @@ class Server:
         call = Call(message, self._port, mark, self._line_limit)
         if not self._worker and "REDPOLL_MANAGER" not in os.environ:
             # the input ends here, and who asks without being answered is ended
-            call.questions.refuse("forbidden", "its manifest has no [manager], which would say what it may ask the manager for")
+            call.questions.refuse("forbidden", "its manifest has no [manager], which on an agent says what it may ask the manager for")
         with self._lock:
             free = self._busy is None
             if free:

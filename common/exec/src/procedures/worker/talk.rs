@@ -119,10 +119,10 @@ impl<'a> Talk<'a> {
             }
         };
         tokio::select! {
-            biased; // a stop comes before what is said, and what is said before the clock
+            biased; // a stop and the few answers come before what is said, and what is said before the clock
             reason = stop.stopped(), if kill_by.is_none() => Next::Stopped(reason),
-            step = self.process.step() => Next::Step(step),
             () = self.hearing.asks.answered() => Next::Answered,
+            step = self.process.step() => Next::Step(step),
             () = due => Next::Due,
         }
     }
