@@ -3,9 +3,10 @@
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::wire::{Ack, Act, Offer as WireOffer, ResumeAct, RunRef};
 use redpoll_common::job::{Dno, JobId, Outcome, RunKey, RunState};
-use redpoll_manager_core::jobs::record::{CallbackState, Change};
+use redpoll_manager_core::jobs::record::{CallbackState, Change, EventKind};
 use redpoll_manager_core::jobs::{Effect, Input, Offer, Turn};
 
+use super::history::holds;
 use super::invariant::{Check, Invariant, ensure};
 use super::manager::Token;
 use super::world::World;
@@ -39,6 +40,13 @@ impl World {
             })?;
         }
         for change in &turn.changes {
+            if let Change::Event(event) = change
+                && event.kind == EventKind::SpoolLost
+            {
+                let real =
+                    self.agents.iter().any(|host| Some(&host.id) == event.agent.as_ref() && host.lost_spool);
+                holds(real, || format!("the spool of {:?} is called lost, and never was", event.agent))?;
+            }
             if let Change::RunChanged(run) = change
                 && let RunState::Ended(end) = &run.state
             {
@@ -74,6 +82,9 @@ impl World {
             if error.is_none() {
                 self.callbacks_heard.insert((*job, *serial));
             }
+        }
+        if let Input::AgentDown { agent, connection, .. } = input {
+            self.manager.presence.down(agent, connection.0);
         }
         if let Input::AgentDown { agent, connection, .. } = input
             && self.manager.newest.get(agent).is_some_and(|(newest, _)| *newest == connection.0)

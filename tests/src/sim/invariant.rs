@@ -33,6 +33,13 @@ pub enum Invariant {
     CancelHolds,
     /// I13: nothing starts after `start_within` on the boot-time clock.
     StartsInTime,
+    /// I15: every change of a state has its record, and no record tells of anything else.
+    ///
+    /// Held against the history of events: in each transaction exactly those events which tell what it changes, of the right
+    /// kind, agent, attempt and outcome; numbers without gaps, also across restarts; and whenever the manager comes back, the
+    /// history from its beginning gives the states of the rows. Still to come with the product's audit: who asked for it, and the
+    /// chain of hashes.
+    HistoryTells,
     /// I16: what is held in memory is bounded.
     Bounded,
     /// I17: when the faults stop, everything comes to its end.
@@ -64,6 +71,7 @@ impl Invariant {
             Self::SlotsHold => "I11 slots hold",
             Self::CancelHolds => "I12 cancel holds",
             Self::StartsInTime => "I13 starts in time",
+            Self::HistoryTells => "I15 history tells",
             Self::Bounded => "I16 bounded",
             Self::Liveness => "I17 liveness",
             Self::Masked => "I18 masked",

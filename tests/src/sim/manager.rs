@@ -10,7 +10,9 @@ use super::clock::Wall;
 use super::invariant::{Check, Invariant, ensure};
 use super::manager_link::ManagerEnd;
 use super::network::Side;
+use super::presence::Presence;
 use super::store::Store;
+use super::told::judge_replay;
 use super::world::{Event, World};
 
 /// How long the disk may be full to its last byte before the process gives up and ends, in milliseconds.
@@ -53,6 +55,7 @@ pub(super) struct Manager {
     pub(super) dies_after: Option<usize>,
     /// Per agent the newest connection that the machine was told of, and whether it takes offers.
     pub(super) newest: BTreeMap<PeerId, (u64, bool)>,
+    pub(super) presence: Presence,
 }
 
 impl Manager {
@@ -70,6 +73,7 @@ impl Manager {
             timer_at: None,
             dies_after: None,
             newest: BTreeMap::new(),
+            presence: Presence::default(),
         }
     }
 }
@@ -81,6 +85,8 @@ impl World {
             return Ok(());
         }
         self.judge_acknowledged()?;
+        judge_replay(&self.manager.store)?;
+        self.manager.store.fresh = true;
         let now = self.manager.wall.at(self.calendar.now_ms());
         let records = self.manager.store.records();
         self.manager.life += 1;
@@ -103,7 +109,9 @@ impl World {
     }
 
     fn take_turn(&mut self) -> Check {
-        if let Some(turn) = self.manager.jobs.as_mut().and_then(Jobs::poll_turn) {
+        let turn = self.manager.jobs.as_mut().and_then(Jobs::poll_turn);
+        self.manager.presence.judge(turn.as_ref().map_or(&[], |turn| &turn.changes))?;
+        if let Some(turn) = turn {
             if self.trace.is_kept() {
                 let at = self.calendar.now_ms();
                 turn.changes.iter().for_each(|change| self.trace.say(at, format_args!("    {change:?}")));
@@ -265,6 +273,7 @@ impl World {
         }
         self.dirty = true;
         self.manager.newest.clear();
+        self.manager.presence = Presence::default();
         self.callbacks_under_way.clear();
         self.callbacks_heard.clear();
         for connection in std::mem::take(&mut self.manager.sessions).into_keys() {
@@ -283,6 +292,7 @@ impl World {
     }
 
     pub(super) fn agent_up(&mut self, agent: &PeerId, connection: u64) -> Check {
+        self.manager.presence.up(agent, connection);
         let newest = self.manager.newest.entry(agent.clone()).or_insert((connection, false));
         if newest.0 < connection {
             *newest = (connection, false);

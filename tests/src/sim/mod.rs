@@ -14,9 +14,10 @@
 //! - `agent`, `agent_link`, `agent_disk`, `programs`: an agent's process, its session, its disk, what it runs.
 //! - `operators`, `plan`, `readers`: who asks for what.
 //! - `oracle`, `judge`, `contracts`: what happened, and what must be true of it.
+//! - `history`, `told`, `presence`: the events, against all of it.
 //!
-//! Not here, because the product does not have them yet: revocation (I14), audit (I15), session epochs (the
-//! part of I9 about two managers). Time on the manager's side of I13 is not judged: its wall clock may jump.
+//! Not here, because the product does not have them yet: revocation (I14), the chain of audit records (of I15 the history of
+//! events is judged), session epochs (the part of I9 about two managers). Time on the manager's side of I13 is not judged: its wall clock may jump.
 //!
 //! Two things are left out because the product does not promise them yet: that a spool which was taken back to an older
 //! state is not believed when it says of a run of its lost time that it never started (the run had ended as unknown); and
@@ -31,6 +32,7 @@ mod clock;
 mod contracts;
 mod dice;
 mod faults;
+mod history;
 mod invariant;
 mod judge;
 mod manager;
@@ -39,10 +41,12 @@ mod network;
 mod operators;
 mod oracle;
 mod plan;
+mod presence;
 mod programs;
 mod readers;
 mod report;
 mod store;
+mod told;
 mod trace;
 mod weather;
 mod world;

@@ -9,10 +9,12 @@ use redpoll_common::job::{
 };
 use redpoll_manager_core::jobs::Found;
 use redpoll_manager_core::jobs::record::{
-    AgentCounters, CallbackRecord, CallbackState, Change, JobRecord, QueueRecord, Records, RunRecord,
+    AgentCounters, CallbackRecord, CallbackState, Change, EventRecord, JobRecord, QueueRecord, Records,
+    RunRecord,
 };
 use redpoll_schema::ArgumentRedaction;
 
+use super::history::{Before, holds};
 use super::invariant::{Check, Invariant, ensure};
 use super::plan::SECRET;
 use super::report::Tally;
@@ -27,7 +29,10 @@ pub(super) struct Store {
     pub(super) agents: BTreeMap<PeerId, AgentCounters>,
     pub(super) callbacks: BTreeMap<(JobId, u16), CallbackRecord>,
     pub(super) deleted: BTreeSet<JobId>,
-    last_event: u64,
+    /// The whole history: so much is never pruned in one world.
+    pub(super) events: Vec<EventRecord>,
+    /// The manager has started, and nothing was written since.
+    pub(super) fresh: bool,
     /// Jobs and queues that changed since the last check.
     touched: BTreeSet<JobId>,
     touched_queues: BTreeSet<QueueKey>,
@@ -38,7 +43,11 @@ pub(super) struct Store {
 impl Store {
     /// One turn's changes.
     pub(super) fn apply(&mut self, changes: &[Change]) -> Check {
+        let first = self.fresh;
+        self.fresh &= changes.is_empty();
+        let before = Before::look(self, changes, first);
         changes.iter().try_for_each(|change| self.change(change))?;
+        before.judge(self, changes)?;
         for change in changes {
             if let Change::RunChanged(run) = change {
                 let last = self.agents.get(&run.key.agent).map_or(Dno(0), |counters| counters.last_dno);
@@ -105,7 +114,8 @@ impl Store {
                 Ok(())
             }
             Change::Event(event) => {
-                self.last_event += 1;
+                let last = self.events.last().map_or(0, |last| last.n);
+                self.events.push(event.clone());
                 self.tally.hit(event.kind.as_str());
                 if let Some(outcome) = event.outcome {
                     self.tally.hit(&format!("{} {outcome}", event.kind.as_str()));
@@ -113,9 +123,7 @@ impl Store {
                 ensure(!format!("{event:?}").contains(SECRET), Invariant::Masked, || {
                     format!("event {} tells a secret", event.n)
                 })?;
-                legal(event.n == self.last_event, || {
-                    format!("event {} after {}", event.n, self.last_event - 1)
-                })
+                holds(event.n == last + 1, || format!("event {} after {last}", event.n))
             }
             Change::CallbackChanged(callback) => {
                 let key = (callback.job, callback.serial);
@@ -302,7 +310,7 @@ impl Store {
             queues: self.queues.values().cloned().collect(),
             agents: self.agents.values().cloned().collect(),
             callbacks: self.callbacks.values().filter(pending).cloned().collect(),
-            last_event: self.last_event,
+            last_event: self.events.last().map_or(0, |last| last.n),
             ended_jobs: self.jobs.values().filter(|job| job.ended_ms.is_some()).count() as u64,
         }
     }

@@ -20,6 +20,7 @@ use super::oracle::{Oracle, Try};
 use super::programs::Program;
 use super::readers::Reader;
 use super::report::{Report, Tally};
+use super::told::judge_replay;
 use super::trace::Trace;
 use super::weather::Weather;
 
@@ -149,6 +150,7 @@ impl World {
             self.keep(judged);
             if self.calm_since.is_some() && self.is_over() {
                 let read = self.read_everything().and_then(|()| self.judge_acknowledged());
+                let read = read.and_then(|()| judge_replay(&self.manager.store));
                 return self.keep(read);
             }
         }
