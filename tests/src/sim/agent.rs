@@ -47,6 +47,8 @@ pub(super) struct Agent {
     /// Its programs, by dispatch number.
     pub(super) programs: BTreeMap<Dno, u64>,
     pub(super) partitioned_until: u64,
+    /// Its certificate is over until then.
+    pub(super) shut_out_until: u64,
     /// So many outputs after the next sync the process dies.
     pub(super) dies_after: Option<usize>,
     /// When each offer came first, on the boot-time clock of which boot, and how long it may wait.
@@ -84,6 +86,7 @@ impl Agent {
             full: false,
             programs: BTreeMap::new(),
             partitioned_until: 0,
+            shut_out_until: 0,
             dies_after: None,
             offered: BTreeMap::new(),
             taken_back: Dno(0),

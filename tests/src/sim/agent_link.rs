@@ -51,7 +51,7 @@ impl World {
         if (host.life, host.session) != (life, session) || host.spool.is_none() {
             return Ok(());
         }
-        if self.manager.jobs.is_none() || self.partitioned(agent).is_some() {
+        if self.manager.jobs.is_none() || self.partitioned(agent).is_some() || self.is_shut_out(agent) {
             self.plan_dial(agent, 3_000);
             return Ok(());
         }

@@ -92,6 +92,11 @@ impl World {
                 self.weather.settings = next;
                 return self.tell_manager(Input::Settings(next));
             }
+            Fault::CertificateEnds => {
+                self.tally.hit("certificate ended");
+                self.agents[agent].shut_out_until = now + self.dice.between(500, 20_000);
+                self.shut_out(agent);
+            }
         }
         Ok(())
     }
@@ -131,6 +136,7 @@ impl World {
         self.manager_room(Room::Plenty)?;
         for agent in 0..self.agents.len() {
             self.agents[agent].partitioned_until = now;
+            self.agents[agent].shut_out_until = now;
             self.agents[agent].dies_after = None;
             self.agent_room(agent, false)?;
         }

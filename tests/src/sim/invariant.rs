@@ -33,6 +33,12 @@ pub enum Invariant {
     CancelHolds,
     /// I13: nothing starts after `start_within` on the boot-time clock.
     StartsInTime,
+    /// I14: nothing of somebody who is shut out has an effect, nor of a connection that the manager closed.
+    ///
+    /// The product cannot revoke yet. What takes effect on a living session is the end of its certificate: from then on until the
+    /// machine has another one no word of it is taken, on whatever connection it comes, and nothing is asked of it. What is read from
+    /// any connection after the manager has closed it does nothing either, and a connection that was replaced settles nothing.
+    ShutOut,
     /// I15: every change of a state has its record, and no record tells of anything else.
     ///
     /// Held against the history of events: in each transaction exactly those events which tell what it changes, of the right
@@ -71,6 +77,7 @@ impl Invariant {
             Self::SlotsHold => "I11 slots hold",
             Self::CancelHolds => "I12 cancel holds",
             Self::StartsInTime => "I13 starts in time",
+            Self::ShutOut => "I14 shut out",
             Self::HistoryTells => "I15 history tells",
             Self::Bounded => "I16 bounded",
             Self::Liveness => "I17 liveness",

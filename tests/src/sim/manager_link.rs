@@ -37,6 +37,8 @@ pub(super) struct ManagerEnd {
     timer_at: Option<u64>,
     /// Somebody has to look what the session wants.
     touched: bool,
+    /// The session has ended; its farewell takes a moment more, in which the peer may go on talking.
+    pub(super) shut: bool,
 }
 
 impl World {
@@ -47,6 +49,9 @@ impl World {
         }
         if let Some(end) = self.manager.sessions.get_mut(&connection) {
             end.touched = true;
+            if end.shut {
+                self.tally.hit("word on a closed connection");
+            }
             if let Some(session) = &mut end.session {
                 session.handle_payload(payload, now);
             }
@@ -79,17 +84,29 @@ impl World {
         self.send(connection, Side::Agent, codec::encode(&answer, terms.protocol));
         let session = Session::new(terms, self.dice.next(), self.calendar.instant());
         // the one that was laid first, also if its hello comes last
-        let others = self.manager.sessions.iter().filter(|(_, end)| end.agent == agent).map(|(id, _)| *id);
+        let others = self.manager.sessions.iter().filter(|(_, end)| end.agent == agent && !end.shut);
+        let others = others.map(|(id, _)| *id);
         let all: Vec<u64> = others.chain([connection]).collect();
         for old in all.iter().filter(|id| Some(*id) != all.iter().max()) {
             self.tally.hit("connection replaced");
             let at = self.calendar.now_ms() + self.dice.below(1_500);
             self.calendar.plan(at, Event::Replaced(self.manager.life, *old));
         }
-        let end = ManagerEnd { agent: agent.clone(), session: Some(session), timer_at: None, touched: true };
+        let end = ManagerEnd {
+            agent: agent.clone(),
+            session: Some(session),
+            timer_at: None,
+            touched: true,
+            shut: false,
+        };
         self.manager.sessions.insert(connection, end);
         let up = self.agent_up(&agent, connection);
         self.keep(up);
+        let place = self.agents.iter().position(|host| host.id == agent);
+        if place.is_some_and(|place| self.is_shut_out(place)) {
+            // its certificate ended while it said hello
+            self.end_session(connection, ByeCode::Unauthorized);
+        }
     }
 
     /// Says goodbye to a peer.
@@ -136,7 +153,10 @@ impl World {
     fn pump_connection(&mut self, connection: u64) -> Check {
         let Some(end) = self.manager.sessions.get_mut(&connection) else { return Ok(()) };
         end.touched = false;
-        let agent = end.agent.clone();
+        let (agent, shut) = (end.agent.clone(), end.shut);
+        if shut {
+            return self.check_shut(connection);
+        }
         while let Some(event) = self.session_at(connection).and_then(Session::poll_event) {
             self.manager_event(connection, &agent, event)?;
         }
@@ -145,8 +165,7 @@ impl World {
         }
         let Some(session) = self.session_at(connection) else { return Ok(()) };
         if let Some(reason) = session.closed().cloned() {
-            self.manager.sessions.remove(&connection);
-            self.close_end(connection, Side::Manager);
+            self.begin_farewell(connection, matches!(reason, CloseReason::Ours(_)));
             // the news of an end takes its own way through the process
             let at = self.calendar.now_ms() + if self.dice.percent(20) { self.dice.below(3_000) } else { 0 };
             let down = Input::AgentDown {
@@ -184,6 +203,7 @@ impl World {
     }
 
     fn manager_event(&mut self, connection: u64, agent: &PeerId, event: SessionEvent<Ask>) -> Check {
+        self.check_heard(agent, &event)?;
         match event {
             SessionEvent::Request(request) => self.peer_asks(connection, agent, request),
             SessionEvent::Answered(ask, answer) => self.peer_answers(agent, ask, answer),
@@ -223,6 +243,7 @@ impl World {
                 let Ok(Resume { spool, max_dno, last, jobs: rows }) = page else { return Ok(()) };
                 let connection = ConnectionId(connection);
                 self.resume_came(&agent, connection.0, last);
+                self.manager.presence.page_comes(&agent, connection.0);
                 let page = ResumePage { token, agent, connection, spool, max_dno, last, rows };
                 self.tell_manager(Input::Resume(page))
             }

@@ -14,6 +14,7 @@
 //! - `agent`, `agent_link`, `agent_disk`, `programs`: an agent's process, its session, its disk, what it runs.
 //! - `operators`, `plan`, `readers`: who asks for what.
 //! - `oracle`, `judge`, `contracts`: what happened, and what must be true of it.
+//! - `shut_out`: who has no say any more.
 //! - `history`, `told`, `presence`: the events, against all of it.
 //!
 //! Not here, because the product does not have them yet: revocation (I14), the chain of audit records (of I15 the history of
@@ -45,6 +46,7 @@ mod presence;
 mod programs;
 mod readers;
 mod report;
+mod shut_out;
 mod store;
 mod told;
 mod trace;

@@ -6,7 +6,7 @@ use redpoll_common::ids::PeerId;
 use redpoll_manager_core::jobs::record::{Change, EventKind};
 
 use super::history::holds;
-use super::invariant::Check;
+use super::invariant::{Check, Invariant, ensure};
 
 /// In one life of the manager.
 #[derive(Debug, Default)]
@@ -17,6 +17,8 @@ pub(super) struct Presence {
     current: BTreeMap<PeerId, u64>,
     /// What the next turn has to tell.
     news: Option<(EventKind, PeerId)>,
+    /// What it hears now is a page of a connection that is not in place.
+    stale: bool,
 }
 
 impl Presence {
@@ -38,8 +40,19 @@ impl Presence {
         }
     }
 
+    /// It is about to hear a page of what an agent has.
+    pub(super) fn page_comes(&mut self, agent: &PeerId, connection: u64) {
+        self.stale = self.current.get(agent) != Some(&connection);
+    }
+
     /// What a turn tells of comings and goings is what happened, once.
+    ///
+    /// And a page of a connection that was replaced, or is over, settles nothing.
     pub(super) fn judge(&mut self, changes: &[Change]) -> Check {
+        let settles = std::mem::take(&mut self.stale) && !changes.is_empty();
+        ensure(!settles, Invariant::ShutOut, || {
+            format!("a page of a connection that is not in place settles something: {changes:?}")
+        })?;
         let moves = [EventKind::AgentConnected, EventKind::AgentDisconnected];
         let told = changes.iter().filter_map(|change| {
             let Change::Event(event) = change else { return None };

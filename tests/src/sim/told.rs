@@ -164,7 +164,7 @@ struct Fold {
     started: Option<Attempt>,
     /// The highest attempt that was told of.
     attempt: Option<Attempt>,
-    /// The last event of it said that it is in doubt.
+    /// It was told to be in doubt, and nothing after that ended the doubt; what is only followed again is not told.
     doubt: bool,
 }
 
@@ -209,7 +209,11 @@ impl Tale {
 impl Fold {
     fn hear(&mut self, event: &EventRecord) {
         self.attempt = self.attempt.max(event.attempt);
-        self.doubt = event.kind == EventKind::RunInDoubt;
+        // one that is told to have begun while its agent is away is in doubt all the same
+        self.doubt = match event.kind {
+            EventKind::RunStarted => self.doubt,
+            kind => kind == EventKind::RunInDoubt,
+        };
         if event.kind == EventKind::RunStarted {
             self.started = event.attempt;
         }

@@ -46,10 +46,12 @@ pub(super) enum Fault {
     ManagerClockJumps,
     AgentClockJumps,
     SettingsReloaded,
+    /// The certificate of an agent ends; some time later it has another one.
+    CertificateEnds,
 }
 
 impl Fault {
-    pub(super) const ALL: [Self; 15] = [
+    pub(super) const ALL: [Self; 16] = [
         Self::ManagerDies,
         Self::ManagerDiesSoon,
         Self::AgentDies,
@@ -65,6 +67,7 @@ impl Fault {
         Self::ManagerClockJumps,
         Self::AgentClockJumps,
         Self::SettingsReloaded,
+        Self::CertificateEnds,
     ];
 }
 

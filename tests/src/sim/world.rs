@@ -35,6 +35,8 @@ pub(super) enum Event {
     ManagerSync(u64),
     ManagerTimer(u64),
     ManagerSession(u64, u64),
+    /// The farewell of a connection is over.
+    ManagerCloses(u64, u64),
     ManagerInput(u64, Box<Input<Token>>),
     ManagerRoom(Room),
     AgentStart(usize),
@@ -180,6 +182,7 @@ impl World {
             Event::ManagerSync(life) => return self.manager_sync(life),
             Event::ManagerTimer(life) => return self.manager_timer(life),
             Event::ManagerSession(life, connection) => self.manager_session_timer(life, connection),
+            Event::ManagerCloses(life, connection) => self.farewell_over(life, connection),
             Event::ManagerInput(life, input) => return self.manager_hears_later(life, *input),
             Event::ManagerRoom(room) => return self.manager_room(room),
             Event::AgentStart(agent) => return self.agent_starts(agent),
