@@ -26,6 +26,11 @@ pub const GROUP_BYTES: usize = 8 * 1024 * 1024;
 /// The unit of the semaphore, in bytes.
 const UNIT: usize = 1024;
 
+/// What changes that are handed over together count for while they wait, in bytes.
+pub fn counted(changes: &[Change]) -> usize {
+    changes.iter().map(weight).sum::<usize>().clamp(CALL_BYTES, QUEUE_BYTES)
+}
+
 /// Resolves when the changes that were handed over are on disk, or will never be.
 ///
 /// Dropping it takes nothing back: what was handed over is written.
@@ -102,8 +107,7 @@ impl Intake {
     /// Waits for a place, then hands the changes over.
     pub(super) async fn push(&self, changes: Vec<Change>) -> Durable {
         let bytes = changes.iter().map(weight).sum::<usize>();
-        let counted = bytes.clamp(CALL_BYTES, QUEUE_BYTES);
-        let units = u32::try_from(counted.div_ceil(UNIT)).unwrap_or(u32::MAX);
+        let units = u32::try_from(counted(&changes).div_ceil(UNIT)).unwrap_or(u32::MAX);
         let Ok(place) = self.places.clone().acquire_many_owned(units).await else {
             return Durable::settled(Err(CommitError::Stopped));
         };

@@ -10,6 +10,7 @@ use redpoll_common::job::spool::{Input, Now, Options, Output, Record, Spool};
 use redpoll_common::job::wire::StateAnswer;
 
 use super::agent_link::{Link, Told};
+use super::bounds::{Held, UnderWay};
 use super::clock::Wall;
 use super::dice::Dice;
 use super::invariant::{Check, Invariant, ensure};
@@ -57,6 +58,9 @@ pub(super) struct Agent {
     pub(super) taken_back: Dno,
     /// The disk was ever lost, or taken back.
     pub(super) lost_spool: bool,
+    /// What it holds of items, and what of them is on its way.
+    pub(super) held: BTreeMap<Dno, Held>,
+    pub(super) under_way: UnderWay,
 }
 
 /// Until when a run may start, as the agent was told.
@@ -91,6 +95,8 @@ impl Agent {
             offered: BTreeMap::new(),
             taken_back: Dno(0),
             lost_spool: false,
+            held: BTreeMap::new(),
+            under_way: UnderWay::new(),
         }
     }
 
@@ -99,7 +105,7 @@ impl Agent {
         Now { boot_ms: 1_000 + now_ms - self.booted_at, wall_ms: self.wall.at(now_ms) }
     }
 
-    fn options(&self) -> Options {
+    pub(super) fn options(&self) -> Options {
         Options {
             spool: self.spool_id,
             boot: self.boot,
@@ -264,8 +270,18 @@ impl World {
     fn write_records(&mut self, agent: usize, output: Option<Output<SpoolToken>>) -> Check {
         let Some(Output::Commit(records)) = output else { return Ok(()) };
         for record in records {
-            if let Record::Gone { dno } = record {
-                self.check_forgotten(agent, dno)?;
+            match &record {
+                Record::Gone { dno } => {
+                    self.check_forgotten(agent, *dno)?;
+                    self.agents[agent].held.remove(dno);
+                }
+                Record::Items { dno, items } => self.items_written(agent, *dno, items)?,
+                Record::Acked { dno, next_n } => self.agents[agent].acknowledged(*dno, *next_n),
+                Record::Floor { .. }
+                | Record::Received { .. }
+                | Record::Starting { .. }
+                | Record::Running { .. }
+                | Record::Done { .. } => {}
             }
             self.agents[agent].disk.push(record.write());
         }
@@ -308,6 +324,9 @@ impl World {
                 self.ask_manager(agent, "rp.job.resume", page.write(), Told::Resume(id))
             }
             Output::Report(id, report) => {
+                let host = &mut self.agents[agent];
+                let options = host.options();
+                host.report_leaves(id, &report, &options)?;
                 self.ask_manager(agent, "rp.job.report", report.write(), Told::Report(id))
             }
             Output::Load { dno, from, bytes } => {
@@ -343,6 +362,7 @@ impl World {
         }
         let host = &mut self.agents[agent];
         host.session += 1;
+        host.under_way.clear();
         let programs = std::mem::take(&mut host.programs);
         if let Some(link) = host.link.take() {
             self.close_end(link.connection, Side::Agent);

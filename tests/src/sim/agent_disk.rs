@@ -18,6 +18,7 @@ impl Agent {
     /// The disk is lost; the spool that is made anew is another one.
     pub(super) fn wipe(&mut self, dice: &mut Dice) {
         self.disk.clear();
+        self.held.clear();
         self.lost_spool = true;
         self.spool_id = dice.bytes();
         self.offered.clear();
@@ -31,6 +32,7 @@ impl Agent {
             self.taken_back = self.image(&self.disk).map_or(self.taken_back, |image| image.max_dno());
             self.lost_spool = true;
             self.disk.truncate(keep);
+            self.held.clear();
             self.offered.clear();
         }
         older

@@ -87,6 +87,7 @@ impl World {
         let host = &mut self.agents[agent];
         let Some(link) = host.link.take() else { return Ok(()) };
         host.session += 1;
+        host.under_way.clear();
         self.close_end(link.connection, Side::Agent);
         self.tell_agent(agent, Input::Disconnected)
     }
@@ -121,6 +122,7 @@ impl World {
                 link.stage = Stage::Open(Box::new(Session::new(terms, self.dice.next(), now)));
                 let host = &mut self.agents[agent];
                 host.session += 1;
+                host.under_way.clear();
                 let connected = self.tell_agent(agent, Input::Connected);
                 self.keep(connected);
             }
@@ -175,13 +177,13 @@ impl World {
         {
             self.agent_event(agent, connection, event)?;
         }
-        while let Some((connection, payload)) = self
-            .agent_session(agent)
-            .and_then(|(connection, session)| Some((connection, session.poll_transmit()?)))
-        {
+        while let Some(payload) = self.next_payload(agent) {
+            let (connection, payload) = payload;
             self.send(connection, Side::Manager, payload);
         }
+        let id = self.agents[agent].id.clone();
         let Some((connection, session)) = self.agent_session(agent) else { return Ok(()) };
+        let (queued, asked) = (session.queued_bytes(), session.in_flight().0);
         if let Some(reason) = session.closed().cloned() {
             self.leave(agent)?;
             self.plan_dial(agent, 2_000);
@@ -190,6 +192,7 @@ impl World {
             });
         }
         let due = session.poll_timeout();
+        self.check_agent_queue(&id, queued, asked)?;
         let Some(at) = due.map(|due| self.calendar.ms_of(due)) else { return Ok(()) };
         if let Some(link) = self.agents[agent].link.as_mut()
             && link.timer_at.is_none_or(|planned| at < planned)
@@ -198,6 +201,17 @@ impl World {
             self.calendar.plan(at, Event::AgentSession(agent, connection));
         }
         Ok(())
+    }
+
+    /// What goes out next, if the connection has room for it. Last words always have.
+    fn next_payload(&mut self, agent: usize) -> Option<(u64, Bytes)> {
+        let (connection, session) = self.agent_session(agent)?;
+        let closed = session.closed().is_some();
+        if !closed && !self.has_room(connection, Side::Manager) {
+            return None;
+        }
+        let (connection, session) = self.agent_session(agent)?;
+        Some((connection, session.poll_transmit()?))
     }
 
     fn agent_event(&mut self, agent: usize, connection: u64, event: SessionEvent<Told>) -> Check {
@@ -211,6 +225,8 @@ impl World {
             SessionEvent::Answered(Told::Report(id), answer) => {
                 let answer = answer.map_err(|fault| fault.retry_after_ms);
                 let answer = answer.and_then(|data| ReportAnswer::read(&data).map_err(|_| None));
+                let acks = answer.as_ref().map_or(&[][..], |answer| &answer.acks);
+                self.agents[agent].report_answered(id, acks);
                 self.tell_agent(agent, Input::Reported(id, answer))
             }
             SessionEvent::Expired(Told::Resume(id)) => {
@@ -219,6 +235,7 @@ impl World {
             }
             SessionEvent::Expired(Told::Report(id)) => {
                 self.tally.hit("report without an answer in time");
+                self.agents[agent].report_answered(id, &[]);
                 self.tell_agent(agent, Input::Reported(id, Err(None)))
             }
             SessionEvent::Closed(..)

@@ -45,6 +45,8 @@ pub(super) struct Manager {
     pub(super) store: Store,
     /// Handed over to the disk and not synced.
     pub(super) turns: VecDeque<Turn<Token>>,
+    /// What they count for, in bytes.
+    pub(super) turn_bytes: usize,
     pub(super) sessions: BTreeMap<u64, ManagerEnd>,
     pub(super) wall: Wall,
     pub(super) room: Room,
@@ -65,6 +67,7 @@ impl Manager {
             life: 0,
             store: Store::default(),
             turns: VecDeque::new(),
+            turn_bytes: 0,
             sessions: BTreeMap::new(),
             wall: Wall::new(),
             room: Room::Plenty,
@@ -119,7 +122,9 @@ impl World {
             }
             self.trace.bytes(&[turn.changes.len().to_le_bytes(), turn.effects.len().to_le_bytes()].concat());
             self.check_turn(&turn)?;
+            self.manager.turn_bytes += Self::turn_bytes(&turn);
             self.manager.turns.push_back(turn);
+            self.check_waiting_turns()?;
         }
         self.plan_sync();
         self.plan_manager_timer();
@@ -182,6 +187,7 @@ impl World {
         let turns: Vec<Turn<Token>> =
             self.manager.turns.drain(..count.min(self.manager.turns.len())).collect();
         for turn in &turns {
+            self.manager.turn_bytes -= Self::turn_bytes(turn);
             self.manager.store.apply(&turn.changes)?;
         }
         self.dirty = true;
@@ -262,6 +268,7 @@ impl World {
             return Ok(());
         }
         let turns = std::mem::take(&mut self.manager.turns);
+        self.manager.turn_bytes = 0;
         if survive < turns.len() {
             self.tally.hit("manager lost unsynced turns");
         }

@@ -18,9 +18,6 @@ use super::manager::Token;
 use super::network::Side;
 use super::world::{Event, World};
 
-/// Bytes that may wait to be written on one connection.
-const MAX_QUEUED: usize = 8 * 1024 * 1024;
-
 /// What the manager asked an agent.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Ask {
@@ -160,7 +157,9 @@ impl World {
         while let Some(event) = self.session_at(connection).and_then(Session::poll_event) {
             self.manager_event(connection, &agent, event)?;
         }
-        while let Some(payload) = self.session_at(connection).and_then(Session::poll_transmit) {
+        while (self.has_room(connection, Side::Agent) || self.is_closed(connection))
+            && let Some(payload) = self.session_at(connection).and_then(Session::poll_transmit)
+        {
             self.send(connection, Side::Agent, payload);
         }
         let Some(session) = self.session_at(connection) else { return Ok(()) };
@@ -182,11 +181,21 @@ impl World {
         let limit = usize::try_from(session.terms().limits.in_flight).unwrap_or(usize::MAX);
         let due = session.poll_timeout();
         self.plan_session_timer(connection, due);
-        ensure(
-            queued <= MAX_QUEUED && in_flight.0 <= limit && in_flight.1 <= limit,
-            Invariant::Bounded,
-            || format!("connection {connection} holds {queued} bytes and {in_flight:?} requests"),
-        )
+        self.check_manager_queue(connection, queued)?;
+        ensure(in_flight.0 <= limit && in_flight.1 <= limit, Invariant::Bounded, || {
+            format!("connection {connection} has {in_flight:?} requests")
+        })
+    }
+
+    fn is_closed(&mut self, connection: u64) -> bool {
+        self.session_at(connection).is_some_and(|session| session.closed().is_some())
+    }
+
+    /// What waited for room on a connection may go out.
+    pub(super) fn manager_has_room(&mut self, connection: u64) {
+        if let Some(end) = self.manager.sessions.get_mut(&connection) {
+            end.touched = true;
+        }
     }
 
     fn session_at(&mut self, connection: u64) -> Option<&mut Session<Ask>> {

@@ -14,7 +14,7 @@
 //! - `agent`, `agent_link`, `agent_disk`, `programs`: an agent's process, its session, its disk, what it runs.
 //! - `operators`, `plan`, `readers`: who asks for what.
 //! - `oracle`, `judge`, `contracts`: what happened, and what must be true of it.
-//! - `shut_out`: who has no say any more.
+//! - `bounds`: what is held, in bytes. `shut_out`: who has no say any more.
 //! - `history`, `told`, `presence`: the events, against all of it.
 //!
 //! Not here, because the product does not have them yet: revocation (I14), the chain of audit records (of I15 the history of
@@ -29,6 +29,7 @@
 mod agent;
 mod agent_disk;
 mod agent_link;
+mod bounds;
 mod clock;
 mod contracts;
 mod dice;

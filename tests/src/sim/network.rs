@@ -26,6 +26,7 @@ impl Side {
 #[derive(Debug, Default)]
 struct Pipe {
     queue: VecDeque<Bytes>,
+    bytes: usize,
     /// When the last of it arrives.
     last_at: u64,
     /// Whether there is an end that takes it.
@@ -73,10 +74,18 @@ impl World {
         if pipe.dead {
             return;
         }
+        pipe.bytes += payload.len();
         pipe.queue.push_back(payload);
         pipe.last_at = pipe.last_at.max(now + latency);
         let at = pipe.last_at;
         self.calendar.plan(at, Event::Deliver(connection, to));
+    }
+
+    /// Whether a connection takes something more in this direction. One that leads nowhere takes everything.
+    pub(super) fn has_room(&mut self, connection: u64, to: Side) -> bool {
+        let room = self.weather.room;
+        let pipe = self.network.get_mut(&connection).map(|wire| wire.pipe(to));
+        pipe.is_none_or(|pipe| pipe.dead || pipe.bytes < room)
     }
 
     /// The next payload arrives, unless nothing gets through at present.
@@ -86,7 +95,14 @@ impl World {
             return self.calendar.plan(until, Event::Deliver(connection, to));
         }
         let Some(pipe) = self.network.get_mut(&connection).map(|wire| wire.pipe(to)) else { return };
-        let Some(payload) = pipe.queue.pop_front().filter(|_| pipe.open) else { return };
+        let Some(payload) = pipe.queue.pop_front() else { return };
+        pipe.bytes -= payload.len();
+        if !pipe.open {
+            return;
+        }
+        if to == Side::Agent {
+            self.manager_has_room(connection);
+        }
         self.trace.bytes(&payload);
         match to {
             Side::Agent => self.agent_hears(agent, connection, &payload),
@@ -104,6 +120,7 @@ impl World {
         let own = wire.pipe(side);
         (own.open, own.dead) = (false, true);
         own.queue.clear();
+        own.bytes = 0;
         let theirs = wire.pipe(side.other());
         theirs.dead = true;
         if !theirs.open {
@@ -124,6 +141,7 @@ impl World {
             pipe.dead = true;
             let keep = usize::try_from(keep).unwrap_or(usize::MAX) % (pipe.queue.len() + 1);
             pipe.queue.truncate(keep);
+            pipe.bytes = pipe.queue.iter().map(Bytes::len).sum();
             let at = pipe.last_at.max(now + late);
             self.calendar.plan(at, Event::Hangup(connection, to));
         }

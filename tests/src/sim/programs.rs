@@ -123,6 +123,7 @@ impl World {
             return Ok(());
         }
         self.oracle.wrote(&of, kind, data.clone());
+        self.agents[agent].wrote(dno, data.len());
         if n % 4 == 3 {
             let progress = Progress { completed: n, total: Some(plan.items), details: Raw::nil() };
             self.tell_agent(agent, Input::Progress(dno, progress))?;

@@ -2,6 +2,8 @@
 
 use redpoll_manager_core::jobs::Settings;
 
+use redpoll_net::transport::WRITE_MARK;
+
 use super::dice::Dice;
 
 /// How bad it gets.
@@ -15,6 +17,8 @@ pub(super) struct Weather {
     pub(super) operator_ms: u64,
     pub(super) latency_ms: u64,
     pub(super) sync_ms: u64,
+    /// Bytes that a direction of a connection holds, and one payload more.
+    pub(super) room: usize,
     /// How many ends of a hundred nobody is told of.
     pub(super) silent_percent: u64,
     pub(super) busy_percent: u64,
@@ -81,6 +85,7 @@ impl Weather {
             operator_ms: [150, 500, 1_500][dice.index(3)],
             latency_ms: [3, 40, 400][dice.index(3)],
             sync_ms: [2, 15, 60][dice.index(3)],
+            room: [1_000, 8_000, WRITE_MARK][dice.index(3)],
             silent_percent: [0, 10, 40][dice.index(3)],
             busy_percent: [0, 4, 20][dice.index(3)],
             unreadable_percent: if dice.percent(20) { 10 } else { 0 },
