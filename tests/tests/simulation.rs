@@ -13,7 +13,7 @@ use redpoll_tests::sim::{self, Report, Tally};
 const SEEDS: u64 = 200;
 
 /// What has to happen in these seeds, or the simulation has become blind to it.
-const SEEN: [&str; 67] = [
+const SEEN: [&str; 70] = [
     // what is in doubt is settled by each row of the table
     "resolved: row present",
     "resolved: never received, the same number again",
@@ -82,6 +82,9 @@ const SEEN: [&str; 67] = [
     "not spawned",
     "spool wiped",
     "spool rolled back",
+    "certificate ended",
+    "word on a closed connection",
+    "word of a manager that is dead",
     "connection replaced",
     "report of an older connection",
     "offer without an answer in time",

@@ -51,6 +51,8 @@ impl<E> Calendar<E> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wall {
     ahead_ms: u64,
+    /// The latest time that it showed before somebody set it back.
+    latest: u64,
 }
 
 /// Wall clocks begin late enough to be set back: a day in the year 2023.
@@ -58,7 +60,7 @@ const BEGIN_MS: u64 = 1_700_000_000_000;
 
 impl Wall {
     pub(super) fn new() -> Self {
-        Self { ahead_ms: BEGIN_MS }
+        Self { ahead_ms: BEGIN_MS, latest: 0 }
     }
 
     pub(super) fn at(self, now_ms: u64) -> u64 {
@@ -74,7 +76,13 @@ impl Wall {
         self.ahead_ms += ms;
     }
 
-    pub(super) fn back(&mut self, ms: u64) {
+    pub(super) fn back(&mut self, ms: u64, now_ms: u64) {
+        self.latest = self.latest.max(self.at(now_ms));
         self.ahead_ms -= ms;
+    }
+
+    /// Sets it right: to no time before one that it showed already.
+    pub(super) fn catch_up(&mut self, now_ms: u64) {
+        self.ahead_ms += self.latest.saturating_sub(self.at(now_ms));
     }
 }

@@ -1,11 +1,10 @@
 //! What goes wrong, and how it is over again.
 
+use redpoll_common::job::Dno;
 use redpoll_common::job::spool::Input as SpoolInput;
-use redpoll_common::job::{Dno, RunState};
 use redpoll_manager_core::jobs::Input;
-use redpoll_manager_core::jobs::record::CallbackState;
 
-use super::invariant::{Check, Invariant, ensure};
+use super::invariant::Check;
 use super::manager::Room;
 use super::weather::{Fault, settings};
 use super::world::{Event, World};
@@ -83,7 +82,7 @@ impl World {
             Fault::AgentClockJumps => {
                 let (ahead, by) = (self.dice.percent(50), self.dice.between(1_000, 3_600_000));
                 let wall = &mut self.agents[agent].wall;
-                if ahead { wall.forward(by) } else { wall.back(by) }
+                if ahead { wall.forward(by) } else { wall.back(by, now) }
             }
             Fault::SettingsReloaded => {
                 let mut next = settings(&mut self.dice);
@@ -116,7 +115,7 @@ impl World {
         if self.dice.percent(50) {
             self.manager.wall.forward(self.dice.between(1_000, 60_000));
         } else {
-            self.manager.wall.back(self.dice.between(1_000, 60_000));
+            self.manager.wall.back(self.dice.between(1_000, 60_000), self.calendar.now_ms());
         }
         self.plan_manager_timer();
     }
@@ -130,9 +129,13 @@ impl World {
     pub(super) fn calm(&mut self) -> Check {
         let now = self.calendar.now_ms();
         self.calm_since = Some(now);
+        self.progress_at = now;
         self.weather.calm_down();
         self.manager.dies_after = None;
         self.end_orphans();
+        // what is due by a clock that was set back would come as late as that
+        self.manager.wall.catch_up(now);
+        self.plan_manager_timer();
         self.manager_room(Room::Plenty)?;
         for agent in 0..self.agents.len() {
             self.agents[agent].partitioned_until = now;
@@ -146,41 +149,8 @@ impl World {
 
     pub(super) fn finish_turn(&mut self) -> Check {
         self.calendar.plan(self.calendar.now_ms() + 3_000, Event::Finish);
-        let late = self.too_long();
-        ensure(late.is_none(), Invariant::Liveness, || {
-            format!("after the faults {}", late.unwrap_or_default())
-        })?;
+        self.check_liveness()?;
         self.end_given_up();
         if self.manager.jobs.is_some() { self.operators_finish() } else { Ok(()) }
-    }
-
-    /// What has not come to its end, if anything.
-    pub(super) fn left_over(&self) -> Option<String> {
-        let store = &self.manager.store;
-        if let Some(run) = store.runs.values().find(|run| !matches!(run.state, RunState::Ended(_))) {
-            return Some(format!("{} is {}", run.key, run.state.word()));
-        }
-        if let Some(callback) =
-            store.callbacks.values().find(|callback| callback.state == CallbackState::Pending)
-        {
-            return Some(format!("callback {} of {} is pending", callback.serial, callback.job));
-        }
-        if let Some(queue) = store.queues.keys().next() {
-            return Some(format!("queue {queue} is there"));
-        }
-        let jobs = self.manager.jobs.as_ref();
-        if jobs.is_none_or(|jobs| jobs.open_runs() > 0 || jobs.queues().next().is_some()) {
-            return Some("the manager has something open, or is down".to_owned());
-        }
-        for agent in &self.agents {
-            let counts = agent.spool.as_ref().map(redpoll_common::job::spool::Spool::counts);
-            if counts != Some((0, 0)) || !agent.outputs.is_empty() || !agent.programs.is_empty() {
-                return Some(format!("{} has {counts:?} runs, {} outputs", agent.id, agent.outputs.len()));
-            }
-            if !self.manager.newest.get(&agent.id).is_some_and(|(_, live)| *live) {
-                return Some(format!("{} has no live session", agent.id));
-            }
-        }
-        None
     }
 }

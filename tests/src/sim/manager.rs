@@ -8,6 +8,7 @@ use redpoll_manager_core::jobs::{Effect, Input, Jobs, Turn};
 
 use super::clock::Wall;
 use super::invariant::{Check, Invariant, ensure};
+use super::liveness::is_progress;
 use super::manager_link::ManagerEnd;
 use super::network::Side;
 use super::presence::Presence;
@@ -189,6 +190,9 @@ impl World {
         for turn in &turns {
             self.manager.turn_bytes -= Self::turn_bytes(turn);
             self.manager.store.apply(&turn.changes)?;
+            if is_progress(&turn.changes) {
+                self.progress_at = now;
+            }
         }
         self.dirty = true;
         let mut left = self.manager.dies_after.take();

@@ -18,6 +18,9 @@ use super::manager::Token;
 use super::network::Side;
 use super::world::{Event, World};
 
+/// How long a peer may be silent before it is given up, in milliseconds.
+pub(super) const DEAD_MS: u64 = 40_000;
+
 /// What the manager asked an agent.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Ask {
@@ -74,7 +77,10 @@ impl World {
             manager: "m".to_owned(),
             cluster: "sim".to_owned(),
             limits: Limits::default(),
-            liveness: Liveness { ping: Some(Duration::from_secs(15)), dead: Some(Duration::from_secs(40)) },
+            liveness: Liveness {
+                ping: Some(Duration::from_secs(15)),
+                dead: Some(Duration::from_millis(DEAD_MS)),
+            },
             wall_ms: self.manager.wall.at(self.calendar.now_ms()),
         };
         let (terms, answer) = admission.accept(&terms);

@@ -13,12 +13,15 @@
 //! - `manager`, `manager_link`, `store`: the manager's process, its sessions, its disk.
 //! - `agent`, `agent_link`, `agent_disk`, `programs`: an agent's process, its session, its disk, what it runs.
 //! - `operators`, `plan`, `readers`: who asks for what.
+//! - `liveness`: that everything comes to its end, and when.
 //! - `oracle`, `judge`, `contracts`: what happened, and what must be true of it.
 //! - `bounds`: what is held, in bytes. `shut_out`: who has no say any more.
 //! - `history`, `told`, `presence`: the events, against all of it.
 //!
-//! Not here, because the product does not have them yet: revocation (I14), the chain of audit records (of I15 the history of
-//! events is judged), session epochs (the part of I9 about two managers). Time on the manager's side of I13 is not judged: its wall clock may jump.
+//! Not here, because the product does not have them yet: revocation (of I14 the end of certificates is judged, and connections
+//! that were closed), the chain of audit records (of I15 the history of events), more than one manager (of I9 what a dead one
+//! had still sent; that two never have one store, real processes show). Not here at all: the buffers of readers, and what the
+//! engine's own queues hold back. Time on the manager's side of I13 is not judged: its wall clock may jump.
 //!
 //! Two things are left out because the product does not promise them yet: that a spool which was taken back to an older
 //! state is not believed when it says of a run of its lost time that it never started (the run had ended as unknown); and
@@ -37,6 +40,7 @@ mod faults;
 mod history;
 mod invariant;
 mod judge;
+mod liveness;
 mod manager;
 mod manager_link;
 mod network;

@@ -39,6 +39,8 @@ struct Pipe {
 #[derive(Debug)]
 pub(super) struct Wire {
     pub(super) agent: usize,
+    /// Which life of the manager it was laid to.
+    life: u64,
     /// Nothing on it arrives before.
     pub(super) slow_until: u64,
     to_agent: Pipe,
@@ -62,8 +64,10 @@ impl World {
     pub(super) fn lay_wire(&mut self, agent: usize) -> u64 {
         self.connections += 1;
         let pipe = || Pipe { open: true, ..Pipe::default() };
-        self.network
-            .insert(self.connections, Wire { agent, slow_until: 0, to_agent: pipe(), to_manager: pipe() });
+        self.network.insert(
+            self.connections,
+            Wire { agent, life: self.manager.life, slow_until: 0, to_agent: pipe(), to_manager: pipe() },
+        );
         self.connections
     }
 
@@ -101,6 +105,9 @@ impl World {
             return;
         }
         if to == Side::Agent {
+            if self.network.get(&connection).is_some_and(|wire| wire.life != self.manager.life) {
+                self.tally.hit("word of a manager that is dead");
+            }
             self.manager_has_room(connection);
         }
         self.trace.bytes(&payload);

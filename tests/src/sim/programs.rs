@@ -144,7 +144,7 @@ impl World {
     /// A program is no more. Gives whose it was.
     pub(super) fn end_program(&mut self, id: u64, exit: Option<bool>) -> Option<(usize, Dno)> {
         let program = self.programs.remove(&id)?;
-        self.dirty = true;
+        (self.dirty, self.progress_at) = (true, self.calendar.now_ms());
         self.manager.store.touch(program.of.0);
         self.oracle.ended(&program.of, exit);
         self.agents[program.agent].programs.retain(|_, other| *other != id);

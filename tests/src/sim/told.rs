@@ -210,10 +210,9 @@ impl Fold {
     fn hear(&mut self, event: &EventRecord) {
         self.attempt = self.attempt.max(event.attempt);
         // one that is told to have begun while its agent is away is in doubt all the same
-        self.doubt = match event.kind {
-            EventKind::RunStarted => self.doubt,
-            kind => kind == EventKind::RunInDoubt,
-        };
+        if event.kind != EventKind::RunStarted {
+            self.doubt = event.kind == EventKind::RunInDoubt;
+        }
         if event.kind == EventKind::RunStarted {
             self.started = event.attempt;
         }

@@ -85,12 +85,11 @@ pub(super) struct World {
     /// Store or oracle changed since the judge looked.
     pub(super) dirty: bool,
     pub(super) calm_since: Option<u64>,
+    /// When something came nearer to its end, last.
+    pub(super) progress_at: u64,
     violation: Option<Violation>,
     events: u64,
 }
-
-/// How long everything may take to come to its end once the faults have stopped, in milliseconds.
-const PATIENCE_MS: u64 = 15 * 60_000;
 
 impl World {
     pub(super) fn new(seed: u64, keep_trace: bool) -> Self {
@@ -120,6 +119,7 @@ impl World {
             tally: Tally::default(),
             dirty: false,
             calm_since: None,
+            progress_at: 0,
             violation: None,
             events: 0,
         }
@@ -233,12 +233,6 @@ impl World {
     /// Everything has ended, everybody has been told, and nobody remembers more than he must.
     fn is_over(&self) -> bool {
         self.manager.turns.is_empty() && self.left_over().is_none()
-    }
-
-    /// While the faults are over: is anything still open when it should not be?
-    pub(super) fn too_long(&self) -> Option<String> {
-        let since = self.calm_since?;
-        (self.calendar.now_ms() > since + PATIENCE_MS).then(|| self.left_over()).flatten()
     }
 
     pub(super) fn into_report(mut self, seed: u64) -> Report {
