@@ -17,7 +17,7 @@ use super::told::judge_replay;
 use super::world::{Event, World};
 
 /// How long the disk may be full to its last byte before the process gives up and ends, in milliseconds.
-const PATIENCE_MS: u64 = 20_000;
+const PATIENCE_MS: u64 = 10_000;
 
 /// Who waits for an answer of the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
