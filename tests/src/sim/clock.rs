@@ -51,38 +51,25 @@ impl<E> Calendar<E> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wall {
     ahead_ms: u64,
-    /// The latest time that it showed before somebody set it back.
-    latest: u64,
 }
 
 /// Wall clocks begin late enough to be set back: a day in the year 2023.
-const BEGIN_MS: u64 = 1_700_000_000_000;
+pub(super) const BEGIN_MS: u64 = 1_700_000_000_000;
 
 impl Wall {
     pub(super) fn new() -> Self {
-        Self { ahead_ms: BEGIN_MS, latest: 0 }
+        Self { ahead_ms: BEGIN_MS }
     }
 
     pub(super) fn at(self, now_ms: u64) -> u64 {
         self.ahead_ms + now_ms
     }
 
-    /// The true time at which it will show this, unless somebody moves it before.
-    pub(super) fn when(self, wall_ms: u64) -> u64 {
-        wall_ms.saturating_sub(self.ahead_ms)
-    }
-
     pub(super) fn forward(&mut self, ms: u64) {
         self.ahead_ms += ms;
     }
 
-    pub(super) fn back(&mut self, ms: u64, now_ms: u64) {
-        self.latest = self.latest.max(self.at(now_ms));
+    pub(super) fn back(&mut self, ms: u64) {
         self.ahead_ms -= ms;
-    }
-
-    /// Sets it right: to no time before one that it showed already.
-    pub(super) fn catch_up(&mut self, now_ms: u64) {
-        self.ahead_ms += self.latest.saturating_sub(self.at(now_ms));
     }
 }

@@ -78,11 +78,11 @@ impl World {
                 self.calendar.plan(now + self.dice.between(500, 15_000), Event::AgentRoom(agent));
                 return self.agent_room(agent, true);
             }
-            Fault::ManagerClockJumps => self.manager_clock_jumps(),
+            Fault::ManagerClockJumps => return self.manager_clock_jumps(),
             Fault::AgentClockJumps => {
                 let (ahead, by) = (self.dice.percent(50), self.dice.between(1_000, 3_600_000));
                 let wall = &mut self.agents[agent].wall;
-                if ahead { wall.forward(by) } else { wall.back(by, now) }
+                if ahead { wall.forward(by) } else { wall.back(by) }
             }
             Fault::SettingsReloaded => {
                 let mut next = settings(&mut self.dice);
@@ -111,13 +111,16 @@ impl World {
         Ok(())
     }
 
-    fn manager_clock_jumps(&mut self) {
+    fn manager_clock_jumps(&mut self) -> Check {
+        // also by more than anything is kept for
+        let far = if self.dice.percent(20) { 40 * 86_400_000 } else { 60_000 };
+        let by = self.dice.between(1_000, far);
         if self.dice.percent(50) {
-            self.manager.wall.forward(self.dice.between(1_000, 60_000));
+            self.manager.wall.forward(by);
         } else {
-            self.manager.wall.back(self.dice.between(1_000, 60_000), self.calendar.now_ms());
+            self.manager.wall.back(by);
         }
-        self.plan_manager_timer();
+        self.manager_looks()
     }
 
     pub(super) fn agent_room(&mut self, agent: usize, full: bool) -> Check {
@@ -133,9 +136,6 @@ impl World {
         self.weather.calm_down();
         self.manager.dies_after = None;
         self.end_orphans();
-        // what is due by a clock that was set back would come as late as that
-        self.manager.wall.catch_up(now);
-        self.plan_manager_timer();
         self.manager_room(Room::Plenty)?;
         for agent in 0..self.agents.len() {
             self.agents[agent].partitioned_until = now;

@@ -54,6 +54,8 @@ fn run_of(event: &EventRecord) -> Option<RunKey> {
         EventKind::AgentConnected
         | EventKind::AgentDisconnected
         | EventKind::SpoolLost
+        | EventKind::StoreBehind
+        | EventKind::ClockSet
         | EventKind::JobSubmitted
         | EventKind::JobReleased
         | EventKind::CancelAsked
@@ -170,6 +172,7 @@ impl Before {
             | Change::ArgumentsMasked(_)
             | Change::JobRedacted(_)
             | Change::Event(_)
+            | Change::Clock(_)
             | Change::EventsPruned { .. } => None,
         }
     }
@@ -213,6 +216,8 @@ fn is_plain(kind: EventKind) -> bool {
         EventKind::AgentConnected
         | EventKind::AgentDisconnected
         | EventKind::SpoolLost
+        | EventKind::StoreBehind
+        | EventKind::ClockSet
         | EventKind::CancelAsked
         | EventKind::RunStarted
         | EventKind::RunInDoubt

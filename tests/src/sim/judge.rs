@@ -12,6 +12,7 @@ impl World {
         if !std::mem::take(&mut self.dirty) {
             return Ok(());
         }
+        self.judge_count()?;
         self.manager.store.check_queues()?;
         for job in self.manager.store.take_touched() {
             let store = &self.manager.store;

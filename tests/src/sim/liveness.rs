@@ -32,6 +32,7 @@ pub(super) fn is_progress(changes: &[Change]) -> bool {
         | Change::ArgumentsMasked(_)
         | Change::JobRedacted(_)
         | Change::Event(_)
+        | Change::Clock(_)
         | Change::EventsPruned { .. } => false,
     })
 }

@@ -7,6 +7,7 @@ use redpoll_common::ids::{ConnectionId, PeerId, RequestId};
 use redpoll_manager_core::jobs::{Effect, Input, Jobs, Turn};
 
 use super::clock::Wall;
+use super::count::Count;
 use super::invariant::{Check, Invariant, ensure};
 use super::liveness::is_progress;
 use super::manager_link::ManagerEnd;
@@ -50,6 +51,7 @@ pub(super) struct Manager {
     pub(super) turn_bytes: usize,
     pub(super) sessions: BTreeMap<u64, ManagerEnd>,
     pub(super) wall: Wall,
+    pub(super) count: Count,
     pub(super) room: Room,
     stalled_since: Option<u64>,
     sync_planned: bool,
@@ -71,6 +73,7 @@ impl Manager {
             turn_bytes: 0,
             sessions: BTreeMap::new(),
             wall: Wall::new(),
+            count: Count::new(),
             room: Room::Plenty,
             stalled_since: None,
             sync_planned: false,
@@ -91,19 +94,24 @@ impl World {
         self.judge_acknowledged()?;
         judge_replay(&self.manager.store)?;
         self.manager.store.fresh = true;
-        let now = self.manager.wall.at(self.calendar.now_ms());
+        let anchored = self.begin_count()?;
+        let now = self.count_ms();
         let records = self.manager.store.records();
         self.manager.life += 1;
-        self.manager.jobs = Some(Jobs::recover(self.weather.settings, records, now));
+        let mut jobs = Jobs::recover(self.weather.settings, records, now);
+        // with what was recovered, as one turn
+        anchored.into_iter().for_each(|input| jobs.handle(input, now));
+        self.manager.jobs = Some(jobs);
         if self.manager.room != Room::Plenty {
             self.tell_manager(Input::StoreFull(true))?;
         }
-        self.take_turn()
+        self.take_turn()?;
+        self.manager_looks()
     }
 
     /// Tells the machine something, and hands what it says to the disk.
     pub(super) fn tell_manager(&mut self, input: Input<Token>) -> Check {
-        let now = self.manager.wall.at(self.calendar.now_ms());
+        let now = self.count_ms();
         if self.trace.is_kept() {
             self.trace.say(self.calendar.now_ms(), format_args!("  manager ← {input:?}"));
         }
@@ -148,7 +156,7 @@ impl World {
 
     pub(super) fn plan_manager_timer(&mut self) {
         let Some(due) = self.manager.jobs.as_ref().and_then(Jobs::poll_timeout) else { return };
-        let at = self.manager.wall.when(due).max(self.calendar.now_ms());
+        let at = self.manager.count.when(due).max(self.calendar.now_ms());
         if self.manager.timer_at.is_none_or(|planned| at < planned) {
             self.manager.timer_at = Some(at);
             self.calendar.plan(at, Event::ManagerTimer(self.manager.life));
@@ -160,7 +168,7 @@ impl World {
             return Ok(());
         }
         self.manager.timer_at = None;
-        let now = self.manager.wall.at(self.calendar.now_ms());
+        let now = self.count_ms();
         let Some(jobs) = self.manager.jobs.as_mut() else { return Ok(()) };
         jobs.handle_timeout(now);
         self.take_turn()
@@ -291,6 +299,9 @@ impl World {
             self.close_end(connection, Side::Manager);
         }
         self.operators_lost_answers();
+        if self.dice.percent(25) {
+            self.manager.count.reboot(self.calendar.now_ms());
+        }
         let at = self.calendar.now_ms() + self.dice.between(50, 8_000);
         self.calendar.plan(at, Event::ManagerStart);
         Ok(())

@@ -16,12 +16,13 @@
 //! - `liveness`: that everything comes to its end, and when.
 //! - `oracle`, `judge`, `contracts`: what happened, and what must be true of it.
 //! - `bounds`: what is held, in bytes. `shut_out`: who has no say any more.
-//! - `history`, `told`, `presence`: the events, against all of it.
+//! - `count`: the manager's count of time. `history`, `told`, `presence`: the events, against all of it.
 //!
 //! Not here, because the product does not have them yet: revocation (of I14 the end of certificates is judged, and connections
 //! that were closed), the chain of audit records (of I15 the history of events), more than one manager (of I9 what a dead one
 //! had still sent; that two never have one store, real processes show). Not here at all: the buffers of readers, and what the
-//! engine's own queues hold back. Time on the manager's side of I13 is not judged: its wall clock may jump.
+//! engine's own queues hold back. Over a reboot of the manager's machine the count of time goes by a wall clock that may have been
+//! set, so that I13 is judged by the count then.
 //!
 //! Two things are left out because the product does not promise them yet: that a spool which was taken back to an older
 //! state is not believed when it says of a run of its lost time that it never started (the run had ended as unknown); and
@@ -35,6 +36,7 @@ mod agent_link;
 mod bounds;
 mod clock;
 mod contracts;
+mod count;
 mod dice;
 mod faults;
 mod history;

@@ -130,8 +130,7 @@ impl World {
     }
 
     fn submit_draft(&mut self, submitter: PeerId, draft: Draft) -> Check {
-        let wall = self.manager.wall.at(self.calendar.now_ms());
-        let id = JobId::new(wall, u128::from_be_bytes(self.dice.bytes()));
+        let id = JobId::new(self.count_ms(), u128::from_be_bytes(self.dice.bytes()));
         let recorded = draft.recorded.clone();
         if recorded.is_some() {
             self.operators.recorded.insert(id);

@@ -7,6 +7,7 @@ use redpoll_common::ids::PeerId;
 use redpoll_common::job::{
     Attempt, Dno, Item, JobId, JobSpec, Outcome, QueueKey, RunKey, RunState, Submitter,
 };
+use redpoll_manager_core::clock::Anchor;
 use redpoll_manager_core::jobs::Found;
 use redpoll_manager_core::jobs::record::{
     AgentCounters, CallbackRecord, CallbackState, Change, EventRecord, JobRecord, QueueRecord, Records,
@@ -29,6 +30,9 @@ pub(super) struct Store {
     pub(super) agents: BTreeMap<PeerId, AgentCounters>,
     pub(super) callbacks: BTreeMap<(JobId, u16), CallbackRecord>,
     pub(super) deleted: BTreeSet<JobId>,
+    /// Where the count of time stands, and the time of the last event.
+    pub(super) anchor: Option<Anchor>,
+    pub(super) newest_ms: u64,
     /// The whole history: so much is never pruned in one world.
     pub(super) events: Vec<EventRecord>,
     /// The manager has started, and nothing was written since.
@@ -116,6 +120,7 @@ impl Store {
             Change::Event(event) => {
                 let last = self.events.last().map_or(0, |last| last.n);
                 self.events.push(event.clone());
+                self.newest_ms = event.at_ms;
                 self.tally.hit(event.kind.as_str());
                 if let Some(outcome) = event.outcome {
                     self.tally.hit(&format!("{} {outcome}", event.kind.as_str()));
@@ -132,7 +137,10 @@ impl Store {
                 let open = before.is_none_or(|before| before.state == CallbackState::Pending);
                 ensure(open, Invariant::CallbackOnce, || format!("callback {key:?} went on after its end"))
             }
-            Change::Clock(_) => Ok(()),
+            Change::Clock(anchor) => {
+                self.anchor = Some(*anchor);
+                Ok(())
+            }
         }
     }
 
@@ -171,6 +179,7 @@ impl Store {
         if let Some(before) = self.runs.get(key) {
             transition(before, run)?;
         }
+        self.check_times(self.runs.get(key).map(|before| &before.state), run)?;
         self.runs.insert(key.clone(), run.clone());
         self.touch(key.job);
         Ok(())

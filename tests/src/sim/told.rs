@@ -98,6 +98,8 @@ impl Story {
             EventKind::AgentConnected
             | EventKind::AgentDisconnected
             | EventKind::SpoolLost
+            | EventKind::StoreBehind
+            | EventKind::ClockSet
             | EventKind::JobSubmitted
             | EventKind::JobReleased
             | EventKind::CancelAsked
