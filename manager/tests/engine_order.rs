@@ -219,7 +219,10 @@ async fn a_job_that_is_cancelled_as_soon_as_a_list_is_known_is_masked_by_it() {
     let pin = async || store.job(job).await.unwrap().unwrap().spec.kwargs.decode::<Value>().unwrap();
     assert_eq!(pin().await, json!({"pin": "1234"}), "nobody can know yet");
     engine.listed(PeerId::parse("a").unwrap());
-    engine.cancel(Scope::Job(job), None, false).await.unwrap();
+    engine
+        .cancel(Scope::Job(job), None, false, Submitter::operator(&PeerId::parse("ada").unwrap()))
+        .await
+        .unwrap();
     assert_eq!(pin().await, json!({"pin": "***"}));
 }
 

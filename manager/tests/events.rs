@@ -6,7 +6,9 @@ mod jobs_desk;
 
 use jobs_desk::{Desk, Request, succeeded};
 use redpoll_common::api::events::{EventList, EventListArguments, EventSummary};
+use redpoll_common::api::jobs::{CancelArguments, JobArguments};
 use redpoll_common::api::method;
+use redpoll_common::api::submit::SubmitArguments;
 use redpoll_common::wire::{FaultCode, Raw};
 use redpoll_config::ManagerConfig;
 use redpoll_manager_core::jobs::Settings;
@@ -91,6 +93,35 @@ async fn a_list_of_one_type_goes_past_all_others() {
         let fault = desk.refused(method::EVENTS_LIST, &arguments).await;
         assert!(fault.code == FaultCode::BadArguments && fault.message.contains(word), "{fault}");
     }
+}
+
+#[tokio::test]
+async fn who_released_cancelled_and_deleted_a_job_is_in_the_history() {
+    let desk = Desk::memory().await;
+    desk.know(&["a1"]);
+    let mut held = SubmitArguments::new(vec!["a1".to_owned()], "app.work");
+    held.spec.held = true;
+    let job = desk.submit_with(&held).await.unwrap().job;
+    let named = JobArguments { job: job.clone() };
+    desk.ask_raw(method::JOBS_RELEASE, Raw::encode(&named).unwrap()).await.unwrap();
+    let cancel = |preview| CancelArguments { job: Some(job.clone()), preview, ..CancelArguments::default() };
+    for preview in [true, false] {
+        desk.ask_raw(method::JOBS_CANCEL, Raw::encode(&cancel(preview)).unwrap()).await.unwrap();
+    }
+    desk.ask_raw(method::JOBS_DELETE, Raw::encode(&named).unwrap()).await.unwrap();
+    let told = list(&desk, &since(0)).await.events.into_iter().map(|event| (event.kind, event.detail));
+    let told: Vec<(String, Option<String>)> = told.collect();
+    let by_ada = |kind: &str| (kind.to_owned(), Some("by ada".to_owned()));
+    let plain = |kind: &str, detail: Option<&str>| (kind.to_owned(), detail.map(str::to_owned));
+    let expected = [
+        plain("job.submitted", None),
+        by_ada("job.released"),
+        by_ada("job.cancel_asked"),
+        plain("run.ended", Some("cancelled")),
+        plain("job.ended", None),
+        by_ada("job.deleted"),
+    ];
+    assert_eq!(told, expected);
 }
 
 #[tokio::test]

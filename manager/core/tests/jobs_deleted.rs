@@ -22,7 +22,7 @@ fn told(manager: &Manager) -> usize {
 fn two_who_saw_the_same_job_delete_it_once() {
     let mut manager = ended(Settings::default());
     for _ in 0..2 {
-        let effects = manager.feed(Input::Delete { token: 0, job: job(1) });
+        let effects = manager.feed(Input::Delete { token: 0, job: job(1), by: None });
         assert_eq!(answers(&effects), [Ok(Answer::Deleted)]);
     }
     assert_eq!(told(&manager), 1);
@@ -34,7 +34,7 @@ fn retention_deletes_nothing_that_was_deleted_while_it_looked() {
     assert!(manager.later(10).iter().any(|effect| matches!(effect, Effect::FindOldest { .. })));
     let (stored, jobs) = manager.store.oldest(10);
     assert_eq!(jobs.len(), 1);
-    manager.feed(Input::Delete { token: 0, job: job(1) });
+    manager.feed(Input::Delete { token: 0, job: job(1), by: None });
     manager.feed(Input::Oldest { stored, jobs });
     assert_eq!(told(&manager), 1);
 }

@@ -110,7 +110,7 @@ fn a_page_that_is_told_again_proves_nothing_about_offers_on_their_way() {
         manager.feed(Input::Submit(Plan::default().submit(0, job(1), &[("a", true)])), 1_001);
         if cancelled {
             let scope = Scope::Job(job(1));
-            manager.feed(Input::Cancel { token: 0, scope, grace_ms: None, preview: false }, 1_002);
+            manager.feed(Input::Cancel { token: 0, scope, grace_ms: None, preview: false, by: None }, 1_002);
         }
         let before = manager.store.run_of(job(1), &agent("a")).unwrap().clone();
         // the agent had no answer to its page in time, and sent it again before the offer came
@@ -130,7 +130,7 @@ fn what_an_older_connection_has_to_tell_is_out_of_date_also_when_the_newer_one_i
     manager.tell(ConnectionId(2), 0, Vec::new(), 1_000);
     manager.feed(Input::Submit(Plan::default().submit(0, job(1), &[("a", true)])), 1_001);
     let scope = Scope::Job(job(1));
-    manager.feed(Input::Cancel { token: 0, scope, grace_ms: None, preview: false }, 1_002);
+    manager.feed(Input::Cancel { token: 0, scope, grace_ms: None, preview: false, by: None }, 1_002);
     let (agent, connection) = (agent("a"), ConnectionId(2));
     manager.feed(Input::AgentDown { agent: agent.clone(), connection, reason: "cut".to_owned() }, 1_003);
     // said before the offer came, and heard now
@@ -177,7 +177,7 @@ fn a_refusal_that_meets_a_cancel_is_one_end_however_it_is_told() {
             manager.up(0, Vec::new(), 1_000);
             manager.feed(Input::Submit(Plan::default().submit(0, job(1), &[("a", true)])), 1_001);
             let scope = Scope::Job(job(1));
-            manager.feed(Input::Cancel { token: 0, scope, grace_ms: None, preview: false }, 1_002);
+            manager.feed(Input::Cancel { token: 0, scope, grace_ms: None, preview: false, by: None }, 1_002);
             let fault = Fault::new(code.clone(), "no");
             if reported {
                 manager.report(run(1, 1), Ending::unstarted(Outcome::Rejected, fault), 1_003);

@@ -127,10 +127,10 @@ fn put_off() -> Bench {
 }
 
 const EVENTS: &[(&str, Event)] = &[
-    ("release", |bench| bench.feed(Input::Release { token: (), job: job(1) })),
+    ("release", |bench| bench.feed(Input::Release { token: (), job: job(1), by: None })),
     ("cancel", |bench| bench.cancel(false)),
     ("preview of a cancel", |bench| bench.cancel(true)),
-    ("delete", |bench| bench.feed(Input::Delete { token: (), job: job(1) })),
+    ("delete", |bench| bench.feed(Input::Delete { token: (), job: job(1), by: None })),
     ("down", |bench| bench.down()),
     ("up, nothing told yet", |bench| bench.begin()),
     ("up, a page without it, and more to come", |bench| {

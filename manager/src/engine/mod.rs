@@ -179,8 +179,9 @@ impl Engine {
     ///
     /// # Errors
     /// A fault that says why not.
-    pub async fn release(&self, job: JobId) -> Result<(), Fault> {
-        let answer = self.operate(|token| Input::Release { token, job }).await;
+    pub async fn release(&self, job: JobId, by: Submitter) -> Result<(), Fault> {
+        let by = Some(by);
+        let answer = self.operate(|token| Input::Release { token, job, by }).await;
         answer.map(|_released| ()).map_err(|fault| self.about(job, fault))
     }
 
@@ -193,8 +194,10 @@ impl Engine {
         scope: Scope,
         grace_ms: Option<u32>,
         preview: bool,
+        by: Submitter,
     ) -> Result<Cancelled, Fault> {
-        match self.operate(|token| Input::Cancel { token, scope, grace_ms, preview }).await? {
+        let by = Some(by);
+        match self.operate(|token| Input::Cancel { token, scope, grace_ms, preview, by }).await? {
             Answer::Cancelled(cancelled) => Ok(cancelled),
             Answer::Submitted { .. } | Answer::Released | Answer::Deleted | Answer::Emitted { .. } => {
                 Err(wrong_answer())
@@ -206,13 +209,14 @@ impl Engine {
     ///
     /// # Errors
     /// A fault that says why not.
-    pub async fn delete(&self, job: JobId) -> Result<(), Fault> {
+    pub async fn delete(&self, job: JobId, by: Submitter) -> Result<(), Fault> {
         match self.store.job(job).await {
             Ok(Some(_)) => {}
             Ok(None) => return Err(unknown_job(job)),
             Err(error) => return Err(unreadable(&error)),
         }
-        self.operate(|token| Input::Delete { token, job }).await.map(|_deleted| ())
+        let by = Some(by);
+        self.operate(|token| Input::Delete { token, job, by }).await.map(|_deleted| ())
     }
 
     /// All queues, by name.

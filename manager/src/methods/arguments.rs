@@ -1,8 +1,9 @@
 //! Arguments as peers wrote them, and what the store says, in the words of faults.
 
 use redpoll_common::ids::PeerId;
-use redpoll_common::job::{JobId, QueueKey};
+use redpoll_common::job::{JobId, QueueKey, Submitter};
 use redpoll_common::wire::{Fault, FaultCode, Raw};
+use redpoll_net::CallContext;
 
 use crate::engine::unreadable;
 use crate::store::ReadError;
@@ -55,4 +56,9 @@ pub(super) fn unread(error: ReadError) -> Fault {
         ReadError::Stopped => stopping(),
         ReadError::Failed(_) | ReadError::Damaged { .. } => unreadable(&error),
     }
+}
+
+/// Who asks, for the history.
+pub(super) fn by(call: &CallContext) -> Submitter {
+    Submitter::of(&call.caller.identity)
 }

@@ -9,7 +9,7 @@ use redpoll_common::wire::{Fault, FaultCode, Fields, Raw, RawMap};
 use redpoll_manager_core::jobs::record::JobRecord;
 use redpoll_net::CallContext;
 
-use super::arguments::{job_id, page_size, unread};
+use super::arguments::{by, job_id, page_size, unread};
 use super::asks::may_see;
 use super::room::Room;
 use super::{jobs_rows, read, write};
@@ -128,7 +128,7 @@ pub(super) async fn release(engine: &Engine, call: &CallContext) -> Result<Raw, 
             format!("the job {} has ended; it is not held", job.id),
         ));
     }
-    engine.release(job.id).await?;
+    engine.release(job.id, by(call)).await?;
     Ok(Raw::nil())
 }
 
@@ -136,7 +136,7 @@ pub(super) async fn release(engine: &Engine, call: &CallContext) -> Result<Raw, 
 pub(super) async fn delete(engine: &Engine, call: &CallContext) -> Result<Raw, Fault> {
     let arguments: JobArguments = read(&call.kwargs)?;
     let job = stored(&**engine.store(), call, job_id(&arguments.job)?).await?;
-    engine.delete(job.id).await?;
+    engine.delete(job.id, by(call)).await?;
     Ok(Raw::nil())
 }
 

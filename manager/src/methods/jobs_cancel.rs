@@ -10,7 +10,7 @@ use redpoll_manager_core::jobs::effect::Cancelled;
 use redpoll_manager_core::jobs::input::Scope;
 use redpoll_net::CallContext;
 
-use super::arguments::{bad, job_id, queue_key, unknown_run, unread};
+use super::arguments::{bad, by, job_id, queue_key, unknown_run, unread};
 use super::jobs::stored;
 use super::jobs_rows::count;
 use super::room::Room;
@@ -51,7 +51,7 @@ pub(super) async fn cancel(engine: &Engine, call: &CallContext) -> Result<Raw, F
             return Err(bad("exactly one of job, queue and where says what to cancel; there were several"));
         }
     };
-    answer(&engine.cancel(scope, grace_ms, preview).await?, call)
+    answer(&engine.cancel(scope, grace_ms, preview, by(call)).await?, call)
 }
 
 async fn of_job(

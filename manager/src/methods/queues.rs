@@ -11,7 +11,7 @@ use redpoll_manager_core::jobs::view::QueueView;
 use redpoll_net::registry::Duplicate;
 use redpoll_net::{CallContext, Registry};
 
-use super::arguments::{page_size, queue_key};
+use super::arguments::{by, page_size, queue_key};
 use super::jobs_cancel::{answer, no_queue, of_queue};
 use super::jobs_rows::count;
 use super::room::Room;
@@ -88,7 +88,7 @@ async fn show(engine: &Engine, call: &CallContext) -> Result<Raw, Fault> {
 async fn cancel(engine: &Engine, call: &CallContext) -> Result<Raw, Fault> {
     let arguments: QueueCancelArguments = read(&call.kwargs)?;
     let scope = of_queue(engine, queue_key(&arguments.name)?).await?;
-    answer(&engine.cancel(scope, arguments.grace_ms, arguments.preview).await?, call)
+    answer(&engine.cancel(scope, arguments.grace_ms, arguments.preview, by(call)).await?, call)
 }
 
 fn summary(queue: &QueueView, clock: &Clock) -> QueueSummary {

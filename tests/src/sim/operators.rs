@@ -233,7 +233,7 @@ impl World {
         }
         let token = self.operators.ask(Question::Cancel { runs, preview });
         let grace_ms = self.dice.percent(30).then_some(100);
-        self.tell_manager(Input::Cancel { token, scope, grace_ms, preview })
+        self.tell_manager(Input::Cancel { token, scope, grace_ms, preview, by: None })
     }
 
     fn release(&mut self) -> Check {
@@ -246,13 +246,13 @@ impl World {
 
     fn release_job(&mut self, job: JobId) -> Check {
         let token = self.operators.ask(Question::Release(job));
-        self.tell_manager(Input::Release { token, job })
+        self.tell_manager(Input::Release { token, job, by: None })
     }
 
     fn delete(&mut self) -> Check {
         let Some(job) = self.some_job(false) else { return Ok(()) };
         let token = self.operators.ask(Question::Delete(job));
-        self.tell_manager(Input::Delete { token, job })
+        self.tell_manager(Input::Delete { token, job, by: None })
     }
 
     /// The manager died: whoever waited hears nothing. Those who gave a key ask again.

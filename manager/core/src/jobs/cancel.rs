@@ -1,7 +1,7 @@
 //! Ends runs on request: at once where none has started, through the agent where one may have.
 
 use redpoll_common::job::wire::RunRef;
-use redpoll_common::job::{JobId, Outcome};
+use redpoll_common::job::{JobId, Outcome, Submitter};
 
 use super::Jobs;
 use super::effect::{Answer, Cancelled, Effect, Refusal};
@@ -12,13 +12,14 @@ use super::record::{Cancelling, EventKind};
 impl<T> Jobs<T> {
     /// Ends what is in scope, all in one step: nothing that waits starts because something else in scope ended.
     ///
-    /// Asking twice is asking once; the second time tells the agents again, with the new grace.
+    /// Asking twice is asking once; the second time tells the agents again, with the new grace. Without `cancelling` it is only said what
+    /// would be reached.
     pub(super) fn cancel(
         &mut self,
         token: T,
         scope: &Scope,
-        cancelling: Cancelling,
-        preview: bool,
+        cancelling: Option<Cancelling>,
+        by: Option<&Submitter>,
         now_ms: u64,
     ) {
         let Some(mut places) = self.places_in(scope) else {
@@ -32,19 +33,18 @@ impl<T> Jobs<T> {
             };
             if result.jobs.last() != Some(&at.job) {
                 result.jobs.push(at.job);
+                // before what follows from it
+                if cancelling.is_some() {
+                    self.job_event(at.job, EventKind::CancelAsked, by, now_ms);
+                }
             }
             if phase.is_dispatched() {
                 result.asked += 1;
             } else {
                 result.ended += 1;
             }
-            if !preview {
+            if let Some(cancelling) = cancelling {
                 self.cancel_run(at, phase, cancelling, now_ms);
-            }
-        }
-        if !preview {
-            for job in result.jobs.clone() {
-                self.event(now_ms, EventKind::CancelAsked, |event| event.job = Some(job));
             }
         }
         self.answer(token, Ok(Answer::Cancelled(result)));

@@ -46,6 +46,8 @@ pub enum Input<T> {
         token: T,
         /// The job.
         job: JobId,
+        /// Who wants it, for the history; `None` when nobody knows.
+        by: Option<Submitter>,
     },
     /// Somebody wants runs to end.
     Cancel {
@@ -57,6 +59,8 @@ pub enum Input<T> {
         grace_ms: Option<u32>,
         /// Only say which jobs it would be.
         preview: bool,
+        /// Who wants it, for the history; `None` when nobody knows.
+        by: Option<Submitter>,
     },
     /// Somebody wants an ended job gone. The caller has seen that it is stored.
     Delete {
@@ -64,6 +68,8 @@ pub enum Input<T> {
         token: T,
         /// The job.
         job: JobId,
+        /// Who wants it, for the history; `None` when nobody knows.
+        by: Option<Submitter>,
     },
     /// An agent's session began. Nothing is offered before the last page of its resume was answered.
     AgentUp {

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use redpoll_common::job::JobId;
+use redpoll_common::job::{JobId, Submitter};
 
 use super::Jobs;
 use super::effect::Effect;
@@ -42,8 +42,8 @@ impl Deleted {
 }
 
 impl<T> Jobs<T> {
-    /// Deletes a job that has ended, with whatever is kept of it here. `false` when it is gone already.
-    pub(super) fn delete_ended(&mut self, id: JobId, now_ms: u64) -> bool {
+    /// Deletes a job that has ended, with whatever is kept of it here; `by` nobody when retention does. `false` when it is gone already.
+    pub(super) fn delete_ended(&mut self, id: JobId, by: Option<&Submitter>, now_ms: u64) -> bool {
         if !self.deleted.add(id) {
             return false;
         }
@@ -51,7 +51,7 @@ impl<T> Jobs<T> {
         self.drop_callbacks(id);
         self.ended_jobs = self.ended_jobs.saturating_sub(1);
         self.changes.push(Change::JobDeleted(id));
-        self.event(now_ms, EventKind::JobDeleted, |event| event.job = Some(id));
+        self.job_event(id, EventKind::JobDeleted, by, now_ms);
         true
     }
 
@@ -83,7 +83,7 @@ impl<T> Jobs<T> {
             let old = self.settings.keep_ms.is_some_and(|keep| ended_ms.saturating_add(keep) <= now_ms);
             let open = self.jobs.get(&id).is_some_and(|job| job.summary.open > 0);
             if (old || self.ended_jobs > self.settings.keep_jobs) && !open && !self.has_callback(id) {
-                deleted |= self.delete_ended(id, now_ms);
+                deleted |= self.delete_ended(id, None, now_ms);
             }
         }
         if full && deleted {

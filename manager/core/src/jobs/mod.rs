@@ -130,11 +130,12 @@ impl<T> Jobs<T> {
             Input::Record(submit, ended) => self.submit(*submit, Some(*ended), now_ms),
             Input::Emit { token, agent, name, data } => self.emit(token, agent, name, data, now_ms),
             Input::KeyFound { submitter, key, found } => self.key_found(submitter, key, &found, now_ms),
-            Input::Release { token, job } => self.release(token, job, now_ms),
-            Input::Cancel { token, scope, grace_ms, preview } => {
-                self.cancel(token, &scope, Cancelling { grace_ms }, preview, now_ms);
+            Input::Release { token, job, by } => self.release(token, job, by.as_ref(), now_ms),
+            Input::Cancel { token, scope, grace_ms, preview, by } => {
+                let cancelling = (!preview).then_some(Cancelling { grace_ms });
+                self.cancel(token, &scope, cancelling, by.as_ref(), now_ms);
             }
-            Input::Delete { token, job } => self.delete(token, job, now_ms),
+            Input::Delete { token, job, by } => self.delete(token, job, by.as_ref(), now_ms),
             Input::AgentUp { agent, connection } => _ = self.agent_up(&agent, connection, now_ms),
             Input::AgentDown { agent, connection, reason } => {
                 self.agent_down(&agent, connection, reason, now_ms);
@@ -233,6 +234,14 @@ impl<T> Jobs<T> {
         if self.last_event > keep && self.last_event.is_multiple_of((keep / 16).clamp(1, 1024)) {
             self.changes.push(Change::EventsPruned { below: self.last_event - keep + 1 });
         }
+    }
+
+    /// Something that somebody wanted of a job.
+    fn job_event(&mut self, job: JobId, kind: EventKind, by: Option<&Submitter>, now_ms: u64) {
+        self.event(now_ms, kind, |event| {
+            event.job = Some(job);
+            event.detail = by.map(|by| format!("by {by}"));
+        });
     }
 
     fn run_event(

@@ -158,7 +158,7 @@ impl<T> Jobs<T> {
     }
 
     /// Lets a held job start, once. Whether its agents are connected is judged now.
-    pub(super) fn release(&mut self, token: T, id: JobId, now_ms: u64) {
+    pub(super) fn release(&mut self, token: T, id: JobId, by: Option<&Submitter>, now_ms: u64) {
         let Some(job) = self.jobs.get_mut(&id) else {
             return self.answer(token, Err(Refusal::NotOpen));
         };
@@ -169,7 +169,7 @@ impl<T> Jobs<T> {
         let skips = job.record.spec.offline == Offline::Skip;
         let places: Vec<(At, PeerId)> = job.places().zip(job.record.agents.iter().cloned()).collect();
         self.changes.push(Change::JobReleased { job: id, at_ms: now_ms });
-        self.event(now_ms, EventKind::JobReleased, |event| event.job = Some(id));
+        self.job_event(id, EventKind::JobReleased, by, now_ms);
         for (at, agent) in places {
             // single runs of it may have been cancelled
             if self.run(at).is_some_and(|run| run.phase == Phase::Held) {
@@ -196,12 +196,12 @@ impl<T> Jobs<T> {
         }
     }
 
-    pub(super) fn delete(&mut self, token: T, id: JobId, now_ms: u64) {
+    pub(super) fn delete(&mut self, token: T, id: JobId, by: Option<&Submitter>, now_ms: u64) {
         if self.jobs.get(&id).is_some_and(|job| job.summary.open > 0) {
             return self.answer(token, Err(Refusal::StillOpen));
         }
         // again is as good as once
-        let _was_there = self.delete_ended(id, now_ms);
+        let _was_there = self.delete_ended(id, by, now_ms);
         self.answer(token, Ok(Answer::Deleted));
     }
 }

@@ -64,7 +64,7 @@ impl Manager {
     }
 
     pub(crate) fn cancel(&mut self, scope: Scope, preview: bool) -> Vec<Effect<u32>> {
-        self.feed(Input::Cancel { token: 0, scope, grace_ms: None, preview })
+        self.feed(Input::Cancel { token: 0, scope, grace_ms: None, preview, by: None })
     }
 
     pub(crate) fn outcome(&self, n: u64, name: &str) -> Option<Outcome> {

@@ -151,7 +151,7 @@ impl Bench {
     }
 
     pub(crate) fn cancel(&mut self, preview: bool) {
-        self.feed(Input::Cancel { token: (), scope: Scope::Job(job(1)), grace_ms: None, preview });
+        self.feed(Input::Cancel { token: (), scope: Scope::Job(job(1)), grace_ms: None, preview, by: None });
     }
 
     pub(crate) fn report(&mut self, change: impl FnOnce(&mut RunReport)) {

@@ -114,15 +114,15 @@ impl Pair {
                     4 => field("state", states[usize::from(*which) % states.len()]),
                     _ => field("agent", named(*which).as_str()),
                 };
-                Input::Cancel { token, scope, grace_ms: None, preview: *preview && which % 2 == 1 }
+                Input::Cancel { token, scope, grace_ms: None, preview: *preview && which % 2 == 1, by: None }
             }
             Do::Release(n) => {
                 let held = self.model.jobs.iter().filter(|job| job.released.is_none() && job.is_open());
                 let held: Vec<JobId> = held.map(|job| job.submit.id).collect();
                 let any = job(1 + u64::from(*n) % self.submitted.max(1));
-                Input::Release { token, job: held.get(usize::from(*n) % 4).copied().unwrap_or(any) }
+                Input::Release { token, job: held.get(usize::from(*n) % 4).copied().unwrap_or(any), by: None }
             }
-            Do::Delete(n) => Input::Delete { token, job: stored(*n)? },
+            Do::Delete(n) => Input::Delete { token, job: stored(*n)?, by: None },
             Do::Up { agent, old } => {
                 let id = named(*agent);
                 let connection = if *old { older(&id, true) } else { ConnectionId(of(&id).newest + 1) };

@@ -45,19 +45,20 @@ impl World {
             scope,
             grace_ms: None,
             preview: dice % 16 == 2,
+            by: None,
         });
     }
 
     pub(super) fn release(&mut self, dice: u16) {
         let held = self.ahead.jobs.values().filter(|job| job.is_held()).map(|job| job.id);
         let id = held.max().unwrap_or_else(|| job(u64::from(dice)));
-        self.handle(Input::Release { token: Token::Operator { key: None }, job: id });
+        self.handle(Input::Release { token: Token::Operator { key: None }, job: id, by: None });
     }
 
     pub(super) fn delete(&mut self, dice: u16) {
         let ids: Vec<JobId> = self.store.jobs.keys().copied().collect();
         if let Some(id) = ids.get(usize::from(dice) % ids.len().max(1)) {
-            self.handle(Input::Delete { token: Token::Operator { key: None }, job: *id });
+            self.handle(Input::Delete { token: Token::Operator { key: None }, job: *id, by: None });
         }
     }
 }

@@ -13,7 +13,7 @@ impl Model {
         match input {
             Input::Submit(submit) => self.submit(*submit),
             Input::KeyFound { key, found, .. } => self.key_found(&key, &found),
-            Input::Release { token, job } => {
+            Input::Release { token, job, .. } => {
                 match self.jobs.iter().position(|other| other.submit.id == job) {
                     Some(job) if self.jobs[job].released.is_none() && self.jobs[job].is_open() => {
                         let here = |agent: &&super::Agent| agent.link != super::Link::Away;
@@ -28,7 +28,7 @@ impl Model {
                 }
             }
             Input::Cancel { token, scope, preview, .. } => self.cancel(token, &scope, preview),
-            Input::Delete { token, job } => {
+            Input::Delete { token, job, .. } => {
                 if self.jobs.iter().any(|other| other.submit.id == job && other.is_open()) {
                     return self.answer(token, Err(Refusal::StillOpen));
                 }
