@@ -174,16 +174,25 @@ impl Line {
     /// # Panics
     /// When `id` is no id.
     pub async fn request(&mut self, id: &str, method: &str, kwargs: &serde_json::Value) {
-        self.say(&Message::Request(Request {
+        let kwargs = Raw::encode(kwargs).expect("arguments");
+        self.say_request(id, method, |request| Request { kwargs, ..request }).await;
+    }
+
+    /// Sends a request that is changed first.
+    ///
+    /// # Panics
+    /// When `id` is no id.
+    pub async fn say_request(&mut self, id: &str, method: &str, change: impl FnOnce(Request) -> Request) {
+        let request = Request {
             id: redpoll_common::ids::RequestId::parse(id).expect("an id"),
             method: method.to_owned(),
             args: Raw::empty_array(),
-            kwargs: Raw::encode(kwargs).expect("arguments"),
+            kwargs: Raw::empty_map(),
             timeout_ms: None,
             trace: None,
             operator: None,
-        }))
-        .await;
+        };
+        self.say(&Message::Request(change(request))).await;
     }
 
     /// Waits for the next request.

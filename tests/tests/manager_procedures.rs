@@ -4,8 +4,10 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use redpoll_common::wire::{Fault, FaultCode, Raw};
+use redpoll_common::wire::{Fault, FaultCode, Raw, Request};
+use redpoll_net::peer::Call;
 use redpoll_tests::eventually;
 use redpoll_tests::line::Line;
 use redpoll_tests::world::{HONEST, World};
@@ -15,6 +17,9 @@ use tempfile::TempDir;
 
 /// Gives a value, and as its result the line that it was called with.
 const ECHO: &str = r#"read -r line; echo '{"value":7}'; echo "{\"result\":$line}""#;
+
+/// Longer than anything takes.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The folder of manifests, beside it what the scripts write.
 struct Folder(TempDir);
@@ -136,6 +141,26 @@ async fn agents_and_operators_call_what_the_manifests_allow_them_and_nothing_els
     let text = String::from_utf8(listed.stdout).unwrap();
     assert!(text.contains("site.secret") && !text.contains("site.ask"), "{text}");
     assert!(world.manager.log().contains("odd.toml"), "what is wrong with a manifest is in the log");
+}
+
+#[tokio::test]
+async fn a_caller_is_told_to_a_procedure_by_its_certificate_whatever_it_says_itself() {
+    let folder = Folder::new();
+    folder.manifest("ask", "callers = [\"operator:eve\", \"agent:web-1\"]", ECHO);
+    let world = folder.world().await;
+    let eve = world.operator("eve").await;
+    let call = Call { operator: Some("operator:ada".to_owned()), ..Call::new("site.ask", PATIENCE) };
+    let said: Value = eve.peer().call(call).await.unwrap().decode().unwrap();
+    assert_eq!(said["operator"], "operator:eve", "{said}");
+
+    let mut web = world.line("web-1").await;
+    web.say_request("r-1", "site.ask", |request| Request {
+        operator: Some("operator:ada".to_owned()),
+        ..request
+    })
+    .await;
+    let said: Value = web.answered().await.result.unwrap().decode().unwrap();
+    assert_eq!(said["operator"], "agent:web-1", "{said}");
 }
 
 #[tokio::test]
