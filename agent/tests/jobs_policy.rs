@@ -18,7 +18,7 @@ use redpoll_common::job::Outcome;
 use redpoll_common::job::spool::{Record, Stamp};
 use redpoll_common::job::wire::{Offer, OfferAnswer};
 use redpoll_common::wire::{FaultCode, Raw};
-use redpoll_schema::policy::Effect;
+use redpoll_schema::policy::{Effect, Rule};
 
 /// A policy that lets programs run, as whom the agent runs, and one that does not.
 const OPEN: &str = "[[rule]]\nname = \"open\"\nallow = [\"exec.run\"]\n";
@@ -87,8 +87,8 @@ async fn an_agent_says_beforehand_what_becomes_of_an_offer_and_that_it_takes_non
     let agent = world.agent().await;
     let link = world.connect(&agent);
     let oracle = world.folder.path().join("oracle");
-    let Offer { procedure, args, kwargs, operator, .. } = touch(1, &oracle);
-    let test = PolicyTest { procedure, args, kwargs, operator: Some(operator) }.write();
+    let Offer { procedure, args, kwargs, operator, roles, .. } = touch(1, &oracle);
+    let test = PolicyTest { procedure, args, kwargs, operator: Some(operator), roles }.write();
     let said = async || -> PolicyTestAnswer {
         link.ask("rp.policy.test", test.clone()).await.unwrap().decode().unwrap()
     };
@@ -100,20 +100,24 @@ async fn an_agent_says_beforehand_what_becomes_of_an_offer_and_that_it_takes_non
     assert_eq!((oracle.exists(), agent.jobs.max_dno().0), (false, 0), "nothing ran, and no number is used");
 }
 
+/// As it is on disk when the agent died after it had accepted, and before it started.
+async fn accepted_earlier(world: &World, offer: Offer) {
+    let opened = Spool::open(&world.spool(), OpenOptions::default(), |_failed| {}).unwrap();
+    let received = Record::Received {
+        offer: Box::new(offer),
+        at: Stamp { boot: [0; 16], boot_ms: 0, wall_ms: redpoll_net::clock::wall_ms() },
+        redact: None,
+    };
+    opened.spool.append(vec![received]).await.unwrap().wait().await.unwrap();
+    opened.spool.close().await;
+}
+
 #[tokio::test]
 async fn what_an_earlier_life_accepted_is_judged_by_the_policy_of_this_one() {
     for (shut, expected) in [(false, Outcome::Succeeded), (true, Outcome::Rejected)] {
         let mut world = World::new();
         let oracle = world.folder.path().join("oracle");
-        // as it is on disk when the agent died after it had accepted, and before it started
-        let opened = Spool::open(&world.spool(), OpenOptions::default(), |_failed| {}).unwrap();
-        let received = Record::Received {
-            offer: Box::new(touch(1, &oracle)),
-            at: Stamp { boot: [0; 16], boot_ms: 0, wall_ms: redpoll_net::clock::wall_ms() },
-            redact: None,
-        };
-        opened.spool.append(vec![received]).await.unwrap().wait().await.unwrap();
-        opened.spool.close().await;
+        accepted_earlier(&world, touch(1, &oracle)).await;
         if shut {
             world.gate = gate(vec![rule("shut", Effect::Deny, "exec.run")]);
         }
@@ -124,6 +128,47 @@ async fn what_an_earlier_life_accepted_is_judged_by_the_policy_of_this_one() {
         assert_eq!(oracle.exists(), !shut);
         if shut {
             assert!(ending.fault.unwrap().message.contains("\"shut\""));
+        }
+    }
+}
+
+#[tokio::test]
+async fn roles_decide_when_a_run_is_offered_and_again_when_a_later_life_starts_it() {
+    let roles = |roles: &[&str]| Some(roles.iter().map(|&role| role.to_owned()).collect::<Vec<_>>());
+    let allow = || Rule { roles: roles(&["deploy"]), ..rule("deployers", Effect::Allow, "exec.run") };
+    let deny = || Rule { roles: roles(&["contractor"]), ..rule("contractors", Effect::Deny, "exec.run") };
+    for (has, runs) in [
+        (roles(&["deploy", "staff"]), true),
+        (roles(&["staff"]), false),
+        (roles(&[]), false),
+        (roles(&["deploy", "contractor"]), false),
+        (None, false),
+    ] {
+        for is_earlier in [false, true] {
+            let mut world = World::new();
+            world.gate = gate(vec![deny(), allow()]);
+            let oracle = world.folder.path().join("oracle");
+            let offer = Offer { roles: has.clone(), ..touch(1, &oracle) };
+            if is_earlier {
+                accepted_earlier(&world, offer.clone()).await;
+            }
+            let agent = world.agent().await;
+            let link = world.connect(&agent);
+            if is_earlier {
+                let ending = world.manager.ending(1).await;
+                assert_eq!(ending.outcome == Outcome::Succeeded, runs, "{has:?} {ending:?}");
+                assert_eq!(ending.outcome == Outcome::Rejected, !runs, "{has:?} {ending:?}");
+            } else {
+                eventually("the session begins", || world.manager.ledger().asked == 1).await;
+                match link.offer(&offer).await {
+                    Ok(answer) => {
+                        assert!(answer == OfferAnswer::Accepted && runs, "{has:?} {answer:?}");
+                        assert_eq!(world.manager.ending(1).await.outcome, Outcome::Succeeded);
+                    }
+                    Err(fault) => assert!(fault.code == FaultCode::Rejected && !runs, "{has:?} {fault}"),
+                }
+            }
+            assert_eq!(oracle.exists(), runs, "{has:?} {is_earlier}");
         }
     }
 }

@@ -52,7 +52,8 @@ async fn ask(offered: &Offered, who: PeerInfo, test: &PolicyTest, draining: bool
 
 async fn test(offered: &Offered, procedure: &str, args: Value, kwargs: Value) -> PolicyTestAnswer {
     let (args, kwargs) = (Raw::encode(&args).unwrap(), Raw::encode(&kwargs).unwrap());
-    let test = PolicyTest { procedure: procedure.into(), args, kwargs, operator: Some("ada".into()) };
+    let test =
+        PolicyTest { procedure: procedure.into(), args, kwargs, operator: Some("ada".into()), roles: None };
     ask(offered, caller(), &test, false).await.unwrap().decode().unwrap()
 }
 
@@ -164,6 +165,7 @@ async fn only_a_manager_is_told_and_an_agent_that_stops_would_run_nothing() {
         args: Raw::empty_array(),
         kwargs: Raw::empty_map(),
         operator: None,
+        roles: None,
     };
     let ada = PeerInfo { identity: Identity::parse("spiffe://home/operator/ada").unwrap(), ..caller() };
     assert_eq!(ask(&offered, ada, &test, false).await.unwrap_err().code, FaultCode::Forbidden);

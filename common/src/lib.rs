@@ -5,6 +5,7 @@
 //! - [`leg`]: what is said on a connection whose bytes a manager passes on unread.
 //! - [`nearest`]: which name was probably meant.
 //! - [`procedure`]: what an agent and an executable say to each other, line by line.
+//! - [`roles`]: what an operator is beyond being one, for the policies of machines.
 //! - [`schedule`]: when recurring procedures run.
 //! - [`wire`]: payloads, frames and the eight kinds of message; what is checked before anything is decoded.
 //! - [`session`]: the protocol state of one connection: handshake, keep-alive, calls both ways, credit, back-off.
@@ -20,6 +21,7 @@ pub mod job;
 pub mod leg;
 pub mod nearest;
 pub mod procedure;
+pub mod roles;
 pub mod schedule;
 pub mod session;
 pub mod wire;

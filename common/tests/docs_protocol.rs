@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "test code")]
 
 use redpoll_common::api::{method, notice};
+use redpoll_common::roles;
 use redpoll_common::session::terms::{
     DEFAULT_DEAD, DEFAULT_IN_FLIGHT, DEFAULT_PING, DEFAULT_WINDOW, MAX_IN_FLIGHT, MAX_WINDOW,
     MIN_FRAME_LIMIT, MIN_WINDOW,
@@ -148,6 +149,11 @@ fn every_limit_is_the_one_in_the_code() {
     assert!(request.contains(&format!("| {} bytes | a method", wire::MAX_METHOD_LEN)));
     assert!(request.contains(&format!("| 1 to {} bytes |", redpoll_common::ids::MAX_REQUEST_ID_LEN)));
     assert!(request.contains(&format!("| {} bytes | identifies the call", codec::MAX_TEXT_LEN)));
+    assert!(request.contains(&format!(
+        "| `roles` | array of texts | optional | {} of {} bytes |",
+        roles::MAX_ROLES,
+        roles::MAX_ROLE_LEN
+    )));
     assert!(section("### 10 AgentHello").contains(&format!(
         "{} of {} bytes",
         codec::MAX_CAPS,

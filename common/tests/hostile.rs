@@ -6,12 +6,13 @@ use std::error::Error as _;
 use std::iter::repeat_n;
 
 use bytes::{Bytes, BytesMut};
+use redpoll_common::roles::{MAX_ROLE_LEN, MAX_ROLES};
 use redpoll_common::wire::codec::{self, EncodeError};
 use redpoll_common::wire::frame::{FrameError, Splitter, put};
 use redpoll_common::wire::scan::{Cost, ScanError, measure, scan};
 use redpoll_common::wire::{
     ByeCode, DEFAULT_FRAME_LIMIT, DecodeError, FaultCode, HELLO_LIMIT, Integer, MAX_DEPTH, MAX_FRAME_LIMIT,
-    MAX_NODES, Message, Notification, Raw, RawMap,
+    MAX_NODES, Message, Notification, Raw, RawMap, Request,
 };
 
 fn split(bytes: &[u8], limit: usize) -> Result<Option<Bytes>, FrameError> {
@@ -308,12 +309,48 @@ fn fields_beyond_their_limits_are_refused() {
     for (id, method) in [(0, 1), (129, 1), (1, 129)] {
         decode(request(&"i".repeat(id), &"m".repeat(method)).as_bytes());
     }
+    let roles = |roles: &[String]| {
+        let map = RawMap::new().uint("t", 20).text("id", "i").text("method", "m").texts("roles", roles);
+        map.raw("args", &Raw::empty_array()).raw("kwargs", &Raw::empty_map()).finish()
+    };
+    codec::decode(&roles(&vec!["r".repeat(MAX_ROLE_LEN); MAX_ROLES]).to_bytes()).unwrap();
+    for (count, len) in [(MAX_ROLES + 1, 1), (1, MAX_ROLE_LEN + 1)] {
+        let error = decode(roles(&vec!["r".repeat(len); count]).as_bytes());
+        assert!(error.source().unwrap().to_string().contains("`roles`"), "{error:?}");
+    }
     let hello = |count: usize, len: usize| {
         RawMap::new().uint("t", 11).text("version", "").texts("caps", &vec!["c".repeat(len); count]).finish()
     };
     codec::decode(&hello(64, 64).to_bytes()).unwrap();
     decode(hello(65, 1).as_bytes());
     decode(hello(1, 65).as_bytes());
+}
+
+fn least_request() -> Raw {
+    let map = RawMap::new().uint("t", 20).text("id", "i").text("method", "m");
+    map.raw("args", &Raw::empty_array()).raw("kwargs", &Raw::empty_map()).finish()
+}
+
+#[test]
+fn roles_of_another_type_are_refused_and_nil_is_as_nothing() {
+    let base = least_request();
+    let fields = |value: &Raw| {
+        let map = RawMap::new().uint("t", 20).text("id", "i").text("method", "m").raw("roles", value);
+        map.raw("args", &Raw::empty_array()).raw("kwargs", &Raw::empty_map()).finish()
+    };
+    let wrong = [
+        Raw::text("admin"),
+        RawMap::new().text("admin", "yes").finish(),
+        Raw::encode(&[1]).unwrap(),
+        Raw::encode(&["a", "b"].map(|role| [role])).unwrap(),
+        Raw::encode(&true).unwrap(),
+    ];
+    for value in wrong {
+        let error = decode(fields(&value).as_bytes());
+        assert!(error.source().unwrap().to_string().contains("`roles`"), "{error:?}");
+    }
+    let said = codec::decode(&fields(&Raw::nil()).to_bytes()).unwrap();
+    assert_eq!(said, codec::decode(&base.to_bytes()).unwrap());
 }
 
 #[test]
@@ -326,6 +363,17 @@ fn values_fit_alone_and_not_in_a_message_are_not_sent() {
     assert!(matches!(refused, EncodeError::Scan(ScanError::TooDeep { .. })), "{refused:?}");
     let long = notification(Raw::text(&"x".repeat(HELLO_LIMIT)));
     assert!(matches!(codec::encode_within(&long, 1, HELLO_LIMIT), Err(EncodeError::TooLarge { .. })));
+    let request = |roles: Vec<String>| {
+        let Message::Request(request) = codec::decode(&least_request().to_bytes()).unwrap() else {
+            panic!("no request")
+        };
+        Message::Request(Request { roles: Some(roles), ..request })
+    };
+    codec::encode_within(&request(vec!["r".repeat(MAX_ROLE_LEN); MAX_ROLES]), 1, HELLO_LIMIT).unwrap();
+    for roles in [vec!["r".repeat(MAX_ROLE_LEN + 1)], vec!["r".to_owned(); MAX_ROLES + 1]] {
+        let refused = codec::encode_within(&request(roles), 1, HELLO_LIMIT);
+        assert!(matches!(refused, Err(EncodeError::Field(_))), "{refused:?}");
+    }
     let name = Message::Notification(Notification { kind: "x".repeat(129), data: Raw::nil() });
     assert!(matches!(codec::encode_within(&name, 1, HELLO_LIMIT), Err(EncodeError::Field(_))));
 }

@@ -41,11 +41,17 @@ fn offer() -> Offer {
         },
         info: Raw::text("mine"),
         operator: "alice".into(),
+        roles: None,
     }
 }
 
 fn least_offer() -> Offer {
     Offer { limits: Limits::default(), info: Raw::nil(), ..offer() }
+}
+
+/// As a manager offers that says what the operator is.
+fn offer_of(roles: &[&str]) -> Offer {
+    Offer { roles: Some(roles.iter().map(|&role| role.to_owned()).collect()), ..least_offer() }
 }
 
 fn ending() -> Ending {
@@ -108,6 +114,10 @@ fn records() -> Vec<(&'static str, Record)> {
         ("record-gone", Record::Gone { dno }),
         // those above without `redact` are what older spools hold
         (
+            "record-received-roles",
+            Record::Received { offer: Box::new(offer_of(&["deploy", "on-call"])), at, redact: None },
+        ),
+        (
             "record-received-redact",
             Record::Received { offer: Box::new(offer()), at, redact: secret(&["kwargs.n", "kwargs.pin"]) },
         ),
@@ -140,6 +150,8 @@ fn bodies() -> Vec<(&'static str, Raw)> {
     let mut bodies = vec![
         ("offer", offer().write()),
         ("offer-least", least_offer().write()),
+        ("offer-roles", offer_of(&["deploy", "on-call"]).write()),
+        ("offer-no-roles", offer_of(&[]).write()),
         ("offer-accepted", OfferAnswer::Accepted.write()),
         ("offer-known", OfferAnswer::Known(SpoolState::Absent).write()),
         ("cancel", Cancel { run: run(), grace_ms: Some(0) }.write()),
@@ -174,6 +186,10 @@ fn every_body_reads_back() {
     let rounded = Limits { run_timeout: Some(Duration::from_millis(1)), ..offer().limits };
     assert_eq!(Offer::read(&offer().write()).unwrap(), Offer { limits: rounded, ..offer() });
     assert_eq!(Offer::read(&least_offer().write()).unwrap(), least_offer());
+    // an operator without roles is not one of whom nothing is said
+    for roles in [&[][..], &["deploy", "on-call"]] {
+        assert_eq!(Offer::read(&offer_of(roles).write()).unwrap(), offer_of(roles));
+    }
     assert_eq!(Report::read(&report().write()).unwrap(), report());
     assert_eq!(ReportAnswer::read(&report_answer().write()).unwrap(), report_answer());
     assert_eq!(Resume::read(&resume().write()).unwrap(), resume());
@@ -249,6 +265,11 @@ fn lists_beyond_their_limit_are_refused() {
     assert!(matches!(Offer::read(&long.write()), Err(DecodeError::TooLong { field: "info", .. })));
     let long = Offer { operator: "x".repeat(135), ..offer() };
     assert!(matches!(Offer::read(&long.write()), Err(DecodeError::TooLong { field: "operator", .. })));
+    let long = Offer { roles: Some(vec!["x".repeat(65)]), ..offer() };
+    assert!(matches!(Offer::read(&long.write()), Err(DecodeError::TooLong { field: "roles", .. })));
+    let many = Offer { roles: Some(vec!["x".into(); 65]), ..offer() };
+    let error = Offer::read(&many.write()).unwrap_err();
+    assert_eq!(error, DecodeError::TooMany { field: "roles", count: 65, max: 64 });
 }
 
 #[test]

@@ -253,8 +253,9 @@ fn flight() -> impl Strategy<Value = Flight> {
 
 fn message() -> impl Strategy<Value = Message> {
     let request = (request_id(), "[ -~]{0,128}", raw(), kwargs(), option::of(number()), option::of(words()));
-    let request = (request, option::of("[a-z]{0,128}")).prop_map(
-        |((id, method, args, kwargs, timeout_ms, trace), operator)| Request {
+    let roles = option::of(vec("[a-z.-]{0,64}", 0..=64));
+    let request = (request, option::of("[a-z]{0,128}"), roles).prop_map(
+        |((id, method, args, kwargs, timeout_ms, trace), operator, roles)| Request {
             id,
             method,
             args,
@@ -262,6 +263,7 @@ fn message() -> impl Strategy<Value = Message> {
             timeout_ms,
             trace,
             operator,
+            roles,
         },
     );
     prop_oneof![

@@ -28,6 +28,7 @@
 //!
 //! Start reading at [`load()`] in `load.rs`.
 
+mod access;
 mod address;
 mod agent;
 mod agents;
@@ -58,6 +59,7 @@ mod sources;
 mod store;
 mod values;
 
+pub use access::AccessConfig;
 pub use address::{Address, AddressError, DEFAULT_PORT};
 pub use agent::{AgentConfig, AgentSection, DialConfig, LimitsConfig, ProceduresConfig};
 pub use agents::{ANY, AgentsConfig, ITSELF};

@@ -7,6 +7,7 @@ use std::time::Duration;
 use redpoll_common::ids::PeerId;
 use serde::{Deserialize, Serialize};
 
+use crate::access::AccessConfig;
 use crate::agents::AgentsConfig;
 use crate::checks::Checks;
 use crate::error::Problem;
@@ -34,6 +35,8 @@ pub struct ManagerConfig {
     pub session: SessionConfig,
     /// `[admission]`: who gets in how fast.
     pub admission: AdmissionConfig,
+    /// `[access]`: what operators are, for the policies of machines.
+    pub access: AccessConfig,
     /// `[agents]`: what agents may ask for.
     pub agents: AgentsConfig,
     /// `[procedures]`: what agents and operators may call here.
@@ -116,6 +119,7 @@ impl Default for ManagerConfig {
             tls: TlsConfig::named("/etc/redpoll/tls", "manager"),
             session: SessionConfig::default(),
             admission: AdmissionConfig::default(),
+            access: AccessConfig::default(),
             agents: AgentsConfig::default(),
             procedures: ManagerProceduresConfig::default(),
             relay: RelayConfig::default(),
@@ -157,6 +161,7 @@ impl Config for ManagerConfig {
         self.tls.check(&mut checks);
         self.session.check(&mut checks);
         self.admission.check(&mut checks);
+        self.access.check(&mut checks);
         self.agents.check(&mut checks);
         self.procedures.check(&mut checks);
         self.relay.check(&mut checks);

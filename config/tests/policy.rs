@@ -22,7 +22,8 @@ fn the_sample_is_a_policy() {
     let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples/policy.toml");
     let loaded = load(&fs::read_to_string(sample).unwrap(), 0o644).unwrap();
     let rules = loaded.policy.rules();
-    assert_eq!(rules.len(), 4);
+    assert_eq!(rules.len(), 5);
+    assert_eq!(rules[4].roles, Some(vec!["on-call".to_owned()]));
     assert_eq!(rules[1].rate, Some(Rate { count: 30, per: Duration::from_secs(60) }));
     assert_eq!(rules[2].args.keys().collect::<Vec<_>>(), ["copies", "path", "release.tag", "stage"]);
     let hours = rules[1].hours.as_ref().unwrap();
@@ -65,6 +66,9 @@ fn each_mistake_is_named_and_none_of_the_policy_is_used() {
         (format!("{rule}deny = [\"a@01\"]\n"), "rule.1.deny", "not a pattern"),
         (format!("{rule}deny = [\"a\"]\nrate = \"1/1m\"\n"), "rule.1.rate", "rules that allow"),
         (format!("{rule}allow = [\"a\"]\nrate = \"0/1m\"\n"), "rule.1.rate", "10/1m"),
+        (format!("{rule}allow = [\"a\"]\nroles = []\n"), "rule.1.roles", "empty"),
+        (format!("{rule}deny = [\"a\"]\nroles = [\"ops,dev\"]\n"), "rule.1.roles", "is no role"),
+        (format!("{rule}deny = [\"a\"]\nroles = [\"ops-*\"]\n"), "rule.1.roles", "is no role"),
         (format!("{rule}allow = [\"a\"]\nuser = [\"x\"]\n"), "rule.1.user", "did you mean users?"),
         (format!("{rule}allow = [\"a\"]\nhours = {{from = \"25:00\"}}\n"), "rule.1.hours", "zone"),
         (format!("{rule}allow = [\"a\"]\nhours = {{dayz = [\"mon\"]}}\n"), "rule.1.hours.dayz", "days"),

@@ -146,7 +146,11 @@ impl App {
                 Asked::Reload => {
                     let own = self.server.own_identity();
                     let take = |credentials| self.server.reload(credentials);
-                    reload::<ManagerConfig, _>(sources, &self.effective, log, &own, take);
+                    if let Some(config) =
+                        reload::<ManagerConfig, _>(sources, &self.effective, log, &own, take)
+                    {
+                        self.sessions.manager.set_roles(&config.access);
+                    }
                     // what is wrong is in the log
                     read_procedures(self.sessions.manager.procedures.clone()).await;
                 }

@@ -82,8 +82,8 @@ impl ManagerService {
 
 impl Service for ManagerService {
     fn start(&self, call: CallContext) -> Running {
-        // agents and operators speak for themselves alone: what one says of operators reaches nobody
-        let call = CallContext { operator: None, ..call };
+        // agents and operators speak for themselves alone: what one says of operators and roles reaches nobody
+        let call = CallContext { operator: None, roles: None, ..call };
         self.manager.counters.requests.up();
         if self.manager.is_draining() {
             return Running::refused(Fault::new(

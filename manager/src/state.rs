@@ -7,17 +7,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use redpoll_common::identity::Identity;
 use redpoll_common::ids::{ConnectionId, PeerId};
 use redpoll_common::job::Submitter;
 use redpoll_common::session::terms::Offer;
 use redpoll_common::wire::{Bye, ByeCode, Fault, FaultCode};
-use redpoll_config::{ANY, AgentsConfig, ITSELF, ManagerConfig};
+use redpoll_config::{ANY, AccessConfig, AgentsConfig, ITSELF, ManagerConfig};
 use redpoll_manager_core::address::AddressKey;
 use redpoll_manager_core::admission::{Admission, AdmissionOptions};
 use redpoll_manager_core::agents::{AgentRules, Rates, SubmitOn};
 use redpoll_manager_core::catalogue::{Bounds, Catalogue};
 use redpoll_manager_core::counters::Counters;
+use redpoll_manager_core::roles::Roles;
 use redpoll_manager_core::roster::{Lookup, Roster};
 use redpoll_manager_core::spread::spread;
 use redpoll_manager_core::throttle::{LOG_KEYS, LOG_WINDOW, LogThrottle};
@@ -25,6 +27,7 @@ use redpoll_net::Peer;
 use redpoll_net::driver::DriverOptions;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tracing::info;
 
 use crate::catalogue::Procedures;
 use crate::engine::Agents;
@@ -54,6 +57,8 @@ pub struct Manager {
     pub relays: Relays,
     /// Places of questions to agents what would become of a job.
     pub trials: Semaphore,
+    /// What operators are. SIGHUP puts others in their place.
+    roles: ArcSwap<Roles>,
     started: Instant,
     roster: Mutex<Roster<Peer>>,
     operators: Mutex<BTreeMap<ConnectionId, Peer>>,
@@ -88,6 +93,7 @@ impl Manager {
             reserve: redpoll_manager_core::admission::RESERVE,
         };
         let agent_rules = agent_rules(&config.agents);
+        let roles = ArcSwap::from_pointee(Roles::new(config.access.roles.clone()));
         let relays = Relays::new(&config.relay);
         let rates = Rates::new(config.agents.rate, config.agents.burst);
         Self {
@@ -98,6 +104,7 @@ impl Manager {
             agent_rules,
             relays,
             trials: Semaphore::new(TRIALS),
+            roles,
             started: Instant::now(),
             roster: Mutex::new(Roster::default()),
             operators: Mutex::new(BTreeMap::new()),
@@ -201,6 +208,20 @@ impl Manager {
         })
     }
 
+    /// What agents are told of somebody for whom they are asked; `None`: nothing. By the configuration as it is now.
+    pub fn roles_of(&self, who: &Submitter) -> Option<Vec<String>> {
+        self.roles.load().of(who)
+    }
+
+    /// From now on operators are what this says.
+    pub fn set_roles(&self, access: &AccessConfig) {
+        let roles = Roles::new(access.roles.clone());
+        if roles != **self.roles.load() {
+            info!(roles = roles.count(), "operators have other roles from now on");
+            self.roles.store(Arc::new(roles));
+        }
+    }
+
     /// What is offered to a peer whose hello is accepted.
     pub fn offer(&self) -> Offer {
         let session = &self.config.session;
@@ -241,6 +262,10 @@ impl Agents for Manager {
 
     fn redact(&self, agent: &PeerId, procedure: &str) -> Vec<String> {
         crate::catalogue::redact_of(self, std::slice::from_ref(agent), procedure)
+    }
+
+    fn roles(&self, submitter: &Submitter) -> Option<Vec<String>> {
+        self.roles_of(submitter)
     }
 
     fn disconnect(&self, agent: &PeerId, connection: ConnectionId, why: &str) {

@@ -127,6 +127,7 @@ async fn a_call_whose_values_nobody_takes_ends_as_timed_out_and_not_as_too_large
         timeout_ms: Some(300),
         trace: None,
         operator: None,
+        roles: None,
     };
     say(&mut operator, &Message::Request(request)).await;
     // values come until the credit is spent; the test grants none

@@ -191,6 +191,7 @@ impl Line {
             timeout_ms: None,
             trace: None,
             operator: None,
+            roles: None,
         };
         self.say(&Message::Request(change(request))).await;
     }

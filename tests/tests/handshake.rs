@@ -22,6 +22,7 @@ fn request(id: &str, method: &str) -> Message {
         timeout_ms: None,
         trace: None,
         operator: None,
+        roles: None,
     })
 }
 

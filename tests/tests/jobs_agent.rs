@@ -102,6 +102,7 @@ impl Stage {
             limits: Limits::default(),
             info: Raw::nil(),
             operator: "ada".into(),
+            roles: None,
         };
         line.say(&Message::Request(Request {
             id: redpoll_common::ids::RequestId::parse("r-1").unwrap(),
@@ -111,6 +112,7 @@ impl Stage {
             timeout_ms: None,
             trace: None,
             operator: None,
+            roles: None,
         }))
         .await;
     }

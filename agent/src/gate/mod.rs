@@ -60,12 +60,12 @@ pub enum Counting {
 impl<'a> Asked<'a> {
     /// A call that begins now.
     pub fn of(call: &'a CallContext) -> Self {
-        let CallContext { args, kwargs, operator, .. } = call;
+        let CallContext { args, kwargs, operator, roles, .. } = call;
         Self {
             args,
             kwargs,
             operator: operator.as_deref(),
-            roles: None,
+            roles: roles.as_deref(),
             now: moment(),
             counting: Counting::Takes,
         }

@@ -58,9 +58,9 @@ impl Jobs {
         }
         let mut offer = Box::new(Offer::read(&kwargs).map_err(unreadable)?);
         self.shared.limits.cap(&mut offer.limits);
-        let Offer { procedure, args, kwargs, operator, .. } = &*offer;
-        let operator = Some(operator.as_str());
-        let asked = Asked { args, kwargs, operator, roles: None, now: moment(), counting: Counting::Takes };
+        let Offer { procedure, args, kwargs, operator, roles, .. } = &*offer;
+        let (operator, roles) = (Some(operator.as_str()), roles.as_deref());
+        let asked = Asked { args, kwargs, operator, roles, now: moment(), counting: Counting::Takes };
         // first: what is only put off takes nothing of a rate
         let verdict = self.shared.leftovers.refuse(offer.run.job).and_then(|()| {
             self.shared.offered.now().judge(procedure, asked).map(|_leave| ()).map_err(Fault::from)

@@ -51,13 +51,12 @@ impl Offered {
         }
         let test = PolicyTest::read(&call.kwargs)
             .map_err(|error| Fault::new(FaultCode::BadArguments, error.to_string()))?;
-        let PolicyTest { procedure, args, kwargs, operator } = &test;
+        let PolicyTest { procedure, args, kwargs, operator, roles } = &test;
         let answer = if draining {
             refused(Fault::new(FaultCode::ShuttingDown, "the agent is stopping, and takes nothing new"))
         } else {
-            let operator = operator.as_deref();
-            let asked =
-                Asked { args, kwargs, operator, roles: None, now: moment(), counting: Counting::Looks };
+            let (operator, roles) = (operator.as_deref(), roles.as_deref());
+            let asked = Asked { args, kwargs, operator, roles, now: moment(), counting: Counting::Looks };
             self.now().trial(procedure, asked)
         };
         let PolicyTestAnswer { allowed, ref rule, .. } = answer;

@@ -1,10 +1,11 @@
 //! An agent's jobs with a real journal and real processes, and a manager that does as the test says.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "each test binary uses a part of it")]
 
 #[path = "../gate_support/mod.rs"]
 pub(crate) mod gate_support;
+mod offers;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use gate_support::open_gate;
+pub(crate) use offers::{limited, offer, run, shell};
 use redpoll_agent::builtin::install;
 use redpoll_agent::gate::Gate;
 use redpoll_agent::jobs::{Jobs, JobsOptions, RunLimits};
@@ -26,7 +28,7 @@ use redpoll_common::job::wire::{
     Ack, Act, Cancel, Offer, OfferAnswer, Report, ReportAnswer, Resume, ResumeAct, ResumeAnswer, RunRef,
     SpoolState, StateAnswer,
 };
-use redpoll_common::job::{Attempt, Dno, Ending, Item, ItemKind, JobId, Limits, Outcome};
+use redpoll_common::job::{Dno, Ending, Item, ItemKind, Outcome};
 use redpoll_common::session::Terms;
 use redpoll_common::session::terms::Liveness;
 use redpoll_common::wire::flight::Progress;
@@ -36,7 +38,7 @@ use redpoll_net::driver::{DriverOptions, drive};
 use redpoll_net::service::{Running, Service};
 use redpoll_net::transport::PeerInfo;
 use redpoll_net::{Call, CallContext, CallError, Peer, Registry, memory};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
@@ -352,33 +354,6 @@ pub(crate) fn agent_info() -> PeerInfo {
 
 pub(crate) fn manager_info() -> PeerInfo {
     memory::peer(Identity::parse("spiffe://home/manager/m-1").unwrap())
-}
-
-/// A run that no other test has: an agent looks at all processes of the machine for what is left of its runs.
-pub(crate) fn run(dno: u64) -> RunRef {
-    let job = (u128::from(std::process::id()) << 64 | u128::from(dno + 1000)).to_be_bytes();
-    RunRef { job: JobId::from_bytes(job), attempt: Attempt(1), dno: Dno(dno) }
-}
-
-pub(crate) fn offer(dno: u64, procedure: &str, args: Value, kwargs: Value) -> Offer {
-    Offer {
-        run: run(dno),
-        procedure: procedure.into(),
-        args: Raw::encode(&args).unwrap(),
-        kwargs: Raw::encode(&kwargs).unwrap(),
-        limits: Limits::default(),
-        info: Raw::nil(),
-        operator: "alice".into(),
-    }
-}
-
-/// A shell that runs a script.
-pub(crate) fn shell(dno: u64, script: &str) -> Offer {
-    offer(dno, "exec.run", json!(["/bin/sh", "-c", script]), json!({}))
-}
-
-pub(crate) fn limited(offer: Offer, limits: Limits) -> Offer {
-    Offer { limits, ..offer }
 }
 
 pub(crate) fn code(ending: &Ending) -> Option<FaultCode> {

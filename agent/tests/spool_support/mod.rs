@@ -60,6 +60,7 @@ pub(crate) fn received(dno: u64, argument: &str) -> Record {
         limits: Limits::default(),
         info: Raw::nil(),
         operator: "alice".into(),
+        roles: None,
     };
     Record::Received {
         offer: Box::new(offer),

@@ -37,6 +37,8 @@ pub struct Call {
     pub trace: Option<String>,
     /// For which operator a manager asks.
     pub operator: Option<String>,
+    /// What that operator is; `None`: the manager does not say.
+    pub roles: Option<Vec<String>>,
 }
 
 impl Call {
@@ -49,6 +51,7 @@ impl Call {
             timeout,
             trace: None,
             operator: None,
+            roles: None,
         }
     }
 
@@ -184,11 +187,11 @@ impl Peer {
     }
 
     async fn launch(&self, call: Call, capacity: usize) -> Result<CallStream, CallError> {
-        let Call { method, args, kwargs, timeout, trace, operator } = call;
+        let Call { method, args, kwargs, timeout, trace, operator, roles } = call;
         let deadline = Instant::now() + timeout.min(MAX_TIMEOUT);
         let slot = CallSlot::new(capacity);
         let waiter = Waiter { slot: slot.clone(), timeout };
-        let outgoing = OutgoingCall { method, args, kwargs, timeout, trace, operator };
+        let outgoing = OutgoingCall { method, args, kwargs, timeout, trace, operator, roles };
         let command = Box::new(Command::Call(outgoing, deadline, waiter));
         match timeout_at(deadline, self.shared.commands.send(command)).await {
             Ok(Ok(())) => {}

@@ -86,6 +86,8 @@ pub struct CallContext {
     /// For whom a manager asks, by its own word; of a run of a job, who submitted it. It is not the caller, which
     /// [`caller`](Self::caller) is.
     pub operator: Option<String>,
+    /// What that is, by a manager's word; `None`: it does not say.
+    pub roles: Option<Vec<String>>,
     /// As which user a program has to run, whatever describes it: the policy of the machine's owner says so.
     pub run_as: Option<String>,
     /// Tells when to stop.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::submit::SubmitArguments;
 use crate::ids::MAX_NAME_LEN;
 use crate::job::submitter::MAX_SUBMITTER;
+use crate::roles;
 use crate::wire::{DecodeError, Fields, MAX_METHOD_LEN, Raw, RawMap};
 
 /// The arguments of `rp.policy.test`, as the manager asks an agent: would this run now?
@@ -19,6 +20,8 @@ pub struct PolicyTest {
     pub kwargs: Raw,
     /// For whom the manager asks, as it would say in an offer; `None`: nobody is named.
     pub operator: Option<String>,
+    /// What that operator is, as it would say in an offer; `None`: it does not say.
+    pub roles: Option<Vec<String>>,
 }
 
 impl PolicyTest {
@@ -33,6 +36,7 @@ impl PolicyTest {
             args: fields.opt_array("args")?.unwrap_or_else(Raw::empty_array),
             kwargs: fields.opt_map("kwargs")?.unwrap_or_else(Raw::empty_map),
             operator: fields.opt_text("operator", MAX_SUBMITTER)?.map(str::to_owned),
+            roles: roles::read(&fields)?,
         })
     }
 
@@ -43,6 +47,7 @@ impl PolicyTest {
             .raw("args", &self.args)
             .raw("kwargs", &self.kwargs)
             .opt_text("operator", self.operator.as_deref())
+            .opt_texts("roles", self.roles.as_deref())
             .finish()
     }
 }
@@ -167,10 +172,14 @@ mod tests {
             args: Raw::encode(&["live"]).unwrap(),
             kwargs: RawMap::new().uint("copies", 3).finish(),
             operator: Some("agent:web-1".into()),
+            roles: Some(Vec::new()),
         };
         assert_eq!(PolicyTest::read(&test.write()).unwrap(), test);
+        let more = PolicyTest { roles: Some(vec!["deploy".into(), "on-call".into()]), ..test.clone() };
+        assert_eq!(PolicyTest::read(&more.write()).unwrap(), more);
         let bare = PolicyTest::read(&RawMap::new().text("procedure", "p").finish()).unwrap();
-        assert_eq!((bare.args, bare.kwargs, bare.operator), (Raw::empty_array(), Raw::empty_map(), None));
+        assert_eq!((bare.args, bare.kwargs), (Raw::empty_array(), Raw::empty_map()));
+        assert_eq!((bare.operator, bare.roles), (None, None));
         let mut submit = SubmitArguments::new(vec!["web-1".into()], "p");
         submit.spec.kwargs = test.kwargs;
         let trial = TrialArguments { submit, after: Some("web-0".into()), limit: Some(7) };

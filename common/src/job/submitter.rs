@@ -48,6 +48,11 @@ impl Submitter {
         }
     }
 
+    /// The id, if it is an operator's.
+    pub fn operator_id(&self) -> Option<&str> {
+        (!self.0.starts_with(AGENT)).then_some(&*self.0)
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -85,6 +90,7 @@ mod tests {
         );
         assert_ne!(operator, agent);
         assert_eq!((operator.as_str(), agent.as_str()), ("ada", "agent:ada"));
+        assert_eq!((operator.operator_id(), agent.operator_id()), (Some("ada"), None));
         for submitter in [operator, agent] {
             assert_eq!(Submitter::parse(submitter.as_str()), Ok(submitter));
         }

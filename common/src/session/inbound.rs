@@ -24,6 +24,8 @@ pub struct Incoming {
     pub trace: Option<String>,
     /// For which operator the manager asks, if the peer is one and said so.
     pub operator: Option<String>,
+    /// What that operator is, if the peer is a manager and said so.
+    pub roles: Option<Vec<String>>,
 }
 
 /// Why a request should stop. It still has to be answered.

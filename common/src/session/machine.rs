@@ -68,6 +68,8 @@ pub struct OutgoingCall {
     pub trace: Option<String>,
     /// For which operator we ask, if we are a manager and ask for one.
     pub operator: Option<String>,
+    /// What that operator is; `None`: we do not say.
+    pub roles: Option<Vec<String>>,
 }
 
 /// Why a call or a notification was not sent.

@@ -49,6 +49,7 @@ fn outgoing(timeout: Duration) -> OutgoingCall {
         timeout,
         trace: None,
         operator: None,
+        roles: None,
     }
 }
 
@@ -67,6 +68,7 @@ fn request(id: &str) -> Message {
         timeout_ms: None,
         trace: None,
         operator: None,
+        roles: None,
     })
 }
 

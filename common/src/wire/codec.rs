@@ -20,6 +20,7 @@ use super::{
     ProtocolRange, Raw, Request, Response,
 };
 use crate::ids::{MAX_REQUEST_ID_LEN, RequestId};
+use crate::roles;
 
 pub use super::encode::{EncodeError, encode, encode_within, within};
 
@@ -134,6 +135,7 @@ fn request(fields: &Fields<'_>) -> Result<Request, DecodeError> {
         timeout_ms: fields.opt_u64("timeout_ms")?,
         trace: fields.opt_text("trace", MAX_TEXT_LEN)?.map(str::to_owned),
         operator: fields.opt_text("operator", MAX_OPERATOR_LEN)?.map(str::to_owned),
+        roles: roles::read(fields)?,
     })
 }
 

@@ -10,6 +10,7 @@ use super::{
     AgentHello, Bye, Fault, Limits, MAX_METHOD_LEN, ManagerHello, Message, Notification, RawMap, Request,
     Response,
 };
+use crate::roles::{MAX_ROLE_LEN, MAX_ROLES};
 
 /// Why a message cannot be sent: the receiver would end the connection over it, with all else that uses it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -87,6 +88,11 @@ fn check_fields(message: &Message) -> Result<(), DecodeError> {
             short("method", &call.method, MAX_METHOD_LEN)?;
             short("trace", call.trace.as_deref().unwrap_or_default(), MAX_TEXT_LEN)?;
             short("operator", call.operator.as_deref().unwrap_or_default(), MAX_OPERATOR_LEN)?;
+            let roles = call.roles.as_deref().unwrap_or_default();
+            if roles.len() > MAX_ROLES {
+                return Err(DecodeError::TooMany { field: "roles", count: roles.len(), max: MAX_ROLES });
+            }
+            roles.iter().try_for_each(|role| short("roles", role, MAX_ROLE_LEN))?;
             if !call.args.is_array() {
                 return Err(DecodeError::WrongType { field: "args", wanted: "an array" });
             }
@@ -185,6 +191,7 @@ fn request(call: &Request, ours: bool) -> RawMap {
     map.opt_uint("timeout_ms", call.timeout_ms)
         .opt_text("trace", call.trace.as_deref())
         .opt_text("operator", call.operator.as_deref())
+        .opt_texts("roles", call.roles.as_deref())
 }
 
 fn response(answer: &Response, ours: bool) -> RawMap {

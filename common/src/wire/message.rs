@@ -162,6 +162,8 @@ pub struct Request {
     pub trace: Option<String>,
     /// For which operator the manager asks. It says nothing about the sender, which its certificate names.
     pub operator: Option<String>,
+    /// What that operator is, by the manager's configuration; `None`: it does not say. From anybody else it means nothing.
+    pub roles: Option<Vec<String>>,
 }
 
 /// The single answer to a request.

@@ -147,6 +147,14 @@ impl RawMap {
         self
     }
 
+    /// An entry that is an array of texts, if there is one; an empty one is there.
+    pub fn opt_texts(self, key: &str, values: Option<&[String]>) -> Self {
+        match values {
+            Some(values) => self.texts(key, values),
+            None => self,
+        }
+    }
+
     /// An entry that is an array of integers from zero on.
     pub fn uints(mut self, key: &str, values: &[u64]) -> Self {
         self.key(key);

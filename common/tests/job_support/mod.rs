@@ -44,6 +44,7 @@ pub(crate) fn offer(run: RunRef, limits: Limits) -> Box<Offer> {
         limits,
         info: Raw::nil(),
         operator: "alice".into(),
+        roles: None,
     })
 }
 

@@ -22,7 +22,7 @@ pub(crate) fn samples() -> Vec<Sample> {
         sample("oldest-agent-hello", 0, Message::AgentHello(Box::new(agent_hello()))),
         sample("oldest-manager-hello", 0, Message::ManagerHello(Box::new(manager_hello()))),
         sample("oldest-bye", 0, Message::Bye(Bye::new(ByeCode::ShuttingDown, "stopping"))),
-        sample("oldest-request", 0, Message::Request(request())),
+        sample("oldest-request", 0, Message::Request(request_for(&["deploy"]))),
         sample("oldest-response", 0, response(Ok(Raw::text("hello")))),
         sample("oldest-response-failed", 0, response(Err(fault()))),
         sample("oldest-notification", 0, notification()),
@@ -36,6 +36,8 @@ pub(crate) fn samples() -> Vec<Sample> {
         sample("bye-retry", 1, Message::Bye(bye_with_hint())),
         sample("bye-without-code", 1, Message::Bye(Bye { code: None, ..bye_with_hint() })),
         sample("request", 1, Message::Request(request())),
+        sample("request-of-an-operator", 1, Message::Request(request_for(&["deploy", "on-call"]))),
+        sample("request-of-an-operator-without-roles", 1, Message::Request(request_for(&[]))),
         sample("response", 1, response(Ok(Raw::text("hello")))),
         sample("response-nil", 1, response(Ok(Raw::nil()))),
         sample(
@@ -139,7 +141,14 @@ fn request() -> Request {
         timeout_ms: Some(30_000),
         trace: Some("4bf92f3577b34da6a3ce929d0e0e4736".into()),
         operator: None,
+        roles: None,
     }
+}
+
+/// As a manager asks for an operator.
+fn request_for(roles: &[&str]) -> Request {
+    let roles = roles.iter().map(|&role| role.to_owned()).collect();
+    Request { operator: Some("ada".into()), roles: Some(roles), ..request() }
 }
 
 fn response(result: Result<Raw, Fault>) -> Message {

@@ -31,17 +31,21 @@ pub fn credentials(tls: &TlsConfig, role: Role) -> Result<Credentials, Failure> 
 /// SIGHUP: reads the configuration anew, and uses its log level and certificates, without touching a session.
 ///
 /// `own` is who this process is; `take` uses the certificates from the next handshake on. What cannot be used is
-/// logged at ERROR, and what was in use stays in use.
+/// logged at ERROR, and what was in use stays in use. Gives the configuration, for whatever else the daemon takes from it; `None`
+/// when it cannot be used.
 pub fn reload<C: Config, E: Error + Send + Sync + 'static>(
     sources: &Sources,
     running: &[Effective],
     log: &LogControl,
     own: &Identity,
     take: impl FnOnce(Credentials) -> Result<(), E>,
-) {
+) -> Option<C> {
     let loaded = match load::<C>(sources) {
         Ok(loaded) => loaded,
-        Err(error) => return Failure::from(error).log("nothing was reloaded"),
+        Err(error) => {
+            Failure::from(error).log("nothing was reloaded");
+            return None;
+        }
     };
     if let Err(error) = log.set_level(&loaded.config.shared().log.level) {
         Failure::from(error).log("the log level was not reloaded");
@@ -59,6 +63,7 @@ pub fn reload<C: Config, E: Error + Send + Sync + 'static>(
     for key in needing_restart(running, &loaded.effective) {
         warn!(key, "changed in the configuration; it takes effect after a restart");
     }
+    Some(loaded.config)
 }
 
 /// A file that others could reach, or that we cannot, is a matter of permissions; the rest is a wrong configuration.
@@ -92,7 +97,7 @@ fn same_identity(running: &Identity, found: &Identity) -> Result<(), Failure> {
 }
 
 /// The keys that SIGHUP makes a daemon read anew, by their beginning.
-const RELOADED: &[&str] = &["log.level", "tls."];
+const RELOADED: &[&str] = &["log.level", "tls.", "access.roles"];
 
 /// The keys whose values differ from those that a daemon runs with although SIGHUP does not change them: they take
 /// effect after a restart.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use redpoll_common::roles::{MAX_ROLE_LEN, is_role};
 use redpoll_schema::policy::{Constraint, Effect, Hours, MAX_PATTERN, Pattern, Rate, Rule, Weekday};
 use toml::{Table, Value};
 
@@ -25,7 +26,7 @@ pub(super) fn read(at: &str, table: Table, notes: &mut Notes) -> Option<Rule> {
     let args = args(&mut fields);
     let operators =
         fields.texts("operators", MAX_LIST).map(|texts| patterns(&mut fields, "operators", &texts));
-    let roles = fields.texts("roles", MAX_LIST);
+    let roles = roles(&mut fields);
     let hours = hours(&mut fields);
     let users = fields.texts("users", MAX_LIST);
     let run_as = fields.text("run_as");
@@ -81,6 +82,21 @@ fn patterns(fields: &mut Fields<'_>, name: &str, texts: &[String]) -> Vec<Patter
         }
     }
     patterns
+}
+
+/// What could be no role would fit nobody: a rule that denies by it would deny nothing.
+fn roles(fields: &mut Fields<'_>) -> Option<Vec<String>> {
+    let roles = fields.texts("roles", MAX_LIST)?;
+    if roles.is_empty() {
+        fields.wrong("roles", "the list is empty; name roles, such as roles = [\"deploy\"], or delete it");
+    }
+    for role in roles.iter().filter(|role| !is_role(role)) {
+        let what = format!(
+            "{role:?} is no role: 1 to {MAX_ROLE_LEN} letters, digits, '.', '_', '-', as the manager names it"
+        );
+        fields.wrong("roles", what);
+    }
+    Some(roles)
 }
 
 fn args(fields: &mut Fields<'_>) -> BTreeMap<String, Constraint> {

@@ -15,7 +15,15 @@ pub(crate) fn serialize<S: Serializer>(commands: &Commands, serializer: S) -> Re
 }
 
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Commands, D::Error> {
-    deserializer.deserialize_any(CommandsVisitor)
+    read(deserializer, "a table of lists of texts, such as { notify = [\"/usr/bin/notify\", \"--quiet\"] }")
+}
+
+/// Reads lists of texts by name, of whatever; `expected` says what, for a person.
+pub(crate) fn read<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    expected: &'static str,
+) -> Result<Commands, D::Error> {
+    deserializer.deserialize_any(CommandsVisitor(expected))
 }
 
 fn write(commands: &Commands) -> String {
@@ -38,13 +46,13 @@ struct Document {
     commands: Commands,
 }
 
-struct CommandsVisitor;
+struct CommandsVisitor(&'static str);
 
 impl<'de> Visitor<'de> for CommandsVisitor {
     type Value = Commands;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a table of lists of texts, such as { notify = [\"/usr/bin/notify\", \"--quiet\"] }")
+        f.write_str(self.0)
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Commands, E> {
@@ -71,7 +79,7 @@ mod tests {
 
     #[test]
     fn commands_are_written_as_they_are_read() {
-        let read = |text: &str| CommandsVisitor.visit_str::<figment::Error>(text);
+        let read = |text: &str| CommandsVisitor("").visit_str::<figment::Error>(text);
         let text = "{ \"a\" = [\"/a b\", \"c,\\\"d\\\"\"], \"b\" = [\"/b\"] }";
         let commands = read(text).unwrap();
         assert_eq!(commands["a"], ["/a b", "c,\"d\""]);

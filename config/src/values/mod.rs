@@ -8,6 +8,7 @@ pub(crate) mod commands;
 pub(crate) mod duration;
 pub(crate) mod list;
 pub(crate) mod number;
+pub(crate) mod roles;
 pub(crate) mod size;
 
 /// A text is not a value of the wanted kind.

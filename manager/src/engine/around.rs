@@ -1,7 +1,7 @@
 //! What the engine reaches around it: agents, and those who are told of the ends of jobs.
 
 use redpoll_common::ids::{ConnectionId, PeerId};
-use redpoll_common::job::JobId;
+use redpoll_common::job::{JobId, Submitter};
 
 /// Reaches agents for the engine: the roster, in a manager.
 pub trait Agents: Send + Sync + std::fmt::Debug {
@@ -12,6 +12,10 @@ pub trait Agents: Send + Sync + std::fmt::Debug {
     /// Paths into a procedure's arguments that the agent wants masked.
     fn redact(&self, _agent: &PeerId, _procedure: &str) -> Vec<String> {
         Vec::new()
+    }
+    /// What whoever submitted a job is, for the policy of the agent that it is offered to; `None`: nothing is said of that.
+    fn roles(&self, _submitter: &Submitter) -> Option<Vec<String>> {
+        None
     }
     /// Closes a connection: only the agent's next session can tell what became of what was sent.
     fn disconnect(&self, agent: &PeerId, connection: ConnectionId, why: &str);

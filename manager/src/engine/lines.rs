@@ -33,8 +33,17 @@ const CROWDED: Duration = Duration::from_millis(50);
 /// Something to send to an agent.
 #[derive(Debug)]
 pub(super) enum Order {
-    Offer { run: RunRef, spec: Arc<JobSpec>, start_within_ms: Option<u64>, submitter: Submitter },
-    Cancel { run: RunRef, grace_ms: Option<u32> },
+    Offer {
+        run: RunRef,
+        spec: Arc<JobSpec>,
+        start_within_ms: Option<u64>,
+        submitter: Submitter,
+        roles: Option<Vec<String>>,
+    },
+    Cancel {
+        run: RunRef,
+        grace_ms: Option<u32>,
+    },
 }
 
 /// All lines.
@@ -133,8 +142,8 @@ async fn sent(
     order: Order,
 ) -> BoxFuture<'static, Option<Input<Waiter>>> {
     match order {
-        Order::Offer { run, spec, start_within_ms, submitter } => {
-            let kwargs = offer(run, &spec, start_within_ms, &submitter);
+        Order::Offer { run, spec, start_within_ms, submitter, roles } => {
+            let kwargs = offer(run, &spec, start_within_ms, (&submitter, roles));
             let answer = call(peer, timeout, agent_method::JOB_OFFER, kwargs).await;
             Box::pin(async move {
                 let answer = offer_answer(answer.await)?;
@@ -193,7 +202,12 @@ async fn call(
     }
 }
 
-fn offer(run: RunRef, spec: &JobSpec, start_within_ms: Option<u64>, submitter: &Submitter) -> Raw {
+fn offer(
+    run: RunRef,
+    spec: &JobSpec,
+    start_within_ms: Option<u64>,
+    (submitter, roles): (&Submitter, Option<Vec<String>>),
+) -> Raw {
     let mut limits = spec.limits;
     limits.start_within = start_within_ms.map(Duration::from_millis);
     wire::Offer {
@@ -204,6 +218,7 @@ fn offer(run: RunRef, spec: &JobSpec, start_within_ms: Option<u64>, submitter: &
         limits,
         info: spec.info.clone(),
         operator: submitter.to_string(),
+        roles,
     }
     .write()
 }

@@ -131,7 +131,9 @@ impl Performer {
     fn offer(&mut self, offer: Offer) {
         failpoint::reached("M2");
         let Offer { agent, connection, run, spec, start_within_ms, submitter } = offer;
-        let order = Order::Offer { run, spec, start_within_ms, submitter };
+        // as they are now, however long ago the job was submitted
+        let roles = self.outside.agents.roles(&submitter);
+        let order = Order::Offer { run, spec, start_within_ms, submitter, roles };
         self.order(&agent, connection, order);
     }
 

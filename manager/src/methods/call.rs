@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redpoll_common::api::{CallArguments, NotifyArguments, method};
+use redpoll_common::job::Submitter;
 use redpoll_common::session::StopReason;
 use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_net::peer::{Call, CallError, CallEvent, CallStream};
@@ -55,8 +56,9 @@ async fn route(manager: &Manager, call: &CallContext) -> Result<Raw, Fault> {
         kwargs: arguments.kwargs,
         timeout: deadline.saturating_duration_since(now),
         trace: call.trace.clone(),
-        // what the caller itself says about operators is of no interest: its certificate names it
+        // what the caller itself says about operators and roles is of no interest: its certificate names it
         operator: Some(call.caller.identity.id.to_string()),
+        roles: manager.roles_of(&Submitter::of(&call.caller.identity)),
     };
     let begun = tokio::select! {
         biased;

@@ -138,12 +138,14 @@ struct Trial<'t> {
 
 impl<'t> Trial<'t> {
     fn new(manager: &'t Manager, call: &CallContext, spec: &'t JobSpec) -> Self {
+        let submitter = Submitter::of(&call.caller.identity);
         let question = PolicyTest {
             procedure: spec.procedure.clone(),
             args: spec.args.clone(),
             kwargs: spec.kwargs.clone(),
             // as an offer of the job would say
-            operator: Some(Submitter::of(&call.caller.identity).to_string()),
+            roles: manager.roles_of(&submitter),
+            operator: Some(submitter.to_string()),
         };
         let now = Instant::now();
         let time = call.deadline.map_or(PAGE_TIME, |deadline| {

@@ -316,6 +316,7 @@ impl World {
             timeout,
             trace: None,
             operator: None,
+            roles: None,
         };
         let refused = session.call(call, told, now).err();
         ensure(refused.is_none(), Invariant::Bounded, || format!("a report cannot be sent: {refused:?}"))

@@ -324,6 +324,7 @@ impl World {
             limits,
             info: offer.spec.info.clone(),
             operator: offer.submitter.to_string(),
+            roles: None,
         };
         let refused = self.call_peer(connection, "rp.job.offer", body.write(), Ask::Offer(run.job, run.dno));
         let Some(refusal) = refused else { return Ok(()) };
@@ -361,6 +362,7 @@ impl World {
             timeout,
             trace: None,
             operator: None,
+            roles: None,
         };
         end.session.as_mut()?.call(call, ask, now).err().map(|(_, refusal)| refusal)
     }

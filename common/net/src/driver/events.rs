@@ -86,7 +86,7 @@ impl Driver {
     }
 
     fn start(&mut self, incoming: Incoming) {
-        let Incoming { id, method, args, kwargs, deadline, trace, operator } = incoming;
+        let Incoming { id, method, args, kwargs, deadline, trace, operator, roles } = incoming;
         let terms = self.session.terms();
         let shared = Shared::new(terms.limits.window);
         let sink = match terms.is_oldest() {
@@ -112,6 +112,7 @@ impl Driver {
             deadline: deadline.map(Instant::from_std),
             trace,
             operator,
+            roles,
             run_as: None,
             stop: stop.clone(),
             output,

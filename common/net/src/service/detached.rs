@@ -41,6 +41,7 @@ pub fn detached_call(
         deadline: None,
         trace: None,
         operator: None,
+        roles: None,
         run_as: None,
         stop: Stop { shared: shared.clone() },
         output,

@@ -97,6 +97,7 @@ pub fn own_call(
         stop: Stop { shared: shared.clone() },
         output,
         operator: None,
+        roles: None,
         run_as: None,
         run: None,
     };
@@ -115,7 +116,7 @@ pub fn run_call(
     let (sender, events) = mpsc::channel(EVENTS);
     let sink = Sink::Run(sender);
     let output = Output { shared: shared.clone(), sink, window: WINDOW, value_limit, mask: None };
-    let Offer { run, procedure, args, kwargs, limits: _, info, operator } = offer;
+    let Offer { run, procedure, args, kwargs, limits: _, info, operator, roles } = offer;
     let call = CallContext {
         caller,
         request: RequestId::numbered(0, run.dno.0),
@@ -125,6 +126,7 @@ pub fn run_call(
         deadline: None,
         trace: None,
         operator: Some(operator.clone()),
+        roles,
         run_as: None,
         stop: Stop { shared: shared.clone() },
         output,

@@ -205,6 +205,7 @@ fn request(id: &str, method: &str, args: Raw) -> Message {
         timeout_ms: None,
         trace: None,
         operator: None,
+        roles: None,
     })
 }
 

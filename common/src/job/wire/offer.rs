@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{RunRef, SpoolState, state};
 use crate::job::spec::{Limits, MAX_INFO, Overflow};
 use crate::job::submitter::MAX_SUBMITTER;
+use crate::roles;
 use crate::wire::{DecodeError, Fields, MAX_METHOD_LEN, Raw, RawMap};
 
 /// Bytes the submitter's text may have.
@@ -31,6 +32,8 @@ pub struct Offer {
     pub info: Raw,
     /// Who submitted the job.
     pub operator: String,
+    /// What that operator is as the offer leaves; an agent has none. `None`: the manager does not say.
+    pub roles: Option<Vec<String>>,
 }
 
 impl Offer {
@@ -55,6 +58,7 @@ impl Offer {
             limits: read_limits(fields)?,
             info,
             operator: fields.text("operator", MAX_OPERATOR)?.to_owned(),
+            roles: roles::read(fields)?,
         })
     }
 
@@ -70,6 +74,7 @@ impl Offer {
         write_limits(map, &self.limits)
             .opt_raw("info", Some(&self.info).filter(|info| !info.is_nil()))
             .text("operator", &self.operator)
+            .opt_texts("roles", self.roles.as_deref())
     }
 }
 

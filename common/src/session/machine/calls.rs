@@ -36,6 +36,7 @@ impl<T> Session<T> {
             timeout_ms: Some(millis(timeout)),
             trace: call.trace,
             operator: call.operator,
+            roles: call.roles,
         });
         let payload = match self.encode(&request) {
             Ok(payload) => payload,

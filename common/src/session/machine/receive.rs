@@ -54,7 +54,7 @@ impl<T> Session<T> {
     }
 
     fn handle_request(&mut self, request: Request, now: Instant) {
-        let Request { id, method, args, kwargs, timeout_ms, trace, operator } = request;
+        let Request { id, method, args, kwargs, timeout_ms, trace, operator, roles } = request;
         if self.inbound.contains(&id) {
             self.violate(ByeCode::Protocol, format!("request {id} is in flight already"));
             return;
@@ -84,6 +84,7 @@ impl<T> Session<T> {
             deadline,
             trace,
             operator,
+            roles,
         }));
     }
 

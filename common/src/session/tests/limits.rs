@@ -140,7 +140,8 @@ fn the_oldest_peers_get_the_oldest_fields_and_nothing_else() {
     let oldest = Terms { protocol: 0, ..terms() };
     let mut session = Session::<u32>::new(oldest, 1, start());
     let trace = Some("t".to_owned());
-    let call = OutgoingCall { trace, operator: Some("ada".to_owned()), ..large(3, SECOND) };
+    let roles = Some(vec!["deploy".to_owned()]);
+    let call = OutgoingCall { trace, operator: Some("ada".to_owned()), roles, ..large(3, SECOND) };
     let call = session.call(call, 1, start()).unwrap();
     session.cancel(call);
     let numbers = OutgoingCall { args: Raw::encode(&[1]).unwrap(), ..outgoing(SECOND) };
