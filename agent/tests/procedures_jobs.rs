@@ -14,6 +14,7 @@ use exec_support::lives;
 use jobs_support::{World, ended, eventually, limited, offer, run};
 use procedures_support::{answering, caller, json_shell, python_worker, setting, text_shell};
 use redpoll_agent::procedures::make;
+use redpoll_common::job::wire::Offer;
 use redpoll_common::job::{ItemKind, Limits, Outcome};
 use redpoll_common::wire::{FaultCode, Raw};
 use redpoll_config::{Manifest, ProcedureMode, ProcedureOutput};
@@ -41,7 +42,8 @@ async fn what_a_process_says_is_recorded_and_it_knows_its_job() {
     let world = world(json_shell(&script));
     let agent = world.agent().await;
     let link = world.connect(&agent);
-    link.offer(&offer(1, "p@1", json!(["a"]), json!({"b": 1}))).await.unwrap();
+    let said = offer(1, "p@1", json!(["a"]), json!({"b": 1}));
+    link.offer(&Offer { roles: Some(vec!["deploy".into()]), ..said }).await.unwrap();
     // the manager hears of progress only while it runs
     eventually("progress is reported", || world.manager.seen(1).progress.is_some()).await;
     std::fs::write(&go, "").unwrap();
@@ -57,6 +59,7 @@ async fn what_a_process_says_is_recorded_and_it_knows_its_job() {
         .collect();
     let job = run(1).job.to_string();
     assert_eq!((&values[0]["job"], &values[0]["operator"]), (&json!(job), &json!("alice")));
+    assert_eq!(values[0]["roles"], json!(["deploy"]));
     assert_eq!((&values[0]["args"], &values[0]["kwargs"]), (&json!(["a"]), &json!({"b": 1})));
     assert_eq!(values[1], json!(format!("{job} 1 1 p@1")));
     assert_eq!(seen.bytes(ItemKind::Stderr), b"note\n");

@@ -27,6 +27,8 @@ pub struct CallLine<'a> {
     pub info: Option<&'a Raw>,
     /// Who wants it, if that is known.
     pub operator: Option<&'a str>,
+    /// What that operator is, if the manager says.
+    pub roles: Option<&'a [String]>,
 }
 
 #[derive(Serialize)]
@@ -40,6 +42,9 @@ struct Line<'a> {
     attempt: Option<u32>,
     info: Option<Spoken>,
     operator: Option<&'a str>,
+    // absent, as older agents write it
+    #[serde(skip_serializing_if = "Option::is_none")]
+    roles: Option<&'a [String]>,
 }
 
 impl CallLine<'_> {
@@ -48,7 +53,7 @@ impl CallLine<'_> {
     /// # Errors
     /// [`Unspeakable`] when an argument has no form in JSON.
     pub fn write(&self) -> Result<Bytes, Unspeakable> {
-        let Self { call, procedure, version, job, attempt, operator, .. } = *self;
+        let Self { call, procedure, version, job, attempt, operator, roles, .. } = *self;
         let line = Line {
             call,
             procedure,
@@ -59,6 +64,7 @@ impl CallLine<'_> {
             attempt,
             info: self.info.map(Spoken::of).transpose()?,
             operator,
+            roles,
         };
         let mut text = serde_json::to_vec(&line).map_err(|_error| Unspeakable { what: "an argument" })?;
         text.push(b'\n');
@@ -89,16 +95,17 @@ mod tests {
             attempt: Some(3),
             info: Some(&Raw::text("me")),
             operator: Some("ann"),
+            roles: Some(&["deploy".to_owned()]),
         };
         assert_eq!(
             line.write().unwrap(),
             concat!(
                 r#"{"call":7,"procedure":"web.deploy","version":2,"args":["a\nb"],"kwargs":{"b":{"$b64":"AQ=="}},"#,
-                r#""job":"j1","attempt":3,"info":"me","operator":"ann"}"#,
+                r#""job":"j1","attempt":3,"info":"me","operator":"ann","roles":["deploy"]}"#,
                 "\n"
             )
         );
-        let call = CallLine { job: None, attempt: None, info: None, operator: None, ..line };
+        let call = CallLine { job: None, attempt: None, info: None, operator: None, roles: None, ..line };
         let text = String::from_utf8(call.write().unwrap().to_vec()).unwrap();
         assert!(text.ends_with("\"job\":null,\"attempt\":null,\"info\":null,\"operator\":null}\n"), "{text}");
         assert_eq!(cancel_line(7), "{\"cancel\":7}\n");

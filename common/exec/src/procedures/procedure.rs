@@ -135,6 +135,7 @@ impl Procedure {
             attempt: call.run.as_ref().map(|run| u32::from(run.run.attempt.0)),
             info: call.run.as_ref().map(|run| &run.info),
             operator: call.operator.as_deref().or(caller.as_deref()),
+            roles: call.roles.as_deref(),
         };
         let line = line.write().map_err(|error| Fault::new(FaultCode::BadArguments, error.to_string()))?;
         Ok((number, line))
