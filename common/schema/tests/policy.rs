@@ -121,6 +121,18 @@ fn an_unknown_operator_counts_against_the_call() {
         let request = Request { roles: has.as_deref(), is_manifest: false, ..request("exec.run", &none) };
         assert_eq!(judged(vec![roles.clone()], &request).0, allowed, "{has:?}");
     }
+    // of one who has none it is known that he has not this one; where nothing is said, nobody knows
+    let deny = Rule { roles: Some(vec!["contractor".into()]), ..rule("r", Effect::Deny, "exec.run") };
+    let rules = vec![deny, rule("all", Effect::Allow, "*")];
+    for (has, allowed) in [
+        (Some(vec![]), true),
+        (Some(vec!["admin".to_owned()]), true),
+        (Some(vec!["admin".to_owned(), "contractor".to_owned()]), false),
+        (None, false),
+    ] {
+        let request = Request { roles: has.as_deref(), is_manifest: false, ..request("exec.run", &none) };
+        assert_eq!(judged(rules.clone(), &request).0, allowed, "{has:?}");
+    }
 }
 
 #[test]
