@@ -62,6 +62,21 @@ BASICS = """
 """
 
 
+def test_roles_are_told_as_the_manager_says_them_or_not_at_all(worker: Served) -> None:
+    source = """
+    import redpoll
+
+    @redpoll.procedure
+    def mine():
+        return redpoll.roles()
+    """
+    with worker(source) as process:
+        assert process.call("mine").result is None
+        for said in ([], ["deploy", "ops"]):
+            assert process.call("mine", more={"roles": said}).result == said
+        assert process.close() == 0
+
+
 def test_a_result_comes_back_in_both_modes(worker: Served, once: Served) -> None:
     with worker(BASICS) as process:
         assert process.call("add", a=1).result == 3

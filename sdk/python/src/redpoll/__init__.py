@@ -17,7 +17,7 @@
 docs/python.md; start reading the source at `_procedure.py` (what is declared) and `_serve.py` (how calls come).
 """
 
-from ._call import Call, attempt, cancelled, current, emit, info, job, log, operator, progress, sleep
+from ._call import Call, attempt, cancelled, current, emit, info, job, log, operator, progress, roles, sleep
 from ._ask import Submitted
 from ._cli import serve
 from ._declare import expose, procedure
@@ -64,6 +64,7 @@ __all__ = [
     "operator",
     "procedure",
     "progress",
+    "roles",
     "serve",
     "sleep",
     "submit",

@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import threading
-from typing import Any, Callable, Iterator, Mapping, NoReturn, Optional
+from typing import Any, Callable, Iterator, List, Mapping, NoReturn, Optional
 
 from ._ask import Asking
 from ._errors import CallEnded, Cancelled, NoCall, ValueRefused
@@ -78,6 +78,12 @@ class Call(Asking):
     def operator(self) -> Optional[str]:
         """Who asked."""
         return self._message.get("operator")
+
+    @property
+    def roles(self) -> Optional[List[str]]:
+        """What the operator is by the manager's configuration; None where the manager does not say, which is not the same as an empty list."""
+        said = self._message.get("roles")
+        return [role for role in said if isinstance(role, str)] if isinstance(said, list) else None
 
     @property
     def cancelled(self) -> bool:
@@ -253,6 +259,11 @@ def attempt() -> Optional[int]:
 def operator() -> Optional[str]:
     """Who asked."""
     return current().operator
+
+
+def roles() -> Optional[List[str]]:
+    """What the operator is by the manager's configuration; None where the manager does not say."""
+    return current().roles
 
 
 def log(*words: object) -> None:
