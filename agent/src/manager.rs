@@ -115,7 +115,8 @@ impl Manager {
     /// [`AskError`].
     pub async fn emit_raw(&self, kind: &str, data: Raw) -> Result<u64, AskError> {
         let data = self.mask.as_ref().map(|mask| mask.apply(&data)).unwrap_or(data);
-        let kwargs = EmitArguments { kind: kind.to_owned(), data }.write();
+        let kind = self.mask.as_ref().map_or_else(|| kind.to_owned(), |mask| mask.text(kind));
+        let kwargs = EmitArguments { kind, data }.write();
         let answer: EmitAnswer = self.asked(method::EVENTS_EMIT, kwargs).await?;
         Ok(answer.n)
     }

@@ -180,6 +180,27 @@ async fn what_is_redacted_is_seen_by_the_handler_alone_and_named_in_the_list() {
     assert_eq!(answer.unwrap_err().data.unwrap().decode::<Value>().unwrap(), masked("broken"));
 }
 
+async fn tell(asked: Key, context: Context) -> Result<String, Failure> {
+    context.value(&format!("the pin is {}", asked.pin)).await?;
+    match asked.name.as_str() {
+        "front" => Ok(format!("{} opened", asked.pin)),
+        _ => Err(Failure::new(format!("bad pin '{}'", asked.pin)).class("Pin").data(&[asked.pin])),
+    }
+}
+
+#[tokio::test]
+async fn what_a_handler_says_in_words_tells_no_secret_either() {
+    let procedure = Procedure::new("door.tell", "Tells.").redact(["pin"]);
+    let registry = Agent::new("test", "0").procedure(procedure, tell).into_registry().unwrap();
+    let asked = |name: &str| json!({"pin": "hunter2", "name": name});
+    let (answer, values, _) = call(&registry, "door.tell", asked("front")).await;
+    assert_eq!((answer.unwrap(), values), (json!("*** opened"), vec![json!("the pin is ***")]));
+    let (answer, _, _) = call(&registry, "door.tell", asked("back")).await;
+    let fault = answer.unwrap_err();
+    assert_eq!(fault.message, "bad pin '***'");
+    assert_eq!(fault.data.unwrap().decode::<Value>().unwrap(), json!(["***"]));
+}
+
 /// A type that contains itself.
 #[derive(Deserialize, JsonSchema)]
 struct Tree {

@@ -9,6 +9,7 @@
 //! - [`schedule`]: when recurring procedures run.
 //! - [`wire`]: payloads, frames and the eight kinds of message; what is checked before anything is decoded.
 //! - [`session`]: the protocol state of one connection: handshake, keep-alive, calls both ways, credit, back-off.
+//! - [`words`]: what nobody may see in a text, by value.
 //! - [`api`]: the arguments and answers of the `rp.*` methods, shared by the manager and everyone who asks it.
 //!
 //! What moves bytes lives in `redpoll-net`; what a manager decides lives in `redpoll-manager-core`.
@@ -25,3 +26,4 @@ pub mod roles;
 pub mod schedule;
 pub mod session;
 pub mod wire;
+pub mod words;

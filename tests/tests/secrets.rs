@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use redpoll_tests::eventually;
+use redpoll_tests::manifests::{Manifests, python_with_sdk};
 use redpoll_tests::secret::holders;
 use redpoll_tests::world::World;
 use serde_json::Value;
@@ -15,18 +16,44 @@ use tempfile::TempDir;
 const SECRET: &str = "hunter2-s3cr3t";
 const AGENT: &str = "vault-1";
 
-/// Careless with what it was given: as a value, as progress, as an event, and in its end.
+/// Careless with what it was given: as a value, as progress, as an event, and in its end; and in words, on its standard error as well.
 const SCRIPT: &str = r#"#!/bin/sh
 read -r call
 password=$(printf '%s' "$call" | sed -n 's/.*"password":"\([^"]*\)".*/\1/p')
+given=${password:-none}
 password=${password:-hunter2-s3cr3t}
+echo "log: logged in with $given" >&2
+echo "{\"value\": \"it is $given\"}"
+echo "{\"progress\": {\"completed\": 0, \"details\": \"trying $given\"}}"
+echo "{\"emit\": {\"type\": \"vault.said\", \"data\": \"used $given\"}}"
 echo "{\"value\": {\"password\": \"$password\", \"step\": 1}}"
 echo "{\"progress\": {\"completed\": 1, \"total\": 2, \"details\": {\"password\": \"$password\"}}}"
 echo "{\"emit\": {\"type\": \"vault.seen\", \"data\": {\"password\": \"$password\", \"door\": 7}}}"
 case "$call" in
-*broken*) echo "{\"exception\": {\"class\": \"Broken\", \"message\": \"as asked\", \"data\": {\"password\": \"$password\"}}}" ;;
+*broken*) echo "{\"exception\": {\"class\": \"Broken\", \"message\": \"bad password '$given'\", \"trace\": \"at $given\", \"args\": [\"$given\"], \"data\": {\"password\": \"$password\"}}}" ;;
 *) echo "{\"result\": {\"password\": \"$password\", \"open\": true}}" ;;
 esac
+"#;
+
+/// Fails with the secret in its words, and dies with it on its standard error.
+const PYTHON: &str = r#"
+import os
+import sys
+
+import redpoll
+
+@redpoll.procedure(name="py.fail", mode="MODE", redact=["password"])
+def fail(password: str, how: str) -> None:
+    """Fails, or dies."""
+    sys.stderr.write(f"logging in with {password}\n")
+    sys.stderr.flush()
+    yield f"it is {password}"
+    if how == "dies":
+        os._exit(3)
+    raise ValueError(f"bad password {password!r}", password)
+
+if __name__ == "__main__":
+    redpoll.serve()
 "#;
 
 /// Manifests, which hold the secret themselves, away from the state of the programs.
@@ -258,4 +285,31 @@ async fn a_secret_of_a_procedure_on_the_manager_is_nowhere_also_when_it_is_a_cal
     }
     until_nowhere(&world).await;
     assert_not_logged(&world);
+}
+
+#[tokio::test]
+async fn what_a_python_procedure_says_of_its_failure_tells_no_secret() {
+    for mode in ["once", "worker"] {
+        let mut world = World::quiet(&[LOUD]).await;
+        let manifests = Manifests::new(world.directory());
+        let python = python_with_sdk(world.directory());
+        let file = world.directory().join("fail.py");
+        std::fs::write(&file, PYTHON.replace("MODE", mode)).unwrap();
+        let mut writing = std::process::Command::new(&python);
+        writing.args(["-m", "redpoll", "manifest"]).arg(&file);
+        writing.arg("--write").arg(manifests.path()).arg("--python").arg(&python);
+        let written = writing.output().unwrap();
+        assert!(written.status.success(), "{}", String::from_utf8_lossy(&written.stderr));
+        world.agent(AGENT, &[&manifests.setting(), LOUD]).await;
+        listed(&world, "py.fail").await;
+        let password = format!("password={SECRET}");
+        for (how, wanted) in [("how=raises", "bad password '***'"), ("how=dies", "logging in with ***")] {
+            let (code, said) = rpctl(&world, &["-v", "call", AGENT, "py.fail", &password, how]).await;
+            assert!(code == Some(1) && said.contains("it is ***") && said.contains(wanted), "{mode}: {said}");
+            let (code, said) = rpctl(&world, &["-o", "json", "run", AGENT, "py.fail", &password, how]).await;
+            assert!(code == Some(1) && said.contains(wanted), "{mode}: {said}");
+        }
+        until_nowhere(&world).await;
+        assert_not_logged(&world);
+    }
 }

@@ -240,8 +240,7 @@ fn failed(program: &str, exit: &Exit) -> Fault {
     };
     let mut fault = Fault::new(FaultCode::Failed, text);
     fault.class = Some("ExitStatus".to_owned());
-    let tail = exit.stderr_tail.as_bytes();
-    fault.trace = (!tail.is_empty()).then(|| String::from_utf8_lossy(tail).into_owned());
+    fault.trace = exit.stderr_tail.text();
     fault
 }
 

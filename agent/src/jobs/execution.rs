@@ -14,6 +14,7 @@ use redpoll_common::job::wire::RunRef;
 use redpoll_common::session::StopReason;
 use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_net::CallContext;
+use redpoll_net::registry::masked;
 use redpoll_net::service::{Mask, RunEvent, RunOutput, Running, StopHandle, stop_fault};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -205,10 +206,11 @@ async fn run_procedure(
 }
 
 fn begin(offered: &Current, call: CallContext, leave: Leave, mask: Option<Mask>) -> Running {
-    let Some(mask) = mask else { return offered.begin(call, leave) };
-    let call = CallContext { output: call.output.clone().masking(mask.clone()), ..call };
-    let Running { answer, graceful } = offered.begin(call, leave);
-    Running { answer: Box::pin(async move { mask.answer(answer.await) }), graceful }
+    let begin = |call| offered.begin(call, leave);
+    match mask {
+        None => begin(call),
+        Some(mask) => masked(mask, call, begin),
+    }
 }
 
 /// Takes what a procedure gives.

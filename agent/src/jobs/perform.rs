@@ -118,7 +118,7 @@ impl Runner {
         let call = run_call(caller, agent, offer, not_after, limit);
         let offered = self.offered.now();
         // accepted by a definition that another has replaced, in an earlier life say: what that one hid stays hidden
-        let mask = self.secrets.get(&run.dno).and_then(|secret| secret.mask(&call.0.method, &offered));
+        let mask = self.secrets.get(&run.dno).and_then(|secret| secret.mask(&call.0, &offered));
         let (execution, task) = Execution::new(call, run, (offered, mask), self.work.clone());
         self.executions.insert(run.dno, execution);
         self.running += 1;

@@ -8,8 +8,11 @@ use redpoll_common::job::spool::{Image, ImageRow, Record};
 use redpoll_common::job::wire::Offer;
 use redpoll_common::job::wire::report::MAX_REPORT_REDACT;
 use redpoll_common::wire::Raw;
+use redpoll_common::words::Words;
+use redpoll_exec::procedures::mask;
+use redpoll_net::CallContext;
 use redpoll_net::service::Mask;
-use redpoll_schema::{ArgumentRedaction, MASK, Redaction};
+use redpoll_schema::{ArgumentRedaction, MASK};
 
 use super::runner::Runner;
 use crate::offered::Current;
@@ -57,20 +60,17 @@ impl Secret {
 
     /// Masks what a run gives that is started with another definition than it was accepted with; `None` when there is nothing to mask
     /// beyond what that one says.
-    pub(super) fn mask(&self, procedure: &str, offered: &Current) -> Option<Mask> {
-        if self.paths.is_empty() || offered.redact(procedure).is_some_and(|now| now == self.paths) {
+    pub(super) fn mask(&self, call: &CallContext, offered: &Current) -> Option<Mask> {
+        if self.paths.is_empty() || offered.redact(&call.method).is_some_and(|now| now == self.paths) {
             return None;
         }
-        let whole = || Mask::new(|_value| Raw::text(MASK));
         if self.paths == everything() {
-            return Some(whole());
+            return Some(Mask::new(|_value| Raw::text(MASK)).with_words(Words::everything()));
         }
+        let words = ArgumentRedaction::new(&self.paths).words(&call.args, &call.kwargs);
         // a path is the same for what goes in and what comes out
         let paths: Vec<&str> = self.paths.iter().filter_map(|path| path.strip_prefix("kwargs.")).collect();
-        Some(match Redaction::new(&paths) {
-            Ok(redaction) => Mask::new(move |value| redaction.mask(value)),
-            Err(_no_paths) => whole(),
-        })
+        Some(mask(&paths, words))
     }
 }
 

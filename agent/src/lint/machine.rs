@@ -18,8 +18,8 @@ pub(super) fn failures(manifest: &Manifest) -> Vec<ManifestProblem> {
 pub(super) fn warnings(manifest: &Manifest) -> Vec<ManifestProblem> {
     let mut found = keywords::unknown(&manifest.args, "args");
     if !manifest.redact.is_empty() && manifest.output == ProcedureOutput::Text {
-        let what = "with output = \"text\" arguments are masked, and what it writes is not: it is recorded as it comes; \
-                    use output = \"json\", or have it write no secret";
+        let what = "with output = \"text\" there are no paths in what it writes: only what it repeats of the secrets in its arguments is masked; \
+                    use output = \"json\", or have it write no other secret";
         found.push(("redact".to_owned(), what.to_owned()));
     }
     if manifest.manager.as_ref().is_some_and(|rights| !rights.submit && rights.calls().is_empty()) {

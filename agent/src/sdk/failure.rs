@@ -10,7 +10,7 @@ use serde::Serialize;
 /// A procedure's own failure, as its caller sees it: the fault `failed`, with a class, a text and whatever else helps.
 ///
 /// `?` makes one of any error: the class is the error's type, the text its whole chain of causes. Nothing else of it
-/// crosses, so keep secrets out of error texts.
+/// crosses. What the procedure redacts in its arguments is masked in it; keep other secrets out of error texts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure(Fault);
 

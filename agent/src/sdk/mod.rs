@@ -101,8 +101,8 @@ impl Procedure {
     }
 
     /// Names what nobody may see, as `redact` of a manifest does: `password`, `user.pin`, `keys.*`. What lies there in arguments,
-    /// values, progress, results, the details of failures and emitted events is `***` for everybody but the handler. Texts have no
-    /// paths: what a failure says in words passes as it is.
+    /// values, progress, results, the details of failures and emitted events is `***` for everybody but the handler. What of it is in
+    /// the call's arguments is so wherever it stands, in what a failure says in words too.
     ///
     /// What is no path ends [`Agent::run`] with an error.
     pub fn redact<P: Into<String>>(mut self, paths: impl IntoIterator<Item = P>) -> Self {

@@ -59,6 +59,8 @@ impl ProcedureInfo {
 }
 
 type Handler = Arc<dyn Fn(CallContext) -> BoxFuture<'static, Result<Raw, Fault>> + Send + Sync>;
+/// What masks a call of these positional and named arguments.
+type MaskOf = Arc<dyn Fn(&Raw, &Raw) -> Mask + Send + Sync>;
 type NoticeHandler = Arc<dyn Fn(&PeerInfo, &Raw) + Send + Sync>;
 
 #[derive(Clone)]
@@ -67,7 +69,7 @@ struct Entry {
     handler: Handler,
     graceful: bool,
     announces: bool,
-    mask: Option<Mask>,
+    mask: Option<MaskOf>,
 }
 
 fn boxed<F, Fut>(run: F) -> Handler
@@ -78,11 +80,17 @@ where
     Arc::new(move |call| Box::pin(run(call)))
 }
 
-/// Runs a call whose values, progress and answer are masked on their way out.
-fn masked(entry: &Entry, mask: Mask, call: CallContext) -> Running {
-    let call = CallContext { output: call.output.clone().masking(mask.clone()), ..call };
-    let answer = (entry.handler)(call);
-    Running { graceful: entry.graceful, answer: Box::pin(async move { mask.answer(answer.await) }) }
+/// Runs a call whose values, progress, streams and answer are masked on their way out.
+pub fn masked(mask: Mask, call: CallContext, run: impl FnOnce(CallContext) -> Running) -> Running {
+    let output = call.output.clone().masking(mask.clone());
+    let Running { answer, graceful } = run(CallContext { output: output.clone(), ..call });
+    let answer = async move {
+        let answer = answer.await;
+        // an error means that nobody takes it any more
+        let _flushed = output.flush().await;
+        mask.answer(answer)
+    };
+    Running { graceful, answer: Box::pin(answer) }
 }
 
 /// A name was registered twice.
@@ -157,12 +165,15 @@ impl Registry {
         Ok(self)
     }
 
-    /// Takes secrets out of everything that a procedure gives: values, progress, its result, and what its fault holds
-    /// beside texts. Nothing happens when there is no such procedure.
+    /// Takes secrets out of everything that a procedure gives: values, progress, streams, its result and its fault. `mask` makes what
+    /// does so of a call's positional and named arguments. Nothing happens when there is no such procedure.
     #[must_use]
-    pub fn masking(mut self, name: &str, version: u32, mask: Mask) -> Self {
+    pub fn masking<F>(mut self, name: &str, version: u32, mask: F) -> Self
+    where
+        F: Fn(&Raw, &Raw) -> Mask + Send + Sync + 'static,
+    {
         if let Some(entry) = self.procedures.get_mut(name).and_then(|versions| versions.get_mut(&version)) {
-            entry.mask = Some(mask);
+            entry.mask = Some(Arc::new(mask));
         }
         self
     }
@@ -248,10 +259,13 @@ impl Registry {
     /// Runs a call, or refuses it when there is no such procedure.
     pub fn start(&self, call: CallContext) -> Running {
         match self.find(&call.method) {
-            Ok(entry) => match &entry.mask {
-                None => Running { graceful: entry.graceful, answer: (entry.handler)(call) },
-                Some(mask) => masked(entry, mask.clone(), call),
-            },
+            Ok(entry) => {
+                let run = |call| Running { graceful: entry.graceful, answer: (entry.handler)(call) };
+                match &entry.mask {
+                    None => run(call),
+                    Some(mask) => masked(mask(&call.args, &call.kwargs), call, run),
+                }
+            }
             Err(fault) => Running::refused(fault),
         }
     }

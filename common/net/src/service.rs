@@ -22,6 +22,7 @@ mod run;
 
 pub use detached::{DetachedOutput, StopHandle, detached_call};
 pub use mask::Mask;
+pub(crate) use mask::Streams;
 pub(crate) use output::Sink;
 pub use output::{Output, OutputError};
 pub use run::{RunContext, RunEvent, RunOutput, own_call, run_call};

@@ -1,6 +1,7 @@
 //! The `redact` paths of a procedure as they apply to a call's arguments, which are positional and named.
 
 use redpoll_common::wire::Raw;
+use redpoll_common::words::Words;
 use serde_json::Value;
 
 use crate::arguments::Positional;
@@ -81,6 +82,17 @@ impl ArgumentRedaction {
             return (masked, Raw::empty_map());
         }
         (self.args.mask(args), self.kwargs.mask(kwargs))
+    }
+
+    /// What is masked of these arguments, by value.
+    pub fn words(&self, args: &Raw, kwargs: &Raw) -> Words {
+        if self.everything {
+            return Words::everything();
+        }
+        let mut words = Words::default();
+        self.args.words(args, &mut words);
+        self.kwargs.words(kwargs, &mut words);
+        words
     }
 }
 

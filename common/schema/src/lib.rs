@@ -2,6 +2,7 @@
 //!
 //! - [`Schema`]: a JSON Schema (draft 2020-12) within limits, and the check of a call's arguments.
 //! - [`Redaction`]: the `redact` paths of a procedure, as a mask over MessagePack and JSON.
+//! - [`hide`]: what lies at those paths, masked by value in whatever a call gives.
 //! - [`policy`]: the rules of a machine's owner.
 //! - [`Json`] and [`to_json`]: MessagePack as JSON, the one conversion of all programs.
 //!
@@ -9,6 +10,7 @@
 
 mod argument_redaction;
 mod arguments;
+mod hidden;
 mod limits;
 mod opaque;
 pub mod policy;
@@ -18,6 +20,7 @@ mod value;
 
 pub use argument_redaction::{ArgumentRedaction, rooted};
 pub use arguments::POSITIONAL;
+pub use hidden::hide;
 pub use limits::{MAX_SCHEMA_DEPTH, MAX_SCHEMA_NODES, MAX_SCHEMA_PATTERN, MAX_SCHEMA_TEXT};
 pub use redact::{MASK, MAX_REDACT_PATHS, MAX_REDACT_WORDS, Redaction, RedactionError};
 pub use schema::{ArgumentError, MAX_REGEX_SIZE, MAX_SHOWN, Schema, SchemaError};

@@ -2,6 +2,9 @@
 
 use bytes::Bytes;
 use redpoll_common::wire::{MAX_DEPTH, Raw};
+use redpoll_common::words::Words;
+
+use crate::hidden::add_all;
 
 /// What stands in place of a secret.
 pub const MASK: &str = "***";
@@ -78,6 +81,18 @@ impl Redaction {
         }
     }
 
+    /// Adds what the paths lead to. Of a value that cannot be read nobody can say what it is: everything is hidden then.
+    pub(crate) fn words(&self, raw: &Raw, words: &mut Words) {
+        if self.is_empty() {
+            return;
+        }
+        let mut bytes = raw.as_bytes();
+        match rmpv::decode::read_value_with_max_depth(&mut bytes, MAX_DEPTH + 1) {
+            Ok(value) => words_of(&value, &self.start(), words),
+            Err(_unreadable) => words.extend(&Words::everything()),
+        }
+    }
+
     /// Masks secrets in JSON.
     pub fn mask_json(&self, value: &mut serde_json::Value) {
         if !self.is_empty() {
@@ -117,16 +132,45 @@ fn mask_value(value: &mut rmpv::Value, paths: &[&[String]]) {
     match value {
         Value::Map(entries) => {
             for (key, inner) in entries {
-                let name = if let Value::String(text) = &*key {
-                    String::from_utf8_lossy(text.as_bytes()).into_owned()
-                } else {
-                    key.to_string()
-                };
-                one(inner, &name);
+                one(inner, &name_of(key));
             }
         }
         Value::Array(items) => {
             for (index, inner) in items.iter_mut().enumerate() {
+                one(inner, &index.to_string());
+            }
+        }
+        Value::Nil
+        | Value::Boolean(_)
+        | Value::Integer(_)
+        | Value::F32(_)
+        | Value::F64(_)
+        | Value::String(_)
+        | Value::Binary(_)
+        | Value::Ext(..) => {}
+    }
+}
+
+/// What a path calls the key of a map.
+fn name_of(key: &rmpv::Value) -> String {
+    if let rmpv::Value::String(text) = key {
+        String::from_utf8_lossy(text.as_bytes()).into_owned()
+    } else {
+        key.to_string()
+    }
+}
+
+fn words_of(value: &rmpv::Value, paths: &[&[String]], words: &mut Words) {
+    use rmpv::Value;
+    let mut one = |inner: &Value, key: &str| match below(paths, key) {
+        None => add_all(words, inner),
+        Some(left) if left.is_empty() => {}
+        Some(left) => words_of(inner, &left, words),
+    };
+    match value {
+        Value::Map(entries) => entries.iter().for_each(|(key, inner)| one(inner, &name_of(key))),
+        Value::Array(items) => {
+            for (index, inner) in items.iter().enumerate() {
                 one(inner, &index.to_string());
             }
         }

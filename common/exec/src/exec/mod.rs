@@ -182,6 +182,14 @@ impl Tail {
         self.0.extend_from_slice(new);
     }
 
+    /// All of it as a text, with an ellipsis where it may have been cut: who masks it has to know. `None` when there is nothing.
+    pub fn text(&self) -> Option<String> {
+        let is_cut = self.0.len() >= TAIL;
+        let rest_of_char = self.0.iter().take(3).take_while(|&&byte| is_cut && byte & 0xc0 == 0x80).count();
+        let text = String::from_utf8_lossy(self.0.get(rest_of_char..).unwrap_or_default());
+        (!self.0.is_empty()).then(|| if is_cut { format!("…{text}") } else { text.into_owned() })
+    }
+
     /// The bytes, at most [`TAIL`].
     pub fn as_bytes(&self) -> &[u8] {
         &self.0

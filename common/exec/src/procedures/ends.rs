@@ -77,8 +77,7 @@ impl Died {
 pub(super) fn failed(class: &str, text: String, tail: &Tail) -> Fault {
     let mut fault = Fault::new(FaultCode::Failed, text);
     fault.class = Some(class.to_owned());
-    let tail = tail.as_bytes();
-    fault.trace = (!tail.is_empty()).then(|| String::from_utf8_lossy(tail).into_owned());
+    fault.trace = tail.text();
     fault
 }
 

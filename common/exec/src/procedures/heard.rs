@@ -51,7 +51,9 @@ impl Hearing {
                     let room = self.output.value_limit() / 2;
                     self.end = Some(Err(exception.into_fault(room)));
                 }
-                Event::Emit { kind, data } => self.emitter.emit(kind, self.output.masked(data)),
+                Event::Emit { kind, data } => {
+                    self.emitter.emit(self.output.masked_text(kind), self.output.masked(data));
+                }
                 Event::Ask(ask) => self.asks.hear(*ask)?,
                 Event::Ready => {}
             }

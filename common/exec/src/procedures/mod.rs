@@ -22,11 +22,12 @@ use std::sync::Arc;
 
 use redpoll_common::ids::PeerId;
 use redpoll_common::wire::Raw;
+use redpoll_common::words::Words;
 use redpoll_config::Manifest;
 use redpoll_net::registry::Duplicate;
 use redpoll_net::service::Mask;
 use redpoll_net::{ProcedureInfo, Registry};
-use redpoll_schema::{MASK, Redaction};
+use redpoll_schema::{ArgumentRedaction, MASK, Redaction, hide, rooted};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -112,12 +113,20 @@ pub fn masking(registry: Registry, info: &ProcedureInfo) -> Registry {
     if info.redact.is_empty() {
         return registry;
     }
+    let (redact, arguments) =
+        (info.redact.clone(), ArgumentRedaction::new(&rooted(&info.redact, &info.args)));
+    registry
+        .masking(&info.name, info.version, move |args, kwargs| mask(&redact, arguments.words(args, kwargs)))
+}
+
+/// Masks what these paths lead to, and these words wherever they stand.
+pub fn mask<S: AsRef<str>>(redact: &[S], words: Words) -> Mask {
     // paths are checked when they are read; should one be none all the same, nothing is shown rather than a secret
-    let mask = match Redaction::new(&info.redact) {
-        Ok(redaction) => Mask::new(move |value| redaction.mask(value)),
-        Err(_no_paths) => Mask::new(|_value| Raw::text(MASK)),
+    let Ok(redaction) = Redaction::new(redact) else {
+        return Mask::new(|_value| Raw::text(MASK)).with_words(Words::everything());
     };
-    registry.masking(&info.name, info.version, mask)
+    let texts = words.clone();
+    Mask::new(move |value| hide(&words, &redaction.mask(value))).with_words(texts)
 }
 
 /// What those see of it who look for it.

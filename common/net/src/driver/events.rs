@@ -12,7 +12,7 @@ use tracing::Instrument as _;
 use super::Driver;
 use crate::command::Command;
 use crate::peer::CallError;
-use crate::service::{CallContext, Output, Running, Shared, Sink, Stop, stop_fault};
+use crate::service::{CallContext, Output, Running, Shared, Sink, Stop, Streams, stop_fault};
 use crate::serving::Serving;
 use crate::slot::NotTaken;
 
@@ -99,6 +99,7 @@ impl Driver {
             window: terms.limits.window,
             value_limit: terms.frame_limit().saturating_sub(VALUE_OVERHEAD + id.as_str().len()),
             mask: None,
+            streams: Streams::default(),
         };
         let stop = Stop { shared: shared.clone() };
         self.ending.running.insert(id.clone(), shared.clone());

@@ -8,6 +8,7 @@ use redpoll_common::wire::Raw;
 use redpoll_common::wire::flight::Progress;
 use tokio::sync::mpsc;
 
+use super::mask::Streams;
 use super::{CallContext, Output, Shared, Sink, Stop};
 use crate::command::Command;
 use crate::transport::PeerInfo;
@@ -31,6 +32,7 @@ pub fn detached_call(
         window,
         value_limit: redpoll_common::wire::DEFAULT_FRAME_LIMIT,
         mask: None,
+        streams: Streams::default(),
     };
     let call = CallContext {
         caller: Arc::new(caller),

@@ -12,6 +12,7 @@ use redpoll_common::wire::{MAX_DEPTH, MAX_NODES, Raw, RawMap, scan};
 use tokio::sync::{SemaphorePermit, mpsc};
 use tokio::time::timeout;
 
+use super::mask::{Piece, Streams};
 use super::{Mask, RunEvent, Shared, Stop};
 use crate::command::Command;
 
@@ -50,6 +51,8 @@ pub struct Output {
     pub(crate) value_limit: usize,
     /// Takes secrets out of values and progress.
     pub(crate) mask: Option<Mask>,
+    /// Takes them out of streams.
+    pub(crate) streams: Streams,
 }
 
 /// Where values go.
@@ -110,13 +113,15 @@ impl Output {
         self.item(ItemKind::Value, data).await
     }
 
-    /// The same output, whose values and progress are masked. What is masked already is masked further.
+    /// The same output, whose values, progress and streams are masked. What is masked already is masked further.
     #[must_use]
     pub fn masking(mut self, mask: Mask) -> Self {
-        self.mask = Some(match self.mask.take() {
+        let mask = match self.mask.take() {
             None => mask,
-            Some(first) => Mask::new(move |value| mask.apply(&first.apply(value))),
-        });
+            Some(first) => first.and(mask),
+        };
+        self.streams = Streams::new(&mask);
+        self.mask = Some(mask);
         self
     }
 
@@ -130,12 +135,38 @@ impl Output {
         self.mask.as_ref().map(|mask| mask.apply(&data)).unwrap_or(data)
     }
 
+    /// A text as this output would give it.
+    pub fn masked_text(&self, text: String) -> String {
+        self.mask.as_ref().map(|mask| mask.text(&text)).unwrap_or(text)
+    }
+
     /// Sends bytes of a stream, [`ItemKind::Stdout`] or [`ItemKind::Stderr`]: in a call as values `{stream, data}`, in a
-    /// run as items of that kind. In pieces, where a value would not fit; credit as with [`value`](Self::value).
+    /// run as items of that kind. In pieces, where a value would not fit; credit as with [`value`](Self::value). What may be the
+    /// begin of a secret waits for more, or for [`flush`](Self::flush).
     ///
     /// # Errors
     /// [`OutputError`]; then the rest was not sent.
     pub async fn chunk(&self, stream: ItemKind, data: &[u8]) -> Result<(), OutputError> {
+        if self.streams.is_open() {
+            return self.pieces(stream, data).await;
+        }
+        let masked = self.streams.take(stream, Piece::More(data));
+        self.pieces(stream, &masked).await
+    }
+
+    /// Sends what of its streams waited for more: there is no more.
+    ///
+    /// # Errors
+    /// [`OutputError`]; then the rest was not sent.
+    pub async fn flush(&self) -> Result<(), OutputError> {
+        for stream in [ItemKind::Stdout, ItemKind::Stderr] {
+            let rest = self.streams.take(stream, Piece::End);
+            self.pieces(stream, &rest).await?;
+        }
+        Ok(())
+    }
+
+    async fn pieces(&self, stream: ItemKind, data: &[u8]) -> Result<(), OutputError> {
         for piece in data.chunks(self.value_limit.saturating_sub(AROUND_CHUNK).max(1)) {
             match self.sink {
                 Sink::Run(_) => self.item(stream, Raw::bin(piece)).await?,
@@ -158,6 +189,8 @@ impl Output {
     /// # Errors
     /// [`OutputError`]; then it was not said.
     pub async fn truncated(&self, stream: ItemKind, dropped: u64) -> Result<(), OutputError> {
+        let rest = self.streams.take(stream, Piece::Cut);
+        self.pieces(stream, &rest).await?;
         let mark = RawMap::new().text("stream", stream.as_str());
         match self.sink {
             Sink::Run(_) => self.item(ItemKind::Truncated, mark.uint("bytes", dropped).finish()).await,

@@ -10,6 +10,7 @@ use redpoll_common::wire::Raw;
 use redpoll_common::wire::flight::Progress;
 use tokio::sync::mpsc;
 
+use super::mask::Streams;
 use super::{CallContext, Output, Shared, Sink, Stop, StopHandle};
 use crate::transport::PeerInfo;
 
@@ -84,8 +85,14 @@ pub fn own_call(
 ) -> (CallContext, RunOutput, StopHandle) {
     let shared = Shared::new(WINDOW);
     let (sender, events) = mpsc::channel(EVENTS);
-    let output =
-        Output { shared: shared.clone(), sink: Sink::Run(sender), window: WINDOW, value_limit, mask: None };
+    let output = Output {
+        shared: shared.clone(),
+        sink: Sink::Run(sender),
+        window: WINDOW,
+        value_limit,
+        mask: None,
+        streams: Streams::default(),
+    };
     let call = CallContext {
         caller,
         request,
@@ -115,7 +122,14 @@ pub fn run_call(
     let shared = Shared::new(WINDOW);
     let (sender, events) = mpsc::channel(EVENTS);
     let sink = Sink::Run(sender);
-    let output = Output { shared: shared.clone(), sink, window: WINDOW, value_limit, mask: None };
+    let output = Output {
+        shared: shared.clone(),
+        sink,
+        window: WINDOW,
+        value_limit,
+        mask: None,
+        streams: Streams::default(),
+    };
     let Offer { run, procedure, args, kwargs, limits: _, info, operator, roles } = offer;
     let call = CallContext {
         caller,

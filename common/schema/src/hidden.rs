@@ -1,0 +1,133 @@
+//! The secrets of a call by value: what lies at the `redact` paths of its arguments, masked in whatever the call gives.
+
+use bytes::Bytes;
+use redpoll_common::wire::{MAX_DEPTH, Raw};
+use redpoll_common::words::Words;
+use rmpv::Value;
+
+use crate::MASK;
+
+/// A value with the words masked in its texts, its byte strings, its keys, and in numbers that are one of them. A value that cannot be
+/// read is masked as a whole.
+pub fn hide(words: &Words, raw: &Raw) -> Raw {
+    if words.is_everything() {
+        return Raw::text(MASK);
+    }
+    // a text stands in one piece in the bytes of a value, so that most need not be read
+    if !words.has_numbers() && !words.find(raw.as_bytes()) {
+        return raw.clone();
+    }
+    let mut bytes = raw.as_bytes();
+    let Ok(mut value) = rmpv::decode::read_value_with_max_depth(&mut bytes, MAX_DEPTH + 1) else {
+        return Raw::text(MASK);
+    };
+    if !hide_in(words, &mut value) {
+        return raw.clone();
+    }
+    let mut out = Vec::with_capacity(raw.len());
+    match rmpv::encode::write_value(&mut out, &value) {
+        // two keys that became the same are no map any more
+        Ok(()) => Raw::parse(Bytes::from(out)).unwrap_or_else(|_| Raw::text(MASK)),
+        Err(_) => Raw::text(MASK),
+    }
+}
+
+/// Whether something was masked.
+fn hide_in(words: &Words, value: &mut Value) -> bool {
+    let masked = |bytes: &[u8]| words.find(bytes).then(|| words.mask(bytes));
+    let new = match value {
+        Value::String(text) => {
+            masked(text.as_bytes()).map(|bytes| Value::from(String::from_utf8_lossy(&bytes).into_owned()))
+        }
+        Value::Binary(bytes) => masked(bytes).map(Value::Binary),
+        Value::Ext(kind, bytes) => masked(bytes).map(|bytes| Value::Ext(*kind, bytes)),
+        Value::Integer(_) | Value::F32(_) | Value::F64(_) => {
+            words.find(value.to_string().as_bytes()).then(|| Value::from(MASK))
+        }
+        Value::Map(entries) => {
+            return entries
+                .iter_mut()
+                .fold(false, |any, (key, inner)| hide_in(words, key) | hide_in(words, inner) | any);
+        }
+        Value::Array(items) => {
+            return items.iter_mut().fold(false, |any, inner| hide_in(words, inner) | any);
+        }
+        Value::Nil | Value::Boolean(_) => None,
+    };
+    let is_new = new.is_some();
+    if let Some(new) = new {
+        *value = new;
+    }
+    is_new
+}
+
+/// Adds everything in a value: its texts, byte strings and numbers. Not its keys, which say what something is.
+pub(crate) fn add_all(words: &mut Words, value: &Value) {
+    match value {
+        Value::String(text) => words.add(text.as_bytes()),
+        Value::Binary(bytes) | Value::Ext(_, bytes) => words.add(bytes),
+        Value::Integer(_) | Value::F32(_) | Value::F64(_) => words.add_number(&value.to_string()),
+        Value::Map(entries) => entries.iter().for_each(|(_, inner)| add_all(words, inner)),
+        Value::Array(items) => items.iter().for_each(|inner| add_all(words, inner)),
+        Value::Nil | Value::Boolean(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ArgumentRedaction, rooted};
+    use serde_json::{Value as Json, json};
+
+    fn words_of(redact: &[&str], schema: &Json, args: &Json, kwargs: &Json) -> Words {
+        let redact: Vec<String> = redact.iter().map(|&path| path.to_owned()).collect();
+        let redaction = ArgumentRedaction::new(&rooted(&redact, schema));
+        redaction.words(&Raw::encode(args).unwrap(), &Raw::encode(kwargs).unwrap())
+    }
+
+    fn hidden(words: &Words, value: &Json) -> Json {
+        hide(words, &Raw::encode(value).unwrap()).decode().unwrap()
+    }
+
+    #[test]
+    fn what_lies_at_a_path_is_masked_by_value_in_texts_keys_and_numbers() {
+        let kwargs = json!({"password": "hunter2", "keys": {"a": "first-key", "b": [987_654, true]}, "open": "visible"});
+        let words = words_of(&["password", "keys.*"], &json!({}), &json!([]), &kwargs);
+        let given = json!({
+            "text": "bad password 'hunter2'", "list": ["first-key", 987_654, 1_987_654, 98_765], "hunter2": 1,
+            "open": "visible", "true": true
+        });
+        let wanted = json!({
+            "text": "bad password '***'", "list": ["***", "***", "***", 98_765], "***": 1, "open": "visible", "true": true
+        });
+        assert_eq!(hidden(&words, &given), wanted);
+        assert_eq!(hidden(&words, &json!("hunter2")), json!("***"));
+        assert_eq!(
+            hidden(&words, &json!({"hunter2": 1, "first-key": 2})),
+            json!("***"),
+            "keys became the same"
+        );
+    }
+
+    #[test]
+    fn a_secret_by_position_and_one_of_bytes_are_words_too() {
+        let schema = json!({"type": "object", "x-positional": ["user", "password"]});
+        let words = words_of(&["password"], &schema, &json!(["ann-the-admin", "hunter2"]), &json!({}));
+        assert_eq!(words.text("ann-the-admin hunter2"), "ann-the-admin ***");
+        let kwargs = Value::Map(vec![(Value::from("pin"), Value::Binary(vec![0xff, 1, 2, 3]))]);
+        let mut bytes = Vec::new();
+        rmpv::encode::write_value(&mut bytes, &kwargs).unwrap();
+        let redaction = ArgumentRedaction::new(&["kwargs.pin"]);
+        let words = redaction.words(&Raw::empty_array(), &Raw::parse(bytes.into()).unwrap());
+        assert_eq!(hide(&words, &Raw::bin(&[7, 0xff, 1, 2, 3, 8])), Raw::bin(b"\x07***\x08"));
+    }
+
+    #[test]
+    fn without_paths_nothing_is_hidden_and_where_nobody_knows_them_everything_is() {
+        let kwargs = json!({"password": "hunter2"});
+        assert!(words_of(&[], &json!({}), &json!([]), &kwargs).is_empty());
+        assert!(words_of(&["pin"], &json!({}), &json!([]), &kwargs).is_empty());
+        let words = words_of(&["a..b"], &json!({}), &json!([]), &kwargs);
+        assert_eq!(hidden(&words, &json!({"any": 1})), json!("***"));
+    }
+}

@@ -1,0 +1,347 @@
+//! Words that nobody may see, wherever they stand in a text: the secrets of a call, by value.
+//!
+//! [`Words`] finds whole words, in bytes and in texts. [`Stream`] does so in a stream that comes in pieces: it holds back what may
+//! be the begin of a word, and nothing else. A word is looked for as it is; no encoding of it is.
+
+/// What stands in place of a word.
+const MASK: &[u8] = b"***";
+/// Bytes of the shortest word that is looked for, and digits of the shortest number. Shorter ones stand in every text by chance: to
+/// mask them would hide the text, and tell the word by what is missing.
+pub const MIN_WORD: usize = 4;
+/// Bytes of the longest word that is looked for. With a longer one everything is masked.
+pub const MAX_WORD: usize = 16 * 1024;
+/// How many words are looked for. With more of them everything is masked.
+pub const MAX_WORDS: usize = 64;
+/// What stands where a text was cut.
+const CUT: char = '…';
+
+/// Words that nobody may see.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Words {
+    words: Vec<Word>,
+    /// Too much to look for: nothing is shown.
+    everything: bool,
+}
+
+impl std::fmt::Debug for Words {
+    /// Shows how many they are.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Words({}, everything: {})", self.words.len(), self.everything)
+    }
+}
+
+impl Words {
+    /// Nothing is shown, whatever it is.
+    pub fn everything() -> Self {
+        Self { words: Vec::new(), everything: true }
+    }
+
+    /// Whether nothing is masked.
+    pub fn is_empty(&self) -> bool {
+        !self.everything && self.words.is_empty()
+    }
+
+    /// Whether everything is masked.
+    pub fn is_everything(&self) -> bool {
+        self.everything
+    }
+
+    /// Adds a word, without the white space around it. Too short a word is none.
+    pub fn add(&mut self, word: &[u8]) {
+        // a program drops the line end of what it was given, say, and tells the rest
+        let word = word.trim_ascii();
+        if word.len() < MIN_WORD || self.everything || self.words.iter().any(|known| known.bytes == word) {
+            return;
+        }
+        if word.len() > MAX_WORD || self.words.len() >= MAX_WORDS {
+            *self = Self::everything();
+            return;
+        }
+        self.words.push(Word::new(word));
+    }
+
+    /// Adds a number as it is written, without its sign. One of too few digits is none.
+    pub fn add_number(&mut self, written: &str) {
+        if written.bytes().filter(u8::is_ascii_digit).count() >= MIN_WORD {
+            self.add(written.trim_start_matches('-').as_bytes());
+        }
+    }
+
+    /// Adds the words of others.
+    pub fn extend(&mut self, others: &Self) {
+        if others.everything {
+            *self = Self::everything();
+        }
+        others.words.iter().for_each(|word| self.add(&word.bytes));
+    }
+
+    /// Whether one of the words is a number as such, so that numbers have to be looked at.
+    pub fn has_numbers(&self) -> bool {
+        self.words.iter().any(|word| word.bytes.iter().any(u8::is_ascii_digit))
+    }
+
+    /// Whether something in these bytes is masked.
+    pub fn find(&self, data: &[u8]) -> bool {
+        self.everything || self.words.iter().any(|word| !word.run(data).0.is_empty())
+    }
+
+    /// The bytes with the words masked.
+    pub fn mask(&self, data: &[u8]) -> Vec<u8> {
+        if self.everything {
+            return if data.is_empty() { Vec::new() } else { MASK.to_vec() };
+        }
+        let mut stream = Stream::default();
+        let mut out = stream.push(self, data);
+        out.extend(stream.finish(self));
+        out
+    }
+
+    /// The text with the words masked. Where an ellipsis says that it was cut, also what is left of a word there.
+    pub fn text(&self, text: &str) -> String {
+        if self.is_empty() {
+            return text.to_owned();
+        }
+        if self.everything {
+            return String::from_utf8_lossy(&self.mask(text.as_bytes())).into_owned();
+        }
+        let (begin, rest) = text.strip_prefix(CUT).map_or((None, text), |rest| (Some(CUT), rest));
+        let (rest, end) = rest.strip_suffix(CUT).map_or((rest, None), |rest| (rest, Some(CUT)));
+        let data = rest.as_bytes();
+        let left = begin.map_or(0, |_cut| self.words.iter().map(|word| word.left(data)).max().unwrap_or(0));
+        let held = end.map_or(0, |_cut| self.words.iter().map(|word| word.run(data).1).max().unwrap_or(0));
+        let mut spans = self.spans(data);
+        spans.extend([(0, left), (data.len() - held, data.len())].into_iter().filter(|(from, to)| from < to));
+        let (out, _) = write(data, &merged(spans), data.len(), 0);
+        let cut = |cut: Option<char>| cut.map(String::from).unwrap_or_default();
+        format!("{}{}{}", cut(begin), String::from_utf8_lossy(&out), cut(end))
+    }
+
+    /// Where words stand, in order and without overlaps.
+    fn spans(&self, data: &[u8]) -> Vec<Span> {
+        merged(self.words.iter().flat_map(|word| word.run(data).0).collect())
+    }
+}
+
+/// From and to, in bytes.
+type Span = (usize, usize);
+
+fn merged(mut spans: Vec<Span>) -> Vec<Span> {
+    spans.sort_unstable();
+    let mut out: Vec<Span> = Vec::new();
+    for (from, to) in spans {
+        match out.last_mut() {
+            Some(last) if from <= last.1 => last.1 = last.1.max(to),
+            Some(_) | None => out.push((from, to)),
+        }
+    }
+    out
+}
+
+/// The bytes before `until`, of which the first `covered` were masked already. Gives how many of those behind are.
+fn write(data: &[u8], spans: &[Span], until: usize, covered: usize) -> (Vec<u8>, usize) {
+    let (mut out, mut at) = (Vec::with_capacity(until), covered);
+    for &(from, to) in spans.iter().filter(|(from, _)| *from < until) {
+        if from >= at {
+            out.extend_from_slice(data.get(at..from).unwrap_or_default());
+            out.extend_from_slice(MASK);
+        }
+        at = at.max(to);
+    }
+    out.extend_from_slice(data.get(at..until).unwrap_or_default());
+    (out, at.max(until) - until)
+}
+
+/// One word, and how to go on looking for it where it did not go on.
+#[derive(Clone, PartialEq, Eq)]
+struct Word {
+    bytes: Vec<u8>,
+    /// Of as many bytes of it as the index says and one: how long the longest true end of them is that it also begins with.
+    back: Vec<usize>,
+}
+
+impl Word {
+    fn new(bytes: &[u8]) -> Self {
+        let mut word = Self { bytes: bytes.to_vec(), back: vec![0] };
+        let mut length = 0;
+        for byte in bytes.iter().skip(1) {
+            length = word.step(length, *byte);
+            word.back.push(length);
+        }
+        word
+    }
+
+    /// How much of it the bytes end with, once another has followed. Never goes back in the bytes, whatever they are.
+    fn step(&self, mut length: usize, byte: u8) -> usize {
+        loop {
+            if self.bytes.get(length) == Some(&byte) {
+                return length + 1;
+            }
+            let Some(before) = length.checked_sub(1) else { return 0 };
+            length = self.back.get(before).copied().unwrap_or(0);
+        }
+    }
+
+    /// Where it stands, and how much of it the bytes end with, less than all.
+    fn run(&self, data: &[u8]) -> (Vec<Span>, usize) {
+        let (mut spans, mut length) = (Vec::<Span>::new(), 0);
+        for (at, byte) in data.iter().enumerate() {
+            length = self.step(length, *byte);
+            if length == self.bytes.len() {
+                let (from, to) = (at + 1 - length, at + 1);
+                match spans.last_mut() {
+                    Some(last) if from <= last.1 => last.1 = to,
+                    Some(_) | None => spans.push((from, to)),
+                }
+                length = self.back.last().copied().unwrap_or(0);
+            }
+        }
+        (spans, length)
+    }
+
+    /// How much of its end, less than all, the bytes begin with.
+    fn left(&self, data: &[u8]) -> usize {
+        let most = data.get(..data.len().min(self.bytes.len() - 1)).unwrap_or_default();
+        if most.is_empty() { 0 } else { Self::new(most).longest_end(&self.bytes) }
+    }
+
+    /// How much of it, all included, the bytes end with.
+    fn longest_end(&self, data: &[u8]) -> usize {
+        let from = data.len().saturating_sub(self.bytes.len());
+        let end = data.get(from..).unwrap_or_default();
+        end.iter().fold(0, |length, byte| self.step(length, *byte))
+    }
+}
+
+/// Masks words in a stream that comes in pieces. Holds back less than the longest word has.
+#[derive(Clone, Default)]
+pub struct Stream {
+    held: Vec<u8>,
+    /// How many of these belong to a word that was masked.
+    covered: usize,
+}
+
+impl std::fmt::Debug for Stream {
+    /// Shows the length only: it may be secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Stream({} bytes)", self.held.len())
+    }
+}
+
+impl Stream {
+    /// Takes a piece; gives what can be passed on.
+    pub fn push(&mut self, words: &Words, piece: &[u8]) -> Vec<u8> {
+        if words.everything {
+            return words.mask(piece);
+        }
+        self.held.extend_from_slice(piece);
+        let begun = words.words.iter().map(|word| word.run(&self.held).1).max().unwrap_or(0);
+        self.pass(words, self.held.len() - begun)
+    }
+
+    /// The end came: gives what was held back.
+    pub fn finish(&mut self, words: &Words) -> Vec<u8> {
+        self.pass(words, self.held.len())
+    }
+
+    /// The rest was thrown away: of what was held back nobody knows whether it was a word.
+    pub fn cut(&mut self) -> Vec<u8> {
+        let out = if self.held.len() > self.covered { MASK.to_vec() } else { Vec::new() };
+        *self = Self::default();
+        out
+    }
+
+    fn pass(&mut self, words: &Words, until: usize) -> Vec<u8> {
+        let (out, covered) = write(&self.held, &words.spans(&self.held), until, self.covered);
+        self.held.drain(..until.min(self.held.len()));
+        self.covered = covered;
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(texts: &[&str]) -> Words {
+        let mut words = Words::default();
+        texts.iter().for_each(|text| words.add(text.as_bytes()));
+        words
+    }
+
+    fn masked(texts: &[&str], text: &str) -> String {
+        String::from_utf8(words(texts).mask(text.as_bytes())).unwrap()
+    }
+
+    #[test]
+    fn every_word_is_masked_wherever_it_stands_also_where_words_overlap() {
+        assert_eq!(masked(&["hunter2"], "bad password 'hunter2': hunter2"), "bad password '***': ***");
+        assert_eq!(masked(&["hunter2"], "hunter, hunter3, hunte"), "hunter, hunter3, hunte");
+        assert_eq!(masked(&["abcd", "cdef"], "xabcdefx"), "x***x", "nothing of either is left");
+        assert_eq!(masked(&["abcd", "abcdef"], "abcdef abcde"), "*** ***e");
+        assert_eq!(masked(&["aaaa"], "baaaaaab"), "b***b");
+        assert_eq!(masked(&["  s3cr3t\n"], "[s3cr3t]"), "[***]", "without white space around it");
+        assert_eq!(masked(&["pässwort"], "das pässwort"), "das ***");
+        assert_eq!(masked(&[], "anything"), "anything");
+    }
+
+    #[test]
+    fn too_short_a_word_is_none_and_too_much_to_look_for_hides_everything() {
+        assert!(words(&["abc", " abc ", ""]).is_empty());
+        assert_eq!(masked(&["abcd"], "abcd"), "***");
+        let long = "x".repeat(MAX_WORD);
+        assert!(!words(&[&long]).is_everything());
+        assert!(words(&[&format!("{long}x")]).is_everything());
+        let many: Vec<String> = (0..=MAX_WORDS).map(|n| format!("word-{n}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert!(!words(&many[1..]).is_everything());
+        assert_eq!(masked(&many, "anything"), "***");
+        assert_eq!(words(&many).text("anything"), "***");
+        let mut stream = Stream::default();
+        assert_eq!(stream.push(&words(&many), b"anything"), b"***");
+    }
+
+    #[test]
+    fn numbers_of_four_digits_count_and_shorter_ones_do_not() {
+        let mut numbers = Words::default();
+        for number in ["-123456", "12.34", "999", "1.5"] {
+            numbers.add_number(number);
+        }
+        assert_eq!(numbers.text("-123456 12.34 999 1.5"), "-*** *** 999 1.5");
+    }
+
+    #[test]
+    fn where_a_text_was_cut_what_is_left_of_a_word_is_masked_too() {
+        let words = words(&["hunter2"]);
+        assert_eq!(words.text("…nter2' is bad"), "…***' is bad");
+        assert_eq!(words.text("bad is 'hunt…"), "bad is '***…");
+        assert_eq!(words.text("…hunter2…"), "…***…");
+        assert_eq!(words.text("nter2 hunt"), "nter2 hunt", "nothing was cut");
+        assert_eq!(words.text("…"), "…");
+    }
+
+    #[test]
+    fn a_stream_gives_the_same_however_it_is_cut_and_holds_back_less_than_a_word() {
+        let words = words(&["hunter2", "ter2xy", "aabaab"]);
+        let text = b"hunt hunter2 hunter2xy aabaabaab hunhunter2 ter2x end hunte";
+        let whole = words.mask(text);
+        for size in 1..text.len() {
+            let (mut stream, mut out) = (Stream::default(), Vec::new());
+            for piece in text.chunks(size) {
+                out.extend(stream.push(&words, piece));
+                assert!(stream.held.len() < 7, "{stream:?}");
+            }
+            out.extend(stream.finish(&words));
+            assert_eq!(String::from_utf8_lossy(&out), String::from_utf8_lossy(&whole), "pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn where_a_stream_is_cut_off_what_may_begin_a_word_is_masked() {
+        let words = words(&["hunter2"]);
+        let mut stream = Stream::default();
+        assert_eq!(stream.push(&words, b"it is hunter"), b"it is ");
+        assert_eq!(stream.cut(), b"***");
+        assert_eq!(stream.push(&words, b"done"), b"done");
+        assert!(stream.cut().is_empty() && stream.finish(&words).is_empty());
+    }
+}
