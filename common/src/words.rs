@@ -279,6 +279,11 @@ mod tests {
         assert_eq!(masked(&["abcd", "cdef"], "xabcdefx"), "x***x", "nothing of either is left");
         assert_eq!(masked(&["abcd", "abcdef"], "abcdef abcde"), "*** ***e");
         assert_eq!(masked(&["aaaa"], "baaaaaab"), "b***b");
+        assert_eq!(
+            masked(&["aabaac"], "aabaabaac"),
+            "aab***",
+            "what went wrong late may have begun again before"
+        );
         assert_eq!(masked(&["  s3cr3t\n"], "[s3cr3t]"), "[***]", "without white space around it");
         assert_eq!(masked(&["pässwort"], "das pässwort"), "das ***");
         assert_eq!(masked(&[], "anything"), "anything");
