@@ -287,3 +287,28 @@ fn a_broken_file_changes_nothing_and_the_same_rules_keep_their_rates() {
     assert!(gate.may_switch("p", false).unwrap_err().message.contains("switches"));
     assert_eq!(run.refusal(&gate).0, FaultCode::Rejected);
 }
+
+#[test]
+fn what_is_left_out_is_judged_as_the_default_of_the_schema() {
+    let schema = json!({"type": "object", "x-positional": ["stage"], "properties": {
+        "stage": {"type": "string", "default": "live"},
+        "how": {"type": "object", "properties": {"force": {"type": "boolean", "default": true}}}
+    }});
+    let deploy =
+        |args: Value, kwargs: Value| Call { schema: schema.clone(), ..call("web.deploy") }.with(args, kwargs);
+    let is = |path: &str, value: Value| BTreeMap::from([(path.to_owned(), Constraint::OneOf(vec![value]))]);
+    let about = |effect, args| gate(vec![Rule { args, ..rule("stages", effect, "web.*") }]);
+
+    let deny = about(Effect::Deny, is("stage", json!("live")));
+    assert_eq!(deploy(json!([]), json!({})).refusal(&deny).0, FaultCode::Rejected);
+    assert!(deploy(json!([]), json!({"stage": "test"})).at(&deny).is_ok());
+    assert!(deploy(json!(["test"]), json!({})).at(&deny).is_ok());
+    let allow = about(Effect::Allow, is("stage", json!("live")));
+    assert!(deploy(json!([]), json!({})).at(&allow).is_ok());
+    assert_eq!(deploy(json!([]), json!({"stage": "test"})).refusal(&allow).0, FaultCode::Rejected);
+
+    let deny = about(Effect::Deny, is("how.force", json!(true)));
+    assert!(deploy(json!([]), json!({})).at(&deny).is_ok(), "there is no object");
+    assert_eq!(deploy(json!([]), json!({"how": {}})).refusal(&deny).0, FaultCode::Rejected);
+    assert!(deploy(json!([]), json!({"how": {"force": false}})).at(&deny).is_ok());
+}

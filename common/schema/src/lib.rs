@@ -10,6 +10,7 @@
 
 mod argument_redaction;
 mod arguments;
+mod defaults;
 mod hidden;
 mod limits;
 mod opaque;
@@ -20,6 +21,7 @@ mod value;
 
 pub use argument_redaction::{ArgumentRedaction, rooted};
 pub use arguments::POSITIONAL;
+pub use defaults::fill_defaults;
 pub use hidden::hide;
 pub use limits::{MAX_SCHEMA_DEPTH, MAX_SCHEMA_NODES, MAX_SCHEMA_PATTERN, MAX_SCHEMA_TEXT};
 pub use redact::{MASK, MAX_REDACT_PATHS, MAX_REDACT_WORDS, Redaction, RedactionError};
