@@ -69,7 +69,7 @@ impl PolicyCommand {
     pub fn run(&self) -> ExitCode {
         let (out, err) = (&mut io::stdout(), &mut io::stderr());
         let done = match self {
-            Self::Test(test) => test.run(out),
+            Self::Test(test) => test.run(out, err),
             Self::Show { config } => show(config.clone(), out),
         };
         done.unwrap_or_else(|why| {
@@ -102,7 +102,7 @@ fn show(file: Option<PathBuf>, out: &mut impl Write) -> Result<ExitCode, String>
 }
 
 impl Test {
-    fn run(&self, out: &mut impl Write) -> Result<ExitCode, String> {
+    fn run(&self, out: &mut impl Write, err: &mut impl Write) -> Result<ExitCode, String> {
         let config = configuration(self.config.clone())?;
         let gate = open(&config)?;
         let (args, kwargs) = (encode(&self.argv)?, encode(&named(&self.arguments)?)?);
@@ -111,6 +111,12 @@ impl Test {
         let counting = Counting::Looks;
         let asked = Asked { args: &args, kwargs: &kwargs, operator, roles, now, counting };
         let Described { registry, kinds } = described(&config)?;
+        let known = registry.procedures().chain(registry.absent());
+        let known: Vec<_> = known.map(|info| (info.name.clone(), info.version)).collect();
+        for said in gate.strangers(&known) {
+            writeln!(err, "warning: {}: {said}", config.policy.file.display())
+                .map_err(|error| error.to_string())?;
+        }
         // the same judgement as that of the agent that runs
         let answer = Current::new(registry, Arc::new(gate), kinds).trial(&self.procedure, asked);
         let PolicyTestAnswer { allowed, procedure, rule, user, code, message, .. } = answer;

@@ -119,6 +119,27 @@ async fn a_call_is_tried_without_running_it_and_the_roster_knows_the_digest() {
         let (code, said) = tried(operator, at, &[argv]).await;
         assert!(code == Some(3) && said.contains("refused"), "{operator} {at} {argv}: {said}");
     }
+    let misspelt = format!("{SHELL}\n[[rule]]\nname = \"nothing\"\ndeny = [\"sys.ecko\"]\n");
+    write_policy(&file(&world), &misspelt);
+    let mut trying = command("redpoll-agent");
+    let tried = trying.args(["policy", "test", "sys.echo", "--config", &config]).output().await.unwrap();
+    let said = String::from_utf8(tried.stderr).unwrap();
+    let word = "rule \"nothing\" names \"sys.ecko\", and no procedure here has such a name; did you mean \"sys.echo\"?";
+    assert!(tried.status.code() == Some(0) && said.contains(word), "{said}");
+    assert_eq!(
+        world
+            .operator
+            .ask("rp.agents.reload", &json!({"agent": HONEST}))
+            .await
+            .unwrap()
+            .decode::<Value>()
+            .unwrap()["problems"],
+        json!([])
+    );
+    let log = fs::read_to_string(world.directory().join(format!("agent-{HONEST}.log"))).unwrap();
+    assert!(log.contains("a rule of the policy is about nothing") && log.contains("sys.ecko"), "{log}");
+    write_policy(&file(&world), &format!("{SHELL}operators = [\"ada\"]\n{hours}"));
+
     let mut shown = command("redpoll-agent");
     let shown = shown.args(["policy", "show", "--config", &config]).output().await.unwrap();
     let text = String::from_utf8(shown.stdout).unwrap();

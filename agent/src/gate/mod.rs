@@ -4,11 +4,12 @@
 //! - [`Gate`]: the policy that holds now, and who the agent itself is. [`Gate::judge`] is the only way in.
 //! - [`Subject`]: what of a procedure matters for that. [`Asked`]: a call as it came, or a trial of one. [`Leave`]: it may run, and
 //!   as whom; [`Refused`]: it may not.
-//! - `rules`: a policy as it was read, with what is left of its rates. `wall`: the time of the day.
+//! - `rules`: a policy as it was read, with what is left of its rates. `strangers`: names in it that nothing has. `wall`: the time of the day.
 //!
 //! What the agent does for the manager itself (`rp.…`) is no procedure and is not judged here.
 
 mod rules;
+mod strangers;
 mod subject;
 mod wall;
 
@@ -181,6 +182,11 @@ impl Gate {
     /// A digest of the policy that holds: equal policies have equal ones.
     pub fn digest(&self) -> String {
         self.rules.load().digest.clone()
+    }
+
+    /// What of the policy that holds names no procedure, each in a line; `known` are those that are described, offered or not.
+    pub fn strangers(&self, known: &[(String, u32)]) -> Vec<String> {
+        strangers::strangers(&self.rules.load().policy, known)
     }
 
     /// The policy that holds, as JSON.

@@ -206,6 +206,10 @@ impl Offered {
         for problem in &problems {
             warn!(problem, "a procedure is not offered as described");
         }
+        // not a problem: the procedure may come later
+        for said in self.gate.strangers(&changing.known(state)) {
+            warn!(said, "a rule of the policy is about nothing");
+        }
         let ReloadAnswer { offered, added, changed, removed, .. } = &answer;
         info!(offered, added, changed, removed, problems = problems.len(), "the procedures were read");
         if problems.len() > TOLD_PROBLEMS {
@@ -275,6 +279,13 @@ impl Changing {
     fn state(&self) -> MutexGuard<'_, State> {
         // what a panic would leave behind is replaced by the next reload
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All that is described or built in, offered or not.
+    fn known(&self, state: &State) -> Vec<(String, u32)> {
+        let base = self.base.procedures().map(|info| (info.name.clone(), info.version));
+        let described = state.procedures.iter().map(|one| one.manifest());
+        base.chain(described.map(|manifest| (manifest.name.clone(), manifest.version))).collect()
     }
 
     /// Whether a name stands for something that is described or built in, offered or not.

@@ -28,6 +28,11 @@ impl Pattern {
         if bad { Err(PatternError(text.to_owned())) } else { Ok(Self { text: text.to_owned() }) }
     }
 
+    /// As it was written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
     /// Whether it fits every procedure in every version.
     pub fn is_everything(&self) -> bool {
         self.text.bytes().all(|byte| byte == b'*')

@@ -1,0 +1,89 @@
+//! Names in a policy that nothing has: most are misspelt, and a deny rule with such a name denies nothing.
+
+use std::collections::BTreeSet;
+
+use redpoll_common::nearest::nearest;
+use redpoll_schema::policy::{Pattern, Policy};
+
+use crate::builtin::NAMES;
+
+/// What is to be said of each name of a policy that fits no procedure: `known` are those that are described here, offered or not. What
+/// is built in has a name also where it is not offered.
+pub(super) fn strangers(policy: &Policy, known: &[(String, u32)]) -> Vec<String> {
+    let fits = |pattern: &Pattern| {
+        pattern.is_everything()
+            || known.iter().any(|(name, version)| pattern.fits(name, *version))
+            || NAMES.iter().any(|name| pattern.fits(name, 1))
+    };
+    let candidates = candidates(known);
+    let mut said = Vec::new();
+    for rule in policy.rules() {
+        for pattern in rule.procedures.iter().filter(|pattern| !fits(pattern)) {
+            let text = pattern.as_str();
+            let meant = nearest(text, candidates.iter().map(String::as_str));
+            let meant = meant.map(|name| format!("; did you mean {name:?}?")).unwrap_or_default();
+            said.push(format!(
+                "rule {:?} names {text:?}, and no procedure here has such a name{meant}",
+                rule.name
+            ));
+        }
+    }
+    said
+}
+
+/// What may have been meant: names, with their versions too, and their families.
+fn candidates(known: &[(String, u32)]) -> BTreeSet<String> {
+    let built_in = NAMES.iter().map(|name| ((*name).to_owned(), 1));
+    let mut all = BTreeSet::new();
+    for (name, version) in known.iter().cloned().chain(built_in) {
+        for (dot, _) in name.match_indices('.') {
+            all.extend(name.get(..dot).map(|family| format!("{family}.*")));
+        }
+        all.insert(format!("{name}@{version}"));
+        all.insert(name);
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use redpoll_schema::policy::{Effect, Rule};
+
+    fn said(patterns: &[&str]) -> Vec<String> {
+        let rule = Rule {
+            name: "r".to_owned(),
+            effect: Effect::Deny,
+            procedures: patterns.iter().map(|text| Pattern::new(text).unwrap()).collect(),
+            args: std::collections::BTreeMap::new(),
+            operators: None,
+            roles: None,
+            hours: None,
+            users: None,
+            run_as: None,
+            rate: None,
+        };
+        strangers(&Policy::new(vec![rule]), &[("web.deploy".to_owned(), 2), ("db.dump".to_owned(), 1)])
+    }
+
+    #[test]
+    fn names_that_nothing_has_are_told_with_the_nearest() {
+        for (pattern, meant) in [
+            ("web.depoly", "\"web.deploy\"?"),
+            ("web.deploy@3", "\"web.deploy@2\"?"),
+            ("webb.*", "\"web.*\"?"),
+            ("exec.rum", "\"exec.run\"?"),
+        ] {
+            let [said] = &said(&[pattern])[..] else { unreachable!("{pattern}") };
+            assert!(said.starts_with("rule \"r\" names ") && said.ends_with(meant), "{said}");
+        }
+        assert!(said(&["something.else"])[0].ends_with("has such a name"));
+    }
+
+    #[test]
+    fn names_that_something_has_are_not_told_nor_built_in_ones_that_are_not_offered() {
+        let good =
+            ["*", "**", "web.deploy", "web.deploy@2", "web.*", "*.dump", "exec.run", "file.*", "sys.*"];
+        assert_eq!(said(&good), Vec::<String>::new());
+    }
+}
