@@ -19,7 +19,17 @@ async fn an_operator_reloads_disables_and_enables_through_the_manager() {
     let fault = ask("rp.call", echo.clone()).await.unwrap_err();
     assert!(fault.to_string().contains("disabled here by the manager"), "{fault}");
     assert!(ask("rp.procedures.enable", echo.clone()).await.unwrap()["changed"].as_bool().unwrap());
-    assert!(ask("rp.call", echo).await.is_ok());
+    assert!(ask("rp.call", echo.clone()).await.is_ok());
+    assert!(!ask("rp.procedures.enable", echo).await.unwrap()["changed"].as_bool().unwrap());
+    let events = ask("rp.events.list", json!({"type": "procedure.*"})).await.unwrap();
+    let told: Vec<String> = events["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| format!("{} {} {}", event["type"], event["agent"], event["detail"]).replace('"', ""))
+        .collect();
+    let by = |kind: &str| format!("procedure.{kind} {HONEST} sys.echo by ada");
+    assert_eq!(told, [by("disabled"), by("enabled")], "what changed nothing is not told");
     let nobody = ask("rp.agents.reload", json!({"agent": "nobody"})).await.unwrap_err();
     assert!(nobody.to_string().contains("nobody"), "{nobody}");
 }

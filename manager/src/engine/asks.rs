@@ -30,6 +30,25 @@ impl Engine {
         }
     }
 
+    /// Puts into the history who had an agent offer a procedure again, or no more. Returns when it is on disk.
+    ///
+    /// # Errors
+    /// A fault that says why not; then nothing was stored.
+    pub async fn switched(
+        &self,
+        agent: PeerId,
+        procedure: String,
+        on: bool,
+        operator: String,
+    ) -> Result<(), Fault> {
+        match self.operate(|token| Input::Switched { token, agent, procedure, on, operator }).await? {
+            Answer::Emitted { .. } => Ok(()),
+            Answer::Submitted { .. } | Answer::Released | Answer::Cancelled(_) | Answer::Deleted => {
+                Err(wrong_answer())
+            }
+        }
+    }
+
     /// Puts an event of an agent into the history. Gives its number when it is on disk.
     ///
     /// # Errors

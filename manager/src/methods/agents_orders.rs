@@ -3,29 +3,36 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use redpoll_common::api::{AgentArguments, SwitchArguments, SwitchOrder, agent_method, method};
+use redpoll_common::api::{AgentArguments, SwitchAnswer, SwitchArguments, SwitchOrder, agent_method, method};
+use redpoll_common::ids::PeerId;
 use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_net::peer::{Call, CallError};
 use redpoll_net::registry::Duplicate;
 use redpoll_net::{CallContext, Registry};
 use tokio::time::Instant;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{info as describe, read, write};
+use crate::engine::Engine;
 use crate::state::Manager;
 
 /// How long an agent may take: it reads a folder, and writes a file.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-pub(super) fn register(registry: Registry, manager: &Arc<Manager>) -> Result<Registry, Duplicate> {
+pub(super) fn register(
+    registry: Registry,
+    manager: &Arc<Manager>,
+    engine: &Engine,
+) -> Result<Registry, Duplicate> {
+    let (enabling, disabling) = (engine.clone(), engine.clone());
     let (reloader, enabler, disabler) = (manager.clone(), manager.clone(), manager.clone());
     registry
         .with(describe(method::AGENTS_RELOAD), move |call| reload(reloader.clone(), call))?
         .with(describe(method::PROCEDURES_ENABLE), move |call| {
-            switch(enabler.clone(), call, agent_method::ENABLE)
+            switch(enabler.clone(), enabling.clone(), call, agent_method::ENABLE)
         })?
         .with(describe(method::PROCEDURES_DISABLE), move |call| {
-            switch(disabler.clone(), call, agent_method::DISABLE)
+            switch(disabler.clone(), disabling.clone(), call, agent_method::DISABLE)
         })
 }
 
@@ -34,11 +41,24 @@ async fn reload(manager: Arc<Manager>, call: CallContext) -> Result<Raw, Fault> 
     pass_on(&manager, &call, &agent, (agent_method::RELOAD, Raw::empty_map())).await
 }
 
-async fn switch(manager: Arc<Manager>, call: CallContext, method: &'static str) -> Result<Raw, Fault> {
+async fn switch(
+    manager: Arc<Manager>,
+    engine: Engine,
+    call: CallContext,
+    method: &'static str,
+) -> Result<Raw, Fault> {
     let SwitchArguments { agent, procedure } = read(&call.kwargs)?;
-    let operator = Some(call.caller.identity.id.to_string());
-    let order = write(&SwitchOrder { procedure, operator })?;
-    pass_on(&manager, &call, &agent, (method, order)).await
+    let operator = call.caller.identity.id.to_string();
+    let order = write(&SwitchOrder { procedure, operator: Some(operator.clone()) })?;
+    let answer = pass_on(&manager, &call, &agent, (method, order)).await?;
+    // what changed nothing did not happen; an agent whose answer says something else is believed no further
+    if let (Ok(SwitchAnswer { procedure, enabled, changed: true }), Ok(id)) =
+        (answer.decode(), agent.parse::<PeerId>())
+        && let Err(error) = engine.switched(id, procedure, enabled, operator).await
+    {
+        warn!(agent, %error, "the agent has switched the procedure, and the history does not say so");
+    }
+    Ok(answer)
 }
 
 /// Asks the agent, and gives its answer unchanged.

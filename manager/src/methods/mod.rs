@@ -44,7 +44,7 @@ use crate::state::Manager;
 pub fn registry(manager: &Arc<Manager>, engine: &Engine) -> Result<Registry, Duplicate> {
     let registry = call::register(Registry::new(), manager)?;
     let registry = agents::register(registry, manager)?;
-    let registry = agents_orders::register(registry, manager)?;
+    let registry = agents_orders::register(registry, manager, engine)?;
     let registry = reports::register(registry, engine)?;
     let registry = jobs_routes::register(registry, manager, engine)?;
     let registry = queues::register(registry, engine)?;

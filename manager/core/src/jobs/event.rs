@@ -53,13 +53,17 @@ pub enum EventKind {
     CallbackAbandoned,
     /// The manager's wall clock was set; times are told anew by it.
     ClockSet,
+    /// An operator had an agent offer a procedure again.
+    ProcedureEnabled,
+    /// An operator had an agent offer a procedure no more.
+    ProcedureDisabled,
     /// An agent says something of its own: see [`EventRecord::custom`].
     Custom,
 }
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::AgentConnected,
         Self::AgentDisconnected,
         Self::SpoolLost,
@@ -81,6 +85,8 @@ impl EventKind {
         Self::CallbackDelivered,
         Self::CallbackAbandoned,
         Self::ClockSet,
+        Self::ProcedureEnabled,
+        Self::ProcedureDisabled,
         Self::Custom,
     ];
 
@@ -108,6 +114,8 @@ impl EventKind {
             Self::CallbackDelivered => "callback.delivered",
             Self::CallbackAbandoned => "callback.abandoned",
             Self::ClockSet => "manager.clock_set",
+            Self::ProcedureEnabled => "procedure.enabled",
+            Self::ProcedureDisabled => "procedure.disabled",
             Self::Custom => "custom",
         }
     }

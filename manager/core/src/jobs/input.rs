@@ -31,6 +31,19 @@ pub enum Input<T> {
         /// Anything about it.
         data: Raw,
     },
+    /// An agent has done what an operator wanted of one of its procedures.
+    Switched {
+        /// Who waits.
+        token: T,
+        /// The agent.
+        agent: PeerId,
+        /// The procedure, as the operator named it.
+        procedure: String,
+        /// Whether it is offered again, or no more.
+        on: bool,
+        /// Who wanted it.
+        operator: String,
+    },
     /// What [`Effect::FindKey`](super::effect::Effect::FindKey) found.
     KeyFound {
         /// As asked.

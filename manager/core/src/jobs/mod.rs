@@ -129,6 +129,15 @@ impl<T> Jobs<T> {
             Input::Submit(submit) => self.submit(*submit, None, now_ms),
             Input::Record(submit, ended) => self.submit(*submit, Some(*ended), now_ms),
             Input::Emit { token, agent, name, data } => self.emit(token, agent, name, data, now_ms),
+            Input::Switched { token, agent, procedure, on, operator } => {
+                let kind = if on { EventKind::ProcedureEnabled } else { EventKind::ProcedureDisabled };
+                self.event(now_ms, kind, |event| {
+                    event.agent = Some(agent);
+                    event.detail = Some(format!("{procedure} by {operator}"));
+                });
+                // also on a full disk: it has happened, and is little
+                self.answer(token, Ok(Answer::Emitted { n: self.last_event }));
+            }
             Input::KeyFound { submitter, key, found } => self.key_found(submitter, key, &found, now_ms),
             Input::Release { token, job, by } => self.release(token, job, by.as_ref(), now_ms),
             Input::Cancel { token, scope, grace_ms, preview, by } => {
