@@ -158,7 +158,13 @@ async fn a_worker_that_does_not_become_ready_fails_the_call_before_anything_ran(
     assert!(fault.message.contains("0.3 s, its ready_timeout"), "{fault}");
     let fault = failure(&offer(python_worker("sys.exit('no database')"))).await;
     assert!(fault.message.contains("exited with 1 before it was ready"), "{fault}");
+    assert!(fault.message.ends_with("; at last it wrote: no database"), "{fault}");
     assert_eq!(fault.trace.as_deref(), Some("no database\n"));
+    // a secret that would be cut is masked before it is
+    let long = format!("sys.exit('{}hunter2')", "x".repeat(194));
+    let secret = offer(Manifest { redact: vec!["pin".to_owned()], ..python_worker(&long) });
+    let fault = secret.call(json!({"pin": "hunter2"})).await.unwrap_err();
+    assert!(fault.message.ends_with("xx***") && !fault.message.contains("hun"), "{fault}");
     let fault = failure(&offer(python_worker("say(value=1)\ntime.sleep(300)"))).await;
     assert!(fault.message.contains("before {\"ready\": true}"), "{fault}");
     let fault = failure(&offer(python_worker("print('hello', flush=True)\ntime.sleep(300)"))).await;

@@ -27,6 +27,9 @@ use crate::telling::not_started;
 /// Why a worker of a definition that was replaced goes.
 const NOT_OFFERED: &str = "it is not offered any more";
 
+/// Bytes of the last line of its standard error in the fault of a worker that does not become ready.
+const LAST_LINE: usize = 200;
+
 /// What a worker needs to know of its procedure, which it must not keep alive.
 pub(super) struct Setup {
     name: String,
@@ -122,7 +125,7 @@ pub(super) async fn run(living: Living, setup: Setup, work: Work) {
     if let Some(why) = why {
         let tail = std::mem::take(&mut process.tail);
         let end = process.kill().await;
-        let (class, text) = match why {
+        let (class, mut text) = match why {
             NotReady::Exited => {
                 ("ExitStatus", format!("the worker of {name} {} before it was ready", end.words()))
             }
@@ -131,6 +134,10 @@ pub(super) async fn run(living: Living, setup: Setup, work: Work) {
             }
         };
         died(&living, &name, end, "it did not become ready");
+        // masked before it is cut: what is left of a secret could not be found
+        if let Some(last) = tail.text().and_then(|tail| last_line(&work.output.masked_text(tail))) {
+            text = format!("{text}; at last it wrote: {last}");
+        }
         return answer(work, Err(failed(class, text, &tail).with_data(end.data())));
     }
     info!(procedure = %name, "a worker is ready");
@@ -138,6 +145,17 @@ pub(super) async fn run(living: Living, setup: Setup, work: Work) {
         pool.ready();
     }
     Life { name, living, times, outputs, idle_shutdown, stop, emitter, rights }.live(process, work).await;
+}
+
+/// The last line with something on it, safe to show and short.
+fn last_line(text: &str) -> Option<String> {
+    let line = text.lines().map(str::trim).rfind(|line| !line.is_empty())?;
+    let safe: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if safe.len() <= LAST_LINE {
+        return Some(safe);
+    }
+    let end = safe.floor_char_boundary(LAST_LINE - '…'.len_utf8());
+    Some(format!("{}…", safe.get(..end).unwrap_or_default()))
 }
 
 /// Why a worker did not become ready.
@@ -349,4 +367,18 @@ enum Idle {
     Over(&'static str),
     /// It is of no use any more.
     Gone(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_line_is_one_line_without_control_characters_and_short() {
+        assert_eq!(last_line("a\nNo module named x\n\n"), Some("No module named x".to_owned()));
+        assert_eq!(last_line("a\x1b[31mred\x07"), Some("a [31mred ".to_owned()));
+        assert_eq!(last_line(" \n\n"), None);
+        let long = last_line(&"ä".repeat(300)).unwrap_or_default();
+        assert!(long.len() <= LAST_LINE && long.ends_with("ä…"), "{long}");
+    }
 }
