@@ -15,7 +15,7 @@ use tokio::runtime::Builder;
 /// The Redpoll agent: keeps one connection to the manager and runs what this machine offers.
 ///
 /// Configuration: built-in defaults, then the file, then REDPOLL_AGENT_… variables, then --set.
-/// Signals: SIGTERM finishes what runs and ends, a second one ends now; SIGHUP reads certificates and log level again.
+/// Signals: SIGTERM finishes what runs and ends, a second one ends now; SIGHUP reads certificates, log level, policy and procedures again.
 /// Exit: 0 ended in order · 64 configuration · 70 internal · 77 file permissions.
 #[derive(Debug, Parser)]
 #[command(name = "redpoll-agent", version, verbatim_doc_comment, args_conflicts_with_subcommands = true)]
