@@ -7,6 +7,10 @@ use serde_json::{Map, Value};
 use crate::commands::meant;
 use crate::sanitize::line;
 
+/// How many references and parts are followed into each other: a schema from another machine may have no end.
+const DEEPEST: usize = 8;
+/// How many of them there may be in all.
+const MOST_PARTS: usize = 200;
 /// The widest first column.
 const MAX_NAME: usize = 24;
 
@@ -31,6 +35,8 @@ pub struct Argument {
 
 /// The arguments that a schema names, those that are required first.
 pub fn arguments(schema: &Value) -> Vec<Argument> {
+    let root = schema;
+    let schema = &Value::Object(merged(root, root, DEEPEST, &mut { MOST_PARTS }));
     let required: Vec<&str> = schema
         .get("required")
         .and_then(Value::as_array)
@@ -42,15 +48,46 @@ pub fn arguments(schema: &Value) -> Vec<Argument> {
     let mut arguments: Vec<Argument> = properties
         .into_iter()
         .flatten()
-        .map(|(name, property)| argument(name, property, required.contains(&name.as_str())))
+        .map(|(name, property)| {
+            argument(
+                name,
+                &merged(root, property, DEEPEST, &mut { MOST_PARTS }),
+                required.contains(&name.as_str()),
+            )
+        })
         .collect();
     arguments.sort_by(|a, b| (!a.required, &a.name).cmp(&(!b.required, &b.name)));
     arguments
 }
 
-fn argument(name: &str, property: &Value, required: bool) -> Argument {
-    let empty = Map::new();
-    let words = property.as_object().unwrap_or(&empty);
+/// A schema with what it refers to within the same document, and all of `allOf`. Names and required ones are those of all parts; of
+/// other keywords the first counts, its own before others.
+fn merged(root: &Value, schema: &Value, deepest: usize, left: &mut usize) -> Map<String, Value> {
+    let mut all = schema.as_object().cloned().unwrap_or_default();
+    let Some(deeper) = deepest.checked_sub(1) else { return all };
+    let text = schema.get("$ref").and_then(Value::as_str);
+    let target = text.and_then(|text| root.pointer(text.strip_prefix('#')?));
+    let parts = schema.get("allOf").and_then(Value::as_array);
+    for part in target.into_iter().chain(parts.into_iter().flatten()) {
+        let Some(fewer) = left.checked_sub(1) else { break };
+        *left = fewer;
+        for (word, value) in merged(root, part, deeper, left) {
+            match (all.get_mut(&word), value) {
+                (None, value) => _ = all.insert(word, value),
+                (Some(Value::Object(own)), Value::Object(more)) if word == "properties" => {
+                    for (name, property) in more {
+                        own.entry(name).or_insert(property);
+                    }
+                }
+                (Some(Value::Array(own)), Value::Array(more)) if word == "required" => own.extend(more),
+                (Some(_), _) => {}
+            }
+        }
+    }
+    all
+}
+
+fn argument(name: &str, words: &Map<String, Value>, required: bool) -> Argument {
     let kinds = types(words);
     let mut values: Vec<Value> = words.get("enum").and_then(Value::as_array).cloned().unwrap_or_default();
     values.extend(words.get("const").cloned());
@@ -235,6 +272,32 @@ mod tests {
     }
 
     #[test]
+    fn arguments_of_all_parts_and_behind_references_are_told() {
+        let schema = json!({
+            "$defs": {
+                "Stage": {"type": "string", "enum": ["live", "test"], "default": "test"},
+                "Common": {"properties": {"verbose": {"type": "boolean"}}, "required": ["verbose"]},
+            },
+            "properties": {"stage": {"$ref": "#/$defs/Stage", "description": "Where."}},
+            "allOf": [
+                {"$ref": "#/$defs/Common"},
+                {"properties": {"copies": {"allOf": [{"type": "integer"}, {"minimum": 1}]}, "stage": {"type": "integer"}}},
+            ],
+        });
+        let told: Vec<String> = rows(&arguments(&schema));
+        let wanted = [
+            "  verbose  boolean, required",
+            "  copies   integer, at least 1",
+            "  stage    live|test, default test; Where.",
+        ];
+        assert_eq!(told, wanted);
+        // from another machine: without an end, and wide at each step
+        let endless = json!({"properties": {"a": {}}, "allOf": vec![json!({"$ref": "#"}); 50]});
+        assert_eq!(arguments(&endless).len(), 1);
+        assert!(arguments(&json!({"$ref": "#/$defs/none"})).is_empty());
+    }
+
+    #[test]
     fn the_help_of_a_procedure_says_everything_that_a_caller_needs() {
         let expected = "web.deploy@2: Deploys a site.
 Versions: 1 (deprecated: use 2), 2, 3 (disabled: is off)
@@ -258,7 +321,8 @@ Example:
 
     #[test]
     fn an_example_is_typed_as_its_argument_wants() {
-        let typed = |property: Value| typed(&argument("a", &property, true));
+        let empty = Map::new();
+        let typed = |property: Value| typed(&argument("a", property.as_object().unwrap_or(&empty), true));
         assert_eq!(typed(json!({"type": "integer"})), "a:=1");
         assert_eq!(typed(json!({"type": "boolean"})), "a:=true");
         assert_eq!(typed(json!({"enum": ["x y"]})), "'a=x y'");
