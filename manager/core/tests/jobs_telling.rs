@@ -135,7 +135,14 @@ fn the_judge_finds_every_event_that_is_wrong() {
         }
     }
     println!("{seen:?}");
-    let unseen = [EventKind::JobRecorded, EventKind::Custom, EventKind::StoreBehind, EventKind::ClockSet];
+    let unseen = [
+        EventKind::JobRecorded,
+        EventKind::Custom,
+        EventKind::StoreBehind,
+        EventKind::ClockSet,
+        EventKind::ProcedureEnabled,
+        EventKind::ProcedureDisabled,
+    ];
     for kind in EventKind::ALL.into_iter().filter(|kind| !unseen.contains(kind)) {
         assert!(seen.contains_key(&kind), "{kind:?} never happened: this test sees too little");
     }

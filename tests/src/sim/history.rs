@@ -56,6 +56,8 @@ fn run_of(event: &EventRecord) -> Option<RunKey> {
         | EventKind::SpoolLost
         | EventKind::StoreBehind
         | EventKind::ClockSet
+        | EventKind::ProcedureEnabled
+        | EventKind::ProcedureDisabled
         | EventKind::JobSubmitted
         | EventKind::JobReleased
         | EventKind::CancelAsked
@@ -218,6 +220,8 @@ fn is_plain(kind: EventKind) -> bool {
         | EventKind::SpoolLost
         | EventKind::StoreBehind
         | EventKind::ClockSet
+        | EventKind::ProcedureEnabled
+        | EventKind::ProcedureDisabled
         | EventKind::CancelAsked
         | EventKind::RunStarted
         | EventKind::RunInDoubt

@@ -100,6 +100,8 @@ impl Story {
             | EventKind::SpoolLost
             | EventKind::StoreBehind
             | EventKind::ClockSet
+            | EventKind::ProcedureEnabled
+            | EventKind::ProcedureDisabled
             | EventKind::JobSubmitted
             | EventKind::JobReleased
             | EventKind::CancelAsked

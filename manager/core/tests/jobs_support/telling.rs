@@ -138,6 +138,8 @@ fn said(event: &EventRecord) -> Vec<String> {
         | EventKind::SpoolLost
         | EventKind::StoreBehind
         | EventKind::ClockSet
+        | EventKind::ProcedureEnabled
+        | EventKind::ProcedureDisabled
         | EventKind::CancelAsked
         | EventKind::RunStarted
         | EventKind::RunInDoubt
@@ -209,6 +211,8 @@ impl Judge<'_> {
             | EventKind::SpoolLost
             | EventKind::StoreBehind
             | EventKind::ClockSet
+            | EventKind::ProcedureEnabled
+            | EventKind::ProcedureDisabled
             | EventKind::JobSubmitted
             | EventKind::JobReleased
             | EventKind::CancelAsked

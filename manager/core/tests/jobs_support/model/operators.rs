@@ -57,7 +57,11 @@ impl Model {
             Input::Oldest { stored, jobs } => self.oldest_found(stored, &jobs),
             Input::StoreFull(full) => self.full = full,
             Input::Settings(settings) => self.settings = settings,
-            Input::Record(..) | Input::Emit { .. } | Input::Redact { .. } | Input::Clock { .. } => {
+            Input::Record(..)
+            | Input::Emit { .. }
+            | Input::Redact { .. }
+            | Input::Switched { .. }
+            | Input::Clock { .. } => {
                 panic!("not modelled")
             }
         }
