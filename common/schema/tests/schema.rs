@@ -45,6 +45,40 @@ fn an_argument_that_does_not_fit_is_named_with_path_and_rule() {
 }
 
 #[test]
+fn keywords_that_look_at_the_whole_hold_as_in_the_draft() {
+    let schema = json!({
+        "type": "object",
+        "allOf": [{"properties": {"kind": {"enum": ["disk", "net"]}}, "required": ["kind"]}],
+        "if": {"properties": {"kind": {"const": "disk"}}},
+        "then": {"properties": {"size": {"type": "integer"}}, "required": ["size"]},
+        "else": {"properties": {"port": {"type": "integer"}}},
+        "dependentSchemas": {"size": {"properties": {"unit": {"enum": ["MiB", "GiB"]}}, "required": ["unit"]}},
+        "unevaluatedProperties": false,
+    });
+    for kwargs in [
+        json!({"kind": "disk", "size": 3, "unit": "GiB"}),
+        json!({"kind": "net", "port": 1}),
+        json!({"kind": "net"}),
+    ] {
+        assert_eq!(check(&schema, &json!([]), &kwargs), Ok(kwargs));
+    }
+    for (kwargs, parts) in [
+        (json!({"size": 3, "unit": "GiB"}), vec!["kind", "required"]),
+        (json!({"kind": "disk"}), vec!["size", "/then/required"]),
+        (json!({"kind": "disk", "size": 3}), vec!["unit", "dependentSchemas"]),
+        (json!({"kind": "disk", "size": 3, "unit": "KiB"}), vec!["unit: ", "enum"]),
+        (json!({"kind": "net", "port": "http"}), vec!["port: ", "/else/"]),
+        (json!({"kind": "net", "prot": 1}), vec!["prot", "unevaluatedProperties"]),
+        (json!({"kind": "disk", "size": 3, "unit": "GiB", "port": 1}), vec!["port", "unevaluatedProperties"]),
+    ] {
+        let error = check(&schema, &json!([]), &kwargs).unwrap_err();
+        for part in parts {
+            assert!(error.contains(part), "{kwargs}: {error:?} lacks {part:?}");
+        }
+    }
+}
+
+#[test]
 fn an_error_never_holds_the_value() {
     let schemas = [
         json!({"properties": {"s": {"type": "integer"}}}),
