@@ -282,7 +282,7 @@ async fn who_waits_for_an_answer_is_not_silent_and_who_has_it_is() {
         let offer = offer(Manifest { manager: rights(true, &[]), idle_timeout, ..manifest }, asker);
         let mut started = offer.start(&json!([]), &json!({}));
         until(&mut waiting, 1).await;
-        // longer than it may be silent
+        // longer than it may be silent: that time passes is what is tested, and the program has no clock that a test could move
         tokio::time::sleep(Duration::from_millis(900)).await;
         gate.notify_waiters();
         assert_eq!(started.answer().await.unwrap(), "late");

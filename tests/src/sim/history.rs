@@ -44,32 +44,8 @@ fn rows(changes: &[Change]) -> impl Iterator<Item = &RunRecord> {
 
 /// The run that an event is about.
 fn run_of(event: &EventRecord) -> Option<RunKey> {
-    match event.kind {
-        EventKind::RunStarted
-        | EventKind::RunInDoubt
-        | EventKind::RunRetried
-        | EventKind::RunPutBack
-        | EventKind::RunEnded
-        | EventKind::RunCorrected => Some(RunKey { job: event.job?, agent: event.agent.clone()? }),
-        EventKind::AgentConnected
-        | EventKind::AgentDisconnected
-        | EventKind::SpoolLost
-        | EventKind::StoreBehind
-        | EventKind::ClockSet
-        | EventKind::ProcedureEnabled
-        | EventKind::ProcedureDisabled
-        | EventKind::JobSubmitted
-        | EventKind::JobReleased
-        | EventKind::CancelAsked
-        | EventKind::JobEnded
-        | EventKind::JobRecorded
-        | EventKind::JobDeleted
-        | EventKind::QueueOpened
-        | EventKind::QueueClosed
-        | EventKind::CallbackDelivered
-        | EventKind::CallbackAbandoned
-        | EventKind::Custom => None,
-    }
+    let key = RunKey { job: event.job?, agent: event.agent.clone()? };
+    event.kind.is_of_run().then_some(key)
 }
 
 /// A run that its agent made by itself: it was never offered, and has ended.

@@ -120,6 +120,36 @@ impl EventKind {
         }
     }
 
+    /// Whether it is about a run: it names a job and an agent, and once the run was offered the attempt.
+    pub fn is_of_run(self) -> bool {
+        match self {
+            Self::RunStarted
+            | Self::RunInDoubt
+            | Self::RunRetried
+            | Self::RunPutBack
+            | Self::RunEnded
+            | Self::RunCorrected => true,
+            Self::AgentConnected
+            | Self::AgentDisconnected
+            | Self::SpoolLost
+            | Self::StoreBehind
+            | Self::JobSubmitted
+            | Self::JobReleased
+            | Self::CancelAsked
+            | Self::JobEnded
+            | Self::JobRecorded
+            | Self::JobDeleted
+            | Self::QueueOpened
+            | Self::QueueClosed
+            | Self::CallbackDelivered
+            | Self::CallbackAbandoned
+            | Self::ClockSet
+            | Self::ProcedureEnabled
+            | Self::ProcedureDisabled
+            | Self::Custom => false,
+        }
+    }
+
     /// Reads the text.
     pub fn from_wire(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == text)

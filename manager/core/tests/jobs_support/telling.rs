@@ -180,48 +180,25 @@ impl Judge<'_> {
 
     fn event(&mut self, event: &EventRecord) {
         let of_run = event.job.zip(event.agent.clone()).map(|(job, agent)| RunKey { job, agent });
-        match event.kind {
-            EventKind::RunStarted
-            | EventKind::RunInDoubt
-            | EventKind::RunRetried
-            | EventKind::RunPutBack
-            | EventKind::RunEnded
-            | EventKind::RunCorrected => match of_run {
+        if event.kind.is_of_run() {
+            match of_run {
                 Some(key) => self.run_event(event, &key),
                 None => self.wrong.push(format!("event {} names no run", event.n)),
-            },
-            EventKind::JobRecorded => {
-                let (key, outcome) = (of_run.unwrap(), event.outcome.unwrap());
-                let tale = self.tale(&key);
-                (tale.stage, tale.attempt) = (Stage::Ended(outcome), Attempt(1));
-                self.ends.push(key.job);
             }
-            EventKind::JobEnded => {
-                let job = event.job.unwrap();
-                let due = self.ends.iter().position(|other| *other == job);
-                self.check(due.is_some(), || format!("{job} did not end"));
-                due.map(|place| self.ends.remove(place));
-                let outcome = self.worst(job);
-                self.check(event.outcome == outcome, || {
-                    format!("{job} ended as {outcome:?}, not {:?}", event.outcome)
-                });
-            }
-            EventKind::AgentConnected
-            | EventKind::AgentDisconnected
-            | EventKind::SpoolLost
-            | EventKind::StoreBehind
-            | EventKind::ClockSet
-            | EventKind::ProcedureEnabled
-            | EventKind::ProcedureDisabled
-            | EventKind::JobSubmitted
-            | EventKind::JobReleased
-            | EventKind::CancelAsked
-            | EventKind::JobDeleted
-            | EventKind::QueueOpened
-            | EventKind::QueueClosed
-            | EventKind::CallbackDelivered
-            | EventKind::CallbackAbandoned
-            | EventKind::Custom => {}
+        } else if event.kind == EventKind::JobRecorded {
+            let (key, outcome) = (of_run.unwrap(), event.outcome.unwrap());
+            let tale = self.tale(&key);
+            (tale.stage, tale.attempt) = (Stage::Ended(outcome), Attempt(1));
+            self.ends.push(key.job);
+        } else if event.kind == EventKind::JobEnded {
+            let job = event.job.unwrap();
+            let due = self.ends.iter().position(|other| *other == job);
+            self.check(due.is_some(), || format!("{job} did not end"));
+            due.map(|place| self.ends.remove(place));
+            let outcome = self.worst(job);
+            self.check(event.outcome == outcome, || {
+                format!("{job} ended as {outcome:?}, not {:?}", event.outcome)
+            });
         }
     }
 
