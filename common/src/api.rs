@@ -9,6 +9,7 @@ pub mod jobs;
 pub mod procedures;
 pub mod queues;
 pub mod record;
+pub mod revoked;
 pub mod submit;
 pub mod trial;
 pub(crate) mod value;
@@ -28,6 +29,20 @@ pub mod method {
     pub const AGENTS_LIST: &str = "rp.agents.list";
     /// Shows one agent. [`super::AgentArguments`] → [`super::AgentSummary`].
     pub const AGENTS_SHOW: &str = "rp.agents.show";
+    /// Shuts an agent out, or one of its certificates. [`super::revoked::RevokeArguments`] → [`super::revoked::RevokeAnswer`].
+    pub const AGENTS_REVOKE: &str = "rp.agents.revoke";
+    /// Lets it in again. [`super::revoked::RestoreArguments`] → nil.
+    pub const AGENTS_RESTORE: &str = "rp.agents.restore";
+    /// Lists what of agents is revoked. [`super::revoked::RevokedArguments`] → [`super::revoked::RevokedList`].
+    pub const AGENTS_REVOKED: &str = "rp.agents.revoked";
+    /// Shuts an operator out, or one of their certificates. [`super::revoked::RevokeArguments`] → [`super::revoked::RevokeAnswer`].
+    pub const OPERATORS_REVOKE: &str = "rp.operators.revoke";
+    /// Lets them in again. [`super::revoked::RestoreArguments`] → nil.
+    pub const OPERATORS_RESTORE: &str = "rp.operators.restore";
+    /// Lists what of operators is revoked. [`super::revoked::RevokedArguments`] → [`super::revoked::RevokedList`].
+    pub const OPERATORS_REVOKED: &str = "rp.operators.revoked";
+    /// Lists the operators that are connected or revoked. [`super::revoked::OperatorListArguments`] → [`super::revoked::OperatorList`].
+    pub const OPERATORS_LIST: &str = "rp.operators.list";
     /// Measures round trips to an agent. [`super::PingArguments`] → [`super::PingAnswer`].
     pub const AGENTS_PING: &str = "rp.agents.ping";
     /// Lists the procedures of an agent as the manager knows them. [`super::ProceduresArguments`] → `{known, connected, procedures, next}`.
@@ -229,6 +244,9 @@ pub struct AgentSummary {
     /// Why the newest session ended, when away.
     #[serde(default)]
     pub reason: Option<String>,
+    /// It is shut out; absent when it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked: Option<revoked::Revocation>,
 }
 
 /// The answer of `rp.agents.list`, in the order of the names.

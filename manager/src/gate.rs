@@ -104,6 +104,13 @@ async fn handshake(sessions: Arc<Sessions>, id: ConnectionId, incoming: Incoming
             return;
         }
     };
+    if let Err(bye) = manager.door.check(connection.peer()) {
+        manager.counters.hellos_revoked.up();
+        if let Some(left_out) = manager.log_due(ip, "revoked") {
+            warn!(peer = %identity, left_out, "refused: it is revoked");
+        }
+        return greet::refuse(connection, admission, bye).await;
+    }
     match seat(&manager, &admission, slot) {
         Ok(seat) => admit(sessions, id, connection, admission, seat).await,
         Err(bye) => {

@@ -20,6 +20,7 @@ pub mod app;
 pub mod callbacks;
 pub mod catalogue;
 pub mod clock;
+pub mod door;
 pub mod engine;
 pub mod gate;
 pub mod housekeeping;

@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use redpoll_common::api::{method, notice};
-use redpoll_common::ids::ConnectionId;
 use redpoll_common::session::machine::Counters as SessionCounters;
 use redpoll_common::wire::{Fault, FaultCode, Notification};
 use redpoll_manager_core::access::{decide, decide_notification};
@@ -16,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::catalogue::Announcements;
+use crate::door::Guest;
 use crate::engine::Engine;
 use crate::methods::reports;
 use crate::state::Manager;
@@ -31,7 +31,7 @@ pub struct ManagerService {
     manager: Arc<Manager>,
     registry: Arc<Registry>,
     engine: Engine,
-    connection: ConnectionId,
+    guest: Arc<Guest>,
     notes: Mutex<TokenBucket>,
     announcements: Arc<Announcements>,
     /// Where what lasts is a task.
@@ -44,17 +44,50 @@ impl ManagerService {
         manager: Arc<Manager>,
         registry: Arc<Registry>,
         engine: Engine,
-        connection: ConnectionId,
+        guest: Arc<Guest>,
         tracker: TaskTracker,
     ) -> Self {
         let (rate, burst) = NOTES;
         let notes = Mutex::new(TokenBucket::new(rate, burst));
         let announcements = Arc::default();
-        Self { manager, registry, engine, connection, notes, announcements, tracker }
+        Self { manager, registry, engine, guest, notes, announcements, tracker }
     }
 }
 
 impl ManagerService {
+    fn serve(&self, call: CallContext) -> Running {
+        // agents and operators speak for themselves alone: what one says of operators and roles reaches nobody
+        let call = CallContext { operator: None, roles: None, ..call };
+        if self.manager.is_draining() {
+            return Running::refused(Fault::new(
+                FaultCode::ShuttingDown,
+                "the manager is stopping; nothing ran",
+            ));
+        }
+        if self.manager.procedures.serves(call.caller.identity.role, &call.method) {
+            return self.procedure(call);
+        }
+        let decision = decide(call.caller.identity.role, &call.method).map(|allowed| allowed.method().name);
+        match decision {
+            Ok(method::JOB_REPORT) => {
+                let answer = reports::report(&self.engine, self.guest.connection(), &call);
+                Running { answer: Box::pin(answer), graceful: false }
+            }
+            Ok(method::JOB_RESUME) => {
+                let answer = reports::resume(self.engine.clone(), self.guest.connection(), call);
+                Running { answer: Box::pin(answer), graceful: false }
+            }
+            Ok(_name) => self.registry.start(call),
+            Err(denied) => {
+                self.manager.counters.denied(denied);
+                if let Some(left_out) = self.manager.log_due(call.caller.ip, "denied") {
+                    warn!(reason = %denied, left_out, "request denied");
+                }
+                Running::refused(denied.into())
+            }
+        }
+    }
+
     /// A procedure of the manager itself. What is refused shows in the log, as other requests that are denied do.
     fn procedure(&self, call: CallContext) -> Running {
         let (ip, method) = (call.caller.ip, call.method.clone());
@@ -82,37 +115,20 @@ impl ManagerService {
 
 impl Service for ManagerService {
     fn start(&self, call: CallContext) -> Running {
-        // agents and operators speak for themselves alone: what one says of operators and roles reaches nobody
-        let call = CallContext { operator: None, roles: None, ..call };
         self.manager.counters.requests.up();
-        if self.manager.is_draining() {
-            return Running::refused(Fault::new(
-                FaultCode::ShuttingDown,
-                "the manager is stopping; nothing ran",
-            ));
+        if let Err(fault) = self.guest.may_ask() {
+            return Running::refused(fault);
         }
-        if self.manager.procedures.serves(call.caller.identity.role, &call.method) {
-            return self.procedure(call);
-        }
-        let decision = decide(call.caller.identity.role, &call.method).map(|allowed| allowed.method().name);
-        match decision {
-            Ok(method::JOB_RESUME) => {
-                let answer = reports::resume(self.engine.clone(), self.connection, call);
-                Running { answer: Box::pin(answer), graceful: false }
-            }
-            Ok(_name) => self.registry.start(call),
-            Err(denied) => {
-                self.manager.counters.denied(denied);
-                if let Some(left_out) = self.manager.log_due(call.caller.ip, "denied") {
-                    warn!(reason = %denied, left_out, "request denied");
-                }
-                Running::refused(denied.into())
-            }
-        }
+        let Running { answer, graceful } = self.serve(call);
+        // whoever shuts the guest out waits for it
+        Running { answer: Box::pin(self.guest.requests().track_future(answer)), graceful }
     }
 
     fn notified(&self, from: &PeerInfo, notification: Notification) {
         let counters = &self.manager.counters;
+        if self.guest.may_ask().is_err() {
+            return;
+        }
         match decide_notification(from.identity.role, &notification.kind) {
             Err(why) => {
                 counters.ignored(why);
@@ -124,11 +140,12 @@ impl Service for ManagerService {
                 counters.notifications_taken.up();
                 match accepted.kind().name {
                     notice::AGENT_DRAINING => {
-                        self.manager.with_roster(|roster| roster.drain(&from.identity.id, self.connection));
+                        self.manager
+                            .with_roster(|roster| roster.drain(&from.identity.id, self.guest.connection()));
                         info!("the agent is stopping");
                     }
                     notice::AGENT_PROCEDURES => {
-                        let from = (&from.identity.id, self.connection);
+                        let from = (&from.identity.id, self.guest.connection());
                         let whom = (&self.manager, &self.engine);
                         self.announcements.take(whom, from, &notification.data, &self.tracker);
                     }

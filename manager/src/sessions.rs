@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures_util::FutureExt as _;
 use redpoll_common::identity::{Identity, Role};
 use redpoll_common::ids::ConnectionId;
 use redpoll_common::session::handshake::Admission;
@@ -13,8 +14,10 @@ use redpoll_net::transport::BoxConnection;
 use redpoll_net::{Peer, Registry, drive, expiry};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::{Instrument, info, info_span, warn};
 
+use crate::door::Guest;
 use crate::engine::Engine;
 use crate::gate::HeldSeat;
 use crate::service::ManagerService;
@@ -88,22 +91,34 @@ impl Sessions {
             Role::Operator => info_span!(parent: None, "session", operator = %identity.id, connection = %id),
             Role::Manager => info_span!(parent: None, "session", manager = %identity.id, connection = %id),
         };
+        let guest = Guest::new(connection.peer(), id);
         let service = Arc::new(ManagerService::new(
             self.manager.clone(),
             self.registry.clone(),
             self.engine.clone(),
-            id,
+            guest.clone(),
             self.tracker.clone(),
         ));
         let options = self.manager.driver_options();
         let protocol = terms.protocol;
         let (peer, driver) = drive(connection, terms, service, options, self.requests.clone());
+        let inside = match self.manager.door.enter(&guest, &peer) {
+            Ok(inside) => inside,
+            Err(bye) => {
+                // revoked between its hello and now
+                self.manager.counters.hellos_revoked.up();
+                peer.close(bye);
+                self.tracker.spawn(driver.map(drop).instrument(span));
+                return;
+            }
+        };
         let stay = span.in_scope(|| {
             info!(%address, version = %entry.version(), protocol, "session begins");
-            self.enter(&identity, id, entry, &peer);
-            Stay { sessions: self.clone(), identity, id, reason: None }
+            self.enter(&identity, entry, &peer, &guest);
+            let _running = guest.requests().token();
+            Stay { sessions: self.clone(), identity, id, reason: None, _running }
         });
-        let life = async move {
+        let driven = async move {
             let _seat = seat;
             let mut stay = stay;
             let driving = expiry::close_when_expired(&peer, driver);
@@ -121,11 +136,17 @@ impl Sessions {
             drop(stay);
             driving.await;
         };
+        let life = async move {
+            driven.await;
+            // found by whoever shuts it out until its last request has ended
+            guest.ended().await;
+            drop(inside);
+        };
         self.tracker.spawn(life.instrument(span));
     }
 
-    fn enter(&self, identity: &Identity, id: ConnectionId, entry: Entry, peer: &Peer) {
-        let manager = &self.manager;
+    fn enter(&self, identity: &Identity, entry: Entry, peer: &Peer, guest: &Guest) {
+        let (manager, id) = (&self.manager, guest.connection());
         manager.counters.sessions_opened.up();
         match identity.role {
             Role::Agent => {
@@ -168,7 +189,8 @@ impl Sessions {
         if identity.role == Role::Agent {
             // after the roster, where the engine looks for it
             let (engine, agent) = (self.engine.clone(), identity.id.clone());
-            self.tracker.spawn(async move { engine.agent_up(agent, id).await });
+            let up = async move { engine.agent_up(agent, id).await };
+            self.tracker.spawn(guest.requests().track_future(up));
         }
         // whoever began to stop meanwhile has said goodbye to everybody but this one
         if manager.is_draining() {
@@ -229,6 +251,8 @@ struct Stay {
     identity: Identity,
     id: ConnectionId,
     reason: Option<CloseReason>,
+    /// Whoever shuts it out waits until it is out of the roster.
+    _running: TaskTrackerToken,
 }
 
 impl Drop for Stay {

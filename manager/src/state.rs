@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use redpoll_common::identity::Identity;
+use redpoll_common::identity::{Identity, Role};
 use redpoll_common::ids::{ConnectionId, PeerId};
 use redpoll_common::job::Submitter;
 use redpoll_common::session::terms::Offer;
@@ -19,6 +19,7 @@ use redpoll_manager_core::admission::{Admission, AdmissionOptions};
 use redpoll_manager_core::agents::{AgentRules, Rates, SubmitOn};
 use redpoll_manager_core::catalogue::{Bounds, Catalogue};
 use redpoll_manager_core::counters::Counters;
+use redpoll_manager_core::revoked::{Denial, Denied};
 use redpoll_manager_core::roles::Roles;
 use redpoll_manager_core::roster::{Lookup, Roster};
 use redpoll_manager_core::spread::spread;
@@ -30,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::catalogue::Procedures;
+use crate::door::Door;
 use crate::engine::Agents;
 use crate::procedures::Offering;
 use crate::relay::Relays;
@@ -53,6 +55,8 @@ pub struct Manager {
     pub config: ManagerConfig,
     /// What agents may ask for.
     pub agent_rules: AgentRules,
+    /// Who is inside, and who is not let in.
+    pub door: Arc<Door>,
     /// Legs that wait, and those that are joined.
     pub relays: Relays,
     /// Places of questions to agents what would become of a job.
@@ -102,6 +106,7 @@ impl Manager {
             procedures: Arc::new(procedures),
             config,
             agent_rules,
+            door: Arc::default(),
             relays,
             trials: Semaphore::new(TRIALS),
             roles,
@@ -191,6 +196,9 @@ impl Manager {
     /// `bad_arguments` for what is no name, `unknown_agent`, `agent_away` or `shutting_down`.
     pub fn agent(&self, name: &str) -> Result<Peer, Fault> {
         let id = parse_agent(name)?;
+        if let Some(denial) = self.door.revoked(Role::Agent, &id) {
+            return Err(revoked_agent(&denial));
+        }
         self.with_roster(|roster| match roster.get(&id) {
             Lookup::Connected { handle, draining: false, .. } => Ok(handle.clone()),
             Lookup::Connected { draining: true, .. } => Err(Fault::new(
@@ -268,6 +276,14 @@ impl Agents for Manager {
         self.roles_of(submitter)
     }
 
+    fn deny(&self, denial: &Denial) {
+        self.door.deny(denial.clone());
+    }
+
+    fn allow(&self, denied: &Denied) {
+        self.door.allow(denied);
+    }
+
     fn disconnect(&self, agent: &PeerId, connection: ConnectionId, why: &str) {
         if let Some(peer) = self.peer(agent, connection) {
             peer.close(Bye::new(ByeCode::Overloaded, why));
@@ -319,6 +335,16 @@ pub fn parse_submitter(name: &str) -> Result<Submitter, Fault> {
     Submitter::parse(name).map_err(|error| {
         Fault::new(FaultCode::BadArguments, format!("{name:?} is not the name of a submitter: {error}"))
     })
+}
+
+/// The fault for an agent that is shut out.
+fn revoked_agent(denial: &Denial) -> Fault {
+    let Denial { denied, by, reason, .. } = denial;
+    let why = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    Fault::new(
+        FaultCode::AgentAway,
+        format!("agent {} is revoked (by {by}{why}); nothing was sent", denied.id),
+    )
 }
 
 /// The fault for an agent nobody has seen.

@@ -257,7 +257,7 @@ async fn nobody_hears_of_what_is_not_on_disk() {
     let (outcome, started) = (Outcome::Succeeded, Some(true));
     let done = Ending { outcome, started, result: None, fault: None, items: 0, duration_ms: None };
     let report = Report { reports: vec![RunReport { done: Some(done), ..RunReport::about(run) }] };
-    let reporting = tracker.spawn(engine.report(&agent, report));
+    let reporting = tracker.spawn(engine.report(&agent, ConnectionId(1), report));
     settled(&store).await;
     assert!(!reporting.is_finished(), "an end was acknowledged before it was on disk");
     store.open_gate().await;

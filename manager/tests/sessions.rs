@@ -211,7 +211,7 @@ async fn a_session_does_not_outlive_its_certificate() {
     for left in [Duration::from_millis(300), Duration::ZERO] {
         let world = World::new().await;
         let not_after = SystemTime::now() + left;
-        let certificate = Some(PeerCertificate { serial: "01".into(), not_after });
+        let certificate = Some(PeerCertificate { serial: "01".into(), sha256: "02".into(), not_after });
         let agent = PeerInfo { certificate, ..memory::peer(identity("spiffe://home/agent/web-1")) };
         let (mut mine, theirs) = memory::pair(agent, memory::peer(identity("spiffe://home/manager/m1")));
         let handshake = Box::pin(async move { Ok(Accepted::Session(theirs)) });

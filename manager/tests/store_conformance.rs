@@ -33,6 +33,7 @@ macro_rules! conformance {
 
 conformance! {
     everything_is_found_again_as_it_was
+    who_is_revoked_is_found_again_and_who_is_restored_is_not
     nothing_is_found_in_an_empty_store
     the_same_changes_twice_are_the_same_as_once
     what_is_not_over_is_recovered_and_nothing_else

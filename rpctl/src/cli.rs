@@ -2,6 +2,7 @@
 
 mod cp;
 mod jobs;
+mod revoke;
 
 use std::path::PathBuf;
 
@@ -17,6 +18,7 @@ pub use jobs::{
     CancelHow, EventsArgs, JobOptions, JobsCancelArgs, JobsCommand, JobsFollowArgs, JobsListArgs,
     JobsReadArgs, JobsResultArgs, OfflineChoice, OverflowChoice, QueuesCommand, RunArgs, StartArgs,
 };
+pub use revoke::{OperatorsCommand, RestoreArgs, RevokeArgs};
 
 /// Options that stand before or after any verb.
 const GLOBAL: &str = "Global options";
@@ -92,6 +94,9 @@ pub enum Verb {
     /// List agents, show one, measure round trips, see what they offer
     #[command(subcommand, arg_required_else_help = false, after_long_help = include_str!("help/agents.txt"))]
     Agents(AgentsCommand),
+    /// List operators, shut one out, let one in again
+    #[command(subcommand, arg_required_else_help = false, after_long_help = include_str!("help/operators.txt"))]
+    Operators(OperatorsCommand),
     /// Show how the manager is
     #[command(after_long_help = include_str!("help/status.txt"))]
     Status,
@@ -166,6 +171,9 @@ pub enum AgentsCommand {
         /// Take it for success when no agent matches the selector
         #[arg(long)]
         allow_empty: bool,
+        /// What is revoked: agents, known or not, and certificates of agents
+        #[arg(long, conflicts_with_all = ["selector", "allow_empty"])]
+        revoked: bool,
     },
     /// Show what the manager knows of an agent
     #[command(after_long_help = include_str!("help/agents_show.txt"))]
@@ -206,6 +214,12 @@ pub enum AgentsCommand {
         #[arg(value_name = "PROCEDURE[@V]")]
         procedure: String,
     },
+    /// Shut agents out, or a certificate of one: their sessions are cut, and they are not let in again
+    #[command(after_long_help = include_str!("help/agents_revoke.txt"))]
+    Revoke(RevokeArgs),
+    /// Let an agent in again that was revoked
+    #[command(after_long_help = include_str!("help/agents_restore.txt"))]
+    Restore(RestoreArgs),
     /// Have an agent offer a procedure no more, until it is enabled
     #[command(after_long_help = include_str!("help/agents_disable.txt"))]
     Disable {

@@ -61,6 +61,8 @@ const VALUED: [&str; 34] = [
     "--limit",
     "--jobs",
     "--wait",
+    "--certificate",
+    "--reason",
 ];
 
 /// Whose words they are put between.
@@ -145,9 +147,9 @@ fn plain_words(before: &[String]) -> Option<Vec<&str>> {
 fn wanted(before: &[String]) -> Option<Wanted> {
     match plain_words(before)?.as_slice() {
         ["call"] | ["agents", "procedures"] => Some(Wanted::Agent { manager: true }),
-        ["run" | "notify"] | ["agents", "show" | "ping" | "reload" | "enable" | "disable"] => {
-            Some(Wanted::Agent { manager: false })
-        }
+        ["run" | "notify"]
+        | ["agents", "show" | "ping" | "reload" | "enable" | "disable" | "revoke" | "restore"]
+        | ["agents", "revoke", ..] => Some(Wanted::Agent { manager: false }),
         ["call" | "run", agent] | ["agents", "procedures" | "enable" | "disable", agent] => {
             Some(Wanted::Procedure { agent: first_of(agent)? })
         }

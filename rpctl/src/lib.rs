@@ -126,6 +126,7 @@ fn describe(error: &clap::Error, words: &[OsString]) -> Option<Cli> {
         | Verb::Events(_)
         | Verb::Notify(_)
         | Verb::Agents(_)
+        | Verb::Operators(_)
         | Verb::Status
         | Verb::Certs(_)
         | Verb::Completions { .. }

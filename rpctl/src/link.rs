@@ -38,6 +38,7 @@ pub struct Link {
     transport: Arc<TlsTransport>,
     tracker: TaskTracker,
     deadline: Instant,
+    own: String,
 }
 
 impl Link {
@@ -73,9 +74,9 @@ impl Link {
             backoff: BackoffOptions::default(),
         };
         let tracker = TaskTracker::new();
-        let dialling = connect_once(&*transport, hello(id), Arc::new(Nothing), &options, &tracker);
+        let dialling = connect_once(&*transport, hello(id.clone()), Arc::new(Nothing), &options, &tracker);
         match timeout(within, dialling).await {
-            Ok(Ok(peer)) => Ok(Self { peer, transport, tracker, deadline }),
+            Ok(Ok(peer)) => Ok(Self { peer, transport, tracker, deadline, own: id }),
             Ok(Err(error)) => {
                 let report = not_connected(&address, &error);
                 Err(if error.needs_a_person() {
@@ -99,6 +100,11 @@ impl Link {
     /// The peer that is the manager.
     pub fn peer(&self) -> &Peer {
         &self.peer
+    }
+
+    /// The operator who asks.
+    pub fn own(&self) -> &str {
+        &self.own
     }
 
     /// The way to the manager, for connections beside the session.

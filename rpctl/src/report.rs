@@ -170,7 +170,7 @@ fn phrases(fault: &Fault, target: &Target) -> (String, String) {
                 Target::Agent { .. } | Target::Manager { .. } => "see rpctl --help".to_owned(),
             },
         ),
-        FaultCode::UnknownAgent | FaultCode::AgentAway => phrases_of_absence(&fault.code, target),
+        FaultCode::UnknownAgent | FaultCode::AgentAway => phrases_of_absence(fault, target),
         FaultCode::AgentGone => (
             format!("{agent} was lost during {verb}"),
             format!("it may have run: look at the machine before you repeat it; rpctl agents show {agent}"),
@@ -205,8 +205,12 @@ fn phrases(fault: &Fault, target: &Target) -> (String, String) {
 }
 
 /// The same for agents that are not there: the one that was meant, or some of a job.
-fn phrases_of_absence(code: &FaultCode, target: &Target) -> (String, String) {
-    let (agent, verb, away) = (target.agent(), target.verb(), *code == FaultCode::AgentAway);
+fn phrases_of_absence(fault: &Fault, target: &Target) -> (String, String) {
+    let (agent, verb, away) = (target.agent(), target.verb(), fault.code == FaultCode::AgentAway);
+    if away && fault.message.contains("revoked") {
+        let help = "who, and why: rpctl agents list --revoked; to take it back: rpctl agents restore ID";
+        return (format!("{verb}: an agent is revoked"), help.to_owned());
+    }
     match (target, away) {
         (Target::Manager { .. }, true) => (
             format!("{verb}: agents are not connected"),

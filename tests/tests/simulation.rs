@@ -13,7 +13,7 @@ use redpoll_tests::sim::{self, Report, Tally};
 const SEEDS: u64 = 200;
 
 /// What has to happen in these seeds, or the simulation has become blind to it.
-const SEEN: [&str; 70] = [
+const SEEN: [&str; 76] = [
     // what is in doubt is settled by each row of the table
     "resolved: row present",
     "resolved: never received, the same number again",
@@ -87,6 +87,13 @@ const SEEN: [&str; 70] = [
     "word of a manager that is dead",
     "connection replaced",
     "report of an older connection",
+    // who is shut out
+    "agent revoked",
+    "agent.restored",
+    "revoked agent turned away",
+    "refused: agents revoked",
+    "word of an agent that was cut",
+    "answer on an older connection",
     "offer without an answer in time",
 ];
 

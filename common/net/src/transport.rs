@@ -49,6 +49,8 @@ pub struct PeerInfo {
 pub struct PeerCertificate {
     /// The serial number: lower-case hexadecimal, as deny lists have it.
     pub serial: Arc<str>,
+    /// The SHA-256 of the whole certificate, in the same digits.
+    pub sha256: Arc<str>,
     /// The last second in which it is valid. A connection does not outlive it.
     pub not_after: SystemTime,
 }

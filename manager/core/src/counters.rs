@@ -87,6 +87,8 @@ counters! {
     hellos_unauthorized,
     /// hellos refused: no protocol version in common
     hellos_version,
+    /// connections refused after TLS: the peer is revoked, or its certificate
+    hellos_revoked,
     /// hellos refused: every session was taken
     hellos_overloaded,
     /// sessions that began

@@ -7,6 +7,7 @@
 //! - [`jobs`]: which run goes to which agent when, and what became of it.
 //! - [`access`]: which role may use which method of the manager, one table; [`agents`]: what agents may ask for through it;
 //!   [`glob`]: names that match.
+//! - [`revoked`]: who is shut out.
 //! - [`roles`]: which roles operators have, for the policies of agents.
 //! - [`parking`]: operators' legs that wait for an agent's.
 //! - [`spread`]: when somebody who is sent away should come back, so that a fleet does not return in one moment.
@@ -30,6 +31,7 @@ pub mod counters;
 pub mod glob;
 pub mod jobs;
 pub mod parking;
+pub mod revoked;
 pub mod roles;
 pub mod roster;
 pub mod spread;

@@ -12,6 +12,7 @@ use redpoll_common::wire::{Fault, FaultCode};
 use redpoll_manager_core::jobs::{Input, Jobs, OfferAnswer, ResumePage, Scope, Settings};
 
 struct Manager {
+    connection: ConnectionId,
     jobs: Jobs<u32>,
     store: Store,
 }
@@ -31,13 +32,17 @@ impl Manager {
 
     fn tell(&mut self, connection: ConnectionId, max_dno: u64, rows: Vec<ResumeRow>, now: u64) {
         let (spool, max_dno) = ([1; 16], Dno(max_dno));
+        self.connection = connection.max(self.connection);
         let page = ResumePage { token: 0, agent: agent("a"), connection, spool, max_dno, last: true, rows };
         self.feed(Input::Resume(page), now);
     }
 
     fn report(&mut self, run: RunRef, done: Ending, now: u64) {
         let report = RunReport { done: Some(done), ..RunReport::about(run) };
-        self.feed(Input::Report { token: 0, agent: agent("a"), reports: vec![report] }, now);
+        self.feed(
+            Input::Report { token: 0, agent: agent("a"), connection: self.connection, reports: vec![report] },
+            now,
+        );
     }
 
     fn end(&self) -> (Outcome, Option<bool>) {
@@ -55,20 +60,33 @@ fn run(attempt: u16, dno: u64) -> RunRef {
 /// The first attempt may have run; the second was refused, so that nobody knows.
 fn unknown_then_refused() -> Manager {
     let settings = Settings { retry_first_ms: 10, retry_max_ms: 10, ..Settings::default() };
-    let mut manager = Manager { jobs: Jobs::new(settings, 1_000), store: Store::default() };
+    let mut manager =
+        Manager { jobs: Jobs::new(settings, 1_000), store: Store::default(), connection: ConnectionId(0) };
     manager.up(0, Vec::new(), 1_000);
     let plan = Plan { attempts: 2, idempotent: true, ..Plan::default() };
     manager.feed(Input::Submit(plan.submit(0, job(1), &[("a", true)])), 1_001);
     let (agent, job) = (agent("a"), job(1));
     let answer = OfferAnswer::Accepted;
-    manager.feed(Input::OfferAnswered { agent: agent.clone(), job, dno: Dno(1), answer }, 1_002);
+    manager.feed(
+        Input::OfferAnswered {
+            agent: agent.clone(),
+            connection: ConnectionId(1_000),
+            job,
+            dno: Dno(1),
+            answer,
+        },
+        1_002,
+    );
     let mut lost = Ending::unstarted(Outcome::Unknown, Fault::new(FaultCode::AgentGone, "it stopped"));
     lost.started = None;
     manager.report(run(1, 1), lost, 1_003);
     // the next attempt is on its way
     manager.feed(Input::StoreFull(false), 2_000);
     let answer = OfferAnswer::Refused(busy());
-    manager.feed(Input::OfferAnswered { agent, job, dno: Dno(2), answer }, 2_001);
+    manager.feed(
+        Input::OfferAnswered { agent, connection: ConnectionId(1_000), job, dno: Dno(2), answer },
+        2_001,
+    );
     assert_eq!(manager.end(), (Outcome::Unknown, None));
     manager
 }
@@ -105,7 +123,11 @@ fn that_the_last_attempt_succeeded_replaces_unknown() {
 #[test]
 fn a_page_that_is_told_again_proves_nothing_about_offers_on_their_way() {
     for cancelled in [false, true] {
-        let mut manager = Manager { jobs: Jobs::new(Settings::default(), 1_000), store: Store::default() };
+        let mut manager = Manager {
+            jobs: Jobs::new(Settings::default(), 1_000),
+            store: Store::default(),
+            connection: ConnectionId(0),
+        };
         manager.up(0, Vec::new(), 1_000);
         manager.feed(Input::Submit(Plan::default().submit(0, job(1), &[("a", true)])), 1_001);
         if cancelled {
@@ -117,7 +139,13 @@ fn a_page_that_is_told_again_proves_nothing_about_offers_on_their_way() {
         manager.tell(ConnectionId(1_000), 0, Vec::new(), 1_003);
         assert_eq!(*manager.store.run_of(job(1), &agent("a")).unwrap(), before, "cancelled: {cancelled}");
         let answer = OfferAnswer::Accepted;
-        let accepted = Input::OfferAnswered { agent: agent("a"), job: job(1), dno: Dno(1), answer };
+        let accepted = Input::OfferAnswered {
+            agent: agent("a"),
+            connection: ConnectionId(1_000),
+            job: job(1),
+            dno: Dno(1),
+            answer,
+        };
         manager.feed(accepted, 1_004);
         let state = &manager.store.run_of(job(1), &agent("a")).unwrap().state;
         assert!(matches!(state, RunState::Accepted(..)), "{state:?}");
@@ -126,7 +154,11 @@ fn a_page_that_is_told_again_proves_nothing_about_offers_on_their_way() {
 
 #[test]
 fn what_an_older_connection_has_to_tell_is_out_of_date_also_when_the_newer_one_is_over() {
-    let mut manager = Manager { jobs: Jobs::new(Settings::default(), 1_000), store: Store::default() };
+    let mut manager = Manager {
+        jobs: Jobs::new(Settings::default(), 1_000),
+        store: Store::default(),
+        connection: ConnectionId(0),
+    };
     manager.tell(ConnectionId(2), 0, Vec::new(), 1_000);
     manager.feed(Input::Submit(Plan::default().submit(0, job(1), &[("a", true)])), 1_001);
     let scope = Scope::Job(job(1));
@@ -144,18 +176,41 @@ fn what_an_older_connection_has_to_tell_is_out_of_date_also_when_the_newer_one_i
 #[test]
 fn what_an_agent_is_known_to_have_had_is_not_offered_again_when_it_has_lost_it() {
     let started = || RunReport { started_ms_ago: Some(0), ..RunReport::about(run(1, 1)) };
-    let accepted = |answer| Input::OfferAnswered { agent: agent("a"), job: job(1), dno: Dno(1), answer };
+    let accepted = |answer| Input::OfferAnswered {
+        agent: agent("a"),
+        connection: ConnectionId(1_000),
+        job: job(1),
+        dno: Dno(1),
+        answer,
+    };
     let words: [(&str, Input<u32>); 4] = [
         ("accepted", accepted(OfferAnswer::Accepted)),
         ("known", accepted(OfferAnswer::Known(SpoolState::Starting))),
-        ("started", Input::Report { token: 0, agent: agent("a"), reports: vec![started()] }),
+        (
+            "started",
+            Input::Report {
+                token: 0,
+                agent: agent("a"),
+                connection: ConnectionId(1_000),
+                reports: vec![started()],
+            },
+        ),
         (
             "reported",
-            Input::Report { token: 0, agent: agent("a"), reports: vec![RunReport::about(run(1, 1))] },
+            Input::Report {
+                token: 0,
+                agent: agent("a"),
+                connection: ConnectionId(1_000),
+                reports: vec![RunReport::about(run(1, 1))],
+            },
         ),
     ];
     for (word, late) in words {
-        let mut manager = Manager { jobs: Jobs::new(Settings::default(), 1_000), store: Store::default() };
+        let mut manager = Manager {
+            jobs: Jobs::new(Settings::default(), 1_000),
+            store: Store::default(),
+            connection: ConnectionId(0),
+        };
         manager.up(0, Vec::new(), 1_000);
         manager.feed(Input::Submit(Plan::default().submit(0, job(1), &[("a", true)])), 1_001);
         let (agent, connection) = (agent("a"), ConnectionId(1_000));
@@ -172,8 +227,11 @@ fn what_an_agent_is_known_to_have_had_is_not_offered_again_when_it_has_lost_it()
 fn a_refusal_that_meets_a_cancel_is_one_end_however_it_is_told() {
     for code in [FaultCode::Overloaded, FaultCode::Rejected] {
         for reported in [false, true] {
-            let mut manager =
-                Manager { jobs: Jobs::new(Settings::default(), 1_000), store: Store::default() };
+            let mut manager = Manager {
+                jobs: Jobs::new(Settings::default(), 1_000),
+                store: Store::default(),
+                connection: ConnectionId(0),
+            };
             manager.up(0, Vec::new(), 1_000);
             manager.feed(Input::Submit(Plan::default().submit(0, job(1), &[("a", true)])), 1_001);
             let scope = Scope::Job(job(1));
@@ -183,7 +241,13 @@ fn a_refusal_that_meets_a_cancel_is_one_end_however_it_is_told() {
                 manager.report(run(1, 1), Ending::unstarted(Outcome::Rejected, fault), 1_003);
             } else {
                 let answer = OfferAnswer::Refused(fault);
-                let refused = Input::OfferAnswered { agent: agent("a"), job: job(1), dno: Dno(1), answer };
+                let refused = Input::OfferAnswered {
+                    agent: agent("a"),
+                    connection: ConnectionId(1_000),
+                    job: job(1),
+                    dno: Dno(1),
+                    answer,
+                };
                 manager.feed(refused, 1_003);
             }
             assert_eq!(manager.end(), (Outcome::Cancelled, Some(false)), "{code} reported: {reported}");
@@ -195,12 +259,23 @@ fn a_refusal_that_meets_a_cancel_is_one_end_however_it_is_told() {
 fn a_refusal_does_not_undo_a_start() {
     for outcome in [Outcome::Rejected, Outcome::Expired] {
         for started in [None, Some(false), Some(true)] {
-            let mut manager =
-                Manager { jobs: Jobs::new(Settings::default(), 1_000), store: Store::default() };
+            let mut manager = Manager {
+                jobs: Jobs::new(Settings::default(), 1_000),
+                store: Store::default(),
+                connection: ConnectionId(0),
+            };
             manager.up(0, Vec::new(), 1_000);
             manager.feed(Input::Submit(Plan::default().submit(0, job(1), &[("a", true)])), 1_001);
             let begun = RunReport { started_ms_ago: Some(0), ..RunReport::about(run(1, 1)) };
-            manager.feed(Input::Report { token: 0, agent: agent("a"), reports: vec![begun] }, 1_002);
+            manager.feed(
+                Input::Report {
+                    token: 0,
+                    agent: agent("a"),
+                    connection: ConnectionId(1_000),
+                    reports: vec![begun],
+                },
+                1_002,
+            );
             manager.report(run(1, 1), Ending { started, ..Ending::unstarted(outcome, busy()) }, 1_003);
             assert_eq!(manager.end(), (Outcome::Unknown, Some(true)), "{outcome} {started:?}");
         }

@@ -25,7 +25,8 @@ fn ending(outcome: Outcome) -> Ending {
 
 fn report(manager: &mut Manager, offer: &Offer, done: Option<Outcome>, redact: &[&str]) {
     let report = RunReport { done: done.map(ending), redact: paths(redact), ..RunReport::about(offer.run) };
-    manager.feed(Input::Report { token: 0, agent: offer.agent.clone(), reports: vec![report] });
+    let (agent, connection) = (offer.agent.clone(), offer.connection);
+    manager.feed(Input::Report { token: 0, agent, connection, reports: vec![report] });
 }
 
 fn redact(manager: &mut Manager, path: &str) {

@@ -11,7 +11,8 @@ use redpoll_manager_core::jobs::{Effect, Input, Offer, OfferAnswer, Settings};
 
 fn refused(offer: &Offer, code: FaultCode) -> Input<u32> {
     let answer = OfferAnswer::Refused(Fault::new(code, "no"));
-    Input::OfferAnswered { agent: offer.agent.clone(), job: offer.run.job, dno: offer.run.dno, answer }
+    let (agent, connection) = (offer.agent.clone(), offer.connection);
+    Input::OfferAnswered { agent, connection, job: offer.run.job, dno: offer.run.dno, answer }
 }
 
 #[test]

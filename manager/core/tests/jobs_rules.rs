@@ -83,6 +83,7 @@ fn a_queue_keeps_its_order_and_its_first_concurrency_and_is_gone_when_empty() {
     assert_eq!(manager.store.queues.len(), 1, "one run of it is with its agent");
     manager.feed(Input::CancelAnswered {
         agent: agent("a"),
+        connection: ConnectionId(1),
         job: job(1),
         dno: Dno(1),
         state: redpoll_common::job::wire::SpoolState::Absent,
@@ -110,8 +111,13 @@ fn offers_without_an_answer_are_few_and_the_rest_follows_in_order() {
         manager.submit(n, &Plan::default(), &[("a", false)]);
     }
     assert_eq!(ids(&manager.up("a")), [job(1), job(2)]);
-    let answer =
-        Input::OfferAnswered { agent: agent("a"), job: job(1), dno: Dno(1), answer: OfferAnswer::Accepted };
+    let answer = Input::OfferAnswered {
+        agent: agent("a"),
+        connection: ConnectionId(1),
+        job: job(1),
+        dno: Dno(1),
+        answer: OfferAnswer::Accepted,
+    };
     assert_eq!(ids(&manager.feed(answer)), [job(3)]);
 }
 
@@ -127,7 +133,13 @@ fn what_waits_for_room_at_its_agent_is_not_overtaken_when_room_and_slot_come_tog
     assert_eq!(ids(&manager.submit(3, &plan, &[("c", true)])), [job(3)]);
     assert_eq!(ids(&manager.submit(4, &plan, &[("b", true)])), [], "the slots are taken");
     let answer = OfferAnswer::Refused(Fault::new(FaultCode::Rejected, "policy"));
-    let refused = Input::OfferAnswered { agent: agent("a"), job: job(1), dno: Dno(1), answer };
+    let refused = Input::OfferAnswered {
+        agent: agent("a"),
+        connection: ConnectionId(1),
+        job: job(1),
+        dno: Dno(1),
+        answer,
+    };
     assert_eq!(ids(&manager.feed(refused)), [job(2)]);
 }
 

@@ -142,6 +142,10 @@ fn the_judge_finds_every_event_that_is_wrong() {
         EventKind::ClockSet,
         EventKind::ProcedureEnabled,
         EventKind::ProcedureDisabled,
+        EventKind::AgentRevoked,
+        EventKind::AgentRestored,
+        EventKind::OperatorRevoked,
+        EventKind::OperatorRestored,
     ];
     for kind in EventKind::ALL.into_iter().filter(|kind| !unseen.contains(kind)) {
         assert!(seen.contains_key(&kind), "{kind:?} never happened: this test sees too little");

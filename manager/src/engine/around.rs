@@ -2,6 +2,7 @@
 
 use redpoll_common::ids::{ConnectionId, PeerId};
 use redpoll_common::job::{JobId, Submitter};
+use redpoll_manager_core::revoked::{Denial, Denied};
 
 /// Reaches agents for the engine: the roster, in a manager.
 pub trait Agents: Send + Sync + std::fmt::Debug {
@@ -17,6 +18,10 @@ pub trait Agents: Send + Sync + std::fmt::Debug {
     fn roles(&self, _submitter: &Submitter) -> Option<Vec<String>> {
         None
     }
+    /// From here on this one is not let in, and what it has is being closed.
+    fn deny(&self, _denial: &Denial) {}
+    /// This one is let in again.
+    fn allow(&self, _denied: &Denied) {}
     /// Closes a connection: only the agent's next session can tell what became of what was sent.
     fn disconnect(&self, agent: &PeerId, connection: ConnectionId, why: &str);
     /// Closes all agents' connections, which come back and tell what they have.

@@ -24,9 +24,7 @@ impl Engine {
         };
         match self.operate(record).await? {
             Answer::Submitted { job, existing } => Ok(Stored { job, existing }),
-            Answer::Released | Answer::Cancelled(_) | Answer::Deleted | Answer::Emitted { .. } => {
-                Err(wrong_answer())
-            }
+            _other => Err(wrong_answer()),
         }
     }
 
@@ -43,9 +41,7 @@ impl Engine {
     ) -> Result<(), Fault> {
         match self.operate(|token| Input::Switched { token, agent, procedure, on, operator }).await? {
             Answer::Emitted { .. } => Ok(()),
-            Answer::Submitted { .. } | Answer::Released | Answer::Cancelled(_) | Answer::Deleted => {
-                Err(wrong_answer())
-            }
+            _other => Err(wrong_answer()),
         }
     }
 
@@ -56,9 +52,7 @@ impl Engine {
     pub async fn emit(&self, agent: PeerId, name: String, data: Raw) -> Result<u64, Fault> {
         match self.operate(|token| Input::Emit { token, agent, name, data }).await? {
             Answer::Emitted { n } => Ok(n),
-            Answer::Submitted { .. } | Answer::Released | Answer::Cancelled(_) | Answer::Deleted => {
-                Err(wrong_answer())
-            }
+            _other => Err(wrong_answer()),
         }
     }
 }

@@ -119,6 +119,8 @@ pub(super) fn touched(change: &Change) -> Option<Touched> {
         | Change::QueueClosed(_)
         | Change::AgentCounters(_)
         | Change::Event(_)
+        | Change::Denied(_)
+        | Change::Allowed(_)
         | Change::Clock(_)
         | Change::EventsPruned { .. } => None,
     }

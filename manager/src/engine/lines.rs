@@ -87,8 +87,9 @@ impl Lines {
         let _room = line.try_send(order);
         self.lines.insert(connection, line);
         let (agent, inbox, timeout) = (agent.clone(), self.inbox.clone(), self.timeout);
-        self.tracker
-            .spawn(Line { agent, peer, inbox, timeout, answers: FuturesUnordered::new() }.run(orders));
+        self.tracker.spawn(
+            Line { agent, connection, peer, inbox, timeout, answers: FuturesUnordered::new() }.run(orders),
+        );
         true
     }
 
@@ -103,6 +104,7 @@ impl Lines {
 /// The line of one connection.
 struct Line {
     agent: PeerId,
+    connection: ConnectionId,
     peer: Peer,
     inbox: mpsc::WeakSender<Message>,
     timeout: Duration,
@@ -123,7 +125,7 @@ impl Line {
                 }
                 order = orders.recv() => match order {
                     Some(order) => {
-                        let answer = sent(self.agent.clone(), &peer, self.timeout, order).await;
+                        let answer = sent((self.agent.clone(), self.connection), &peer, self.timeout, order).await;
                         self.answers.push(answer);
                     }
                     None => break,
@@ -136,7 +138,7 @@ impl Line {
 
 /// Sends an order; the future gives what its answer tells the machine.
 async fn sent(
-    agent: PeerId,
+    (agent, connection): (PeerId, ConnectionId),
     peer: &Peer,
     timeout: Duration,
     order: Order,
@@ -148,7 +150,7 @@ async fn sent(
             Box::pin(async move {
                 let answer = offer_answer(answer.await)?;
                 failpoint::reached("M3");
-                Some(Input::OfferAnswered { agent, job: run.job, dno: run.dno, answer })
+                Some(Input::OfferAnswered { agent, connection, job: run.job, dno: run.dno, answer })
             })
         }
         Order::Cancel { run, grace_ms } => {
@@ -163,7 +165,7 @@ async fn sent(
                     peer.close(Bye::new(ByeCode::Overloaded, "a cancel was not answered"));
                     return None;
                 };
-                Some(Input::CancelAnswered { agent, job: run.job, dno: run.dno, state })
+                Some(Input::CancelAnswered { agent, connection, job: run.job, dno: run.dno, state })
             })
         }
     }

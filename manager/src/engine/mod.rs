@@ -8,7 +8,8 @@
 //!
 //! - [`Engine`]: the handle. `task`: the one owner of the machine, and what it asks the store to write. `performer`: does what was
 //!   decided, in order, once it is on disk. `lines`: offers and cancels on their way to one agent. [`feed`]: who is told of
-//!   changes. `listed`: whose lists became known. `asks`: what agents tell of their own accord. `refusal`: the machine's refusals as faults.
+//!   changes. `listed`: whose lists became known. `asks`: what agents tell of their own accord. `shut_out`: who is revoked. `refusal`: the
+//! machine's refusals as faults.
 //!
 //! Every queue here is bounded, and a full one makes whoever fills it wait. Only the performer never waits for a
 //! slow agent or caller: a line that is full is cut, and the agent's next session settles what was on its way.
@@ -21,6 +22,7 @@ mod lines;
 mod listed;
 mod performer;
 mod refusal;
+mod shut_out;
 mod task;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -59,7 +61,7 @@ pub(crate) enum Waiter {
     /// An operator, or an agent that asks for something.
     Operator(oneshot::Sender<Result<Answer, Refusal>>),
     /// An agent that reported.
-    Report(oneshot::Sender<Vec<Ack>>),
+    Report(oneshot::Sender<Result<Vec<Ack>, Fault>>),
     /// An agent that showed its spool.
     Resume(oneshot::Sender<ResumeAnswer>),
 }
@@ -133,6 +135,8 @@ impl Engine {
     ) -> Result<(Self, Running, Vec<PeerId>), ReadError> {
         let records = store.recover().await?;
         let known = records.agents.iter().map(|counters| counters.agent.clone()).collect();
+        // before anybody can come in
+        records.denied.iter().for_each(|denial| agents.deny(denial));
         let (inbox, messages) = mpsc::channel(INBOX);
         let (event_sender, last_event) = watch::channel(records.last_event);
         let (feed, listed) = (Arc::new(Feed::default()), Arc::new(Listed::default()));
@@ -169,9 +173,7 @@ impl Engine {
         self.send(Message::Submit(Box::new(submit))).await?;
         match answered(answer).await? {
             Answer::Submitted { job, existing } => Ok(Stored { job, existing }),
-            Answer::Released | Answer::Cancelled(_) | Answer::Deleted | Answer::Emitted { .. } => {
-                Err(wrong_answer())
-            }
+            _other => Err(wrong_answer()),
         }
     }
 
@@ -199,9 +201,7 @@ impl Engine {
         let by = Some(by);
         match self.operate(|token| Input::Cancel { token, scope, grace_ms, preview, by }).await? {
             Answer::Cancelled(cancelled) => Ok(cancelled),
-            Answer::Submitted { .. } | Answer::Released | Answer::Deleted | Answer::Emitted { .. } => {
-                Err(wrong_answer())
-            }
+            _other => Err(wrong_answer()),
         }
     }
 
@@ -257,10 +257,12 @@ impl Engine {
     /// have to come in their order, and the tasks of requests run in any.
     ///
     /// # Errors
-    /// `store_full` while items cannot be taken: the agent keeps them and comes again.
+    /// `store_full` while items cannot be taken: the agent keeps them and comes again. `wrong_state` when a newer connection of it is
+    /// in place, or it is shut out: nothing of it counts.
     pub fn report(
         &self,
         agent: &PeerId,
+        connection: ConnectionId,
         report: Report,
     ) -> impl Future<Output = Result<ReportAnswer, Fault>> + Send + use<> {
         let (told, answer) = oneshot::channel();
@@ -272,7 +274,7 @@ impl Engine {
             Err(fault)
         } else {
             let (token, agent) = (Waiter::Report(told), agent.clone());
-            let input = Input::Report { token, agent, reports: report.reports };
+            let input = Input::Report { token, agent, connection, reports: report.reports };
             Ok(self.inbox.try_send(Message::Input(Box::new(input))))
         };
         let inbox = self.inbox.clone();
@@ -283,7 +285,7 @@ impl Engine {
                 Err(TrySendError::Full(message)) => inbox.send(message).await.map_err(|_closed| stopped())?,
                 Err(TrySendError::Closed(_)) => return Err(stopped()),
             }
-            let acks = answer.await.map_err(|_lost| not_stored())?;
+            let acks = answer.await.unwrap_or_else(|_lost| Err(not_stored()))?;
             Ok(ReportAnswer { acks })
         }
     }

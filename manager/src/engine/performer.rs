@@ -101,10 +101,17 @@ impl Performer {
                     let _gone = told.send(answer);
                 }
             }
+            Effect::Deny(denial) => self.outside.agents.deny(&denial),
+            Effect::Allow(denied) => self.outside.agents.allow(&denied),
+            Effect::RefuseReport(waiter) => {
+                if let Waiter::Report(told) = waiter {
+                    let _gone = told.send(Err(crate::door::superseded()));
+                }
+            }
             Effect::AckReport(waiter, acks) => {
                 failpoint::reached(if acks.iter().any(|ack| ack.done) { "M5" } else { "M4" });
                 if let Waiter::Report(told) = waiter {
-                    let _gone = told.send(acks);
+                    let _gone = told.send(Ok(acks));
                 }
             }
             Effect::ResumeAnswer(waiter, answer) => {

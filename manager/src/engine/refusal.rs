@@ -1,5 +1,6 @@
 //! The machine's refusals as faults for whoever asked.
 
+use redpoll_common::ids::PeerId;
 use redpoll_common::wire::{Fault, FaultCode};
 use redpoll_manager_core::jobs::Refusal;
 
@@ -12,10 +13,18 @@ pub(super) fn fault(refusal: &Refusal) -> Fault {
     match refusal {
         Refusal::IdemConflict { .. } => Fault::new(FaultCode::IdemConflict, text),
         Refusal::AgentsAway { agents } => {
-            let names: Vec<&str> = agents.iter().take(NAMED).map(|agent| agent.as_str()).collect();
-            let more = if agents.len() > NAMED { ", …" } else { "" };
-            let text = format!("{text}: {}{more}; nothing was stored", names.join(", "));
+            let text = format!("{text}: {}; nothing was stored", some(agents));
             Fault::new(FaultCode::AgentAway, text)
+        }
+        Refusal::AgentsRevoked { agents } => {
+            let text = format!("{text}: {}; nothing was stored", some(agents));
+            Fault::new(FaultCode::AgentAway, text)
+        }
+        Refusal::Revoked => Fault::new(FaultCode::Forbidden, format!("{text}; nothing was changed")),
+        Refusal::NotRevoked => Fault::new(FaultCode::WrongState, text),
+        Refusal::ListFull => {
+            let text = format!("{text}: restore what is not needed any more, or make a new authority");
+            Fault::new(FaultCode::WrongState, text)
         }
         Refusal::NoAgents => Fault::new(FaultCode::BadArguments, text),
         Refusal::TooManyRuns { .. } => {
@@ -29,6 +38,13 @@ pub(super) fn fault(refusal: &Refusal) -> Fault {
         Refusal::StoreUnreadable => Fault::new(FaultCode::Internal, text),
         Refusal::NotOpen | Refusal::NotHeld | Refusal::StillOpen => Fault::new(FaultCode::WrongState, text),
     }
+}
+
+/// The first of them.
+fn some(agents: &[PeerId]) -> String {
+    let names: Vec<&str> = agents.iter().take(NAMED).map(|agent| agent.as_str()).collect();
+    let more = if agents.len() > NAMED { ", …" } else { "" };
+    format!("{}{more}", names.join(", "))
 }
 
 /// The fault for an answer that answers something else.

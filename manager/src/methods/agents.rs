@@ -7,6 +7,7 @@ use redpoll_common::api::{
     AgentArguments, AgentList, AgentListArguments, AgentState, AgentSummary, PingAnswer, PingArguments,
     method,
 };
+use redpoll_common::identity::Role;
 use redpoll_common::ids::PeerId;
 use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_manager_core::glob;
@@ -16,7 +17,10 @@ use redpoll_net::{CallContext, Peer, Registry};
 use tokio::time::timeout;
 
 use super::arguments::page_size;
+use super::revoke::revocation;
 use super::{info, read, write};
+use crate::clock::Clock;
+use crate::engine::Engine;
 use crate::state::{Manager, parse_agent, unknown_agent};
 
 /// Agents in one answer, unless asked for fewer or more.
@@ -30,21 +34,26 @@ const MAX_PINGS: u32 = 100;
 /// How long one pong is waited for, also by a caller that names no limit and with a session that has no keep-alive.
 const PONG_WITHIN: Duration = Duration::from_secs(60);
 
-pub(super) fn register(registry: Registry, manager: &Arc<Manager>) -> Result<Registry, Duplicate> {
+pub(super) fn register(
+    registry: Registry,
+    manager: &Arc<Manager>,
+    engine: &Engine,
+) -> Result<Registry, Duplicate> {
     let (lister, shower, pinger) = (manager.clone(), manager.clone(), manager.clone());
+    let (listed, shown) = (engine.store().clone(), engine.store().clone());
     super::agents_procedures::register(registry, manager)?
         .with(info(method::AGENTS_LIST), move |call| {
-            let manager = lister.clone();
-            async move { list(&manager, &call) }
+            let (manager, store) = (lister.clone(), listed.clone());
+            async move { list((&manager, store.clock()), &call) }
         })?
         .with(info(method::AGENTS_SHOW), move |call| {
-            let manager = shower.clone();
-            async move { show(&manager, &call) }
+            let (manager, store) = (shower.clone(), shown.clone());
+            async move { show((&manager, store.clock()), &call) }
         })?
         .with(info(method::AGENTS_PING), move |call| ping(pinger.clone(), call))
 }
 
-fn list(manager: &Manager, call: &CallContext) -> Result<Raw, Fault> {
+fn list((manager, clock): (&Manager, &Clock), call: &CallContext) -> Result<Raw, Fault> {
     let arguments: AgentListArguments = read(&call.kwargs)?;
     let limit = page_size(arguments.limit, PAGE, MAX_PAGE)?;
     let mut after = arguments.after.as_deref().map(parse_agent).transpose()?;
@@ -63,7 +72,7 @@ fn list(manager: &Manager, call: &CallContext) -> Result<Raw, Fault> {
                 return write(&AgentList { agents, next });
             }
             after = Some(row.agent.clone());
-            agents.push(summary(&row, now));
+            agents.push(summary((manager, clock), &row, now));
         }
         if !whole {
             return write(&AgentList { agents, next: None });
@@ -71,11 +80,11 @@ fn list(manager: &Manager, call: &CallContext) -> Result<Raw, Fault> {
     }
 }
 
-fn show(manager: &Manager, call: &CallContext) -> Result<Raw, Fault> {
+fn show((manager, clock): (&Manager, &Clock), call: &CallContext) -> Result<Raw, Fault> {
     let arguments: AgentArguments = read(&call.kwargs)?;
     let id = parse_agent(&arguments.agent)?;
     let row = manager.with_roster(|roster| roster.row(&id)).ok_or_else(|| unknown_agent(&id))?;
-    write(&summary(&row, Instant::now()))
+    write(&summary((manager, clock), &row, Instant::now()))
 }
 
 async fn ping(manager: Arc<Manager>, call: CallContext) -> Result<Raw, Fault> {
@@ -107,7 +116,7 @@ fn no_pong(agent: &str, peer: &Peer) -> Fault {
     }
 }
 
-fn summary(row: &Row, now: Instant) -> AgentSummary {
+fn summary((manager, clock): (&Manager, &Clock), row: &Row, now: Instant) -> AgentSummary {
     let ms = |since: Instant| {
         let elapsed: Duration = now.saturating_duration_since(since);
         u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
@@ -126,5 +135,6 @@ fn summary(row: &Row, now: Instant) -> AgentSummary {
         policy: row.entry.policy().map(str::to_owned),
         since_ms,
         reason,
+        revoked: manager.door.revoked(Role::Agent, &row.agent).map(|denial| revocation(&denial, clock)),
     }
 }

@@ -20,6 +20,7 @@ mod own;
 mod queues;
 mod read;
 pub(crate) mod reports;
+mod revoke;
 mod room;
 mod submit;
 mod submit_agents;
@@ -43,9 +44,9 @@ use crate::state::Manager;
 /// A name twice, which a test excludes.
 pub fn registry(manager: &Arc<Manager>, engine: &Engine) -> Result<Registry, Duplicate> {
     let registry = call::register(Registry::new(), manager)?;
-    let registry = agents::register(registry, manager)?;
+    let registry = agents::register(registry, manager, engine)?;
+    let registry = revoke::register(registry, manager, engine)?;
     let registry = agents_orders::register(registry, manager, engine)?;
-    let registry = reports::register(registry, engine)?;
     let registry = jobs_routes::register(registry, manager, engine)?;
     let registry = queues::register(registry, engine)?;
     let registry = events::register(registry, manager, engine)?;
@@ -72,6 +73,7 @@ fn write<T: Serialize>(answer: &T) -> Result<Raw, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use redpoll_common::api::method;
     use redpoll_common::identity::Identity;
     use redpoll_config::ManagerConfig;
 
@@ -82,8 +84,8 @@ mod tests {
         let engine = crate::engine::testing::engine().await;
         let registry = registry(&manager, &engine).unwrap();
         let names = registry.procedures().map(|info| info.name.as_str());
-        // the one that the sessions serve themselves
-        let names = names.chain([redpoll_common::api::method::JOB_RESUME]);
+        // those that the sessions serve themselves
+        let names = names.chain([method::JOB_REPORT, method::JOB_RESUME]);
         redpoll_manager_core::access::check_routes(names).unwrap();
     }
 }

@@ -1,28 +1,26 @@
-//! `rp.job.report` and `rp.job.resume`: what agents tell of their runs. The agent is the session's, never what a message says.
+//! `rp.job.report` and `rp.job.resume`: what agents tell of their runs. The agent is the session's, never what a message says, and so is
+//! the connection: what comes over an older one of the same agent does not count. So the sessions serve both themselves, beside the registry.
 
 use redpoll_common::api::method;
 use redpoll_common::ids::ConnectionId;
 use redpoll_common::job::wire::{Report, Resume};
 use redpoll_common::wire::{DecodeError, Fault, FaultCode, Raw};
-use redpoll_net::registry::Duplicate;
-use redpoll_net::{CallContext, Registry};
+use redpoll_net::CallContext;
 
-use super::info;
 use crate::engine::Engine;
 
-pub(super) fn register(registry: Registry, engine: &Engine) -> Result<Registry, Duplicate> {
-    let engine = engine.clone();
-    registry.with(info(method::JOB_REPORT), move |call| report(&engine, &call))
-}
-
 /// Serves `rp.job.report`. What is not in the future happens before the next request of the session is begun.
-fn report(engine: &Engine, call: &CallContext) -> impl Future<Output = Result<Raw, Fault>> + Send + use<> {
+pub(crate) fn report(
+    engine: &Engine,
+    connection: ConnectionId,
+    call: &CallContext,
+) -> impl Future<Output = Result<Raw, Fault>> + Send + use<> {
     let report = Report::read(&call.kwargs).map_err(|error| wrong(method::JOB_REPORT, &error));
-    let answer = report.map(|report| engine.report(&call.caller.identity.id, report));
+    let answer = report.map(|report| engine.report(&call.caller.identity.id, connection, report));
     async move { Ok(answer?.await?.write()) }
 }
 
-/// Serves `rp.job.resume`. Not in the registry, because it has to know its session.
+/// Serves `rp.job.resume`.
 pub(crate) async fn resume(
     engine: Engine,
     connection: ConnectionId,

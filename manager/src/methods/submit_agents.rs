@@ -3,10 +3,11 @@
 use redpoll_common::api::method;
 use redpoll_common::api::submit::{ALL_AGENTS, PreviewAgent, PreviewArguments};
 use redpoll_common::api::trial::TrialArguments;
+use redpoll_common::identity::Role;
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::spec::MAX_AGENTS;
 use redpoll_common::wire::{Fault, FaultCode, Raw, RawMap};
-use redpoll_manager_core::roster::{Lookup, State};
+use redpoll_manager_core::roster::{Lookup, Row, State};
 use redpoll_net::CallContext;
 
 use super::arguments::{bad, page_size};
@@ -83,11 +84,14 @@ fn within(agents: usize) -> Result<(), Fault> {
 
 fn all(manager: &Manager) -> Vec<(PeerId, bool)> {
     let mut agents: Vec<(PeerId, bool)> = Vec::new();
+    let mut after = None;
     loop {
-        let after = agents.last().map(|(agent, _)| agent.clone());
         let page = manager.with_roster(|roster| roster.page(after.as_ref(), CHUNK));
         let whole = page.len() == CHUNK;
-        agents.extend(page.into_iter().map(|row| {
+        // one that is shut out would not come
+        let welcome = |row: &Row| manager.door.revoked(Role::Agent, &row.agent).is_none();
+        after = page.last().map(|row| row.agent.clone());
+        agents.extend(page.into_iter().filter(welcome).map(|row| {
             let connected = !matches!(row.state, State::Away { .. });
             (row.agent, connected)
         }));

@@ -16,18 +16,19 @@ use redpoll_common::wire::{Fault, FaultCode};
 use redpoll_config::RelayConfig;
 use redpoll_manager_core::parking::Parking;
 use redpoll_net::dial::chain;
-use redpoll_net::tls::{Leg, LegError};
+use redpoll_net::tls::Leg;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
+use crate::door::Pass;
 use crate::gate::HeldSlot;
 use crate::state::Manager;
 
 /// Legs that wait, and places for those that are joined.
 #[derive(Debug)]
 pub struct Relays {
-    parking: Mutex<Parking<oneshot::Sender<Leg>>>,
+    parking: Mutex<Parking<oneshot::Sender<Handed>>>,
     places: Semaphore,
     /// How many each operator has.
     shares: Mutex<HashMap<PeerId, usize>>,
@@ -52,11 +53,14 @@ impl Relays {
         self.parking().waiting()
     }
 
-    fn parking(&self) -> MutexGuard<'_, Parking<oneshot::Sender<Leg>>> {
+    fn parking(&self) -> MutexGuard<'_, Parking<oneshot::Sender<Handed>>> {
         // a panic inside one of these short functions leaves the map whole
         self.parking.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// An agent's leg, with its right to be there.
+type Handed = (Leg, Pass);
 
 /// Nothing comes of this leg, and why.
 type Refused = Box<(Leg, Fault)>;
@@ -76,15 +80,20 @@ pub(crate) async fn serve(manager: &Arc<Manager>, mut leg: Leg, slot: HeldSlot) 
     };
     // it has proved who it is, and what follows has bounds of its own
     drop(slot);
-    let ended = match (identity.role, hello) {
+    let ended = match (identity.role, hello, manager.door.pass(leg.peer())) {
+        (_, _, Err(revoked)) => Err(Box::new((leg, revoked))),
         _ if manager.is_draining() => {
             Err(Box::new((leg, Fault::new(FaultCode::ShuttingDown, "the manager is stopping"))))
         }
-        (Role::Operator, LegHello { ticket, agent: Some(agent) }) => {
-            carry(manager, leg, &identity.id, (ticket, agent)).await
+        (Role::Operator, LegHello { ticket, agent: Some(agent) }, Ok(pass)) => {
+            let carrying = carry(manager, leg, &identity.id, (ticket, agent));
+            // one that is cut is dropped, and so is what it is joined with
+            pass.while_open(carrying).await.unwrap_or(Ok(()))
         }
-        (Role::Agent, LegHello { ticket, agent: None }) => hand_over(manager, leg, &identity.id, &ticket),
-        (Role::Operator | Role::Agent | Role::Manager, LegHello { .. }) => {
+        (Role::Agent, LegHello { ticket, agent: None }, Ok(pass)) => {
+            hand_over(manager, (leg, pass), &identity.id, &ticket)
+        }
+        (Role::Operator | Role::Agent | Role::Manager, LegHello { .. }, Ok(_)) => {
             let text = "on a leg an operator names an agent, and an agent nobody";
             Err(Box::new((leg, Fault::new(FaultCode::BadArguments, text))))
         }
@@ -106,13 +115,13 @@ pub(crate) async fn serve(manager: &Arc<Manager>, mut leg: Leg, slot: HeldSlot) 
 }
 
 /// An agent's leg goes to the operator's that waits for it.
-fn hand_over(manager: &Manager, leg: Leg, agent: &PeerId, ticket: &Ticket) -> Result<(), Refused> {
+fn hand_over(manager: &Manager, leg: Handed, agent: &PeerId, ticket: &Ticket) -> Result<(), Refused> {
     let waiting = manager.relays.parking().join(ticket, agent);
     let back = match waiting {
         Some(operator) => operator.send(leg).err(),
         None => Some(leg),
     };
-    let Some(leg) = back else { return Ok(()) };
+    let Some((leg, _pass)) = back else { return Ok(()) };
     Err(Box::new((leg, Fault::new(FaultCode::Cancelled, "nobody waits for this agent under that ticket"))))
 }
 
@@ -159,10 +168,18 @@ async fn carry(
     };
     drop(waiting);
     // one that came at the last moment is here, and not lost
-    let Some(other) = other.ok().and_then(Result::ok).or_else(|| coming.try_recv().ok()) else {
+    let Some((other, pass)) = other.ok().and_then(Result::ok).or_else(|| coming.try_recv().ok()) else {
         let text = format!("agent {agent} did not come within {:?}, relay.wait of the manager", config.wait);
         return Err(Box::new((leg, Fault::new(FaultCode::TimedOut, text))));
     };
+    // without its agent nothing goes on
+    let _cut = pass.while_open(join(manager, (leg, other), (operator, &agent))).await;
+    Ok(())
+}
+
+/// Joins two legs, and moves what goes between them.
+async fn join(manager: &Manager, (leg, other): (Leg, Leg), (operator, agent): (&PeerId, &PeerId)) {
+    let config = &manager.config.relay;
     let joined = tokio::try_join!(leg.joined(config.wait), other.joined(config.wait));
     match joined {
         Ok((one, other)) => {
@@ -172,13 +189,8 @@ async fn carry(
             let (bytes, ended) = (moved.bytes, moved.ended);
             info!(%operator, %agent, bytes, %ended, "what went between them has ended");
         }
-        Err(error) => note_failed(operator, &agent, &error),
+        Err(error) => info!(%operator, %agent, error = %chain(&error), "two legs were not joined"),
     }
-    Ok(())
-}
-
-fn note_failed(operator: &PeerId, agent: &PeerId, error: &LegError) {
-    info!(%operator, %agent, error = %chain(error), "two legs were not joined");
 }
 
 /// One of the legs of an operator; given back when it is dropped.

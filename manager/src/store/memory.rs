@@ -15,6 +15,7 @@ use redpoll_manager_core::jobs::record::{
     AgentCounters, CallbackRecord, CallbackState, Change, EventRecord, JobRecord, Progress, QueueRecord,
     Records, RunRecord,
 };
+use redpoll_manager_core::revoked::{Denial, Denied};
 
 use super::faults::Fault;
 use super::spec;
@@ -44,6 +45,7 @@ struct Tables {
     agents: BTreeMap<PeerId, AgentCounters>,
     callbacks: BTreeMap<(JobId, u16), CallbackRecord>,
     events: BTreeMap<u64, EventRecord>,
+    denied: BTreeMap<Denied, Denial>,
     /// Calls that were applied.
     commits: u64,
     stopped: bool,
@@ -169,6 +171,12 @@ impl Tables {
             Change::CallbackChanged(callback) => {
                 self.callbacks.insert((callback.job, callback.serial), callback.clone());
             }
+            Change::Denied(denial) => {
+                self.denied.insert(denial.denied.clone(), denial.clone());
+            }
+            Change::Allowed(denied) => {
+                self.denied.remove(denied);
+            }
             // a count begins with each store in memory
             Change::Clock(_) => {}
         }
@@ -218,6 +226,7 @@ impl Tables {
             runs: jobs.iter().flat_map(|job| self.runs_of(job.id)).map(without_result).collect(),
             queues: self.queues.values().cloned().collect(),
             agents: self.agents.values().cloned().collect(),
+            denied: self.denied.values().cloned().collect(),
             last_event: counts.last_event,
             ended_jobs: counts.ended_jobs,
             callbacks,

@@ -38,6 +38,8 @@ pub(super) fn weight(change: &Change) -> usize {
         | Change::JobDeleted(_)
         | Change::EventsPruned { .. }
         | Change::CallbackChanged(_)
+        | Change::Denied(_)
+        | Change::Allowed(_)
         | Change::Clock(_) => 0,
     }
 }

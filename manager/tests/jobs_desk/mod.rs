@@ -235,7 +235,7 @@ impl Desk {
         });
         let run = run.await.expect("the run is never offered");
         let report = fill(RunReport { started_ms_ago: Some(0), ..RunReport::about(run) });
-        self.engine.report(&peer(agent), Report { reports: vec![report] }).await.unwrap();
+        self.engine.report(&peer(agent), ConnectionId(1), Report { reports: vec![report] }).await.unwrap();
     }
 
     pub(crate) async fn give(&self, job: JobId, agent: &str, items: Vec<Item>) {

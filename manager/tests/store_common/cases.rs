@@ -19,6 +19,24 @@ pub(crate) async fn everything_is_found_again_as_it_was(mut rig: Rig) {
     }
 }
 
+pub(crate) async fn who_is_revoked_is_found_again_and_who_is_restored_is_not(mut rig: Rig) {
+    let denials = [denial(None), denial(Some("0a1b"))];
+    for _twice_is_once in 0..2 {
+        rig.store.commit(denials.iter().cloned().map(Change::Denied).collect()).await.unwrap();
+    }
+    for _ in 0..2 {
+        assert_eq!(rig.store.recover().await.unwrap().denied, denials);
+        rig.reopen().await;
+    }
+    for _twice_is_once in 0..2 {
+        rig.store.commit(vec![Change::Allowed(denial(None).denied)]).await.unwrap();
+        assert_eq!(rig.store.recover().await.unwrap().denied, denials[1..]);
+    }
+    rig.store.commit(vec![Change::Allowed(denial(Some("0a1b")).denied)]).await.unwrap();
+    rig.reopen().await;
+    assert!(rig.store.recover().await.unwrap().denied.is_empty());
+}
+
 pub(crate) async fn nothing_is_found_in_an_empty_store(rig: Rig) {
     let store = &rig.store;
     assert_eq!(store.job(id(1)).await.unwrap(), None);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use redpoll_common::identity::Role;
 use redpoll_common::job::{Attempt, Callback, Dno, Outcome, RunState, Submitter};
 use redpoll_common::wire::Raw;
 use redpoll_manager::store::{AttemptRecord, Counts, Store};
@@ -9,6 +10,7 @@ use redpoll_manager_core::jobs::record::{
     AgentCounters, CallbackRecord, CallbackState, Cancelling, Change, EventKind, EventRecord, JobRecord,
     Progress, QueueRecord, RunRecord,
 };
+use redpoll_manager_core::revoked::{CertificateName, Denial, Denied};
 
 use super::*;
 
@@ -59,6 +61,12 @@ pub(crate) fn callback(serial: u16) -> CallbackRecord {
         tries: 2,
         error: Some("refused".to_owned()),
     }
+}
+
+pub(crate) fn denial(certificate: Option<&str>) -> Denial {
+    let certificate = certificate.map(|text| CertificateName::parse(text).unwrap());
+    let denied = Denied { role: Role::Agent, id: peer("a1"), certificate };
+    Denial { denied, at_ms: 9, by: peer("alice").into(), reason: Some("stolen".to_owned()) }
 }
 
 pub(crate) fn bare_event() -> EventRecord {

@@ -1,14 +1,17 @@
 //! `rpctl agents`: who is there, how far away, and what they offer.
 
+use redpoll_common::api::revoked::Revocation;
 use redpoll_common::api::{
     AgentArguments, AgentList, AgentListArguments, AgentState, AgentSummary, PingAnswer, PingArguments,
     method,
 };
+use redpoll_common::identity::Role;
 use redpoll_common::wire::Raw;
 use serde::Serialize;
 
 use super::agents_orders::Order;
-use super::{agent_id, callee, decoded, encoded, procedures};
+use super::revoke::RevokeQuestion;
+use super::{Question, agent_id, callee, decoded, encoded, procedures};
 use crate::cli::AgentsCommand;
 use crate::exit::Exit;
 use crate::link::Link;
@@ -29,11 +32,27 @@ pub(super) enum AgentsQuestion {
     Order { agent: String, order: Order },
 }
 
+/// Reads a command; what revokes has a question of its own.
+pub(super) fn read(command: &AgentsCommand) -> Result<Question, Stop> {
+    Ok(match command {
+        AgentsCommand::Revoke(args) => Question::Revoke(RevokeQuestion::revoke(Role::Agent, args)?),
+        AgentsCommand::Restore(args) => Question::Revoke(RevokeQuestion::restore(Role::Agent, args)?),
+        AgentsCommand::List { revoked: true, .. } => {
+            Question::Revoke(RevokeQuestion::List { role: Role::Agent })
+        }
+        others => Question::Agents(AgentsQuestion::read(others)?),
+    })
+}
+
 impl AgentsQuestion {
-    pub(super) fn read(command: &AgentsCommand) -> Result<Self, Stop> {
+    fn read(command: &AgentsCommand) -> Result<Self, Stop> {
         Ok(match command {
+            // questions of their own, see `read`
+            AgentsCommand::Revoke(_) | AgentsCommand::Restore(_) => {
+                Self::List { selector: None, empty_is_good: true }
+            }
             AgentsCommand::List { selector: None, .. } => Self::List { selector: None, empty_is_good: true },
-            AgentsCommand::List { selector: Some(selector), allow_empty } => {
+            AgentsCommand::List { selector: Some(selector), allow_empty, .. } => {
                 let parsed = Selector::parse(selector)?;
                 Self::List { selector: Some((parsed, selector.clone())), empty_is_good: *allow_empty }
             }
@@ -137,19 +156,29 @@ const AGENT_HEADERS: [&str; 6] = ["AGENT", "STATE", "SINCE", "ADDRESS", "VERSION
 fn agent_row(agent: &AgentSummary) -> Vec<String> {
     vec![
         agent.id.clone(),
-        state_word(agent.state).to_owned(),
+        state_word(agent).to_owned(),
         times::short(agent.since_ms),
         or_dash(&agent.address),
         or_dash(&agent.version),
-        agent.reason.clone().unwrap_or_default(),
+        reason(agent).unwrap_or_default(),
     ]
 }
 
-fn state_word(state: AgentState) -> &'static str {
-    match state {
+fn state_word(agent: &AgentSummary) -> &'static str {
+    match agent.state {
+        _ if agent.revoked.is_some() => "revoked",
         AgentState::Connected => "connected",
         AgentState::Draining => "draining",
         AgentState::Away => "away",
+    }
+}
+
+/// Why it is not there: who shut it out comes before how its last session ended.
+fn reason(agent: &AgentSummary) -> Option<String> {
+    match &agent.revoked {
+        Some(Revocation { by, why: Some(why), .. }) => Some(format!("by {by}: {why}")),
+        Some(Revocation { by, why: None, .. }) => Some(format!("by {by}")),
+        None => agent.reason.clone(),
     }
 }
 
@@ -163,18 +192,18 @@ fn show(answer: &Raw, output: &mut Output) -> Result<(), Stop> {
     }
     let agent: AgentSummary = decoded(answer, method::AGENTS_SHOW)?;
     let mut rows = vec![
-        vec!["agent".to_owned(), agent.id],
-        vec!["state".to_owned(), state_word(agent.state).to_owned()],
+        vec!["agent".to_owned(), agent.id.clone()],
+        vec!["state".to_owned(), state_word(&agent).to_owned()],
         vec!["since".to_owned(), times::short(agent.since_ms)],
         vec!["address".to_owned(), or_dash(&agent.address)],
         vec!["version".to_owned(), or_dash(&agent.version)],
         vec!["protocol".to_owned(), agent.protocol.to_string()],
     ];
-    if let Some(policy) = agent.policy {
-        rows.push(vec!["policy".to_owned(), policy]);
-    }
-    if let Some(reason) = agent.reason {
-        rows.push(vec!["reason".to_owned(), reason]);
+    let reason = reason(&agent);
+    rows.extend(agent.policy.map(|policy| vec!["policy".to_owned(), policy]));
+    rows.extend(reason.map(|reason| vec!["reason".to_owned(), reason]));
+    if let Some(revocation) = agent.revoked {
+        rows.push(vec!["revoked".to_owned(), times::local(revocation.at_ms)]);
     }
     Ok(output.table(&[], rows)?)
 }

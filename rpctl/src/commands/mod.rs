@@ -12,6 +12,7 @@ mod jobs;
 mod notify;
 mod procedures;
 mod queues;
+mod revoke;
 mod run;
 mod status;
 mod submit;
@@ -86,6 +87,7 @@ async fn ask(
     let ended = match &question {
         Question::Call(call) => call.run(&link, output, &mut interrupts, verbose).await,
         Question::Ends(ends) => ends.run(&link, output, &mut interrupts, verbose).await,
+        Question::Revoke(question) => question.run(&link, output, &mut interrupts, verbose).await,
         Question::Notify(_)
         | Question::Agents(_)
         | Question::Describe(_)
@@ -126,6 +128,8 @@ enum Question {
     Jobs(jobs::JobsQuestion),
     /// What cannot be undone, and may have to be confirmed.
     Ends(jobs::EndsQuestion),
+    /// Who is shut out.
+    Revoke(revoke::RevokeQuestion),
     /// What outlives a session.
     Lasting(Lasting),
 }
@@ -157,7 +161,8 @@ impl Question {
         Ok(match verb {
             Verb::Call(args) => Self::Call(call::CallQuestion::read(args)?),
             Verb::Notify(args) => Self::Notify(notify::NotifyQuestion::read(args)?),
-            Verb::Agents(command) => Self::Agents(agents::AgentsQuestion::read(command)?),
+            Verb::Agents(command) => agents::read(command)?,
+            Verb::Operators(command) => Self::Revoke(revoke::RevokeQuestion::read(command)?),
             Verb::Describe(args) => Self::Describe(describe::DescribeQuestion::read(args)?),
             Verb::Status => Self::Status,
             Verb::Run(args) => Self::Lasting(Lasting::Run(Box::new(run::RunQuestion::read(args)?))),
@@ -179,7 +184,7 @@ impl Question {
             Self::Describe(question) => question.run(link, output, verbose).await,
             Self::Status => status::run(link, output, verbose).await,
             Self::Jobs(question) => question.run(link, output, verbose).await,
-            Self::Call(_) | Self::Ends(_) | Self::Lasting(_) => Ok(Exit::Good),
+            Self::Call(_) | Self::Ends(_) | Self::Revoke(_) | Self::Lasting(_) => Ok(Exit::Good),
         }
     }
 }

@@ -189,6 +189,7 @@ fn page(arguments: &AgentListArguments) -> AgentList {
             policy: None,
             since_ms: 1000,
             reason: None,
+            revoked: None,
         })
         .into_iter()
         .collect();

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use redpoll_common::ids::RequestId;
 use redpoll_common::job::spool::Input;
 use redpoll_common::job::wire::{Cancel, Offer, ReportAnswer, ResumeAnswer};
-use redpoll_common::session::handshake::{Dialling, SPOKEN};
+use redpoll_common::session::handshake::{Dialling, HandshakeError, SPOKEN};
 use redpoll_common::session::{CloseReason, Event as SessionEvent, Incoming, OutgoingCall, Session};
 use redpoll_common::wire::{AgentHello, Fault, FaultCode, Limits, Raw, codec};
 
@@ -114,9 +114,14 @@ impl World {
             Stage::Open(session) => session.handle_payload(payload, now),
             Stage::Hello(dialling) => {
                 let answer = codec::decode(payload).ok();
-                let terms =
-                    dialling.take().zip(answer).and_then(|(dialling, answer)| dialling.finish(answer).ok());
-                let Some(terms) = terms else {
+                let finished = dialling.take().zip(answer).map(|(dialling, answer)| dialling.finish(answer));
+                if let Some(Err(HandshakeError::Refused(_))) = &finished {
+                    // it is revoked, and comes again slowly
+                    let left = self.leave(agent);
+                    self.keep(left);
+                    return self.plan_dial(agent, 3_000);
+                }
+                let Some(Ok(terms)) = finished else {
                     return self.fail(Invariant::NoPanic, "the manager's hello was refused".to_owned());
                 };
                 link.stage = Stage::Open(Box::new(Session::new(terms, self.dice.next(), now)));

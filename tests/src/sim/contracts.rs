@@ -26,6 +26,9 @@ impl World {
                     continue;
                 }
                 Effect::Disconnect { .. }
+                | Effect::Deny(_)
+                | Effect::Allow(_)
+                | Effect::RefuseReport(_)
                 | Effect::Answer(..)
                 | Effect::AckReport(..)
                 | Effect::Publish(_)
@@ -90,6 +93,31 @@ impl World {
             && self.manager.newest.get(agent).is_some_and(|(newest, _)| *newest == connection.0)
         {
             self.manager.newest.remove(agent);
+        }
+    }
+
+    /// The machine is about to hear an agent, or that nothing more is to be heard of it.
+    pub(super) fn note_word(&mut self, input: &Input<Token>) {
+        let (agent, connection) = match input {
+            Input::Report { agent, connection, .. }
+            | Input::OfferAnswered { agent, connection, .. }
+            | Input::CancelAnswered { agent, connection, .. } => (agent, connection.0),
+            Input::Cut { who, connection, .. } => {
+                self.manager.presence.cut(&who.id, connection.0);
+                if self.manager.newest.get(&who.id).is_some_and(|(newest, _)| *newest <= connection.0) {
+                    self.manager.newest.remove(&who.id);
+                }
+                return;
+            }
+            _ => return,
+        };
+        match self.manager.presence.word_comes(agent, connection) {
+            Some(Invariant::ShutOut) => self.tally.hit("word of an agent that was cut"),
+            Some(_) if matches!(input, Input::Report { .. }) => {
+                self.tally.hit("report of an older connection")
+            }
+            Some(_) => self.tally.hit("answer on an older connection"),
+            None => {}
         }
     }
 

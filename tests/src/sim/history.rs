@@ -142,6 +142,12 @@ impl Before {
                 let (job, agent) = (Some(key.job), Some(key.agent.clone()));
                 Some((EventKind::RunRetried, job, agent, None, Some(*attempt), Some(*outcome)))
             }
+            Change::Denied(denial) => {
+                Some((EventKind::AgentRevoked, None, Some(denial.denied.id.clone()), None, None, None))
+            }
+            Change::Allowed(denied) => {
+                Some((EventKind::AgentRestored, None, Some(denied.id.clone()), None, None, None))
+            }
             Change::JobDeleted(_)
             | Change::RunChanged(_)
             | Change::Items { .. }
@@ -189,6 +195,10 @@ fn is_plain(kind: EventKind) -> bool {
         | EventKind::RunRetried
         | EventKind::QueueOpened
         | EventKind::QueueClosed
+        | EventKind::AgentRevoked
+        | EventKind::AgentRestored
+        | EventKind::OperatorRevoked
+        | EventKind::OperatorRestored
         | EventKind::CallbackDelivered
         | EventKind::CallbackAbandoned => true,
         EventKind::AgentConnected

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// What must hold after every step. The names are those of the product's design.
 ///
-/// Two of the list are missing: there is no revocation (I14) and no audit (I15) yet to hold them against.
+/// One of the list is held against less than it says: there is no audit (I15) yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Invariant {
     /// I1: a job whose id was given out is stored, until somebody deletes it.
@@ -23,7 +23,8 @@ pub enum Invariant {
     GaplessItems,
     /// I8: what an agent forgets, the manager has on disk, or does not want.
     ForgottenIsStored,
-    /// I9: an agent has one live session, the newest, and is offered nothing on any other.
+    /// I9: an agent has one live session, the newest, is offered nothing on any other, and nothing that it says on an older one does
+    /// anything.
     OneLiveSession,
     /// I10: dispatch numbers grow, and each stands for one thing.
     NumbersGrow,
@@ -35,9 +36,10 @@ pub enum Invariant {
     StartsInTime,
     /// I14: nothing of somebody who is shut out has an effect, nor of a connection that the manager closed.
     ///
-    /// The product cannot revoke yet. What takes effect on a living session is the end of its certificate: from then on until the
-    /// machine has another one no word of it is taken, on whatever connection it comes, and nothing is asked of it. What is read from
-    /// any connection after the manager has closed it does nothing either, and a connection that was replaced settles nothing.
+    /// From the answer to a revocation until somebody asks for the restoration the agent is not let in, also by a manager that was
+    /// killed meanwhile, and no word of it is taken, on whatever connection it comes and however late it is heard. The same holds from
+    /// the end of a certificate until the machine has another one. What is read from any connection after the manager has closed it
+    /// does nothing either, and a connection that was replaced settles nothing.
     ShutOut,
     /// I15: every change of a state has its record, and no record tells of anything else.
     ///

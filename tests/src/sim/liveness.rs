@@ -31,6 +31,8 @@ pub(super) fn is_progress(changes: &[Change]) -> bool {
         | Change::AgentCounters(_)
         | Change::ArgumentsMasked(_)
         | Change::JobRedacted(_)
+        | Change::Denied(_)
+        | Change::Allowed(_)
         | Change::Event(_)
         | Change::Clock(_)
         | Change::EventsPruned { .. } => false,

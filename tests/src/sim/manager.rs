@@ -97,6 +97,7 @@ impl World {
         let anchored = self.begin_count()?;
         let now = self.count_ms();
         let records = self.manager.store.records();
+        self.door_opens();
         self.manager.life += 1;
         let mut jobs = Jobs::recover(self.weather.settings, records, now);
         // with what was recovered, as one turn
@@ -115,6 +116,9 @@ impl World {
         if self.trace.is_kept() {
             self.trace.say(self.calendar.now_ms(), format_args!("  manager ← {input:?}"));
         }
+        if self.manager.jobs.is_some() {
+            self.note_word(&input);
+        }
         let Some(jobs) = self.manager.jobs.as_mut() else { return Ok(()) };
         jobs.handle(input, now);
         self.take_turn()
@@ -122,7 +126,7 @@ impl World {
 
     fn take_turn(&mut self) -> Check {
         let turn = self.manager.jobs.as_mut().and_then(Jobs::poll_turn);
-        self.manager.presence.judge(turn.as_ref().map_or(&[], |turn| &turn.changes))?;
+        self.manager.presence.judge(turn.as_ref())?;
         if let Some(turn) = turn {
             if self.trace.is_kept() {
                 let at = self.calendar.now_ms();
@@ -233,6 +237,17 @@ impl World {
                 self.end_session(connection.0, redpoll_common::wire::ByeCode::Protocol);
                 Ok(())
             }
+            Effect::Deny(denial) => self.door_denies(&denial.denied.id),
+            Effect::Allow(denied) => {
+                self.door_allows(&denied.id);
+                Ok(())
+            }
+            Effect::RefuseReport(Token::Peer { connection, request }) => {
+                let fault = redpoll_common::wire::FaultCode::WrongState;
+                let fault = redpoll_common::wire::Fault::new(fault, "out of date");
+                self.respond_peer(connection, &request, Err(fault));
+                Ok(())
+            }
             Effect::Answer(Token::Operator(question), answer) => self.answered(question, answer),
             Effect::AckReport(Token::Peer { connection, request }, acks) => {
                 self.check_acks(connection, &acks)?;
@@ -245,6 +260,7 @@ impl World {
                 Ok(())
             }
             Effect::Answer(Token::Peer { .. }, _)
+            | Effect::RefuseReport(Token::Operator(_))
             | Effect::AckReport(Token::Operator(_), _)
             | Effect::ResumeAnswer(Token::Operator(_), _) => {
                 ensure(false, Invariant::NoPanic, || "somebody got another one's answer".to_owned())

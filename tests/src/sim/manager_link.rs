@@ -72,6 +72,7 @@ impl World {
         let Some(admission) = admission else {
             return self.fail(Invariant::NoPanic, format!("the hello of {agent} was refused"));
         };
+        let Some(admission) = self.at_the_door(&agent, connection, admission) else { return };
         let terms = Welcome {
             version: "sim".to_owned(),
             manager: "m".to_owned(),
@@ -221,11 +222,14 @@ impl World {
         self.check_heard(agent, &event)?;
         match event {
             SessionEvent::Request(request) => self.peer_asks(connection, agent, request),
-            SessionEvent::Answered(ask, answer) => self.peer_answers(agent, ask, answer),
+            SessionEvent::Answered(ask, answer) => {
+                self.peer_answers((agent, ConnectionId(connection)), ask, answer)
+            }
             SessionEvent::Expired(Ask::Offer(job, dno)) => {
                 self.tally.hit("offer without an answer in time");
-                let answer = OfferAnswer::Lost;
-                self.tell_manager(Input::OfferAnswered { agent: agent.clone(), job, dno, answer })
+                let (agent, connection, answer) =
+                    (agent.clone(), ConnectionId(connection), OfferAnswer::Lost);
+                self.tell_manager(Input::OfferAnswered { agent, connection, job, dno, answer })
             }
             // the next resume settles it: for that there has to be one
             SessionEvent::Expired(Ask::Cancel(..)) => {
@@ -266,16 +270,26 @@ impl World {
                 let report = Report::read(&request.kwargs);
                 ensure(report.is_ok(), Invariant::NoPanic, || broken("a report"))?;
                 let Ok(Report { reports }) = report else { return Ok(()) };
-                if self.manager.newest.get(&agent).is_some_and(|(newest, _)| *newest > connection) {
-                    self.tally.hit("report of an older connection");
+                let input = Input::Report { token, agent, connection: ConnectionId(connection), reports };
+                // some wait for a place in the line, and are heard when their connection may be over
+                if self.dice.percent(5) {
+                    let at = self.calendar.now_ms() + self.dice.below(2_000);
+                    let heard = Event::ManagerInput(self.manager.life, Box::new(input));
+                    self.calendar.plan(at, heard);
+                    return Ok(());
                 }
-                self.tell_manager(Input::Report { token, agent, reports })
+                self.tell_manager(input)
             }
             other => ensure(false, Invariant::NoPanic, || format!("{agent} asked for {other}")),
         }
     }
 
-    fn peer_answers(&mut self, agent: &PeerId, ask: Ask, answer: Result<Raw, Fault>) -> Check {
+    fn peer_answers(
+        &mut self,
+        (agent, connection): (&PeerId, ConnectionId),
+        ask: Ask,
+        answer: Result<Raw, Fault>,
+    ) -> Check {
         let agent = agent.clone();
         match ask {
             Ask::Offer(job, dno) => {
@@ -288,7 +302,7 @@ impl World {
                     Ok(Err(_)) => OfferAnswer::Lost,
                     Err(fault) => OfferAnswer::Refused(fault),
                 };
-                self.tell_manager(Input::OfferAnswered { agent, job, dno, answer })
+                self.tell_manager(Input::OfferAnswered { agent, connection, job, dno, answer })
             }
             Ask::Cancel(job, dno) => {
                 let Some(StateAnswer { state }) = answer.ok().and_then(|data| StateAnswer::read(&data).ok())
@@ -296,7 +310,7 @@ impl World {
                     return Ok(());
                 };
                 self.tally.hit(&format!("cancel answered {}", state.as_str()));
-                self.tell_manager(Input::CancelAnswered { agent, job, dno, state })
+                self.tell_manager(Input::CancelAnswered { agent, connection, job, dno, state })
             }
         }
     }
@@ -337,7 +351,8 @@ impl World {
                 OfferAnswer::Unsendable(Fault::new(FaultCode::TooLarge, refusal.to_string()))
             }
         };
-        self.later(Input::OfferAnswered { agent: offer.agent, job: run.job, dno: run.dno, answer });
+        let (agent, connection) = (offer.agent, offer.connection);
+        self.later(Input::OfferAnswered { agent, connection, job: run.job, dno: run.dno, answer });
         Ok(())
     }
 

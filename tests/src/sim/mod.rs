@@ -53,6 +53,7 @@ mod presence;
 mod programs;
 mod readers;
 mod report;
+mod revoked;
 mod shut_out;
 mod store;
 mod told;

@@ -11,6 +11,7 @@ use redpoll_manager_core::jobs::{Answer, Criteria, Input, Jobs, Refusal, Scope, 
 use super::invariant::{Check, Invariant, ensure};
 use super::manager::Token;
 use super::plan::{CUSTOMERS, Draft, Plan, SECRET_PATH, Secret, ended, queue};
+use super::revoked::Asked;
 use super::world::World;
 
 /// What somebody waits for.
@@ -20,6 +21,7 @@ enum Question {
     Cancel { runs: Vec<(JobId, PeerId, Attempt)>, preview: bool },
     Release(JobId),
     Delete(JobId),
+    Revocation(Asked),
 }
 
 /// Everybody who asks.
@@ -57,6 +59,11 @@ impl Operators {
         self.recorded.contains(&job)
     }
 
+    /// Somebody asks about who is shut out.
+    pub(super) fn ask_about(&mut self, asked: Asked) -> Token {
+        self.ask(Question::Revocation(asked))
+    }
+
     fn ask(&mut self, question: Question) -> Token {
         self.asked += 1;
         self.questions.insert(self.asked, question);
@@ -74,12 +81,13 @@ impl World {
         if self.manager.jobs.is_none() {
             return Ok(());
         }
-        match self.dice.below(23) {
+        match self.dice.below(24) {
             0..=11 => self.submit(),
             12..=15 => self.cancel(),
             16 | 17 => self.release(),
             18 => self.record(),
             19 | 20 => self.redact(),
+            21 => self.revoke_or_restore(),
             _ => self.delete(),
         }
     }
@@ -270,6 +278,7 @@ impl World {
     pub(super) fn answered(&mut self, question: u64, answer: Result<Answer, Refusal>) -> Check {
         let Some(question) = self.operators.questions.remove(&question) else { return Ok(()) };
         match (question, answer) {
+            (Question::Revocation(asked), answer) => self.revocation_answered(asked, answer),
             (Question::Submit { submitter, draft }, answer) => self.submit_answered(submitter, draft, answer),
             (Question::Cancel { runs, preview: false }, Ok(Answer::Cancelled(_))) => {
                 self.cancel_answered(runs)
@@ -339,6 +348,7 @@ impl World {
     /// So that everything can come to its end: releases what is held, cancels what never ends by itself, unless that was
     /// promised before.
     pub(super) fn operators_finish(&mut self) -> Check {
+        self.restore_everybody()?;
         let held: Vec<JobId> =
             self.manager.store.jobs.values().filter(|job| job.is_held()).map(|job| job.id).collect();
         held.into_iter().try_for_each(|job| self.release_job(job))?;
@@ -360,6 +370,8 @@ fn refusal_word(refusal: &Refusal) -> &'static str {
     match refusal {
         Refusal::IdemConflict { .. } => "refused: key in use",
         Refusal::AgentsAway { .. } => "refused: agents away",
+        Refusal::AgentsRevoked { .. } => "refused: agents revoked",
+        Refusal::Revoked | Refusal::NotRevoked | Refusal::ListFull => "refused: not in this world",
         Refusal::NoAgents => "refused: no agents",
         Refusal::TooManyRuns { .. } => "refused: too many runs",
         Refusal::StoreFull => "refused: store full",

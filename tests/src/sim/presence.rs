@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use redpoll_common::ids::PeerId;
 use redpoll_manager_core::jobs::record::{Change, EventKind};
+use redpoll_manager_core::jobs::{Effect, Turn};
 
 use super::history::holds;
 use super::invariant::{Check, Invariant, ensure};
@@ -17,8 +18,10 @@ pub(super) struct Presence {
     current: BTreeMap<PeerId, u64>,
     /// What the next turn has to tell.
     news: Option<(EventKind, PeerId)>,
-    /// What it hears now is a page of a connection that is not in place.
-    stale: bool,
+    /// The highest connection of those that were closed when the agent was shut out.
+    cut: BTreeMap<PeerId, u64>,
+    /// What it hears now must do nothing: it comes of a connection that was replaced, or cut, or is a page of one that is over.
+    stale: Option<Invariant>,
 }
 
 impl Presence {
@@ -42,17 +45,53 @@ impl Presence {
 
     /// It is about to hear a page of what an agent has.
     pub(super) fn page_comes(&mut self, agent: &PeerId, connection: u64) {
-        self.stale = self.current.get(agent) != Some(&connection);
+        let stale = self.current.get(agent) != Some(&connection);
+        self.stale = stale.then_some(Invariant::ShutOut);
+    }
+
+    /// It is about to hear a report, or an answer to what an agent was asked. What was said on the newest connection is true also when
+    /// that is over. Gives what speaks against it.
+    pub(super) fn word_comes(&mut self, agent: &PeerId, connection: u64) -> Option<Invariant> {
+        self.up(agent, connection);
+        let older = self.highest(agent) > connection;
+        let cut = self.cut.get(agent).is_some_and(|cut| connection <= *cut);
+        self.stale = match (cut, older) {
+            (true, _) => Some(Invariant::ShutOut),
+            (false, true) => Some(Invariant::OneLiveSession),
+            (false, false) => None,
+        };
+        self.stale
+    }
+
+    /// The connections of an agent up to this one are closed, and it hears of that.
+    pub(super) fn cut(&mut self, agent: &PeerId, connection: u64) {
+        if let Some(current) = self.current.get(agent).copied().filter(|current| *current <= connection) {
+            self.down(agent, current);
+        }
+        let cut = self.cut.entry(agent.clone()).or_default();
+        *cut = connection.max(*cut);
+    }
+
+    /// The highest connection of an agent that it was told of.
+    pub(super) fn highest(&self, agent: &PeerId) -> u64 {
+        self.highest.get(agent).copied().unwrap_or(0)
     }
 
     /// What a turn tells of comings and goings is what happened, once.
     ///
-    /// And a page of a connection that was replaced, or is over, settles nothing.
-    pub(super) fn judge(&mut self, changes: &[Change]) -> Check {
-        let settles = std::mem::take(&mut self.stale) && !changes.is_empty();
-        ensure(!settles, Invariant::ShutOut, || {
-            format!("a page of a connection that is not in place settles something: {changes:?}")
-        })?;
+    /// And what a connection says that was replaced, or cut, does nothing.
+    pub(super) fn judge<T: std::fmt::Debug>(&mut self, turn: Option<&Turn<T>>) -> Check {
+        let changes: &[Change] = turn.map_or(&[], |turn| &turn.changes);
+        let effects: &[Effect<T>] = turn.map_or(&[], |turn| &turn.effects);
+        if let Some(invariant) = self.stale.take() {
+            let says_so =
+                |effect: &Effect<T>| matches!(effect, Effect::RefuseReport(_) | Effect::ResumeAnswer(..));
+            ensure(changes.is_empty() && effects.iter().all(says_so), invariant, || {
+                format!(
+                    "what a connection says that is not in place does something: {changes:?}, {effects:?}"
+                )
+            })?;
+        }
         let moves = [EventKind::AgentConnected, EventKind::AgentDisconnected];
         let told = changes.iter().filter_map(|change| {
             let Change::Event(event) = change else { return None };

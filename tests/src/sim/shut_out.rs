@@ -61,7 +61,8 @@ impl World {
     /// Something that an agent said is about to have an effect.
     pub(super) fn check_heard(&self, agent: &PeerId, event: &SessionEvent<Ask>) -> Check {
         let place = self.agents.iter().position(|host| host.id == *agent);
-        let shut = place.is_some_and(|place| self.is_shut_out(place));
+        let revoked = self.revocations.out.contains(agent);
+        let shut = revoked || place.is_some_and(|place| self.is_shut_out(place));
         let said = match event {
             SessionEvent::Request(request) => request.method.as_str(),
             SessionEvent::Answered(..) => "an answer",

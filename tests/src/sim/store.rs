@@ -13,6 +13,7 @@ use redpoll_manager_core::jobs::record::{
     AgentCounters, CallbackRecord, CallbackState, Change, EventRecord, JobRecord, QueueRecord, Records,
     RunRecord,
 };
+use redpoll_manager_core::revoked::{Denial, Denied};
 use redpoll_schema::ArgumentRedaction;
 
 use super::history::{Before, holds};
@@ -30,6 +31,7 @@ pub(super) struct Store {
     pub(super) agents: BTreeMap<PeerId, AgentCounters>,
     pub(super) callbacks: BTreeMap<(JobId, u16), CallbackRecord>,
     pub(super) deleted: BTreeSet<JobId>,
+    pub(super) denied: BTreeMap<Denied, Denial>,
     /// Where the count of time stands, and the time of the last event.
     pub(super) anchor: Option<Anchor>,
     pub(super) newest_ms: u64,
@@ -136,6 +138,14 @@ impl Store {
                 let before = self.callbacks.insert(key, callback.clone());
                 let open = before.is_none_or(|before| before.state == CallbackState::Pending);
                 ensure(open, Invariant::CallbackOnce, || format!("callback {key:?} went on after its end"))
+            }
+            Change::Denied(denial) => {
+                let before = self.denied.insert(denial.denied.clone(), denial.clone());
+                legal(before.is_none(), || format!("{:?} was revoked twice", denial.denied))
+            }
+            Change::Allowed(denied) => {
+                let before = self.denied.remove(denied);
+                legal(before.is_some(), || format!("{denied:?} is restored, and was not revoked"))
             }
             Change::Clock(anchor) => {
                 self.anchor = Some(*anchor);
@@ -319,6 +329,7 @@ impl Store {
             queues: self.queues.values().cloned().collect(),
             agents: self.agents.values().cloned().collect(),
             callbacks: self.callbacks.values().filter(pending).cloned().collect(),
+            denied: self.denied.values().cloned().collect(),
             last_event: self.events.last().map_or(0, |last| last.n),
             ended_jobs: self.jobs.values().filter(|job| job.ended_ms.is_some()).count() as u64,
         }

@@ -20,6 +20,7 @@ use super::oracle::{Oracle, Try};
 use super::programs::Program;
 use super::readers::Reader;
 use super::report::{Report, Tally};
+use super::revoked::Revocations;
 use super::told::judge_replay;
 use super::trace::Trace;
 use super::weather::Weather;
@@ -73,6 +74,7 @@ pub(super) struct World {
     pub(super) count: u64,
     pub(super) oracle: Oracle,
     pub(super) operators: Operators,
+    pub(super) revocations: Revocations,
     pub(super) readers: Vec<Reader>,
     /// What each number that left was for, and under which number each try left last.
     pub(super) numbers: BTreeMap<(PeerId, Dno), RunRef>,
@@ -110,6 +112,7 @@ impl World {
             count: 0,
             oracle: Oracle::default(),
             operators: Operators::default(),
+            revocations: Revocations::default(),
             readers: Vec::new(),
             numbers: BTreeMap::new(),
             tries: BTreeMap::new(),

@@ -1,10 +1,11 @@
 //! Who is at the other end of a finished handshake, and what its stream of bytes is to a [`crate::framed::Framed`].
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use redpoll_certs::{CertificateError, identity};
 use rustls::CommonState;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -26,7 +27,11 @@ pub(super) fn peer_info(
     let first =
         first.ok_or_else(|| refused(CertificateError::Unreadable { reason: "the peer sent none" }))?;
     let info = identity::read(first).map_err(refused)?;
-    let certificate = PeerCertificate { serial: info.serial.into(), not_after: info.not_after };
+    let certificate = PeerCertificate {
+        serial: info.serial.into(),
+        sha256: hexadecimal(digest(&SHA256, first).as_ref()).into(),
+        not_after: info.not_after,
+    };
     Ok(PeerInfo {
         identity: info.identity,
         address,
@@ -34,6 +39,13 @@ pub(super) fn peer_info(
         ip: Some(from.ip().to_canonical()),
         speaks_rp1: session.alpn_protocol() == Some(ALPN),
         certificate: Some(certificate),
+    })
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        let _infallible = write!(text, "{byte:02x}");
+        text
     })
 }
 

@@ -35,7 +35,7 @@ impl Transport for ToManager {
             return Box::pin(std::future::pending());
         };
         let not_after = SystemTime::now() + left;
-        let certificate = Some(PeerCertificate { serial: "01".into(), not_after });
+        let certificate = Some(PeerCertificate { serial: "01".into(), sha256: "02".into(), not_after });
         let (ours, theirs) = memory::pair(agent(), PeerInfo { certificate, ..manager() });
         let ended = self.ended.clone();
         self.tracker.spawn(async move {

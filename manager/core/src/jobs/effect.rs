@@ -7,6 +7,7 @@ use redpoll_common::job::wire::{Ack, ResumeAnswer, RunRef};
 use redpoll_common::job::{Callback, JobId, JobSpec, Submitter};
 
 use super::record::Change;
+use crate::revoked::{Denial, Denied, MAX_REVOKED};
 
 /// Commit `changes`, then perform `effects`, in order; turns in their order.
 ///
@@ -47,6 +48,13 @@ pub enum Effect<T> {
     Answer(T, Result<Answer, Refusal>),
     /// Acknowledge a report.
     AckReport(T, Vec<Ack>),
+    /// Tell an agent that its report does not count: a newer connection of it is in place, or it is shut out.
+    RefuseReport(T),
+    /// Let this one in no more, and close what it has. Whether it is closed, and nothing of it on the way, says
+    /// [`Input::Cut`](super::input::Input::Cut) to the machine.
+    Deny(Box<Denial>),
+    /// Let this one in again.
+    Allow(Denied),
     /// Answer a page of a resume.
     ResumeAnswer(T, ResumeAnswer),
     /// Tell the listeners that the history goes up to this number.
@@ -106,6 +114,15 @@ pub enum Answer {
         /// Its number.
         n: u64,
     },
+    /// They are shut out.
+    Revoked {
+        /// They were before.
+        existing: bool,
+    },
+    /// They may come again.
+    Restored,
+    /// Nothing that was said on the connections has an effect any more.
+    Cut,
     /// The job may start.
     Released,
     /// They end, or have ended.
@@ -151,6 +168,21 @@ pub enum Refusal {
         /// How many may be.
         limit: usize,
     },
+    /// Agents of the job are shut out.
+    #[error("{} of its agents are revoked", agents.len())]
+    AgentsRevoked {
+        /// Which, sorted.
+        agents: Vec<PeerId>,
+    },
+    /// Whoever asks was shut out meanwhile.
+    #[error("whoever asks is revoked")]
+    Revoked,
+    /// Nobody of this name is shut out, or no such certificate.
+    #[error("it is not revoked")]
+    NotRevoked,
+    /// The list of who is shut out is full.
+    #[error("the list of who is revoked holds {MAX_REVOKED} entries and is full")]
+    ListFull,
     /// The disk is full.
     #[error("the store is full")]
     StoreFull,

@@ -57,13 +57,21 @@ pub enum EventKind {
     ProcedureEnabled,
     /// An operator had an agent offer a procedure no more.
     ProcedureDisabled,
+    /// An operator shut an agent out, or one of its certificates.
+    AgentRevoked,
+    /// An operator lets an agent in again.
+    AgentRestored,
+    /// An operator shut an operator out, or one of their certificates.
+    OperatorRevoked,
+    /// An operator lets an operator in again.
+    OperatorRestored,
     /// An agent says something of its own: see [`EventRecord::custom`].
     Custom,
 }
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 28] = [
         Self::AgentConnected,
         Self::AgentDisconnected,
         Self::SpoolLost,
@@ -87,6 +95,10 @@ impl EventKind {
         Self::ClockSet,
         Self::ProcedureEnabled,
         Self::ProcedureDisabled,
+        Self::AgentRevoked,
+        Self::AgentRestored,
+        Self::OperatorRevoked,
+        Self::OperatorRestored,
         Self::Custom,
     ];
 
@@ -116,6 +128,10 @@ impl EventKind {
             Self::ClockSet => "manager.clock_set",
             Self::ProcedureEnabled => "procedure.enabled",
             Self::ProcedureDisabled => "procedure.disabled",
+            Self::AgentRevoked => "agent.revoked",
+            Self::AgentRestored => "agent.restored",
+            Self::OperatorRevoked => "operator.revoked",
+            Self::OperatorRestored => "operator.restored",
             Self::Custom => "custom",
         }
     }
@@ -146,6 +162,10 @@ impl EventKind {
             | Self::ClockSet
             | Self::ProcedureEnabled
             | Self::ProcedureDisabled
+            | Self::AgentRevoked
+            | Self::AgentRestored
+            | Self::OperatorRevoked
+            | Self::OperatorRestored
             | Self::Custom => false,
         }
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use redpoll_common::identity::Identity;
 use redpoll_common::ids::{ConnectionId, PeerId};
 use redpoll_common::job::wire::{ResumeRow, RunReport, SpoolState};
 use redpoll_common::job::{Dno, Ending, Item, JobId, JobSpec, QueueKey, Submitter};
@@ -11,6 +12,7 @@ use super::criteria::Criteria;
 use super::record::Digest;
 use super::settings::Settings;
 use crate::clock::Anchor;
+use crate::revoked::{Denial, Denied};
 
 /// Something happened. `T` stands for whoever waits for an answer.
 #[derive(Debug)]
@@ -43,6 +45,32 @@ pub enum Input<T> {
         on: bool,
         /// Who wanted it.
         operator: String,
+    },
+    /// Somebody shuts an agent or an operator out. Its time is set by the machine.
+    Revoke {
+        /// Who waits.
+        token: T,
+        /// Whom, by whom and why.
+        denial: Box<Denial>,
+    },
+    /// Somebody takes that back.
+    Restore {
+        /// Who waits.
+        token: T,
+        /// Who may come again.
+        denied: Denied,
+        /// Who wants it.
+        by: Submitter,
+    },
+    /// The sessions of somebody who was shut out are closed: what comes of them after this has no effect, and what came before it is on
+    /// disk when this is answered.
+    Cut {
+        /// Who waits.
+        token: T,
+        /// Whose.
+        who: Identity,
+        /// The newest connection of those that were closed.
+        connection: ConnectionId,
     },
     /// What [`Effect::FindKey`](super::effect::Effect::FindKey) found.
     KeyFound {
@@ -106,6 +134,8 @@ pub enum Input<T> {
     OfferAnswered {
         /// The agent.
         agent: PeerId,
+        /// On which connection it said so. Of no effect when a newer one is in place, or it was cut.
+        connection: ConnectionId,
         /// The job offered.
         job: JobId,
         /// Under which number.
@@ -117,6 +147,8 @@ pub enum Input<T> {
     CancelAnswered {
         /// The agent.
         agent: PeerId,
+        /// On which connection it said so. Of no effect when a newer one is in place, or it was cut.
+        connection: ConnectionId,
         /// The job.
         job: JobId,
         /// The number of the dispatch that was to be cancelled.
@@ -130,6 +162,8 @@ pub enum Input<T> {
         token: T,
         /// The agent.
         agent: PeerId,
+        /// On which connection it said so. Of no effect when a newer one is in place, or it was cut.
+        connection: ConnectionId,
         /// What it reports, in its order.
         reports: Vec<RunReport>,
     },

@@ -9,7 +9,7 @@
 //! - `dispatch`, `index`: what starts next, found without looking at what cannot start.
 //! - `report`: what agents answer; `resume`: what their coming and going means.
 //! - `end`: ends, retries, corrections. `callbacks`, `keep`: telling of ends, retention.
-//! - `recorded`: runs that agents made by themselves, and events of theirs.
+//! - `recorded`: runs that agents made by themselves, and events of theirs. `shut_out`: who is revoked, and what of an agent still counts.
 //! - [`record`]: what a store keeps; [`event`]: the public history; [`view`]: what is open.
 //!
 //! Only what is open is in memory. Everything takes O(log n) per run that changes; nothing depends on how many ended
@@ -32,6 +32,7 @@ mod recover;
 mod report;
 mod resume;
 mod settings;
+mod shut_out;
 mod submit;
 pub mod view;
 
@@ -51,6 +52,7 @@ use self::callbacks::Pending;
 use self::keep::Deleted;
 use self::model::{Agent, At, Job, LaneKey, Phase, Queue, Timer};
 use crate::clock::Anchor;
+use crate::revoked::DenyList;
 
 use self::record::{Cancelling, Change, EventKind, EventRecord};
 
@@ -77,6 +79,7 @@ pub struct Jobs<T> {
     callbacks: BTreeMap<(JobId, u16), Pending>,
     callbacks_due: VecDeque<(JobId, u16)>,
     callbacks_under_way: usize,
+    denied: DenyList,
     open_runs: usize,
     ended_jobs: u64,
     finding_oldest: bool,
@@ -108,6 +111,7 @@ impl<T> Jobs<T> {
             callbacks: BTreeMap::new(),
             callbacks_due: VecDeque::new(),
             callbacks_under_way: 0,
+            denied: DenyList::default(),
             open_runs: 0,
             ended_jobs: 0,
             finding_oldest: false,
@@ -138,6 +142,9 @@ impl<T> Jobs<T> {
                 // also on a full disk: it has happened, and is little
                 self.answer(token, Ok(Answer::Emitted { n: self.last_event }));
             }
+            Input::Revoke { token, denial } => self.revoke(token, *denial, now_ms),
+            Input::Restore { token, denied, by } => self.restore(token, denied, &by, now_ms),
+            Input::Cut { token, who, connection } => self.cut(token, &who, connection, now_ms),
             Input::KeyFound { submitter, key, found } => self.key_found(submitter, key, &found, now_ms),
             Input::Release { token, job, by } => self.release(token, job, by.as_ref(), now_ms),
             Input::Cancel { token, scope, grace_ms, preview, by } => {
@@ -150,13 +157,20 @@ impl<T> Jobs<T> {
                 self.agent_down(&agent, connection, reason, now_ms);
             }
             Input::Resume(page) => self.resume(page, now_ms),
-            Input::OfferAnswered { agent, job, dno, answer } => {
-                self.offer_answered(&agent, job, dno, answer, now_ms);
+            Input::OfferAnswered { agent, connection, job, dno, answer } => {
+                if self.counts(&agent, connection, now_ms) {
+                    self.offer_answered(&agent, job, dno, answer, now_ms);
+                }
             }
-            Input::CancelAnswered { agent, job, dno, state } => {
-                self.cancel_answered(&agent, job, dno, state, now_ms);
+            Input::CancelAnswered { agent, connection, job, dno, state } => {
+                if self.counts(&agent, connection, now_ms) {
+                    self.cancel_answered(&agent, job, dno, state, now_ms);
+                }
             }
-            Input::Report { token, agent, reports } => {
+            Input::Report { token, agent, connection, .. } if !self.counts(&agent, connection, now_ms) => {
+                self.effects.push(Effect::RefuseReport(token));
+            }
+            Input::Report { token, agent, reports, .. } => {
                 let acks = reports.into_iter().map(|report| self.report(&agent, report, now_ms)).collect();
                 self.effects.push(Effect::AckReport(token, acks));
             }

@@ -252,6 +252,8 @@ pub(super) struct Agent {
     pub(super) link: Link,
     /// The newest connection that anything was told of, its end included: what is told of an older one comes too late.
     pub(super) newest: Option<ConnectionId>,
+    /// The newest connection that was closed because the agent was shut out: nothing of it counts, nor of an older one.
+    pub(super) cut: Option<ConnectionId>,
     /// What it has or may have, by dispatch number.
     pub(super) has: BTreeMap<Dno, At>,
     /// How many of these are offered and not answered.
@@ -283,6 +285,7 @@ impl Agent {
             counters,
             link: Link::Away,
             newest: None,
+            cut: None,
             has: BTreeMap::new(),
             unanswered: 0,
             blocked: BTreeSet::new(),

@@ -14,6 +14,7 @@ use redpoll_common::job::{
 use redpoll_common::wire::{Fault, Raw};
 
 use crate::clock::Anchor;
+use crate::revoked::{Denial, Denied};
 
 pub use super::event::{CustomEvent, EventKind, EventRecord};
 
@@ -333,6 +334,10 @@ pub enum Change {
     },
     /// A callback is new or changed: the whole row.
     CallbackChanged(CallbackRecord),
+    /// Somebody is shut out.
+    Denied(Denial),
+    /// Is let in again.
+    Allowed(Denied),
     /// Where the count of time stands: the one row of its kind.
     Clock(Anchor),
 }
@@ -350,6 +355,8 @@ pub struct Records {
     pub agents: Vec<AgentCounters>,
     /// The callbacks that are pending.
     pub callbacks: Vec<CallbackRecord>,
+    /// Who is shut out.
+    pub denied: Vec<Denial>,
     /// The number of the last event, 0 if there was none.
     pub last_event: u64,
     /// How many ended jobs are stored.

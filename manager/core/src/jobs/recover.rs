@@ -13,10 +13,11 @@ impl<T> Jobs<T> {
     ///
     /// Rows that fit nothing are left out: a run without its job, a second one for the same agent.
     pub fn recover(settings: Settings, records: Records, now_ms: u64) -> Self {
-        let Records { jobs, runs, queues, agents, callbacks, last_event, ended_jobs } = records;
+        let Records { jobs, runs, queues, agents, callbacks, denied, last_event, ended_jobs } = records;
         let mut machine = Self::new(settings, now_ms);
         machine.last_event = last_event;
         machine.ended_jobs = ended_jobs;
+        machine.denied = denied.into_iter().collect();
         for counters in agents {
             let agent = counters.agent.clone();
             machine.agent_mut(&agent).counters = counters;

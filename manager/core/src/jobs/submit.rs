@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use redpoll_common::identity::Role;
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::{JobId, Offline, Outcome, Submitter};
 
@@ -131,6 +132,11 @@ impl<T> Jobs<T> {
         }
         if self.jobs.contains_key(&id) {
             return Some(Refusal::IdemConflict { job: id });
+        }
+        let denied = |agent: &&PeerId| self.denied.whole(Role::Agent, agent).is_some();
+        let denied: Vec<PeerId> = agents.iter().map(|(agent, _)| agent).filter(denied).cloned().collect();
+        if !denied.is_empty() {
+            return Some(Refusal::AgentsRevoked { agents: denied });
         }
         let away: Vec<PeerId> =
             agents.iter().filter(|(_, here)| !here).map(|(agent, _)| agent.clone()).collect();

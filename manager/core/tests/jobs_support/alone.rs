@@ -60,7 +60,8 @@ impl Manager {
         let ending =
             Ending { outcome, started: Some(true), result: None, fault: None, items: 0, duration_ms: None };
         let report = RunReport { done: Some(ending), ..RunReport::about(offer.run) };
-        self.feed(Input::Report { token: 0, agent: offer.agent.clone(), reports: vec![report] })
+        let (agent, connection) = (offer.agent.clone(), offer.connection);
+        self.feed(Input::Report { token: 0, agent, connection, reports: vec![report] })
     }
 
     pub(crate) fn cancel(&mut self, scope: Scope, preview: bool) -> Vec<Effect<u32>> {

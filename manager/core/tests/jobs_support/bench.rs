@@ -37,11 +37,13 @@ impl Bench {
             jobs: Jobs::new(settings, 1_000),
             store: Store::default(),
             now: 1_000,
-            connection: 0,
+            connection: 1,
             about: (Attempt(1), Dno(1)),
             outs: Vec::new(),
             told: Vec::new(),
         };
+        // a session that is over: what it said is heard as what comes late
+        bench.down();
         bench.feed(Input::Submit(plan.submit((), job(1), &[("a", true)])));
         bench
     }
@@ -96,7 +98,12 @@ impl Bench {
                 })
                 .collect(),
             Effect::Publish(_) => Vec::new(),
-            Effect::Deliver { .. } | Effect::FindKey { .. } | Effect::FindOldest { .. } => word("?"),
+            Effect::RefuseReport(()) => word("refused"),
+            Effect::Deny(_)
+            | Effect::Allow(_)
+            | Effect::Deliver { .. }
+            | Effect::FindKey { .. }
+            | Effect::FindOldest { .. } => word("?"),
         }
     }
 
@@ -138,7 +145,13 @@ impl Bench {
 
     pub(crate) fn offer_answered(&mut self, answer: OfferAnswer) {
         let dno = self.about.1;
-        self.feed(Input::OfferAnswered { agent: agent("a"), job: job(1), dno, answer });
+        self.feed(Input::OfferAnswered {
+            agent: agent("a"),
+            connection: ConnectionId(self.connection),
+            job: job(1),
+            dno,
+            answer,
+        });
     }
 
     pub(crate) fn refused(&mut self, code: FaultCode) {
@@ -147,7 +160,13 @@ impl Bench {
 
     pub(crate) fn cancel_answered(&mut self, state: SpoolState) {
         let dno = self.about.1;
-        self.feed(Input::CancelAnswered { agent: agent("a"), job: job(1), dno, state });
+        self.feed(Input::CancelAnswered {
+            agent: agent("a"),
+            connection: ConnectionId(self.connection),
+            job: job(1),
+            dno,
+            state,
+        });
     }
 
     pub(crate) fn cancel(&mut self, preview: bool) {
@@ -157,7 +176,12 @@ impl Bench {
     pub(crate) fn report(&mut self, change: impl FnOnce(&mut RunReport)) {
         let mut report = RunReport::about(self.run());
         change(&mut report);
-        self.feed(Input::Report { token: (), agent: agent("a"), reports: vec![report] });
+        self.feed(Input::Report {
+            token: (),
+            agent: agent("a"),
+            connection: ConnectionId(self.connection),
+            reports: vec![report],
+        });
     }
 
     pub(crate) fn ended(&mut self, ending: Ending) {

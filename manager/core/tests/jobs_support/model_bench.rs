@@ -97,6 +97,8 @@ impl Pair {
                     Effect::Publish(_) => {}
                     Effect::Answer(token, answer) => said.push(format!("answer {token} {answer:?}")),
                     Effect::AckReport(token, acks) => said.push(format!("acks {token} {acks:?}")),
+                    Effect::RefuseReport(token) => said.push(format!("refused {token}")),
+                    Effect::Deny(_) | Effect::Allow(_) => panic!("not modelled"),
                     Effect::ResumeAnswer(token, answer) => said.push(format!("resume {token} {answer:?}")),
                     Effect::CancelOnAgent { agent, connection, run, .. } => {
                         said.push(format!("cancel {agent} {connection:?} {run:?}"));

@@ -135,12 +135,14 @@ impl Pair {
             Do::Page { .. } => self.page(what, token),
             Do::Answer { which, answer } => {
                 let (agent, run) = self.pick(*which)?;
-                Input::OfferAnswered { agent, job: run.job, dno: run.dno, answer: offer_answer(*answer) }
+                let (connection, answer) = (self.heard_on(&agent, *answer), offer_answer(*answer));
+                Input::OfferAnswered { agent, connection, job: run.job, dno: run.dno, answer }
             }
             Do::CancelAnswer { which, state } => {
                 let (agent, run) = self.pick(*which)?;
+                let connection = self.heard_on(&agent, *state);
                 let state = SpoolState::ALL[usize::from(*state) % 5];
-                Input::CancelAnswered { agent, job: run.job, dno: run.dno, state }
+                Input::CancelAnswered { agent, connection, job: run.job, dno: run.dno, state }
             }
             Do::Report { .. } => self.report(what, token)?,
             Do::Callback { which, taken } => {
@@ -276,7 +278,19 @@ impl Pair {
         let started_ms_ago = begun.then_some(0);
         let done = done.as_ref().map(end);
         let report = RunReport { started_ms_ago, items: sent, done, ..RunReport::about(run) };
-        Some(Input::Report { token, agent, reports: vec![report] })
+        let connection = self.heard_on(&agent, *other);
+        Some(Input::Report { token, agent, connection, reports: vec![report] })
+    }
+
+    /// Mostly the newest connection of an agent; sometimes an older one, or one of which nobody has told yet.
+    fn heard_on(&self, agent: &PeerId, dice: u8) -> ConnectionId {
+        let newest =
+            self.model.agents.iter().find(|other| other.id == *agent).map_or(0, |known| known.newest);
+        ConnectionId(match dice {
+            64..=71 => newest.saturating_sub(1),
+            72..=75 => newest + 1,
+            _ => newest,
+        })
     }
 }
 

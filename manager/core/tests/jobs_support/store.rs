@@ -10,6 +10,7 @@ use redpoll_manager_core::jobs::record::{
     AgentCounters, CallbackRecord, CallbackState, Change, EventRecord, JobRecord, QueueRecord, Records,
     RunRecord,
 };
+use redpoll_manager_core::revoked::{Denial, Denied};
 
 use super::telling::judge;
 
@@ -22,6 +23,7 @@ pub(crate) struct Store {
     pub(crate) agents: BTreeMap<PeerId, AgentCounters>,
     pub(crate) callbacks: BTreeMap<(JobId, u16), CallbackRecord>,
     pub(crate) events: Vec<EventRecord>,
+    pub(crate) denied: BTreeMap<Denied, Denial>,
     pub(crate) deleted: Vec<JobId>,
     /// What was masked of the arguments of ended jobs.
     pub(crate) masked: BTreeMap<JobId, Vec<String>>,
@@ -97,6 +99,13 @@ impl Store {
             Change::Event(event) => {
                 assert_eq!(event.n, self.events.len() as u64 + 1, "events are numbered without gaps");
                 self.events.push(event.clone());
+            }
+            Change::Denied(denial) => {
+                let before = self.denied.insert(denial.denied.clone(), denial.clone());
+                assert_eq!(before, None, "somebody was revoked twice");
+            }
+            Change::Allowed(denied) => {
+                assert!(self.denied.remove(denied).is_some(), "nobody was revoked who is restored");
             }
             Change::Clock(_) => {}
             Change::CallbackChanged(callback) => {
@@ -203,6 +212,7 @@ impl Store {
                 .filter(|c| c.state == CallbackState::Pending)
                 .cloned()
                 .collect(),
+            denied: self.denied.values().cloned().collect(),
             last_event: self.events.len() as u64,
             ended_jobs: self.jobs.values().filter(|job| job.ended_ms.is_some()).count() as u64,
         }

@@ -99,6 +99,8 @@ fn fact(before: &Store, change: &Change) -> Option<String> {
             CallbackState::Delivered => format!("callback.delivered {}", callback.job),
             CallbackState::Abandoned => format!("callback.abandoned {}", callback.job),
         },
+        Change::Denied(denial) => format!("{}.revoked {}", denial.denied.role, denial.denied.id),
+        Change::Allowed(denied) => format!("{}.restored {}", denied.role, denied.id),
         Change::RunChanged(_)
         | Change::Items { .. }
         | Change::Progress { .. }
@@ -129,6 +131,14 @@ fn said(event: &EventRecord) -> Vec<String> {
         EventKind::RunRetried => {
             let (agent, attempt) = (event.agent.as_ref().unwrap(), event.attempt.unwrap());
             vec![format!("{kind} {job}/{agent} {attempt} {}", event.outcome.unwrap())]
+        }
+        EventKind::AgentRevoked | EventKind::AgentRestored => {
+            vec![format!("{kind} {}", event.agent.as_ref().unwrap())]
+        }
+        // whom: the first word of what it says
+        EventKind::OperatorRevoked | EventKind::OperatorRestored => {
+            let detail = event.detail.as_deref().unwrap_or_default();
+            vec![format!("{kind} {}", detail.split(' ').next().unwrap_or_default())]
         }
         EventKind::QueueOpened | EventKind::QueueClosed => {
             vec![format!("{kind} {:?}", event.queue.as_ref().unwrap())]

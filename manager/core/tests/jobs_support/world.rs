@@ -176,6 +176,9 @@ impl World {
             Effect::ResumeAnswer(Token::Agent { place, connection, last }, answer) => {
                 self.send(place, connection, ToAgent::Resumed(answer, last));
             }
+            Effect::Deny(_) | Effect::Allow(_) => panic!("nobody is revoked here"),
+            // a connection that was replaced, of which nobody reads the answer
+            Effect::RefuseReport(_) => {}
             Effect::AckReport(Token::Operator { .. }, _)
             | Effect::ResumeAnswer(Token::Operator { .. }, _) => {
                 panic!("not for an operator")
@@ -249,24 +252,27 @@ impl World {
         let Some(message) = agent.outbox.pop_front() else { return };
         let (id, connection) = (agent.id.clone(), agent.connection.unwrap());
         let (spool, max_dno) = (agent.spool, agent.max_dno);
+        let number = ConnectionId(connection);
         let input = match message {
             ToManager::Resume(rows, last) => Input::Resume(ResumePage {
                 token: Token::Agent { place, connection, last },
                 agent: id,
-                connection: ConnectionId(connection),
+                connection: number,
                 spool,
                 max_dno,
                 last,
                 rows,
             }),
             ToManager::OfferAnswer(run, answer) => {
-                Input::OfferAnswered { agent: id, job: run.job, dno: run.dno, answer: *answer }
+                let (job, dno) = (run.job, run.dno);
+                Input::OfferAnswered { agent: id, connection: number, job, dno, answer: *answer }
             }
             ToManager::CancelAnswer(run, state) => {
-                Input::CancelAnswered { agent: id, job: run.job, dno: run.dno, state }
+                Input::CancelAnswered { agent: id, connection: number, job: run.job, dno: run.dno, state }
             }
             ToManager::Report(reports) => {
-                Input::Report { token: Token::Agent { place, connection, last: false }, agent: id, reports }
+                let token = Token::Agent { place, connection, last: false };
+                Input::Report { token, agent: id, connection: number, reports }
             }
         };
         self.handle(input);

@@ -9,6 +9,9 @@ pub(super) const STEPS: &[&str] = &[
     include_str!("migrations/0003.sql"),
     include_str!("migrations/0004.sql"),
     include_str!("migrations/0005.sql"),
+    // version 6: nothing yet
+    "",
+    include_str!("migrations/0007.sql"),
 ];
 
 /// The version that this build reads and writes.

@@ -16,6 +16,9 @@ use crate::store::{AttemptRecord, Counts, Filter, MAX_ITEM_BYTES, ReadError, Whe
 /// The jobs that are not over: see [`Records::jobs`].
 const ALIVE: &str = "(SELECT id FROM job WHERE ended_ms IS NULL UNION SELECT job FROM run WHERE alive = 1)";
 
+const DENIED: &str =
+    "SELECT role, id, certificate, at_ms, revoked_by, reason FROM denied ORDER BY role, id, certificate";
+
 pub(super) fn recover(db: &Connection) -> Result<Records, ReadError> {
     let jobs = format!("SELECT {JOB} FROM job WHERE id IN {ALIVE} ORDER BY id");
     let runs = format!("SELECT {RUN}, NULL FROM run WHERE job IN {ALIVE} ORDER BY job, agent");
@@ -32,6 +35,7 @@ pub(super) fn recover(db: &Connection) -> Result<Records, ReadError> {
             rows::agent,
         )?,
         callbacks: all(db, &callbacks, [], rows::callback)?,
+        denied: all(db, DENIED, [], rows::denial)?,
         last_event: counts.last_event,
         ended_jobs: counts.ended_jobs,
     })

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use redpoll_common::identity::Role;
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::{
     Attempt, Callback, Dno, Ending, JobId, Outcome, QueueKey, RunKey, RunState, Submitter,
@@ -12,6 +13,7 @@ use redpoll_manager_core::jobs::record::{
     AgentCounters, CallbackRecord, CallbackState, Cancelling, CustomEvent, EventKind, EventRecord, JobRecord,
     QueueRecord, RunRecord, Summary,
 };
+use redpoll_manager_core::revoked::{CertificateName, Denial, Denied};
 use rusqlite::Row;
 use rusqlite::types::FromSql;
 
@@ -188,6 +190,23 @@ pub(super) fn callback_word(state: CallbackState) -> &'static str {
 }
 
 /// The counts, `open` first, with spaces between.
+pub(super) fn denial(row: &Row<'_>) -> Result<Denial, ReadError> {
+    let role: String = row.get(0)?;
+    let role = Role::ALL.into_iter().find(|known| known.as_str() == role);
+    let certificate: String = row.get(2)?;
+    let certificate = match certificate.as_str() {
+        "" => None,
+        name => Some(CertificateName::parse(name).map_err(|_no_name| damaged("a certificate's name"))?),
+    };
+    let denied = Denied {
+        role: role.ok_or_else(|| damaged("a role"))?,
+        id: peer(&row.get::<_, String>(1)?)?,
+        certificate,
+    };
+    let (at_ms, by) = (uint(row.get(3)?)?, submitter(&row.get::<_, String>(4)?)?);
+    Ok(Denial { denied, at_ms, by, reason: row.get(5)? })
+}
+
 pub(super) fn summary_text(summary: &Summary) -> String {
     let counts = std::iter::once(&summary.open).chain(&summary.ended);
     counts.map(u32::to_string).collect::<Vec<_>>().join(" ")

@@ -6,6 +6,7 @@ use redpoll_manager_core::clock::Anchor;
 use redpoll_manager_core::jobs::record::{
     AgentCounters, CallbackRecord, Change, EventRecord, JobRecord, QueueRecord, RunRecord,
 };
+use redpoll_manager_core::revoked::{Denial, Denied};
 use rusqlite::{Connection, Params, params};
 
 use super::mask;
@@ -69,6 +70,12 @@ pub(super) fn apply(db: &Connection, change: &Change) -> rusqlite::Result<()> {
         Change::Event(event) => happened(db, event),
         Change::EventsPruned { below } => run(db, "DELETE FROM event WHERE n < ?1", params![int(*below)]),
         Change::CallbackChanged(callback) => callback_changed(db, callback),
+        Change::Denied(denial) => denied(db, denial),
+        Change::Allowed(denied) => {
+            let sql = "DELETE FROM denied WHERE role = ?1 AND id = ?2 AND certificate = ?3";
+            let (role, id, certificate) = key_of(denied);
+            run(db, sql, params![role, id, certificate])
+        }
         Change::Clock(anchor) => anchored(db, *anchor),
     }
 }
@@ -239,6 +246,21 @@ fn callback_changed(db: &Connection, callback: &CallbackRecord) -> rusqlite::Res
         callback.error,
     ];
     run(db, sql, parameters)
+}
+
+fn denied(db: &Connection, denial: &Denial) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO denied (role, id, certificate, at_ms, revoked_by, reason) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+        ON CONFLICT (role, id, certificate) DO UPDATE SET \
+        at_ms = excluded.at_ms, revoked_by = excluded.revoked_by, reason = excluded.reason";
+    let (role, id, certificate) = key_of(&denial.denied);
+    let parameters =
+        params![role, id, certificate, int(denial.at_ms), denial.by.as_str(), denial.reason.as_deref()];
+    run(db, sql, parameters)
+}
+
+fn key_of(denied: &Denied) -> (&'static str, &str, &str) {
+    let certificate = denied.certificate.as_ref().map_or("", |name| name.as_str());
+    (denied.role.as_str(), denied.id.as_str(), certificate)
 }
 
 fn anchored(db: &Connection, anchor: Anchor) -> rusqlite::Result<()> {

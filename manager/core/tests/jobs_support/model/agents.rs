@@ -30,6 +30,12 @@ impl Model {
         }
     }
 
+    /// Of an agent what it says on its newest connection counts, also when that is over.
+    pub(super) fn counts(&mut self, id: &PeerId, connection: u64) -> bool {
+        self.up(id, connection);
+        self.agent(id).newest == connection
+    }
+
     fn leave(&mut self, id: &PeerId) {
         self.agent(id).link = Link::Away;
         let now = self.now;

@@ -38,13 +38,20 @@ impl Model {
             Input::AgentUp { agent, connection } => self.up(&agent, connection.0),
             Input::AgentDown { agent, connection, .. } => self.down(&agent, connection.0),
             Input::Resume(page) => self.resume(page),
-            Input::OfferAnswered { agent, job, dno, answer } => {
-                self.offer_answered(&agent, job, dno.0, answer)
+            Input::OfferAnswered { agent, connection, job, dno, answer } => {
+                if self.counts(&agent, connection.0) {
+                    self.offer_answered(&agent, job, dno.0, answer);
+                }
             }
-            Input::CancelAnswered { agent, job, dno, state } => {
-                self.cancel_answered(&agent, job, dno.0, state)
+            Input::CancelAnswered { agent, connection, job, dno, state } => {
+                if self.counts(&agent, connection.0) {
+                    self.cancel_answered(&agent, job, dno.0, state);
+                }
             }
-            Input::Report { token, agent, reports } => {
+            Input::Report { token, agent, connection, reports } => {
+                if !self.counts(&agent, connection.0) {
+                    return self.said.push(format!("refused {token}"));
+                }
                 let acks: Vec<_> = reports.into_iter().map(|report| self.report(&agent, report)).collect();
                 self.said.push(format!("acks {token} {acks:?}"));
             }
@@ -57,7 +64,10 @@ impl Model {
             Input::Oldest { stored, jobs } => self.oldest_found(stored, &jobs),
             Input::StoreFull(full) => self.full = full,
             Input::Settings(settings) => self.settings = settings,
-            Input::Record(..)
+            Input::Revoke { .. }
+            | Input::Restore { .. }
+            | Input::Cut { .. }
+            | Input::Record(..)
             | Input::Emit { .. }
             | Input::Redact { .. }
             | Input::Switched { .. }

@@ -1,0 +1,241 @@
+//! `rpctl agents revoke`, `rpctl operators revoke` and their kin: who is shut out.
+
+use redpoll_common::api::method;
+use redpoll_common::api::revoked::{
+    OperatorList, OperatorListArguments, RestoreArguments, RevokeAnswer, RevokeArguments, RevokedArguments,
+    RevokedList, RevokedSummary,
+};
+use redpoll_common::identity::Role;
+use redpoll_common::ids::PeerId;
+use redpoll_common::wire::Raw;
+
+use super::{decoded, encoded, interrupted};
+use crate::cli::{OperatorsCommand, RestoreArgs, RevokeArgs};
+use crate::exit::Exit;
+use crate::interrupt::Interrupts;
+use crate::link::Link;
+use crate::output::{Format, Output};
+use crate::report::{Report, Target};
+use crate::value::{Shown, decode};
+use crate::{Ended, Stop, prompt, times};
+
+/// What is asked, checked.
+#[derive(Debug)]
+pub(super) enum RevokeQuestion {
+    Revoke {
+        role: Role,
+        ids: Vec<String>,
+        certificate: Option<String>,
+        reason: Option<String>,
+        yes: bool,
+    },
+    Restore {
+        role: Role,
+        arguments: RestoreArguments,
+    },
+    /// What is revoked.
+    List {
+        role: Role,
+    },
+    /// Operators that are connected or revoked.
+    Operators,
+}
+
+/// The methods of a role: revoke, restore and list.
+fn methods(role: Role) -> (&'static str, &'static str, &'static str) {
+    match role {
+        Role::Agent => (method::AGENTS_REVOKE, method::AGENTS_RESTORE, method::AGENTS_REVOKED),
+        Role::Operator | Role::Manager => {
+            (method::OPERATORS_REVOKE, method::OPERATORS_RESTORE, method::OPERATORS_REVOKED)
+        }
+    }
+}
+
+impl RevokeQuestion {
+    pub(super) fn read(command: &OperatorsCommand) -> Result<Self, Stop> {
+        match command {
+            OperatorsCommand::List { revoked: true } => Ok(Self::List { role: Role::Operator }),
+            OperatorsCommand::List { revoked: false } => Ok(Self::Operators),
+            OperatorsCommand::Revoke(args) => Self::revoke(Role::Operator, args),
+            OperatorsCommand::Restore(args) => Self::restore(Role::Operator, args),
+        }
+    }
+
+    pub(super) fn revoke(role: Role, args: &RevokeArgs) -> Result<Self, Stop> {
+        let RevokeArgs { ids, certificate, reason, yes } = args.clone();
+        ids.iter().try_for_each(|id| check(role, id))?;
+        if certificate.is_some() && ids.len() > 1 {
+            let why = "a certificate belongs to one";
+            let help = "name the one whose certificate it is";
+            return Err(Report::usage(format!("--certificate with {} names", ids.len()), why, help).into());
+        }
+        Ok(Self::Revoke { role, ids, certificate, reason, yes })
+    }
+
+    pub(super) fn restore(role: Role, args: &RestoreArgs) -> Result<Self, Stop> {
+        let RestoreArgs { id, certificate } = args.clone();
+        check(role, &id)?;
+        Ok(Self::Restore { role, arguments: RestoreArguments { id, certificate } })
+    }
+
+    pub(super) async fn run(
+        &self,
+        link: &Link,
+        output: &mut Output,
+        interrupts: &mut Interrupts,
+        verbose: bool,
+    ) -> Ended {
+        let asking = match self {
+            Self::Revoke { role, ids, certificate, yes, .. } => {
+                let what = question(*role, ids, certificate.as_deref(), link.own());
+                prompt::confirm(&what, *yes, output, interrupts).await?;
+                self.ask(link, output, verbose)
+            }
+            Self::Restore { .. } | Self::List { .. } | Self::Operators => self.ask(link, output, verbose),
+        };
+        tokio::select! {
+            biased;
+            _ = interrupts.next() => Err(interrupted("before the answer came").into()),
+            ended = asking => ended,
+        }
+    }
+
+    async fn ask(&self, link: &Link, output: &mut Output, verbose: bool) -> Ended {
+        match self {
+            Self::Revoke { role, ids, certificate, reason, .. } => {
+                for id in ids {
+                    let (certificate, reason) = (certificate.clone(), reason.clone());
+                    let arguments = RevokeArguments { id: id.clone(), certificate, reason };
+                    revoke(link, *role, arguments, output, verbose).await?;
+                }
+            }
+            Self::Restore { role, arguments } => {
+                let (_, restore, _) = methods(*role);
+                let call = link.request(restore, encoded(arguments)?);
+                link.change(call, &target(*role, &arguments.id, restore), verbose).await?;
+            }
+            Self::List { role } => list(link, *role, output, verbose).await?,
+            Self::Operators => operators(link, output, verbose).await?,
+        }
+        Ok(Exit::Good)
+    }
+}
+
+fn check(role: Role, id: &str) -> Result<(), Stop> {
+    PeerId::parse(id).map(|_good| ()).map_err(|error| {
+        let help = format!("see which there are: rpctl {role}s list");
+        Report::usage(format!("{id:?} is not the name of an {role}"), error.to_string(), help).into()
+    })
+}
+
+fn target(role: Role, id: &str, method: &'static str) -> Target {
+    match role {
+        Role::Agent => Target::Agent { agent: id.to_owned(), method },
+        Role::Operator | Role::Manager => Target::Manager { method },
+    }
+}
+
+/// What has to be confirmed, with a warning to those who shut themselves out.
+fn question(role: Role, ids: &[String], certificate: Option<&str>, own: &str) -> String {
+    let whom = format!("{role} {}", ids.join(", "));
+    let what = match certificate {
+        Some(certificate) => format!("revoke the certificate {certificate} of {whom}"),
+        None => format!("revoke {whom} and cut all sessions of theirs"),
+    };
+    if role == Role::Operator && ids.iter().any(|id| id == own) {
+        let who = if certificate.is_some() { "you may be asking with it" } else { "that is you" };
+        return format!("{what} ({who}: somebody else would have to restore it)");
+    }
+    what
+}
+
+async fn revoke(
+    link: &Link,
+    role: Role,
+    arguments: RevokeArguments,
+    output: &mut Output,
+    verbose: bool,
+) -> Result<(), Stop> {
+    let (method, _, _) = methods(role);
+    let id = arguments.id.clone();
+    let call = link.request(method, encoded(&arguments)?);
+    let answer = link.change(call, &target(role, &id, method), verbose).await?;
+    let RevokeAnswer { changed, cut, ending, known } = decoded(&answer, method)?;
+    if role == Role::Agent && !known {
+        output.note(&format!("no agent {id} has ever connected; it will not be let in"));
+    }
+    if ending > 0 {
+        output.note(&format!("something that the manager runs for {id} does not end; look at its log"));
+    }
+    if output.format() != Format::Table {
+        return Ok(output.document(&Shown(&decode(&answer)))?);
+    }
+    let state = if changed { "revoked" } else { "revoked already" };
+    Ok(output.table(&[], vec![vec![id, state.to_owned(), format!("{cut} cut")]])?)
+}
+
+async fn list(link: &Link, role: Role, output: &mut Output, verbose: bool) -> Result<(), Stop> {
+    let (_, _, method) = methods(role);
+    let mut arguments = RevokedArguments::default();
+    let mut all: Vec<RevokedSummary> = Vec::new();
+    loop {
+        let call = link.request(method, encoded(&arguments)?);
+        let answer = link.ask(call, &Target::Manager { method }, verbose).await?;
+        let page: RevokedList = decoded(&answer, method)?;
+        let progressed = !page.revoked.is_empty();
+        all.extend(page.revoked);
+        match page.next {
+            Some(next) if progressed => arguments.after = Some(next),
+            Some(_) | None => break,
+        }
+    }
+    let headers =
+        [if role == Role::Agent { "AGENT" } else { "OPERATOR" }, "CERTIFICATE", "SINCE", "BY", "REASON"];
+    Ok(output.list(&headers, &all, |entry| {
+        vec![
+            entry.id.clone(),
+            entry.certificate.clone().unwrap_or_else(|| "all".to_owned()),
+            times::local(entry.revocation.at_ms),
+            entry.revocation.by.clone(),
+            entry.revocation.why.clone().unwrap_or_default(),
+        ]
+    })?)
+}
+
+async fn operators(link: &Link, output: &mut Output, verbose: bool) -> Result<(), Stop> {
+    let method = method::OPERATORS_LIST;
+    let mut arguments = OperatorListArguments::default();
+    let mut all = Vec::new();
+    loop {
+        let kwargs: Raw = encoded(&arguments)?;
+        let answer = link.ask(link.request(method, kwargs), &Target::Manager { method }, verbose).await?;
+        let page: OperatorList = decoded(&answer, method)?;
+        let progressed = !page.operators.is_empty();
+        all.extend(page.operators);
+        match page.next {
+            Some(next) if progressed => arguments.after = Some(next),
+            Some(_) | None => break,
+        }
+    }
+    Ok(output.list(&["OPERATOR", "STATE", "SESSIONS", "REASON"], &all, |operator| {
+        let state = if operator.revoked.is_some() { "revoked" } else { "connected" };
+        let why = operator.revoked.as_ref().and_then(|revocation| revocation.why.clone());
+        vec![operator.id.clone(), state.to_owned(), operator.sessions.to_string(), why.unwrap_or_default()]
+    })?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_would_shut_themselves_out_is_told() {
+        let ids = ["ada".to_owned(), "eve".to_owned()];
+        assert!(question(Role::Operator, &ids, None, "ada").contains("that is you"));
+        assert!(question(Role::Operator, &ids[..1], Some("0a"), "ada").contains("asking with it"));
+        for (role, own) in [(Role::Operator, "bob"), (Role::Agent, "ada")] {
+            let asked = question(role, &ids, None, own);
+            assert!(!asked.contains("you") && asked.contains("ada, eve"), "{asked}");
+        }
+    }
+}
