@@ -106,6 +106,11 @@ impl Guest {
         }
     }
 
+    /// The same if it is a session; legs are numbered by themselves.
+    pub fn session(&self) -> Option<ConnectionId> {
+        matches!(self.way.get(), Some(Way::Session(_))).then(|| self.connection())
+    }
+
     /// Waits until it is closed, and everything that was done for it has ended.
     pub async fn ended(&self) {
         if let Some(Way::Session(peer)) = self.way.get() {

@@ -196,10 +196,7 @@ impl Manager {
     /// `bad_arguments` for what is no name, `unknown_agent`, `agent_away` or `shutting_down`.
     pub fn agent(&self, name: &str) -> Result<Peer, Fault> {
         let id = parse_agent(name)?;
-        if let Some(denial) = self.door.revoked(Role::Agent, &id) {
-            return Err(revoked_agent(&denial));
-        }
-        self.with_roster(|roster| match roster.get(&id) {
+        let found = self.with_roster(|roster| match roster.get(&id) {
             Lookup::Connected { handle, draining: false, .. } => Ok(handle.clone()),
             Lookup::Connected { draining: true, .. } => Err(Fault::new(
                 FaultCode::AgentAway,
@@ -213,6 +210,10 @@ impl Manager {
                 ),
             )),
             Lookup::Unknown => Err(unknown_agent(&id)),
+        });
+        // whoever is shut out has no session, so that calls of others need not look there
+        found.map_err(|fault| {
+            self.door.revoked(Role::Agent, &id).map_or(fault, |denial| revoked_agent(&denial))
         })
     }
 

@@ -26,7 +26,7 @@ const AGENTS: u32 = 500;
 /// What lists the procedures of whoever is asked.
 const LIST: &str = "sys.procedures";
 /// Options that take a value as the next word.
-const VALUED: [&str; 34] = [
+const VALUED: [&str; 36] = [
     "--manager",
     "--config",
     "-o",

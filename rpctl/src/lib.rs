@@ -155,6 +155,7 @@ fn dispatch(cli: &Cli, terminals: Terminals, output: &mut Output) -> Ended {
                 | Verb::Events(_)
                 | Verb::Notify(_)
                 | Verb::Agents(_)
+                | Verb::Operators(_)
                 | Verb::Cp(_)
                 | Verb::Status
                 | Verb::Certs(_),

@@ -106,7 +106,7 @@ async fn revoke(
     if ending > 0 {
         warn!(%role, id = %denied.id, ending, "what the manager does for somebody who is revoked does not end");
     }
-    let last = others.iter().map(|guest| guest.connection()).max().unwrap_or(ConnectionId(0));
+    let last = others.iter().filter_map(|guest| guest.session()).max().unwrap_or(ConnectionId(0));
     let cluster = call.caller.identity.cluster.clone();
     engine.cut(Identity { cluster, role, id: denied.id }, last).await?;
     let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);

@@ -136,12 +136,8 @@ impl Tables {
                     self.attempts.insert((key.clone(), *attempt), record);
                 }
             }
-            Change::QueueOpened(queue) => {
-                self.queues.insert(queue.key.clone(), queue.clone());
-            }
-            Change::QueueClosed(key) => {
-                self.queues.remove(key);
-            }
+            Change::QueueOpened(queue) => drop(self.queues.insert(queue.key.clone(), queue.clone())),
+            Change::QueueClosed(key) => drop(self.queues.remove(key)),
             Change::AgentCounters(counters) => {
                 self.agents.insert(counters.agent.clone(), counters.clone());
             }
@@ -171,12 +167,8 @@ impl Tables {
             Change::CallbackChanged(callback) => {
                 self.callbacks.insert((callback.job, callback.serial), callback.clone());
             }
-            Change::Denied(denial) => {
-                self.denied.insert(denial.denied.clone(), denial.clone());
-            }
-            Change::Allowed(denied) => {
-                self.denied.remove(denied);
-            }
+            Change::Denied(denial) => drop(self.denied.insert(denial.denied.clone(), denial.clone())),
+            Change::Allowed(denied) => drop(self.denied.remove(denied)),
             // a count begins with each store in memory
             Change::Clock(_) => {}
         }

@@ -102,6 +102,10 @@ impl Story {
             | EventKind::ClockSet
             | EventKind::ProcedureEnabled
             | EventKind::ProcedureDisabled
+            | EventKind::AgentRevoked
+            | EventKind::AgentRestored
+            | EventKind::OperatorRevoked
+            | EventKind::OperatorRestored
             | EventKind::JobSubmitted
             | EventKind::JobReleased
             | EventKind::CancelAsked
