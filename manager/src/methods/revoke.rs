@@ -93,6 +93,7 @@ async fn revoke(
         Role::Agent => !manager.with_roster(|roster| matches!(roster.get(&denied.id), Lookup::Unknown)),
         Role::Operator | Role::Manager => manager.door.sessions(role).contains_key(&denied.id),
     };
+    let before = manager.door.inside(&denied).iter().filter(|guest| guest.may_ask().is_ok()).count();
     // whoever shuts himself out hears the answer first
     let own = manager.door.spare(&call.caller, &denied);
     let denial = Denial { denied: denied.clone(), at_ms: 0, by: by(call), reason };
@@ -110,7 +111,7 @@ async fn revoke(
     let cluster = call.caller.identity.cluster.clone();
     engine.cut(Identity { cluster, role, id: denied.id }, last).await?;
     let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
-    write(&RevokeAnswer { changed: !existing, cut: count(guests.len()), ending: count(ending), known })
+    write(&RevokeAnswer { changed: !existing, cut: count(before), ending: count(ending), known })
 }
 
 async fn restore(engine: &Engine, role: Role, call: &CallContext) -> Result<Raw, Fault> {
