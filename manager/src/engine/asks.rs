@@ -22,10 +22,10 @@ impl Engine {
             let submit = Submit { token, id, submitter, spec, digest, agents, idempotent, redact };
             Input::Record(Box::new(submit), Box::new(ended))
         };
-        match self.operate(record).await? {
-            Answer::Submitted { job, existing } => Ok(Stored { job, existing }),
-            _other => Err(wrong_answer()),
-        }
+        let Answer::Submitted { job, existing } = self.operate(record).await? else {
+            return Err(wrong_answer());
+        };
+        Ok(Stored { job, existing })
     }
 
     /// Puts into the history who had an agent offer a procedure again, or no more. Returns when it is on disk.
@@ -39,10 +39,12 @@ impl Engine {
         on: bool,
         operator: String,
     ) -> Result<(), Fault> {
-        match self.operate(|token| Input::Switched { token, agent, procedure, on, operator }).await? {
-            Answer::Emitted { .. } => Ok(()),
-            _other => Err(wrong_answer()),
-        }
+        let Answer::Emitted { .. } =
+            self.operate(|token| Input::Switched { token, agent, procedure, on, operator }).await?
+        else {
+            return Err(wrong_answer());
+        };
+        Ok(())
     }
 
     /// Puts an event of an agent into the history. Gives its number when it is on disk.
@@ -50,9 +52,10 @@ impl Engine {
     /// # Errors
     /// A fault that says why not; then nothing was stored.
     pub async fn emit(&self, agent: PeerId, name: String, data: Raw) -> Result<u64, Fault> {
-        match self.operate(|token| Input::Emit { token, agent, name, data }).await? {
-            Answer::Emitted { n } => Ok(n),
-            _other => Err(wrong_answer()),
-        }
+        let Answer::Emitted { n } = self.operate(|token| Input::Emit { token, agent, name, data }).await?
+        else {
+            return Err(wrong_answer());
+        };
+        Ok(n)
     }
 }

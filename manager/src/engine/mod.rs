@@ -8,8 +8,8 @@
 //!
 //! - [`Engine`]: the handle. `task`: the one owner of the machine, and what it asks the store to write. `performer`: does what was
 //!   decided, in order, once it is on disk. `lines`: offers and cancels on their way to one agent. [`feed`]: who is told of
-//!   changes. `listed`: whose lists became known. `asks`: what agents tell of their own accord. `shut_out`: who is revoked. `refusal`: the
-//! machine's refusals as faults.
+//!   changes. `listed`: whose lists became known. `asks`: what agents tell of their own accord. `shut_out`: who is
+//!   revoked. `refusal`: the machine's refusals as faults.
 //!
 //! Every queue here is bounded, and a full one makes whoever fills it wait. Only the performer never waits for a
 //! slow agent or caller: a line that is full is cut, and the agent's next session settles what was on its way.
@@ -171,10 +171,10 @@ impl Engine {
         let (told, answer) = oneshot::channel();
         let submit = task::NewSubmit { told, id, submitter, spec, digest, agents, idempotent, redact };
         self.send(Message::Submit(Box::new(submit))).await?;
-        match answered(answer).await? {
-            Answer::Submitted { job, existing } => Ok(Stored { job, existing }),
-            _other => Err(wrong_answer()),
-        }
+        let Answer::Submitted { job, existing } = answered(answer).await? else {
+            return Err(wrong_answer());
+        };
+        Ok(Stored { job, existing })
     }
 
     /// Lets a held job start, once.
@@ -199,10 +199,12 @@ impl Engine {
         by: Submitter,
     ) -> Result<Cancelled, Fault> {
         let by = Some(by);
-        match self.operate(|token| Input::Cancel { token, scope, grace_ms, preview, by }).await? {
-            Answer::Cancelled(cancelled) => Ok(cancelled),
-            _other => Err(wrong_answer()),
-        }
+        let Answer::Cancelled(cancelled) =
+            self.operate(|token| Input::Cancel { token, scope, grace_ms, preview, by }).await?
+        else {
+            return Err(wrong_answer());
+        };
+        Ok(cancelled)
     }
 
     /// Deletes a job that has ended.

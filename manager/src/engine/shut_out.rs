@@ -18,10 +18,11 @@ impl Engine {
     /// A fault that says why not; then nothing was changed.
     pub async fn revoke(&self, denial: Denial) -> Result<bool, Fault> {
         let denial = Box::new(denial);
-        match self.operate(|token| Input::Revoke { token, denial }).await? {
-            Answer::Revoked { existing } => Ok(existing),
-            _other => Err(wrong_answer()),
-        }
+        let Answer::Revoked { existing } = self.operate(|token| Input::Revoke { token, denial }).await?
+        else {
+            return Err(wrong_answer());
+        };
+        Ok(existing)
     }
 
     /// Lets them in again. Returns when that is on disk.
@@ -29,10 +30,10 @@ impl Engine {
     /// # Errors
     /// `wrong_state` when they are not revoked.
     pub async fn restore(&self, denied: Denied, by: Submitter) -> Result<(), Fault> {
-        match self.operate(|token| Input::Restore { token, denied, by }).await? {
-            Answer::Restored => Ok(()),
-            _other => Err(wrong_answer()),
-        }
+        let Answer::Restored = self.operate(|token| Input::Restore { token, denied, by }).await? else {
+            return Err(wrong_answer());
+        };
+        Ok(())
     }
 
     /// Takes nothing more of somebody's connections up to this one, which are closed. When this returns, whatever came of them before is
@@ -41,9 +42,9 @@ impl Engine {
     /// # Errors
     /// A fault when the manager stops, or its disk is full.
     pub async fn cut(&self, who: Identity, connection: ConnectionId) -> Result<(), Fault> {
-        match self.operate(|token| Input::Cut { token, who, connection }).await? {
-            Answer::Cut => Ok(()),
-            _other => Err(wrong_answer()),
-        }
+        let Answer::Cut = self.operate(|token| Input::Cut { token, who, connection }).await? else {
+            return Err(wrong_answer());
+        };
+        Ok(())
     }
 }

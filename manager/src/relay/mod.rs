@@ -88,7 +88,7 @@ pub(crate) async fn serve(manager: &Arc<Manager>, mut leg: Leg, slot: HeldSlot) 
         (Role::Operator, LegHello { ticket, agent: Some(agent) }, Ok(pass)) => {
             let carrying = carry(manager, leg, &identity.id, (ticket, agent));
             // one that is cut is dropped, and so is what it is joined with
-            pass.while_open(carrying).await.unwrap_or(Ok(()))
+            pass.while_open(Box::pin(carrying)).await.unwrap_or(Ok(()))
         }
         (Role::Agent, LegHello { ticket, agent: None }, Ok(pass)) => {
             hand_over(manager, (leg, pass), &identity.id, &ticket)
@@ -173,7 +173,8 @@ async fn carry(
         return Err(Box::new((leg, Fault::new(FaultCode::TimedOut, text))));
     };
     // without its agent nothing goes on
-    let _cut = pass.while_open(join(manager, (leg, other), (operator, &agent))).await;
+    let joined = Box::pin(join(manager, (leg, other), (operator, &agent)));
+    let _cut = pass.while_open(joined).await;
     Ok(())
 }
 

@@ -34,14 +34,17 @@ pub(super) enum AgentsQuestion {
 
 /// Reads a command; what revokes has a question of its own.
 pub(super) fn read(command: &AgentsCommand) -> Result<Question, Stop> {
-    Ok(match command {
-        AgentsCommand::Revoke(args) => Question::Revoke(RevokeQuestion::revoke(Role::Agent, args)?),
-        AgentsCommand::Restore(args) => Question::Revoke(RevokeQuestion::restore(Role::Agent, args)?),
-        AgentsCommand::List { revoked: true, .. } => {
-            Question::Revoke(RevokeQuestion::List { role: Role::Agent })
-        }
-        others => Question::Agents(AgentsQuestion::read(others)?),
-    })
+    let role = Role::Agent;
+    if let AgentsCommand::Revoke(args) = command {
+        return RevokeQuestion::revoke(role, args).map(Question::Revoke);
+    }
+    if let AgentsCommand::Restore(args) = command {
+        return RevokeQuestion::restore(role, args).map(Question::Revoke);
+    }
+    if let AgentsCommand::List { revoked: true, .. } = command {
+        return Ok(Question::Revoke(RevokeQuestion::List { role }));
+    }
+    AgentsQuestion::read(command).map(Question::Agents)
 }
 
 impl AgentsQuestion {

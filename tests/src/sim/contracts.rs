@@ -98,20 +98,19 @@ impl World {
 
     /// The machine is about to hear an agent, or that nothing more is to be heard of it.
     pub(super) fn note_word(&mut self, input: &Input<Token>) {
-        let (agent, connection) = match input {
-            Input::Report { agent, connection, .. }
-            | Input::OfferAnswered { agent, connection, .. }
-            | Input::CancelAnswered { agent, connection, .. } => (agent, connection.0),
-            Input::Cut { who, connection, .. } => {
-                self.manager.presence.cut(&who.id, connection.0);
-                if self.manager.newest.get(&who.id).is_some_and(|(newest, _)| *newest <= connection.0) {
-                    self.manager.newest.remove(&who.id);
-                }
-                return;
+        if let Input::Cut { who, connection, .. } = input {
+            self.manager.presence.cut(&who.id, connection.0);
+            if self.manager.newest.get(&who.id).is_some_and(|(newest, _)| *newest <= connection.0) {
+                self.manager.newest.remove(&who.id);
             }
-            _ => return,
+        }
+        let (Input::Report { agent, connection, .. }
+        | Input::OfferAnswered { agent, connection, .. }
+        | Input::CancelAnswered { agent, connection, .. }) = input
+        else {
+            return;
         };
-        match self.manager.presence.word_comes(agent, connection) {
+        match self.manager.presence.word_comes(agent, connection.0) {
             Some(Invariant::ShutOut) => self.tally.hit("word of an agent that was cut"),
             Some(_) if matches!(input, Input::Report { .. }) => {
                 self.tally.hit("report of an older connection")

@@ -139,19 +139,25 @@ impl Store {
                 let open = before.is_none_or(|before| before.state == CallbackState::Pending);
                 ensure(open, Invariant::CallbackOnce, || format!("callback {key:?} went on after its end"))
             }
-            Change::Denied(denial) => {
-                let before = self.denied.insert(denial.denied.clone(), denial.clone());
-                legal(before.is_none(), || format!("{:?} was revoked twice", denial.denied))
-            }
-            Change::Allowed(denied) => {
-                let before = self.denied.remove(denied);
-                legal(before.is_some(), || format!("{denied:?} is restored, and was not revoked"))
-            }
-            Change::Clock(anchor) => {
-                self.anchor = Some(*anchor);
-                Ok(())
-            }
+            Change::Denied(denial) => self.deny(denial),
+            Change::Allowed(denied) => self.allow(denied),
+            Change::Clock(anchor) => self.anchored(*anchor),
         }
+    }
+
+    fn deny(&mut self, denial: &Denial) -> Check {
+        let before = self.denied.insert(denial.denied.clone(), denial.clone());
+        legal(before.is_none(), || format!("{:?} was revoked twice", denial.denied))
+    }
+
+    fn allow(&mut self, denied: &Denied) -> Check {
+        let before = self.denied.remove(denied);
+        legal(before.is_some(), || format!("{denied:?} is restored, and was not revoked"))
+    }
+
+    fn anchored(&mut self, anchor: Anchor) -> Check {
+        self.anchor = Some(anchor);
+        Ok(())
     }
 
     fn submitted(&mut self, job: &JobRecord) -> Check {
