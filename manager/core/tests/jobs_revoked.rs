@@ -1,5 +1,7 @@
 //! Who is revoked: what is written and told, what of an agent still counts, and what an older connection cannot do.
 
+#![expect(clippy::unwrap_used, reason = "test code")]
+
 mod jobs_support;
 
 use jobs_support::alone::{Manager, answers, ids, offers};
