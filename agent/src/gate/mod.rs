@@ -21,7 +21,6 @@ use arc_swap::ArcSwap;
 use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_config::{ManifestProblem, load_policy};
 use redpoll_net::{CallContext, ProcedureInfo};
-use redpoll_schema::fill_defaults;
 use redpoll_schema::policy::{Moment, Policy, Request, Switching, Verdict};
 use serde_json::Value;
 use tracing::{info, warn};
@@ -241,7 +240,7 @@ impl Gate {
                     .map_err(|fault| Refused { rule: Some(rule.name.clone()), fault: Box::new(fault) })?;
                 named = schema.readable(asked.args, asked.kwargs).map_err(bad)?;
                 // what is left out is what the procedure says it is: no rule is passed by with it
-                fill_defaults(&info.args, &mut named);
+                schema.fill_defaults(&info.args, &mut named);
             }
         }
         let verdict = rules.policy.judge(&self.request(info, subject, asked, &named));
