@@ -55,6 +55,11 @@ class Signature:
         """The schema of the named arguments."""
         return object_schema(self._fields, self._others)
 
+    def kinds(self) -> "list[Kind]":
+        """The kinds of all parameters."""
+        others = [kind for kind in (self._rest, self._others) if kind is not None]
+        return [field.kind for field in self._fields.values()] + others
+
     def row_schema(self) -> "dict[str, Any]":
         """The schema of the same arguments as a list."""
         fields = [self._fields[name] for name in self._placed]
