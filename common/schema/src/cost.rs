@@ -18,8 +18,8 @@ use crate::limits::{MAX_SCHEMA_NODES, limit};
 /// How much may be looked at to find the most that applies to one place.
 const MAX_SEARCH: usize = 300_000;
 
-/// Checks what is bounded, of a plain schema.
-pub(crate) fn check(schema: &Value) -> Result<(), SchemaError> {
+/// Checks what is bounded, of a plain schema, and gives the most that applies to one place.
+pub(crate) fn check(schema: &Value) -> Result<u64, SchemaError> {
     let graph = Graph::of(schema)?;
     let order = graph.order()?;
     let steps = graph.steps(&order);
@@ -70,6 +70,8 @@ struct Search<'g> {
     order: &'g [usize],
     seen: BTreeSet<Applied>,
     left: usize,
+    /// The most that applies to one place so far.
+    most: u64,
 }
 
 impl<'g> Search<'g> {
@@ -80,10 +82,10 @@ impl<'g> Search<'g> {
                 *entry = rank;
             }
         }
-        Self { graph, ranks, order, seen: BTreeSet::new(), left: MAX_SEARCH }
+        Self { graph, ranks, order, seen: BTreeSet::new(), left: MAX_SEARCH, most: 0 }
     }
 
-    fn run(mut self) -> Result<(), SchemaError> {
+    fn run(mut self) -> Result<u64, SchemaError> {
         let root = Applied::from([(0, Times { fits: 1, why: 1, asked: 0 })]);
         let mut level = vec![root];
         // what was met at a higher place has more below it, and need not be followed again
@@ -97,7 +99,7 @@ impl<'g> Search<'g> {
             }
             level = next;
         }
-        Ok(())
+        Ok(self.most)
     }
 
     /// What is applied to values one level deeper, for each name and place that makes a difference.
@@ -176,6 +178,7 @@ impl<'g> Search<'g> {
             all.insert(number, times);
         }
         self.spend(spent)?;
+        self.most = self.most.max(cost);
         if cost > MAX_SCHEMA_NODES {
             let what = "values that apply to one place of the arguments, references followed; let no two parts of one \
                         schema refer back to it for the same argument";

@@ -25,8 +25,8 @@ pub const MAX_SCHEMA_DYNAMIC: usize = 16;
 /// The draft that is understood.
 const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
 
-/// The schema with its references plain, once it is within all limits.
-pub(crate) fn checked(schema: &Value) -> Result<Value, SchemaError> {
+/// The schema with its references plain, once it is within all limits, and the most values of it that apply to one place.
+pub(crate) fn checked(schema: &Value) -> Result<(Value, u64), SchemaError> {
     // depth first: what follows walks the value by calling itself
     let deep = depth(schema, 0);
     if deep > MAX_SCHEMA_DEPTH {
@@ -45,8 +45,8 @@ pub(crate) fn checked(schema: &Value) -> Result<Value, SchemaError> {
     }
     keywords(schema, "")?;
     let plain = plain(schema)?;
-    cost::check(&plain)?;
-    Ok(plain)
+    let most = cost::check(&plain)?;
+    Ok((plain, most))
 }
 
 /// How deep a value is, but not deeper than one more than is allowed.

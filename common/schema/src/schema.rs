@@ -11,6 +11,7 @@ use crate::defaults;
 use crate::graph::LEVELS;
 use crate::limits;
 use crate::opaque;
+use crate::plain::values;
 use crate::redact::Redaction;
 use crate::value::Binary;
 
@@ -18,6 +19,8 @@ use crate::value::Binary;
 pub const MAX_REGEX_SIZE: usize = 256 * 1024;
 /// How many problems of one call an error names; the rest is counted.
 pub const MAX_SHOWN: usize = 3;
+/// How many problems there may be to look for: all of them are in memory before the first is shown.
+const MAX_PROBLEMS: u64 = 4_000_000;
 /// Characters of one problem in an error.
 const MAX_PROBLEM: usize = 200;
 
@@ -61,6 +64,8 @@ pub struct Schema {
     hidden: Redaction,
     /// The schema with plain references, where it has others.
     plain: Option<Box<Value>>,
+    /// How many values of it apply to one place of the arguments at most.
+    most: u64,
 }
 
 /// A schema with references of one kind alone, `$ref` to `#/$defs/NAME` or another place: what names and addresses places is gone, and
@@ -69,7 +74,7 @@ pub struct Schema {
 /// # Errors
 /// [`SchemaError`] when it exceeds a limit, refers elsewhere, or has no end.
 pub fn plain(schema: &Value) -> Result<Value, SchemaError> {
-    limits::checked(schema)
+    limits::checked(schema).map(|(plain, _)| plain)
 }
 
 impl Schema {
@@ -79,7 +84,7 @@ impl Schema {
     /// [`SchemaError`] when it exceeds a limit, refers elsewhere, refers to itself without an end or in a way that may take
     /// longer than is allowed, or is no JSON Schema.
     pub fn compile(schema: &Value) -> Result<Self, SchemaError> {
-        let plain = limits::checked(schema)?;
+        let (plain, most) = limits::checked(schema)?;
         let positional = arguments::Positional::of(schema)?;
         let patterns = PatternOptions::regex().size_limit(MAX_REGEX_SIZE).dfa_size_limit(MAX_REGEX_SIZE);
         let options = jsonschema::options().with_draft(Draft::Draft202012).with_pattern_options(patterns);
@@ -90,7 +95,7 @@ impl Schema {
         let hidden = Redaction::default();
         let opaque = opaque::opaque(&plain);
         let plain = (plain != *schema).then(|| Box::new(plain));
-        Ok(Self { validator, positional, opaque, hidden, plain })
+        Ok(Self { validator, positional, opaque, hidden, plain, most })
     }
 
     /// The same, whose errors say nothing of what these paths lead to: keys in it may be as secret as values.
@@ -150,6 +155,11 @@ impl Schema {
         }
         if self.validator.is_valid(named) {
             return Ok(());
+        }
+        if values(named).saturating_mul(self.most) > MAX_PROBLEMS {
+            return Err(ArgumentError(
+                "they do not fit, and there is too much of them to say where".to_owned(),
+            ));
         }
         let mut errors = self.validator.iter_errors(named);
         let shown: Vec<String> = errors.by_ref().take(MAX_SHOWN).map(|error| self.problem(&error)).collect();

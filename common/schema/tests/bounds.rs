@@ -189,3 +189,16 @@ fn copies_for_the_meanings_of_dynamic_names_are_counted() {
         refused(&json!({"$defs": {"a": named("a"), "b": named("b")}})).contains("16 names of $dynamicAnchor")
     );
 }
+
+#[test]
+fn of_more_problems_than_memory_has_room_for_none_is_collected() {
+    let schema =
+        Schema::compile(&json!({"additionalProperties": {"allOf": vec![json!(false); 2000]}})).unwrap();
+    let named = |count: usize| Value::Object((0..count).map(|n| (n.to_string(), json!(1))).collect());
+    assert!(schema.check_json(&named(1)).unwrap_err().to_string().ends_with("and 1997 more"));
+    assert!(
+        schema.check_json(&named(30_000)).unwrap_err().to_string().contains("too much of them to say where")
+    );
+    let plain = Schema::compile(&json!({"additionalProperties": {"type": "integer", "minimum": 3}})).unwrap();
+    assert!(plain.check_json(&named(60_000)).unwrap_err().to_string().contains("and 59997 more"));
+}

@@ -207,7 +207,7 @@ fn whatever_a_schema_refers_to_the_schemas_that_are_applied_have_a_bound() {
     // to repeat one that failed, begin with its seed
     let first = 1;
     let (mut taken, mut deep) = (0, 0);
-    for seed in first..first + 300 {
+    for seed in first..first + 200 {
         let _told = Told(seed);
         let mut dice = Dice(seed);
         let schema = dice.document();
@@ -226,5 +226,5 @@ fn whatever_a_schema_refers_to_the_schemas_that_are_applied_have_a_bound() {
             }
         }
     }
-    assert!(taken > 30 && deep > 20, "{taken} were taken, {deep} went deep");
+    assert!(taken > 20 && deep > 15, "{taken} were taken, {deep} went deep");
 }
