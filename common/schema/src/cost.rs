@@ -16,7 +16,7 @@ use crate::keywords::{Each, Here};
 use crate::limits::{MAX_SCHEMA_NODES, limit};
 
 /// How much may be looked at to find the most that applies to one place.
-const MAX_SEARCH: usize = 300_000;
+const MAX_SEARCH: usize = 100_000;
 
 /// Checks what is bounded, of a plain schema, and gives the most that applies to one place.
 pub(crate) fn check(schema: &Value) -> Result<u64, SchemaError> {
@@ -87,10 +87,10 @@ impl<'g> Search<'g> {
 
     fn run(mut self) -> Result<u64, SchemaError> {
         let root = Applied::from([(0, Times { fits: 1, why: 1, asked: 0 })]);
-        let mut level = vec![root];
+        let mut level = BTreeSet::from([root]);
         // what was met at a higher place has more below it, and need not be followed again
         for _ in 0..LEVELS {
-            let mut next = Vec::new();
+            let mut next = BTreeSet::new();
             for applied in level {
                 if !self.seen.contains(&applied) {
                     self.below(&applied, &mut next)?;
@@ -103,7 +103,7 @@ impl<'g> Search<'g> {
     }
 
     /// What is applied to values one level deeper, for each name and place that makes a difference.
-    fn below(&mut self, applied: &Applied, next: &mut Vec<Applied>) -> Result<(), SchemaError> {
+    fn below(&mut self, applied: &Applied, next: &mut BTreeSet<Applied>) -> Result<(), SchemaError> {
         let all = self.everything(applied)?;
         let mut names: BTreeMap<&str, BTreeSet<usize>> = BTreeMap::new();
         let (mut rest, mut places) = (BTreeSet::new(), 0);

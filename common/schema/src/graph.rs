@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::SchemaError;
 use crate::keywords::{Beneath, Each, Here, Step, beneath, parts};
-use crate::limits::{limit, wrong};
+use crate::limits::{MAX_SCHEMA_PLACES, limit, take, wrong};
 use crate::plain::values;
 use crate::references::written;
 
@@ -42,7 +42,8 @@ impl Graph {
     pub(crate) fn of(schema: &Value) -> Result<Self, SchemaError> {
         let mut numbers = BTreeMap::new();
         let mut schemas = Vec::new();
-        collect(schema, String::new(), &mut numbers, &mut schemas);
+        // copies have places of their own
+        collect(schema, String::new(), &mut { MAX_SCHEMA_PLACES }, &mut numbers, &mut schemas)?;
         let nodes = schemas.into_iter().map(|(at, schema)| Node::of(at, schema, &numbers));
         Ok(Self { nodes: nodes.collect::<Result<_, _>>()? })
     }
@@ -83,15 +84,18 @@ impl Graph {
 fn collect<'s>(
     schema: &'s Value,
     at: String,
+    left: &mut usize,
     numbers: &mut BTreeMap<String, usize>,
     schemas: &mut Vec<(String, &'s Value)>,
-) {
+) -> Result<(), SchemaError> {
+    take(left, &at)?;
     // as references are written
     numbers.insert(written(&at), schemas.len());
     schemas.push((at.clone(), schema));
     for part in schema.as_object().map(parts).unwrap_or_default() {
-        collect(part.schema, format!("{at}{}", part.at), numbers, schemas);
+        collect(part.schema, format!("{at}{}", part.at), left, numbers, schemas)?;
     }
+    Ok(())
 }
 
 impl Node {

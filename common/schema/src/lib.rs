@@ -30,7 +30,7 @@ pub use graph::{MAX_SCHEMA_CHAIN, MAX_SCHEMA_STEPS};
 pub use hidden::hide;
 pub use limits::{
     MAX_SCHEMA_DEPTH, MAX_SCHEMA_DYNAMIC, MAX_SCHEMA_EMBEDDED, MAX_SCHEMA_NODES, MAX_SCHEMA_PATTERN,
-    MAX_SCHEMA_TEXT,
+    MAX_SCHEMA_PATTERNS, MAX_SCHEMA_PLACES, MAX_SCHEMA_TEXT,
 };
 pub use redact::{MASK, MAX_REDACT_PATHS, MAX_REDACT_WORDS, Redaction, RedactionError};
 pub use schema::{ArgumentError, MAX_REGEX_SIZE, MAX_SHOWN, Schema, SchemaError, plain};

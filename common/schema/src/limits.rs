@@ -2,6 +2,8 @@
 //!
 //! The size is looked at here; what references lead to in `references.rs`; what a check may cost, in `cost.rs`.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use crate::SchemaError;
@@ -17,6 +19,10 @@ pub const MAX_SCHEMA_DEPTH: usize = 32;
 pub const MAX_SCHEMA_NODES: u64 = 10_000;
 /// Bytes of one regular expression.
 pub const MAX_SCHEMA_PATTERN: usize = 1024;
+/// Different regular expressions: each may take as much memory as a whole schema otherwise does.
+pub const MAX_SCHEMA_PATTERNS: usize = 256;
+/// Bytes of the places of all parts, each written out as a JSON pointer: a long name counts for each part beneath it.
+pub const MAX_SCHEMA_PLACES: usize = 2 * 1024 * 1024;
 /// Parts with an `$id`, the whole aside.
 pub const MAX_SCHEMA_EMBEDDED: usize = 64;
 /// Names of `$dynamicAnchor` that stand more than once.
@@ -43,7 +49,11 @@ pub(crate) fn checked(schema: &Value) -> Result<(Value, u64), SchemaError> {
     if values(schema) > MAX_SCHEMA_NODES {
         return Err(limit("values", usize::try_from(MAX_SCHEMA_NODES).unwrap_or(usize::MAX)));
     }
-    keywords(schema, "")?;
+    let mut patterns = BTreeSet::new();
+    keywords(schema, "", &mut patterns)?;
+    if patterns.len() > MAX_SCHEMA_PATTERNS {
+        return Err(limit("different patterns", MAX_SCHEMA_PATTERNS));
+    }
     let plain = plain(schema)?;
     let most = cost::check(&plain)?;
     Ok((plain, most))
@@ -64,13 +74,17 @@ fn depth(value: &Value, above: usize) -> usize {
 }
 
 /// Looks at the keywords of a schema and of its parts, those that need no other place to be judged.
-fn keywords(schema: &Value, at: &str) -> Result<(), SchemaError> {
+fn keywords<'s>(schema: &'s Value, at: &str, patterns: &mut BTreeSet<&'s str>) -> Result<(), SchemaError> {
     let Value::Object(words) = schema else { return Ok(()) };
     if let Some(Value::String(pattern)) = words.get("pattern") {
         pattern_len(pattern, &format!("{at}/pattern"))?;
+        patterns.insert(pattern);
     }
     let named = |word: &str| words.get(word).and_then(Value::as_object).into_iter().flat_map(Map::keys);
-    named("patternProperties").try_for_each(|name| pattern_len(name, &format!("{at}/patternProperties")))?;
+    for pattern in named("patternProperties") {
+        pattern_len(pattern, &format!("{at}/patternProperties"))?;
+        patterns.insert(pattern);
+    }
     if let Some(Value::String(draft)) = words.get("$schema")
         && draft.trim_end_matches('#') != DRAFT
     {
@@ -80,13 +94,21 @@ fn keywords(schema: &Value, at: &str) -> Result<(), SchemaError> {
     if words.contains_key("$recursiveRef") {
         return Err(wrong(&format!("{at}/$recursiveRef"), "$recursiveRef is of an older draft; use $ref"));
     }
-    parts(words).into_iter().try_for_each(|part| keywords(part.schema, &format!("{at}{}", part.at)))
+    parts(words).into_iter().try_for_each(|part| keywords(part.schema, &format!("{at}{}", part.at), patterns))
 }
 
 fn pattern_len(pattern: &str, at: &str) -> Result<(), SchemaError> {
     if pattern.len() > MAX_SCHEMA_PATTERN {
         return Err(wrong(at, format!("a pattern of more than {MAX_SCHEMA_PATTERN} bytes")));
     }
+    Ok(())
+}
+
+/// Takes the place of a part off what is left for the places of all.
+pub(crate) fn take(left: &mut usize, place: &str) -> Result<(), SchemaError> {
+    *left = left
+        .checked_sub(place.len())
+        .ok_or_else(|| limit("bytes in the places of its parts, names written out", MAX_SCHEMA_PLACES))?;
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::SchemaError;
 use crate::keywords::{Beneath, beneath, escaped};
-use crate::limits::{MAX_SCHEMA_DYNAMIC, MAX_SCHEMA_NODES, limit, wrong};
+use crate::limits::{MAX_SCHEMA_DYNAMIC, MAX_SCHEMA_NODES, MAX_SCHEMA_PLACES, limit, take, wrong};
 use crate::references::{Index, NAMES, REFERENCES, written};
 
 /// What dynamic names mean on a way through the document: the place of the first that was met. Names that stand once are not in it.
@@ -32,6 +32,7 @@ pub(crate) fn plain(root: &Value) -> Result<Value, SchemaError> {
         waiting: Vec::new(),
         values: 0,
         copies: 0,
+        left: MAX_SCHEMA_PLACES,
     };
     let meanings = writer.entered(&Meanings::new(), 0);
     let mut out = writer.resource(0, &meanings, "")?;
@@ -55,6 +56,8 @@ struct Writer<'i, 's> {
     waiting: Vec<(usize, Meanings, String)>,
     values: u64,
     copies: usize,
+    /// Bytes left for places that references are written with.
+    left: usize,
 }
 
 impl Writer<'_, '_> {
@@ -173,7 +176,9 @@ impl Writer<'_, '_> {
         let inside = inside.unwrap_or_default().to_owned();
         let place = self.place(resource, self.entered(meanings, resource));
         self.count(1)?;
-        Ok(Value::String(written(&format!("{place}{inside}"))))
+        let written = written(&format!("{place}{inside}"));
+        take(&mut self.left, &written)?;
+        Ok(Value::String(written))
     }
 
     /// Where a resource stands with these meanings; a copy is made of one that does not yet.

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::SchemaError;
 use crate::keywords::parts;
-use crate::limits::{MAX_SCHEMA_EMBEDDED, limit, wrong};
+use crate::limits::{MAX_SCHEMA_EMBEDDED, MAX_SCHEMA_PLACES, limit, take, wrong};
 
 /// What refers to another place.
 pub(crate) const REFERENCES: [&str; 2] = ["$ref", "$dynamicRef"];
@@ -39,12 +39,19 @@ pub(crate) struct Index<'s> {
     schemas: BTreeMap<String, (&'s Value, usize)>,
     /// Named places by resource and name.
     anchors: BTreeMap<(usize, String), Target>,
+    /// Bytes left for the places.
+    left: usize,
 }
 
 impl<'s> Index<'s> {
     /// Of a schema that is not deeper than is allowed.
     pub(crate) fn of(root: &'s Value) -> Result<Self, SchemaError> {
-        let mut index = Self { resources: Vec::new(), schemas: BTreeMap::new(), anchors: BTreeMap::new() };
+        let mut index = Self {
+            resources: Vec::new(),
+            schemas: BTreeMap::new(),
+            anchors: BTreeMap::new(),
+            left: MAX_SCHEMA_PLACES,
+        };
         let base = address(None, root.get("$id")).map_err(|what| wrong("/$id", what))?;
         index.resources.push(Resource { address: base, at: String::new() });
         index.add(root, String::new(), 0)?;
@@ -52,6 +59,7 @@ impl<'s> Index<'s> {
     }
 
     fn add(&mut self, schema: &'s Value, at: String, within: usize) -> Result<(), SchemaError> {
+        take(&mut self.left, &at)?;
         let mut resource = within;
         if let Value::Object(keywords) = schema {
             if !at.is_empty() && keywords.contains_key("$id") {

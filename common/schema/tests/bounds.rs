@@ -202,3 +202,19 @@ fn of_more_problems_than_memory_has_room_for_none_is_collected() {
     let plain = Schema::compile(&json!({"additionalProperties": {"type": "integer", "minimum": 3}})).unwrap();
     assert!(plain.check_json(&named(60_000)).unwrap_err().to_string().contains("and 59997 more"));
 }
+
+#[test]
+fn long_names_and_many_patterns_are_bounded_where_they_multiply() {
+    let long = "x".repeat(20_000);
+    // a place of 20 kB for each part beneath the name, in the schema, in references to it, and in copies
+    let parts = json!({"properties": {(&long): {"allOf": vec![json!(true); 200]}}});
+    assert!(refused(&parts).contains("bytes in the places of its parts"));
+    let references = json!({"properties": {(&long): {"$anchor": "a"}}, "allOf": vec![json!({"items": {"$ref": "#a"}}); 200]});
+    assert!(refused(&references).contains("bytes in the places of its parts"));
+    let few = json!({"properties": {(&long): {"allOf": vec![json!(true); 20]}}});
+    assert!(Schema::compile(&few).is_ok());
+    let pattern = |n: usize| (format!("a{n}"), json!({"pattern": format!("^{}$", n / 2)}));
+    let with = |count| json!({"properties": (0..count).map(pattern).collect::<Map<_, _>>()});
+    assert!(Schema::compile(&with(512)).is_ok(), "the same one stands twice");
+    assert!(refused(&with(514)).contains("256 different patterns"));
+}
