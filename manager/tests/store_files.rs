@@ -10,6 +10,7 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
 
+use futures_util::FutureExt;
 use redpoll_common::job::{JobSpec, Outcome};
 use redpoll_common::wire::RawMap;
 use redpoll_manager::store::sqlite::{DATABASE, VERSION};
@@ -53,6 +54,29 @@ async fn the_files_are_their_owners_alone() {
     // the database, its log and its index, the lock, the reserve
     assert_eq!(files.len(), 5, "{files:?}");
     assert!(files.iter().all(|file| mode(file) == 0o600), "{files:?}");
+}
+
+/// What a stopped manager leaves is one file with everything in it: no log beside it, which a copy would forget, and in which
+/// what was masked could still be read.
+#[tokio::test]
+async fn a_closed_store_is_one_file_whoever_was_asking() {
+    let folder = private_folder();
+    for n in 1..=30 {
+        let store = Sqlite::open(folder.path(), small()).unwrap();
+        store.commit(submit(n, "a1")).await.unwrap();
+        let mut asked: Vec<_> = (0..4).map(|_| store.recover()).collect();
+        for question in &mut asked {
+            let _answer_or_not_yet = question.now_or_never();
+        }
+        // under way, and given up by whoever asked
+        drop(asked);
+        store.close().await;
+        let left: Vec<_> =
+            fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+        let logs = left.iter().filter(|name| name.to_string_lossy().contains("-wal"));
+        assert_eq!(logs.count(), 0, "{left:?} after {n}");
+        assert!(matches!(store.job(id(n)).await, Err(ReadError::Stopped)));
+    }
 }
 
 #[tokio::test]

@@ -345,8 +345,11 @@ impl Store for Sqlite {
 
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            drop(self.intake.lock().unwrap_or_else(PoisonError::into_inner).take());
-            self.readers.close();
+            let intake = self.intake.lock().unwrap_or_else(PoisonError::into_inner).take();
+            // before the writer: whoever closes last moves the log into the database and removes it, and two that close at the same
+            // time take each other for somebody who stays
+            self.readers.close().await;
+            drop(intake);
             let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
             if let Some(writer) = writer {
                 // the thread has no panics of its own, and what it was given is answered either way
