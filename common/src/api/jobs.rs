@@ -293,7 +293,7 @@ pub struct CancelArguments {
     /// All that waits or runs in the queue of this name. Also `rp.queues.cancel`.
     #[serde(default)]
     pub queue: Option<Raw>,
-    /// All open jobs that these criteria match.
+    /// All open runs that meet these criteria.
     #[serde(default, rename = "where")]
     pub criteria: Option<Raw>,
     /// Between TERM and KILL, in milliseconds, if not as the job says.
@@ -315,4 +315,20 @@ pub struct CancelAnswer {
     pub ended: u32,
     /// How many their agents end.
     pub asked: u32,
+    /// The first of these runs, at most 100 and as many as fit, by job and agent. Absent in older managers.
+    #[serde(default)]
+    pub runs: Vec<ReachedRun>,
+}
+
+/// A run that a cancel reached, or would reach.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReachedRun {
+    /// The job.
+    pub job: String,
+    /// The agent.
+    pub agent: String,
+    /// Its state before, as in [`RunSummary::state`].
+    pub state: String,
+    /// The attempt in force or the last one; 0 before the first offer.
+    pub attempt: u16,
 }

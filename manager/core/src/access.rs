@@ -62,7 +62,7 @@ pub const METHODS: &[Method] = &[
     entry(
         method::JOBS_CANCEL,
         OPERATORS_AND_AGENTS,
-        "ends runs: of a job, a queue or all that match criteria",
+        "ends runs: of a job, a queue or all that meet criteria",
     ),
     entry(method::JOBS_DELETE, OPERATORS, "deletes a job that has ended"),
     entry(

@@ -134,7 +134,7 @@ pub enum JobsCommand {
     /// Print what a run has given so far
     #[command(after_long_help = include_str!("../help/jobs_read.txt"))]
     Read(JobsReadArgs),
-    /// End runs: of a job, of a queue, or of all jobs that match criteria
+    /// End runs: of a job, of a queue, or all that meet criteria
     #[command(after_long_help = include_str!("../help/jobs_cancel.txt"))]
     Cancel(JobsCancelArgs),
     /// Let a job start that was stored with --hold
@@ -254,7 +254,7 @@ pub struct JobsCancelArgs {
     /// All that waits or runs in the queue with this name: a text, or a JSON map
     #[arg(long, value_name = "NAME")]
     pub queue: Option<String>,
-    /// All open jobs that these criteria match; or @FILE
+    /// All open runs that meet these criteria over fields of their jobs and of their own; or @FILE
     #[arg(long = "where", value_name = "JSON")]
     pub criteria: Option<String>,
     /// How.

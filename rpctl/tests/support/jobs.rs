@@ -22,7 +22,7 @@ use redpoll_common::api::events::EventListArguments;
 use redpoll_common::api::items::{FollowArguments, FollowEvent, ItemPage, ReadArguments};
 use redpoll_common::api::jobs::{
     AttemptSummary, CancelAnswer, CancelArguments, EndSummary, JobDetail, JobResult, JobSummary,
-    ProgressSummary, ResultArguments, RunResult, RunSummary,
+    ProgressSummary, ReachedRun, ResultArguments, RunResult, RunSummary,
 };
 use redpoll_common::api::method;
 use redpoll_common::api::queues::{QueueDetail, QueueRun};
@@ -104,7 +104,18 @@ pub(super) async fn answer(call: CallContext, script: Script) -> Result<Raw, Fau
                 book.cancelled.add_permits(1);
             }
             let jobs = vec!["a".repeat(32), "b".repeat(32)];
-            Raw::encode(&CancelAnswer { jobs, total: 2, ended: 1, asked: 2 })
+            let run = |job: &String, agent: &str, state: &str, attempt| ReachedRun {
+                job: job.clone(),
+                agent: agent.to_owned(),
+                state: state.to_owned(),
+                attempt,
+            };
+            let runs = vec![
+                run(&jobs[0], "web-1", "queued", 0),
+                run(&jobs[0], "web-2", "running", 1),
+                run(&jobs[1], "web-1", "in_doubt", 2),
+            ];
+            Raw::encode(&CancelAnswer { jobs, total: 2, ended: 1, asked: 2, runs })
         }
         method::QUEUES_LIST => Raw::encode(&queues(&kwargs.decode().unwrap())),
         method::QUEUES_SHOW => {

@@ -229,7 +229,7 @@ pub enum Scope {
     Job(JobId),
     /// All runs that wait or run in a queue. Held jobs are in no queue yet.
     Queue(QueueKey),
-    /// All open jobs that the criteria match.
+    /// All open runs that meet the criteria.
     Where(Criteria),
 }
 

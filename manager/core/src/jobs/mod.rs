@@ -43,7 +43,7 @@ use redpoll_common::ids::PeerId;
 use redpoll_common::job::{JobId, Outcome, QueueKey, Submitter};
 
 pub use self::criteria::Criteria;
-pub use self::effect::{Answer, Cancelled, Effect, Offer, Refusal, Turn};
+pub use self::effect::{Answer, Cancelled, Effect, Offer, Reached, Refusal, Turn};
 pub use self::input::{Ended, Found, Input, OfferAnswer, ResumePage, Scope, Submit};
 pub use self::settings::Settings;
 

@@ -103,16 +103,17 @@ impl Pair {
             }
             Do::Cancel { scope, which, preview } => {
                 let id = job(1 + u64::from(*which) % self.submitted.max(1));
-                let field = |name: &str, value: &str| {
-                    Scope::Where(Criteria::Field(name.to_owned(), Comparison::Eq, vec![Raw::text(value)]))
+                let field = |name: &str, value: Raw| {
+                    Scope::Where(Criteria::Field(name.to_owned(), Comparison::Eq, vec![value]))
                 };
                 let states = ["held", "queued", "offered", "running", "in_doubt", "ended"];
-                let scope = match scope % 6 {
+                let scope = match scope % 7 {
                     0 | 1 => Scope::Job(id),
-                    2 => Scope::Run(id, named(*scope / 6)),
+                    2 => Scope::Run(id, named(*scope / 7)),
                     3 => Scope::Queue(QueueKey::text(["q", "r"][usize::from(*which) % 2]).unwrap()),
-                    4 => field("state", states[usize::from(*which) % states.len()]),
-                    _ => field("agent", named(*which).as_str()),
+                    4 => field("state", Raw::text(states[usize::from(*which) % states.len()])),
+                    5 => field("attempt", Raw::encode(&(*which % 3)).unwrap()),
+                    _ => field("agent", Raw::text(named(*which).as_str())),
                 };
                 Input::Cancel { token, scope, grace_ms: None, preview: *preview && which % 2 == 1, by: None }
             }

@@ -3,7 +3,9 @@
 use redpoll_common::ids::{ConnectionId, PeerId};
 use redpoll_common::job::wire::RunRef;
 use redpoll_common::job::{Attempt, Dno, JobId, Offline, Outcome};
-use redpoll_manager_core::jobs::{Answer, Cancelled, Criteria, Found, Input, Refusal, Scope, Submit};
+use redpoll_manager_core::jobs::{
+    Answer, Cancelled, Criteria, Found, Input, Reached, Refusal, Scope, Submit,
+};
 
 use super::{At, Job, Model, Run, State};
 
@@ -199,7 +201,7 @@ impl Model {
                     Scope::Run(id, agent) => (job.submit.id, &run.agent) == (*id, agent),
                     Scope::Job(id) => job.submit.id == *id,
                     Scope::Queue(key) => job.queue() == Some(key) && run.state != State::Held,
-                    Scope::Where(criteria) => meets(job, criteria),
+                    Scope::Where(criteria) => meets(run, criteria),
                 }
         };
         let hit: Vec<At> = self.all().into_iter().filter(in_scope).collect();
@@ -210,6 +212,8 @@ impl Model {
         for at in hit {
             let (id, run) = (self.jobs[at.0].submit.id, self.jobs[at.0].runs[at.1].clone());
             result.jobs.push(id);
+            let (agent, attempt) = (run.agent.clone(), Attempt(run.attempt));
+            result.runs.push(Reached { job: id, agent, state: run.word(), attempt });
             *(if run.is_out() { &mut result.asked } else { &mut result.ended }) += 1;
             if !preview && run.is_out() {
                 self.run(at).asked = true;
@@ -224,17 +228,18 @@ impl Model {
         }
         result.jobs.sort();
         result.jobs.dedup();
+        result.runs.sort_by_key(|run| (run.job, run.agent.clone()));
         self.answer(token, Ok(Answer::Cancelled(result)));
     }
 }
 
-/// Of criteria only what the test asks for: an agent, or a state, of one of the runs.
-fn meets(job: &Job, criteria: &Criteria) -> bool {
+/// Of criteria only what the test asks for: an agent, a state, or an attempt, of this run.
+fn meets(run: &Run, criteria: &Criteria) -> bool {
     let Criteria::Field(field, _, values) = criteria else { panic!("not modelled") };
-    let wanted = values[0].as_text().unwrap();
-    job.is_open()
-        && job.runs.iter().any(|run| match field.as_str() {
-            "agent" => run.agent.as_str() == wanted,
-            _ => run.word() == wanted,
-        })
+    let wanted = &values[0];
+    match field.as_str() {
+        "agent" => wanted.as_text() == Some(run.agent.as_str()),
+        "attempt" => wanted.decode::<u16>().unwrap() == run.attempt,
+        _ => wanted.as_text() == Some(run.word()),
+    }
 }
