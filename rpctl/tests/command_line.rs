@@ -112,6 +112,12 @@ fn the_manual_has_a_page_for_every_verb() {
     for page in ["rpctl.1", "rpctl-call.1", "rpctl-agents-list.1", "rpctl-certs-issue.1", "rpctl-status.1"] {
         assert!(pages.contains(&page.to_owned()), "{page} is not among {pages:?}");
     }
+    for page in pages {
+        let text = std::fs::read_to_string(home.path().join("pages").join(&page)).unwrap();
+        let extra = text.split(".SH EXTRA").nth(1).unwrap_or_default();
+        let (_, examples) = extra.split_once("Examples:").unwrap_or_default();
+        assert!(examples.contains("rpctl "), "{page} has no example: {extra}");
+    }
 }
 
 #[test]

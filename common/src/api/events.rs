@@ -77,6 +77,9 @@ pub struct EventList {
     pub events: Vec<EventSummary>,
     /// The number to go on after: everything up to it was looked at.
     pub last: u64,
+    /// The same: what to give as `since` for the rest. 0 in older managers.
+    #[serde(default)]
+    pub next: u64,
     /// There may be more after it now; of the newest, there may be older ones.
     #[serde(default)]
     pub more: bool,

@@ -84,7 +84,7 @@ pub struct JobSummary {
     /// When it was released, or submitted if it was never held.
     #[serde(default)]
     pub released_ms: Option<u64>,
-    /// When its last run ended.
+    /// When the last of its runs ended, as known now: an outcome that was corrected ended with its correction.
     #[serde(default)]
     pub ended_ms: Option<u64>,
 }
@@ -115,6 +115,10 @@ pub struct JobDetail {
     /// `overflow`, `webhook` or `callback`; as in `rp.jobs.submit`.
     #[serde(default)]
     pub options: BTreeMap<String, Raw>,
+    /// How many runs its queue lets run at a time, as the job that made the queue said; what this job asked for is in `options`.
+    /// Absent when it has ended, has no queue, or the queue is not there.
+    #[serde(default)]
+    pub queue_concurrency: Option<u32>,
     /// Its runs by the agents' names, of this page.
     pub runs: Vec<RunSummary>,
     /// The callbacks that became due.
@@ -151,11 +155,17 @@ pub struct RunSummary {
     /// Since when it is in doubt.
     #[serde(default)]
     pub doubt_ms: Option<u64>,
-    /// When its end was recorded.
+    /// When its end was recorded; of a corrected one, the correction.
     #[serde(default)]
     pub ended_ms: Option<u64>,
+    /// When its outcome was corrected, if it was.
+    #[serde(default)]
+    pub corrected_ms: Option<u64>,
     /// How many items of this attempt are stored.
     pub items: u64,
+    /// What these items count against `output_limit`: their bytes, and 32 for each. Absent in older managers.
+    #[serde(default)]
+    pub item_bytes: Option<u64>,
     /// Somebody asked for its end.
     #[serde(default)]
     pub cancelling: bool,

@@ -175,6 +175,23 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// [`ReadError`].
     fn next_item(&self, key: &RunKey, attempt: Attempt) -> BoxFuture<'_, Result<u64, ReadError>>;
 
+    /// What the stored items of an attempt count against its limit of output: [`Item::cost`] of each.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    fn item_bytes(&self, key: &RunKey, attempt: Attempt) -> BoxFuture<'_, Result<u64, ReadError>> {
+        let key = key.clone();
+        Box::pin(async move {
+            let (mut next, mut bytes) = (0, 0);
+            loop {
+                let page = self.items(&key, attempt, next, MAX_ITEMS).await?;
+                let Some(last) = page.last() else { return Ok(bytes) };
+                next = last.n + 1;
+                bytes += page.iter().map(Item::cost).sum::<u64>();
+            }
+        })
+    }
+
     /// How far a run is, and which attempt says so.
     ///
     /// # Errors

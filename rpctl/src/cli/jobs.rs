@@ -63,7 +63,7 @@ pub struct JobOptions {
     /// What a run has between the request to end and its being killed
     #[arg(long, value_name = "DUR", value_parser = parse_duration)]
     pub grace: Option<Duration>,
-    /// How much output of a run is kept, such as 1MiB
+    /// How much output of an attempt is kept, such as 1MiB: bytes of its items, and 32 more for each item
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub output_limit: Option<u64>,
     /// What happens with output beyond the limit
@@ -234,7 +234,7 @@ pub struct JobsReadArgs {
 /// Where reading begins; from the first item unless given.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub struct StartArgs {
-    /// From the item with this number on
+    /// From the item with this number on, item N included
     #[arg(long, value_name = "N", conflicts_with = "recent")]
     pub since: Option<u64>,
     /// From the last so many items on
@@ -305,7 +305,7 @@ pub enum QueuesCommand {
 /// `rpctl events`.
 #[derive(Debug, Clone, Args)]
 pub struct EventsArgs {
-    /// After the event with this number; 0 begins with the oldest that is kept
+    /// Only events after this number, without the event N itself; 0 begins with the oldest that is kept
     #[arg(long, value_name = "N")]
     pub since: Option<u64>,
     /// The newest so many [default without --since: 500]

@@ -11,7 +11,7 @@ use redpoll_manager_core::clock::Anchor;
 use redpoll_manager_core::jobs::Found;
 use redpoll_manager_core::jobs::record::{
     AgentCounters, CallbackRecord, CallbackState, Change, EventRecord, JobRecord, QueueRecord, Records,
-    RunRecord,
+    RunRecord, Summary,
 };
 use redpoll_schema::ArgumentRedaction;
 
@@ -89,15 +89,7 @@ impl Store {
                 legal(before.is_some(), || format!("queue {key} was closed and is not there"))
             }
             Change::AgentCounters(counters) => self.counters(counters),
-            Change::JobEnded { job, ended_ms, summary } => {
-                let Some(record) = self.jobs.get_mut(job) else {
-                    return legal(false, || format!("{job} ended and is not stored"));
-                };
-                let before = record.ended_ms.replace(*ended_ms);
-                record.summary = Some(*summary);
-                self.touched.insert(*job);
-                legal(before.is_none_or(|before| before == *ended_ms), || format!("{job} ended twice"))
-            }
+            Change::JobEnded { job, ended_ms, summary } => self.job_ended(*job, *ended_ms, *summary),
             Change::JobRedacted(job) => {
                 self.tally.hit("more became known to be secret");
                 self.touched.insert(job.id);
@@ -163,6 +155,22 @@ impl Store {
         job.spec = Arc::new(JobSpec { args, kwargs, ..JobSpec::clone(spec) });
         self.tally.hit("arguments masked");
         ensure(job.ended_ms.is_some(), Invariant::SpecIntact, || format!("{id} was masked before its end"))
+    }
+
+    /// Once, and again with each correction.
+    fn job_ended(&mut self, job: JobId, ended_ms: u64, summary: Summary) -> Check {
+        let Some(record) = self.jobs.get_mut(&job) else {
+            return legal(false, || format!("{job} ended and is not stored"));
+        };
+        record.ended_ms = Some(ended_ms);
+        let before = record.summary.replace(summary);
+        self.touched.insert(job);
+        let unknown = |summary: Summary| summary.count(Outcome::Unknown);
+        let corrected = |before: Summary| unknown(summary) + 1 == unknown(before);
+        legal(before.is_none_or(corrected), || format!("{job} ended twice"))?;
+        let runs = self.runs.values().filter(|run| run.key.job == job);
+        let last = runs.filter_map(|run| run.ended_ms).max();
+        legal(last == Some(ended_ms), || format!("{job} did not end with the last of its runs"))
     }
 
     fn counters(&mut self, counters: &AgentCounters) -> Check {

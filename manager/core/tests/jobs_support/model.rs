@@ -206,7 +206,7 @@ impl Model {
         (run.state, run.corrected) = (State::Ended(outcome, started), correction);
         let job = &mut self.jobs[at.0];
         if !job.is_open() {
-            job.ended = job.ended.or(Some(now));
+            job.ended = Some(now);
             let serial = 1 + job.runs.iter().filter(|run| run.corrected).count();
             job.untold.extend(tells.then_some(u16::try_from(serial).unwrap()));
         }

@@ -8,7 +8,7 @@ use redpoll_common::job::{Attempt, Dno, Item, JobId, Outcome, QueueKey, RunKey, 
 use redpoll_manager_core::jobs::Found;
 use redpoll_manager_core::jobs::record::{
     AgentCounters, CallbackRecord, CallbackState, Change, EventRecord, JobRecord, QueueRecord, Records,
-    RunRecord,
+    RunRecord, Summary,
 };
 
 use super::telling::judge;
@@ -78,8 +78,13 @@ impl Store {
             }
             Change::JobEnded { job, ended_ms, summary } => {
                 let record = self.jobs.get_mut(job).unwrap();
-                assert!(record.ended_ms.is_none_or(|before| before == *ended_ms), "a job ended twice");
+                let unknown = |summary: Summary| summary.count(Outcome::Unknown);
+                let corrected = |before: Summary| unknown(*summary) + 1 == unknown(before);
+                assert!(record.summary.is_none_or(corrected), "a job ended twice");
                 (record.ended_ms, record.summary) = (Some(*ended_ms), Some(*summary));
+                let last =
+                    self.runs.values().filter(|run| run.key.job == *job).filter_map(|run| run.ended_ms).max();
+                assert_eq!(last, Some(*ended_ms), "a job ends with the last of its runs");
             }
             Change::ArgumentsMasked(job) => {
                 let record = self.jobs.get_mut(job).unwrap();

@@ -317,6 +317,11 @@ impl Store for Sqlite {
         self.readers.ask(move |connection| read::next_item(connection, &key, attempt))
     }
 
+    fn item_bytes(&self, key: &RunKey, attempt: Attempt) -> BoxFuture<'_, Result<u64, ReadError>> {
+        let key = key.clone();
+        self.readers.ask(move |connection| read::item_bytes(connection, &key, attempt))
+    }
+
     fn progress(&self, key: &RunKey) -> BoxFuture<'_, Result<Option<(Attempt, Progress)>, ReadError>> {
         let key = key.clone();
         self.readers.ask(move |connection| read::progress(connection, &key))

@@ -198,6 +198,14 @@ pub(super) fn next_item(db: &Connection, key: &RunKey, attempt: Attempt) -> Resu
     Ok(next.unwrap_or(0))
 }
 
+/// Reads no body: their lengths are in the rows' heads.
+pub(super) fn item_bytes(db: &Connection, key: &RunKey, attempt: Attempt) -> Result<u64, ReadError> {
+    let Some(run) = run_number(db, key)? else { return Ok(0) };
+    let sql = "SELECT coalesce(sum(count), 0), coalesce(sum(length(body)), 0) FROM item WHERE run = ?1 AND attempt = ?2";
+    let cost = |row: &Row<'_>| Ok(chunks::cost(uint(row.get(0)?)?, uint(row.get(1)?)?));
+    Ok(one(db, sql, params![run, attempt.0], cost)?.unwrap_or(0))
+}
+
 fn run_number(db: &Connection, key: &RunKey) -> Result<Option<i64>, ReadError> {
     let sql = "SELECT n FROM run WHERE job = ?1 AND agent = ?2";
     one(db, sql, params![key.job.to_bytes(), key.agent.as_str()], |row| Ok(row.get(0)?))
