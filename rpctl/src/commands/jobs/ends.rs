@@ -19,6 +19,8 @@ use crate::{Ended, Stop};
 
 /// Runs that are named to people before they are asked; the others are counted.
 const SHOWN: usize = 20;
+/// Criteria, for whoever typed something else.
+const EXAMPLE: &str = r#"'{"eq": {"agent": "web-1"}}'"#;
 
 /// What is to end, checked.
 #[derive(Debug)]
@@ -52,10 +54,11 @@ pub(in crate::commands) fn cancel_queue(name: &str, how: &CancelHow) -> Result<E
 
 impl EndsQuestion {
     pub(super) fn cancel(args: &JobsCancelArgs) -> Result<Self, Stop> {
-        let criteria = args.criteria.as_deref().map(|text| json_argument("--where", text)).transpose()?;
+        let criteria = args.criteria.as_deref().map(|text| json_argument("--where", text, EXAMPLE));
+        let criteria = criteria.transpose()?;
         if criteria.as_ref().is_some_and(|criteria| !criteria.is_map()) {
-            let why = "criteria are a JSON map";
-            return Err(Report::usage("--where cannot be used", why, "see rpctl jobs cancel --help").into());
+            let help = format!("give such as {EXAMPLE}; see rpctl jobs cancel --help");
+            return Err(Report::usage("--where cannot be used", "criteria are a JSON map", help).into());
         }
         let arguments = CancelArguments {
             job: args.job.as_deref().map(job_id).transpose()?,
