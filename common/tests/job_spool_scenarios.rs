@@ -61,7 +61,9 @@ fn output_beyond_the_quota_ends_the_run_that_asks_for_it() {
     assert_eq!(stdout(&mut bench, 400), "", "once");
     assert!(bench.succeed(5).contains("done 5 failed started"), "whatever it made of the signal");
     let Some(Record::Done { ending, .. }) = bench.disk.last() else { panic!("not done") };
-    assert_eq!(ending.fault.as_ref().unwrap().code, FaultCode::TooLarge);
+    let fault = ending.fault.as_ref().unwrap();
+    let limit = "the 500 bytes of its output limit; each item counts 32 bytes besides";
+    assert!(fault.code == FaultCode::TooLarge && fault.message.contains(limit), "{fault}");
 }
 
 #[test]
