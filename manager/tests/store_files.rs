@@ -13,8 +13,10 @@ use std::sync::mpsc::sync_channel;
 use futures_util::FutureExt;
 use redpoll_common::job::{JobSpec, Outcome};
 use redpoll_common::wire::RawMap;
+use redpoll_manager::store::chain::Begin;
 use redpoll_manager::store::sqlite::{DATABASE, VERSION};
 use redpoll_manager::store::{AbortHook, CommitError, OpenError, Options, ReadError, Sqlite, Store};
+use redpoll_manager_core::chain::Point;
 use redpoll_manager_core::jobs::record::{Change, JobRecord};
 use store_common::everything::*;
 use store_common::*;
@@ -237,4 +239,46 @@ async fn no_free_part_of_any_page_keeps_a_secret_of_a_job_that_has_ended() {
             .collect();
         assert_eq!(kept, Vec::<String>::new(), "{}", path.display());
     }
+}
+
+/// What an older build wrote has no hashes: the chain begins after it, and retention takes it away as before.
+#[tokio::test]
+async fn a_store_from_before_the_chain_is_chained_from_here_on() {
+    let folder = private_folder();
+    let database = folder.path().join(DATABASE);
+    let old = open(&database);
+    fs::set_permissions(&database, Permissions::from_mode(0o600)).unwrap();
+    for step in [
+        include_str!("../src/store/sqlite/migrations/0001.sql"),
+        include_str!("../src/store/sqlite/migrations/0002.sql"),
+        include_str!("../src/store/sqlite/migrations/0003.sql"),
+        include_str!("../src/store/sqlite/migrations/0004.sql"),
+        include_str!("../src/store/sqlite/migrations/0005.sql"),
+    ] {
+        old.execute_batch(step).unwrap();
+    }
+    old.execute_batch(
+        "PRAGMA application_id = 0x52506a62; PRAGMA user_version = 5;
+         WITH RECURSIVE number (n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM number WHERE n < 1000)
+         INSERT INTO event (n, at_ms, kind, agent) SELECT n, n, 'agent.connected', 'a1' FROM number;",
+    )
+    .unwrap();
+    let store = Sqlite::open(folder.path(), small()).unwrap();
+    let verify = async || store.verify(Begin::Oldest, None, usize::MAX).await.unwrap();
+    let begun = Point { n: 1000, ..Point::default() };
+    let found = verify().await;
+    assert_eq!((found.from, found.at, found.begun, found.flaw, found.checked), (begun, begun, 1000, None, 0));
+    assert_eq!(store.recover().await.unwrap().last_event, 1000);
+    store.commit((1001..=1030).map(|n| Change::Event(event(n))).collect()).await.unwrap();
+    let found = verify().await;
+    assert_eq!((found.from, found.at.n, found.checked, found.flaw), (begun, 1030, 30, None));
+    for (below, from) in [(500, 1000), (1001, 1000), (1011, 1010)] {
+        store.commit(vec![Change::EventsPruned { below }]).await.unwrap();
+        let found = verify().await;
+        assert_eq!((found.from.n, found.at.n, found.checked, found.flaw), (from, 1030, 1030 - from, None));
+        assert_eq!(store.events(0, 1).await.unwrap()[0].n, below);
+    }
+    // a row from before the chain that was not there has no hash either
+    old.execute("UPDATE event SET hash = NULL WHERE n = 1020", []).unwrap();
+    assert_eq!(verify().await.flaw.map(|flaw| flaw.n), Some(1020));
 }

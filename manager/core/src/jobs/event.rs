@@ -53,6 +53,8 @@ pub enum EventKind {
     CallbackAbandoned,
     /// The manager's wall clock was set; times are told anew by it.
     ClockSet,
+    /// At its start the manager found its history changed: see [`crate::chain`].
+    HistoryBroken,
     /// An operator had an agent offer a procedure again.
     ProcedureEnabled,
     /// An operator had an agent offer a procedure no more.
@@ -63,7 +65,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::AgentConnected,
         Self::AgentDisconnected,
         Self::SpoolLost,
@@ -85,6 +87,7 @@ impl EventKind {
         Self::CallbackDelivered,
         Self::CallbackAbandoned,
         Self::ClockSet,
+        Self::HistoryBroken,
         Self::ProcedureEnabled,
         Self::ProcedureDisabled,
         Self::Custom,
@@ -114,6 +117,7 @@ impl EventKind {
             Self::CallbackDelivered => "callback.delivered",
             Self::CallbackAbandoned => "callback.abandoned",
             Self::ClockSet => "manager.clock_set",
+            Self::HistoryBroken => "manager.history_broken",
             Self::ProcedureEnabled => "procedure.enabled",
             Self::ProcedureDisabled => "procedure.disabled",
             Self::Custom => "custom",
@@ -144,6 +148,7 @@ impl EventKind {
             | Self::CallbackDelivered
             | Self::CallbackAbandoned
             | Self::ClockSet
+            | Self::HistoryBroken
             | Self::ProcedureEnabled
             | Self::ProcedureDisabled
             | Self::Custom => false,

@@ -168,6 +168,11 @@ pub enum Input<T> {
         /// By how many milliseconds the wall clock was set; 0 when it was not.
         set_by_ms: i64,
     },
+    /// The stored history is not as it was written.
+    HistoryBroken {
+        /// Where, and how.
+        detail: String,
+    },
 }
 
 /// A job to store.

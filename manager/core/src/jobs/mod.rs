@@ -166,6 +166,9 @@ impl<T> Jobs<T> {
             Input::StoreFull(full) => self.store_full = full,
             Input::Settings(settings) => self.reload(settings),
             Input::Clock { anchor, set_by_ms } => self.clock(anchor, set_by_ms, now_ms),
+            Input::HistoryBroken { detail } => {
+                self.event(now_ms, EventKind::HistoryBroken, |event| event.detail = Some(detail));
+            }
         }
         self.settle(now_ms);
         self.deliver_callbacks();

@@ -3,12 +3,13 @@
 //! - [`Sqlite`]: opens it, hands changes to the writer and questions to the readers.
 //! - `writer`: the thread; `write`: changes as SQL; `space`: what happens when the disk is full.
 //! - `pool`: the reading connections; `read`: questions as SQL; `rows`: rows as records.
-//! - `migrations`: from the version of an older build to ours; `files`: folder, modes and lock.
+//! - `chain`: the hashes over the history. `migrations`: from the version of an older build to ours; `files`: folder, modes and lock.
 //!
 //! WAL, `synchronous=FULL`: a commit is on disk when it returns, by one fsync of the log. The writer itself moves the log into
 //! the database between two commits, so that an error there is seen too. Only one process may have the store open. No
 //! network file systems: their locks and fsyncs cannot be relied on.
 
+mod chain;
 mod files;
 mod mask;
 mod migrations;
@@ -34,6 +35,7 @@ use redpoll_manager_core::jobs::record::{
     CallbackRecord, Change, EventRecord, JobRecord, Progress, Records, RunRecord, Summary,
 };
 
+use super::chain::{Begin, Verified};
 use super::queue::{self, Intake};
 use super::{
     AbortHook, AttemptRecord, CommitError, Counts, Durable, Faults, Filter, MAX_ITEMS, MAX_PAGE, ReadError,
@@ -333,6 +335,15 @@ impl Store for Sqlite {
 
     fn events(&self, since: u64, limit: usize) -> BoxFuture<'_, Result<Vec<EventRecord>, ReadError>> {
         self.readers.ask(move |connection| read::events(connection, since, limit.min(MAX_PAGE)))
+    }
+
+    fn verify(
+        &self,
+        begin: Begin,
+        until: Option<u64>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Verified, ReadError>> {
+        self.readers.ask(move |connection| chain::verify(connection, begin, until, limit))
     }
 
     fn counts(&self) -> BoxFuture<'_, Result<Counts, ReadError>> {

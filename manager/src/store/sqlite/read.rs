@@ -9,6 +9,7 @@ use redpoll_manager_core::jobs::record::{
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params, params_from_iter};
 
+use super::chain;
 use super::rows::{self, JOB, RUN, int, uint};
 use crate::store::items::{self as chunks, Chunk};
 use crate::store::{AttemptRecord, Counts, Filter, MAX_ITEM_BYTES, ReadError, Whereabouts, spec};
@@ -32,7 +33,8 @@ pub(super) fn recover(db: &Connection) -> Result<Records, ReadError> {
             rows::agent,
         )?,
         callbacks: all(db, &callbacks, [], rows::callback)?,
-        last_event: counts.last_event,
+        // a number that was given is not given again, whatever became of its row
+        last_event: counts.last_event.max(chain::last(db)?),
         ended_jobs: counts.ended_jobs,
     })
 }

@@ -63,7 +63,8 @@ impl Model {
             | Input::Emit { .. }
             | Input::Redact { .. }
             | Input::Switched { .. }
-            | Input::Clock { .. } => {
+            | Input::Clock { .. }
+            | Input::HistoryBroken { .. } => {
                 panic!("not modelled")
             }
         }
