@@ -78,6 +78,9 @@ pub mod method {
     pub const EVENTS_LIST: &str = "rp.events.list";
     /// The public history as it goes on. [`super::events::EventListArguments`] → [`super::events::EventSummary`]s.
     pub const EVENTS_FOLLOW: &str = "rp.events.follow";
+    /// Checks a stretch of the public history against its hashes. [`super::events::EventVerifyArguments`] →
+    /// [`super::events::EventVerified`].
+    pub const EVENTS_VERIFY: &str = "rp.events.verify";
     /// From an agent: puts an event into the public history. [`super::events::EmitArguments`] → [`super::events::EmitAnswer`].
     pub const EVENTS_EMIT: &str = "rp.events.emit";
     /// From an agent: a run that it made by itself. [`super::record::RecordArguments`] → [`super::record::RecordAnswer`].

@@ -14,8 +14,9 @@ use crate::output::Format;
 
 pub use cp::{CpArgs, Via};
 pub use jobs::{
-    CancelHow, EventsArgs, JobOptions, JobsCancelArgs, JobsCommand, JobsFollowArgs, JobsListArgs,
-    JobsReadArgs, JobsResultArgs, OfflineChoice, OverflowChoice, QueuesCommand, RunArgs, StartArgs,
+    CancelHow, EventsArgs, EventsVerb, Head, JobOptions, JobsCancelArgs, JobsCommand, JobsFollowArgs,
+    JobsListArgs, JobsReadArgs, JobsResultArgs, OfflineChoice, OverflowChoice, QueuesCommand, RunArgs,
+    StartArgs,
 };
 
 /// Options that stand before or after any verb.

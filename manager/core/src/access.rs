@@ -57,6 +57,7 @@ pub const METHODS: &[Method] = &[
     entry(method::EVENTS_EMIT, AGENTS, "puts an event of an agent into the public history"),
     entry(method::EVENTS_FOLLOW, OPERATORS, "tells the public history as it goes on"),
     entry(method::EVENTS_LIST, OPERATORS, "lists the public history"),
+    entry(method::EVENTS_VERIFY, OPERATORS, "checks the public history against its hashes"),
     entry(method::JOB_REPORT, AGENTS, "takes what is new about an agent's runs"),
     entry(method::JOB_RESUME, AGENTS, "compares what an agent's spool holds with what the manager knows"),
     entry(

@@ -9,6 +9,7 @@
 //! - [`Engine`]: the handle. `task`: the one owner of the machine, and what it asks the store to write. `performer`: does what was
 //!   decided, in order, once it is on disk. `lines`: offers and cancels on their way to one agent. [`feed`]: who is told of
 //!   changes. `listed`: whose lists became known. `asks`: what agents tell of their own accord. `refusal`: the machine's refusals as faults.
+//!   `history`: whether the history is as it was written, at the start.
 //!
 //! Every queue here is bounded, and a full one makes whoever fills it wait. Only the performer never waits for a
 //! slow agent or caller: a line that is full is cut, and the agent's next session settles what was on its way.
@@ -17,6 +18,7 @@ mod around;
 mod asks;
 pub mod digest;
 pub mod feed;
+mod history;
 mod lines;
 mod listed;
 mod performer;
@@ -132,6 +134,7 @@ impl Engine {
         options: EngineOptions,
     ) -> Result<(Self, Running, Vec<PeerId>), ReadError> {
         let records = store.recover().await?;
+        let broken = history::newest(&*store).await;
         let known = records.agents.iter().map(|counters| counters.agent.clone()).collect();
         let (inbox, messages) = mpsc::channel(INBOX);
         let (event_sender, last_event) = watch::channel(records.last_event);
@@ -148,7 +151,7 @@ impl Engine {
             inbox: engine.inbox.downgrade(),
             offer_timeout: options.offer_timeout,
         };
-        let running = task::spawn(messages, records, options.settings, outside);
+        let running = task::spawn(messages, records, broken, options.settings, outside);
         Ok((engine, running, known))
     }
 

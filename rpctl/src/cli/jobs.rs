@@ -304,7 +304,11 @@ pub enum QueuesCommand {
 
 /// `rpctl events`.
 #[derive(Debug, Clone, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct EventsArgs {
+    /// Something else than listing them.
+    #[command(subcommand)]
+    pub verb: Option<EventsVerb>,
     /// Only events after this number, without the event N itself; 0 begins with the oldest that is kept
     #[arg(long, value_name = "N")]
     pub since: Option<u64>,
@@ -320,6 +324,36 @@ pub struct EventsArgs {
     /// How many at most [default: 500, and with --follow no limit]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
+}
+
+/// What else there is to do with the history.
+#[derive(Debug, Clone, Subcommand)]
+pub enum EventsVerb {
+    /// Check that the history is as it was written
+    #[command(after_long_help = include_str!("../help/events_verify.txt"))]
+    Verify {
+        /// What an earlier check printed as the head; the history has to contain it. May be given several times
+        #[arg(long = "head", value_name = "N:HASH", value_parser = parse_head)]
+        heads: Vec<Head>,
+    },
+}
+
+/// A place in the history that somebody has written down.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Head {
+    /// The number of the event.
+    pub n: u64,
+    /// Its hash, 64 lower-case hexadecimal digits.
+    pub hash: String,
+}
+
+fn parse_head(text: &str) -> Result<Head, String> {
+    let head = text.split_once(':').and_then(|(n, hash)| {
+        let is_hash = hash.len() == 64 && hash.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let n = n.parse().ok().filter(|n| *n > 0)?;
+        is_hash.then(|| Head { n, hash: hash.to_ascii_lowercase() })
+    });
+    head.ok_or_else(|| "expected the number of an event, a colon and 64 hexadecimal digits".to_owned())
 }
 
 /// A duration that ends something: none is said by leaving it out.

@@ -15,6 +15,7 @@ mod queues;
 mod run;
 mod status;
 mod submit;
+mod verify;
 
 use std::error::Error;
 use std::io;

@@ -32,7 +32,7 @@ use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_net::CallContext;
 use tokio::sync::Semaphore;
 
-use super::lists::{deprecated, event, events, list, preview, queue, queues};
+use super::lists::{deprecated, event, events, list, preview, queue, queues, verified};
 use super::{Script, raw};
 
 /// What is stored, over all connections.
@@ -123,6 +123,7 @@ pub(super) async fn answer(call: CallContext, script: Script) -> Result<Raw, Fau
             Raw::encode(&QueueDetail { queue: queue("deploys"), runs: vec![run] })
         }
         method::EVENTS_LIST => Raw::encode(&events(&kwargs.decode().unwrap())),
+        method::EVENTS_VERIFY => Raw::encode(&verified(&kwargs.decode().unwrap())),
         _ => return Err(Fault::new(FaultCode::UnknownMethod, "as the script says")),
     });
     encoded.map(Result::unwrap)
