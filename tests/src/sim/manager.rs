@@ -93,6 +93,7 @@ impl World {
         }
         self.judge_acknowledged()?;
         judge_replay(&self.manager.store)?;
+        self.manager.store.chained.judge_whole()?;
         self.manager.store.fresh = true;
         let anchored = self.begin_count()?;
         let now = self.count_ms();

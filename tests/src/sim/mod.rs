@@ -16,10 +16,10 @@
 //! - `liveness`: that everything comes to its end, and when.
 //! - `oracle`, `judge`, `contracts`: what happened, and what must be true of it.
 //! - `bounds`: what is held, in bytes. `shut_out`: who has no say any more.
-//! - `count`: the manager's count of time. `history`, `told`, `presence`: the events, against all of it.
+//! - `count`: the manager's count of time. `history`, `told`, `presence`: the events, against all of it. `chained`: their hashes.
 //!
 //! Not here, because the product does not have them yet: revocation (of I14 the end of certificates is judged, and connections
-//! that were closed), the chain of audit records (of I15 the history of events), more than one manager (of I9 what a dead one
+//! that were closed), records of what changes no state (of I15 the history of events), more than one manager (of I9 what a dead one
 //! had still sent; that two never have one store, real processes show). Not here at all: the buffers of readers, and what the
 //! engine's own queues hold back. Over a reboot of the manager's machine the count of time goes by a wall clock that may have been
 //! set, so that I13 is judged by the count then.
@@ -34,6 +34,7 @@ mod agent;
 mod agent_disk;
 mod agent_link;
 mod bounds;
+mod chained;
 mod clock;
 mod contracts;
 mod count;

@@ -15,6 +15,7 @@ use redpoll_manager_core::jobs::record::{
 };
 use redpoll_schema::ArgumentRedaction;
 
+use super::chained::Chained;
 use super::history::{Before, holds};
 use super::invariant::{Check, Invariant, ensure};
 use super::plan::SECRET;
@@ -33,8 +34,10 @@ pub(super) struct Store {
     /// Where the count of time stands, and the time of the last event.
     pub(super) anchor: Option<Anchor>,
     pub(super) newest_ms: u64,
-    /// The whole history: so much is never pruned in one world.
+    /// The whole history, also what the product prunes.
     pub(super) events: Vec<EventRecord>,
+    /// What is kept of it, with its hashes.
+    pub(super) chained: Chained,
     /// The manager has started, and nothing was written since.
     pub(super) fresh: bool,
     /// Jobs and queues that changed since the last check.
@@ -52,6 +55,10 @@ impl Store {
         let before = Before::look(self, changes, first);
         changes.iter().try_for_each(|change| self.change(change))?;
         before.judge(self, changes)?;
+        self.chained.apply(changes)?;
+        if changes.iter().any(|change| matches!(change, Change::EventsPruned { .. })) {
+            self.tally.hit("events pruned");
+        }
         for change in changes {
             if let Change::RunChanged(run) = change {
                 let last = self.agents.get(&run.key.agent).map_or(Dno(0), |counters| counters.last_dno);
