@@ -1,6 +1,6 @@
 //! `rp.events.verify`, and what a manager says at its start of a history that was changed.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test code")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "test code")]
 
 mod jobs_desk;
 
