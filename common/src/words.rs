@@ -1,7 +1,9 @@
 //! Words that nobody may see, wherever they stand in a text: the secrets of a call, by value.
 //!
 //! [`Words`] finds whole words, in bytes and in texts. [`Stream`] does so in a stream that comes in pieces: it holds back what may
-//! be the begin of a word, and nothing else. A word is looked for as it is; no encoding of it is.
+//! be the begin of a word, and nothing else. A word is looked for as it is, and in the usual forms of it, see `forms`.
+
+mod forms;
 
 /// What stands in place of a word.
 const MASK: &[u8] = b"***";
@@ -82,7 +84,7 @@ impl Words {
 
     /// Whether something in these bytes is masked.
     pub fn find(&self, data: &[u8]) -> bool {
-        self.everything || self.words.iter().any(|word| !word.run(data).0.is_empty())
+        self.everything || !self.look(data).0.is_empty()
     }
 
     /// The bytes with the words masked.
@@ -107,18 +109,35 @@ impl Words {
         let (begin, rest) = text.strip_prefix(CUT).map_or((None, text), |rest| (Some(CUT), rest));
         let (rest, end) = rest.strip_suffix(CUT).map_or((rest, None), |rest| (rest, Some(CUT)));
         let data = rest.as_bytes();
-        let left = begin.map_or(0, |_cut| self.words.iter().map(|word| word.left(data)).max().unwrap_or(0));
-        let held = end.map_or(0, |_cut| self.words.iter().map(|word| word.run(data).1).max().unwrap_or(0));
-        let mut spans = self.spans(data);
-        spans.extend([(0, left), (data.len() - held, data.len())].into_iter().filter(|(from, to)| from < to));
+        let left_of = |word: &Word| word.left(data).max(forms::left(data, word));
+        let left = begin.map_or(0, |_cut| self.words.iter().map(left_of).max().unwrap_or(0));
+        let (mut spans, begun) = self.look(data);
+        let held = end.map_or(data.len(), |_cut| begun);
+        spans.extend([(0, left), (held, data.len())].into_iter().filter(|(from, to)| from < to));
         let (out, _) = write(data, &merged(spans), data.len(), 0);
         let cut = |cut: Option<char>| cut.map(String::from).unwrap_or_default();
         format!("{}{}{}", cut(begin), String::from_utf8_lossy(&out), cut(end))
     }
 
-    /// Where words stand, in order and without overlaps.
-    fn spans(&self, data: &[u8]) -> Vec<Span> {
-        merged(self.words.iter().flat_map(|word| word.run(data).0).collect())
+    /// Where words stand, in order and without overlaps; and from where on the data may be the begin of one.
+    fn look(&self, data: &[u8]) -> (Vec<Span>, usize) {
+        if self.words.is_empty() {
+            return (Vec::new(), data.len());
+        }
+        let (mut spans, mut held) = (Vec::new(), data.len());
+        for word in &self.words {
+            let (found, begun) = word.run(data);
+            spans.extend(found);
+            held = held.min(data.len() - begun);
+        }
+        let least = self.words.iter().map(|word| word.bytes.len()).min().unwrap_or(0);
+        forms::views(data, least, |view| {
+            for (found, begun) in self.words.iter().map(|word| view.run(word)) {
+                spans.extend(found);
+                held = held.min(begun.unwrap_or(held));
+            }
+        });
+        (merged(spans), held)
     }
 }
 
@@ -157,11 +176,16 @@ struct Word {
     bytes: Vec<u8>,
     /// Of as many bytes of it as the index says and one: how long the longest true end of them is that it also begins with.
     back: Vec<usize>,
+    /// The same with spaces for plus signs, if it has any.
+    spaced: Option<Box<Self>>,
 }
 
 impl Word {
     fn new(bytes: &[u8]) -> Self {
-        let mut word = Self { bytes: bytes.to_vec(), back: vec![0] };
+        let spaced = |byte: &u8| if *byte == b'+' { b' ' } else { *byte };
+        let spaced = bytes.contains(&b'+').then(|| bytes.iter().map(spaced).collect::<Vec<u8>>());
+        let spaced = spaced.map(|bytes| Box::new(Self::new(&bytes)));
+        let mut word = Self { bytes: bytes.to_vec(), back: vec![0], spaced };
         let mut length = 0;
         for byte in bytes.iter().skip(1) {
             length = word.step(length, *byte);
@@ -212,7 +236,7 @@ impl Word {
     }
 }
 
-/// Masks words in a stream that comes in pieces. Holds back less than the longest word has.
+/// Masks words in a stream that comes in pieces. Holds back less than the longest word has in its longest form.
 #[derive(Clone, Default)]
 pub struct Stream {
     held: Vec<u8>,
@@ -234,13 +258,14 @@ impl Stream {
             return words.mask(piece);
         }
         self.held.extend_from_slice(piece);
-        let begun = words.words.iter().map(|word| word.run(&self.held).1).max().unwrap_or(0);
-        self.pass(words, self.held.len() - begun)
+        let (spans, begun) = words.look(&self.held);
+        self.pass(&spans, begun)
     }
 
     /// The end came: gives what was held back.
     pub fn finish(&mut self, words: &Words) -> Vec<u8> {
-        self.pass(words, self.held.len())
+        let (spans, _) = words.look(&self.held);
+        self.pass(&spans, self.held.len())
     }
 
     /// The rest was thrown away: of what was held back nobody knows whether it was a word.
@@ -250,8 +275,8 @@ impl Stream {
         out
     }
 
-    fn pass(&mut self, words: &Words, until: usize) -> Vec<u8> {
-        let (out, covered) = write(&self.held, &words.spans(&self.held), until, self.covered);
+    fn pass(&mut self, spans: &[Span], until: usize) -> Vec<u8> {
+        let (out, covered) = write(&self.held, spans, until, self.covered);
         self.held.drain(..until.min(self.held.len()));
         self.covered = covered;
         out
