@@ -31,3 +31,4 @@ pub mod service;
 pub mod sessions;
 pub mod state;
 pub mod store;
+pub mod store_command;

@@ -14,7 +14,7 @@ use futures_util::FutureExt;
 use redpoll_common::job::{JobSpec, Outcome};
 use redpoll_common::wire::RawMap;
 use redpoll_manager::store::chain::Begin;
-use redpoll_manager::store::sqlite::{DATABASE, VERSION};
+use redpoll_manager::store::sqlite::{CompactError, Compacted, DATABASE, VERSION, compact};
 use redpoll_manager::store::{AbortHook, CommitError, OpenError, Options, ReadError, Sqlite, Store};
 use redpoll_manager_core::chain::Point;
 use redpoll_manager_core::jobs::record::{Change, JobRecord};
@@ -281,4 +281,62 @@ async fn a_store_from_before_the_chain_is_chained_from_here_on() {
     // a row from before the chain that was not there has no hash either
     old.execute("UPDATE event SET hash = NULL WHERE n = 1020", []).unwrap();
     assert_eq!(verify().await.flaw.map(|flaw| flaw.n), Some(1020));
+}
+
+/// Leaves a copy of a word in the free parts of pages, as builds did that did not overwrite what they deleted.
+fn plant(database: &Path, word: &str) {
+    let old = open(database);
+    old.query_row("PRAGMA secure_delete = OFF", [], |_row| Ok(())).unwrap();
+    old.execute_batch("CREATE TABLE planted (word TEXT)").unwrap();
+    for n in 0..2000 {
+        old.execute("INSERT INTO planted VALUES (?1)", [format!("{word} {n}")]).unwrap();
+    }
+    old.execute_batch("DROP TABLE planted").unwrap();
+    old.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_row| Ok(())).unwrap();
+}
+
+fn holds(file: &Path, word: &str) -> bool {
+    fs::read(file).unwrap().windows(word.len()).any(|window| window == word.as_bytes())
+}
+
+#[tokio::test]
+async fn what_an_old_build_left_of_a_secret_is_gone_once_the_store_was_compacted() {
+    const WORD: &str = "hunter2-of-an-old-build";
+    let (folder, database) = some_jobs().await;
+    plant(&database, WORD);
+    assert!(holds(&database, WORD), "it is left");
+    Sqlite::open(folder.path(), small()).unwrap().close().await;
+    assert!(holds(&database, WORD), "and a start does not end it");
+    // what an end in the middle of an earlier try left
+    fs::write(folder.path().join("jobs.db.compact"), "half").unwrap();
+    let Compacted { before, after } = compact(folder.path()).unwrap();
+    assert!(after < before && after == fs::metadata(&database).unwrap().len(), "{before} {after}");
+    let files: Vec<PathBuf> = fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().path()).collect();
+    assert!(files.iter().all(|file| !holds(file, WORD) && mode(file) == 0o600), "{files:?}");
+    let store = Sqlite::open(folder.path(), small()).unwrap();
+    assert_eq!(store.counts().await.unwrap().ended_jobs, 200);
+    store.commit(submit(201, "a1")).await.unwrap();
+    store.close().await;
+    let database = open(&database);
+    let read = |name| database.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!((usize::try_from(read("user_version")).unwrap(), read("auto_vacuum")), (VERSION, 2));
+}
+
+#[tokio::test]
+async fn a_store_is_not_compacted_that_is_open_or_none_or_of_a_later_build() {
+    let (folder, database) = some_jobs().await;
+    let store = Sqlite::open(folder.path(), small()).unwrap();
+    let error = compact(folder.path()).unwrap_err();
+    assert!(matches!(error, CompactError::Open(OpenError::InUse { .. })), "{error}");
+    store.close().await;
+    open(&database).pragma_update(None, "user_version", 99).unwrap();
+    let before = fs::read(&database).unwrap();
+    let error = compact(folder.path()).unwrap_err();
+    assert!(matches!(error, CompactError::Open(OpenError::Newer { found: 99, .. })), "{error}");
+    assert!(fs::read(&database).unwrap() == before, "it is as it was");
+    assert!(!folder.path().join("jobs.db.compact").exists(), "nothing is left of the try");
+    open(&database).pragma_update(None, "application_id", 0).unwrap();
+    assert!(matches!(compact(folder.path()).unwrap_err(), CompactError::Open(OpenError::NotAStore { .. })));
+    fs::remove_file(&database).unwrap();
+    assert!(matches!(compact(folder.path()).unwrap_err(), CompactError::Missing { .. }));
 }

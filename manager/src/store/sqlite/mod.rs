@@ -3,13 +3,15 @@
 //! - [`Sqlite`]: opens it, hands changes to the writer and questions to the readers.
 //! - `writer`: the thread; `write`: changes as SQL; `space`: what happens when the disk is full.
 //! - `pool`: the reading connections; `read`: questions as SQL; `rows`: rows as records.
-//! - `chain`: the hashes over the history. `migrations`: from the version of an older build to ours; `files`: folder, modes and lock.
+//! - `chain`: the hashes over the history. `compact`: writes the file anew, without what was deleted.
+//! - `migrations`: from the version of an older build to ours; `files`: folder, modes and lock.
 //!
 //! WAL, `synchronous=FULL`: a commit is on disk when it returns, by one fsync of the log. The writer itself moves the log into
 //! the database between two commits, so that an error there is seen too. Only one process may have the store open. No
 //! network file systems: their locks and fsyncs cannot be relied on.
 
 mod chain;
+mod compact;
 mod files;
 mod mask;
 mod migrations;
@@ -45,6 +47,7 @@ use crate::clock::{Clock, Hands};
 use pool::Pool;
 use space::Gauge;
 
+pub use compact::{CompactError, Compacted, compact};
 pub use files::DATABASE;
 pub use migrations::VERSION;
 
