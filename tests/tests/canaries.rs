@@ -1,6 +1,6 @@
 //! Secrets of every kind through every way that a call or a job has, with a procedure that tells all it was given, and programs that log
 //! all they can. Afterwards none is in a file, an output, a webhook, or on the command line or in the environment of a process.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "test code, which prints its seed")]
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -194,6 +194,11 @@ async fn no_secret_of_a_call_is_told_however_it_ends() {
         let (code, said) = scene.with_secrets(&["--timeout", "2s", "call", AGENT, procedure], "sleeps").await;
         assert_eq!(code, Some(6), "{said}");
     }
+    // what a worker writes late, about the call before
+    let (code, said) = scene.with_secrets(&["call", AGENT, "leak.worker"], "result").await;
+    assert_eq!(code, Some(0), "{said}");
+    let (code, said) = scene.rpctl(&["-v", "call", AGENT, "leak.worker", "how=result"]).await;
+    assert!(code == Some(0) && said.contains("stderr ***"), "{said}");
     let (code, said) = scene.with_secrets(&["call", "@manager", "site.leak"], "raises").await;
     assert!(code == Some(1) && said.contains("***"), "{said}");
     scene.nothing_is_anywhere().await;
@@ -318,7 +323,7 @@ fn inline(value: &Value) -> String {
             format!("{{ {} }}", entries.join(", "))
         }
         Value::Array(list) => format!("[{}]", list.iter().map(inline).collect::<Vec<_>>().join(", ")),
-        other => other.to_string(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.to_string(),
     }
 }
 
@@ -326,7 +331,7 @@ fn inline(value: &Value) -> String {
 async fn hook(listener: TcpListener, bodies: Arc<Mutex<Vec<u8>>>) {
     while let Ok((mut stream, _)) = listener.accept().await {
         let mut request = Vec::new();
-        let mut whole = |request: &[u8]| {
+        let whole = |request: &[u8]| {
             let text = String::from_utf8_lossy(request).to_lowercase();
             let (head, _) = text.split_once("\r\n\r\n")?;
             let len: usize = head.split("content-length:").nth(1)?.lines().next()?.trim().parse().ok()?;
