@@ -195,10 +195,10 @@ async fn no_secret_of_a_call_is_told_however_it_ends() {
         let (code, said) = scene.with_secrets(&["--timeout", "2s", "call", AGENT, procedure], "sleeps").await;
         assert_eq!(code, Some(6), "{said}");
     }
-    // what a worker writes late, about the call before
+    // what a worker writes late, about the call before; while it waits for answers all of that is read
     let (code, said) = scene.with_secrets(&["call", AGENT, "leak.worker"], "result").await;
     assert_eq!(code, Some(0), "{said}");
-    let (code, said) = scene.rpctl(&["-v", "call", AGENT, "leak.worker", "how=result"]).await;
+    let (code, said) = scene.rpctl(&["-v", "call", AGENT, "leak.worker", "how=asks"]).await;
     assert!(code == Some(0) && said.contains("stderr ***"), "{said}");
     let (code, said) = scene.with_secrets(&["call", "@manager", "site.leak"], "raises").await;
     assert!(code == Some(1) && said.contains("***"), "{said}");
