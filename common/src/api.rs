@@ -223,7 +223,7 @@ pub struct AgentSummary {
     /// The protocol of its newest session.
     #[serde(default)]
     pub protocol: u32,
-    /// The digest of its local policy, as its newest session began: equal policies have equal ones.
+    /// The digest of its local policy, as it said last: equal policies have equal ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
     /// Milliseconds since the state began.
