@@ -257,6 +257,7 @@ def test_all_kinds_of_parameters_are_bound() -> None:
         "properties": {"a": {"type": "integer"}, "b": {"type": "string", "default": "x"}, "c": {"type": "boolean", "default": False}},
         "required": ["a"],
         "additionalProperties": {"type": "number"},
+        "x-positional": ["a", "b"],
     }
     given: "list[tuple[list[Any], dict[str, Any]]]" = [([1], {}), ([1, "y", 2, 3], {"c": True, "d": 1}), ([], {"a": 1, "b": "z"}), ([1], {"b": "y"})]
     for args, kwargs in given:
@@ -287,6 +288,18 @@ def test_parameters_that_only_have_a_place_can_be_named_by_the_caller() -> None:
         assert placed(*args, **named) == expected
     with pytest.raises(ArgumentError, match="4 arguments by place, but there are 3"):
         signature.bind([1, 2, 3, 4], {})
+
+
+def test_a_schema_names_what_has_a_place_and_nothing_else() -> None:
+    def named(*, a: int = 1) -> None: ...
+
+    def rest(*more: int, a: int = 1) -> None: ...
+
+    assert Signature(placed, "here").schema()["x-positional"] == ["a", "b", "c"]
+    assert "x-positional" not in Signature(named, "here").schema()
+    # they have no names, and the function checks them
+    assert Signature(rest, "here").schema()["x-positional"] is True
+    assert "x-positional" not in Signature(lambda: None, "here").schema()
 
 
 def test_no_schema_contains_null_because_toml_has_none() -> None:
