@@ -80,7 +80,7 @@ impl PolicyCommand {
     }
 }
 
-fn configuration(file: Option<PathBuf>) -> Result<AgentConfig, String> {
+pub(crate) fn configuration(file: Option<PathBuf>) -> Result<AgentConfig, String> {
     let loaded = load::<AgentConfig>(&Sources::of_process(file, Vec::new()));
     loaded.map(|loaded| loaded.config).map_err(|error| error.to_string())
 }
@@ -113,7 +113,7 @@ impl Test {
         let Described { registry, kinds } = described(&config)?;
         let known = registry.procedures().chain(registry.absent());
         let known: Vec<_> = known.map(|info| (info.name.clone(), info.version)).collect();
-        for said in gate.strangers(&known) {
+        for said in gate.strangers(&known).into_iter().chain(gate.doubts(&known)) {
             writeln!(err, "warning: {}: {said}", config.policy.file.display())
                 .map_err(|error| error.to_string())?;
         }

@@ -7,6 +7,7 @@ use redpoll_config::ExitClass;
 use redpoll_config::daemon::{DaemonArgs, Failure, Start};
 use redpoll_exec::exec::confine;
 use redpoll_manager::app::App;
+use redpoll_manager::lint::ProceduresCommand;
 use redpoll_manager::store_command::StoreCommand;
 use redpoll_net::{allocator, serving, shutdown};
 use tokio::runtime::Builder;
@@ -27,6 +28,9 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Executables as procedures of the manager.
+    #[command(subcommand)]
+    Procedures(ProceduresCommand),
     /// The store of jobs, while no manager runs.
     #[command(subcommand)]
     Store(StoreCommand),
@@ -37,8 +41,10 @@ fn main() -> ExitCode {
         return code;
     }
     let arguments = Arguments::parse();
-    if let Some(Command::Store(command)) = arguments.command {
-        return command.run();
+    match arguments.command {
+        Some(Command::Procedures(command)) => return command.run(),
+        Some(Command::Store(command)) => return command.run(),
+        None => {}
     }
     allocator::keep_freed_memory();
     arguments.daemon.main("redpoll-manager", serving::now, |Start { loaded, sources, log }| {

@@ -4,10 +4,12 @@
 //! - [`Gate`]: the policy that holds now, and who the agent itself is. [`Gate::judge`] is the only way in.
 //! - [`Subject`]: what of a procedure matters for that. [`Asked`]: a call as it came, or a trial of one. [`Leave`]: it may run, and
 //!   as whom; [`Refused`]: it may not.
-//! - `rules`: a policy as it was read, with what is left of its rates. `strangers`: names in it that nothing has. `wall`: the time of the day.
+//! - `rules`: a policy as it was read, with what is left of its rates. `strangers`: names in it that nothing has. `doubts`: what it allows
+//!   more or less than it seems to. `wall`: the time of the day.
 //!
 //! What the agent does for the manager itself (`rp.…`) is no procedure and is not judged here.
 
+mod doubts;
 mod rules;
 mod strangers;
 mod subject;

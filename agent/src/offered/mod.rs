@@ -203,8 +203,12 @@ impl Offered {
             warn!(problem, "a procedure is not offered as described");
         }
         // not a problem: the procedure may come later
-        for said in self.gate.strangers(&changing.known(state)) {
+        let known = changing.known(state);
+        for said in self.gate.strangers(&known) {
             warn!(said, "a rule of the policy is about nothing");
+        }
+        for said in self.gate.doubts(&known) {
+            warn!(said, "a rule of the policy allows more or less than it may seem to");
         }
         let ReloadAnswer { offered, added, changed, removed, .. } = &answer;
         info!(offered, added, changed, removed, problems = problems.len(), "the procedures were read");
