@@ -191,6 +191,9 @@ pub fn text(infos: &[ProcedureInfo], procedure: &str, usage: &str) -> String {
         let paths: Vec<String> = info.redact.iter().map(|path| line(path)).collect();
         lines.extend([String::new(), format!("Shown and stored as ***: {}", paths.join(", "))]);
     }
+    if let Some(asks) = &info.asks {
+        lines.extend([String::new(), format!("May ask the manager to: {}", line(&asks.to_string()))]);
+    }
     lines.extend([String::new(), "Example:".to_owned()]);
     lines.push(format!("  rpctl {usage} {}{}", line(procedure), example(&arguments)));
     lines.push(String::new());
@@ -254,6 +257,7 @@ fn typed(argument: &Argument) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use redpoll_net::registry::Asks;
     use serde_json::json;
 
     fn deploy() -> Vec<ProcedureInfo> {
@@ -273,7 +277,14 @@ mod tests {
         };
         vec![
             ProcedureInfo { deprecated: Some("use 2".to_owned()), ..info(1) },
-            ProcedureInfo { redact: vec!["token".to_owned()], ..info(2) },
+            ProcedureInfo {
+                redact: vec!["token".to_owned()],
+                asks: Some(Asks {
+                    submit: true,
+                    calls: vec!["site.\u{1b}[2J*".to_owned(), "a@1".to_owned()],
+                }),
+                ..info(2)
+            },
             ProcedureInfo { disabled: Some("is off".to_owned()), ..info(3) },
         ]
     }
@@ -319,6 +330,8 @@ Arguments:
   tries  integer, at least 1, at most 5
 
 Shown and stored as ***: token
+
+May ask the manager to: submit jobs; call site.?[2J*, a@1
 
 Example:
   rpctl call web-1 web.deploy site=TEXT

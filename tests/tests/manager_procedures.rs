@@ -241,6 +241,31 @@ async fn a_callback_under_way_when_the_manager_is_killed_is_told_again_and_recor
 }
 
 #[tokio::test]
+async fn a_procedure_is_told_the_roles_that_the_configuration_gives_its_caller() {
+    let folder = Folder::new();
+    folder.manifest("ask", "callers = [\"operator:*\", \"agent:web-1\"]", ECHO);
+    let world = folder.world().await;
+    let said = decoded(world.operator.ask("site.ask", &json!({})).await);
+    assert_eq!(said.get("roles"), None, "nothing is configured: {said}");
+
+    let file = world.directory().join("manager.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    write(&file, &format!("{text}\n[access.roles]\ndeploy = [\"ada\", \"web-*\"]\non-call = [\"a*\"]\n"));
+    world.manager.signal(Signal::HUP);
+    world.manager.logged(&["operators have other roles"]).await;
+    let said = decoded(world.operator.ask("site.ask", &json!({})).await);
+    assert_eq!(said["roles"], json!(["deploy", "on-call"]), "{said}");
+    let bea = world.operator("bea").await;
+    assert_eq!(decoded(bea.ask("site.ask", &json!({})).await)["roles"], json!([]));
+    // agents have none, and nobody can give himself some
+    let mut web = world.line("web-1").await;
+    let claims = |request| Request { roles: Some(vec!["deploy".to_owned()]), ..request };
+    web.say_request("r-1", "site.ask", claims).await;
+    let said: Value = decoded(web.answered().await.result);
+    assert_eq!((&said["operator"], &said["roles"]), (&json!("agent:web-1"), &json!([])), "{said}");
+}
+
+#[tokio::test]
 async fn a_folder_of_the_managers_procedures_is_checked_without_a_daemon() {
     let folder = Folder::new();
     let check = async || {
