@@ -323,7 +323,8 @@ fn a_rule_that_lets_any_program_run_as_root_without_saying_so_is_told() {
         Rule { run_as: Some("no-such-account".to_owned()), ..allow("ghost") },
     ];
     let offered = [("exec.run".to_owned(), 1)];
-    let doubts = |own: Own, known: &[(String, u32)]| Gate::fixed(Policy::new(rules.clone()), own).doubts(known);
+    let doubts =
+        |own: Own, known: &[(String, u32)]| Gate::fixed(Policy::new(rules.clone()), own).doubts(known);
     let said = doubts(root(), &offered);
     let [ghost, open] = &said[..] else { unreachable!("{said:?}") };
     assert!(ghost.contains("rule \"ghost\"") && ghost.contains("so what it allows is refused"), "{ghost}");

@@ -83,7 +83,7 @@ impl World {
         let kwargs = Raw::encode(&json!({"agent": "web-1"})).unwrap();
         let call = Call::new(method::AGENTS_PROCEDURES, PATIENCE).with_kwargs(kwargs);
         let answer: Value = self.operator.call(call).await.unwrap().decode().unwrap();
-        answer["known"].as_bool().unwrap()
+        answer.get("known").and_then(Value::as_bool).unwrap()
     }
 }
 

@@ -297,7 +297,8 @@ async fn a_folder_of_the_managers_procedures_is_checked_without_a_daemon() {
         "asks.toml:5: manager: procedures of the manager ask nothing of it: no certificate says who",
         "recurs.toml:4: schedule:",
         "everybody",
-        "gone.toml:2: command: \"./gone\" was not found",
+        "gone.toml:2: command:",
+        "d/gone\" was not found; install it",
         "gone.toml:4: user: there is no user",
     ] {
         assert!(bad.contains(word), "{word}: {bad}");
