@@ -331,7 +331,7 @@ Arguments:
 
 Shown and stored as ***: token
 
-May ask the manager to: submit jobs; call site.?[2J*, a@1
+May ask the manager to: submit jobs; call site.*, a@1
 
 Example:
   rpctl call web-1 web.deploy site=TEXT
