@@ -160,6 +160,22 @@ fn a_manager_without_an_answer_is_asked_again_later_with_the_same() {
 }
 
 #[test]
+fn a_manager_that_asks_for_a_wait_gets_all_of_it_whatever_became_of_another_report() {
+    let mut bench = running(Limits::default(), Options { window: 1 << 20, ..OPTIONS });
+    bench.item(5, "one");
+    bench.pass(5);
+    let first = bench.last_id;
+    bench.item(5, "two");
+    bench.pass(5);
+    let second = bench.last_id;
+    assert_ne!(first, second);
+    assert_eq!(bench.put(Input::Reported(first, Err(Some(3_000)))), "");
+    assert_eq!(bench.put(Input::Reported(second, Err(None))), "");
+    assert_eq!(bench.pass(2_999), "");
+    assert!(bench.pass(1).starts_with("load 5 from 0"));
+}
+
+#[test]
 fn deadlines_hold_across_a_restart_and_across_a_boot() {
     let within = Limits { start_within: Some(Duration::from_secs(60)), ..Limits::default() };
     let at = Now { boot_ms: 1_000_000, wall_ms: 1_700_000_000_000 };

@@ -130,7 +130,8 @@ impl<T> Spool<T> {
             self.pace(part.dno, now);
         }
         if wait.is_some() || stuck {
-            self.hold_until = Some(now.after(wait.unwrap_or(RETRY_MS)));
+            // the longest wait that was asked for: another answer does not make it shorter
+            self.hold_until = self.hold_until.max(Some(now.after(wait.unwrap_or(RETRY_MS))));
         }
         self.tidy_later(now);
         self.report(now);
