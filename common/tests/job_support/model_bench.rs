@@ -143,6 +143,8 @@ impl Pair {
         self.commits.truncate(self.commits.len() - lost.min(self.commits.len()));
         let records = self.commits.concat();
         let (disk, mut image) = (Disk::of(&records), image(&records));
+        // wall clocks are set, and only another boot goes by them
+        self.model.now.wall_ms += if boot { 0 } else { 700 };
         if boot {
             self.boots += 1;
             self.model.now.boot_ms = 100;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::{Attempt, Dno, Item, JobId, Outcome, QueueKey, RunKey, RunState, Submitter};
+use redpoll_manager_core::clock::Anchor;
 use redpoll_manager_core::jobs::Found;
 use redpoll_manager_core::jobs::record::{
     AgentCounters, CallbackRecord, CallbackState, Change, EventRecord, JobRecord, QueueRecord, Records,
@@ -25,6 +26,7 @@ pub(crate) struct Store {
     pub(crate) deleted: Vec<JobId>,
     /// What was masked of the arguments of ended jobs.
     pub(crate) masked: BTreeMap<JobId, Vec<String>>,
+    pub(crate) clock: Option<Anchor>,
 }
 
 impl Store {
@@ -103,7 +105,7 @@ impl Store {
                 assert_eq!(event.n, self.events.len() as u64 + 1, "events are numbered without gaps");
                 self.events.push(event.clone());
             }
-            Change::Clock(_) => {}
+            Change::Clock(anchor) => self.clock = Some(*anchor),
             Change::CallbackChanged(callback) => {
                 let key = (callback.job, callback.serial);
                 if let Some(before) = self.callbacks.insert(key, callback.clone()) {

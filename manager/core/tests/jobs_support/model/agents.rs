@@ -36,7 +36,7 @@ impl Model {
         for at in self.has(id) {
             let run = self.run(at);
             if run.state != State::Doubt {
-                (run.state, run.doubt) = (State::Doubt, now);
+                (run.state, run.doubt, run.silent) = (State::Doubt, now, now);
             }
         }
     }
@@ -202,6 +202,8 @@ impl Model {
         if !about || !(run.is_out() || run.is_replaceable()) {
             return over;
         }
+        self.redact(job, report.redact);
+        let run = self.run(at);
         if run.is_out() {
             let begun = report.started_ms_ago.is_some();
             run.started |= begun;
