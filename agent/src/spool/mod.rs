@@ -36,7 +36,7 @@ pub use space::allocate;
 use writer::Command;
 
 /// Commands that may wait for the writer; who has more waits, which slows down its run and nobody else.
-const QUEUE: usize = 256;
+pub const QUEUE: usize = 256;
 
 /// How a spool is kept.
 #[derive(Debug, Clone, Copy)]

@@ -46,12 +46,14 @@ use crate::store::{ReadError, Room, Store};
 pub use self::around::{Agents, Callbacks};
 use self::feed::Feed;
 pub use self::feed::JobWatch;
+pub use self::lines::LINE;
 use self::listed::Listed;
 use self::refusal::wrong_answer;
+pub use self::task::TURNS;
 use self::task::{Ask, Message};
 
 /// Messages that may wait for the machine. Beyond, whoever has one waits.
-const INBOX: usize = 1024;
+pub const INBOX: usize = 1024;
 /// When an agent reports again while the store has no room, in milliseconds.
 const FULL_RETRY_MS: u64 = 2_000;
 

@@ -23,7 +23,7 @@ use super::{QueueRunView, Running, Waiter};
 use crate::store::{Room, Store};
 
 /// Turns that may wait for their commits. Beyond, the machine takes nothing in.
-const TURNS: usize = 4096;
+pub const TURNS: usize = 4096;
 /// Messages that are handled in one turn, before the clock is looked at again.
 const BATCH: usize = 64;
 /// How long to wait before the store is read again that could not be.

@@ -26,6 +26,9 @@ mod submit;
 mod submit_agents;
 mod submit_trial;
 
+pub use self::follow::PAGE as FOLLOW_PAGE;
+pub use self::follow_tell::BATCH as FOLLOW_BATCH;
+
 use std::sync::Arc;
 
 use redpoll_common::wire::{Fault, FaultCode, Raw};

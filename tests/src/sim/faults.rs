@@ -114,7 +114,8 @@ impl World {
     fn manager_clock_jumps(&mut self) -> Check {
         // also by more than anything is kept for
         let far = if self.dice.percent(20) { 40 * 86_400_000 } else { 60_000 };
-        let by = self.dice.between(1_000, far);
+        // by little too: then it is no leap, until it adds up
+        let by = if self.dice.percent(20) { self.dice.between(1, 499) } else { self.dice.between(500, far) };
         if self.dice.percent(50) {
             self.manager.wall.forward(by);
         } else {

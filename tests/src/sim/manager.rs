@@ -132,6 +132,7 @@ impl World {
             }
             self.trace.bytes(&[turn.changes.len().to_le_bytes(), turn.effects.len().to_le_bytes()].concat());
             self.check_turn(&turn)?;
+            self.judge_told_leaps(&turn.changes)?;
             self.manager.turn_bytes += Self::turn_bytes(&turn);
             self.manager.turns.push_back(turn);
             self.check_waiting_turns()?;

@@ -13,6 +13,7 @@ use super::agent::Agent;
 use super::clock::Calendar;
 use super::dice::Dice;
 use super::invariant::{Check, Invariant, Violation};
+use super::leaps::Leaps;
 use super::manager::{Manager, Room, Token};
 use super::network::{Network, Side};
 use super::operators::Operators;
@@ -81,6 +82,7 @@ pub(super) struct World {
     pub(super) callbacks_under_way: BTreeSet<(JobId, u16)>,
     /// Of which the machine heard, in this life of its process, that they were taken.
     pub(super) callbacks_heard: BTreeSet<(JobId, u16)>,
+    pub(super) leaps: Leaps,
     pub(super) tally: Tally,
     /// Store or oracle changed since the judge looked.
     pub(super) dirty: bool,
@@ -116,6 +118,7 @@ impl World {
             callbacks_taken: BTreeSet::new(),
             callbacks_under_way: BTreeSet::new(),
             callbacks_heard: BTreeSet::new(),
+            leaps: Leaps::default(),
             tally: Tally::default(),
             dirty: false,
             calm_since: None,
