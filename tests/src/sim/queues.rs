@@ -63,7 +63,14 @@ fn judge_agent(host: &Agent) -> Check {
                 commits += 1;
                 bytes += records.iter().map(item_bytes).sum::<usize>();
             }
-            _ => {}
+            Output::Spawn { .. }
+            | Output::Terminate(_)
+            | Output::Kill(_)
+            | Output::Pause(_)
+            | Output::Unpause(_)
+            | Output::Resume(..)
+            | Output::Report(..)
+            | Output::Load { .. } => {}
         }
     }
     let id = &host.id;
