@@ -88,6 +88,7 @@ impl World {
                 let mut next = settings(&mut self.dice);
                 // runs that are open stay open, however low the limit is now
                 next.open_runs = next.open_runs.max(self.weather.settings.open_runs);
+                self.callbacks_most = self.callbacks_most.max(next.callbacks_at_once);
                 self.weather.settings = next;
                 return self.tell_manager(Input::Settings(next));
             }
