@@ -141,6 +141,12 @@ impl Pair {
 
     fn crash(&mut self, lost: usize, boot: bool, left: bool) {
         self.commits.truncate(self.commits.len() - lost.min(self.commits.len()));
+        // as agents had it that wrote the two one after the other
+        if let Some(last) = self.commits.last_mut().filter(|last| lost == 1 && last.len() == 2)
+            && matches!(last.as_slice(), [Record::Received { .. }, Record::Starting { .. }])
+        {
+            last.truncate(1);
+        }
         let records = self.commits.concat();
         let (disk, mut image) = (Disk::of(&records), image(&records));
         // wall clocks are set, and only another boot goes by them

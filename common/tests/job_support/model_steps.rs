@@ -187,7 +187,7 @@ impl Pair {
             Some(ResumeAct { job: run.job, attempt: run.attempt, act })
         };
         let jobs = listed.iter().zip(acts.iter().cycle()).filter_map(act).collect();
-        let purge_below_dno = Dno((self.model.max.0 + 1).saturating_sub(u64::from(purge) / 16));
+        let purge_below_dno = Dno((self.model.max.0 + 1).saturating_sub(u64::from(purge) / 16 % 8));
         Some(Input::Resumed(*id, Ok(ResumeAnswer { jobs, purge_below_dno })))
     }
 
