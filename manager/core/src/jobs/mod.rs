@@ -77,6 +77,8 @@ pub struct Jobs<T> {
     callbacks: BTreeMap<(JobId, u16), Pending>,
     callbacks_due: VecDeque<(JobId, u16)>,
     callbacks_under_way: usize,
+    /// Those of them whose job was deleted meanwhile.
+    callbacks_dropped: BTreeSet<(JobId, u16)>,
     open_runs: usize,
     ended_jobs: u64,
     finding_oldest: bool,
@@ -108,6 +110,7 @@ impl<T> Jobs<T> {
             callbacks: BTreeMap::new(),
             callbacks_due: VecDeque::new(),
             callbacks_under_way: 0,
+            callbacks_dropped: BTreeSet::new(),
             open_runs: 0,
             ended_jobs: 0,
             finding_oldest: false,
