@@ -1,26 +1,35 @@
 //! `redpoll-agent procedures …`: what is wrong with a folder of manifests, and what is offered, without a daemon.
 //!
-//! `machine`: what a manifest names that this machine does not have. `keywords`: what is in a schema and checks nothing.
-
-mod keywords;
-mod machine;
+//! The check of the folder itself is [`redpoll_exec::check`]; here it is asked what the policy of the machine makes of it.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use redpoll_config::{ExitClass, load_folder};
+use redpoll_config::{AgentConfig, ExitClass, Manifest, ManifestProblem, Side};
+use redpoll_exec::check::{as_warning, check_folder};
+use redpoll_exec::procedures::{account_of, info};
+
+use crate::gate::{Gate, Kind, Subject};
 
 /// `redpoll-agent procedures …`
 #[derive(Debug, Clone, Subcommand)]
 pub enum ProceduresCommand {
-    /// Check the manifests of a folder and tell everything that is wrong, also what this machine does not have. Exit: 0 all good, warnings
-    /// or not · 64 not.
+    /// Check the manifests of a folder and tell everything that is wrong, also what this machine does not have, and what the policy of
+    /// its owner would refuse to everybody. Exit: 0 all good, warnings or not · 64 not.
+    ///
+    /// Run it as the user of the agent: what runs as the agent runs as you here.
     Check {
         /// The folder, such as /etc/redpoll/procedures.d.
         #[arg(value_name = "DIR")]
         folder: PathBuf,
+        /// The policy; otherwise that of the configuration.
+        #[arg(long, value_name = "FILE")]
+        policy: Option<PathBuf>,
+        /// Read this configuration file of the agent; it has to exist.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
     },
     /// Name what the configuration and its folder of manifests offer, whatever the manager has disabled.
     List {
@@ -35,8 +44,11 @@ impl ProceduresCommand {
     pub fn run(&self) -> ExitCode {
         match self {
             // a reader that has gone away has seen enough
-            Self::Check { folder } => check(folder, &mut io::stdout(), &mut io::stderr())
-                .unwrap_or_else(|_closed| ExitCode::from(ExitClass::Internal.code())),
+            Self::Check { folder, policy, config } => {
+                let (good, bad) = (&mut io::stdout(), &mut io::stderr());
+                check(folder, policy.clone(), config.clone(), (good, bad))
+                    .unwrap_or_else(|_closed| ExitCode::from(ExitClass::Internal.code()))
+            }
             Self::List { config } => match crate::trial::list(config.clone(), &mut io::stdout()) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(why) => {
@@ -48,31 +60,57 @@ impl ProceduresCommand {
     }
 }
 
-fn check(folder: &Path, good: &mut impl Write, bad: &mut impl Write) -> io::Result<ExitCode> {
+fn check(
+    folder: &Path,
+    policy: Option<PathBuf>,
+    file: Option<PathBuf>,
+    (good, bad): (&mut impl Write, &mut impl Write),
+) -> io::Result<ExitCode> {
     let wrong = ExitCode::from(ExitClass::Configuration.code());
-    if !folder.is_dir() {
-        writeln!(bad, "{}: there is no such folder", folder.display())?;
-        return Ok(wrong);
-    }
-    let loaded = load_folder(folder);
-    let mut is_good = loaded.problems.is_empty();
-    for manifest in &loaded.manifests {
-        let (mut failures, mut warnings) = (machine::failures(manifest), machine::warnings(manifest));
-        if !manifest.enabled {
-            // it is not run, so nothing fails for want of what it names
-            warnings.extend(std::mem::take(&mut failures).into_iter().map(machine::as_warning));
+    let is_named = file.is_some();
+    let config = match crate::trial::configuration(file) {
+        Ok(config) => config,
+        Err(why) if is_named => {
+            writeln!(bad, "{why}")?;
+            return Ok(wrong);
         }
-        if failures.is_empty() {
-            let note = if manifest.enabled { "" } else { " (not enabled)" };
-            writeln!(good, "{}@{}{note}", manifest.name, manifest.version)?;
+        // a machine without an agent, where a folder is prepared for others
+        Err(_) => AgentConfig::default(),
+    };
+    let policy = policy.unwrap_or_else(|| config.policy.file.clone());
+    let gate = Gate::open(&policy);
+    let refused = |manifest: &Manifest| match &gate {
+        Ok(gate) => never(gate, manifest).into_iter().collect(),
+        Err(_) => Vec::new(),
+    };
+    let checked = check_folder(folder, Side::Agent, refused, (good, bad))?;
+    let is_good = checked.is_good && gate.is_ok();
+    match &gate {
+        Err(problems) => {
+            for problem in problems {
+                writeln!(bad, "{problem}")?;
+            }
         }
-        is_good &= failures.is_empty();
-        for problem in failures.iter().chain(&warnings) {
-            writeln!(bad, "{problem}")?;
+        // of a file with a mistake the name may be another
+        Ok(gate) if checked.is_whole => {
+            let described =
+                checked.manifests.iter().map(|manifest| (manifest.name.clone(), manifest.version));
+            let programs = config.procedures.offers("exec.run").then(|| ("exec.run".to_owned(), 1));
+            let known: Vec<_> = described.chain(programs).collect();
+            for said in gate.strangers(&known).into_iter().chain(gate.doubts(&known)) {
+                writeln!(bad, "{}: warning: {said}", policy.display())?;
+            }
         }
-    }
-    for problem in &loaded.problems {
-        writeln!(bad, "{problem}")?;
+        Ok(_) => {}
     }
     Ok(if is_good { ExitCode::SUCCESS } else { wrong })
+}
+
+/// That nobody may call it.
+fn never(gate: &Gate, manifest: &Manifest) -> Option<ManifestProblem> {
+    let subject = Subject::new(Kind::Manifest(account_of(manifest).ok()?));
+    let why = gate.never(&info(manifest), &subject)?;
+    let what = format!("nobody may call {}@{}: {why}", manifest.name, manifest.version);
+    let field = if manifest.user.is_some() { "user" } else { "name" }.to_owned();
+    ManifestProblem::of_fields(&manifest.file, [(field, what)]).into_iter().next().map(as_warning)
 }

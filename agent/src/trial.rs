@@ -80,7 +80,7 @@ impl PolicyCommand {
     }
 }
 
-fn configuration(file: Option<PathBuf>) -> Result<AgentConfig, String> {
+pub(crate) fn configuration(file: Option<PathBuf>) -> Result<AgentConfig, String> {
     let loaded = load::<AgentConfig>(&Sources::of_process(file, Vec::new()));
     loaded.map(|loaded| loaded.config).map_err(|error| error.to_string())
 }
@@ -113,12 +113,13 @@ impl Test {
         let Described { registry, kinds } = described(&config)?;
         let known = registry.procedures().chain(registry.absent());
         let known: Vec<_> = known.map(|info| (info.name.clone(), info.version)).collect();
-        for said in gate.strangers(&known) {
+        for said in gate.strangers(&known).into_iter().chain(gate.doubts(&known)) {
             writeln!(err, "warning: {}: {said}", config.policy.file.display())
                 .map_err(|error| error.to_string())?;
         }
         // the same judgement as that of the agent that runs
-        let answer = Current::new(registry, Arc::new(gate), kinds).trial(&self.procedure, asked);
+        let current = Current::new(registry, Arc::new(gate), kinds);
+        let answer = current.trial(&self.procedure, asked);
         let PolicyTestAnswer { allowed, procedure, rule, user, code, message, .. } = answer;
         let message = message.unwrap_or_default();
         let Some(label) = procedure else {
@@ -132,7 +133,11 @@ impl Test {
             let code = code.unwrap_or_default();
             (format!("refused: {label}: {message} ({code})"), ExitCode::from(REFUSED))
         };
-        writeln!(out, "{line}").map(|()| code).map_err(|error| error.to_string())
+        let mut told = writeln!(out, "{line}");
+        if let Some(asks) = current.asks(&self.procedure) {
+            told = told.and_then(|()| writeln!(out, "it may ask the manager to {asks}"));
+        }
+        told.map(|()| code).map_err(|error| error.to_string())
     }
 }
 

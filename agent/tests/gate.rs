@@ -312,3 +312,25 @@ fn what_is_left_out_is_judged_as_the_default_of_the_schema() {
     assert_eq!(deploy(json!([]), json!({"how": {}})).refusal(&deny).0, FaultCode::Rejected);
     assert!(deploy(json!([]), json!({"how": {"force": false}})).at(&deny).is_ok());
 }
+
+#[test]
+fn a_rule_that_lets_any_program_run_as_root_without_saying_so_is_told() {
+    let allow = |name| rule(name, Effect::Allow, "exec.run");
+    let rules = vec![
+        allow("open"),
+        Rule { run_as: Some("nobody".to_owned()), ..allow("confined") },
+        Rule { users: Some(vec!["root".to_owned()]), ..allow("meant") },
+        Rule { run_as: Some("no-such-account".to_owned()), ..allow("ghost") },
+    ];
+    let offered = [("exec.run".to_owned(), 1)];
+    let doubts =
+        |own: Own, known: &[(String, u32)]| Gate::fixed(Policy::new(rules.clone()), own).doubts(known);
+    let said = doubts(root(), &offered);
+    let [ghost, open] = &said[..] else { unreachable!("{said:?}") };
+    assert!(ghost.contains("rule \"ghost\"") && ghost.contains("so what it allows is refused"), "{ghost}");
+    assert!(open.contains("rule \"open\" allows exec.run") && open.contains("runs as root"), "{open}");
+    assert_eq!(doubts(root(), &[]).len(), 1, "it is not offered");
+    // who is not root cannot be anybody else, and needs no warning of root
+    let said = doubts(tester(), &offered);
+    assert!(said.len() == 2 && said.iter().all(|said| said.contains("refused")), "{said:?}");
+}

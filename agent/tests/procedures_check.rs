@@ -6,12 +6,20 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
+/// Lets everything run, as whoever.
+const OPEN: &str = "[[rule]]\nname = \"all\"\nallow = [\"*\"]\nusers = [\"root\", \"nobody\", \"OWN\"]\n";
+
 fn check(folder: &Path) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_redpoll-agent"))
-        .args(["procedures", "check"])
-        .arg(folder)
-        .output()
-        .unwrap()
+    check_by(folder, OPEN)
+}
+
+/// Checks a folder by this policy.
+fn check_by(folder: &Path, policy: &str) -> Output {
+    let own = tempfile::tempdir().unwrap();
+    let file = own.path().join("policy.toml");
+    write(&file, &policy.replace("OWN", &redpoll_agent::gate::Own::of_process().name));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_redpoll-agent"));
+    command.args(["procedures", "check", "--policy"]).arg(&file).arg(folder).output().unwrap()
 }
 
 fn write(path: &Path, text: &str) {
@@ -119,4 +127,52 @@ fn a_table_that_lets_it_ask_for_nothing_is_warned_of_and_a_wrong_one_is_told() {
     let (code, _, wrong) = told(&format!("{small}[manager]\ncalls = [\"rp.jobs.submit\"]\n"), nothing);
     assert_eq!(code, Some(64), "{wrong}");
     assert!(wrong.contains("p.toml:4: manager.calls:") && wrong.contains("submit = true"), "{wrong}");
+}
+
+#[test]
+fn what_the_policy_refuses_to_everybody_is_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    write(&folder.path().join("p.toml"), "name = \"a.b\"\ncommand = [\"true\"]\n");
+    let said = |policy: &str| {
+        let output = check_by(folder.path(), policy);
+        assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), &b"a.b@1\n"[..]), "{policy}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let rule = |text: &str| format!("[[rule]]\nname = \"r\"\n{text}\n");
+    assert_eq!(said(OPEN), "");
+    let denied = said(&rule("deny = [\"a.*\"]"));
+    assert!(denied.contains("p.toml:1: name: warning: nobody may call a.b@1: rule \"r\""), "{denied}");
+    let other = said(&rule("allow = [\"a.b\"]\nusers = [\"somebody-else\"]"));
+    assert!(other.contains("does not let a.b run as"), "{other}");
+    assert_eq!(said(&rule("allow = [\"a.b\"]\noperators = [\"ada\"]\nusers = [\"OWN\"]")), "");
+    if rustix::process::geteuid().is_root() {
+        let nothing = said("");
+        assert!(
+            nothing.contains("nobody may call a.b@1: no rule") && nothing.contains("as root"),
+            "{nothing}"
+        );
+    } else {
+        assert_eq!(said(""), "");
+    }
+}
+
+#[test]
+fn rules_about_nothing_and_users_that_are_not_there_are_warnings_and_a_broken_policy_is_a_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    write(&folder.path().join("p.toml"), "name = \"a.b\"\ncommand = [\"true\"]\n");
+    let rules = "[[rule]]\nname = \"typo\"\ndeny = [\"a.c\"]\n[[rule]]\nname = \"ghost\"\nallow = [\"sys.*\"]\nrun_as = \"no-such-account\"\n";
+    let output = check_by(folder.path(), &format!("{OPEN}{rules}"));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(
+        said.contains("policy.toml: warning: rule \"typo\" names \"a.c\"") && said.contains("did you mean"),
+        "{said}"
+    );
+    assert!(
+        said.contains("warning: rule \"ghost\"") && said.contains("so what it allows is refused"),
+        "{said}"
+    );
+    let broken = check_by(folder.path(), "[[rule]]\nname = 5\n");
+    assert_eq!(broken.status.code(), Some(64));
+    assert!(String::from_utf8(broken.stderr).unwrap().contains("policy.toml"), "it says which file");
 }

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
+use std::time::Duration;
 
 use redpoll_agent::spool::{OpenError, OpenOptions, Spool, SpoolError};
 use redpoll_common::job::Dno;
@@ -49,16 +50,20 @@ fn a_spool_that_somebody_is_about_to_let_go_is_waited_for() {
     let temporary = temporary();
     let folder = temporary.path().join("spool");
     let first = open(&folder).unwrap();
-    let (waits, waiting) = mpsc::sync_channel(1);
-    let second = std::thread::spawn(move || {
-        waits.send(()).unwrap();
-        open(&folder).map(|_opened| ())
-    });
-    waiting.recv().unwrap();
-    // who would not wait has failed by now; on a machine too slow for that nothing is shown, and nothing fails
-    std::thread::sleep(std::time::Duration::from_millis(200));
+    static WAITS: AtomicBool = AtomicBool::new(false);
+    fn pause(time: Duration) {
+        WAITS.store(true, Ordering::SeqCst);
+        std::thread::sleep(time);
+    }
+    let second =
+        std::thread::spawn(move || open_with(&folder, OpenOptions { pause, ..SMALL }).map(|_opened| ()));
+    // it found the lock taken, and did not give up
+    while !WAITS.load(Ordering::SeqCst) && !second.is_finished() {
+        std::thread::yield_now();
+    }
     close(first.spool);
     second.join().unwrap().unwrap();
+    assert!(WAITS.load(Ordering::SeqCst));
 }
 
 #[test]

@@ -93,6 +93,9 @@ pub mod method {
     pub const EVENTS_LIST: &str = "rp.events.list";
     /// The public history as it goes on. [`super::events::EventListArguments`] → [`super::events::EventSummary`]s.
     pub const EVENTS_FOLLOW: &str = "rp.events.follow";
+    /// Checks a stretch of the public history against its hashes. [`super::events::EventVerifyArguments`] →
+    /// [`super::events::EventVerified`].
+    pub const EVENTS_VERIFY: &str = "rp.events.verify";
     /// From an agent: puts an event into the public history. [`super::events::EmitArguments`] → [`super::events::EmitAnswer`].
     pub const EVENTS_EMIT: &str = "rp.events.emit";
     /// From an agent: a run that it made by itself. [`super::record::RecordArguments`] → [`super::record::RecordAnswer`].
@@ -235,7 +238,7 @@ pub struct AgentSummary {
     /// The protocol of its newest session.
     #[serde(default)]
     pub protocol: u32,
-    /// The digest of its local policy, as its newest session began: equal policies have equal ones.
+    /// The digest of its local policy, as it said last: equal policies have equal ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
     /// Milliseconds since the state began.

@@ -1,7 +1,9 @@
 //! Words that nobody may see, wherever they stand in a text: the secrets of a call, by value.
 //!
 //! [`Words`] finds whole words, in bytes and in texts. [`Stream`] does so in a stream that comes in pieces: it holds back what may
-//! be the begin of a word, and nothing else. A word is looked for as it is; no encoding of it is.
+//! be the begin of a word, and nothing else. A word is looked for as it is, and in the usual forms of it, see `forms`.
+
+mod forms;
 
 /// What stands in place of a word.
 const MASK: &[u8] = b"***";
@@ -58,6 +60,14 @@ impl Words {
             return;
         }
         self.words.push(Word::new(word));
+        if std::str::from_utf8(word).is_err() {
+            // as it looks where a text was made of it; what its ends look like depends on what is around them
+            let text = String::from_utf8_lossy(word);
+            let text = text.trim_matches(char::REPLACEMENT_CHARACTER);
+            if text.len() >= MIN_WORD {
+                self.words.push(Word::new(text.as_bytes()));
+            }
+        }
     }
 
     /// Adds a number as it is written, without its sign. One of too few digits is none.
@@ -75,6 +85,17 @@ impl Words {
         others.words.iter().for_each(|word| self.add(&word.bytes));
     }
 
+    /// Adds the words of others, if all of them are still looked for then.
+    pub fn extend_within(&mut self, others: &Self) -> bool {
+        let mut all = self.clone();
+        all.extend(others);
+        let fits = !all.everything || self.everything || others.everything;
+        if fits {
+            *self = all;
+        }
+        fits
+    }
+
     /// Whether one of the words is a number as such, so that numbers have to be looked at.
     pub fn has_numbers(&self) -> bool {
         self.words.iter().any(|word| word.bytes.iter().any(u8::is_ascii_digit))
@@ -82,7 +103,7 @@ impl Words {
 
     /// Whether something in these bytes is masked.
     pub fn find(&self, data: &[u8]) -> bool {
-        self.everything || self.words.iter().any(|word| !word.run(data).0.is_empty())
+        self.everything || !self.look(data).0.is_empty()
     }
 
     /// The bytes with the words masked.
@@ -107,18 +128,35 @@ impl Words {
         let (begin, rest) = text.strip_prefix(CUT).map_or((None, text), |rest| (Some(CUT), rest));
         let (rest, end) = rest.strip_suffix(CUT).map_or((rest, None), |rest| (rest, Some(CUT)));
         let data = rest.as_bytes();
-        let left = begin.map_or(0, |_cut| self.words.iter().map(|word| word.left(data)).max().unwrap_or(0));
-        let held = end.map_or(0, |_cut| self.words.iter().map(|word| word.run(data).1).max().unwrap_or(0));
-        let mut spans = self.spans(data);
-        spans.extend([(0, left), (data.len() - held, data.len())].into_iter().filter(|(from, to)| from < to));
+        let left_of = |word: &Word| word.left(data).max(forms::left(data, word));
+        let left = begin.map_or(0, |_cut| self.words.iter().map(left_of).max().unwrap_or(0));
+        let (mut spans, begun) = self.look(data);
+        let held = end.map_or(data.len(), |_cut| begun);
+        spans.extend([(0, left), (held, data.len())].into_iter().filter(|(from, to)| from < to));
         let (out, _) = write(data, &merged(spans), data.len(), 0);
         let cut = |cut: Option<char>| cut.map(String::from).unwrap_or_default();
         format!("{}{}{}", cut(begin), String::from_utf8_lossy(&out), cut(end))
     }
 
-    /// Where words stand, in order and without overlaps.
-    fn spans(&self, data: &[u8]) -> Vec<Span> {
-        merged(self.words.iter().flat_map(|word| word.run(data).0).collect())
+    /// Where words stand, in order and without overlaps; and from where on the data may be the begin of one.
+    fn look(&self, data: &[u8]) -> (Vec<Span>, usize) {
+        if self.words.is_empty() {
+            return (Vec::new(), data.len());
+        }
+        let (mut spans, mut held) = (Vec::new(), data.len());
+        for word in &self.words {
+            let (found, begun) = word.run(data);
+            spans.extend(found);
+            held = held.min(data.len() - begun);
+        }
+        let least = self.words.iter().map(|word| word.bytes.len()).min().unwrap_or(0);
+        forms::views(data, least, |view| {
+            for (found, begun) in self.words.iter().map(|word| view.run(word)) {
+                spans.extend(found);
+                held = held.min(begun.unwrap_or(held));
+            }
+        });
+        (merged(spans), held)
     }
 }
 
@@ -157,11 +195,16 @@ struct Word {
     bytes: Vec<u8>,
     /// Of as many bytes of it as the index says and one: how long the longest true end of them is that it also begins with.
     back: Vec<usize>,
+    /// The same with spaces for plus signs, if it has any.
+    spaced: Option<Box<Self>>,
 }
 
 impl Word {
     fn new(bytes: &[u8]) -> Self {
-        let mut word = Self { bytes: bytes.to_vec(), back: vec![0] };
+        let spaced = |byte: &u8| if *byte == b'+' { b' ' } else { *byte };
+        let spaced = bytes.contains(&b'+').then(|| bytes.iter().map(spaced).collect::<Vec<u8>>());
+        let spaced = spaced.map(|bytes| Box::new(Self::new(&bytes)));
+        let mut word = Self { bytes: bytes.to_vec(), back: vec![0], spaced };
         let mut length = 0;
         for byte in bytes.iter().skip(1) {
             length = word.step(length, *byte);
@@ -212,7 +255,7 @@ impl Word {
     }
 }
 
-/// Masks words in a stream that comes in pieces. Holds back less than the longest word has.
+/// Masks words in a stream that comes in pieces. Holds back less than the longest word has in its longest form.
 #[derive(Clone, Default)]
 pub struct Stream {
     held: Vec<u8>,
@@ -234,13 +277,14 @@ impl Stream {
             return words.mask(piece);
         }
         self.held.extend_from_slice(piece);
-        let begun = words.words.iter().map(|word| word.run(&self.held).1).max().unwrap_or(0);
-        self.pass(words, self.held.len() - begun)
+        let (spans, begun) = words.look(&self.held);
+        self.pass(&spans, begun)
     }
 
     /// The end came: gives what was held back.
     pub fn finish(&mut self, words: &Words) -> Vec<u8> {
-        self.pass(words, self.held.len())
+        let (spans, _) = words.look(&self.held);
+        self.pass(&spans, self.held.len())
     }
 
     /// The rest was thrown away: of what was held back nobody knows whether it was a word.
@@ -250,8 +294,8 @@ impl Stream {
         out
     }
 
-    fn pass(&mut self, words: &Words, until: usize) -> Vec<u8> {
-        let (out, covered) = write(&self.held, &words.spans(&self.held), until, self.covered);
+    fn pass(&mut self, spans: &[Span], until: usize) -> Vec<u8> {
+        let (out, covered) = write(&self.held, spans, until, self.covered);
         self.held.drain(..until.min(self.held.len()));
         self.covered = covered;
         out
@@ -259,94 +303,4 @@ impl Stream {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn words(texts: &[&str]) -> Words {
-        let mut words = Words::default();
-        texts.iter().for_each(|text| words.add(text.as_bytes()));
-        words
-    }
-
-    fn masked(texts: &[&str], text: &str) -> String {
-        String::from_utf8(words(texts).mask(text.as_bytes())).unwrap()
-    }
-
-    #[test]
-    fn every_word_is_masked_wherever_it_stands_also_where_words_overlap() {
-        assert_eq!(masked(&["hunter2"], "bad password 'hunter2': hunter2"), "bad password '***': ***");
-        assert_eq!(masked(&["hunter2"], "hunter, hunter3, hunte"), "hunter, hunter3, hunte");
-        assert_eq!(masked(&["abcd", "cdef"], "xabcdefx"), "x***x", "nothing of either is left");
-        assert_eq!(masked(&["abcd", "abcdef"], "abcdef abcde"), "*** ***e");
-        assert_eq!(masked(&["aaaa"], "baaaaaab"), "b***b");
-        assert_eq!(
-            masked(&["aabaac"], "aabaabaac"),
-            "aab***",
-            "what went wrong late may have begun again before"
-        );
-        assert_eq!(masked(&["  s3cr3t\n"], "[s3cr3t]"), "[***]", "without white space around it");
-        assert_eq!(masked(&["pässwort"], "das pässwort"), "das ***");
-        assert_eq!(masked(&[], "anything"), "anything");
-    }
-
-    #[test]
-    fn too_short_a_word_is_none_and_too_much_to_look_for_hides_everything() {
-        assert!(words(&["abc", " abc ", ""]).is_empty());
-        assert_eq!(masked(&["abcd"], "abcd"), "***");
-        let long = "x".repeat(MAX_WORD);
-        assert!(!words(&[&long]).is_everything());
-        assert!(words(&[&format!("{long}x")]).is_everything());
-        let many: Vec<String> = (0..=MAX_WORDS).map(|n| format!("word-{n}")).collect();
-        let many: Vec<&str> = many.iter().map(String::as_str).collect();
-        assert!(!words(&many[1..]).is_everything());
-        assert_eq!(masked(&many, "anything"), "***");
-        assert_eq!(words(&many).text("anything"), "***");
-        let mut stream = Stream::default();
-        assert_eq!(stream.push(&words(&many), b"anything"), b"***");
-    }
-
-    #[test]
-    fn numbers_of_four_digits_count_and_shorter_ones_do_not() {
-        let mut numbers = Words::default();
-        for number in ["-123456", "12.34", "999", "1.5"] {
-            numbers.add_number(number);
-        }
-        assert_eq!(numbers.text("-123456 12.34 999 1.5"), "-*** *** 999 1.5");
-    }
-
-    #[test]
-    fn where_a_text_was_cut_what_is_left_of_a_word_is_masked_too() {
-        let words = words(&["hunter2"]);
-        assert_eq!(words.text("…nter2' is bad"), "…***' is bad");
-        assert_eq!(words.text("bad is 'hunt…"), "bad is '***…");
-        assert_eq!(words.text("…hunter2…"), "…***…");
-        assert_eq!(words.text("nter2 hunt"), "nter2 hunt", "nothing was cut");
-        assert_eq!(words.text("…"), "…");
-    }
-
-    #[test]
-    fn a_stream_gives_the_same_however_it_is_cut_and_holds_back_less_than_a_word() {
-        let words = words(&["hunter2", "ter2xy", "aabaab"]);
-        let text = b"hunt hunter2 hunter2xy aabaabaab hunhunter2 ter2x end hunte";
-        let whole = words.mask(text);
-        for size in 1..text.len() {
-            let (mut stream, mut out) = (Stream::default(), Vec::new());
-            for piece in text.chunks(size) {
-                out.extend(stream.push(&words, piece));
-                assert!(stream.held.len() < 7, "{stream:?}");
-            }
-            out.extend(stream.finish(&words));
-            assert_eq!(String::from_utf8_lossy(&out), String::from_utf8_lossy(&whole), "pieces of {size}");
-        }
-    }
-
-    #[test]
-    fn where_a_stream_is_cut_off_what_may_begin_a_word_is_masked() {
-        let words = words(&["hunter2"]);
-        let mut stream = Stream::default();
-        assert_eq!(stream.push(&words, b"it is hunter"), b"it is ");
-        assert_eq!(stream.cut(), b"***");
-        assert_eq!(stream.push(&words, b"done"), b"done");
-        assert!(stream.cut().is_empty() && stream.finish(&words).is_empty());
-    }
-}
+mod tests;

@@ -61,7 +61,9 @@ fn output_beyond_the_quota_ends_the_run_that_asks_for_it() {
     assert_eq!(stdout(&mut bench, 400), "", "once");
     assert!(bench.succeed(5).contains("done 5 failed started"), "whatever it made of the signal");
     let Some(Record::Done { ending, .. }) = bench.disk.last() else { panic!("not done") };
-    assert_eq!(ending.fault.as_ref().unwrap().code, FaultCode::TooLarge);
+    let fault = ending.fault.as_ref().unwrap();
+    let limit = "the 500 bytes of its output limit; each item counts 32 bytes besides";
+    assert!(fault.code == FaultCode::TooLarge && fault.message.contains(limit), "{fault}");
 }
 
 #[test]
@@ -155,6 +157,22 @@ fn a_manager_without_an_answer_is_asked_again_later_with_the_same() {
     assert_eq!(bench.pass(TIDY_MS - 1), "", "nothing waits for it");
     assert_eq!(bench.pass(1), "commit[acked 5 1, gone 5]");
     assert_eq!(bench.spool.counts(), (0, 0));
+}
+
+#[test]
+fn a_manager_that_asks_for_a_wait_gets_all_of_it_whatever_became_of_another_report() {
+    let mut bench = running(Limits::default(), Options { window: 1 << 20, ..OPTIONS });
+    bench.item(5, "one");
+    bench.pass(5);
+    let first = bench.last_id;
+    bench.item(5, "two");
+    bench.pass(5);
+    let second = bench.last_id;
+    assert_ne!(first, second);
+    assert_eq!(bench.put(Input::Reported(first, Err(Some(3_000)))), "");
+    assert_eq!(bench.put(Input::Reported(second, Err(None))), "");
+    assert_eq!(bench.pass(2_999), "");
+    assert!(bench.pass(1).starts_with("load 5 from 0"));
 }
 
 #[test]

@@ -11,7 +11,7 @@
 //! - [`catalogue`]: what agents offer, and whether arguments fit it.
 //! - [`callbacks`]: telling somebody of the ends of jobs.
 //! - [`relay`]: connections between operators and agents whose bytes are passed on unread.
-//! - [`procedures`]: executables on the manager that may be called, and named as callbacks.
+//! - [`procedures`]: executables on the manager that may be called, and named as callbacks. [`lint`]: the check of a folder of them.
 //!
 //! Rules (who is let in, who may what, who is connected) are in `redpoll-manager-core`, the protocol in
 //! `redpoll-common`, transports and drivers in `redpoll-net`.
@@ -25,6 +25,7 @@ pub mod engine;
 pub mod gate;
 pub mod housekeeping;
 pub mod jobs;
+pub mod lint;
 pub mod methods;
 pub mod procedures;
 pub mod relay;
@@ -32,3 +33,4 @@ pub mod service;
 pub mod sessions;
 pub mod state;
 pub mod store;
+pub mod store_command;

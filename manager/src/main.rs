@@ -2,11 +2,13 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use redpoll_config::ExitClass;
 use redpoll_config::daemon::{DaemonArgs, Failure, Start};
 use redpoll_exec::exec::confine;
 use redpoll_manager::app::App;
+use redpoll_manager::lint::ProceduresCommand;
+use redpoll_manager::store_command::StoreCommand;
 use redpoll_net::{allocator, serving, shutdown};
 use tokio::runtime::Builder;
 
@@ -16,18 +18,36 @@ use tokio::runtime::Builder;
 /// Signals: SIGTERM finishes what runs and ends, a second one ends now; SIGHUP reads certificates, log level and procedures again.
 /// Exit: 0 ended in order · 64 configuration · 69 cannot bind · 70 internal · 77 file permissions.
 #[derive(Debug, Parser)]
-#[command(name = "redpoll-manager", version, verbatim_doc_comment)]
+#[command(name = "redpoll-manager", version, verbatim_doc_comment, args_conflicts_with_subcommands = true)]
 struct Arguments {
     #[command(flatten)]
     daemon: DaemonArgs,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Executables as procedures of the manager.
+    #[command(subcommand)]
+    Procedures(ProceduresCommand),
+    /// The store of jobs, while no manager runs.
+    #[command(subcommand)]
+    Store(StoreCommand),
 }
 
 fn main() -> ExitCode {
     if let Some(code) = confine::intercept() {
         return code;
     }
+    let arguments = Arguments::parse();
+    match arguments.command {
+        Some(Command::Procedures(command)) => return command.run(),
+        Some(Command::Store(command)) => return command.run(),
+        None => {}
+    }
     allocator::keep_freed_memory();
-    Arguments::parse().daemon.main("redpoll-manager", serving::now, |Start { loaded, sources, log }| {
+    arguments.daemon.main("redpoll-manager", serving::now, |Start { loaded, sources, log }| {
         let ended = shutdown::run(&mut Builder::new_multi_thread(), async |signals| {
             App::start(loaded).await?.run(signals, &sources, &log).await
         });

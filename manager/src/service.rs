@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use redpoll_common::api::{method, notice};
+use redpoll_common::job::Submitter;
 use redpoll_common::session::machine::Counters as SessionCounters;
 use redpoll_common::wire::{Fault, FaultCode, Notification};
 use redpoll_manager_core::access::{decide, decide_notification};
@@ -65,7 +66,9 @@ impl ManagerService {
             ));
         }
         if self.manager.procedures.serves(call.caller.identity.role, &call.method) {
-            return self.procedure(call);
+            // what the caller is says the configuration, as agents are told it
+            let roles = self.manager.roles_of(&Submitter::of(&call.caller.identity));
+            return self.procedure(CallContext { roles, ..call });
         }
         let decision = decide(call.caller.identity.role, &call.method).map(|allowed| allowed.method().name);
         match decision {

@@ -15,6 +15,7 @@ use redpoll_common::job::{Attempt, Callback, Dno, Ending, Item, JobId, Outcome, 
 use redpoll_common::wire::{Raw, RawMap};
 use redpoll_manager::clock::Clock;
 use redpoll_manager::engine::{Agents, Callbacks, Engine, EngineOptions, NewJob, digest};
+use redpoll_manager::store::chain::{Begin, Verified};
 use redpoll_manager::store::{
     AbortHook, AttemptRecord, CommitError, Counts, Durable, Faults, Filter, Memory, ReadError, Room, Store,
 };
@@ -122,6 +123,10 @@ impl Store for Gated {
 
     fn events(&self, since: u64, limit: usize) -> Read<'_, Vec<EventRecord>> {
         self.inner.events(since, limit)
+    }
+
+    fn verify(&self, begin: Begin, until: Option<u64>, limit: usize) -> Read<'_, Verified> {
+        self.inner.verify(begin, until, limit)
     }
 
     fn counts(&self) -> Read<'_, Counts> {

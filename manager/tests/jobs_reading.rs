@@ -11,7 +11,7 @@ use redpoll_common::api::items::{ItemPage, ReadArguments};
 use redpoll_common::api::jobs::{JobDetail, JobResult, JobShowArguments, ResultArguments};
 use redpoll_common::api::method;
 use redpoll_common::api::submit::SubmitArguments;
-use redpoll_common::job::{Callback, JobId, Outcome};
+use redpoll_common::job::{Callback, JobId, Outcome, QueueKey, QueueSpec};
 use redpoll_common::wire::{FaultCode, Raw};
 
 const HOUR_MS: u64 = 3_600_000;
@@ -265,4 +265,52 @@ async fn whoever_waits_for_a_result_is_woken_by_it() {
     }
     assert!(waiting.answer().await.is_ok());
     assert!(began.elapsed() < Duration::from_millis(900), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn the_concurrency_that_counts_is_told_beside_the_one_that_was_asked_for() {
+    let desk = Desk::memory().await;
+    desk.connect(&["a1"]).await;
+    let show = async |job: JobId| -> JobDetail {
+        let arguments = JobShowArguments { job: job.to_string(), after: None, limit: None };
+        desk.ask(method::JOBS_SHOW, &arguments).await.unwrap()
+    };
+    let in_queue = async |concurrency: u32| {
+        let name = QueueKey::text("q").unwrap();
+        let mut submit = SubmitArguments::new(vec!["a1".to_owned()], "app.work");
+        submit.spec.queue = Some(QueueSpec { name, concurrency });
+        JobId::parse(&desk.submit_with(&submit).await.unwrap().job).unwrap()
+    };
+    let (first, second) = (in_queue(1).await, in_queue(5).await);
+    for (job, asked) in [(first, 1_u32), (second, 5)] {
+        let shown = show(job).await;
+        let of_job: u32 = shown.options["concurrency"].decode().unwrap();
+        assert_eq!((of_job, shown.queue_concurrency), (asked, Some(1)));
+    }
+    desk.end(first, "a1", succeeded(0, Raw::nil())).await;
+    assert_eq!(show(first).await.queue_concurrency, None, "it stands in no queue any more");
+    assert_eq!(show(second).await.queue_concurrency, Some(1), "the queue lives on");
+    assert_eq!(show(desk.submit(&["a1"]).await).await.queue_concurrency, None);
+}
+
+#[tokio::test]
+async fn a_corrected_job_ended_with_its_correction_and_items_are_counted_in_bytes() {
+    for desk in [Desk::memory().await, Desk::sqlite().await] {
+        desk.connect(&["a1"]).await;
+        let job = desk.submit(&["a1"]).await;
+        desk.give(job, "a1", items(0, 2)).await;
+        let arguments = JobShowArguments { job: job.to_string(), after: None, limit: None };
+        desk.end(job, "a1", ended(Outcome::Unknown, 2)).await;
+        let before: JobDetail = desk.ask(method::JOBS_SHOW, &arguments).await.unwrap();
+        assert_eq!((before.job.ended_ms, before.runs[0].corrected_ms), (before.runs[0].ended_ms, None));
+        let bytes: usize = items(0, 2).iter().map(|item| item.data.len() + 32).sum();
+        assert_eq!(before.runs[0].item_bytes, Some(u64::try_from(bytes).unwrap()));
+        desk.end(job, "a1", succeeded(2, Raw::nil())).await;
+        let after: JobDetail = desk.ask(method::JOBS_SHOW, &arguments).await.unwrap();
+        let run = &after.runs[0];
+        assert!(run.corrected && run.corrected_ms.is_some());
+        assert_eq!((after.job.ended_ms, run.ended_ms), (run.corrected_ms, run.corrected_ms));
+        assert!(after.job.ended_ms >= before.job.ended_ms);
+        desk.stop().await;
+    }
 }

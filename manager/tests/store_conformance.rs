@@ -4,6 +4,8 @@
 
 #[path = "store_common/cases.rs"]
 mod cases;
+#[path = "store_common/history.rs"]
+mod history;
 #[path = "store_common/reading.rs"]
 mod reading;
 #[path = "store_common/secrets.rs"]
@@ -11,6 +13,7 @@ mod secrets;
 mod store_common;
 
 use cases::*;
+use history::*;
 use reading::*;
 use secrets::*;
 
@@ -53,4 +56,8 @@ conformance! {
     a_closed_store_says_so
     the_secrets_of_an_ended_job_are_masked_and_stay_masked
     what_is_found_out_to_be_secret_later_is_masked_as_well
+    every_event_is_stored_with_the_hash_of_all_before_it
+    the_history_is_verified_in_parts
+    retention_keeps_the_hash_before_the_oldest_event
+    what_is_not_stored_is_not_chained
 }

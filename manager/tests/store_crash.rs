@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use redpoll_common::job::Attempt;
+use redpoll_manager::store::chain::Begin;
 use redpoll_manager::store::sqlite::DATABASE;
 use redpoll_manager::store::{AbortHook, Options, Sqlite, Store};
 use redpoll_manager_core::jobs::record::Change;
@@ -24,10 +25,11 @@ const SUBMITTERS: u64 = 16;
 /// How many items come with each job.
 const ITEMS: u64 = 3;
 
-/// A job with its run, and items of the run, in one call.
-fn work(n: u64) -> Vec<Change> {
+/// A job with its run, items of the run, and an event, in one call.
+fn work(n: u64, number: u64) -> Vec<Change> {
     let mut changes = submit(n, "a1");
     changes.push(append(n, "a1", 0, ITEMS, 100));
+    changes.push(Change::Event(event(number)));
     changes
 }
 
@@ -36,13 +38,16 @@ async fn storm(folder: &Path, from: u64, abort: AbortHook) {
     let options = Options { reserve_bytes: 0, abort, ..Options::default() };
     let store = Arc::new(Sqlite::open(folder, options).unwrap());
     let next = Arc::new(AtomicU64::new(from));
+    let last = Arc::new(AtomicU64::new(store.recover().await.unwrap().last_event));
     let submitters: Vec<_> = (0..SUBMITTERS)
         .map(|_| {
-            let (store, next) = (store.clone(), next.clone());
+            let (store, next, last) = (store.clone(), next.clone(), last.clone());
             async move {
                 loop {
                     let n = next.fetch_add(1, Ordering::SeqCst);
-                    if store.commit(work(n)).await.is_err() {
+                    // nobody comes in between: all submitters are one task, and there is always a place
+                    let number = last.fetch_add(1, Ordering::SeqCst) + 1;
+                    if store.commit(work(n, number)).await.is_err() {
                         return;
                     }
                     // past the capture of the test's output
@@ -89,6 +94,16 @@ async fn assert_whole(store: &Sqlite, acknowledged: &[u64]) {
         let items = store.items(&run.key, Attempt(1), 0, 99).await.unwrap();
         assert_eq!(items.len(), usize::try_from(ITEMS).unwrap(), "{} is there by halves", run.key);
     }
+    let mut begin = Begin::Oldest;
+    loop {
+        let history = store.verify(begin, None, usize::MAX).await.unwrap();
+        assert_eq!(history.flaw, None, "the history has another end than its head says");
+        if !history.more {
+            assert_eq!(history.at.n, u64::try_from(records.runs.len()).unwrap());
+            return;
+        }
+        begin = Begin::After(history.at);
+    }
 }
 
 #[tokio::test]
@@ -126,7 +141,7 @@ async fn a_copy_of_the_files_at_any_moment_has_all_that_was_acknowledged() {
     let store = Sqlite::open(folder.path(), small()).unwrap();
     let mut known = Vec::new();
     for n in 0..30 {
-        store.commit(work(n)).await.unwrap();
+        store.commit(work(n, n + 1)).await.unwrap();
         known.push(n);
         if n % 10 == 0 {
             let copy = private_folder();

@@ -10,10 +10,13 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
 
+use futures_util::FutureExt;
 use redpoll_common::job::{JobSpec, Outcome};
 use redpoll_common::wire::RawMap;
-use redpoll_manager::store::sqlite::{DATABASE, VERSION};
+use redpoll_manager::store::chain::Begin;
+use redpoll_manager::store::sqlite::{CompactError, Compacted, DATABASE, VERSION, compact};
 use redpoll_manager::store::{AbortHook, CommitError, OpenError, Options, ReadError, Sqlite, Store};
+use redpoll_manager_core::chain::Point;
 use redpoll_manager_core::jobs::record::{Change, JobRecord};
 use store_common::everything::*;
 use store_common::*;
@@ -53,6 +56,29 @@ async fn the_files_are_their_owners_alone() {
     // the database, its log and its index, the lock, the reserve
     assert_eq!(files.len(), 5, "{files:?}");
     assert!(files.iter().all(|file| mode(file) == 0o600), "{files:?}");
+}
+
+/// What a stopped manager leaves is one file with everything in it: no log beside it, which a copy would forget, and in which
+/// what was masked could still be read.
+#[tokio::test]
+async fn a_closed_store_is_one_file_whoever_was_asking() {
+    let folder = private_folder();
+    for n in 1..=30 {
+        let store = Sqlite::open(folder.path(), small()).unwrap();
+        store.commit(submit(n, "a1")).await.unwrap();
+        let mut asked: Vec<_> = (0..4).map(|_| store.recover()).collect();
+        for question in &mut asked {
+            let _answer_or_not_yet = question.now_or_never();
+        }
+        // under way, and given up by whoever asked
+        drop(asked);
+        store.close().await;
+        let left: Vec<_> =
+            fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+        let logs = left.iter().filter(|name| name.to_string_lossy().contains("-wal"));
+        assert_eq!(logs.count(), 0, "{left:?} after {n}");
+        assert!(matches!(store.job(id(n)).await, Err(ReadError::Stopped)));
+    }
 }
 
 #[tokio::test]
@@ -213,4 +239,104 @@ async fn no_free_part_of_any_page_keeps_a_secret_of_a_job_that_has_ended() {
             .collect();
         assert_eq!(kept, Vec::<String>::new(), "{}", path.display());
     }
+}
+
+/// What an older build wrote has no hashes: the chain begins after it, and retention takes it away as before.
+#[tokio::test]
+async fn a_store_from_before_the_chain_is_chained_from_here_on() {
+    let folder = private_folder();
+    let database = folder.path().join(DATABASE);
+    let old = open(&database);
+    fs::set_permissions(&database, Permissions::from_mode(0o600)).unwrap();
+    for step in [
+        include_str!("../src/store/sqlite/migrations/0001.sql"),
+        include_str!("../src/store/sqlite/migrations/0002.sql"),
+        include_str!("../src/store/sqlite/migrations/0003.sql"),
+        include_str!("../src/store/sqlite/migrations/0004.sql"),
+        include_str!("../src/store/sqlite/migrations/0005.sql"),
+    ] {
+        old.execute_batch(step).unwrap();
+    }
+    old.execute_batch(
+        "PRAGMA application_id = 0x52506a62; PRAGMA user_version = 5;
+         WITH RECURSIVE number (n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM number WHERE n < 1000)
+         INSERT INTO event (n, at_ms, kind, agent) SELECT n, n, 'agent.connected', 'a1' FROM number;",
+    )
+    .unwrap();
+    let store = Sqlite::open(folder.path(), small()).unwrap();
+    let verify = async || store.verify(Begin::Oldest, None, usize::MAX).await.unwrap();
+    let begun = Point { n: 1000, ..Point::default() };
+    let found = verify().await;
+    assert_eq!((found.from, found.at, found.begun, found.flaw, found.checked), (begun, begun, 1000, None, 0));
+    assert_eq!(store.recover().await.unwrap().last_event, 1000);
+    store.commit((1001..=1030).map(|n| Change::Event(event(n))).collect()).await.unwrap();
+    let found = verify().await;
+    assert_eq!((found.from, found.at.n, found.checked, found.flaw), (begun, 1030, 30, None));
+    for (below, from) in [(500, 1000), (1001, 1000), (1011, 1010)] {
+        store.commit(vec![Change::EventsPruned { below }]).await.unwrap();
+        let found = verify().await;
+        assert_eq!((found.from.n, found.at.n, found.checked, found.flaw), (from, 1030, 1030 - from, None));
+        assert_eq!(store.events(0, 1).await.unwrap()[0].n, below);
+    }
+    // a row from before the chain that was not there has no hash either
+    old.execute("UPDATE event SET hash = NULL WHERE n = 1020", []).unwrap();
+    assert_eq!(verify().await.flaw.map(|flaw| flaw.n), Some(1020));
+}
+
+/// Leaves a copy of a word in the free parts of pages, as builds did that did not overwrite what they deleted.
+fn plant(database: &Path, word: &str) {
+    let old = open(database);
+    old.query_row("PRAGMA secure_delete = OFF", [], |_row| Ok(())).unwrap();
+    old.execute_batch("CREATE TABLE planted (word TEXT)").unwrap();
+    for n in 0..2000 {
+        old.execute("INSERT INTO planted VALUES (?1)", [format!("{word} {n}")]).unwrap();
+    }
+    old.execute_batch("DROP TABLE planted").unwrap();
+    old.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_row| Ok(())).unwrap();
+}
+
+fn holds(file: &Path, word: &str) -> bool {
+    fs::read(file).unwrap().windows(word.len()).any(|window| window == word.as_bytes())
+}
+
+#[tokio::test]
+async fn what_an_old_build_left_of_a_secret_is_gone_once_the_store_was_compacted() {
+    const WORD: &str = "hunter2-of-an-old-build";
+    let (folder, database) = some_jobs().await;
+    plant(&database, WORD);
+    assert!(holds(&database, WORD), "it is left");
+    Sqlite::open(folder.path(), small()).unwrap().close().await;
+    assert!(holds(&database, WORD), "and a start does not end it");
+    // what an end in the middle of an earlier try left
+    fs::write(folder.path().join("jobs.db.compact"), "half").unwrap();
+    let Compacted { before, after } = compact(folder.path()).unwrap();
+    assert!(after < before && after == fs::metadata(&database).unwrap().len(), "{before} {after}");
+    let files: Vec<PathBuf> = fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().path()).collect();
+    assert!(files.iter().all(|file| !holds(file, WORD) && mode(file) == 0o600), "{files:?}");
+    let store = Sqlite::open(folder.path(), small()).unwrap();
+    assert_eq!(store.counts().await.unwrap().ended_jobs, 200);
+    store.commit(submit(201, "a1")).await.unwrap();
+    store.close().await;
+    let database = open(&database);
+    let read = |name| database.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!((usize::try_from(read("user_version")).unwrap(), read("auto_vacuum")), (VERSION, 2));
+}
+
+#[tokio::test]
+async fn a_store_is_not_compacted_that_is_open_or_none_or_of_a_later_build() {
+    let (folder, database) = some_jobs().await;
+    let store = Sqlite::open(folder.path(), small()).unwrap();
+    let error = compact(folder.path()).unwrap_err();
+    assert!(matches!(error, CompactError::Open(OpenError::InUse { .. })), "{error}");
+    store.close().await;
+    open(&database).pragma_update(None, "user_version", 99).unwrap();
+    let before = fs::read(&database).unwrap();
+    let error = compact(folder.path()).unwrap_err();
+    assert!(matches!(error, CompactError::Open(OpenError::Newer { found: 99, .. })), "{error}");
+    assert!(fs::read(&database).unwrap() == before, "it is as it was");
+    assert!(!folder.path().join("jobs.db.compact").exists(), "nothing is left of the try");
+    open(&database).pragma_update(None, "application_id", 0).unwrap();
+    assert!(matches!(compact(folder.path()).unwrap_err(), CompactError::Open(OpenError::NotAStore { .. })));
+    fs::remove_file(&database).unwrap();
+    assert!(matches!(compact(folder.path()).unwrap_err(), CompactError::Missing { .. }));
 }

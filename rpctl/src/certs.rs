@@ -97,7 +97,7 @@ pub fn run(command: &CertsCommand, output: &mut Output, now: SystemTime) -> Ende
             init(dir, cluster, lifetime.unwrap_or(AUTHORITY_LIFETIME), output, now)
         }
         CertsCommand::Issue { role, id, dir, lifetime, dns, ip } => {
-            let id = PeerId::parse(id).map_err(|error| bad_name("id", id, error))?;
+            let id = PeerId::parse(id).map_err(|error| bad_name("an id", id, error))?;
             let mut names = Vec::new();
             for name in dns {
                 let parsed = ServerName::try_from(name.clone()).map_err(|_| {
@@ -120,7 +120,8 @@ pub fn run(command: &CertsCommand, output: &mut Output, now: SystemTime) -> Ende
 }
 
 fn init(dir: &Path, cluster: &str, lifetime: Duration, output: &mut Output, now: SystemTime) -> Ended {
-    let cluster = ClusterName::parse(cluster).map_err(|error| bad_name("cluster", cluster, error))?;
+    let cluster =
+        ClusterName::parse(cluster).map_err(|error| bad_name("the name of a cluster", cluster, error))?;
     store::init(dir, &cluster, lifetime, now).map_err(|error| local(&error, error.help()))?;
     let files = ShownFiles {
         identity: format!("spiffe://{cluster}"),
@@ -142,7 +143,7 @@ fn local(error: &(dyn Error + 'static), help: String) -> Stop {
 
 fn bad_name(what: &str, text: &str, error: NameError) -> Stop {
     let help = "use 1 to 128 letters, digits, `.`, `_` and `-`, a letter or digit first";
-    Report::usage(format!("{text:?} cannot be the name of the {what}"), error.to_string(), help).into()
+    Report::usage(format!("{text:?} cannot be {what}"), error.to_string(), help).into()
 }
 
 #[derive(Serialize)]

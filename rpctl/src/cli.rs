@@ -15,8 +15,9 @@ use crate::output::Format;
 
 pub use cp::{CpArgs, Via};
 pub use jobs::{
-    CancelHow, EventsArgs, JobOptions, JobsCancelArgs, JobsCommand, JobsFollowArgs, JobsListArgs,
-    JobsReadArgs, JobsResultArgs, OfflineChoice, OverflowChoice, QueuesCommand, RunArgs, StartArgs,
+    CancelHow, EventsArgs, EventsVerb, Head, JobOptions, JobsCancelArgs, JobsCommand, JobsFollowArgs,
+    JobsListArgs, JobsReadArgs, JobsResultArgs, OfflineChoice, OverflowChoice, QueuesCommand, RunArgs,
+    StartArgs,
 };
 pub use revoke::{OperatorsCommand, RestoreArgs, RevokeArgs};
 

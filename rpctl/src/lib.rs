@@ -31,6 +31,7 @@ pub mod prompt;
 pub mod report;
 pub mod sanitize;
 pub mod schema_help;
+mod schema_types;
 pub mod selector;
 pub mod settings;
 pub mod steady;

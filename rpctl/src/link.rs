@@ -86,10 +86,12 @@ impl Link {
                 })
             }
             Err(_elapsed) => {
+                // what is left of a time limit is no round number
+                let tenths = within.as_millis().saturating_add(50) / 100;
                 let report = Report::new(
                     Exit::Unreachable,
                     format!("cannot reach the manager at {address}"),
-                    format!("there was no session within {within:?}"),
+                    format!("there was no session within {}.{} s", tenths / 10, tenths % 10),
                     "is the manager running, and does nothing between here and there swallow packets?",
                 );
                 Err(NoLink::ForNow(report, None))

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::commands::meant;
 use crate::sanitize::line;
+use crate::schema_types::{kinds, mentioned, named};
 
 /// How many references and parts are followed into each other: a schema from another machine may have no end.
 const DEEPEST: usize = 8;
@@ -31,12 +32,24 @@ pub struct Argument {
     pub values: Vec<Value>,
     /// Whether it is typed as text, `KEY=VALUE`; otherwise as JSON, `KEY:=VALUE`.
     pub is_text: bool,
+    /// Whether it is an object, as types with names are.
+    pub is_object: bool,
 }
 
 /// The arguments that a schema names, those that are required first.
 pub fn arguments(schema: &Value) -> Vec<Argument> {
-    let root = schema;
-    let schema = &Value::Object(merged(root, root, DEEPEST, &mut { MOST_PARTS }));
+    let root = resolved(schema);
+    fields(&root, &root)
+}
+
+/// The schema with plain references. One that nobody can check is told as far as it goes.
+fn resolved(schema: &Value) -> Value {
+    redpoll_schema::plain(schema).unwrap_or_else(|_| schema.clone())
+}
+
+/// The properties of an object as its schema within the document describes it.
+fn fields(root: &Value, schema: &Value) -> Vec<Argument> {
+    let schema = &Value::Object(merged(root, schema, DEEPEST, &mut { MOST_PARTS }));
     let required: Vec<&str> = schema
         .get("required")
         .and_then(Value::as_array)
@@ -48,13 +61,7 @@ pub fn arguments(schema: &Value) -> Vec<Argument> {
     let mut arguments: Vec<Argument> = properties
         .into_iter()
         .flatten()
-        .map(|(name, property)| {
-            argument(
-                name,
-                &merged(root, property, DEEPEST, &mut { MOST_PARTS }),
-                required.contains(&name.as_str()),
-            )
-        })
+        .map(|(name, property)| argument(root, name, property, required.contains(&name.as_str())))
         .collect();
     arguments.sort_by(|a, b| (!a.required, &a.name).cmp(&(!b.required, &b.name)));
     arguments
@@ -87,8 +94,9 @@ fn merged(root: &Value, schema: &Value, deepest: usize, left: &mut usize) -> Map
     all
 }
 
-fn argument(name: &str, words: &Map<String, Value>, required: bool) -> Argument {
-    let kinds = types(words);
+fn argument(root: &Value, name: &str, property: &Value, required: bool) -> Argument {
+    let words = &merged(root, property, DEEPEST, &mut { MOST_PARTS });
+    let kinds = kinds(root, property, words);
     let mut values: Vec<Value> = words.get("enum").and_then(Value::as_array).cloned().unwrap_or_default();
     values.extend(words.get("const").cloned());
     let listed: Vec<String> = values.iter().map(plain).collect();
@@ -103,7 +111,7 @@ fn argument(name: &str, words: &Map<String, Value>, required: bool) -> Argument 
     if !listed.is_empty() {
         kind = listed.join("|");
     }
-    for bound in bounds(words) {
+    for bound in bounds(root, words) {
         kind.push_str(", ");
         kind.push_str(&bound);
     }
@@ -115,18 +123,11 @@ fn argument(name: &str, words: &Map<String, Value>, required: bool) -> Argument 
         description: line(words.get("description").and_then(Value::as_str).unwrap_or_default()),
         values,
         is_text,
+        is_object: kinds == ["object"] || named(root, property).is_some(),
     }
 }
 
-fn types(words: &Map<String, Value>) -> Vec<&str> {
-    match words.get("type") {
-        Some(Value::String(one)) => vec![one.as_str()],
-        Some(Value::Array(several)) => several.iter().filter_map(Value::as_str).collect(),
-        Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_)) | None => Vec::new(),
-    }
-}
-
-fn bounds(words: &Map<String, Value>) -> Vec<String> {
+fn bounds(root: &Value, words: &Map<String, Value>) -> Vec<String> {
     const BOUNDS: [(&str, &str); 11] = [
         ("minimum", "at least"),
         ("exclusiveMinimum", "more than"),
@@ -144,7 +145,8 @@ fn bounds(words: &Map<String, Value>) -> Vec<String> {
         .iter()
         .filter_map(|(word, said)| Some(format!("{said} {}", plain(words.get(*word)?))))
         .collect();
-    if let Some(of) = words.get("items").and_then(Value::as_object).map(types).filter(|of| !of.is_empty()) {
+    let of = |items: &Value| items.as_object().map(|words| kinds(root, items, words));
+    if let Some(of) = words.get("items").and_then(of).filter(|of| !of.is_empty()) {
         bounds.insert(0, format!("of {}", of.join(" or ")));
     }
     bounds
@@ -180,9 +182,17 @@ pub fn text(infos: &[ProcedureInfo], procedure: &str, usage: &str) -> String {
         lines.push("Arguments:".to_owned());
         lines.extend(rows(&arguments));
     }
+    let root = resolved(&info.args);
+    for (name, schema) in mentioned(&root) {
+        lines.extend([String::new(), format!("{name}:")]);
+        lines.extend(rows(&fields(&root, schema)));
+    }
     if !info.redact.is_empty() {
         let paths: Vec<String> = info.redact.iter().map(|path| line(path)).collect();
         lines.extend([String::new(), format!("Shown and stored as ***: {}", paths.join(", "))]);
+    }
+    if let Some(asks) = &info.asks {
+        lines.extend([String::new(), format!("May ask the manager to: {}", line(&asks.to_string()))]);
     }
     lines.extend([String::new(), "Example:".to_owned()]);
     lines.push(format!("  rpctl {usage} {}{}", line(procedure), example(&arguments)));
@@ -236,7 +246,7 @@ fn typed(argument: &Argument) -> String {
             "1".to_owned()
         }
         (None, None) if argument.kind.starts_with("array") => "[]".to_owned(),
-        (None, None) if argument.kind.starts_with("object") => "{}".to_owned(),
+        (None, None) if argument.is_object => "{}".to_owned(),
         (None, None) => "null".to_owned(),
     };
     let typed = format!("{}{equals}{value}", line(&argument.name));
@@ -247,6 +257,7 @@ fn typed(argument: &Argument) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use redpoll_net::registry::Asks;
     use serde_json::json;
 
     fn deploy() -> Vec<ProcedureInfo> {
@@ -266,7 +277,14 @@ mod tests {
         };
         vec![
             ProcedureInfo { deprecated: Some("use 2".to_owned()), ..info(1) },
-            ProcedureInfo { redact: vec!["token".to_owned()], ..info(2) },
+            ProcedureInfo {
+                redact: vec!["token".to_owned()],
+                asks: Some(Asks {
+                    submit: true,
+                    calls: vec!["site.\u{1b}[2J*".to_owned(), "a@1".to_owned()],
+                }),
+                ..info(2)
+            },
             ProcedureInfo { disabled: Some("is off".to_owned()), ..info(3) },
         ]
     }
@@ -313,6 +331,8 @@ Arguments:
 
 Shown and stored as ***: token
 
+May ask the manager to: submit jobs; call site.*, a@1
+
 Example:
   rpctl call web-1 web.deploy site=TEXT
 ";
@@ -321,13 +341,35 @@ Example:
 
     #[test]
     fn an_example_is_typed_as_its_argument_wants() {
-        let empty = Map::new();
-        let typed = |property: Value| typed(&argument("a", property.as_object().unwrap_or(&empty), true));
+        let typed = |property: Value| typed(&argument(&json!({}), "a", &property, true));
         assert_eq!(typed(json!({"type": "integer"})), "a:=1");
         assert_eq!(typed(json!({"type": "boolean"})), "a:=true");
         assert_eq!(typed(json!({"enum": ["x y"]})), "'a=x y'");
         assert_eq!(typed(json!({"type": "object"})), "'a:={}'");
         assert_eq!(typed(json!(true)), "a:=null");
+    }
+
+    #[test]
+    fn a_type_that_contains_itself_is_told_once_and_then_named() {
+        let node = json!({"$anchor": "node", "type": "object", "required": ["name"], "properties": {
+            "name": {"type": "string"}, "children": {"type": "array", "items": {"$ref": "#node"}},
+            "next": {"anyOf": [{"$ref": "#node"}, {"type": "null"}]}, "more": {"$ref": "#"},
+        }});
+        let schema = json!({"properties": {"tree": {"$ref": "#node", "description": "What to build."}}, "$defs": {"Node": node}});
+        let told = text(&[ProcedureInfo::new("tree", "", schema)], "tree", "call a");
+        let wanted = "Arguments:
+  tree  Node; What to build.
+
+Node:
+  name      string, required
+  children  array, of Node
+  more      these arguments
+  next      Node or null
+
+Example:
+  rpctl call a tree 'tree:={}'
+";
+        assert!(told.ends_with(wanted), "{told}");
     }
 
     #[test]

@@ -68,7 +68,8 @@ fn list(text: &str) -> Option<&str> {
 }
 
 fn cannot(text: &str) -> Stop {
-    let why = "this version knows selectors by id only; labels, facts, groups, and, or, not come later";
+    let why =
+        "this version selects by id only: it knows no labels, facts and groups, and no words and, or, not";
     Report::usage(format!("cannot select by {text:?}"), why, HELP).into()
 }
 

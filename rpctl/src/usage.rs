@@ -24,6 +24,15 @@ pub fn read(error: &clap::Error, color: bool) -> NotRun {
         text.split("\n\n").map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "));
     let what = paragraphs.next().unwrap_or_default();
     let what = what.strip_prefix("error: ").unwrap_or(&what).replace("subcommand", "verb");
+    if error.kind() == ErrorKind::InvalidUtf8 {
+        let why = "words of the command line are text in UTF-8, and nothing was done";
+        let help = "put bytes into a file, and give KEY=@FILE";
+        return Report::usage("an argument is not text", why, help).into();
+    }
+    // the words of Rust's own parsers
+    let what = what.replace("invalid digit found in string", "expected a whole number from 0 up");
+    let what = what.replace("cannot parse integer from empty string", "expected a whole number");
+    let what = what.replace("number too large to fit in target type", "the number is too large");
     let usage = text.lines().find_map(|line| line.strip_prefix("Usage: "));
     let why = match usage {
         Some(usage) => format!("usage: {usage}"),

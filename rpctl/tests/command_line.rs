@@ -41,6 +41,11 @@ fn wrong_usage_ends_with_2_and_three_lines() {
         (&["certs", "init", "ca", "--cluster", "a b"], "a b"),
         (&["certs", "issue", "agent", "web-1", "--dir", "nowhere"], "nowhere"),
         (&["certs", "show", "nothing.crt"], "nothing.crt"),
+        (&["certs", "issue", "agent", "web 1", "--dir", "ca"], "\"web 1\" cannot be an id"),
+        (&["events", "--since", "x"], "expected a whole number"),
+        (&["events", "--since", ""], "whole number"),
+        (&["events", "--since", "99999999999999999999"], "the number is too large"),
+        (&["jobs", "read", "x", "--recent", "-1"], "-1"),
     ] {
         let output = run(home.path(), words);
         assert_eq!(code(&output), 2, "{words:?}: {}", err(&output));
@@ -48,6 +53,27 @@ fn wrong_usage_ends_with_2_and_three_lines() {
         let [first, _, _] = three_lines(&output);
         assert!(first.contains(what), "{words:?}: {first:?}");
     }
+}
+
+#[test]
+fn what_is_wrong_is_answered_with_what_would_be_right() {
+    let home = tempfile::tempdir().unwrap();
+    for (words, right) in [
+        (&["jobs", "cancel", "--where", "agent = web-1"][..], r#"'{"eq": {"agent": "web-1"}}'"#),
+        (&["jobs", "cancel", "--where", "[1]"], r#"'{"eq": {"agent": "web-1"}}'"#),
+        (&["jobs", "cancel", "--where", "@missing"], "@FILE"),
+        (&["jobs", "cancel", "--queue", "{"], r#"'{"customer": 7}'"#),
+        (&["run", "web-1", "p", "--info", "ticket"], r#"'{"ticket": 4711}'"#),
+    ] {
+        let output = run(home.path(), words);
+        let [_, _, help] = three_lines(&output);
+        assert!(code(&output) == 2 && help.contains(right), "{words:?}: {}", err(&output));
+    }
+    let bytes = <std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"x=\xff");
+    let output = rpctl(home.path(), &["call", "web-1", "p"]).arg(bytes).output().unwrap();
+    let [what, why, help] = three_lines(&output);
+    assert!(code(&output) == 2 && what.contains("not text") && why.contains("UTF-8"), "{}", err(&output));
+    assert!(help.contains("KEY=@FILE"), "{help}");
 }
 
 #[test]
@@ -111,6 +137,12 @@ fn the_manual_has_a_page_for_every_verb() {
     pages.sort();
     for page in ["rpctl.1", "rpctl-call.1", "rpctl-agents-list.1", "rpctl-certs-issue.1", "rpctl-status.1"] {
         assert!(pages.contains(&page.to_owned()), "{page} is not among {pages:?}");
+    }
+    for page in pages {
+        let text = std::fs::read_to_string(home.path().join("pages").join(&page)).unwrap();
+        let extra = text.split(".SH EXTRA").nth(1).unwrap_or_default();
+        let (_, examples) = extra.split_once("Examples:").unwrap_or_default();
+        assert!(examples.contains("rpctl "), "{page} has no example: {extra}");
     }
 }
 

@@ -239,3 +239,70 @@ async fn a_callback_under_way_when_the_manager_is_killed_is_told_again_and_recor
     assert_eq!(lines[0]["kwargs"]["event"]["id"], lines[1]["kwargs"]["event"]["id"], "known by its id");
     assert_eq!(deliveries(&world).await, 1);
 }
+
+#[tokio::test]
+async fn a_procedure_is_told_the_roles_that_the_configuration_gives_its_caller() {
+    let folder = Folder::new();
+    folder.manifest("ask", "callers = [\"operator:*\", \"agent:web-1\"]", ECHO);
+    let world = folder.world().await;
+    let said = decoded(world.operator.ask("site.ask", &json!({})).await);
+    assert_eq!(said.get("roles"), None, "nothing is configured: {said}");
+
+    let file = world.directory().join("manager.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    write(&file, &format!("{text}\n[access.roles]\ndeploy = [\"ada\", \"web-*\"]\non-call = [\"a*\"]\n"));
+    world.manager.signal(Signal::HUP);
+    world.manager.logged(&["operators have other roles"]).await;
+    let said = decoded(world.operator.ask("site.ask", &json!({})).await);
+    assert_eq!(said["roles"], json!(["deploy", "on-call"]), "{said}");
+    let bea = world.operator("bea").await;
+    assert_eq!(decoded(bea.ask("site.ask", &json!({})).await)["roles"], json!([]));
+    // agents have none, and nobody can give himself some
+    let mut web = world.line("web-1").await;
+    let claims = |request| Request { roles: Some(vec!["deploy".to_owned()]), ..request };
+    web.say_request("r-1", "site.ask", claims).await;
+    let said: Value = decoded(web.answered().await.result);
+    assert_eq!((&said["operator"], &said["roles"]), (&json!("agent:web-1"), &json!([])), "{said}");
+}
+
+#[tokio::test]
+async fn a_folder_of_the_managers_procedures_is_checked_without_a_daemon() {
+    let folder = Folder::new();
+    let check = async || {
+        let mut checking = redpoll_tests::process::command("redpoll-manager");
+        let output = checking.args(["procedures", "check"]).arg(folder.at("d")).output().await.unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    folder.manifest("good", "callers = [\"operator:*\"]\n[args]\ntype = \"object\"", ECHO);
+    assert_eq!(check().await, (Some(0), "site.good@1\n".to_owned(), String::new()));
+    folder.manifest("nobodys", "[args]\nrequird = []", ECHO);
+    folder.manifest("told", "callback = true\nredact = [\"pin\"]\noutput = \"text\"", "true");
+    let (code, good, bad) = check().await;
+    assert_eq!((code, good.lines().count(), bad.lines().count()), (Some(0), 3, 3), "{good}{bad}");
+    for word in
+        ["nobodys.toml: callers: warning: nobody may call it", "did you mean required?", "redact: warning:"]
+    {
+        assert!(bad.contains(word), "{word}: {bad}");
+    }
+    // on an agent these are mistakes, and here the others are
+    folder.manifest("asks", "callers = [\"operator:*\"]\n[manager]\nsubmit = true", ECHO);
+    folder.manifest("recurs", "schedule = { every = \"1m\" }", ECHO);
+    folder.manifest("user", "callers = [\"everybody\"]\nuser = \"no-such-account\"", ECHO);
+    let gone = "name = \"site.gone\"\ncommand = [\"./gone\"]\ncallers = [\"operator:*\"]\nuser = \"no-such-account\"\n";
+    write(&folder.at("d/gone.toml"), gone);
+    let (code, good, bad) = check().await;
+    assert_eq!((code, good.lines().count()), (Some(64), 3), "{good}{bad}");
+    for word in [
+        "asks.toml:5: manager: procedures of the manager ask nothing of it: no certificate says who",
+        "recurs.toml:4: schedule:",
+        "everybody",
+        "gone.toml:2: command:",
+        "d/gone\" was not found; install it",
+        "gone.toml:4: user: there is no user",
+    ] {
+        assert!(bad.contains(word), "{word}: {bad}");
+    }
+    fs::remove_dir_all(folder.at("d")).unwrap();
+    assert_eq!(check().await.0, Some(64));
+}

@@ -138,13 +138,43 @@ async fn a_call_is_tried_without_running_it_and_the_roster_knows_the_digest() {
     );
     let log = fs::read_to_string(world.directory().join(format!("agent-{HONEST}.log"))).unwrap();
     assert!(log.contains("a rule of the policy is about nothing") && log.contains("sys.ecko"), "{log}");
-    write_policy(&file(&world), &format!("{SHELL}operators = [\"ada\"]\n{hours}"));
-
     let mut shown = command("redpoll-agent");
     let shown = shown.args(["policy", "show", "--config", &config]).output().await.unwrap();
     let text = String::from_utf8(shown.stdout).unwrap();
-    let digest = world.operator.agent(HONEST).await.unwrap().policy.unwrap();
-    assert!(digest.len() == 64 && text.contains(&digest), "{digest} {text}");
+    redpoll_tests::eventually("the digest of the policy that was read anew", async || {
+        let digest = world.operator.agent(HONEST).await.unwrap().policy.unwrap();
+        (digest.len() == 64 && text.contains(&digest)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn another_policy_shows_in_the_roster_within_the_session_that_is_there() {
+    let mut world = world(SHELL).await;
+    let before = world.operator.agent(HONEST).await.unwrap();
+    let old = before.policy.clone().unwrap();
+    let config = world.directory().join(format!("agent-{HONEST}.toml")).display().to_string();
+    // by a signal, and as the manager asks; the procedures stay as they are
+    for (policy, by_signal) in [(RULES.to_owned(), true), (format!("{RULES}\n{SHELL}"), false)] {
+        write_policy(&file(&world), &policy);
+        let shown = command("redpoll-agent").args(["policy", "show", "--config", &config]).output().await;
+        let shown = String::from_utf8(shown.unwrap().stdout).unwrap();
+        if by_signal {
+            world.agent_process(HONEST).signal(rustix::process::Signal::HUP);
+        } else {
+            world.operator.ask("rp.agents.reload", &json!({"agent": HONEST})).await.unwrap();
+        }
+        let now = redpoll_tests::eventually("the digest of the new policy", async || {
+            let now = world.operator.agent(HONEST).await.unwrap();
+            now.policy.as_ref().is_some_and(|digest| shown.contains(digest.as_str())).then_some(now)
+        })
+        .await;
+        assert_ne!(now.policy.as_ref(), Some(&old));
+        assert!(now.since_ms >= before.since_ms, "another session began");
+        let told = world.run_rpctl(&["agents", "show", HONEST]).await;
+        let told = String::from_utf8(told.stdout).unwrap();
+        assert!(told.contains(now.policy.as_deref().unwrap()), "{told}");
+    }
 }
 
 #[tokio::test]

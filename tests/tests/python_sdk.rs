@@ -180,6 +180,24 @@ async fn generators_give_values_and_progress_and_a_worker_stays() {
 }
 
 #[tokio::test]
+async fn arguments_without_a_name_go_by_the_order_of_the_parameters() {
+    let world = world().await;
+    for (_, family) in MODES {
+        let count = told(&world, &format!("{family}.count"), &["--args", "[3]"]).await;
+        assert_eq!(count.result()["counted"], 3, "{count:?}");
+        assert_eq!(told(&world, &format!("{family}.fails"), &["not"]).await.result(), "not at all");
+        // a schema says which they are: too many are refused, and so are wrong ones, before anything runs
+        let many = told(&world, &format!("{family}.fails"), &["not", "more"]).await;
+        assert_eq!((many.said("code"), many.code), ("bad_arguments", Some(3)), "{many:?}");
+        assert!(many.said("message").contains("at most 1 positional"), "{many:?}");
+        let wrong = told(&world, &format!("{family}.count"), &["three"]).await;
+        assert!(wrong.said("code") == "bad_arguments" && wrong.said("message").contains("upto"), "{wrong:?}");
+        let twice = told(&world, &format!("{family}.fails"), &["not", "how=not"]).await;
+        assert!(twice.said("message").contains("by name and by position"), "{twice:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_class_is_exposed_with_what_its_constructor_takes() {
     let world = world().await;
     for (_, family) in MODES {

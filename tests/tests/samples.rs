@@ -64,7 +64,7 @@ async fn the_loader_and_the_linter_take_every_sample_and_the_policy() {
     let shipped = fs::read_dir(samples.path()).unwrap().map(Result::unwrap);
     let shipped = shipped.filter(|entry| entry.path().extension().is_some_and(|end| end == "toml")).count();
     let read = world.agent_process(AGENT).logged(&["the procedures were read"]).await;
-    assert!(shipped >= 5 && read.contains(&format!("added={shipped}")), "{shipped} files: {read}");
+    assert!(shipped >= 6 && read.contains(&format!("added={shipped}")), "{shipped} files: {read}");
     // as the agent ends with another code when the policy is no policy, this one was understood; and it is the one that holds
     let mut shown = command("redpoll-agent");
     let config = world.directory().join(format!("agent-{AGENT}.toml"));
@@ -134,6 +134,58 @@ async fn the_workers_in_python_give_values_progress_results_and_exceptions() {
     let failed = told(&world, &["log.search", "path=/nowhere", "pattern=x"]).await;
     assert_eq!(failed.said("class"), "FileNotFoundError");
     assert!(failed.said("trace").contains("log_search.py"), "{failed:?}");
+}
+
+#[tokio::test]
+async fn the_script_that_asks_has_a_job_made_once_and_announces_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = Manifests::new(folder.path());
+    // what the sample of the manager does with the system's log is not for a test
+    let script = r#"read -r line; printf '%s' "$line" >> announced; echo '{"result":null}'"#;
+    let fields = format!("callers = [\"agent:web-*\"]\ncwd = \"{}\"", folder.path().display());
+    own.shell("site.announce", &fields, script);
+    let mut world = World::quiet(&[&own.setting(), "agents.submit=disk.report"]).await;
+    let samples = Manifests::samples(world.directory());
+    world.agent(AGENT, &[&samples.setting()]).await;
+
+    let enough = told(&world, &["disk.watch", "/", "most:=100"]).await;
+    if enough.result()["percent"] != 100 {
+        assert_eq!(enough.result()["job"], Value::Null);
+    }
+    let first = told(&world, &["disk.watch", "most:=0"]).await;
+    assert_eq!(first.result()["announced"], true, "{first:?}");
+    let job = first.result()["job"].as_str().unwrap().to_owned();
+    let announced = fs::read_to_string(folder.path().join("announced")).unwrap();
+    assert!(announced.contains(&job) && announced.contains("agent:web-1"), "{announced}");
+    let run = in_time("the end of the report", world.operator.job_ended(&job)).await;
+    assert_eq!(run.end.unwrap().outcome, "succeeded");
+    let again = told(&world, &["disk.watch", "path=/", "most:=0"]).await;
+    assert_eq!(
+        (again.result()["job"].as_str(), &again.result()["announced"]),
+        (Some(job.as_str()), &json!(false))
+    );
+
+    // before anybody calls it, everybody can see what it asks for
+    let shown = world.run_rpctl(&["agents", "procedures", AGENT, "disk.watch"]).await;
+    let text = String::from_utf8(shown.stdout).unwrap();
+    assert!(text.contains("May ask the manager to: submit jobs; call site.announce\n"), "{text}");
+    let shown = world.run_rpctl(&["-o", "json", "agents", "procedures", AGENT]).await;
+    let listed: Value = serde_json::from_slice(&shown.stdout).unwrap();
+    for info in listed.as_array().unwrap() {
+        let asks =
+            (info["name"] == "disk.watch").then(|| json!({"submit": true, "calls": ["site.announce"]}));
+        assert_eq!(info.get("asks"), asks.as_ref(), "{info}");
+    }
+    let config = world.directory().join(format!("agent-{AGENT}.toml"));
+    let mut trying = command("redpoll-agent");
+    trying.env("REDPOLL_AGENT_PROCEDURES__DIR", samples.path()).args([
+        "policy",
+        "test",
+        "disk.watch",
+        "--config",
+    ]);
+    let tried = String::from_utf8(trying.arg(config).output().await.unwrap().stdout).unwrap();
+    assert!(tried.contains("\nit may ask the manager to submit jobs; call site.announce\n"), "{tried}");
 }
 
 #[tokio::test]

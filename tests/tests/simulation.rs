@@ -13,7 +13,7 @@ use redpoll_tests::sim::{self, Report, Tally};
 const SEEDS: u64 = 200;
 
 /// What has to happen in these seeds, or the simulation has become blind to it.
-const SEEN: [&str; 76] = [
+const SEEN: [&str; 77] = [
     // what is in doubt is settled by each row of the table
     "resolved: row present",
     "resolved: never received, the same number again",
@@ -66,6 +66,7 @@ const SEEN: [&str; 76] = [
     "job.recorded",
     "job.recorded unknown",
     "record told again",
+    "events pruned",
     "arguments masked",
     "more became known to be secret",
     // what goes wrong

@@ -15,6 +15,17 @@ impl From<BadArguments> for Fault {
     }
 }
 
+/// Why arguments do not fit, without the value that does not: it may be the secret of somebody who mistyped a name or a type.
+pub(super) fn without_value(reason: &str) -> String {
+    const BEHIND: &str = ", expected ";
+    let marked = ["invalid type: ", "invalid value: "].iter().find_map(|mark| reason.split_once(mark));
+    let Some((before, said)) = marked else { return reason.to_owned() };
+    // the value may hold the words behind it as well
+    let Some((value, expected)) = said.rsplit_once(BEHIND) else { return before.to_owned() };
+    let kind = value.split(['`', '"']).next().unwrap_or_default().trim_end();
+    format!("{before}{kind}{BEHIND}{expected}")
+}
+
 /// Refuses a call that brings arguments to a procedure that takes none.
 pub(super) fn no_arguments(call: &CallContext) -> Result<(), BadArguments> {
     let none = call.args == Raw::empty_array() && call.kwargs == Raw::empty_map();
@@ -34,4 +45,25 @@ impl From<BadAnswer> for Fault {
 /// Encodes an answer.
 pub(super) fn answer<T: Serialize + ?Sized>(value: &T) -> Result<Raw, BadAnswer> {
     Raw::encode(value).map_err(BadAnswer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_named_by_its_kind_and_never_shown() {
+        for (reason, wanted) in [
+            (
+                "env: invalid type: integer `987654321`, expected a text or binary",
+                "env: integer, expected a text or binary",
+            ),
+            ("invalid type: string \"a, expected \\\"b\\\"\", expected a map", "string, expected a map"),
+            ("cwd: invalid value: floating point `1.5`, expected u64", "cwd: floating point, expected u64"),
+            ("invalid type: unit value, expected u64", "unit value, expected u64"),
+            ("there is no argument \"x\"", "there is no argument \"x\""),
+        ] {
+            assert_eq!(without_value(reason), wanted);
+        }
+    }
 }

@@ -11,7 +11,7 @@ use redpoll_common::wire::Raw;
 use serde::de::{DeserializeOwned, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::arguments::BadArguments;
+use super::arguments::{BadArguments, without_value};
 
 const NAMES: [&str; 7] = ["argv", "env", "cwd", "stdin", "output_limit", "grace_ms", "run_timeout_ms"];
 
@@ -48,7 +48,7 @@ impl ExecArguments {
 }
 
 fn decode<T: DeserializeOwned>(raw: &Raw, what: &str) -> Result<T, BadArguments> {
-    raw.decode().map_err(|error| BadArguments(format!("{what} do not fit: {}", error.reason)))
+    raw.decode().map_err(|error| BadArguments(format!("{what} do not fit: {}", without_value(&error.reason))))
 }
 
 impl<'de> Deserialize<'de> for ExecArguments {

@@ -4,10 +4,12 @@
 //! - [`Gate`]: the policy that holds now, and who the agent itself is. [`Gate::judge`] is the only way in.
 //! - [`Subject`]: what of a procedure matters for that. [`Asked`]: a call as it came, or a trial of one. [`Leave`]: it may run, and
 //!   as whom; [`Refused`]: it may not.
-//! - `rules`: a policy as it was read, with what is left of its rates. `strangers`: names in it that nothing has. `wall`: the time of the day.
+//! - `rules`: a policy as it was read, with what is left of its rates. `strangers`: names in it that nothing has. `doubts`: what it allows
+//!   more or less than it seems to. `wall`: the time of the day.
 //!
 //! What the agent does for the manager itself (`rp.…`) is no procedure and is not judged here.
 
+mod doubts;
 mod rules;
 mod strangers;
 mod subject;
@@ -21,7 +23,6 @@ use arc_swap::ArcSwap;
 use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_config::{ManifestProblem, load_policy};
 use redpoll_net::{CallContext, ProcedureInfo};
-use redpoll_schema::fill_defaults;
 use redpoll_schema::policy::{Moment, Policy, Request, Switching, Verdict};
 use serde_json::Value;
 use tracing::{info, warn};
@@ -241,7 +242,7 @@ impl Gate {
                     .map_err(|fault| Refused { rule: Some(rule.name.clone()), fault: Box::new(fault) })?;
                 named = schema.readable(asked.args, asked.kwargs).map_err(bad)?;
                 // what is left out is what the procedure says it is: no rule is passed by with it
-                fill_defaults(&info.args, &mut named);
+                schema.fill_defaults(&info.args, &mut named);
             }
         }
         let verdict = rules.policy.judge(&self.request(info, subject, asked, &named));

@@ -33,7 +33,8 @@ use redpoll_net::transport::PeerInfo;
 use redpoll_net::{Peer, random};
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub use runner::Runner;
+pub use runner::{BACKLOG, Runner, WORK};
+pub use session::ASKS;
 
 use crate::leftovers::Leftovers;
 use crate::offered::Offered;
@@ -41,7 +42,7 @@ use crate::{clock, spool};
 
 /// Requests and orders that may wait for the runner. The manager has fewer requests in flight; what comes beyond is
 /// answered `overloaded`.
-const CONTROL: usize = 4096 + 16;
+pub const CONTROL: usize = 4096 + 16;
 
 /// The answer to an offer or a cancel.
 type Answer = Result<Raw, Fault>;

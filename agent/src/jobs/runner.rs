@@ -33,13 +33,13 @@ use crate::spool::{self, SpoolError};
 
 /// Events of runs that may wait; then the runs wait, and all get the same share. What one run has in here is what the
 /// next waits for, so it is little.
-const WORK: usize = 32;
+pub const WORK: usize = 32;
 /// Events of runs that are taken in at a time.
 pub(super) const BATCH: usize = 32;
 /// Answers that may wait; then those who bring them wait.
 const ANSWERS: usize = 64;
 /// Bytes of items that may wait for the disk; then the runs wait. An offer waits behind them too.
-const BACKLOG: u64 = 4 * rules::BATCH_BYTES;
+pub const BACKLOG: u64 = 4 * rules::BATCH_BYTES;
 /// Timers stand still while the machine sleeps: the boot-time clock is looked at so often while something is due.
 const LOOK: u64 = 1_000;
 /// How often to look whether a full disk has room again.

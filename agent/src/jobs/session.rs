@@ -23,7 +23,7 @@ const RESUME: &str = "rp.job.resume";
 /// What reports are called.
 const REPORT: &str = "rp.job.report";
 /// Requests that may wait: a page and the reports that the rules allow at a time are fewer.
-const ASKS: usize = 16;
+pub const ASKS: usize = 16;
 /// When to ask a manager again that knows no jobs, in milliseconds.
 const KNOWS_NONE: u64 = 60_000;
 /// When to send again what does not fit into the manager's frames, in milliseconds: its next session may take more.

@@ -80,7 +80,7 @@ impl Leftovers {
     /// Of an agent, remembered in a folder; `grace` is between TERM and KILL.
     ///
     /// # Errors
-    /// [`LeftoversError`] when what was remembered cannot be read: a second attempt must not run beside the first by accident.
+    /// [`LeftoversError`] when what was remembered can neither be read nor moved away.
     pub fn open(agent: PeerId, grace: Duration, folder: &Path) -> Result<Self, LeftoversError> {
         let remembered = notes::read(folder)?;
         Ok(Self::new(agent, grace, Some(folder.to_owned()), remembered))

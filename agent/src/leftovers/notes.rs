@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use redpoll_common::job::wire::RunRef;
 use redpoll_common::job::{Attempt, Dno, JobId};
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 
 use crate::clock;
 
@@ -20,31 +21,15 @@ const MAX_FILE: u64 = 4 * 1024 * 1024;
 /// Runs that are remembered. An agent has no more at a time than its `limits.jobs`; those with the lowest dispatch numbers go first.
 pub(super) const MAX_RUNS: usize = 4096;
 
-/// Why it cannot be read or written.
+/// Why it cannot be read, moved away or written.
 #[derive(Debug, thiserror::Error)]
-pub enum LeftoversError {
-    /// The disk.
-    #[error("{} cannot be used", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// Its content.
-    #[error(
-        "{} is not what the agent writes; look with ps for processes whose environment has REDPOLL_JOB, end what should not run, \
-         and remove the file",
-        path.display()
-    )]
-    Content {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        #[source]
-        source: serde_json::Error,
-    },
+#[error("{} cannot be used", path.display())]
+pub struct LeftoversError {
+    /// The file.
+    path: PathBuf,
+    /// Why.
+    #[source]
+    source: io::Error,
 }
 
 /// What is remembered of a run.
@@ -74,26 +59,40 @@ struct Line {
     since_ms: u64,
 }
 
-/// Reads what was written down in a folder; nothing of another boot.
+/// Reads what was written down in a folder; nothing of another boot. A file that makes no sense is moved away and kept: an agent that
+/// does not start would be worse than what is forgotten with it.
 pub(super) fn read(folder: &Path) -> Result<BTreeMap<RunRef, Note>, LeftoversError> {
     let path = folder.join(FILE);
-    let mut text = Vec::new();
-    match File::open(&path).and_then(|file| file.take(MAX_FILE).read_to_end(&mut text)) {
-        Ok(_) => {}
+    let error = match parse(&path) {
+        Ok(notes) => return Ok(notes),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
-        Err(source) => return Err(LeftoversError::Io { path, source }),
-    }
-    let wrong = |source| LeftoversError::Content { path: path.clone(), source };
-    let content: Content = serde_json::from_slice(&text).map_err(wrong)?;
+        Err(error) => error,
+    };
+    let kept = folder.join(format!("{FILE}.bad-{}", redpoll_net::clock::wall_ms()));
+    fs::rename(&path, &kept).map_err(|source| LeftoversError { path: path.clone(), source })?;
+    warn!(
+        file = %path.display(), %error, kept = %kept.display(),
+        help = "what is left of runs that ended as unknown before the last start is forgotten: sys.leftovers does not list it, and another \
+                attempt of such a job may run beside it. Look with ps for processes whose environment has REDPOLL_JOB, end what should not \
+                run, and remove the file that was kept",
+        "what was left of runs makes no sense, and is moved away"
+    );
+    Ok(BTreeMap::new())
+}
+
+fn parse(path: &Path) -> io::Result<BTreeMap<RunRef, Note>> {
+    let mut text = Vec::new();
+    File::open(path)?.take(MAX_FILE).read_to_end(&mut text)?;
+    let content: Content = serde_json::from_slice(&text)?;
     if content.boot.is_none() || content.boot != clock::boot_id() {
         return Ok(BTreeMap::new());
     }
     let note = |line: Line| {
-        let job = JobId::parse(&line.job).map_err(serde::de::Error::custom)?;
+        let job = JobId::parse(&line.job).map_err(io::Error::other)?;
         let run = RunRef { job, attempt: Attempt(line.attempt), dno: Dno(line.dno) };
         Ok((run, Note { procedure: line.procedure, since_ms: line.since_ms }))
     };
-    content.runs.into_iter().map(note).collect::<Result<_, _>>().map_err(wrong)
+    content.runs.into_iter().map(note).collect()
 }
 
 /// Replaces the file in one step; without anything to remember there is none.
@@ -125,7 +124,7 @@ pub(super) fn write<'n>(
         fs::rename(&new, &path)?;
         File::open(folder)?.sync_all()
     };
-    replace().map_err(|source| LeftoversError::Io { path: path.clone(), source })
+    replace().map_err(|source| LeftoversError { path: path.clone(), source })
 }
 
 #[cfg(test)]
@@ -164,14 +163,22 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_makes_no_sense_is_no_empty_one() {
+    fn a_file_that_makes_no_sense_is_kept_beside_and_the_next_is_written_as_if_there_were_none() {
         let folder = tempfile::tempdir().unwrap();
         write(folder.path(), notes().iter()).unwrap();
-        let good = fs::read_to_string(folder.path().join(FILE)).unwrap();
+        let file = folder.path().join(FILE);
+        let good = fs::read_to_string(&file).unwrap();
         for text in ["", "{", "[]", &good.replace("0707", "x"), &good.replace("dno", "number")] {
-            fs::write(folder.path().join(FILE), text).unwrap();
-            let said = read(folder.path()).unwrap_err().to_string();
-            assert!(said.contains(FILE) && said.contains("remove the file"), "{said}");
+            fs::write(&file, text).unwrap();
+            assert_eq!(read(folder.path()).unwrap(), BTreeMap::new(), "{text}");
+            let kept: Vec<PathBuf> =
+                fs::read_dir(folder.path()).unwrap().map(|one| one.unwrap().path()).collect();
+            assert_eq!(kept.len(), 1, "{kept:?}");
+            assert!(kept[0].to_str().unwrap().contains("leftovers.json.bad-"), "{kept:?}");
+            assert_eq!(fs::read_to_string(&kept[0]).unwrap(), text, "nothing of it is lost");
+            fs::remove_file(&kept[0]).unwrap();
+            write(folder.path(), notes().iter()).unwrap();
+            assert_eq!(read(folder.path()).unwrap(), notes());
         }
     }
 }

@@ -75,6 +75,11 @@ impl Current {
         self.registry.is_admin(method)
     }
 
+    /// What a procedure that is offered may ask the manager for, in words.
+    pub fn asks(&self, method: &str) -> Option<String> {
+        self.registry.info(method).ok()?.asks.as_ref().map(ToString::to_string)
+    }
+
     /// The paths into the arguments of a procedure that nobody may see, with their roots. `None` when nobody knows of such a
     /// procedure.
     pub fn redact(&self, method: &str) -> Option<Vec<String>> {

@@ -1,11 +1,11 @@
-//! What the manager is told of what is offered: the digest of the list, and the list when it asks.
+//! What the manager is told of what is offered: the digests of the list and of the policy, and the list when it asks.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use redpoll_common::api::notice;
 use redpoll_common::wire::{Fault, FaultCode, Fields, Raw};
-use redpoll_net::listing::{Listing, announcement};
+use redpoll_net::listing::{Announcement, Listing};
 use redpoll_net::service::Running;
 use redpoll_net::{CallContext, Peer, Registry};
 use tokio::sync::watch;
@@ -13,9 +13,29 @@ use tokio::time::timeout;
 use tracing::error;
 
 use super::Offered;
+use crate::gate::Gate;
 
 /// How long the manager may take to read an announcement.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the manager is told of.
+#[derive(Debug)]
+pub(super) struct Told {
+    /// What is offered.
+    listing: Arc<Listing>,
+    /// The digest of the policy that holds.
+    policy: String,
+}
+
+impl Told {
+    pub(super) fn new(listing: Arc<Listing>, gate: &Gate) -> Self {
+        Self { listing, policy: gate.digest() }
+    }
+
+    fn announcement(&self) -> Announcement {
+        Announcement { digest: *self.listing.digest(), policy: Some(self.policy.clone()) }
+    }
+}
 
 /// The list of a registry; an empty one should it have no form on the wire.
 pub(super) fn list(registry: &Registry) -> Arc<Listing> {
@@ -33,31 +53,43 @@ impl Offered {
         let answer = match after {
             Ok(after) => {
                 let after = usize::try_from(after.unwrap_or(0)).unwrap_or(usize::MAX);
-                Ok(self.listing.borrow().page(after, call.output.value_limit()))
+                Ok(self.told.borrow().listing.page(after, call.output.value_limit()))
             }
             Err(error) => Err(Fault::new(FaultCode::BadArguments, error.to_string())),
         };
         Running { answer: Box::pin(std::future::ready::<Result<Raw, Fault>>(answer)), graceful: false }
     }
 
-    /// Tells each session, at its beginning and after each change, which list holds. Goes on as long as there are sessions.
+    /// Has the manager told what holds from here on: the policy, and another list if there is one.
+    pub(super) fn tell(&self, listing: Option<Arc<Listing>>) {
+        let policy = self.gate.digest();
+        self.told.send_if_modified(|told| {
+            let listing = listing.unwrap_or_else(|| told.listing.clone());
+            let differs = *listing != *told.listing || policy != told.policy;
+            *told = Told { listing, policy };
+            differs
+        });
+    }
+
+    /// Tells each session, at its beginning and after each change, which list and which policy hold. Goes on as long as there are
+    /// sessions.
     pub fn announce(
         &self,
         mut sessions: watch::Receiver<Option<Peer>>,
     ) -> impl Future<Output = ()> + Send + use<> {
-        let mut listing = self.listing.subscribe();
+        let mut told = self.told.subscribe();
         async move {
             loop {
                 let peer = sessions.borrow_and_update().clone();
-                let digest = *listing.borrow_and_update().digest();
+                let announcement = told.borrow_and_update().announcement();
                 if let Some(peer) = peer.filter(|peer| !peer.terms().is_oldest()) {
                     // one that is not read in time ends with its session, and the next one is told
-                    let told = peer.notify(notice::AGENT_PROCEDURES, announcement(&digest));
-                    let _told = timeout(PATIENCE, told).await;
+                    let telling = peer.notify(notice::AGENT_PROCEDURES, announcement.write());
+                    let _told = timeout(PATIENCE, telling).await;
                 }
                 let gone = tokio::select! {
                     changed = sessions.changed() => changed.is_err(),
-                    changed = listing.changed() => changed.is_err(),
+                    changed = told.changed() => changed.is_err(),
                 };
                 if gone {
                     return;

@@ -20,7 +20,6 @@ use arc_swap::ArcSwap;
 use redpoll_common::api::ReloadAnswer;
 use redpoll_config::Manifest;
 use redpoll_net::Registry;
-use redpoll_net::listing::Listing;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -28,6 +27,7 @@ use crate::builtin::{InstallError, with_list};
 use crate::gate::{Gate, Kind};
 use crate::procedures::{self, Procedure, Setting, label};
 use crate::schedule::Entry;
+use listing::Told;
 
 pub use current::Current;
 pub use switches::{SwitchError, Switches};
@@ -47,7 +47,7 @@ pub struct Offered {
     /// What of the manifests runs by itself.
     schedules: watch::Sender<Vec<Entry>>,
     /// What the manager is told of it.
-    listing: watch::Sender<Arc<Listing>>,
+    told: watch::Sender<Told>,
     /// `None`: it never changes.
     changing: Option<Changing>,
 }
@@ -85,12 +85,12 @@ impl fmt::Debug for Offered {
 impl Offered {
     /// Offers the same for ever, behind a gate.
     pub fn fixed(registry: Registry, gate: Arc<Gate>) -> Self {
-        let listing = watch::Sender::new(listing::list(&registry));
+        let told = watch::Sender::new(Told::new(listing::list(&registry), &gate));
         let current = Current::new(registry, gate.clone(), BTreeMap::new());
         Self {
             current: ArcSwap::from_pointee(current),
             gate,
-            listing,
+            told,
             schedules: watch::Sender::default(),
             changing: None,
         }
@@ -114,16 +114,10 @@ impl Offered {
         let state = Mutex::new(State { procedures: Vec::new(), switches, last: None });
         let (setting, begun) = (Arc::new(setting), AtomicU64::new(0));
         let changing = Changing { base: base.clone(), lists, setting, source, state, begun };
-        let listing = watch::Sender::new(listing::list(&base));
+        let told = watch::Sender::new(Told::new(listing::list(&base), &gate));
         let current = Current::new(base, gate.clone(), BTreeMap::new());
         let schedules = watch::Sender::default();
-        Ok(Self {
-            current: ArcSwap::from_pointee(current),
-            gate,
-            listing,
-            schedules,
-            changing: Some(changing),
-        })
+        Ok(Self { current: ArcSwap::from_pointee(current), gate, told, schedules, changing: Some(changing) })
     }
 
     /// What judges all calls.
@@ -200,15 +194,21 @@ impl Offered {
         };
         answer.removed = before.iter().filter(is_gone).count() as u64;
         if let Err(error) = self.rebuild(changing, state) {
-            problems.push(format!("nothing changed: {error}"));
+            problems.push(format!("no procedure changed: {error}"));
+            // another policy holds all the same
+            self.tell(None);
         }
         answer.offered = self.now().procedures().count() as u64;
         for problem in &problems {
             warn!(problem, "a procedure is not offered as described");
         }
         // not a problem: the procedure may come later
-        for said in self.gate.strangers(&changing.known(state)) {
+        let known = changing.known(state);
+        for said in self.gate.strangers(&known) {
             warn!(said, "a rule of the policy is about nothing");
+        }
+        for said in self.gate.doubts(&known) {
+            warn!(said, "a rule of the policy allows more or less than it may seem to");
         }
         let ReloadAnswer { offered, added, changed, removed, .. } = &answer;
         info!(offered, added, changed, removed, problems = problems.len(), "the procedures were read");
@@ -255,11 +255,7 @@ impl Offered {
             *before = schedules;
             differs
         });
-        self.listing.send_if_modified(|before| {
-            let differs = **before != *listing;
-            *before = listing;
-            differs
-        });
+        self.tell(Some(listing));
         Ok(())
     }
 }

@@ -21,10 +21,8 @@ pub enum RegisterError {
         /// What is wrong.
         error: RedactionError,
     },
-    /// The schema that follows from the type of its arguments cannot be used, for example because the type contains itself.
-    #[error(
-        "{procedure}: the type of its arguments has no schema that can be used; a type must not contain itself: {error}"
-    )]
+    /// The schema that follows from the type of its arguments cannot be used, for example because the type contains itself twice at one place.
+    #[error("{procedure}: the type of its arguments has no schema that can be used: {error}")]
     Schema {
         /// The procedure, `name@version`.
         procedure: String,

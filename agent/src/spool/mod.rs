@@ -25,6 +25,7 @@ mod writer;
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use redpoll_common::job::spool::{Image, Record};
 use redpoll_common::job::{Dno, Item};
@@ -35,7 +36,7 @@ pub use space::allocate;
 use writer::Command;
 
 /// Commands that may wait for the writer; who has more waits, which slows down its run and nobody else.
-const QUEUE: usize = 256;
+pub const QUEUE: usize = 256;
 
 /// How a spool is kept.
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +47,8 @@ pub struct OpenOptions {
     pub reserve: u64,
     /// How a file is synced. Tests make it fail.
     pub sync: fn(&File) -> io::Result<()>,
+    /// How the time between two looks at a lock that somebody else has is passed. Tests see by it that it is waited for.
+    pub pause: fn(Duration),
     /// How room is reserved from an offset on. Tests make it fail.
     pub allocate: fn(&File, u64, u64) -> io::Result<()>,
 }
@@ -56,7 +59,13 @@ const RESERVE: u64 = 8 * 1024 * 1024;
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        Self { file_bytes: 8 * 1024 * 1024, reserve: RESERVE, sync: File::sync_data, allocate }
+        Self {
+            file_bytes: 8 * 1024 * 1024,
+            reserve: RESERVE,
+            sync: File::sync_data,
+            pause: std::thread::sleep,
+            allocate,
+        }
     }
 }
 

@@ -5,7 +5,6 @@ use std::fs::{self, DirBuilder, File, Metadata};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -40,7 +39,7 @@ struct Reading {
 /// Opens the journal in a folder, or begins one, and reads what it says.
 pub(super) fn open(folder: &Path, options: OpenOptions) -> Result<(Journal, Image), OpenError> {
     let folder_handle = prepare(folder)?;
-    let lock = lock(folder)?;
+    let lock = lock(folder, options.pause)?;
     let mut numbers = numbers(folder)?;
     let mut reading = Reading::default();
     let newest = numbers.last().copied();
@@ -201,7 +200,7 @@ fn check_mode(path: &Path, metadata: &Metadata) -> Result<(), OpenError> {
 }
 
 /// One process at a time: two would give numbers twice.
-fn lock(folder: &Path) -> Result<File, OpenError> {
+fn lock(folder: &Path, pause: fn(Duration)) -> Result<File, OpenError> {
     let path = folder.join("lock");
     let mut open = fs::OpenOptions::new();
     let file = open.write(true).create(true).truncate(false).mode(0o600).open(&path);
@@ -211,7 +210,7 @@ fn lock(folder: &Path) -> Result<File, OpenError> {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(file),
             // a program that an agent was about to start when it died has the lock until it really begins
-            Err(Errno::WOULDBLOCK) if Instant::now() < give_up => thread::sleep(LOCK_AGAIN),
+            Err(Errno::WOULDBLOCK) if Instant::now() < give_up => pause(LOCK_AGAIN),
             Err(Errno::WOULDBLOCK) => return Err(OpenError::Locked { path: folder.to_owned() }),
             Err(errno) => return Err(OpenError::io("lock", &path)(errno.into())),
         }

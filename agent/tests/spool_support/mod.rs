@@ -17,6 +17,7 @@ pub(crate) const SMALL: OpenOptions = OpenOptions {
     file_bytes: 2_000,
     reserve: 4_096,
     sync: std::fs::File::sync_data,
+    pause: std::thread::sleep,
     allocate: redpoll_agent::spool::allocate,
 };
 

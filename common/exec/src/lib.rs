@@ -2,6 +2,7 @@
 //!
 //! - [`exec`]: one program: its start, its streams, its limits, and an end that leaves nothing behind.
 //! - [`procedures`]: executables as procedures, once and as workers.
+//! - [`check`]: a folder of manifests without a daemon.
 //! - [`limits`]: what no call may exceed. [`telling`]: how a program's streams and failures are told to a caller.
 //! - [`clock`]: the clock that goes on while the machine sleeps.
 //!
@@ -9,6 +10,7 @@
 //! one is [`redpoll_config::Manifest`]. Who may call it is decided by whoever offers it.
 
 mod asker;
+pub mod check;
 pub mod clock;
 mod emitter;
 pub mod exec;

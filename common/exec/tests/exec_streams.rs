@@ -24,6 +24,24 @@ async fn all_256_bytes_come_through_as_they_were_written() {
 }
 
 #[tokio::test]
+async fn input_of_every_length_comes_whole_and_ends() {
+    // around what a pipe holds, and what it holds where its owner has many of them
+    for len in [0, 1, 4095, 4096, 4097, 65_535, 65_536, 65_537, 1 << 20] {
+        let every: Vec<u8> = (0..=255).cycle().take(len).collect();
+        let mut cat = spec(&["cat"]);
+        cat.stdin = Some(Bytes::from(every.clone()));
+        assert!(collect(cat).await.unwrap().stdout == every, "{len} bytes");
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_both_streams_is_not_taken_for_the_programs() {
+    let got = collect(shell("exec >&- 2>&-; sleep 0.3; exit 5")).await.unwrap();
+    assert_eq!((got.exit.code, got.exit.ended_by), (Some(5), EndedBy::Itself));
+    assert!(got.exit.duration >= Duration::from_millis(300));
+}
+
+#[tokio::test]
 async fn the_two_streams_stay_apart_and_in_order() {
     let got = collect(shell("for i in 1 2 3 4 5 6 7 8 9; do echo out $i; echo err $i >&2; done; exit 3"))
         .await

@@ -1,6 +1,7 @@
 //! What a registry offers and what of it is disabled, as a list that travels in pages and is known by its digest.
 
 use aws_lc_rs::digest::{Context, SHA256};
+use redpoll_common::wire::codec::MAX_TEXT_LEN;
 use redpoll_common::wire::fields::Fields;
 use redpoll_common::wire::raw::RawError;
 use redpoll_common::wire::{DecodeError, MAX_NODES, Raw, RawMap, scan};
@@ -110,17 +111,30 @@ impl ListingPage {
 
 const WRONG_DIGEST: DecodeError = DecodeError::WrongType { field: "digest", wanted: "32 bytes" };
 
-/// Reads what announces a list: `{digest}`.
-///
-/// # Errors
-/// [`DecodeError`] when it is something else.
-pub fn announced(data: &Raw) -> Result<ListingDigest, DecodeError> {
-    read_digest(&Fields::of(data)?.raw("digest")?).ok_or(WRONG_DIGEST)
+/// What an agent says holds from here on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announcement {
+    /// The digest of its list.
+    pub digest: ListingDigest,
+    /// The digest of its policy; `None`: it does not say, and what it said before holds.
+    pub policy: Option<String>,
 }
 
-/// Writes what announces a list.
-pub fn announcement(digest: &ListingDigest) -> Raw {
-    RawMap::new().bin("digest", digest).finish()
+impl Announcement {
+    /// Reads `{digest, policy}`.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when it is something else.
+    pub fn read(data: &Raw) -> Result<Self, DecodeError> {
+        let fields = Fields::of(data)?;
+        let policy = fields.opt_text("policy", MAX_TEXT_LEN)?.map(str::to_owned);
+        Ok(Self { digest: read_digest(&fields.raw("digest")?).ok_or(WRONG_DIGEST)?, policy })
+    }
+
+    /// Writes it.
+    pub fn write(&self) -> Raw {
+        RawMap::new().bin("digest", &self.digest).opt_text("policy", self.policy.as_deref()).finish()
+    }
 }
 
 fn read_digest(value: &Raw) -> Option<ListingDigest> {
@@ -178,10 +192,14 @@ mod tests {
 
     #[test]
     fn an_announcement_is_read_as_it_was_written_and_nothing_else_is() {
-        let listing = Listing::of(&registry(1)).unwrap();
-        assert_eq!(announced(&announcement(listing.digest())).as_ref(), Ok(listing.digest()));
-        for wrong in [Raw::nil(), Raw::empty_map(), RawMap::new().bin("digest", &[1; 31]).finish()] {
-            assert!(announced(&wrong).is_err());
+        let digest = *Listing::of(&registry(1)).unwrap().digest();
+        for policy in [None, Some("ab12".to_owned())] {
+            let announcement = Announcement { digest, policy };
+            assert_eq!(Announcement::read(&announcement.write()).as_ref(), Ok(&announcement));
+        }
+        let odd = RawMap::new().bin("digest", &digest).uint("policy", 1).finish();
+        for wrong in [Raw::nil(), Raw::empty_map(), RawMap::new().bin("digest", &[1; 31]).finish(), odd] {
+            assert!(Announcement::read(&wrong).is_err());
         }
     }
 }

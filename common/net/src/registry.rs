@@ -36,6 +36,9 @@ pub struct ProcedureInfo {
     /// Paths in arguments, values and results that nobody may see: `password`, `user.pin`, `keys.*`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub redact: Vec<String>,
+    /// What it may ask the manager for, as the owner of the machine says; `None`: nothing, or it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asks: Option<Asks>,
     /// Why it is not offered, in a list that names it all the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disabled: Option<String>,
@@ -53,8 +56,29 @@ impl ProcedureInfo {
             idempotent: false,
             admin: false,
             redact: Vec::new(),
+            asks: None,
             disabled: None,
         }
+    }
+}
+
+/// What a procedure may ask the manager for, as far as its own side is concerned: the manager has a say too.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Asks {
+    /// It may submit jobs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub submit: bool,
+    /// It may call these procedures of the manager: names, with `*` for any characters.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calls: Vec<String>,
+}
+
+impl fmt::Display for Asks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let calls = Some(format!("call {}", self.calls.join(", "))).filter(|_| !self.calls.is_empty());
+        let all: Vec<String> =
+            self.submit.then(|| "submit jobs".to_owned()).into_iter().chain(calls).collect();
+        f.write_str(if all.is_empty() { "nothing".to_owned() } else { all.join("; ") }.as_str())
     }
 }
 

@@ -5,20 +5,19 @@ use serde_json::{Map, Value};
 /// How many references follow each other, and how deep objects are looked into. A schema that was compiled has less.
 const DEEPEST: usize = 64;
 
-/// Puts the `default` of each property that is not there in its place, at the top and in each object that is there. What a program is
-/// given is another matter: it is what was sent.
-pub fn fill_defaults(schema: &Value, arguments: &mut Value) {
-    fill(schema, schema, arguments, DEEPEST);
+/// Fills in the defaults of a schema with plain references.
+pub(crate) fn fill(schema: &Value, arguments: &mut Value) {
+    fill_in(schema, schema, arguments, DEEPEST);
 }
 
-fn fill(root: &Value, schema: &Value, value: &mut Value, deepest: usize) {
+fn fill_in(root: &Value, schema: &Value, value: &mut Value, deepest: usize) {
     let Some(deeper) = deepest.checked_sub(1) else { return };
     let Value::Object(entries) = value else { return };
     for part in parts(root, schema, deeper) {
         let properties = part.get("properties").and_then(Value::as_object);
         for (name, property) in properties.into_iter().flatten() {
             match entries.get_mut(name) {
-                Some(inner) => fill(root, property, inner, deeper),
+                Some(inner) => fill_in(root, property, inner, deeper),
                 None => insert(root, name, property, entries, deeper),
             }
         }
@@ -49,7 +48,7 @@ mod tests {
     use serde_json::json;
 
     fn filled(schema: &Value, mut arguments: Value) -> Value {
-        fill_defaults(schema, &mut arguments);
+        fill(schema, &mut arguments);
         arguments
     }
 

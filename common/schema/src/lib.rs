@@ -10,20 +10,28 @@
 
 mod argument_redaction;
 mod arguments;
+mod cost;
 mod defaults;
+mod graph;
 mod hidden;
+mod keywords;
 mod limits;
 mod opaque;
+mod plain;
 pub mod policy;
 mod redact;
+mod references;
 mod schema;
 mod value;
 
 pub use argument_redaction::{ArgumentRedaction, rooted};
 pub use arguments::POSITIONAL;
-pub use defaults::fill_defaults;
+pub use graph::{MAX_SCHEMA_CHAIN, MAX_SCHEMA_STEPS};
 pub use hidden::hide;
-pub use limits::{MAX_SCHEMA_DEPTH, MAX_SCHEMA_NODES, MAX_SCHEMA_PATTERN, MAX_SCHEMA_TEXT};
+pub use limits::{
+    MAX_SCHEMA_DEPTH, MAX_SCHEMA_DYNAMIC, MAX_SCHEMA_EMBEDDED, MAX_SCHEMA_NODES, MAX_SCHEMA_PATTERN,
+    MAX_SCHEMA_PATTERNS, MAX_SCHEMA_PLACES, MAX_SCHEMA_TEXT,
+};
 pub use redact::{MASK, MAX_REDACT_PATHS, MAX_REDACT_WORDS, Redaction, RedactionError};
-pub use schema::{ArgumentError, MAX_REGEX_SIZE, MAX_SHOWN, Schema, SchemaError};
+pub use schema::{ArgumentError, MAX_REGEX_SIZE, MAX_SHOWN, Schema, SchemaError, plain};
 pub use value::{Binary, Json, Shown, to_json};

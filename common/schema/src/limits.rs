@@ -1,28 +1,38 @@
 //! What a schema may look like, before anything is compiled: other machines send schemas too.
 //!
-//! A schema is checked as often as its parts apply to the parts of a value, so references are followed here and what they
-//! stand for is counted: a small text must not stand for a huge schema, nor for one without end.
+//! The size is looked at here; what references lead to in `references.rs`; what a check may cost, in `cost.rs`.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
 use crate::SchemaError;
+use crate::cost;
+use crate::keywords::parts;
+use crate::plain::{plain, values};
 
 /// Bytes of a schema, written as JSON.
 pub const MAX_SCHEMA_TEXT: usize = 64 * 1024;
 /// Levels of a schema.
 pub const MAX_SCHEMA_DEPTH: usize = 32;
-/// Values of a schema, with each `$ref` counted as what it stands for.
+/// Values of a schema, and of all schemas together that apply to one place of a value, each as often as it does.
 pub const MAX_SCHEMA_NODES: u64 = 10_000;
 /// Bytes of one regular expression.
 pub const MAX_SCHEMA_PATTERN: usize = 1024;
+/// Different regular expressions: each may take as much memory as a whole schema otherwise does.
+pub const MAX_SCHEMA_PATTERNS: usize = 256;
+/// Bytes of the places of all parts, each written out as a JSON pointer: a long name counts for each part beneath it.
+pub const MAX_SCHEMA_PLACES: usize = 2 * 1024 * 1024;
+/// Parts with an `$id`, the whole aside.
+pub const MAX_SCHEMA_EMBEDDED: usize = 64;
+/// Names of `$dynamicAnchor` that stand more than once.
+pub const MAX_SCHEMA_DYNAMIC: usize = 16;
 
 /// The draft that is understood.
 const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
 
-/// Checks all limits.
-pub(crate) fn check(schema: &Value) -> Result<(), SchemaError> {
+/// The schema with its references plain, once it is within all limits, and the most values of it that apply to one place.
+pub(crate) fn checked(schema: &Value) -> Result<(Value, u64), SchemaError> {
     // depth first: what follows walks the value by calling itself
     let deep = depth(schema, 0);
     if deep > MAX_SCHEMA_DEPTH {
@@ -36,14 +46,17 @@ pub(crate) fn check(schema: &Value) -> Result<(), SchemaError> {
     if len > MAX_SCHEMA_TEXT {
         return Err(limit("bytes", MAX_SCHEMA_TEXT));
     }
-    let mut walk = Walk { root: schema, costs: BTreeMap::new() };
-    match walk.cost(schema, "")? {
-        nodes if nodes > MAX_SCHEMA_NODES => Err(SchemaError::TooLarge {
-            what: "values, references followed",
-            max: usize::try_from(MAX_SCHEMA_NODES).unwrap_or(usize::MAX),
-        }),
-        _nodes => Ok(()),
+    if values(schema) > MAX_SCHEMA_NODES {
+        return Err(limit("values", usize::try_from(MAX_SCHEMA_NODES).unwrap_or(usize::MAX)));
     }
+    let mut patterns = BTreeSet::new();
+    keywords(schema, "", &mut patterns)?;
+    if patterns.len() > MAX_SCHEMA_PATTERNS {
+        return Err(limit("different patterns", MAX_SCHEMA_PATTERNS));
+    }
+    let plain = plain(schema)?;
+    let most = cost::check(&plain)?;
+    Ok((plain, most))
 }
 
 /// How deep a value is, but not deeper than one more than is allowed.
@@ -60,119 +73,28 @@ fn depth(value: &Value, above: usize) -> usize {
     deepest.unwrap_or(above)
 }
 
-/// Keywords whose value is a value, not a schema.
-const VALUES: [&str; 4] = ["const", "default", "enum", "examples"];
-/// Keywords whose value is a map of schemas: its keys are names.
-const MAPS: [&str; 5] = ["$defs", "definitions", "dependentSchemas", "patternProperties", "properties"];
-
-struct Walk<'s> {
-    root: &'s Value,
-    /// What references cost; `None` while it is being counted.
-    costs: BTreeMap<&'s str, Option<u64>>,
-}
-
-impl<'s> Walk<'s> {
-    fn cost(&mut self, value: &'s Value, at: &str) -> Result<u64, SchemaError> {
-        let mut sum = 1_u64;
-        match value {
-            Value::Array(items) => {
-                for (index, item) in items.iter().enumerate() {
-                    sum = sum.saturating_add(self.cost(item, &format!("{at}/{index}"))?);
-                }
-            }
-            Value::Object(entries) => {
-                for (key, inner) in entries {
-                    if VALUES.contains(&key.as_str()) {
-                        sum = sum.saturating_add(nodes(inner));
-                        continue;
-                    }
-                    let here = format!("{at}/{key}");
-                    if let Value::String(text) = inner {
-                        sum = sum.saturating_add(self.keyword(key, text, &here)?);
-                    }
-                    if key == "patternProperties"
-                        && let Value::Object(patterns) = inner
-                    {
-                        patterns.keys().try_for_each(|pattern| pattern_len(pattern, &here))?;
-                    }
-                    let named = inner.as_object().filter(|_| MAPS.contains(&key.as_str()));
-                    let below = match named {
-                        Some(named) => self.named(named, &here)?,
-                        None => self.cost(inner, &here)?,
-                    };
-                    sum = sum.saturating_add(below);
-                }
-            }
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-        }
-        Ok(sum)
+/// Looks at the keywords of a schema and of its parts, those that need no other place to be judged.
+fn keywords<'s>(schema: &'s Value, at: &str, patterns: &mut BTreeSet<&'s str>) -> Result<(), SchemaError> {
+    let Value::Object(words) = schema else { return Ok(()) };
+    if let Some(Value::String(pattern)) = words.get("pattern") {
+        pattern_len(pattern, &format!("{at}/pattern"))?;
+        patterns.insert(pattern);
     }
-
-    /// Schemas by their names.
-    fn named(&mut self, named: &'s Map<String, Value>, at: &str) -> Result<u64, SchemaError> {
-        named.iter().try_fold(1_u64, |sum, (name, schema)| {
-            Ok(sum.saturating_add(self.cost(schema, &format!("{at}/{name}"))?))
-        })
+    let named = |word: &str| words.get(word).and_then(Value::as_object).into_iter().flat_map(Map::keys);
+    for pattern in named("patternProperties") {
+        pattern_len(pattern, &format!("{at}/patternProperties"))?;
+        patterns.insert(pattern);
     }
-
-    /// A keyword whose value is a text; gives what it adds to the cost.
-    fn keyword(&mut self, key: &str, text: &'s str, at: &str) -> Result<u64, SchemaError> {
-        match key {
-            "pattern" => pattern_len(text, at).map(|()| 0),
-            "$ref" => self.reference(text, at),
-            "$schema" if text.trim_end_matches('#') != DRAFT => {
-                Err(wrong(at, format!("the draft is not {DRAFT}; leave $schema out or name that one")))
-            }
-            "$dynamicRef" | "$recursiveRef" => {
-                Err(wrong(at, format!("{key} is not supported; use $ref with \"#/$defs/NAME\"")))
-            }
-            "$id" | "$anchor" | "$dynamicAnchor" if at != "/$id" => {
-                Err(wrong(at, format!("{key} is not supported here; refer to \"#/$defs/NAME\" instead")))
-            }
-            _ => Ok(0),
-        }
+    if let Some(Value::String(draft)) = words.get("$schema")
+        && draft.trim_end_matches('#') != DRAFT
+    {
+        let text = format!("the draft is not {DRAFT}; leave $schema out or name that one");
+        return Err(wrong(&format!("{at}/$schema"), text));
     }
-
-    fn reference(&mut self, target: &'s str, at: &str) -> Result<u64, SchemaError> {
-        match self.costs.get(target) {
-            Some(Some(cost)) => return Ok(*cost),
-            Some(None) => {
-                return Err(wrong(at, format!("{target:?} refers back to itself; write out the levels")));
-            }
-            None => {}
-        }
-        let Some(pointer) = target.strip_prefix('#') else {
-            let text =
-                format!("{target:?} is somewhere else, and nothing is fetched; put it into $defs here");
-            return Err(wrong(at, text));
-        };
-        // decoded elsewhere, it would lead to another place than the one that is counted here
-        if pointer.contains('%') {
-            return Err(wrong(
-                at,
-                format!("{target:?} holds a %; name the definition without characters to escape"),
-            ));
-        }
-        if pointer.is_empty() {
-            return Err(wrong(at, "\"#\" refers back to itself; write out the levels"));
-        }
-        let Some(value) = self.root.pointer(pointer) else {
-            return Err(wrong(at, format!("{target:?} is not in this schema")));
-        };
-        self.costs.insert(target, None);
-        let cost = self.cost(value, pointer)?;
-        self.costs.insert(target, Some(cost));
-        Ok(cost)
+    if words.contains_key("$recursiveRef") {
+        return Err(wrong(&format!("{at}/$recursiveRef"), "$recursiveRef is of an older draft; use $ref"));
     }
-}
-
-/// How many values a value has.
-fn nodes(value: &Value) -> u64 {
-    match value {
-        Value::Array(items) => items.iter().map(nodes).fold(1, u64::saturating_add),
-        Value::Object(entries) => entries.values().map(nodes).fold(1, u64::saturating_add),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 1,
-    }
+    parts(words).into_iter().try_for_each(|part| keywords(part.schema, &format!("{at}{}", part.at), patterns))
 }
 
 fn pattern_len(pattern: &str, at: &str) -> Result<(), SchemaError> {
@@ -182,10 +104,18 @@ fn pattern_len(pattern: &str, at: &str) -> Result<(), SchemaError> {
     Ok(())
 }
 
-fn limit(what: &'static str, max: usize) -> SchemaError {
+/// Takes the place of a part off what is left for the places of all.
+pub(crate) fn take(left: &mut usize, place: &str) -> Result<(), SchemaError> {
+    *left = left
+        .checked_sub(place.len())
+        .ok_or_else(|| limit("bytes in the places of its parts, names written out", MAX_SCHEMA_PLACES))?;
+    Ok(())
+}
+
+pub(crate) fn limit(what: &'static str, max: usize) -> SchemaError {
     SchemaError::TooLarge { what, max }
 }
 
-fn wrong(at: &str, what: impl Into<String>) -> SchemaError {
+pub(crate) fn wrong(at: &str, what: impl Into<String>) -> SchemaError {
     SchemaError::Wrong { at: at.to_owned(), what: what.into() }
 }

@@ -3,12 +3,15 @@
 use std::collections::BTreeSet;
 
 use jsonschema::{Draft, PatternOptions, ValidationError, Validator};
-use redpoll_common::wire::Raw;
+use redpoll_common::wire::{MAX_DEPTH, Raw};
 use serde_json::Value;
 
 use crate::arguments;
+use crate::defaults;
+use crate::graph::LEVELS;
 use crate::limits;
 use crate::opaque;
+use crate::plain::values;
 use crate::redact::Redaction;
 use crate::value::Binary;
 
@@ -16,6 +19,8 @@ use crate::value::Binary;
 pub const MAX_REGEX_SIZE: usize = 256 * 1024;
 /// How many problems of one call an error names; the rest is counted.
 pub const MAX_SHOWN: usize = 3;
+/// How many problems there may be to look for: all of them are in memory before the first is shown.
+const MAX_PROBLEMS: u64 = 4_000_000;
 /// Characters of one problem in an error.
 const MAX_PROBLEM: usize = 200;
 
@@ -57,24 +62,40 @@ pub struct Schema {
     opaque: BTreeSet<String>,
     /// Where not even the names of what is there may be told.
     hidden: Redaction,
+    /// The schema with plain references, where it has others.
+    plain: Option<Box<Value>>,
+    /// How many values of it apply to one place of the arguments at most.
+    most: u64,
+}
+
+/// A schema with references of one kind alone, `$ref` to `#/$defs/NAME` or another place: what names and addresses places is gone, and
+/// so is `$dynamicRef`. What stands in it is as the author wrote it otherwise.
+///
+/// # Errors
+/// [`SchemaError`] when it exceeds a limit, refers elsewhere, or has no end.
+pub fn plain(schema: &Value) -> Result<Value, SchemaError> {
+    limits::checked(schema).map(|(plain, _)| plain)
 }
 
 impl Schema {
     /// Compiles a schema.
     ///
     /// # Errors
-    /// [`SchemaError`] when it exceeds a limit, refers elsewhere or to itself, or is no JSON Schema.
+    /// [`SchemaError`] when it exceeds a limit, refers elsewhere, refers to itself without an end or in a way that may take
+    /// longer than is allowed, or is no JSON Schema.
     pub fn compile(schema: &Value) -> Result<Self, SchemaError> {
-        limits::check(schema)?;
+        let (plain, most) = limits::checked(schema)?;
         let positional = arguments::Positional::of(schema)?;
         let patterns = PatternOptions::regex().size_limit(MAX_REGEX_SIZE).dfa_size_limit(MAX_REGEX_SIZE);
         let options = jsonschema::options().with_draft(Draft::Draft202012).with_pattern_options(patterns);
-        let validator = options.build(schema).map_err(|error| SchemaError::Wrong {
+        let validator = options.build(&plain).map_err(|error| SchemaError::Wrong {
             at: error.instance_path().to_string(),
             what: one_line(&error.to_string()),
         })?;
         let hidden = Redaction::default();
-        Ok(Self { validator, positional, opaque: opaque::opaque(schema), hidden })
+        let opaque = opaque::opaque(&plain);
+        let plain = (plain != *schema).then(|| Box::new(plain));
+        Ok(Self { validator, positional, opaque, hidden, plain, most })
     }
 
     /// The same, whose errors say nothing of what these paths lead to: keys in it may be as secret as values.
@@ -112,6 +133,12 @@ impl Schema {
         self.positional.named(args, kwargs, Binary::Readable, &BTreeSet::new())
     }
 
+    /// Puts the `default` of each property that is not there in its place, at the top and in each object that is there. `schema` is what
+    /// this was compiled from. What a program is given is another matter: it is what was sent.
+    pub fn fill_defaults(&self, schema: &Value, arguments: &mut Value) {
+        defaults::fill(self.plain.as_deref().unwrap_or(schema), arguments);
+    }
+
     /// Whether positional arguments are the procedure's own business: neither a schema nor a policy sees them.
     pub fn hides_positional(&self) -> bool {
         self.positional == arguments::Positional::Any
@@ -122,8 +149,17 @@ impl Schema {
     /// # Errors
     /// The same.
     pub fn check_json(&self, named: &Value) -> Result<(), ArgumentError> {
+        // the wire lets nothing deeper through; a manifest might
+        if !is_within(named, LEVELS) {
+            return Err(ArgumentError(format!("the arguments have more than {MAX_DEPTH} levels")));
+        }
         if self.validator.is_valid(named) {
             return Ok(());
+        }
+        if values(named).saturating_mul(self.most) > MAX_PROBLEMS {
+            return Err(ArgumentError(
+                "they do not fit, and there is too much of them to say where".to_owned(),
+            ));
         }
         let mut errors = self.validator.iter_errors(named);
         let shown: Vec<String> = errors.by_ref().take(MAX_SHOWN).map(|error| self.problem(&error)).collect();
@@ -146,6 +182,17 @@ impl Schema {
         }
         let text = error.masked_with("the value").to_string();
         one_line(&format!("{path}: {text} (rule {})", error.schema_path()))
+    }
+}
+
+fn is_within(value: &Value, levels: usize) -> bool {
+    let below = levels.checked_sub(1);
+    match value {
+        Value::Array(items) => below.is_some_and(|below| items.iter().all(|inner| is_within(inner, below))),
+        Value::Object(entries) => {
+            below.is_some_and(|below| entries.values().all(|inner| is_within(inner, below)))
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
     }
 }
 

@@ -181,14 +181,8 @@ fn a_schema_beyond_a_limit_or_out_of_reach_is_refused_by_name() {
         (json!({"$ref": "other.json#/x"}), "nothing is fetched"),
         (json!({"$ref": "#"}), "refers back"),
         (json!({"$defs": {"a": {"$ref": "#/$defs/a"}}}), "refers back"),
-        (
-            json!({"$defs": {"a": {"items": {"$ref": "#/$defs/b"}}, "b": {"$ref": "#/$defs/a"}}}),
-            "refers back",
-        ),
         (json!({"$ref": "#/$defs/none"}), "is not in this schema"),
-        (json!({"$defs": {"a%62": true, "ab": {"$ref": "#/$defs/a%62"}}}), "holds a %"),
-        (json!({"$dynamicRef": "#x"}), "not supported"),
-        (json!({"properties": {"a": {"$id": "x"}}}), "not supported"),
+        (json!({"$dynamicRef": "#x"}), "is not in this schema"),
         (json!({"$schema": "http://json-schema.org/draft-07/schema#"}), "draft"),
         (json!({"type": "strnig"}), "/type"),
         (json!(5), "a schema is a table"),
@@ -203,6 +197,12 @@ fn references_within_a_schema_are_followed() {
     let schema = json!({"$defs": {"n": {"type": "integer"}}, "properties": {"a": {"$ref": "#/$defs/n"}}});
     assert!(check(&schema, &json!([]), &json!({"a": 1})).is_ok());
     assert!(check(&schema, &json!([]), &json!({"a": "x"})).is_err());
+    let odd = json!({"$defs": {"a%62": true, "ab": {"$ref": "#/$defs/a%2562"}, "ä/~": {"type": "integer"}},
+        "properties": {"a": {"$ref": "#/$defs/%C3%A4~1~0"}, "b": {"$ref": "#/$defs/ä~1~0"}}});
+    assert!(check(&odd, &json!([]), &json!({"a": 1, "b": 1})).is_ok());
+    for wrong in [json!({"a": "x"}), json!({"b": "x"})] {
+        assert!(check(&odd, &json!([]), &wrong).unwrap_err().contains("/$defs/ä~1~0/type"));
+    }
 }
 
 #[test]

@@ -77,6 +77,9 @@ pub struct EventList {
     pub events: Vec<EventSummary>,
     /// The number to go on after: everything up to it was looked at.
     pub last: u64,
+    /// The same: what to give as `since` for the rest. 0 in older managers.
+    #[serde(default)]
+    pub next: u64,
     /// There may be more after it now; of the newest, there may be older ones.
     #[serde(default)]
     pub more: bool,
@@ -113,4 +116,61 @@ pub struct EventSummary {
     /// What an agent said with an event of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<Raw>,
+}
+
+/// A place in the history: after this event it has this hash.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventPoint {
+    /// The number of the event.
+    pub n: u64,
+    /// Its hash, 64 hexadecimal digits.
+    pub hash: String,
+}
+
+/// The arguments of `rp.events.verify`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventVerifyArguments {
+    /// Where an earlier answer came to; without it from the oldest event that is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<EventPoint>,
+    /// No event after this number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<u64>,
+    /// At most so many; 1 to 10,000, which it is unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+}
+
+/// The answer of `rp.events.verify`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventVerified {
+    /// The point after which it began: as asked for, or the hash that is kept of what was deleted.
+    pub from: EventPoint,
+    /// Up to where everything fits; to go on with, and to be written down elsewhere when it is the last.
+    pub last: EventPoint,
+    /// How many events fit.
+    pub checked: u64,
+    /// There may be more.
+    #[serde(default)]
+    pub more: bool,
+    /// The event that was written last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<EventPoint>,
+    /// Events up to this number are from before there were hashes; 0 is none.
+    #[serde(default)]
+    pub begun: u64,
+    /// The first event that does not fit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flaw: Option<EventFlaw>,
+}
+
+/// Where the history is not as it was written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventFlaw {
+    /// The first number that is not.
+    pub n: u64,
+    /// What is wrong, in one word: `changed`, `missing`, `moved`, `anchor`, `truncated`, `head`, `beyond` or `no_head`.
+    pub kind: String,
+    /// The same for people.
+    pub message: String,
 }

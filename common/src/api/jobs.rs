@@ -84,7 +84,7 @@ pub struct JobSummary {
     /// When it was released, or submitted if it was never held.
     #[serde(default)]
     pub released_ms: Option<u64>,
-    /// When its last run ended.
+    /// When the last of its runs ended, as known now: an outcome that was corrected ended with its correction.
     #[serde(default)]
     pub ended_ms: Option<u64>,
 }
@@ -115,6 +115,10 @@ pub struct JobDetail {
     /// `overflow`, `webhook` or `callback`; as in `rp.jobs.submit`.
     #[serde(default)]
     pub options: BTreeMap<String, Raw>,
+    /// How many runs its queue lets run at a time, as the job that made the queue said; what this job asked for is in `options`.
+    /// Absent when it has ended, has no queue, or the queue is not there.
+    #[serde(default)]
+    pub queue_concurrency: Option<u32>,
     /// Its runs by the agents' names, of this page.
     pub runs: Vec<RunSummary>,
     /// The callbacks that became due.
@@ -151,11 +155,17 @@ pub struct RunSummary {
     /// Since when it is in doubt.
     #[serde(default)]
     pub doubt_ms: Option<u64>,
-    /// When its end was recorded.
+    /// When its end was recorded; of a corrected one, the correction.
     #[serde(default)]
     pub ended_ms: Option<u64>,
+    /// When its outcome was corrected, if it was.
+    #[serde(default)]
+    pub corrected_ms: Option<u64>,
     /// How many items of this attempt are stored.
     pub items: u64,
+    /// What these items count against `output_limit`: their bytes, and 32 for each. Absent in older managers.
+    #[serde(default)]
+    pub item_bytes: Option<u64>,
     /// Somebody asked for its end.
     #[serde(default)]
     pub cancelling: bool,
@@ -293,7 +303,7 @@ pub struct CancelArguments {
     /// All that waits or runs in the queue of this name. Also `rp.queues.cancel`.
     #[serde(default)]
     pub queue: Option<Raw>,
-    /// All open jobs that these criteria match.
+    /// All open runs that meet these criteria.
     #[serde(default, rename = "where")]
     pub criteria: Option<Raw>,
     /// Between TERM and KILL, in milliseconds, if not as the job says.
@@ -315,4 +325,20 @@ pub struct CancelAnswer {
     pub ended: u32,
     /// How many their agents end.
     pub asked: u32,
+    /// The first of these runs, at most 100 and as many as fit, by job and agent. Absent in older managers.
+    #[serde(default)]
+    pub runs: Vec<ReachedRun>,
+}
+
+/// A run that a cancel reached, or would reach.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReachedRun {
+    /// The job.
+    pub job: String,
+    /// The agent.
+    pub agent: String,
+    /// Its state before, as in [`RunSummary::state`].
+    pub state: String,
+    /// The attempt in force or the last one; 0 before the first offer.
+    pub attempt: u16,
 }

@@ -2,6 +2,10 @@
 
 use crate::wire::Raw;
 
+/// What an item counts against limits of output beyond its content, in bytes: its place in spool and store, so that many
+/// small ones fill no disk.
+pub const ITEM_OVERHEAD: u64 = 32;
+
 /// What an item is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ItemKind {
@@ -44,4 +48,16 @@ pub struct Item {
     pub kind: ItemKind,
     /// Its content: a value, or a byte string for output.
     pub data: Raw,
+}
+
+impl Item {
+    /// What it counts against limits of output, in bytes.
+    pub fn cost(&self) -> u64 {
+        data_cost(&self.data)
+    }
+}
+
+/// What an item with this content counts.
+pub(super) fn data_cost(data: &Raw) -> u64 {
+    ITEM_OVERHEAD + u64::try_from(data.len()).unwrap_or(u64::MAX / 2)
 }

@@ -21,7 +21,7 @@ pub mod submitter;
 pub mod wire;
 
 pub use ids::{Attempt, Dno, JobId, RunKey};
-pub use item::{Item, ItemKind};
+pub use item::{ITEM_OVERHEAD, Item, ItemKind};
 pub use run::{Ending, Outcome, RunState};
 pub use spec::{Callback, JobSpec, Limits, Offline, Overflow, QueueKey, QueueSpec};
 pub use submitter::Submitter;

@@ -1,8 +1,18 @@
 //! A spool with everything around it, for tests: short names for what goes in, short words for what comes out.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "test code"
+)]
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+pub(crate) mod model;
+pub(crate) mod model_bench;
+pub(crate) mod model_steps;
 pub(crate) mod world;
 
 use std::time::Duration;

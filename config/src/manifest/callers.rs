@@ -19,6 +19,11 @@ impl Callers {
         entries.iter().map(|entry| parse(entry)).collect::<Result<_, _>>().map(Self)
     }
 
+    /// Whether the list is empty: nobody may.
+    pub fn is_nobody(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether somebody may call.
     pub fn admit(&self, role: Role, id: &str) -> bool {
         self.0.iter().any(|(of, pattern)| *of == role && pattern.fits_text(id))

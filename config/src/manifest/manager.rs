@@ -50,7 +50,7 @@ pub(super) fn rights(
 ) -> Option<ManagerRights> {
     let table = fields.table("manager")?;
     if side == Side::Manager {
-        fields.wrong("manager", "procedures of the manager ask nothing of it; have an agent do it");
+        fields.wrong("manager", "procedures of the manager ask nothing of it: no certificate says who would, and nothing limits what; have an agent do it, or let the program run rpctl with the certificate of an operator of its own");
     } else if output == ProcedureOutput::Text && mode == ProcedureMode::Once {
         fields.wrong("manager", "with output = \"text\" it can ask for nothing; use output = \"json\"");
     }

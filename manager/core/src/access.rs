@@ -68,12 +68,13 @@ pub const METHODS: &[Method] = &[
     entry(method::EVENTS_EMIT, AGENTS, "puts an event of an agent into the public history"),
     entry(method::EVENTS_FOLLOW, OPERATORS, "tells the public history as it goes on"),
     entry(method::EVENTS_LIST, OPERATORS, "lists the public history"),
+    entry(method::EVENTS_VERIFY, OPERATORS, "checks the public history against its hashes"),
     entry(method::JOB_REPORT, AGENTS, "takes what is new about an agent's runs"),
     entry(method::JOB_RESUME, AGENTS, "compares what an agent's spool holds with what the manager knows"),
     entry(
         method::JOBS_CANCEL,
         OPERATORS_AND_AGENTS,
-        "ends runs: of a job, a queue or all that match criteria",
+        "ends runs: of a job, a queue or all that meet criteria",
     ),
     entry(method::JOBS_DELETE, OPERATORS, "deletes a job that has ended"),
     entry(

@@ -5,6 +5,7 @@
 //! - [`roster`]: which agents are connected, which were; the newest connection wins.
 //! - [`catalogue`]: what each agent offers; equal lists are one.
 //! - [`jobs`]: which run goes to which agent when, and what became of it.
+//! - [`chain`]: the hashes over the history of events, and where they do not fit.
 //! - [`access`]: which role may use which method of the manager, one table; [`agents`]: what agents may ask for through it;
 //!   [`glob`]: names that match.
 //! - [`revoked`]: who is shut out.
@@ -26,6 +27,7 @@ pub mod admission;
 pub mod agents;
 pub mod bucket;
 pub mod catalogue;
+pub mod chain;
 pub mod clock;
 pub mod counters;
 pub mod glob;

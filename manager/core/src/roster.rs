@@ -208,6 +208,21 @@ impl<H> Roster<H> {
         true
     }
 
+    /// Notes which policy holds on an agent from here on, by its digest. `false`, and nothing changes, when this connection is not in
+    /// place or said the same before.
+    pub fn policy(&mut self, agent: &PeerId, connection: ConnectionId, digest: &str) -> bool {
+        let Some(record) = self.agents.get_mut(agent).filter(|record| record.is_at(connection)) else {
+            return false;
+        };
+        let digest = tidy(digest, MAX_POLICY_LEN);
+        if record.entry.policy() == Some(digest.as_str()) {
+            return false;
+        }
+        // shared with listings, which show what held when they were taken
+        record.entry = Arc::new(Entry::clone(&record.entry).with_policy(Some(&digest)));
+        true
+    }
+
     /// How to reach an agent, or why not.
     pub fn get(&self, agent: &PeerId) -> Lookup<'_, H> {
         match self.agents.get(agent) {

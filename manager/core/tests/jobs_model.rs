@@ -8,8 +8,8 @@ mod jobs_support;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use jobs_support::model_bench::Pair;
-use jobs_support::model_steps::{Do, steps};
+use jobs_support::model_bench::{INPUTS, Pair};
+use jobs_support::model_do::{Do, steps};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
@@ -62,17 +62,20 @@ fn the_machine_does_what_a_plain_model_of_its_promises_does() {
         }
         Err(TestError::Abort(why)) => panic!("seed {seed}: {why}"),
     }
-    for seen in Outcome::ALL.iter().map(|outcome| format!("run.ended {outcome}")).chain(
-        [
-            "run.corrected succeeded",
-            "run.retried failed",
-            "run.put_back",
-            "agent.spool_lost",
-            "job.deleted",
-            "job.released",
-        ]
-        .map(str::to_owned),
-    ) {
+    let told = INPUTS.iter().map(|name| format!("input {name}"));
+    let ends = Outcome::ALL.iter().map(|outcome| format!("run.ended {outcome}"));
+    let others = [
+        "crash",
+        "run.corrected succeeded",
+        "run.retried failed",
+        "run.put_back",
+        "agent.spool_lost",
+        "job.deleted",
+        "job.released",
+        "job.recorded succeeded",
+        "manager.clock_set",
+    ];
+    for seen in told.chain(ends).chain(others.map(str::to_owned)) {
         assert!(
             cases < 200 || tally.borrow().contains_key(&seen),
             "{seen} never happened: this test sees too little"

@@ -279,6 +279,28 @@ fn an_end_is_told_until_somebody_heard_and_recorded_once() {
 }
 
 #[test]
+fn a_callback_under_way_keeps_its_place_when_its_job_is_deleted() {
+    let mut manager = Manager::new(Settings { callbacks_at_once: 1, ..Settings::default() });
+    for n in 1..=2 {
+        manager.submit(n, &Plan { callback: true, ..Plan::default() }, &[("a", false)]);
+        manager.cancel(Scope::Job(job(n)), false);
+    }
+    let due = |effects: &[Effect<u32>]| {
+        let job =
+            |effect: &Effect<u32>| if let Effect::Deliver { job, .. } = effect { Some(*job) } else { None };
+        effects.iter().filter_map(job).collect::<Vec<_>>()
+    };
+    assert_eq!(due(&manager.later(0)), [job(1)]);
+    manager.feed(Input::Delete { token: 0, job: job(1), by: None });
+    assert_eq!(due(&manager.later(1_000)), [], "it is still being delivered");
+    let tried = |n| Input::CallbackTried { job: job(n), serial: 1, error: None };
+    assert_eq!(due(&manager.feed(tried(1))), [job(2)]);
+    assert_eq!(due(&manager.feed(tried(1))), [], "once");
+    manager.feed(tried(2));
+    assert_eq!(manager.store.callbacks[&(job(2), 1)].state, CallbackState::Delivered);
+}
+
+#[test]
 fn ended_jobs_are_kept_for_a_time_and_up_to_a_number() {
     let settings =
         Settings { keep_ms: Some(50_000), keep_jobs: 3, prune_every_ms: 10_000, ..Settings::default() };

@@ -140,6 +140,7 @@ fn the_judge_finds_every_event_that_is_wrong() {
         EventKind::Custom,
         EventKind::StoreBehind,
         EventKind::ClockSet,
+        EventKind::HistoryBroken,
         EventKind::ProcedureEnabled,
         EventKind::ProcedureDisabled,
         EventKind::AgentRevoked,

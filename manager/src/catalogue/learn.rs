@@ -1,18 +1,21 @@
 //! Asks an agent for its list, page after page, when it announces one that is not known. One at a time for each session.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redpoll_common::api::agent_method;
 use redpoll_common::ids::{ConnectionId, PeerId};
-use redpoll_common::wire::{Raw, RawMap};
+use redpoll_common::session::Refusal;
+use redpoll_common::wire::{FaultCode, Raw, RawMap};
 use redpoll_manager_core::catalogue::{Catalogue, NotEntered};
-use redpoll_net::listing::{ListingDigest, ListingPage, announced, digest_of};
-use redpoll_net::{Call, Peer};
+use redpoll_net::listing::{Announcement, ListingDigest, ListingPage, digest_of};
+use redpoll_net::{Call, CallError, Peer, random};
+use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, debug, warn};
 
 use super::Procedures;
+use super::again::Again;
 use crate::engine::{Agents as _, Engine};
 use crate::state::Manager;
 
@@ -20,8 +23,6 @@ use crate::state::Manager;
 const MAX_PROCEDURES: usize = 4096;
 /// The most bytes of a list.
 const MAX_BYTES: usize = 8 * 1024 * 1024;
-/// How long an agent may take for a page.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// The least time between two lists of one session: whoever changes it without end costs no more than that.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -29,6 +30,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 #[derive(Debug, Default)]
 pub struct Announcements {
     state: Mutex<State>,
+    /// There is a newer one: whoever waits to ask again need not wait for that.
+    newer: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -43,7 +46,7 @@ struct State {
 #[derive(Debug, thiserror::Error)]
 enum NotLearned {
     #[error("the agent did not give it: {0}")]
-    Asked(#[from] redpoll_net::CallError),
+    Asked(#[from] CallError),
     #[error("its answer cannot be read: {0}")]
     Unreadable(#[from] redpoll_common::wire::DecodeError),
     #[error("it has more than {MAX_PROCEDURES} procedures or {MAX_BYTES} bytes")]
@@ -56,6 +59,23 @@ enum NotLearned {
     NotEntered(#[from] NotEntered),
 }
 
+impl NotLearned {
+    /// Whether the same question may be answered later: it was lost or came at a bad time, or the list changed meanwhile.
+    fn may_pass(&self) -> bool {
+        match self {
+            Self::Asked(CallError::Fault(fault)) => {
+                matches!(fault.code, FaultCode::Overloaded | FaultCode::TimedOut | FaultCode::Internal)
+            }
+            Self::Asked(CallError::TimedOut(_) | CallError::Refused(Refusal::TooMany { .. }))
+            | Self::OtherDigest => true,
+            // there is nobody to ask any more, or the answer would be the same
+            Self::Asked(_) | Self::Unreadable(_) | Self::TooLarge | Self::Endless | Self::NotEntered(_) => {
+                false
+            }
+        }
+    }
+}
+
 impl Announcements {
     /// Takes an announcement; never waits.
     pub fn take(
@@ -65,9 +85,12 @@ impl Announcements {
         data: &Raw,
         tracker: &TaskTracker,
     ) {
-        let Ok(digest) = announced(data) else {
+        let Ok(Announcement { digest, policy }) = Announcement::read(data) else {
             return warn!("an announcement of procedures that cannot be read");
         };
+        if let Some(policy) = policy {
+            manager.with_roster(|roster| roster.policy(agent, connection, &policy));
+        }
         let bound = manager.with_catalogue(|catalogue| {
             catalogue.bind(agent, connection, digest).map(|()| tell(catalogue, engine, agent))
         });
@@ -78,7 +101,8 @@ impl Announcements {
         let mut state = self.state();
         state.newest = Some(digest);
         if std::mem::replace(&mut state.busy, true) {
-            return;
+            drop(state);
+            return self.newer.notify_one();
         }
         drop(state);
         let (own, manager, engine, agent) = (self.clone(), manager.clone(), engine.clone(), agent.clone());
@@ -86,6 +110,7 @@ impl Announcements {
     }
 
     async fn work(&self, manager: &Manager, engine: &Engine, agent: &PeerId, connection: ConnectionId) {
+        let mut again = Again::new(random::number());
         while let Some(digest) = self.next() {
             let Some(peer) = manager.peer(agent, connection) else { continue };
             let entered = tokio::select! {
@@ -93,21 +118,44 @@ impl Announcements {
                 _ended = peer.closed() => continue,
                 // a manager that stops waits for nobody's list
                 () = manager.draining() => return,
-                learned = learn(&peer) => learned.and_then(|(real, elements, bytes)| {
+                learned = learn(&peer, again.patience()) => learned.and_then(|(real, elements, bytes)| {
                     if real != digest {
                         debug!("the list has changed since it was announced");
                     }
                     enter((manager, engine), (agent, connection), (real, elements, bytes)).map_err(NotLearned::from)
                 }),
             };
-            if let Err(error) = entered {
-                warn!(%error, "the procedures of the agent are not known; calls are not checked before they are sent");
-            }
+            let wait = match entered {
+                Ok(()) => None,
+                Err(error) => self.ask_again(digest, &mut again, &error),
+            };
+            let rest = async {
+                tokio::time::sleep(PAUSE).await;
+                let Some(wait) = wait else { return again.settled() };
+                tokio::select! {
+                    () = self.newer.notified() => again.settled(),
+                    () = tokio::time::sleep(wait.saturating_sub(PAUSE)) => {}
+                    _ended = peer.closed() => {}
+                }
+            };
             tokio::select! {
                 () = manager.draining() => return,
-                () = tokio::time::sleep(PAUSE) => {}
+                () = rest => {}
             }
         }
+    }
+
+    /// After a failure: how long to wait before the agent is asked again; `None` when that would not help, or was done often enough.
+    fn ask_again(&self, digest: ListingDigest, again: &mut Again, error: &NotLearned) -> Option<Duration> {
+        let wait = again.failed(Instant::now()).filter(|_| error.may_pass());
+        let Some(wait) = wait else {
+            warn!(%error, "the procedures of the agent are not known; calls are not checked before they are sent");
+            return None;
+        };
+        debug!(%error, ?wait, "the agent is asked for its procedures again");
+        // a newer one is what is asked for then
+        self.state().newest.get_or_insert(digest);
+        Some(wait)
     }
 
     fn next(&self) -> Option<ListingDigest> {
@@ -147,11 +195,11 @@ fn enter(
 }
 
 /// The whole list, with its digest computed here: what an agent says of it must not decide what others are judged by.
-async fn learn(peer: &Peer) -> Result<(ListingDigest, Vec<Raw>, usize), NotLearned> {
+async fn learn(peer: &Peer, patience: Duration) -> Result<(ListingDigest, Vec<Raw>, usize), NotLearned> {
     let (mut elements, mut bytes, mut after, mut said) = (Vec::new(), 0_usize, 0_u64, None);
     loop {
         let kwargs = RawMap::new().uint("after", after).finish();
-        let page = peer.call(Call::new(agent_method::PROCEDURES, PATIENCE).with_kwargs(kwargs)).await?;
+        let page = peer.call(Call::new(agent_method::PROCEDURES, patience).with_kwargs(kwargs)).await?;
         let page = ListingPage::read(&page)?;
         if *said.get_or_insert(page.digest) != page.digest {
             // it changed between two pages: the announcement of the new one is on its way

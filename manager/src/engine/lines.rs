@@ -24,7 +24,7 @@ use super::performer::send;
 use super::task::Message;
 
 /// Orders that may wait for one agent. Offers are far fewer, and cancels beyond are settled by the next session.
-const LINE: usize = 1024;
+pub const LINE: usize = 1024;
 /// Lines that have ended are forgotten when there are so many more than at the last look.
 const SWEEP: usize = 256;
 /// How long to wait before something is sent again for which there were too many requests in flight.

@@ -9,7 +9,7 @@
 //! - [`Engine`]: the handle. `task`: the one owner of the machine, and what it asks the store to write. `performer`: does what was
 //!   decided, in order, once it is on disk. `lines`: offers and cancels on their way to one agent. [`feed`]: who is told of
 //!   changes. `listed`: whose lists became known. `asks`: what agents tell of their own accord. `shut_out`: who is
-//!   revoked. `refusal`: the machine's refusals as faults.
+//!   revoked. `refusal`: the machine's refusals as faults. `history`: whether the history is as it was written, at the start.
 //!
 //! Every queue here is bounded, and a full one makes whoever fills it wait. Only the performer never waits for a
 //! slow agent or caller: a line that is full is cut, and the agent's next session settles what was on its way.
@@ -18,6 +18,7 @@ mod around;
 mod asks;
 pub mod digest;
 pub mod feed;
+mod history;
 mod lines;
 mod listed;
 mod performer;
@@ -46,12 +47,14 @@ use crate::store::{ReadError, Room, Store};
 pub use self::around::{Agents, Callbacks};
 use self::feed::Feed;
 pub use self::feed::JobWatch;
+pub use self::lines::LINE;
 use self::listed::Listed;
 use self::refusal::wrong_answer;
+pub use self::task::TURNS;
 use self::task::{Ask, Message};
 
 /// Messages that may wait for the machine. Beyond, whoever has one waits.
-const INBOX: usize = 1024;
+pub const INBOX: usize = 1024;
 /// When an agent reports again while the store has no room, in milliseconds.
 const FULL_RETRY_MS: u64 = 2_000;
 
@@ -134,6 +137,7 @@ impl Engine {
         options: EngineOptions,
     ) -> Result<(Self, Running, Vec<PeerId>), ReadError> {
         let records = store.recover().await?;
+        let broken = history::newest(&*store).await;
         let known = records.agents.iter().map(|counters| counters.agent.clone()).collect();
         // before anybody can come in
         records.denied.iter().for_each(|denial| agents.deny(denial));
@@ -152,7 +156,7 @@ impl Engine {
             inbox: engine.inbox.downgrade(),
             offer_timeout: options.offer_timeout,
         };
-        let running = task::spawn(messages, records, options.settings, outside);
+        let running = task::spawn(messages, records, broken, options.settings, outside);
         Ok((engine, running, known))
     }
 

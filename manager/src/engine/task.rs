@@ -23,7 +23,7 @@ use super::{QueueRunView, Running, Waiter};
 use crate::store::{Room, Store};
 
 /// Turns that may wait for their commits. Beyond, the machine takes nothing in.
-const TURNS: usize = 4096;
+pub const TURNS: usize = 4096;
 /// Messages that are handled in one turn, before the clock is looked at again.
 const BATCH: usize = 64;
 /// How long to wait before the store is read again that could not be.
@@ -68,6 +68,7 @@ pub(super) enum Ask {
 pub(super) fn spawn(
     messages: mpsc::Receiver<Message>,
     records: Records,
+    broken: Option<String>,
     settings: Settings,
     outside: Outside,
 ) -> Running {
@@ -81,6 +82,9 @@ pub(super) fn spawn(
     if store.clock().is_new() {
         let now = store.clock().now_ms();
         jobs.handle(Input::Clock { anchor: store.clock().anchor(), set_by_ms: 0 }, now);
+    }
+    if let Some(detail) = broken {
+        jobs.handle(Input::HistoryBroken { detail }, store.clock().now_ms());
     }
     let task = Task { jobs, settings, messages, listed, turns, lost, store, agents, stop: stop.clone() };
     tracker.spawn(task.run());

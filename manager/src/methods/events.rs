@@ -122,7 +122,7 @@ async fn newest(
 }
 
 fn answer(events: &[Raw], last: u64, more: bool) -> Raw {
-    RawMap::new().raws("events", events).uint("last", last).bool("more", more).finish()
+    RawMap::new().raws("events", events).uint("last", last).uint("next", last).bool("more", more).finish()
 }
 
 /// Ends when its caller ends it, or the manager stops. `newest` is the number of the last event that is stored.

@@ -27,7 +27,7 @@ use crate::state::Manager;
 use crate::store::Store;
 
 /// Items read at a time: a run's turn, before the others have theirs.
-const PAGE: usize = 4096;
+pub const PAGE: usize = 4096;
 /// Rows of runs read at a time: a fault may be as large as a frame.
 const CHUNK: usize = 250;
 /// How often all runs are looked at, if nobody says that something changed.

@@ -14,7 +14,7 @@ use super::room::{nodes, too_large};
 use super::write;
 
 /// Bytes of items after which a value leaves; one item may exceed it.
-const BATCH: usize = 64 * 1024;
+pub const BATCH: usize = 64 * 1024;
 /// Bytes that stand around the parts of a value: the agent, the state, keys.
 const AROUND_BYTES: usize = 320;
 /// Values that do, with those that the message puts around it.

@@ -32,7 +32,8 @@ const CALLBACKS: usize = 100;
 const NO_OPTIONS: [&str; 8] =
     ["agents", "procedure", "args", "kwargs", "queue", "key", "info", "concurrency"];
 
-pub(super) async fn show(manager: &Manager, store: &dyn Store, call: &CallContext) -> Result<Raw, Fault> {
+pub(super) async fn show(manager: &Manager, engine: &Engine, call: &CallContext) -> Result<Raw, Fault> {
+    let store = &**engine.store();
     let arguments: JobShowArguments = read(&call.kwargs)?;
     let limit = page_size(arguments.limit, PAGE, MAX_PAGE)?;
     let mut after = arguments.after.as_deref().map(parse_agent).transpose()?;
@@ -40,6 +41,7 @@ pub(super) async fn show(manager: &Manager, store: &dyn Store, call: &CallContex
     let mut room = Room::of(call);
     let job = write(&jobs_rows::summary(store, &record).await?)?;
     let options = write(&options(&record.spec)?)?;
+    let queue_concurrency = queue_concurrency(engine, &record).await?;
     let callbacks = store.callbacks(record.id).await.map_err(unread)?;
     let latest = callbacks.len().saturating_sub(CALLBACKS);
     let callbacks: Vec<_> = callbacks
@@ -79,8 +81,20 @@ pub(super) async fn show(manager: &Manager, store: &dyn Store, call: &CallContex
     }
     let map = RawMap::with_capacity(room.bytes()).raw("job", &job);
     let map = map.raw("args", &args).raw("kwargs", &kwargs).raw("options", &options);
+    let map = map.opt_uint("queue_concurrency", queue_concurrency);
     let map = map.raws("runs", &runs).raw("callbacks", &callbacks);
     Ok(map.opt_text("next", next.as_ref().map(|agent| agent.as_str())).finish())
+}
+
+/// How many may run at a time in the queue that an open job stands in, or is about to: the first job of the queue said it.
+async fn queue_concurrency(engine: &Engine, record: &JobRecord) -> Result<Option<u64>, Fault> {
+    match record.spec.queue.as_ref().filter(|_| record.ended_ms.is_none()) {
+        None => Ok(None),
+        Some(queue) => {
+            let there = engine.queue(queue.name.clone(), 0).await?;
+            Ok(there.map(|(queue, _)| queue.concurrency.into()))
+        }
+    }
 }
 
 /// The arguments of a job without what nobody may see, by what was known at its submit and by what is known now.

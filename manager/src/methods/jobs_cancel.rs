@@ -1,12 +1,12 @@
-//! `rp.jobs.cancel`: ends runs of one job, of a queue, or of all open jobs that match criteria.
+//! `rp.jobs.cancel`: ends runs of one job, of a queue, or all open ones that meet criteria.
 
-use redpoll_common::api::jobs::{CancelAnswer, CancelArguments};
+use redpoll_common::api::jobs::{CancelAnswer, CancelArguments, ReachedRun};
 use redpoll_common::identity::Role;
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::{JobId, QueueKey, RunKey};
 use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_manager_core::jobs::criteria::Criteria;
-use redpoll_manager_core::jobs::effect::Cancelled;
+use redpoll_manager_core::jobs::effect::{Cancelled, Reached};
 use redpoll_manager_core::jobs::input::Scope;
 use redpoll_net::CallContext;
 
@@ -91,13 +91,24 @@ pub(super) fn no_queue(key: &QueueKey) -> Fault {
     Fault::new(FaultCode::WrongState, text)
 }
 
-/// Tells what was reached, with as many ids as fit.
+/// Tells what was reached, with as many runs and ids as fit.
 pub(super) fn answer(reached: &Cancelled, call: &CallContext) -> Result<Raw, Fault> {
-    let named = (Room::of(call).bytes() / ID_BYTES).min(MAX_JOBS);
+    let mut room = Room::of(call);
+    let mut runs = Vec::with_capacity(reached.runs.len());
+    for Reached { job, agent, state, attempt } in &reached.runs {
+        let (job, agent, state) = (job.to_string(), agent.to_string(), (*state).to_owned());
+        let run = ReachedRun { job, agent, state, attempt: attempt.0 };
+        if !room.take(&write(&run)?) {
+            break;
+        }
+        runs.push(run);
+    }
+    let named = (room.bytes() / ID_BYTES).min(MAX_JOBS);
     write(&CancelAnswer {
         jobs: reached.jobs.iter().take(named).map(JobId::to_string).collect(),
         total: count(reached.jobs.len()),
         ended: reached.ended,
         asked: reached.asked,
+        runs,
     })
 }

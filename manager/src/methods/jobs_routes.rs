@@ -44,7 +44,7 @@ const ROUTES: &[(&str, Serve)] = &[
         Box::pin(async move { jobs_result::result(&around.manager, &around.engine, &call).await })
     }),
     (method::JOBS_SHOW, |around, call| {
-        Box::pin(async move { jobs::show(&around.manager, &**around.engine.store(), &call).await })
+        Box::pin(async move { jobs::show(&around.manager, &around.engine, &call).await })
     }),
     (method::JOBS_SUBMIT, |around, call| {
         Box::pin(async move { submit::submit(&around.manager, &around.engine, &call).await })

@@ -61,6 +61,10 @@ pub(super) async fn run(store: &dyn Store, record: &RunRecord) -> Result<RunSumm
     let progress = if offered { store.progress(&record.key).await.map_err(unread)? } else { None };
     let progress = progress.filter(|(attempt, _)| *attempt == record.attempt);
     let earlier = if offered { store.attempts(&record.key).await.map_err(unread)? } else { Vec::new() };
+    let item_bytes = match record.items {
+        0 => 0,
+        _ => store.item_bytes(&record.key, record.attempt).await.map_err(unread)?,
+    };
     let clock = store.clock();
     Ok(RunSummary {
         agent: record.key.agent.to_string(),
@@ -73,7 +77,9 @@ pub(super) async fn run(store: &dyn Store, record: &RunRecord) -> Result<RunSumm
         started_ms: clock.told_if(record.started_ms),
         doubt_ms: clock.told_if(record.doubt_ms),
         ended_ms: clock.told_if(record.ended_ms),
+        corrected_ms: clock.told_if(record.ended_ms).filter(|_| record.corrected),
         items: record.items,
+        item_bytes: Some(item_bytes),
         cancelling: record.cancel.is_some(),
         corrected: record.corrected,
         progress: progress.map(|(_, progress)| how_far(progress)),

@@ -7,6 +7,7 @@ mod arguments;
 mod asks;
 mod call;
 mod events;
+mod events_verify;
 mod follow;
 mod follow_runs;
 mod follow_tell;
@@ -25,6 +26,9 @@ mod room;
 mod submit;
 mod submit_agents;
 mod submit_trial;
+
+pub use self::follow::PAGE as FOLLOW_PAGE;
+pub use self::follow_tell::BATCH as FOLLOW_BATCH;
 
 use std::sync::Arc;
 
@@ -50,6 +54,7 @@ pub fn registry(manager: &Arc<Manager>, engine: &Engine) -> Result<Registry, Dup
     let registry = jobs_routes::register(registry, manager, engine)?;
     let registry = queues::register(registry, engine)?;
     let registry = events::register(registry, manager, engine)?;
+    let registry = events_verify::register(registry, engine)?;
     let registry = asks::register(registry, manager, engine)?;
     own::register(registry, manager, engine)
 }

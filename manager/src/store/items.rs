@@ -4,7 +4,7 @@
 //! from the chunk's first.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use redpoll_common::job::{Item, ItemKind};
+use redpoll_common::job::{ITEM_OVERHEAD, Item, ItemKind};
 use redpoll_common::wire::Raw;
 
 use super::ReadError;
@@ -23,6 +23,12 @@ pub struct Chunk {
     pub count: u64,
     /// The items.
     pub body: Bytes,
+}
+
+/// What the items of chunks count against a limit of output, from their number and the bytes of all bodies.
+pub fn cost(items: u64, body_bytes: u64) -> u64 {
+    let headers = u64::try_from(HEADER).unwrap_or(0) * items;
+    body_bytes.saturating_sub(headers) + ITEM_OVERHEAD * items
 }
 
 /// Packs items, the first of which has the number `from`.

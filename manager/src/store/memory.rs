@@ -3,25 +3,26 @@
 //! Clones share what they keep: what one process wrote before it "crashed" the next one finds. Changes are applied in
 //! [`Store::enqueue`]; a full disk is answered at once, without the waiting of the store on disk.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod tables;
+
+use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt;
 use futures_util::future::{self, BoxFuture};
 use redpoll_common::ids::PeerId;
-use redpoll_common::job::{Attempt, Item, JobId, JobSpec, QueueKey, RunKey, RunState, Submitter};
+use redpoll_common::job::{Attempt, Item, JobId, RunKey, Submitter};
 use redpoll_manager_core::jobs::record::{
-    AgentCounters, CallbackRecord, CallbackState, Change, EventRecord, JobRecord, Progress, QueueRecord,
-    Records, RunRecord,
+    CallbackRecord, CallbackState, Change, EventRecord, JobRecord, Progress, Records, RunRecord,
 };
-use redpoll_manager_core::revoked::{Denial, Denied};
 
+use self::tables::{Tables, without_result};
+use super::chain::{Begin, Verified};
 use super::faults::Fault;
-use super::spec;
 use super::{
     AbortHook, AttemptRecord, CommitError, Counts, Durable, Faults, Filter, MAX_ITEM_BYTES, MAX_ITEMS,
-    MAX_PAGE, ReadError, Room, Store, Whereabouts,
+    MAX_PAGE, ReadError, Room, Store,
 };
 use crate::clock::{Clock, Hands};
 
@@ -32,25 +33,6 @@ pub struct Memory {
     clock: Clock,
     faults: Faults,
     abort: AbortHook,
-}
-
-#[derive(Debug, Default)]
-struct Tables {
-    jobs: BTreeMap<JobId, JobRecord>,
-    runs: BTreeMap<RunKey, RunRecord>,
-    attempts: BTreeMap<(RunKey, Attempt), AttemptRecord>,
-    items: BTreeMap<(RunKey, Attempt, u64), Item>,
-    progress: BTreeMap<RunKey, (Attempt, Progress)>,
-    queues: BTreeMap<QueueKey, QueueRecord>,
-    agents: BTreeMap<PeerId, AgentCounters>,
-    callbacks: BTreeMap<(JobId, u16), CallbackRecord>,
-    events: BTreeMap<u64, EventRecord>,
-    denied: BTreeMap<Denied, Denial>,
-    /// Calls that were applied.
-    commits: u64,
-    stopped: bool,
-    /// A call was refused for want of space, and nobody has recovered since.
-    gap: bool,
 }
 
 impl Memory {
@@ -107,157 +89,6 @@ impl Memory {
         let answer = if tables.stopped { Err(ReadError::Stopped) } else { Ok(question(&tables)) };
         future::ready(answer).boxed()
     }
-}
-
-impl Tables {
-    fn apply(&mut self, change: &Change) {
-        match change {
-            Change::JobSubmitted(job) => {
-                self.jobs.entry(job.id).or_insert_with(|| job.as_ref().clone());
-            }
-            Change::JobReleased { job, at_ms } => {
-                if let Some(job) = self.jobs.get_mut(job) {
-                    job.released_ms = Some(*at_ms);
-                }
-            }
-            Change::RunChanged(run) => {
-                self.runs.insert(run.key.clone(), run.as_ref().clone());
-            }
-            Change::Items { key, attempt, from, items } => self.append(key, *attempt, *from, items),
-            Change::Progress { key, attempt, progress } => {
-                if self.runs.contains_key(key) {
-                    self.progress.insert(key.clone(), (*attempt, progress.clone()));
-                }
-            }
-            Change::AttemptEnded { key, attempt, outcome, fault, at_ms } => {
-                if self.runs.contains_key(key) {
-                    let (outcome, fault, at_ms) = (*outcome, fault.as_deref().cloned(), *at_ms);
-                    let record = AttemptRecord { attempt: *attempt, outcome, fault, at_ms };
-                    self.attempts.insert((key.clone(), *attempt), record);
-                }
-            }
-            Change::QueueOpened(queue) => drop(self.queues.insert(queue.key.clone(), queue.clone())),
-            Change::QueueClosed(key) => drop(self.queues.remove(key)),
-            Change::AgentCounters(counters) => {
-                self.agents.insert(counters.agent.clone(), counters.clone());
-            }
-            Change::JobEnded { job, ended_ms, summary } => {
-                if let Some(job) = self.jobs.get_mut(job) {
-                    job.ended_ms = Some(*ended_ms);
-                    job.summary = Some(*summary);
-                }
-            }
-            Change::ArgumentsMasked(job) => {
-                if let Some(job) = self.jobs.get_mut(job)
-                    && let Some((args, kwargs)) = spec::masked(&job.spec.args, &job.spec.kwargs, &job.redact)
-                {
-                    job.spec = Arc::new(JobSpec { args, kwargs, ..JobSpec::clone(&job.spec) });
-                }
-            }
-            Change::JobRedacted(record) => {
-                if let Some(job) = self.jobs.get_mut(&record.id) {
-                    job.redact = record.redact.clone();
-                }
-            }
-            Change::JobDeleted(job) => self.delete(*job),
-            Change::Event(event) => {
-                self.events.entry(event.n).or_insert_with(|| event.clone());
-            }
-            Change::EventsPruned { below } => self.events = self.events.split_off(below),
-            Change::CallbackChanged(callback) => {
-                self.callbacks.insert((callback.job, callback.serial), callback.clone());
-            }
-            Change::Denied(denial) => drop(self.denied.insert(denial.denied.clone(), denial.clone())),
-            Change::Allowed(denied) => drop(self.denied.remove(denied)),
-            // a count begins with each store in memory
-            Change::Clock(_) => {}
-        }
-    }
-
-    fn append(&mut self, key: &RunKey, attempt: Attempt, from: u64, items: &[Item]) {
-        let Some(run) = self.runs.get_mut(key) else { return };
-        let next = (from..).zip(items).fold(from, |_, (n, item)| {
-            self.items.entry((key.clone(), attempt, n)).or_insert_with(|| Item { n, ..item.clone() });
-            n + 1
-        });
-        if run.attempt == attempt {
-            run.items = next;
-        }
-    }
-
-    fn delete(&mut self, job: JobId) {
-        self.jobs.remove(&job);
-        self.runs.retain(|key, _| key.job != job);
-        self.attempts.retain(|(key, _), _| key.job != job);
-        self.items.retain(|(key, _, _), _| key.job != job);
-        self.progress.retain(|key, _| key.job != job);
-        self.callbacks.retain(|(of, _), _| *of != job);
-    }
-
-    fn counts(&self) -> Counts {
-        let all = u64::try_from(self.jobs.len()).unwrap_or(u64::MAX);
-        let ended = self.jobs.values().filter(|job| job.ended_ms.is_some()).count();
-        let ended_jobs = u64::try_from(ended).unwrap_or(u64::MAX);
-        let last_event = self.events.last_key_value().map_or(0, |(n, _)| *n);
-        Counts { open_jobs: all - ended_jobs, ended_jobs, last_event }
-    }
-
-    fn recover(&self) -> Records {
-        let alive = |id: &JobId| self.runs_of(*id).any(RunRecord::is_alive);
-        let jobs = self.jobs.values().filter(|job| job.ended_ms.is_none() || alive(&job.id));
-        let jobs: Vec<_> = jobs.cloned().collect();
-        let mut callbacks: Vec<_> = self
-            .callbacks
-            .values()
-            .filter(|callback| callback.state == CallbackState::Pending)
-            .cloned()
-            .collect();
-        callbacks.sort_by_key(|callback| (callback.due_ms, callback.job, callback.serial));
-        let counts = self.counts();
-        Records {
-            runs: jobs.iter().flat_map(|job| self.runs_of(job.id)).map(without_result).collect(),
-            queues: self.queues.values().cloned().collect(),
-            agents: self.agents.values().cloned().collect(),
-            denied: self.denied.values().cloned().collect(),
-            last_event: counts.last_event,
-            ended_jobs: counts.ended_jobs,
-            callbacks,
-            jobs,
-        }
-    }
-
-    fn runs_of(&self, job: JobId) -> impl Iterator<Item = &RunRecord> {
-        self.runs.values().filter(move |run| run.key.job == job)
-    }
-
-    fn passes(&self, filter: &Filter, job: &JobRecord) -> bool {
-        let state = match filter.state {
-            None => true,
-            Some(Whereabouts::Open) => job.ended_ms.is_none(),
-            Some(Whereabouts::Ended) => job.ended_ms.is_some(),
-            Some(Whereabouts::In(word)) => {
-                job.ended_ms.is_none() && self.runs_of(job.id).any(|run| run.state.word() == word)
-            }
-            Some(Whereabouts::EndedAs(outcome)) => {
-                job.summary.and_then(|summary| summary.outcome()) == Some(outcome)
-            }
-        };
-        let on = |agent: &PeerId| self.runs.contains_key(&RunKey { job: job.id, agent: agent.clone() });
-        let queue = job.spec.queue.as_ref().map(|queue| &queue.name);
-        state
-            && filter.agent.as_ref().is_none_or(on)
-            && filter.queue.as_ref().is_none_or(|wanted| queue == Some(wanted))
-            && filter.submitter.as_ref().is_none_or(|wanted| job.submitter == *wanted)
-            && filter.since_ms.is_none_or(|since| job.id.submitted_ms() >= since)
-    }
-}
-
-fn without_result(run: &RunRecord) -> RunRecord {
-    let mut run = run.clone();
-    if let RunState::Ended(ending) = &mut run.state {
-        ending.result = None;
-    }
-    run
 }
 
 impl Store for Memory {
@@ -364,8 +195,18 @@ impl Store for Memory {
     fn events(&self, since: u64, limit: usize) -> BoxFuture<'_, Result<Vec<EventRecord>, ReadError>> {
         let later = (Bound::Excluded(since), Bound::Unbounded);
         self.read(|tables| {
-            tables.events.range(later).take(limit.min(MAX_PAGE)).map(|(_, event)| event.clone()).collect()
+            let events = tables.history.events.range(later).take(limit.min(MAX_PAGE));
+            events.map(|(_, (event, _))| event.clone()).collect()
         })
+    }
+
+    fn verify(
+        &self,
+        begin: Begin,
+        until: Option<u64>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Verified, ReadError>> {
+        self.read(|tables| tables.history.verify(begin, until, limit))
     }
 
     fn counts(&self) -> BoxFuture<'_, Result<Counts, ReadError>> {

@@ -3,7 +3,7 @@
 //! - [`Store`]: the one trait; [`Sqlite`] keeps it on disk, [`Memory`] is for tests. One conformance suite runs on both.
 //! - [`queue`]: the bounded queue to the one thread that writes; its numbers, and what happens when it is full.
 //! - [`items`]: how items lie in chunks; [`spec`]: how the parts of a job that nobody filters by are written down.
-//! - [`faults`]: failures on demand, for tests.
+//! - [`chain`]: the hashes over the history, and whether they fit. [`faults`]: failures on demand, for tests.
 //!
 //! **Writing.** A call's changes are applied together or not at all, calls in the order in which they were handed over. The
 //! answer comes when they are on disk. Calls that wait at the same moment share one transaction and one fsync.
@@ -28,7 +28,9 @@ use redpoll_manager_core::jobs::record::{
 };
 
 use crate::clock::Clock;
+use chain::{Begin, Verified};
 
+pub mod chain;
 pub mod faults;
 pub mod items;
 pub mod memory;
@@ -175,6 +177,23 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// [`ReadError`].
     fn next_item(&self, key: &RunKey, attempt: Attempt) -> BoxFuture<'_, Result<u64, ReadError>>;
 
+    /// What the stored items of an attempt count against its limit of output: [`Item::cost`] of each.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    fn item_bytes(&self, key: &RunKey, attempt: Attempt) -> BoxFuture<'_, Result<u64, ReadError>> {
+        let key = key.clone();
+        Box::pin(async move {
+            let (mut next, mut bytes) = (0, 0);
+            loop {
+                let page = self.items(&key, attempt, next, MAX_ITEMS).await?;
+                let Some(last) = page.last() else { return Ok(bytes) };
+                next = last.n + 1;
+                bytes += page.iter().map(Item::cost).sum::<u64>();
+            }
+        })
+    }
+
     /// How far a run is, and which attempt says so.
     ///
     /// # Errors
@@ -192,6 +211,18 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`ReadError`].
     fn events(&self, since: u64, limit: usize) -> BoxFuture<'_, Result<Vec<EventRecord>, ReadError>>;
+
+    /// Checks a stretch of the history against its [chain](chain): at most `limit` events and [`chain::MAX_VERIFY`], and none after
+    /// number `until`. Reads from one state of the store, and holds nobody up.
+    ///
+    /// # Errors
+    /// [`ReadError`]. That something was changed is none.
+    fn verify(
+        &self,
+        begin: Begin,
+        until: Option<u64>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Verified, ReadError>>;
 
     /// How much there is. Walks an index: for people and for the metrics of a minute, not for each request.
     ///

@@ -26,6 +26,11 @@ pub(crate) async fn items_are_read_from_any_number_without_gaps(rig: Rig) {
     let all = items(0, next, 100);
     assert_eq!(store.run(&key(1, "a1")).await.unwrap().unwrap().items, next);
     assert_eq!(store.next_item(&key(1, "a1"), Attempt(1)).await.unwrap(), next);
+    let bytes: usize = all.iter().map(|item| 32 + item.data.len()).sum();
+    let counted = store.item_bytes(&key(1, "a1"), Attempt(1)).await.unwrap();
+    assert_eq!(counted, u64::try_from(bytes).unwrap());
+    assert_eq!(store.item_bytes(&key(1, "a1"), Attempt(2)).await.unwrap(), 0);
+    assert_eq!(store.item_bytes(&key(1, "a2"), Attempt(1)).await.unwrap(), 0);
     for from in [0, 1, 2, 3, 650, 701, 702, 754, 755, 2000, next - 1, next, next + 5] {
         let start = usize::try_from(from).unwrap().min(all.len());
         let found = store.items(&key(1, "a1"), Attempt(1), from, 10_000).await.unwrap();

@@ -63,7 +63,7 @@ pub struct JobOptions {
     /// What a run has between the request to end and its being killed
     #[arg(long, value_name = "DUR", value_parser = parse_duration)]
     pub grace: Option<Duration>,
-    /// How much output of a run is kept, such as 1MiB
+    /// How much output of an attempt is kept, such as 1MiB: bytes of its items, and 32 more for each item
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub output_limit: Option<u64>,
     /// What happens with output beyond the limit
@@ -134,7 +134,7 @@ pub enum JobsCommand {
     /// Print what a run has given so far
     #[command(after_long_help = include_str!("../help/jobs_read.txt"))]
     Read(JobsReadArgs),
-    /// End runs: of a job, of a queue, or of all jobs that match criteria
+    /// End runs: of a job, of a queue, or all that meet criteria
     #[command(after_long_help = include_str!("../help/jobs_cancel.txt"))]
     Cancel(JobsCancelArgs),
     /// Let a job start that was stored with --hold
@@ -234,7 +234,7 @@ pub struct JobsReadArgs {
 /// Where reading begins; from the first item unless given.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub struct StartArgs {
-    /// From the item with this number on
+    /// From the item with this number on, item N included
     #[arg(long, value_name = "N", conflicts_with = "recent")]
     pub since: Option<u64>,
     /// From the last so many items on
@@ -254,7 +254,7 @@ pub struct JobsCancelArgs {
     /// All that waits or runs in the queue with this name: a text, or a JSON map
     #[arg(long, value_name = "NAME")]
     pub queue: Option<String>,
-    /// All open jobs that these criteria match; or @FILE
+    /// All open runs that meet these criteria over fields of their jobs and of their own; or @FILE
     #[arg(long = "where", value_name = "JSON")]
     pub criteria: Option<String>,
     /// How.
@@ -304,8 +304,12 @@ pub enum QueuesCommand {
 
 /// `rpctl events`.
 #[derive(Debug, Clone, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct EventsArgs {
-    /// After the event with this number; 0 begins with the oldest that is kept
+    /// Something else than listing them.
+    #[command(subcommand)]
+    pub verb: Option<EventsVerb>,
+    /// Only events after this number, without the event N itself; 0 begins with the oldest that is kept
     #[arg(long, value_name = "N")]
     pub since: Option<u64>,
     /// The newest so many [default without --since: 500]
@@ -320,6 +324,36 @@ pub struct EventsArgs {
     /// How many at most [default: 500, and with --follow no limit]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
+}
+
+/// What else there is to do with the history.
+#[derive(Debug, Clone, Subcommand)]
+pub enum EventsVerb {
+    /// Check that the history is as it was written
+    #[command(after_long_help = include_str!("../help/events_verify.txt"))]
+    Verify {
+        /// What an earlier check printed as the head; the history has to contain it. May be given several times
+        #[arg(long = "head", value_name = "N:HASH", value_parser = parse_head)]
+        heads: Vec<Head>,
+    },
+}
+
+/// A place in the history that somebody has written down.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Head {
+    /// The number of the event.
+    pub n: u64,
+    /// Its hash, 64 lower-case hexadecimal digits.
+    pub hash: String,
+}
+
+fn parse_head(text: &str) -> Result<Head, String> {
+    let head = text.split_once(':').and_then(|(n, hash)| {
+        let is_hash = hash.len() == 64 && hash.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let n = n.parse().ok().filter(|n| *n > 0)?;
+        is_hash.then(|| Head { n, hash: hash.to_ascii_lowercase() })
+    });
+    head.ok_or_else(|| "expected the number of an event, a colon and 64 hexadecimal digits".to_owned())
 }
 
 /// A duration that ends something: none is said by leaving it out.

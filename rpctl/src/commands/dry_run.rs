@@ -3,6 +3,7 @@
 use redpoll_common::api::method;
 use redpoll_common::api::submit::{Preview, PreviewAgent, SubmitArguments};
 use redpoll_common::api::trial::{Deprecated, Judge, TrialArguments, Verdict};
+use redpoll_common::job::Offline;
 use redpoll_common::wire::FaultCode;
 use tokio::time::Instant;
 
@@ -20,8 +21,10 @@ pub(super) async fn run(
     deadline: Option<Instant>,
     output: &mut Output,
 ) -> Ended {
+    // without waiting for them, a job does not run on agents that are away
+    let waits = submit.spec.offline == Offline::Wait;
     let shown = pages(submit, steady, deadline, output).await?;
-    print(&shown, output)
+    print(&shown, waits, output)
 }
 
 /// All pages as one. Each may take as long as a call: the manager asks the agents meanwhile.
@@ -90,7 +93,7 @@ fn verdict(agent: &PreviewAgent) -> Verdict {
     agent.verdict.unwrap_or(Verdict::Unknown)
 }
 
-fn print(preview: &Preview, output: &mut Output) -> Ended {
+fn print(preview: &Preview, waits: bool, output: &mut Output) -> Ended {
     output.list(&["AGENT", "VERDICT", "RULE", "WHY"], &preview.agents, row)?;
     warn(&preview.deprecated, preview.total, output);
     let Sums { run, refuse, away, unknown } = Sums::of(&preview.agents);
@@ -100,6 +103,13 @@ fn print(preview: &Preview, output: &mut Output) -> Ended {
     if let Some(refusal) = &preview.refusal {
         output.note(&format!("the manager would not store the job: {} ({})", refusal.message, refusal.code));
     }
+    if away > 0 && waits {
+        let (runs, them) =
+            if away == 1 { ("1 run", "its agent") } else { (&*format!("{away} runs"), "their agents") };
+        output.note(&format!(
+            "{runs} would wait for {them} to return, which is asked then; --start-within bounds that"
+        ));
+    }
     output.note(&format!(
         "{run} would run, {refuse} would refuse, {away} away, {unknown} unknown; nothing was submitted"
     ));
@@ -108,8 +118,8 @@ fn print(preview: &Preview, output: &mut Output) -> Ended {
         (1.., ..) => Exit::Refused,
         (0, Some(exit), ..) => exit,
         (0, None, 1.., _) => Exit::Unknown,
-        (0, None, 0, 1..) => Exit::Away,
-        (0, None, 0, 0) => Exit::Good,
+        (0, None, 0, 1..) if !waits => Exit::Away,
+        (0, None, 0, _) => Exit::Good,
     })
 }
 

@@ -5,8 +5,9 @@ use redpoll_common::api::method;
 use redpoll_common::wire::Raw;
 
 use super::jobs::JobsQuestion;
+use super::verify::VerifyEvents;
 use super::{Lasting, Patient, Question, decoded, elements, encoded, interrupted, queue_words};
-use crate::cli::EventsArgs;
+use crate::cli::{EventsArgs, EventsVerb};
 use crate::exit::Exit;
 use crate::feed::{Feed, Step};
 use crate::link::{Link, refused};
@@ -38,6 +39,9 @@ pub(super) struct FollowEvents {
 }
 
 pub(super) fn read(args: &EventsArgs) -> Question {
+    if let Some(EventsVerb::Verify { heads }) = &args.verb {
+        return Question::Jobs(JobsQuestion::Verify(VerifyEvents::new(heads)));
+    }
     let kind = args.kind.clone();
     let arguments = EventListArguments { since: args.since, recent: args.recent, kind, limit: None };
     if args.follow {

@@ -16,7 +16,9 @@ mod revoke;
 mod run;
 mod status;
 mod submit;
+mod verify;
 
+use std::error::Error;
 use std::io;
 use std::time::Duration;
 
@@ -36,7 +38,7 @@ use crate::exit::Exit;
 use crate::interrupt::Interrupts;
 use crate::link::Link;
 use crate::output::Output;
-use crate::report::Report;
+use crate::report::{Report, chain};
 use crate::settings::Settings;
 use crate::value::{decode, field};
 use crate::{Ended, Stop};
@@ -239,16 +241,27 @@ fn job_id(text: &str) -> Result<String, Stop> {
     }
 }
 
-/// Reads JSON that was typed, or stands in the file that was typed.
-fn json_argument(place: &str, text: &str) -> Result<Raw, Stop> {
-    let value = crate::arguments::read_json(place, text, &mut io::stdin())
-        .map_err(|error| call::argument_report(&error))?;
-    crate::value::encode(&value).map_err(|error| call::argument_report(&error).into())
+/// Reads JSON that was typed, or stands in the file that was typed. The example is for whoever typed something else.
+fn json_argument(place: &str, text: &str, example: &str) -> Result<Raw, Stop> {
+    let wrong = |error: &(dyn Error + 'static)| {
+        let why = error.source().map_or_else(|| "nothing was sent".to_owned(), chain);
+        Report::usage(
+            error.to_string(),
+            why,
+            format!("give JSON such as {example}, or @FILE with such a text"),
+        )
+    };
+    let value = crate::arguments::read_json(place, text, &mut io::stdin()).map_err(|error| wrong(&error))?;
+    crate::value::encode(&value).map_err(|error| wrong(&error).into())
 }
 
 /// Reads the name of a queue: JSON when it begins with `{`, else text.
 fn queue_name(text: &str) -> Result<Raw, Stop> {
-    if text.starts_with('{') { json_argument("the queue's name", text) } else { Ok(Raw::text(text)) }
+    if text.starts_with('{') {
+        json_argument("the queue's name", text, r#"'{"customer": 7}'"#)
+    } else {
+        Ok(Raw::text(text))
+    }
 }
 
 /// The name of a queue for people.

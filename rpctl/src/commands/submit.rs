@@ -106,7 +106,7 @@ fn key(given: Option<&str>) -> Result<String, Stop> {
 
 fn info(given: Option<&str>) -> Result<Raw, Stop> {
     let Some(text) = given else { return Ok(Raw::nil()) };
-    let info = json_argument("--info", text)?;
+    let info = json_argument("--info", text, r#"'{"ticket": 4711}'"#)?;
     if info.len() > spec::MAX_INFO {
         let why = format!("it has {} bytes, and {} may be stored with a job", info.len(), spec::MAX_INFO);
         return Err(

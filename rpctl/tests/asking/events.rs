@@ -93,3 +93,58 @@ fn an_interrupt_says_where_to_go_on() {
     assert_eq!(code(&output), 130);
     assert!(three_lines(&output)[2].ends_with("rpctl events --follow --since 6"), "{}", err(&output));
 }
+
+fn head(n: u64, hash: u64) -> String {
+    format!("{n}:{hash:064x}")
+}
+
+#[test]
+fn verify_goes_through_the_whole_history_and_prints_its_head() {
+    let (home, manager) = world();
+    let output = ask(home.path(), &manager, &["events", "verify", "-o", "json"]);
+    let found: serde_json::Value = serde_json::from_str(&out(&output)).unwrap();
+    assert_eq!(
+        (code(&output), &found["ok"], &found["first"], &found["last"], &found["checked"], &found["head"]),
+        (0, &true.into(), &3.into(), &7.into(), &5.into(), &head(7, 7).into()),
+        "{found}"
+    );
+    assert_eq!(manager.asked("rp.events.verify"), Value::Map(Vec::new()));
+    // what was printed is what can be given; one that is not kept any more is no failure
+    let (known, gone, edge) = (head(7, 7), head(1, 9), head(2, 2));
+    let words = ["events", "verify", "--head", &known, "--head", &gone, "--head", &edge];
+    let output = ask(home.path(), &manager, &words);
+    let text = out(&output);
+    assert_eq!((code(&output), err(&output).as_str()), (0, ""), "{text}");
+    assert!(text.contains("as it was written") && text.contains("3 to 7 (5)"), "{text}");
+    assert!(text.contains(&known) && text.contains("cannot be compared"), "{text}");
+    assert_eq!(text.matches("fits").count(), 2, "{text}");
+}
+
+#[test]
+fn verify_ends_with_1_and_names_the_first_event_that_is_wrong() {
+    let (home, manager) = world();
+    let (right, wrong, upper) = (head(4, 4), head(6, 9), head(5, 5).to_uppercase());
+    for (heads, first, kind, word) in [
+        (vec![&right, &wrong], 5, "rewritten", "computed anew"),
+        (vec![&wrong], 3, "rewritten", "events 3 to 6"),
+        (vec![&upper, &wrong], 6, "rewritten", "events 6 to 6"),
+        (vec![&head(9, 9), &right], 8, "truncated", "events 8 to 9"),
+        (vec![&head(66, 9)], 5, "changed", "event 5 was changed"),
+    ] {
+        let words: Vec<&str> = heads.iter().flat_map(|head| ["--head", head.as_str()]).collect();
+        let output = ask(home.path(), &manager, &[&["events", "verify", "-o", "json"][..], &words].concat());
+        let found: serde_json::Value = serde_json::from_str(&out(&output)).unwrap();
+        assert_eq!(
+            (code(&output), &found["ok"], &found["flaw"]["n"], &found["flaw"]["kind"]),
+            (1, &false.into(), &first.into(), &kind.into()),
+            "{found}"
+        );
+        let lines = three_lines(&output);
+        assert!(lines[0].contains(&format!("event {first} on")) && lines[1].contains(word), "{lines:?}");
+        let output = ask(home.path(), &manager, &[&["events", "verify"][..], &words].concat());
+        assert!(code(&output) == 1 && out(&output).contains("NOT as it was written"), "{}", out(&output));
+    }
+    for words in [["--head", "7"], ["--head", "7:12"], ["--head", &head(0, 1)], ["--since", "3"]] {
+        assert_eq!(code(&ask(home.path(), &manager, &[&["events", "verify"][..], &words].concat())), 2);
+    }
+}

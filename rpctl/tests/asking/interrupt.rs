@@ -160,7 +160,7 @@ fn what_cannot_be_undone_is_asked_at_a_terminal() {
     for (answer, end) in [("n", 130), ("y", 0)] {
         let mut seat = Seat::take(home.path(), &manager, &["queues", "cancel", "deploys"]);
         manager.asked("rp.queues.cancel");
-        seat.until("cancel 2 jobs? [y/N] ");
+        seat.until("cancel 3 runs of 2 jobs? [y/N] ");
         manager.nothing_more();
         seat.line(answer);
         assert_eq!(seat.end(), end, "{}", seat.shown);

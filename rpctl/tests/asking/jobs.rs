@@ -151,15 +151,25 @@ fn a_job_is_cancelled_at_once_and_what_is_not_named_only_with_yes() {
         let method = if words[0] == "jobs" { "rp.jobs.cancel" } else { "rp.queues.cancel" };
         let output = ask(home.path(), &manager, words);
         assert_eq!((code(&output), out(&output).as_str()), (2, ""), "{words:?}");
+        let said = err(&output);
+        let named = [
+            format!("- {job} on web-1: queued\n"),
+            format!("- {} on web-1: in_doubt, attempt 2\n", "b".repeat(32)),
+        ];
+        assert!(named.iter().all(|line| said.contains(line)), "{said}");
         assert!(
-            err(&output).contains("aaaa") && err(&output).contains("help: add --yes"),
-            "{}",
-            err(&output)
+            said.contains("cancel 3 runs of 2 jobs needs --yes") && said.contains("help: add --yes"),
+            "{said}"
         );
         assert_eq!(at(&manager.asked(method), "preview"), true.into());
         manager.nothing_more();
         let output = ask(home.path(), &manager, &[words, &["--preview"]].concat());
-        assert_eq!((code(&output), out(&output).lines().count()), (0, 3));
+        assert_eq!((code(&output), out(&output).lines().count()), (0, 4));
+        assert!(
+            out(&output).contains("web-2  running\n") && !err(&output).contains("more"),
+            "{}",
+            out(&output)
+        );
         assert_eq!(at(&manager.asked(method), "preview"), true.into());
         let output = ask(home.path(), &manager, &[words, &["--yes", "-o", "json"]].concat());
         assert_eq!(code(&output), 0, "{}", err(&output));

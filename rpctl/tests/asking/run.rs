@@ -191,12 +191,14 @@ fn a_dry_run_ends_with_the_worst_that_it_was_told() {
         ("try.all", 0, "3 would run, 0 would refuse, 0 away, 0 unknown"),
         ("try.refused", 3, "1 would run, 1 would refuse, 1 away, 0 unknown"),
         ("try.unknown", 8, "1 would run, 0 would refuse, 1 away, 1 unknown"),
-        ("try.deprecated", 5, "warning: try.deprecated@1 is deprecated on 1 of 3 agents: use 2"),
+        ("try.deprecated", 0, "warning: try.deprecated@1 is deprecated on 1 of 3 agents: use 2"),
         ("try.whole", 3, "the manager would not store the job: n: is no number (bad_arguments)"),
         ("try.older", 8, "the manager is older"),
     ] {
         let output = ask(home.path(), &manager, &["run", "*", procedure, "--dry-run"]);
         assert_eq!(code(&output), expected, "{procedure}: {}", err(&output));
+        let away = out(&output).lines().filter(|line| line.contains("  away")).count();
+        assert_eq!(err(&output).matches("1 run would wait for its agent").count(), away, "{procedure}");
         assert!(err(&output).contains(said), "{procedure}: {}", err(&output));
         assert!(err(&output).ends_with("; nothing was submitted\n"), "{procedure}: {}", err(&output));
     }

@@ -22,7 +22,7 @@ use redpoll_common::api::events::EventListArguments;
 use redpoll_common::api::items::{FollowArguments, FollowEvent, ItemPage, ReadArguments};
 use redpoll_common::api::jobs::{
     AttemptSummary, CancelAnswer, CancelArguments, EndSummary, JobDetail, JobResult, JobSummary,
-    ProgressSummary, ResultArguments, RunResult, RunSummary,
+    ProgressSummary, ReachedRun, ResultArguments, RunResult, RunSummary,
 };
 use redpoll_common::api::method;
 use redpoll_common::api::queues::{QueueDetail, QueueRun};
@@ -32,7 +32,7 @@ use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_net::CallContext;
 use tokio::sync::Semaphore;
 
-use super::lists::{deprecated, event, events, list, preview, queue, queues};
+use super::lists::{deprecated, event, events, list, preview, queue, queues, verified};
 use super::{Script, raw};
 
 /// What is stored, over all connections.
@@ -104,7 +104,18 @@ pub(super) async fn answer(call: CallContext, script: Script) -> Result<Raw, Fau
                 book.cancelled.add_permits(1);
             }
             let jobs = vec!["a".repeat(32), "b".repeat(32)];
-            Raw::encode(&CancelAnswer { jobs, total: 2, ended: 1, asked: 2 })
+            let run = |job: &String, agent: &str, state: &str, attempt| ReachedRun {
+                job: job.clone(),
+                agent: agent.to_owned(),
+                state: state.to_owned(),
+                attempt,
+            };
+            let runs = vec![
+                run(&jobs[0], "web-1", "queued", 0),
+                run(&jobs[0], "web-2", "running", 1),
+                run(&jobs[1], "web-1", "in_doubt", 2),
+            ];
+            Raw::encode(&CancelAnswer { jobs, total: 2, ended: 1, asked: 2, runs })
         }
         method::QUEUES_LIST => Raw::encode(&queues(&kwargs.decode().unwrap())),
         method::QUEUES_SHOW => {
@@ -112,6 +123,7 @@ pub(super) async fn answer(call: CallContext, script: Script) -> Result<Raw, Fau
             Raw::encode(&QueueDetail { queue: queue("deploys"), runs: vec![run] })
         }
         method::EVENTS_LIST => Raw::encode(&events(&kwargs.decode().unwrap())),
+        method::EVENTS_VERIFY => Raw::encode(&verified(&kwargs.decode().unwrap())),
         _ => return Err(Fault::new(FaultCode::UnknownMethod, "as the script says")),
     });
     encoded.map(Result::unwrap)
@@ -285,7 +297,9 @@ fn detail(id: &str, submit: &SubmitArguments) -> JobDetail {
         started_ms: Some(1_764_340_000_000),
         doubt_ms: None,
         ended_ms: None,
+        corrected_ms: Some(1_764_340_000_000),
         items: 3,
+        item_bytes: Some(120),
         cancelling: false,
         corrected: true,
         progress: None,
@@ -301,7 +315,12 @@ fn detail(id: &str, submit: &SubmitArguments) -> JobDetail {
         job: summary(id, submit, Some("failed")),
         args: submit.spec.args.clone(),
         kwargs: submit.spec.kwargs.clone(),
-        options: BTreeMap::from([("max_attempts".to_owned(), raw("2"))]),
+        options: BTreeMap::from([
+            ("max_attempts".to_owned(), raw("2")),
+            ("concurrency".to_owned(), raw("5")),
+            ("output_limit".to_owned(), raw("1024")),
+        ]),
+        queue_concurrency: Some(2),
         runs: agents(submit).into_iter().map(run).collect(),
         callbacks: Vec::new(),
         next: None,

@@ -1,6 +1,8 @@
 //! The script's lists: in pages, so that whoever asks has to go on.
 
-use redpoll_common::api::events::{EventList, EventListArguments, EventSummary};
+use redpoll_common::api::events::{
+    EventFlaw, EventList, EventListArguments, EventPoint, EventSummary, EventVerified, EventVerifyArguments,
+};
 use redpoll_common::api::jobs::{JobList, JobListArguments};
 use redpoll_common::api::queues::{QueueList, QueueListArguments, QueueSummary};
 use redpoll_common::api::submit::{Preview, PreviewAgent, PreviewArguments, SubmitArguments};
@@ -109,9 +111,26 @@ pub(super) fn event(n: u64) -> EventSummary {
 pub(super) fn events(asked: &EventListArguments) -> EventList {
     if let Some(recent) = asked.recent {
         let first = 8 - u64::from(recent).min(7);
-        return EventList { events: (first..=7).map(event).collect(), last: 7, more: first > 1 };
+        return EventList { events: (first..=7).map(event).collect(), last: 7, next: 7, more: first > 1 };
     }
     let first = asked.since.unwrap_or(0) + 1;
     let last = (first + 2).min(7).min(first - 1 + u64::from(asked.limit.unwrap()));
-    EventList { events: (first..=last).map(event).collect(), last, more: last < 7 }
+    EventList { events: (first..=last).map(event).collect(), last, next: last, more: last < 7 }
+}
+
+/// The hash of an event, with which nothing was computed.
+pub(crate) fn point(n: u64) -> EventPoint {
+    EventPoint { n, hash: format!("{n:064x}") }
+}
+
+/// Seven events, of which the first two were deleted; two a part. Whoever asks up to event 66 finds the fifth changed.
+pub(super) fn verified(asked: &EventVerifyArguments) -> EventVerified {
+    let from = asked.after.clone().unwrap_or_else(|| point(2));
+    let changed = asked.until == Some(66);
+    let end = if changed { 4 } else { 7 };
+    let last = (from.n + 2).min(end).min(asked.until.unwrap_or(end).max(from.n));
+    let flaw = EventFlaw { n: 5, kind: "changed".into(), message: "event 5 was changed".into() };
+    let flaw = Some(flaw).filter(|_| changed && last == end);
+    let (checked, more) = (last - from.n, last < end);
+    EventVerified { last: point(last), from, checked, more, head: Some(point(7)), begun: 0, flaw }
 }

@@ -13,6 +13,9 @@ import pytest
 
 from redpoll import Arg, ArgumentError, DeclarationError
 from redpoll._hints import kind_of
+from redpoll._kinds import definitions
+from redpoll._procedure import Options as ProcedureOptions
+from redpoll._procedure import Procedure
 from redpoll._signature import Signature
 
 
@@ -38,7 +41,23 @@ class Options(Base, total=False):
 
 @dataclasses.dataclass
 class Tree:
-    below: "List[Tree]"
+    name: str
+    below: "List[Tree]" = dataclasses.field(default_factory=list)
+
+
+class Link(TypedDict, total=False):
+    value: int
+    next: "Optional[Link]"
+    tree: Tree
+
+
+def other_tree() -> type:
+    @dataclasses.dataclass
+    class Tree:
+        left: Any = None
+
+    Tree.__annotations__["left"] = Optional[Tree]
+    return Tree
 
 
 @dataclasses.dataclass
@@ -149,7 +168,6 @@ def test_the_newer_way_to_write_a_union_is_understood() -> None:
         (print, "no JSON form"),
         (complex, "complex has no JSON form"),
         (Dict[int, str], "keys of a map are text, not int"),
-        (Tree, "contains itself"),
         (Annotated[str, Arg(min=1)], "min and max are for numbers"),
         (Annotated[int, Arg(pattern="a")], "pattern is for text"),
         (Annotated[int, Arg(max_length=1)], "min_length and max_length are for text"),
@@ -162,6 +180,60 @@ def test_a_hint_without_a_json_form_is_refused_with_the_reason(hint: Any, text: 
     with pytest.raises(DeclarationError, match="^here") as refused:
         kind_of(hint, "here")
     assert text in str(refused.value)
+
+
+TREE = {
+    "type": "object",
+    "properties": {"name": {"type": "string"}, "below": {"type": "array", "items": {"$ref": "#/$defs/Tree"}}},
+    "required": ["name"],
+    "additionalProperties": False,
+}
+
+
+def test_a_class_that_contains_itself_is_described_once_and_read_in_all_its_depth() -> None:
+    kind = kind_of(Tree, "here")
+    assert kind.schema() == {"$ref": "#/$defs/Tree"}
+    assert definitions([kind]) == {"Tree": TREE}
+    assert kind.read({"name": "a", "below": [{"name": "b"}]}, "x") == Tree("a", [Tree("b")])
+    with pytest.raises(ArgumentError) as refused:
+        kind.read({"name": "a", "below": [{"name": "b", "below": [{"name": 1}]}]}, "x")
+    assert str(refused.value) == "argument x.below[0].below[0].name: expected text, found an integer"
+    link = kind_of(List[Link], "here")
+    link_schema = {
+        "type": "object",
+        "properties": {
+            "value": {"type": "integer"},
+            "next": {"anyOf": [{"$ref": "#/$defs/Link"}, {"type": "null"}]},
+            "tree": {"$ref": "#/$defs/Tree"},
+        },
+        "additionalProperties": False,
+    }
+    assert link.schema() == {"type": "array", "items": {"$ref": "#/$defs/Link"}}
+    assert definitions([link, kind]) == {"Link": link_schema, "Tree": TREE}
+    chain = {"value": 1, "next": {"next": None, "tree": {"name": "a"}}}
+    assert link.read([chain], "x") == [{"value": 1, "next": {"next": None, "tree": Tree("a")}}]
+
+
+def test_classes_of_the_same_name_are_told_apart() -> None:
+    both = [kind_of(Tree, "here"), kind_of(Annotated[other_tree(), "the other"], "here"), kind_of(Tree, "here")]
+    names = definitions(both)
+    assert list(names) == ["Tree", "Tree2"]
+    assert [kind.schema()["$ref"] for kind in both] == ["#/$defs/Tree", "#/$defs/Tree2", "#/$defs/Tree"]
+    assert names["Tree2"]["properties"]["left"]["anyOf"][0] == {"$ref": "#/$defs/Tree2"}
+
+
+class Grow:
+    def __init__(self, first: Tree) -> None:
+        self.first = first
+
+    def more(self, link: Optional[Link] = None) -> None: ...
+
+
+def test_the_definitions_stand_at_the_top_of_a_procedure_also_for_its_constructor() -> None:
+    procedure = Procedure(Grow.more, "grow.more", ProcedureOptions(), Grow, constructed=True)
+    schema = procedure.schema()
+    assert set(schema["$defs"]) == {"Link", "Tree"}
+    assert schema["properties"]["init"]["anyOf"][0]["properties"]["first"] == {"$ref": "#/$defs/Tree"}
 
 
 def test_an_error_names_the_place_and_never_the_value() -> None:
@@ -185,6 +257,7 @@ def test_all_kinds_of_parameters_are_bound() -> None:
         "properties": {"a": {"type": "integer"}, "b": {"type": "string", "default": "x"}, "c": {"type": "boolean", "default": False}},
         "required": ["a"],
         "additionalProperties": {"type": "number"},
+        "x-positional": ["a", "b"],
     }
     given: "list[tuple[list[Any], dict[str, Any]]]" = [([1], {}), ([1, "y", 2, 3], {"c": True, "d": 1}), ([], {"a": 1, "b": "z"}), ([1], {"b": "y"})]
     for args, kwargs in given:
@@ -215,6 +288,18 @@ def test_parameters_that_only_have_a_place_can_be_named_by_the_caller() -> None:
         assert placed(*args, **named) == expected
     with pytest.raises(ArgumentError, match="4 arguments by place, but there are 3"):
         signature.bind([1, 2, 3, 4], {})
+
+
+def test_a_schema_names_what_has_a_place_and_nothing_else() -> None:
+    def named(*, a: int = 1) -> None: ...
+
+    def rest(*more: int, a: int = 1) -> None: ...
+
+    assert Signature(placed, "here").schema()["x-positional"] == ["a", "b", "c"]
+    assert "x-positional" not in Signature(named, "here").schema()
+    # they have no names, and the function checks them
+    assert Signature(rest, "here").schema()["x-positional"] is True
+    assert "x-positional" not in Signature(lambda: None, "here").schema()
 
 
 def test_no_schema_contains_null_because_toml_has_none() -> None:

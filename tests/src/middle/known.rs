@@ -84,6 +84,7 @@ pub const ASKED_BY_RPCTL: &[&str] = &[
     "rp.agents.show",
     "rp.call",
     "rp.events.list",
+    "rp.events.verify",
     "rp.jobs.cancel",
     "rp.jobs.delete",
     "rp.jobs.follow",

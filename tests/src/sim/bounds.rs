@@ -1,7 +1,7 @@
 //! What is held in memory and on disks, in bytes, against the product's own limits (I16).
 //!
-//! A direction of a connection holds what the operating system would; what finds no room waits in its session. Readers are not here:
-//! those of the simulation look into the store.
+//! A direction of a connection holds what the operating system would; what finds no room waits in its session. What waits in
+//! queues is counted by `queues`.
 
 use std::collections::{BTreeMap, VecDeque};
 

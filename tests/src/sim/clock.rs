@@ -39,6 +39,10 @@ impl<E> Calendar<E> {
         self.planned.insert((at_ms.max(self.now_ms), self.count), event);
     }
 
+    pub(super) fn planned(&self) -> impl Iterator<Item = &E> {
+        self.planned.values()
+    }
+
     /// The next event; its time is the present then.
     pub(super) fn next(&mut self) -> Option<E> {
         let ((at, _), event) = self.planned.pop_first()?;
@@ -63,6 +67,11 @@ impl Wall {
 
     pub(super) fn at(self, now_ms: u64) -> u64 {
         self.ahead_ms + now_ms
+    }
+
+    /// By how much it is ahead of the true time, in all.
+    pub(super) fn set_ms(self) -> i64 {
+        i64::try_from(i128::from(self.ahead_ms) - i128::from(BEGIN_MS)).unwrap_or(i64::MAX)
     }
 
     pub(super) fn forward(&mut self, ms: u64) {

@@ -73,6 +73,7 @@ impl World {
                 self.manager.count.ahead_ms
             )
         })?;
+        self.leaps_begin(kept != Some(anchor));
         if !same_boot && set {
             self.tally.hit("count went by a wall clock that was set");
         }

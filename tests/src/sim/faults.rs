@@ -88,6 +88,7 @@ impl World {
                 let mut next = settings(&mut self.dice);
                 // runs that are open stay open, however low the limit is now
                 next.open_runs = next.open_runs.max(self.weather.settings.open_runs);
+                self.callbacks_most = self.callbacks_most.max(next.callbacks_at_once);
                 self.weather.settings = next;
                 return self.tell_manager(Input::Settings(next));
             }
@@ -114,7 +115,8 @@ impl World {
     fn manager_clock_jumps(&mut self) -> Check {
         // also by more than anything is kept for
         let far = if self.dice.percent(20) { 40 * 86_400_000 } else { 60_000 };
-        let by = self.dice.between(1_000, far);
+        // by little too: then it is no leap, until it adds up
+        let by = if self.dice.percent(20) { self.dice.between(1, 499) } else { self.dice.between(500, far) };
         if self.dice.percent(50) {
             self.manager.wall.forward(by);
         } else {

@@ -206,6 +206,7 @@ fn is_plain(kind: EventKind) -> bool {
         | EventKind::SpoolLost
         | EventKind::StoreBehind
         | EventKind::ClockSet
+        | EventKind::HistoryBroken
         | EventKind::ProcedureEnabled
         | EventKind::ProcedureDisabled
         | EventKind::CancelAsked

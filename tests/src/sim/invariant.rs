@@ -4,7 +4,7 @@ use std::fmt;
 
 /// What must hold after every step. The names are those of the product's design.
 ///
-/// One of the list is held against less than it says: there is no audit (I15) yet.
+/// Of one there is only a part: there is no audit of what changes nothing (I15) yet to hold it against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Invariant {
     /// I1: a job whose id was given out is stored, until somebody deletes it.
@@ -45,8 +45,8 @@ pub enum Invariant {
     ///
     /// Held against the history of events: in each transaction exactly those events which tell what it changes, of the right
     /// kind, agent, attempt and outcome; numbers without gaps, also across restarts; and whenever the manager comes back, the
-    /// history from its beginning gives the states of the rows. Still to come with the product's audit: who asked for it, and the
-    /// chain of hashes.
+    /// history from its beginning gives the states of the rows. Each event follows on all before it by its hash, after each transaction
+    /// and, as far as it is kept, whenever the manager comes back. Still to come with the product's audit: who asked for it.
     HistoryTells,
     /// I16: what is held in memory is bounded.
     Bounded,

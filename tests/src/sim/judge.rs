@@ -9,6 +9,8 @@ use super::world::World;
 impl World {
     /// Everything that can be seen from outside.
     pub(super) fn judge(&mut self) -> Check {
+        self.judge_leaps()?;
+        self.judge_queues()?;
         if !std::mem::take(&mut self.dirty) {
             return Ok(());
         }

@@ -93,6 +93,7 @@ impl World {
         }
         self.judge_acknowledged()?;
         judge_replay(&self.manager.store)?;
+        self.manager.store.chained.judge_whole()?;
         self.manager.store.fresh = true;
         let anchored = self.begin_count()?;
         let now = self.count_ms();
@@ -135,6 +136,7 @@ impl World {
             }
             self.trace.bytes(&[turn.changes.len().to_le_bytes(), turn.effects.len().to_le_bytes()].concat());
             self.check_turn(&turn)?;
+            self.judge_told_leaps(&turn.changes)?;
             self.manager.turn_bytes += Self::turn_bytes(&turn);
             self.manager.turns.push_back(turn);
             self.check_waiting_turns()?;

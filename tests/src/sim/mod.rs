@@ -15,13 +15,13 @@
 //! - `operators`, `plan`, `readers`: who asks for what.
 //! - `liveness`: that everything comes to its end, and when.
 //! - `oracle`, `judge`, `contracts`: what happened, and what must be true of it.
-//! - `bounds`: what is held, in bytes. `shut_out`: who has no say any more.
-//! - `count`: the manager's count of time. `history`, `told`, `presence`: the events, against all of it.
+//! - `bounds`, `queues`: what is held, in bytes and in number. `leaps`: clocks that are set. `shut_out`: who has no say any more.
+//! - `count`: the manager's count of time. `history`, `told`, `presence`: the events, against all of it. `chained`: their hashes.
 //!
 //! Not here, because the product does not have them yet: revocation (of I14 the end of certificates is judged, and connections
-//! that were closed), the chain of audit records (of I15 the history of events), more than one manager (of I9 what a dead one
-//! had still sent; that two never have one store, real processes show). Not here at all: the buffers of readers, and what the
-//! engine's own queues hold back. Over a reboot of the manager's machine the count of time goes by a wall clock that may have been
+//! that were closed), records of what changes no state (of I15 the history of events), more than one manager (of I9 what a dead one
+//! had still sent; that two never have one store, real processes show). Not here at all: what the engine's own
+//! queues hold back when they are full; here they never are. Over a reboot of the manager's machine the count of time goes by a wall clock that may have been
 //! set, so that I13 is judged by the count then.
 //!
 //! Two things are left out because the product does not promise them yet: that a spool which was taken back to an older
@@ -34,6 +34,7 @@ mod agent;
 mod agent_disk;
 mod agent_link;
 mod bounds;
+mod chained;
 mod clock;
 mod contracts;
 mod count;
@@ -42,6 +43,7 @@ mod faults;
 mod history;
 mod invariant;
 mod judge;
+mod leaps;
 mod liveness;
 mod manager;
 mod manager_link;
@@ -51,6 +53,7 @@ mod oracle;
 mod plan;
 mod presence;
 mod programs;
+mod queues;
 mod readers;
 mod report;
 mod revoked;

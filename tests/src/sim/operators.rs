@@ -6,6 +6,7 @@ use std::sync::Arc;
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::{Attempt, JobId, JobSpec, RunState, Submitter};
 use redpoll_common::wire::{Raw, RawMap};
+use redpoll_manager_core::jobs::view::RunView;
 use redpoll_manager_core::jobs::{Answer, Criteria, Input, Jobs, Refusal, Scope, Submit};
 
 use super::invariant::{Check, Invariant, ensure};
@@ -227,9 +228,13 @@ impl World {
                 (runs.map(|(job, run)| (job, run.agent.clone(), run.attempt)).collect(), "cancel of a queue")
             }
             Scope::Where(criteria) => {
-                let ids: Vec<JobId> =
-                    jobs.open_jobs().filter(|job| criteria.matches(job)).map(|job| job.record.id).collect();
-                (ids.into_iter().flat_map(|id| self.open_runs(id)).collect(), "cancel by criteria")
+                let runs = jobs.open_jobs().flat_map(|job| {
+                    let of_runs = criteria.of_runs(&job);
+                    let id = job.record.id;
+                    let meets = move |run: &RunView<'_>| run.outcome.is_none() && of_runs.meets(run);
+                    job.runs().filter(meets).map(move |run| (id, run.agent.clone(), run.attempt))
+                });
+                (runs.collect(), "cancel by criteria")
             }
         };
         if !runs.is_empty() {

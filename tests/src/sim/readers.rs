@@ -1,8 +1,11 @@
 //! Readers: they join a run anywhere, read on by number, and must miss and repeat nothing.
 
-use redpoll_common::job::{Attempt, ItemKind, RunKey};
+use std::collections::VecDeque;
 
-use super::invariant::Check;
+use redpoll_common::job::{Attempt, Item, ItemKind, RunKey};
+use redpoll_manager::methods::{FOLLOW_BATCH, FOLLOW_PAGE};
+
+use super::invariant::{Check, Invariant, ensure};
 use super::world::World;
 
 /// Readers at a time.
@@ -16,6 +19,26 @@ pub(super) struct Reader {
     /// The number of the next item it wants.
     since: usize,
     truncated: bool,
+    /// Read from the store, and not taken yet.
+    page: VecDeque<Item>,
+}
+
+impl Reader {
+    /// How many items wait for it, their bytes, and those of the largest.
+    pub(super) fn holds(&self) -> (usize, usize, usize) {
+        let bytes = || self.page.iter().map(|item| item.data.len());
+        (self.page.len(), bytes().sum(), bytes().max().unwrap_or(0))
+    }
+
+    /// Takes the next page: as much as one value to a follower holds.
+    fn fill(&mut self, items: &[Item]) {
+        for item in items.iter().skip(self.since).take(FOLLOW_PAGE) {
+            if self.holds().1 >= FOLLOW_BATCH {
+                break;
+            }
+            self.page.push_back(item.clone());
+        }
+    }
 }
 
 impl World {
@@ -26,12 +49,17 @@ impl World {
         }
         let mut readers = std::mem::take(&mut self.readers);
         for reader in &mut readers {
-            let have = self.manager.store.items(&reader.key, reader.attempt).len();
-            let until = have.min(reader.since + 1 + self.dice.index(8));
-            while reader.since < until {
+            if reader.page.is_empty() {
+                reader.fill(self.manager.store.items(&reader.key, reader.attempt));
+            }
+            for _ in 0..=self.dice.index(8) {
+                let Some(item) = reader.page.pop_front() else { break };
                 self.judge_item(&reader.key, reader.attempt, reader.since, reader.truncated)?;
-                let item = self.manager.store.items(&reader.key, reader.attempt).get(reader.since);
-                reader.truncated |= item.is_some_and(|item| item.kind == ItemKind::Truncated);
+                let stored = self.manager.store.items(&reader.key, reader.attempt).get(reader.since);
+                ensure(stored.is_none_or(|stored| *stored == item), Invariant::GaplessItems, || {
+                    format!("item {} of {} changed after it was read", item.n, reader.key)
+                })?;
+                reader.truncated |= item.kind == ItemKind::Truncated;
                 reader.since += 1;
             }
         }
@@ -57,7 +85,7 @@ impl World {
         if open && items > 0 {
             self.tally.hit("reader joined while it ran");
         }
-        self.readers.push(Reader { key, attempt, since, truncated: false });
+        self.readers.push(Reader { key, attempt, since, truncated: false, page: VecDeque::new() });
     }
 
     /// At the end somebody reads everything there is.

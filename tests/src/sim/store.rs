@@ -11,11 +11,12 @@ use redpoll_manager_core::clock::Anchor;
 use redpoll_manager_core::jobs::Found;
 use redpoll_manager_core::jobs::record::{
     AgentCounters, CallbackRecord, CallbackState, Change, EventRecord, JobRecord, QueueRecord, Records,
-    RunRecord,
+    RunRecord, Summary,
 };
 use redpoll_manager_core::revoked::{Denial, Denied};
 use redpoll_schema::ArgumentRedaction;
 
+use super::chained::Chained;
 use super::history::{Before, holds};
 use super::invariant::{Check, Invariant, ensure};
 use super::plan::SECRET;
@@ -35,8 +36,10 @@ pub(super) struct Store {
     /// Where the count of time stands, and the time of the last event.
     pub(super) anchor: Option<Anchor>,
     pub(super) newest_ms: u64,
-    /// The whole history: so much is never pruned in one world.
+    /// The whole history, also what the product prunes.
     pub(super) events: Vec<EventRecord>,
+    /// What is kept of it, with its hashes.
+    pub(super) chained: Chained,
     /// The manager has started, and nothing was written since.
     pub(super) fresh: bool,
     /// Jobs and queues that changed since the last check.
@@ -54,6 +57,10 @@ impl Store {
         let before = Before::look(self, changes, first);
         changes.iter().try_for_each(|change| self.change(change))?;
         before.judge(self, changes)?;
+        self.chained.apply(changes)?;
+        if changes.iter().any(|change| matches!(change, Change::EventsPruned { .. })) {
+            self.tally.hit("events pruned");
+        }
         for change in changes {
             if let Change::RunChanged(run) = change {
                 let last = self.agents.get(&run.key.agent).map_or(Dno(0), |counters| counters.last_dno);
@@ -91,15 +98,7 @@ impl Store {
                 legal(before.is_some(), || format!("queue {key} was closed and is not there"))
             }
             Change::AgentCounters(counters) => self.counters(counters),
-            Change::JobEnded { job, ended_ms, summary } => {
-                let Some(record) = self.jobs.get_mut(job) else {
-                    return legal(false, || format!("{job} ended and is not stored"));
-                };
-                let before = record.ended_ms.replace(*ended_ms);
-                record.summary = Some(*summary);
-                self.touched.insert(*job);
-                legal(before.is_none_or(|before| before == *ended_ms), || format!("{job} ended twice"))
-            }
+            Change::JobEnded { job, ended_ms, summary } => self.job_ended(*job, *ended_ms, *summary),
             Change::JobRedacted(job) => {
                 self.tally.hit("more became known to be secret");
                 self.touched.insert(job.id);
@@ -179,6 +178,22 @@ impl Store {
         job.spec = Arc::new(JobSpec { args, kwargs, ..JobSpec::clone(spec) });
         self.tally.hit("arguments masked");
         ensure(job.ended_ms.is_some(), Invariant::SpecIntact, || format!("{id} was masked before its end"))
+    }
+
+    /// Once, and again with each correction.
+    fn job_ended(&mut self, job: JobId, ended_ms: u64, summary: Summary) -> Check {
+        let Some(record) = self.jobs.get_mut(&job) else {
+            return legal(false, || format!("{job} ended and is not stored"));
+        };
+        record.ended_ms = Some(ended_ms);
+        let before = record.summary.replace(summary);
+        self.touched.insert(job);
+        let unknown = |summary: Summary| summary.count(Outcome::Unknown);
+        let corrected = |before: Summary| unknown(summary) + 1 == unknown(before);
+        legal(before.is_none_or(corrected), || format!("{job} ended twice"))?;
+        let runs = self.runs.values().filter(|run| run.key.job == job);
+        let last = runs.filter_map(|run| run.ended_ms).max();
+        legal(last == Some(ended_ms), || format!("{job} did not end with the last of its runs"))
     }
 
     fn counters(&mut self, counters: &AgentCounters) -> Check {

@@ -100,6 +100,7 @@ impl Story {
             | EventKind::SpoolLost
             | EventKind::StoreBehind
             | EventKind::ClockSet
+            | EventKind::HistoryBroken
             | EventKind::ProcedureEnabled
             | EventKind::ProcedureDisabled
             | EventKind::AgentRevoked

@@ -115,7 +115,7 @@ impl Weather {
 
 /// Limits small enough to be met, and times short enough to be seen.
 pub(super) fn settings(dice: &mut Dice) -> Settings {
-    Settings {
+    let settings = Settings {
         offers_per_agent: usize::try_from(dice.between(1, 8)).unwrap_or(1),
         runs_per_agent: if dice.percent(25) { usize::try_from(dice.between(1, 3)).unwrap_or(1) } else { 500 },
         open_runs: if dice.percent(20) { 12 } else { 400 },
@@ -131,5 +131,8 @@ pub(super) fn settings(dice: &mut Dice) -> Settings {
         prune_every_ms: 7_000,
         prune_at_once: usize::try_from(dice.between(1, 20)).unwrap_or(1),
         keep_events: 100_000,
-    }
+    };
+    // where jobs are deleted early, so is the history
+    let keep_events = if settings.keep_ms.is_some() { 150 } else { settings.keep_events };
+    Settings { keep_events, ..settings }
 }

@@ -13,6 +13,7 @@ use super::agent::Agent;
 use super::clock::Calendar;
 use super::dice::Dice;
 use super::invariant::{Check, Invariant, Violation};
+use super::leaps::Leaps;
 use super::manager::{Manager, Room, Token};
 use super::network::{Network, Side};
 use super::operators::Operators;
@@ -83,6 +84,9 @@ pub(super) struct World {
     pub(super) callbacks_under_way: BTreeSet<(JobId, u16)>,
     /// Of which the machine heard, in this life of its process, that they were taken.
     pub(super) callbacks_heard: BTreeSet<(JobId, u16)>,
+    /// The most callbacks at a time that any settings allowed so far: those under way go on when there may be fewer.
+    pub(super) callbacks_most: usize,
+    pub(super) leaps: Leaps,
     pub(super) tally: Tally,
     /// Store or oracle changed since the judge looked.
     pub(super) dirty: bool,
@@ -97,6 +101,7 @@ impl World {
     pub(super) fn new(seed: u64, keep_trace: bool) -> Self {
         let mut dice = Dice::new(seed);
         let weather = Weather::draw(&mut dice);
+        let callbacks_most = weather.settings.callbacks_at_once;
         let name = |n: usize| PeerId::parse(&format!("agent{n}")).expect("a name");
         let agents = (0..weather.agents).map(|n| Agent::new(name(n), &mut dice)).collect();
         Self {
@@ -119,6 +124,8 @@ impl World {
             callbacks_taken: BTreeSet::new(),
             callbacks_under_way: BTreeSet::new(),
             callbacks_heard: BTreeSet::new(),
+            callbacks_most,
+            leaps: Leaps::default(),
             tally: Tally::default(),
             dirty: false,
             calm_since: None,

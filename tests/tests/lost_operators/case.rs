@@ -191,6 +191,7 @@ impl Case {
             "rp.agents.reload" => (Change, format!("agents reload {HONEST}"), Deed::Nothing),
             "rp.agents.show" => (Question, format!("agents show {HONEST}"), Deed::Nothing),
             "rp.events.list" => (Question, "events --limit 3".to_owned(), Deed::Nothing),
+            "rp.events.verify" => (Question, "events verify".to_owned(), Deed::Nothing),
             "rp.jobs.list" => (Question, "jobs list".to_owned(), Deed::Nothing),
             "rp.jobs.preview" => (Again, format!("run {HONEST} web.steps --dry-run"), Deed::Nothing),
             "rp.queues.list" => (Question, "queues list".to_owned(), Deed::Nothing),

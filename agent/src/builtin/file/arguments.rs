@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::error::FileError;
 use super::names::Name;
+use crate::builtin::arguments::without_value;
 use crate::builtin::exec_arguments::Octets;
 
 /// What a file must still be for a read to go on.
@@ -142,7 +143,7 @@ pub(super) fn read<T: DeserializeOwned>(call: &CallContext) -> Result<T, FileErr
         return Err(FileError::Arguments(text));
     }
     let fit = |reason| FileError::Arguments(format!("the arguments of {} do not fit: {reason}", call.method));
-    call.kwargs.decode().map_err(|error| fit(error.reason))
+    call.kwargs.decode().map_err(|error| fit(without_value(&error.reason)))
 }
 
 /// The path that was meant.

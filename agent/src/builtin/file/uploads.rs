@@ -335,3 +335,34 @@ fn left(files: &Files, path: &Path, name: &OsStr) -> Left {
 fn age(since: Option<SystemTime>) -> Duration {
     since.and_then(|since| SystemTime::now().duration_since(since).ok()).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use redpoll_common::wire::{Fault, FaultCode};
+    use tokio::time::sleep;
+
+    use super::*;
+
+    const ALWAYS: fn(u64) -> bool = |_written| true;
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_comes_while_another_works_waits_and_is_told_at_last_that_it_is_busy() {
+        let slot = Arc::new(Slot::default());
+        let held = slot.clone().take(ALWAYS).await.unwrap().unwrap();
+        let began = Instant::now();
+        let Err(busy) = slot.clone().take(ALWAYS).await else { panic!("two work on it") };
+        assert_eq!(began.elapsed(), PATIENCE);
+        let fault = Fault::from(busy);
+        assert_eq!((fault.code, fault.class.as_deref()), (FaultCode::Failed, Some("Busy")));
+        assert!(!slot.end_idle(FileError::failed("Swept", "")), "nobody ends it under who works on it");
+        let letting_go = async {
+            sleep(PATIENCE / 2).await;
+            drop(held);
+        };
+        let (next, ()) = tokio::join!(slot.clone().take(ALWAYS), letting_go);
+        let next = next.unwrap().unwrap();
+        assert!(next.part.is_none(), "nothing was there, and it is to be looked for again");
+        next.leave();
+        assert!(slot.take(ALWAYS).await.unwrap().is_none());
+    }
+}

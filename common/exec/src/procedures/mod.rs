@@ -23,8 +23,8 @@ use std::sync::Arc;
 use redpoll_common::ids::PeerId;
 use redpoll_common::wire::Raw;
 use redpoll_common::words::Words;
-use redpoll_config::Manifest;
-use redpoll_net::registry::Duplicate;
+use redpoll_config::{ManagerRights, Manifest};
+use redpoll_net::registry::{Asks, Duplicate};
 use redpoll_net::service::Mask;
 use redpoll_net::{ProcedureInfo, Registry};
 use redpoll_schema::{ArgumentRedaction, MASK, Redaction, hide, rooted};
@@ -137,6 +137,14 @@ pub fn info(manifest: &Manifest) -> ProcedureInfo {
         idempotent: manifest.idempotent,
         admin: manifest.admin,
         redact: manifest.redact.clone(),
+        asks: manifest.manager.as_ref().map(asks).filter(|asks| *asks != Asks::default()),
         ..ProcedureInfo::new(&manifest.name, &manifest.description, manifest.args.clone())
+    }
+}
+
+fn asks(rights: &ManagerRights) -> Asks {
+    Asks {
+        submit: rights.submit,
+        calls: rights.calls().iter().map(|glob| glob.as_str().to_owned()).collect(),
     }
 }

@@ -73,8 +73,15 @@ impl fmt::Debug for Mask {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Streams {
     words: Arc<Words>,
-    /// Standard output and standard error.
-    held: Arc<Mutex<[Stream; 2]>>,
+    held: Arc<Mutex<Held>>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    stdout: Stream,
+    stderr: Stream,
+    /// What is masked in the standard error in place of the words.
+    stderr_words: Option<Words>,
 }
 
 /// What is done to a stream.
@@ -94,25 +101,34 @@ impl Streams {
 
     /// Whether pieces pass as they are.
     pub(super) fn is_open(&self) -> bool {
-        self.words.is_empty()
+        self.words.is_empty() && self.held().stderr_words.is_none()
+    }
+
+    pub(super) fn words(&self) -> &Arc<Words> {
+        &self.words
+    }
+
+    /// Masks these in the standard error, in place of the words.
+    pub(super) fn mask_stderr(&self, words: Words) {
+        self.held().stderr_words = Some(words);
     }
 
     /// What of a stream can be passed on.
     pub(super) fn take(&self, stream: ItemKind, piece: Piece<'_>) -> Vec<u8> {
-        let [out, err] = &mut *self.held();
-        let stream = match stream {
-            ItemKind::Stdout => out,
-            ItemKind::Stderr => err,
+        let Held { stdout, stderr, stderr_words } = &mut *self.held();
+        let (stream, words) = match stream {
+            ItemKind::Stdout => (stdout, &*self.words),
+            ItemKind::Stderr => (stderr, stderr_words.as_ref().unwrap_or(&self.words)),
             ItemKind::Value | ItemKind::Truncated => return Vec::new(),
         };
         match piece {
-            Piece::More(data) => stream.push(&self.words, data),
-            Piece::End => stream.finish(&self.words),
+            Piece::More(data) => stream.push(words, data),
+            Piece::End => stream.finish(words),
             Piece::Cut => stream.cut(),
         }
     }
 
-    fn held(&self) -> MutexGuard<'_, [Stream; 2]> {
+    fn held(&self) -> MutexGuard<'_, Held> {
         // nothing panics while it holds the lock
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }

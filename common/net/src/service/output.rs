@@ -9,6 +9,7 @@ use redpoll_common::job::ItemKind;
 use redpoll_common::session::credit;
 use redpoll_common::wire::flight::Progress;
 use redpoll_common::wire::{MAX_DEPTH, MAX_NODES, Raw, RawMap, scan};
+use redpoll_common::words::Words;
 use tokio::sync::{SemaphorePermit, mpsc};
 use tokio::time::timeout;
 
@@ -138,6 +139,16 @@ impl Output {
     /// A text as this output would give it.
     pub fn masked_text(&self, text: String) -> String {
         self.mask.as_ref().map(|mask| mask.text(&text)).unwrap_or(text)
+    }
+
+    /// The secrets of its call, by value.
+    pub fn words(&self) -> &Arc<Words> {
+        self.streams.words()
+    }
+
+    /// Masks these in its standard error, in place of [`words`](Self::words): also those of calls that its process had before.
+    pub fn mask_stderr(&self, words: Words) {
+        self.streams.mask_stderr(words);
     }
 
     /// Sends bytes of a stream, [`ItemKind::Stdout`] or [`ItemKind::Stderr`]: in a call as values `{stream, data}`, in a

@@ -8,6 +8,7 @@
 
 mod constraint;
 mod hours;
+mod never;
 mod pattern;
 mod rate;
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::record::{Record, Stamp};
 use crate::job::ids::Dno;
+use crate::job::item::Item;
 use crate::job::run::Ending;
 use crate::job::wire::{Offer, RunRef};
 
@@ -127,7 +128,7 @@ impl Image {
             Record::Running { .. } => row.running = true,
             Record::Items { items, .. } => {
                 if let (Some(first), Some(last)) = (items.first(), items.last()) {
-                    let bytes = items.iter().map(super::stream::cost).sum();
+                    let bytes = items.iter().map(Item::cost).sum();
                     row.items.insert(first.n, (last.n.saturating_add(1), bytes));
                 }
             }

@@ -7,7 +7,7 @@ use super::resume::Session;
 use super::row::{Phase, Row};
 use super::{Cause, Image, ImageError, Input, KEPT, NotSpawned, Now, Options, Output, Record, Stamp};
 use crate::job::ids::{Attempt, Dno, JobId};
-use crate::job::item::ItemKind;
+use crate::job::item::{ItemKind, data_cost};
 use crate::job::run::{Ending, Outcome};
 use crate::job::spec::Overflow;
 use crate::job::wire::offer::whole_ms;
@@ -343,12 +343,12 @@ impl<T> Spool<T> {
             row.stream.drop_item(kind, &data);
             return self.stop(dno, Cause::ItemTooLarge, None, now);
         }
-        let cost = super::stream::data_cost(&data);
+        let cost = data_cost(&data);
         let quota = row.limits.output.filter(|_| row.limits.overflow != Overflow::Block);
         if row.stream.is_dropping() || quota.is_some_and(|quota| row.stream.total_bytes + cost > quota) {
             row.stream.drop_item(kind, &data);
             if row.limits.overflow == Overflow::Kill {
-                self.stop(dno, Cause::OutputLimit, None, now);
+                self.stop(dno, Cause::OutputLimit(quota.unwrap_or(0)), None, now);
             }
             return;
         }

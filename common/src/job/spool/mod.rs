@@ -38,7 +38,7 @@ pub use machine::Spool;
 pub use record::{MAX_RECORD_ITEMS, Record, Stamp};
 
 use super::ids::Dno;
-use super::item::{Item, ItemKind};
+use super::item::{ITEM_OVERHEAD, Item, ItemKind};
 use super::run::Outcome;
 use super::wire::{Cancel, Offer, OfferAnswer, Report, ReportAnswer, Resume, ResumeAnswer, SpoolState};
 use crate::wire::flight::Progress;
@@ -216,7 +216,8 @@ enum Cause {
     Cancelled,
     RunTimeout,
     IdleTimeout,
-    OutputLimit,
+    /// With the limit.
+    OutputLimit(u64),
     ItemTooLarge,
 }
 
@@ -225,7 +226,7 @@ impl Cause {
         match self {
             Self::Cancelled => Outcome::Cancelled,
             Self::RunTimeout | Self::IdleTimeout => Outcome::TimedOut,
-            Self::OutputLimit | Self::ItemTooLarge => Outcome::Failed,
+            Self::OutputLimit(_) | Self::ItemTooLarge => Outcome::Failed,
         }
     }
 
@@ -234,7 +235,12 @@ impl Cause {
             Self::Cancelled => (FaultCode::Cancelled, "it was cancelled"),
             Self::RunTimeout => (FaultCode::TimedOut, "it ran longer than run_timeout"),
             Self::IdleTimeout => (FaultCode::TimedOut, "it gave nothing for longer than idle_timeout"),
-            Self::OutputLimit => (FaultCode::TooLarge, "it gave more output than it may"),
+            Self::OutputLimit(limit) => {
+                let text = format!(
+                    "it gave more than the {limit} bytes of its output limit; each item counts {ITEM_OVERHEAD} bytes besides its own"
+                );
+                return Fault::new(FaultCode::TooLarge, text);
+            }
             Self::ItemTooLarge => {
                 (FaultCode::TooLarge, "it gave a value that is too large or nests too deep")
             }

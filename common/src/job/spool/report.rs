@@ -4,6 +4,7 @@ use super::resume::Session;
 use super::row::{Phase, Row};
 use super::{BATCH_BYTES, Cause, Now, Options, Output, REPORTS_IN_FLIGHT, RETRY_MS, Record, Spool};
 use crate::job::ids::{Attempt, Dno, JobId};
+use crate::job::item::{Item, data_cost};
 use crate::job::run::Ending;
 use crate::job::wire::report::{MAX_REPORT_ITEMS, MAX_REPORTS};
 use crate::job::wire::{Report, ReportAnswer, RunReport};
@@ -129,7 +130,8 @@ impl<T> Spool<T> {
             self.pace(part.dno, now);
         }
         if wait.is_some() || stuck {
-            self.hold_until = Some(now.after(wait.unwrap_or(RETRY_MS)));
+            // the longest wait that was asked for: another answer does not make it shorter
+            self.hold_until = self.hold_until.max(Some(now.after(wait.unwrap_or(RETRY_MS))));
         }
         self.tidy_later(now);
         self.report(now);
@@ -169,9 +171,9 @@ fn compose(row: &mut Row, budget: u64, alone: bool, options: &Options, now: Now)
     if least_fits {
         report.items = row.stream.take(MAX_REPORT_ITEMS, budget, options.window);
     }
-    let mut cost = REPORT_OVERHEAD + report.items.iter().map(super::stream::cost).sum::<u64>();
+    let mut cost = REPORT_OVERHEAD + report.items.iter().map(Item::cost).sum::<u64>();
     report.progress = row.progress.take();
-    cost += report.progress.as_ref().map_or(0, |progress| super::stream::data_cost(&progress.details));
+    cost += report.progress.as_ref().map_or(0, |progress| data_cost(&progress.details));
     if let Phase::Done(ending) = &row.phase
         && !row.told_end
         && row.stream.is_sent()

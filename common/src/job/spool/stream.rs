@@ -11,18 +11,6 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::job::item::{Item, ItemKind};
 use crate::wire::{MAX_NODES, Raw, RawMap, scan};
 
-/// What an item costs beyond its content, in bytes.
-const ITEM_OVERHEAD: u64 = 32;
-
-/// What an item counts against windows and quotas, in bytes.
-pub(crate) fn cost(item: &Item) -> u64 {
-    data_cost(&item.data)
-}
-
-pub(crate) fn data_cost(data: &Raw) -> u64 {
-    ITEM_OVERHEAD + u64::try_from(data.len()).unwrap_or(u64::MAX / 2)
-}
-
 /// The items of a run.
 #[derive(Debug, Default)]
 pub(super) struct Stream {
@@ -69,8 +57,8 @@ impl Stream {
     pub(super) fn push(&mut self, kind: ItemKind, data: Raw) {
         let item = Item { n: self.next_n, kind, data };
         self.next_n += 1;
-        self.pending_bytes += cost(&item);
-        self.total_bytes += cost(&item);
+        self.pending_bytes += item.cost();
+        self.total_bytes += item.cost();
         self.pending.push(item);
     }
 
@@ -146,13 +134,13 @@ impl Stream {
         if fits {
             self.cache
                 .extend(items.into_iter().filter(|item| item.n >= self.sent_n && item.n < self.committed_n));
-            self.cache_bytes = self.cache.iter().map(cost).sum();
+            self.cache_bytes = self.cache.iter().map(Item::cost).sum();
         }
     }
 
     /// What the next item to send costs, if it is in memory.
     pub(super) fn next_cost(&self) -> Option<u64> {
-        self.cache.front().map(cost)
+        self.cache.front().map(Item::cost)
     }
 
     /// Takes items to send: at most `count` with at most `bytes` bytes, within the window, but at least one if the
@@ -163,7 +151,7 @@ impl Stream {
         let room = bytes.min(window_room);
         while let Some(item) = self.cache.front() {
             nodes += scan::measure(item.data.as_bytes()).map_or(MAX_NODES, |cost| cost.nodes) + 8;
-            let cost = cost(item);
+            let cost = item.cost();
             let first = items.is_empty() && (self.flight_bytes == 0 || cost <= window_room);
             if !first && (taken + cost > room || items.len() >= count || nodes > MAX_NODES / 2) {
                 break;

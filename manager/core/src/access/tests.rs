@@ -21,6 +21,7 @@ fn every_method_answers_every_role_as_written_here() {
         ("rp.events.emit", [true, false, false]),
         ("rp.events.follow", [false, true, false]),
         ("rp.events.list", [false, true, false]),
+        ("rp.events.verify", [false, true, false]),
         ("rp.job.report", [true, false, false]),
         ("rp.job.resume", [true, false, false]),
         ("rp.jobs.cancel", [true, true, false]),

@@ -46,6 +46,10 @@ impl<T> Jobs<T> {
     }
 
     pub(super) fn callback_tried(&mut self, job: JobId, serial: u16, error: Option<String>, now_ms: u64) {
+        if self.callbacks_dropped.remove(&(job, serial)) {
+            self.callbacks_under_way = self.callbacks_under_way.saturating_sub(1);
+            return;
+        }
         let Some(pending) = self.callbacks.get_mut(&(job, serial)).filter(|pending| pending.under_way) else {
             return;
         };
@@ -79,13 +83,15 @@ impl<T> Jobs<T> {
         self.callbacks.range((job, 0)..=(job, u16::MAX)).next().is_some()
     }
 
-    /// The job is deleted, and with it whatever was to be told of it.
+    /// The job is deleted, and with it whatever was to be told of it. What is under way keeps its place until it comes back.
     pub(super) fn drop_callbacks(&mut self, job: JobId) {
         while let Some((id, _)) = self.callbacks.range((job, 0)..=(job, u16::MAX)).next() {
             let id = *id;
             if let Some(pending) = self.callbacks.remove(&id) {
                 self.timers.remove(&(pending.record.due_ms, Timer::Callback(id.0, id.1)));
-                self.callbacks_under_way -= usize::from(pending.under_way);
+                if pending.under_way {
+                    self.callbacks_dropped.insert(id);
+                }
             }
         }
     }

@@ -4,10 +4,11 @@ use redpoll_common::job::wire::RunRef;
 use redpoll_common::job::{JobId, Outcome, Submitter};
 
 use super::Jobs;
-use super::effect::{Answer, Cancelled, Effect, Refusal};
+use super::effect::{Answer, Cancelled, Effect, REACHED, Reached, Refusal};
 use super::input::Scope;
 use super::model::{At, Phase};
 use super::record::{Cancelling, EventKind};
+use super::view::RunView;
 
 impl<T> Jobs<T> {
     /// Ends what is in scope, all in one step: nothing that waits starts because something else in scope ended.
@@ -31,6 +32,9 @@ impl<T> Jobs<T> {
             let Some(phase) = self.run(at).map(|run| run.phase).filter(|phase| !phase.is_ended()) else {
                 continue;
             };
+            if result.runs.len() < REACHED {
+                result.runs.extend(self.reached(at));
+            }
             if result.jobs.last() != Some(&at.job) {
                 result.jobs.push(at.job);
                 // before what follows from it
@@ -48,6 +52,13 @@ impl<T> Jobs<T> {
             }
         }
         self.answer(token, Ok(Answer::Cancelled(result)));
+    }
+
+    fn reached(&self, at: At) -> Option<Reached> {
+        let job = self.jobs.get(&at.job)?;
+        let run = job.run(at.index)?.view(job.agent(at.index)?);
+        let (agent, state, attempt) = (run.agent.clone(), run.state, run.attempt);
+        Some(Reached { job: at.job, agent, state, attempt })
     }
 
     fn cancel_run(&mut self, at: At, phase: Phase, cancelling: Cancelling, now_ms: u64) {
@@ -83,8 +94,15 @@ impl<T> Jobs<T> {
                 Some(waiting.chain(queue.iter().flat_map(|queue| queue.slots.iter().copied())).collect())
             }
             Scope::Where(criteria) => {
-                let matching = self.open_jobs().filter(|job| criteria.matches(job));
-                Some(matching.filter_map(|job| all(&job.record.id)).flatten().collect())
+                let mut places = Vec::new();
+                for job in self.open_jobs() {
+                    let of_runs = criteria.of_runs(&job);
+                    let id = job.record.id;
+                    let meets = |run: &RunView<'_>| run.outcome.is_none() && of_runs.meets(run);
+                    let runs = (0..).zip(job.runs()).filter(|(_, run)| meets(run));
+                    places.extend(runs.map(|(index, _)| At { job: id, index }));
+                }
+                Some(places)
             }
         }
     }

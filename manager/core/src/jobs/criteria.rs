@@ -1,4 +1,4 @@
-//! Which jobs are meant, by what their callers said of them and by their own fields.
+//! Which open runs are meant: by what the callers of their jobs said, by fields of the jobs, and by fields of the runs.
 //!
 //! A criterion is a map with one entry: `{"and": [c, …]}`, `{"or": [c, …]}`, or a comparison over a map of fields that all
 //! have to hold: `{"eq": {"info.customer": 7}}`. The comparisons:
@@ -12,22 +12,23 @@
 //!
 //! Fields: `info.…` (keys of the caller's info, with dots into inner maps), `info` (all of it), `info/…` (the same as a JSON Pointer
 //! of RFC 6901, for keys that have dots in them), and of the job `id`, `submitter`, `procedure`,
-//! `queue`, `key`, `held`, `idempotent`, `submitted_ms`; `agent` and `state` hold when they do for one of its runs. **A field
-//! that is not there never matches**, not even with `neq`: what nobody said is no reason to end a job.
+//! `queue`, `key`, `held`, `idempotent`, `submitted_ms`; and of the run `agent`, `state` and `attempt`. All are asked of one run
+//! at a time: what speaks of jobs alone holds for all runs of a job or for none, what speaks of runs chooses among them.
+//! **A field that is not there never matches**, not even with `neq`: what nobody said is no reason to end a run.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use redpoll_common::wire::Raw;
 
-use super::view::JobView;
+use super::view::{JobView, RunView};
 
 /// How deep criteria may be nested.
 pub const MAX_DEPTH: usize = 8;
 /// How many comparisons, lists and listed values one criterion may have in all.
 pub const MAX_PARTS: usize = 1_000;
 
-/// A condition on jobs.
+/// A condition on runs.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Criteria {
     /// All of them hold.
@@ -85,34 +86,49 @@ pub enum CriteriaError {
         /// The field.
         field: String,
     },
-    /// No job has such a field.
+    /// Neither jobs nor runs have such a field.
     #[error(
-        "{field:?} is no field of a job; the caller's own are info.NAME, or info/NAME for names with dots"
+        "{field:?} is no field of a job or a run; the caller's own are info.NAME, or info/NAME for names with dots"
     )]
     UnknownField {
         /// The field, shortened.
         field: String,
+    },
+    /// No open run can be in this state, or every one is in another.
+    #[error("{state:?} is no state of an open run: held, queued, offered, accepted, running, in_doubt")]
+    UnknownState {
+        /// The state, shortened.
+        state: String,
     },
     /// It is too deep or too large.
     #[error("the criteria are nested deeper than {MAX_DEPTH} or have more than {MAX_PARTS} parts")]
     TooLarge,
 }
 
-const FIELDS: [&str; 11] = [
-    "id",
-    "submitter",
-    "procedure",
-    "queue",
-    "key",
-    "held",
-    "idempotent",
-    "submitted_ms",
-    "agent",
-    "state",
-    "info",
-];
+const OF_JOBS: [&str; 9] =
+    ["id", "submitter", "procedure", "queue", "key", "held", "idempotent", "submitted_ms", "info"];
+const OF_RUNS: [&str; 3] = [AGENT, STATE, ATTEMPT];
+const AGENT: &str = "agent";
+const STATE: &str = "state";
+const ATTEMPT: &str = "attempt";
+/// What `state` can be of a run that has not ended.
+const STATES: [&str; 6] = ["held", "queued", "offered", "accepted", "running", "in_doubt"];
 /// The field that is a time, which callers say by their clock.
 const TIME: &str = "submitted_ms";
+
+/// What is left of criteria when the job is known: what its runs are asked one by one, so that fields of the job, which may be
+/// large, are looked at once.
+#[derive(Debug)]
+pub enum OfRuns<'c> {
+    /// The job alone decides.
+    Decided(bool),
+    /// All of them hold.
+    And(Vec<Self>),
+    /// At least one holds.
+    Or(Vec<Self>),
+    /// A field of the run compares so with one of the values.
+    Field(&'c str, Comparison, &'c [Raw]),
+}
 
 impl Criteria {
     /// Reads criteria as somebody gave them.
@@ -143,18 +159,48 @@ impl Criteria {
         }
     }
 
-    /// Whether the job meets them.
-    pub fn matches(&self, job: &JobView<'_>) -> bool {
+    /// What a run of this job has to meet.
+    pub fn of_runs(&self, job: &JobView<'_>) -> OfRuns<'_> {
         match self {
-            Self::And(all) => all.iter().all(|criteria| criteria.matches(job)),
-            Self::Or(any) => any.iter().any(|criteria| criteria.matches(job)),
+            Self::And(all) => reduce(all, job, false, OfRuns::And),
+            Self::Or(any) => reduce(any, job, true, OfRuns::Or),
+            Self::Field(field, comparison, values) if OF_RUNS.contains(&field.as_str()) => {
+                OfRuns::Field(field, *comparison, values)
+            }
             Self::Field(field, comparison, values) => {
-                let hit = |found: &Raw| values.iter().any(|value| compare(*comparison, found, value));
-                match field.as_str() {
-                    "agent" => job.runs().any(|run| hit(&Raw::text(run.agent.as_str()))),
-                    "state" => job.runs().any(|run| hit(&Raw::text(run.state))),
-                    field => of_job(job, field).is_some_and(|found| hit(&found)),
-                }
+                OfRuns::Decided(of_job(job, field).is_some_and(|found| hits(*comparison, &found, values)))
+            }
+        }
+    }
+}
+
+/// One that is `decisive` decides alone; of the others those remain that ask for more.
+fn reduce<'c>(
+    list: &'c [Criteria],
+    job: &JobView<'_>,
+    decisive: bool,
+    join: fn(Vec<OfRuns<'c>>) -> OfRuns<'c>,
+) -> OfRuns<'c> {
+    let mut rest = Vec::new();
+    for criteria in list {
+        match criteria.of_runs(job) {
+            OfRuns::Decided(known) if known == decisive => return OfRuns::Decided(decisive),
+            OfRuns::Decided(_) => {}
+            asks @ (OfRuns::And(_) | OfRuns::Or(_) | OfRuns::Field(..)) => rest.push(asks),
+        }
+    }
+    if rest.is_empty() { OfRuns::Decided(!decisive) } else { join(rest) }
+}
+
+impl OfRuns<'_> {
+    /// Whether the run meets it.
+    pub fn meets(&self, run: &RunView<'_>) -> bool {
+        match self {
+            Self::Decided(known) => *known,
+            Self::And(all) => all.iter().all(|one| one.meets(run)),
+            Self::Or(any) => any.iter().any(|one| one.meets(run)),
+            Self::Field(field, comparison, values) => {
+                of_run(run, field).is_some_and(|found| hits(*comparison, &found, values))
             }
         }
     }
@@ -192,7 +238,7 @@ fn read(value: &Raw, depth: usize, parts: &mut usize) -> Result<Criteria, Criter
     let mut all = Vec::with_capacity(fields.len());
     for (field, value) in fields {
         let of_info = field.starts_with("info.") || field.starts_with("info/");
-        if !FIELDS.contains(&field.as_str()) && !of_info {
+        if !OF_JOBS.contains(&field.as_str()) && !OF_RUNS.contains(&field.as_str()) && !of_info {
             return Err(CriteriaError::UnknownField { field: short(&field) });
         }
         let values = if comparison == Comparison::In {
@@ -201,6 +247,14 @@ fn read(value: &Raw, depth: usize, parts: &mut usize) -> Result<Criteria, Criter
             vec![value]
         };
         take(parts, values.len())?;
+        if field == STATE && matches!(comparison, Comparison::Eq | Comparison::Neq | Comparison::In) {
+            // misspelt, `neq` would be true of every run
+            let known = |value: &&Raw| value.as_text().is_some_and(|state| STATES.contains(&state));
+            if let Some(wrong) = values.iter().find(|value| !known(value)) {
+                let state = wrong.as_text().map_or_else(|| "what is no text".to_owned(), short);
+                return Err(CriteriaError::UnknownState { state });
+            }
+        }
         all.push(Criteria::Field(field, comparison, values));
     }
     match all.len() {
@@ -217,6 +271,15 @@ fn take(parts: &mut usize, count: usize) -> Result<(), CriteriaError> {
 
 fn short(text: &str) -> String {
     text.chars().take(64).collect()
+}
+
+fn of_run(run: &RunView<'_>, field: &str) -> Option<Raw> {
+    match field {
+        AGENT => Some(Raw::text(run.agent.as_str())),
+        STATE => Some(Raw::text(run.state)),
+        ATTEMPT => Raw::encode(&run.attempt.0).ok(),
+        _ => None,
+    }
 }
 
 fn of_job(job: &JobView<'_>, field: &str) -> Option<Raw> {
@@ -248,6 +311,10 @@ fn within(info: &Raw, names: impl Iterator<Item = String>) -> Option<Raw> {
         value = value.decode::<BTreeMap<String, Raw>>().ok()?.remove(&name)?;
     }
     Some(value)
+}
+
+fn hits(comparison: Comparison, found: &Raw, values: &[Raw]) -> bool {
+    values.iter().any(|value| compare(comparison, found, value))
 }
 
 fn compare(comparison: Comparison, found: &Raw, wanted: &Raw) -> bool {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use redpoll_common::ids::{ConnectionId, PeerId};
 use redpoll_common::job::wire::{Ack, ResumeAnswer, RunRef};
-use redpoll_common::job::{Callback, JobId, JobSpec, Submitter};
+use redpoll_common::job::{Attempt, Callback, JobId, JobSpec, Submitter};
 
 use super::record::Change;
 use crate::revoked::{Denial, Denied, MAX_REVOKED};
@@ -140,6 +140,24 @@ pub struct Cancelled {
     pub ended: u32,
     /// How many their agents end.
     pub asked: u32,
+    /// The first [`REACHED`] of these runs, as they were before, by job and agent.
+    pub runs: Vec<Reached>,
+}
+
+/// Runs that the answer to a cancel names; it counts all.
+pub const REACHED: usize = 100;
+
+/// A run that a cancel reached, or would reach.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reached {
+    /// The job.
+    pub job: JobId,
+    /// The agent.
+    pub agent: PeerId,
+    /// Its state before, in one word.
+    pub state: &'static str,
+    /// The attempt in force, or the last one.
+    pub attempt: Attempt,
 }
 
 /// Why not.

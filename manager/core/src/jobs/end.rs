@@ -145,7 +145,9 @@ impl<T> Jobs<T> {
             }
         }
         self.finish(at, ending, EventKind::RunCorrected, now_ms);
-        if self.job_of(at).is_some_and(|job| job.summary.open == 0) {
+        if let Some(job) = self.jobs.get_mut(&at.job).filter(|job| job.summary.open == 0) {
+            // the latest end of its runs, as their rows say
+            job.record_mut().ended_ms = Some(now_ms);
             self.job_ended(at.job, now_ms);
         }
     }

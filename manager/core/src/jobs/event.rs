@@ -53,6 +53,8 @@ pub enum EventKind {
     CallbackAbandoned,
     /// The manager's wall clock was set; times are told anew by it.
     ClockSet,
+    /// At its start the manager found its history changed: see [`crate::chain`].
+    HistoryBroken,
     /// An operator had an agent offer a procedure again.
     ProcedureEnabled,
     /// An operator had an agent offer a procedure no more.
@@ -71,7 +73,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::AgentConnected,
         Self::AgentDisconnected,
         Self::SpoolLost,
@@ -93,6 +95,7 @@ impl EventKind {
         Self::CallbackDelivered,
         Self::CallbackAbandoned,
         Self::ClockSet,
+        Self::HistoryBroken,
         Self::ProcedureEnabled,
         Self::ProcedureDisabled,
         Self::AgentRevoked,
@@ -126,6 +129,7 @@ impl EventKind {
             Self::CallbackDelivered => "callback.delivered",
             Self::CallbackAbandoned => "callback.abandoned",
             Self::ClockSet => "manager.clock_set",
+            Self::HistoryBroken => "manager.history_broken",
             Self::ProcedureEnabled => "procedure.enabled",
             Self::ProcedureDisabled => "procedure.disabled",
             Self::AgentRevoked => "agent.revoked",
@@ -160,6 +164,7 @@ impl EventKind {
             | Self::CallbackDelivered
             | Self::CallbackAbandoned
             | Self::ClockSet
+            | Self::HistoryBroken
             | Self::ProcedureEnabled
             | Self::ProcedureDisabled
             | Self::AgentRevoked

@@ -202,6 +202,11 @@ pub enum Input<T> {
         /// By how many milliseconds the wall clock was set; 0 when it was not.
         set_by_ms: i64,
     },
+    /// The stored history is not as it was written.
+    HistoryBroken {
+        /// Where, and how.
+        detail: String,
+    },
 }
 
 /// A job to store.
@@ -263,7 +268,7 @@ pub enum Scope {
     Job(JobId),
     /// All runs that wait or run in a queue. Held jobs are in no queue yet.
     Queue(QueueKey),
-    /// All open jobs that the criteria match.
+    /// All open runs that meet the criteria.
     Where(Criteria),
 }
 

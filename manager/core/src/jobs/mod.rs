@@ -44,7 +44,7 @@ use redpoll_common::ids::PeerId;
 use redpoll_common::job::{JobId, Outcome, QueueKey, Submitter};
 
 pub use self::criteria::Criteria;
-pub use self::effect::{Answer, Cancelled, Effect, Offer, Refusal, Turn};
+pub use self::effect::{Answer, Cancelled, Effect, Offer, Reached, Refusal, Turn};
 pub use self::input::{Ended, Found, Input, OfferAnswer, ResumePage, Scope, Submit};
 pub use self::settings::Settings;
 
@@ -79,6 +79,8 @@ pub struct Jobs<T> {
     callbacks: BTreeMap<(JobId, u16), Pending>,
     callbacks_due: VecDeque<(JobId, u16)>,
     callbacks_under_way: usize,
+    /// Those of them whose job was deleted meanwhile.
+    callbacks_dropped: BTreeSet<(JobId, u16)>,
     denied: DenyList,
     open_runs: usize,
     ended_jobs: u64,
@@ -111,6 +113,7 @@ impl<T> Jobs<T> {
             callbacks: BTreeMap::new(),
             callbacks_due: VecDeque::new(),
             callbacks_under_way: 0,
+            callbacks_dropped: BTreeSet::new(),
             denied: DenyList::default(),
             open_runs: 0,
             ended_jobs: 0,
@@ -180,6 +183,9 @@ impl<T> Jobs<T> {
             Input::StoreFull(full) => self.store_full = full,
             Input::Settings(settings) => self.reload(settings),
             Input::Clock { anchor, set_by_ms } => self.clock(anchor, set_by_ms, now_ms),
+            Input::HistoryBroken { detail } => {
+                self.event(now_ms, EventKind::HistoryBroken, |event| event.detail = Some(detail));
+            }
         }
         self.settle(now_ms);
         self.deliver_callbacks();

@@ -43,7 +43,7 @@ pub struct JobRecord {
     pub submitted_ms: u64,
     /// When it could start: on submit, or when it was released. `None` while it is held.
     pub released_ms: Option<u64>,
-    /// When its last run ended.
+    /// When the last of its runs ended: the latest [`RunRecord::ended_ms`], corrections included.
     pub ended_ms: Option<u64>,
     /// How its runs ended, once all have.
     pub summary: Option<Summary>,
@@ -150,7 +150,7 @@ pub struct RunRecord {
     pub started_ms: Option<u64>,
     /// Since when it is in doubt.
     pub doubt_ms: Option<u64>,
-    /// When its end was recorded.
+    /// When its end was recorded; of a corrected one, the correction.
     pub ended_ms: Option<u64>,
     /// Before when it is not tried again; 0 is no wait.
     pub not_before_ms: u64,
@@ -307,7 +307,7 @@ pub enum Change {
     QueueClosed(QueueKey),
     /// The dispatch numbers of an agent.
     AgentCounters(AgentCounters),
-    /// All runs of a job have ended; comes again, with the same time, when an outcome was corrected. Nothing of the job is offered
+    /// All runs of a job have ended; comes again, with a later time, when an outcome was corrected. Nothing of the job is offered
     /// after it.
     JobEnded {
         /// The job.

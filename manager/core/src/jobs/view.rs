@@ -99,7 +99,7 @@ impl Job {
 }
 
 impl Run {
-    fn view<'a>(&self, agent: &'a PeerId) -> RunView<'a> {
+    pub(super) fn view<'a>(&self, agent: &'a PeerId) -> RunView<'a> {
         let (state, outcome) = match self.phase {
             Phase::Held => ("held", None),
             Phase::Queued => ("queued", None),

@@ -14,7 +14,8 @@ pub const MAX_POLICY_LEN: usize = 64;
 /// Bytes kept of an agent's address as text.
 pub const MAX_ADDRESS_LEN: usize = 128;
 
-/// What is known of an agent's connection, for people. It is set once and shared, so that a listing is cheap.
+/// What is known of an agent's connection, for people. It never changes and is shared, so that a listing is cheap; another takes its
+/// place when the agent says something new.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     version: String,

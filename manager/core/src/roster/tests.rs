@@ -315,3 +315,23 @@ fn an_agent_of_before_is_remembered_as_away_until_it_comes() {
     assert!(matches!(roster.get(&name("a")), Lookup::Connected { .. }));
     assert_eq!(roster.counts(), Counts { connected: 1, draining: 0, away: 1 });
 }
+
+#[test]
+fn another_policy_shows_from_then_on_unless_an_older_connection_says_so() {
+    let mut roster: Roster<u8> = Roster::default();
+    let (now, a) = (start(), agent("a"));
+    let shown = |roster: &Roster<u8>| roster.row(&a).unwrap().entry.policy().map(str::to_owned);
+    assert!(!roster.policy(&a, ConnectionId(1), "one"), "nobody is there");
+    let entry = Entry::new("1", 1, "x", Some([7; 16])).with_policy(Some("one"));
+    assert!(roster.connect(a.clone(), ConnectionId(2), entry, 7, now).is_ok());
+    assert!(!roster.policy(&a, ConnectionId(1), "two"), "that connection is over");
+    assert!(!roster.policy(&a, ConnectionId(2), "one"), "that is what it said");
+    assert_eq!(shown(&roster).as_deref(), Some("one"));
+    assert!(roster.policy(&a, ConnectionId(2), &format!("two\n{}", "x".repeat(100))));
+    let row = roster.row(&a).unwrap();
+    let policy = row.entry.policy().unwrap();
+    assert!(policy.len() == MAX_POLICY_LEN && policy.starts_with("two?"), "{policy}");
+    assert_eq!((row.entry.version(), row.entry.instance()), ("1", Some([7; 16])), "the rest stays");
+    assert!(roster.disconnect(&a, ConnectionId(2), "gone", now).is_some());
+    assert!(!roster.policy(&a, ConnectionId(2), "three"), "it is gone");
+}

@@ -16,6 +16,7 @@ pub(crate) mod bench;
 pub(crate) mod judge;
 pub(crate) mod model;
 pub(crate) mod model_bench;
+pub(crate) mod model_do;
 pub(crate) mod model_steps;
 pub(crate) mod operator;
 pub(crate) mod store;

@@ -4,15 +4,19 @@
 //! start first (never one before another of its queue), how long a retry waits (within its bounds).
 
 mod agents;
+mod crash;
 mod operators;
+mod revoked;
 mod start;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::{JobId, Outcome, QueueKey, RunKey};
+use redpoll_manager_core::clock::Anchor;
 use redpoll_manager_core::jobs::record::RunRecord;
-use redpoll_manager_core::jobs::{Answer, Refusal, Settings, Submit};
+use redpoll_manager_core::jobs::{Answer, Ended, Refusal, Settings, Submit};
+use redpoll_manager_core::revoked::Denied;
 
 /// Where a run is; an end with whether it was started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +40,8 @@ pub(crate) struct Run {
     pub(crate) not_before: u64,
     pub(crate) queued: u64,
     pub(crate) doubt: u64,
+    /// Since when it counts how long nobody knows: a restart begins anew.
+    pub(crate) silent: u64,
     pub(crate) items: u64,
     pub(crate) asked: bool,
     pub(crate) accepted: bool,
@@ -69,6 +75,8 @@ pub(crate) struct Agent {
     pub(crate) link: Link,
     pub(crate) connection: u64,
     pub(crate) newest: u64,
+    /// Up to which connection nothing counts.
+    pub(crate) cut: Option<u64>,
     pub(crate) spool: Option<[u8; 16]>,
     pub(crate) seen: u64,
     pub(crate) last: u64,
@@ -93,7 +101,9 @@ pub(crate) struct Model {
     pub(crate) agents: Vec<Agent>,
     pub(crate) queues: Vec<(QueueKey, u32)>,
     /// Submits that wait for a look into the store.
-    pub(crate) lookups: Vec<Submit<u32>>,
+    pub(crate) lookups: Vec<(Submit<u32>, Option<Ended>)>,
+    /// Who is shut out.
+    pub(crate) denied: BTreeSet<Denied>,
     pub(crate) full: bool,
     pub(crate) last_seq: u64,
     pub(crate) prune_at: u64,
@@ -102,11 +112,40 @@ pub(crate) struct Model {
     pub(crate) again: Vec<(At, Option<u64>)>,
     /// What goes out, offers apart.
     pub(crate) said: Vec<String>,
+    /// Where the count of time stands, and how often the clock was set.
+    pub(crate) clock: (Option<Anchor>, usize),
+    /// How many events there are after the step, and what agents have of themselves in the history.
+    pub(crate) events: u64,
+    pub(crate) told: Vec<String>,
     /// The machine's rows after the step: its choices.
     pub(crate) chosen: BTreeMap<RunKey, RunRecord>,
 }
 
 impl Run {
+    pub(crate) fn new(agent: PeerId, state: State) -> Self {
+        let (asked, accepted, started, corrected) = (false, false, false, false);
+        let (attempt, dno, seq, not_before, queued) = (0, 0, 0, 0, 0);
+        let (doubt, silent, items, put_back, earlier) = (0, 0, 0, 0, None);
+        Self {
+            agent,
+            state,
+            attempt,
+            dno,
+            seq,
+            not_before,
+            queued,
+            doubt,
+            silent,
+            items,
+            asked,
+            accepted,
+            started,
+            corrected,
+            put_back,
+            earlier,
+        }
+    }
+
     /// An agent has it or may have it.
     pub(crate) fn is_out(&self) -> bool {
         matches!(self.state, State::Offered | State::Accepted | State::Running | State::Doubt)
@@ -206,7 +245,7 @@ impl Model {
         (run.state, run.corrected) = (State::Ended(outcome, started), correction);
         let job = &mut self.jobs[at.0];
         if !job.is_open() {
-            job.ended = job.ended.or(Some(now));
+            job.ended = Some(now);
             let serial = 1 + job.runs.iter().filter(|run| run.corrected).count();
             job.untold.extend(tells.then_some(u16::try_from(serial).unwrap()));
         }

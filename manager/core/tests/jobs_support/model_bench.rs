@@ -1,15 +1,57 @@
 //! The machine and the model beside each other: what each step tells both, and what has to be the same after it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::{JobId, RunKey, RunState};
+use redpoll_manager_core::jobs::record::{EventKind, EventRecord};
 use redpoll_manager_core::jobs::{Effect, Input, Jobs, Offer};
 
 use super::agent;
 use super::model::{Agent, Link, Model, State};
-use super::model_steps::{AGENTS, Do, is_crowded, settings};
+use super::model_do::Do;
+use super::model_steps::{AGENTS, is_crowded, settings};
 use super::store::Store;
+
+/// The names of all inputs: one that is missing here does not compile, and one that no step drives fails the test.
+macro_rules! inputs {
+    ($($name:ident),* $(,)?) => {
+        pub(crate) const INPUTS: &[&str] = &[$(stringify!($name)),*];
+
+        fn name(input: &Input<u32>) -> &'static str {
+            match input {
+                $(Input::$name { .. } => stringify!($name),)*
+            }
+        }
+    };
+}
+
+inputs!(
+    Submit,
+    Record,
+    Emit,
+    Switched,
+    KeyFound,
+    Release,
+    Cancel,
+    Delete,
+    AgentUp,
+    AgentDown,
+    Resume,
+    OfferAnswered,
+    CancelAnswered,
+    Report,
+    CallbackTried,
+    Redact,
+    Oldest,
+    StoreFull,
+    Settings,
+    Clock,
+    HistoryBroken,
+    Revoke,
+    Restore,
+    Cut,
+);
 
 pub(crate) struct Pair {
     jobs: Jobs<u32>,
@@ -31,6 +73,7 @@ impl Pair {
             link: Link::Away,
             connection: 0,
             newest: 0,
+            cut: None,
             spool: None,
             seen: 0,
             last: 0,
@@ -42,12 +85,16 @@ impl Pair {
             agents: AGENTS.map(new).into(),
             queues: Vec::new(),
             lookups: Vec::new(),
+            denied: BTreeSet::new(),
             full: false,
             last_seq: 0,
             prune_at: 1_000 + settings.prune_every_ms,
             finding: false,
             again: Vec::new(),
             said: Vec::new(),
+            clock: (None, 0),
+            events: 0,
+            told: Vec::new(),
             chosen: BTreeMap::new(),
         };
         let jobs = Jobs::new(settings, 1_000);
@@ -66,9 +113,13 @@ impl Pair {
 
     pub(crate) fn step(&mut self, what: &Do) {
         let now = self.model.now + if let Do::Pass(ms) = what { u64::from(*ms) } else { 0 };
-        self.submitted += u64::from(matches!(what, Do::Submit { .. }));
+        let told = if let Do::Crash(lost) = what { lost } else { what };
+        self.submitted += u64::from(matches!(told, Do::Submit { .. } | Do::Record { .. }));
         // an input has one owner, and there are two who want it
-        if let (Some(one), Some(other)) = (self.input(what), self.input(what)) {
+        if let Do::Crash(lost) = what {
+            self.crash(lost, now);
+        } else if let (Some(one), Some(other)) = (self.input(what), self.input(what)) {
+            *self.tally.entry(format!("input {}", name(&one))).or_default() += 1;
             if self.trace {
                 println!("{now} → {one:?}");
             }
@@ -80,6 +131,18 @@ impl Pair {
         }
         self.jobs.handle_timeout(now);
         self.compare(|model| model.pass(now));
+    }
+
+    /// The process dies before what it was told last is on disk; another one goes on from the store.
+    fn crash(&mut self, lost: &Do, now: u64) {
+        if let Some(input) = self.input(lost) {
+            self.jobs.handle(input, now);
+        }
+        self.callbacks.clear();
+        self.jobs = Jobs::recover(self.model.settings, self.store.records(), now);
+        *self.tally.entry("crash".to_owned()).or_default() += 1;
+        let store = self.store.clone();
+        self.compare(|model| model.crash(&store));
     }
 
     /// Takes what the machine says of a step, has the model take the step, and looks for a difference.
@@ -98,7 +161,8 @@ impl Pair {
                     Effect::Answer(token, answer) => said.push(format!("answer {token} {answer:?}")),
                     Effect::AckReport(token, acks) => said.push(format!("acks {token} {acks:?}")),
                     Effect::RefuseReport(token) => said.push(format!("refused {token}")),
-                    Effect::Deny(_) | Effect::Allow(_) => panic!("not modelled"),
+                    Effect::Deny(denial) => said.push(format!("deny {:?}", denial.denied)),
+                    Effect::Allow(denied) => said.push(format!("allow {denied:?}")),
                     Effect::ResumeAnswer(token, answer) => said.push(format!("resume {token} {answer:?}")),
                     Effect::CancelOnAgent { agent, connection, run, .. } => {
                         said.push(format!("cancel {agent} {connection:?} {run:?}"));
@@ -112,6 +176,7 @@ impl Pair {
             }
         }
         self.model.chosen.clone_from(&self.store.runs);
+        self.model.events = self.store.events.len() as u64;
         step(&mut self.model);
         self.model.follow(&offers);
         let mut wanted = std::mem::take(&mut self.model.said);
@@ -126,6 +191,40 @@ impl Pair {
         }
         self.same_runs();
         self.same_queues();
+        self.same_history();
+    }
+
+    /// What nobody can know but whoever was told it, and what nobody may see.
+    fn same_history(&self) {
+        let told = |event: &EventRecord| {
+            let agent = event.agent.clone().map(|agent| agent.to_string()).unwrap_or_default();
+            match event.kind {
+                EventKind::Custom => Some(format!("{} {agent}", event.kind_text())),
+                EventKind::ProcedureEnabled | EventKind::ProcedureDisabled => {
+                    Some(format!("{} {agent} {}", event.kind_text(), event.detail.as_deref().unwrap_or("")))
+                }
+                EventKind::HistoryBroken => event.detail.clone(),
+                EventKind::AgentRevoked
+                | EventKind::AgentRestored
+                | EventKind::OperatorRevoked
+                | EventKind::OperatorRestored => {
+                    Some(format!("{} {agent} {}", event.kind_text(), event.detail.as_deref().unwrap_or("")))
+                }
+                _ => None,
+            }
+        };
+        let events = &self.store.events;
+        assert_eq!(events.iter().filter_map(told).collect::<Vec<_>>(), self.model.told, "told by agents");
+        let denied: BTreeSet<_> = self.store.denied.keys().cloned().collect();
+        assert_eq!(denied, self.model.denied, "who is shut out");
+        let set = events.iter().filter(|event| event.kind == EventKind::ClockSet).count();
+        assert_eq!((self.store.clock, set), self.model.clock, "the clock");
+        for job in &self.model.jobs {
+            let (id, redact) = (job.submit.id, job.submit.redact.to_vec());
+            assert_eq!(self.store.jobs[&id].redact.to_vec(), redact, "secrets of {id}");
+            let masked = Some(redact).filter(|redact| job.ended.is_some() && !redact.is_empty());
+            assert_eq!(self.store.masked.get(&id), masked.as_ref(), "what is masked of {id}");
+        }
     }
 
     fn same_runs(&self) {
@@ -157,8 +256,10 @@ impl Pair {
                     "earlier, accepted, started of {}",
                     row.key
                 );
-                let since = if run.state == State::Doubt { run.doubt } else { row.doubt_ms.unwrap_or(0) };
-                assert_eq!(row.doubt_ms.unwrap_or(0), since, "{}", row.key);
+                // what is written after a restart says that time
+                let since = row.doubt_ms.unwrap_or(0);
+                let right = run.state != State::Doubt || (run.doubt..=run.silent).contains(&since);
+                assert!(right, "{} is in doubt since {since}, not {} to {}", row.key, run.doubt, run.silent);
             }
         }
         assert_eq!(

@@ -1,64 +1,34 @@
-//! The steps of the model test, and what each is for the machine: the same input each time that it is asked for.
+//! What each step of the model test is for the machine: the same input each time that it is asked for.
 
-use proptest::prelude::*;
+use redpoll_common::identity::{Identity, Role};
 use redpoll_common::ids::{ConnectionId, PeerId};
 use redpoll_common::job::wire::{ResumeRow, RunRef, RunReport, SpoolState};
 use redpoll_common::job::{Attempt, Dno, Ending, JobId, Offline, Outcome, QueueKey};
 use redpoll_common::wire::{Fault, FaultCode, Raw};
+use redpoll_manager_core::clock::Anchor;
 use redpoll_manager_core::jobs::criteria::Comparison;
-use redpoll_manager_core::jobs::{Criteria, Found, Input, OfferAnswer, ResumePage, Scope, Settings};
+use redpoll_manager_core::jobs::{
+    Criteria, Ended, Found, Input, OfferAnswer, ResumePage, Scope, Settings, Submit,
+};
+
+use redpoll_manager_core::revoked::{CertificateName, Denial, Denied};
 
 use super::bench::item;
 use super::model::{At, Link};
 use super::model_bench::Pair;
+use super::model_do::Do;
 use super::{Plan, agent, job};
 
 pub(crate) const AGENTS: [&str; 3] = ["a", "b", "c"];
 
-/// What happens next. Numbers choose among what is there.
-#[derive(Debug, Clone)]
-pub(crate) enum Do {
-    Submit { agents: u8, queue: u8, flags: u8, key: Option<u8>, within: Option<u16>, attempts: u8 },
-    KeyFound { readable: bool },
-    Cancel { scope: u8, which: u8, preview: bool },
-    Release(u8),
-    Delete(u8),
-    Up { agent: u8, old: bool },
-    Down { agent: u8, old: bool },
-    Page { agent: u8, connection: u8, spool: u8, max_dno: u8, rows: Vec<(u8, u8, bool)>, last: bool },
-    Answer { which: u8, answer: u8 },
-    CancelAnswer { which: u8, state: u8 },
-    Report { which: u8, other: u8, begun: bool, items: (u8, u8), done: Option<(u8, u8, u8)> },
-    Callback { which: u8, taken: bool },
-    Oldest,
-    Full(bool),
-    Settings(u8),
-    Pass(u16),
-}
-
-pub(crate) fn steps() -> impl Strategy<Value = Do> {
-    let byte = any::<u8>;
-    prop_oneof![
-        16 => (byte(), byte(), byte(), prop::option::weighted(0.3, 0..3_u8), prop::option::weighted(0.3, 1..4_000_u16), byte())
-            .prop_map(|(agents, queue, flags, key, within, attempts)| Do::Submit { agents, queue, flags, key, within, attempts }),
-        5 => prop::bool::weighted(0.9).prop_map(|readable| Do::KeyFound { readable }),
-        4 => (byte(), byte(), any::<bool>()).prop_map(|(scope, which, preview)| Do::Cancel { scope, which, preview }),
-        2 => byte().prop_map(Do::Release),
-        2 => byte().prop_map(Do::Delete),
-        2 => (byte(), prop::bool::weighted(0.1)).prop_map(|(agent, old)| Do::Up { agent, old }),
-        4 => (byte(), prop::bool::weighted(0.1)).prop_map(|(agent, old)| Do::Down { agent, old }),
-        12 => (byte(), byte(), byte(), byte(), prop::collection::vec((byte(), byte(), any::<bool>()), 0..5), prop::bool::weighted(0.8))
-            .prop_map(|(agent, connection, spool, max_dno, rows, last)| Do::Page { agent, connection, spool, max_dno, rows, last }),
-        20 => (byte(), byte()).prop_map(|(which, answer)| Do::Answer { which, answer }),
-        3 => (byte(), byte()).prop_map(|(which, state)| Do::CancelAnswer { which, state }),
-        20 => (byte(), byte(), any::<bool>(), (0..3_u8, 0..3_u8), prop::option::of((byte(), byte(), byte())))
-            .prop_map(|(which, other, begun, items, done)| Do::Report { which, other, begun, items, done }),
-        3 => (byte(), any::<bool>()).prop_map(|(which, taken)| Do::Callback { which, taken }),
-        3 => Just(Do::Oldest),
-        1 => prop::bool::weighted(0.15).prop_map(Do::Full),
-        2 => byte().prop_map(Do::Settings),
-        12 => prop_oneof![4 => 0..1_500_u16, 1 => 0..10_000_u16].prop_map(Do::Pass),
-    ]
+/// An agent, one of its certificates, or an operator.
+fn denied(n: u8) -> Denied {
+    let id = agent(AGENTS[usize::from(n) % AGENTS.len()]);
+    match n {
+        0..=127 => Denied::whole(Role::Agent, id),
+        128..=191 => Denied { role: Role::Agent, id, certificate: CertificateName::parse("0a1b").ok() },
+        192..=255 => Denied::whole(Role::Operator, agent("anna")),
+    }
 }
 
 /// Whether all jobs are in one queue, so that its slots and the room of its agents are scarce at a time.
@@ -96,26 +66,12 @@ impl Pair {
         Some(match what {
             Do::Submit { .. } => self.submit(what, token),
             Do::KeyFound { readable } => {
-                let key = self.model.lookups.first()?.spec.key.clone()?;
+                let key = self.model.lookups.first()?.0.spec.key.clone()?;
                 let submitter = agent("anna").into();
                 let found = if *readable { self.store.find_key(&submitter, &key) } else { Found::Unreadable };
                 Input::KeyFound { submitter, key, found }
             }
-            Do::Cancel { scope, which, preview } => {
-                let id = job(1 + u64::from(*which) % self.submitted.max(1));
-                let field = |name: &str, value: &str| {
-                    Scope::Where(Criteria::Field(name.to_owned(), Comparison::Eq, vec![Raw::text(value)]))
-                };
-                let states = ["held", "queued", "offered", "running", "in_doubt", "ended"];
-                let scope = match scope % 6 {
-                    0 | 1 => Scope::Job(id),
-                    2 => Scope::Run(id, named(*scope / 6)),
-                    3 => Scope::Queue(QueueKey::text(["q", "r"][usize::from(*which) % 2]).unwrap()),
-                    4 => field("state", states[usize::from(*which) % states.len()]),
-                    _ => field("agent", named(*which).as_str()),
-                };
-                Input::Cancel { token, scope, grace_ms: None, preview: *preview && which % 2 == 1, by: None }
-            }
+            Do::Cancel { scope, which, preview } => self.cancel(*scope, *which, *preview, token),
             Do::Release(n) => {
                 let held = self.model.jobs.iter().filter(|job| job.released.is_none() && job.is_open());
                 let held: Vec<JobId> = held.map(|job| job.submit.id).collect();
@@ -156,8 +112,72 @@ impl Pair {
             }
             Do::Full(full) => Input::StoreFull(*full),
             Do::Settings(kind) => Input::Settings(settings(*kind)),
-            Do::Pass(_) => return None,
+            Do::Record { .. } => self.record(what, token),
+            Do::Emit(n) => {
+                let (agent, name) = (named(*n), format!("said{n}"));
+                Input::Emit { token, agent, name, data: Raw::nil() }
+            }
+            Do::Switched(n) => {
+                let (procedure, operator) = (format!("p{n}"), "anna".to_owned());
+                Input::Switched { token, agent: named(*n), procedure, on: n % 2 == 1, operator }
+            }
+            Do::Redact { which, path } => {
+                let any = job(1 + u64::from(*which) % self.submitted.max(1));
+                let open = self.model.jobs.iter().filter(|job| job.is_alive()).map(|job| job.submit.id);
+                let job = open.collect::<Vec<_>>().get(usize::from(*which) % 8).copied().unwrap_or(any);
+                Input::Redact { job, paths: secret(*path) }
+            }
+            Do::Clock { base, set_by } => {
+                let anchor = Anchor { boot: None, base_ms: i64::from(*base), ahead_ms: i64::from(*set_by) };
+                Input::Clock { anchor, set_by_ms: i64::from(set_by / 2) * 1_000 }
+            }
+            Do::Revoke(n) => {
+                let (denied, by) = (denied(*n), agent("anna").into());
+                Input::Revoke { token, denial: Box::new(Denial { denied, at_ms: 0, by, reason: None }) }
+            }
+            Do::Restore(n) => Input::Restore { token, denied: denied(*n), by: agent("anna").into() },
+            Do::Cut { which, connection } => self.cut(*which, *connection, token),
+            Do::Broken(n) => Input::HistoryBroken { detail: format!("event {n} was changed") },
+            Do::Pass(_) | Do::Crash(_) => return None,
         })
+    }
+
+    fn cancel(&self, scope: u8, which: u8, preview: bool, token: u32) -> Input<u32> {
+        let named = |n: u8| agent(AGENTS[usize::from(n) % AGENTS.len()]);
+        let id = job(1 + u64::from(which) % self.submitted.max(1));
+        let field = |name: &str, value: Raw| {
+            Scope::Where(Criteria::Field(name.to_owned(), Comparison::Eq, vec![value]))
+        };
+        let states = ["held", "queued", "offered", "running", "in_doubt", "ended"];
+        let scope = match scope % 7 {
+            0 | 1 => Scope::Job(id),
+            2 => Scope::Run(id, named(scope / 7)),
+            3 => Scope::Queue(QueueKey::text(["q", "r"][usize::from(which) % 2]).unwrap()),
+            4 => field("state", Raw::text(states[usize::from(which) % states.len()])),
+            5 => field("attempt", Raw::encode(&(which % 3)).unwrap()),
+            _ => field("agent", Raw::text(named(which).as_str())),
+        };
+        Input::Cancel { token, scope, grace_ms: None, preview: preview && which % 2 == 1, by: None }
+    }
+
+    fn record(&self, what: &Do, token: u32) -> Input<u32> {
+        let Do::Record { agents, key, outcome, items } = what else { panic!("no record") };
+        let plan =
+            Plan { key: key.map(|key| format!("k{key}")), idempotent: outcome % 16 > 7, ..Plan::default() };
+        let count = if *agents < 8 { usize::from(agents % 3) } else { 1 };
+        let of = AGENTS.iter().cycle().skip(usize::from(*agents)).take(count);
+        let submit =
+            plan.submit(token, job(self.submitted), &of.map(|name| (*name, true)).collect::<Vec<_>>());
+        let submit = Submit { redact: secret(*agents).into(), ..*submit };
+        let outcome = Outcome::ALL[usize::from(*outcome) % 7];
+        let started = Some(!matches!(outcome, Outcome::Rejected | Outcome::Expired));
+        let ending = Ending { outcome, started, result: None, fault: None, items: 0, duration_ms: None };
+        let (started_ms_ago, items) =
+            (started.and_then(|begun| begun.then_some(5)), (0..u64::from(*items)).map(item));
+        Input::Record(
+            Box::new(submit),
+            Box::new(Ended { ending, started_ms_ago, items: items.collect(), dropped: 0 }),
+        )
     }
 
     fn submit(&self, what: &Do, token: u32) -> Input<u32> {
@@ -183,7 +203,8 @@ impl Pair {
         let mask = if *agents < 16 { agents % 8 } else { 1 << (agents % 3) };
         let chosen = AGENTS.iter().enumerate().filter(|(n, _)| mask >> n & 1 == 1);
         let agents: Vec<(&str, bool)> = chosen.map(|(_, name)| (*name, here(name))).collect();
-        Input::Submit(plan.submit(token, job(self.submitted), &agents))
+        let submit = plan.submit(token, job(self.submitted), &agents);
+        Input::Submit(Box::new(Submit { redact: secret(*flags).into(), ..*submit }))
     }
 
     /// A run, mostly one that an agent has or may have.
@@ -277,9 +298,16 @@ impl Pair {
         };
         let started_ms_ago = begun.then_some(0);
         let done = done.as_ref().map(end);
-        let report = RunReport { started_ms_ago, items: sent, done, ..RunReport::about(run) };
+        let redact = secret(*other);
+        let report = RunReport { started_ms_ago, items: sent, done, redact, ..RunReport::about(run) };
         let connection = self.heard_on(&agent, *other);
         Some(Input::Report { token, agent, connection, reports: vec![report] })
+    }
+
+    fn cut(&self, which: u8, connection: u8, token: u32) -> Input<u32> {
+        let (Denied { role, id, .. }, connection) = (denied(which), connection);
+        let who = Identity::parse(&format!("spiffe://home/{role}/{id}")).unwrap();
+        Input::Cut { token, connection: self.heard_on(&id, connection), who }
     }
 
     /// Mostly the newest connection of an agent; sometimes an older one, or one of which nobody has told yet.
@@ -287,11 +315,16 @@ impl Pair {
         let newest =
             self.model.agents.iter().find(|other| other.id == *agent).map_or(0, |known| known.newest);
         ConnectionId(match dice {
-            64..=71 => newest.saturating_sub(1),
+            64..=71 if newest > 0 => newest - 1,
             72..=75 => newest + 1,
-            _ => newest,
+            _ => newest.max(1),
         })
     }
+}
+
+/// Paths that nobody may see: mostly none.
+fn secret(dice: u8) -> Vec<String> {
+    if dice.is_multiple_of(4) { vec![format!("kwargs.k{}", dice / 4 % 3)] } else { Vec::new() }
 }
 
 fn offer_answer(dice: u8) -> OfferAnswer {

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::{Attempt, Dno, Item, JobId, Outcome, QueueKey, RunKey, RunState, Submitter};
+use redpoll_manager_core::clock::Anchor;
 use redpoll_manager_core::jobs::Found;
 use redpoll_manager_core::jobs::record::{
     AgentCounters, CallbackRecord, CallbackState, Change, EventRecord, JobRecord, QueueRecord, Records,
-    RunRecord,
+    RunRecord, Summary,
 };
 use redpoll_manager_core::revoked::{Denial, Denied};
 
@@ -27,6 +28,7 @@ pub(crate) struct Store {
     pub(crate) deleted: Vec<JobId>,
     /// What was masked of the arguments of ended jobs.
     pub(crate) masked: BTreeMap<JobId, Vec<String>>,
+    pub(crate) clock: Option<Anchor>,
 }
 
 impl Store {
@@ -80,8 +82,13 @@ impl Store {
             }
             Change::JobEnded { job, ended_ms, summary } => {
                 let record = self.jobs.get_mut(job).unwrap();
-                assert!(record.ended_ms.is_none_or(|before| before == *ended_ms), "a job ended twice");
+                let unknown = |summary: Summary| summary.count(Outcome::Unknown);
+                let corrected = |before: Summary| unknown(*summary) + 1 == unknown(before);
+                assert!(record.summary.is_none_or(corrected), "a job ended twice");
                 (record.ended_ms, record.summary) = (Some(*ended_ms), Some(*summary));
+                let last =
+                    self.runs.values().filter(|run| run.key.job == *job).filter_map(|run| run.ended_ms).max();
+                assert_eq!(last, Some(*ended_ms), "a job ends with the last of its runs");
             }
             Change::ArgumentsMasked(job) => {
                 let record = self.jobs.get_mut(job).unwrap();
@@ -107,7 +114,7 @@ impl Store {
             Change::Allowed(denied) => {
                 assert!(self.denied.remove(denied).is_some(), "nobody was revoked who is restored");
             }
-            Change::Clock(_) => {}
+            Change::Clock(anchor) => self.clock = Some(*anchor),
             Change::CallbackChanged(callback) => {
                 let key = (callback.job, callback.serial);
                 if let Some(before) = self.callbacks.insert(key, callback.clone()) {

@@ -148,6 +148,7 @@ fn said(event: &EventRecord) -> Vec<String> {
         | EventKind::SpoolLost
         | EventKind::StoreBehind
         | EventKind::ClockSet
+        | EventKind::HistoryBroken
         | EventKind::ProcedureEnabled
         | EventKind::ProcedureDisabled
         | EventKind::CancelAsked

@@ -9,8 +9,7 @@ pub(super) const STEPS: &[&str] = &[
     include_str!("migrations/0003.sql"),
     include_str!("migrations/0004.sql"),
     include_str!("migrations/0005.sql"),
-    // version 6: nothing yet
-    "",
+    include_str!("migrations/0006.sql"),
     include_str!("migrations/0007.sql"),
 ];
 

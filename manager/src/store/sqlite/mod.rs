@@ -3,12 +3,15 @@
 //! - [`Sqlite`]: opens it, hands changes to the writer and questions to the readers.
 //! - `writer`: the thread; `write`: changes as SQL; `space`: what happens when the disk is full.
 //! - `pool`: the reading connections; `read`: questions as SQL; `rows`: rows as records.
+//! - `chain`: the hashes over the history. `compact`: writes the file anew, without what was deleted.
 //! - `migrations`: from the version of an older build to ours; `files`: folder, modes and lock.
 //!
 //! WAL, `synchronous=FULL`: a commit is on disk when it returns, by one fsync of the log. The writer itself moves the log into
 //! the database between two commits, so that an error there is seen too. Only one process may have the store open. No
 //! network file systems: their locks and fsyncs cannot be relied on.
 
+mod chain;
+mod compact;
 mod files;
 mod mask;
 mod migrations;
@@ -34,6 +37,7 @@ use redpoll_manager_core::jobs::record::{
     CallbackRecord, Change, EventRecord, JobRecord, Progress, Records, RunRecord, Summary,
 };
 
+use super::chain::{Begin, Verified};
 use super::queue::{self, Intake};
 use super::{
     AbortHook, AttemptRecord, CommitError, Counts, Durable, Faults, Filter, MAX_ITEMS, MAX_PAGE, ReadError,
@@ -43,6 +47,7 @@ use crate::clock::{Clock, Hands};
 use pool::Pool;
 use space::Gauge;
 
+pub use compact::{CompactError, Compacted, compact};
 pub use files::DATABASE;
 pub use migrations::VERSION;
 
@@ -317,6 +322,11 @@ impl Store for Sqlite {
         self.readers.ask(move |connection| read::next_item(connection, &key, attempt))
     }
 
+    fn item_bytes(&self, key: &RunKey, attempt: Attempt) -> BoxFuture<'_, Result<u64, ReadError>> {
+        let key = key.clone();
+        self.readers.ask(move |connection| read::item_bytes(connection, &key, attempt))
+    }
+
     fn progress(&self, key: &RunKey) -> BoxFuture<'_, Result<Option<(Attempt, Progress)>, ReadError>> {
         let key = key.clone();
         self.readers.ask(move |connection| read::progress(connection, &key))
@@ -328,6 +338,15 @@ impl Store for Sqlite {
 
     fn events(&self, since: u64, limit: usize) -> BoxFuture<'_, Result<Vec<EventRecord>, ReadError>> {
         self.readers.ask(move |connection| read::events(connection, since, limit.min(MAX_PAGE)))
+    }
+
+    fn verify(
+        &self,
+        begin: Begin,
+        until: Option<u64>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Verified, ReadError>> {
+        self.readers.ask(move |connection| chain::verify(connection, begin, until, limit))
     }
 
     fn counts(&self) -> BoxFuture<'_, Result<Counts, ReadError>> {
@@ -345,8 +364,11 @@ impl Store for Sqlite {
 
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            drop(self.intake.lock().unwrap_or_else(PoisonError::into_inner).take());
-            self.readers.close();
+            let intake = self.intake.lock().unwrap_or_else(PoisonError::into_inner).take();
+            // before the writer: whoever closes last moves the log into the database and removes it, and two that close at the same
+            // time take each other for somebody who stays
+            self.readers.close().await;
+            drop(intake);
             let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
             if let Some(writer) = writer {
                 // the thread has no panics of its own, and what it was given is answered either way

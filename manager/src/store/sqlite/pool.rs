@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::future::BoxFuture;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
 
 use crate::store::ReadError;
 
@@ -21,12 +22,18 @@ const STATEMENTS: usize = 64;
 pub(super) struct Pool {
     free: Arc<Mutex<Vec<Connection>>>,
     turns: Arc<Semaphore>,
+    /// The questions under way, also those that nobody waits for any more.
+    questions: TaskTracker,
 }
 
 impl Pool {
     pub(super) fn open(database: &Path) -> rusqlite::Result<Self> {
         let connections = (0..READERS).map(|_| connect(database)).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { free: Arc::new(Mutex::new(connections)), turns: Arc::new(Semaphore::new(READERS)) })
+        Ok(Self {
+            free: Arc::new(Mutex::new(connections)),
+            turns: Arc::new(Semaphore::new(READERS)),
+            questions: TaskTracker::new(),
+        })
     }
 
     /// Asks a question. All its statements see the same state.
@@ -38,7 +45,7 @@ impl Pool {
         Box::pin(async move {
             let turn = self.turns.clone().acquire_owned().await.map_err(|_closed| ReadError::Stopped)?;
             let free = self.free.clone();
-            let asked = tokio::task::spawn_blocking(move || {
+            let asked = self.questions.spawn_blocking(move || {
                 let taken = free.lock().unwrap_or_else(PoisonError::into_inner).pop();
                 let connection = taken.ok_or(ReadError::Stopped)?;
                 let answer = answer(&connection, question);
@@ -50,9 +57,11 @@ impl Pool {
         })
     }
 
-    /// Questions from now on are turned away; the connections close when the last answer was given.
-    pub(super) fn close(&self) {
+    /// Turns questions away from now on, waits for the answers under way, and closes the connections.
+    pub(super) async fn close(&self) {
         self.turns.close();
+        self.questions.close();
+        self.questions.wait().await;
         self.free.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }

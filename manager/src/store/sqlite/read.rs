@@ -9,6 +9,7 @@ use redpoll_manager_core::jobs::record::{
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params, params_from_iter};
 
+use super::chain;
 use super::rows::{self, JOB, RUN, int, uint};
 use crate::store::items::{self as chunks, Chunk};
 use crate::store::{AttemptRecord, Counts, Filter, MAX_ITEM_BYTES, ReadError, Whereabouts, spec};
@@ -36,7 +37,8 @@ pub(super) fn recover(db: &Connection) -> Result<Records, ReadError> {
         )?,
         callbacks: all(db, &callbacks, [], rows::callback)?,
         denied: all(db, DENIED, [], rows::denial)?,
-        last_event: counts.last_event,
+        // a number that was given is not given again, whatever became of its row
+        last_event: counts.last_event.max(chain::last(db)?),
         ended_jobs: counts.ended_jobs,
     })
 }
@@ -200,6 +202,14 @@ pub(super) fn next_item(db: &Connection, key: &RunKey, attempt: Attempt) -> Resu
     let sql = "SELECT first + count FROM item WHERE run = ?1 AND attempt = ?2 ORDER BY first DESC LIMIT 1";
     let next = one(db, sql, params![run, attempt.0], |row| uint(row.get(0)?))?;
     Ok(next.unwrap_or(0))
+}
+
+/// Reads no body: their lengths are in the rows' heads.
+pub(super) fn item_bytes(db: &Connection, key: &RunKey, attempt: Attempt) -> Result<u64, ReadError> {
+    let Some(run) = run_number(db, key)? else { return Ok(0) };
+    let sql = "SELECT coalesce(sum(count), 0), coalesce(sum(length(body)), 0) FROM item WHERE run = ?1 AND attempt = ?2";
+    let cost = |row: &Row<'_>| Ok(chunks::cost(uint(row.get(0)?)?, uint(row.get(1)?)?));
+    Ok(one(db, sql, params![run, attempt.0], cost)?.unwrap_or(0))
 }
 
 fn run_number(db: &Connection, key: &RunKey) -> Result<Option<i64>, ReadError> {

@@ -2,6 +2,7 @@
 
 use redpoll_common::job::{Callback, Ending, JobId, RunKey, RunState};
 use redpoll_common::wire::Raw;
+use redpoll_manager_core::chain::Chain;
 use redpoll_manager_core::clock::Anchor;
 use redpoll_manager_core::jobs::record::{
     AgentCounters, CallbackRecord, Change, EventRecord, JobRecord, QueueRecord, RunRecord,
@@ -9,13 +10,13 @@ use redpoll_manager_core::jobs::record::{
 use redpoll_manager_core::revoked::{Denial, Denied};
 use rusqlite::{Connection, Params, params};
 
-use super::mask;
 use super::rows::{callback_word, int, optional_int, summary_text};
+use super::{chain, mask};
 use crate::store::items;
 use crate::store::spec;
 
 /// Applies one change inside the transaction of its call.
-pub(super) fn apply(db: &Connection, change: &Change) -> rusqlite::Result<()> {
+pub(super) fn apply(db: &Connection, history: &mut Chain, change: &Change) -> rusqlite::Result<()> {
     match change {
         Change::JobSubmitted(job) => submitted(db, job),
         Change::JobReleased { job, at_ms } => {
@@ -67,8 +68,8 @@ pub(super) fn apply(db: &Connection, change: &Change) -> rusqlite::Result<()> {
             run(db, sql, params![job.id.to_bytes(), spec::rest(&job.spec, &job.redact).as_bytes()])
         }
         Change::JobDeleted(job) => deleted(db, *job),
-        Change::Event(event) => happened(db, event),
-        Change::EventsPruned { below } => run(db, "DELETE FROM event WHERE n < ?1", params![int(*below)]),
+        Change::Event(event) => happened(db, history, event),
+        Change::EventsPruned { below } => chain::prune(db, *below),
         Change::CallbackChanged(callback) => callback_changed(db, callback),
         Change::Denied(denial) => denied(db, denial),
         Change::Allowed(denied) => {
@@ -207,9 +208,10 @@ fn deleted(db: &Connection, job: JobId) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn happened(db: &Connection, event: &EventRecord) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO event (n, at_ms, kind, job, agent, queue, attempt, outcome, detail, name, data) \
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (n) DO NOTHING";
+fn happened(db: &Connection, history: &mut Chain, event: &EventRecord) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO event (n, at_ms, kind, job, agent, queue, attempt, outcome, detail, name, data, hash) \
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT (n) DO NOTHING";
+    let Some(hash) = history.add(event) else { return Ok(()) };
     let parameters = params![
         int(event.n),
         int(event.at_ms),
@@ -222,6 +224,7 @@ fn happened(db: &Connection, event: &EventRecord) -> rusqlite::Result<()> {
         event.detail,
         event.custom.as_ref().map(|custom| custom.name.as_str()),
         event.custom.as_ref().map(|custom| custom.data.as_bytes()),
+        hash,
     ];
     run(db, sql, parameters)
 }

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use redpoll_manager_core::chain::Chain;
 use redpoll_manager_core::jobs::record::Change;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
@@ -11,7 +12,7 @@ use super::files::{Files, Lock};
 use super::mask;
 use super::migrations::{self, MigrationError};
 use super::space::{Gauge, Space};
-use super::{OpenError, Options, is_refusal, opening, write};
+use super::{OpenError, Options, chain, is_refusal, opening, write};
 use crate::store::faults::Fault;
 use crate::store::queue::{Call, Closed, Outlet};
 use crate::store::{AbortHook, CommitError, Faults, Room};
@@ -34,6 +35,8 @@ const STATEMENTS: usize = 128;
 const SCRUB_AFTER: Duration = Duration::from_millis(200);
 /// How long that is put off while there is always something else to do.
 const SCRUB_WITHIN: Duration = Duration::from_secs(5);
+/// The version that brought the chain of the history.
+const BEFORE_CHAIN: usize = 6;
 /// "RPjb": says that a database is ours.
 pub(super) const APPLICATION: i64 = 0x5250_6a62;
 
@@ -59,7 +62,7 @@ fn open(files: &Files) -> Result<Connection, OpenError> {
         (0, 0) => connection.pragma_update(None, "application_id", APPLICATION).map_err(at)?,
         _ => return Err(OpenError::NotAStore { path: path.clone() }),
     }
-    migrations::migrate(&mut connection, migrations::STEPS).map_err(|error| match error {
+    let found = migrations::migrate(&mut connection, migrations::STEPS).map_err(|error| match error {
         MigrationError::Newer(found) => {
             OpenError::Newer { path: path.clone(), found, known: migrations::VERSION }
         }
@@ -69,6 +72,10 @@ fn open(files: &Files) -> Result<Connection, OpenError> {
         MigrationError::Step(_, source) => opening(path, source),
     })?;
     first_rows(&connection).map_err(at)?;
+    if (1..BEFORE_CHAIN).contains(&found) {
+        let event = chain::last(&connection).map_err(at)?;
+        tracing::info!(event, "the history is chained from here on: what happened up to this event is not");
+    }
     Ok(connection)
 }
 
@@ -140,6 +147,7 @@ impl Trouble {
 pub(super) struct Writer {
     connection: Connection,
     outlet: Outlet,
+    chain: Chain,
     space: Space,
     patience: Duration,
     abort: AbortHook,
@@ -160,10 +168,12 @@ impl Writer {
         gauge: Gauge,
     ) -> rusqlite::Result<Self> {
         let space = Space::new(&connection, files.reserve, &options, gauge)?;
+        let chain = chain::load(&connection)?;
         let Options { full_patience, abort, faults, .. } = options;
         // who died before the log was cut left it behind
         let scrub = Some(Instant::now());
-        Ok(Self { connection, outlet, space, patience: full_patience, abort, faults, scrub, _lock: lock })
+        let patience = full_patience;
+        Ok(Self { connection, outlet, chain, space, patience, abort, faults, scrub, _lock: lock })
     }
 
     /// Writes until there is nobody left who could ask for it.
@@ -247,15 +257,20 @@ impl Writer {
     }
 
     /// Commits calls as one transaction, or nothing of them.
-    fn write(&self, calls: &[Call]) -> Result<(), Trouble> {
+    fn write(&mut self, calls: &[Call]) -> Result<(), Trouble> {
+        let head = self.chain.head();
         let done = self.transaction(calls);
-        if done.is_err() && !self.connection.is_autocommit() {
-            self.connection.execute_batch("ROLLBACK")?;
+        if done.is_err() {
+            self.chain.go_back(head);
+            if !self.connection.is_autocommit() {
+                self.connection.execute_batch("ROLLBACK")?;
+            }
         }
         done
     }
 
-    fn transaction(&self, calls: &[Call]) -> Result<(), Trouble> {
+    fn transaction(&mut self, calls: &[Call]) -> Result<(), Trouble> {
+        let head = self.chain.head();
         self.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         for call in calls {
             for (index, change) in call.changes.iter().enumerate() {
@@ -263,15 +278,18 @@ impl Writer {
                     && matches!(change, Change::JobEnded { job, .. } if job == of)
                 {
                     // before the row grows by its end: what grows may be moved, and leave a copy where it was
-                    write::apply(&self.connection, masked)?;
+                    write::apply(&self.connection, &mut self.chain, masked)?;
                 }
-                write::apply(&self.connection, change)?;
+                write::apply(&self.connection, &mut self.chain, change)?;
             }
             match self.faults.next() {
                 None => {}
                 Some(Fault::Full) => return Err(Trouble::Full),
                 Some(Fault::Broken) => return Err(io_error().into()),
             }
+        }
+        if self.chain.head() != head {
+            chain::keep_head(&self.connection, self.chain.head())?;
         }
         self.connection.prepare_cached("COMMIT")?.execute([])?;
         Ok(())

@@ -1,6 +1,6 @@
 //! `rpctl jobs cancel`, `rpctl jobs delete`, `rpctl queues cancel`: what cannot be undone.
 
-use redpoll_common::api::jobs::{CancelAnswer, CancelArguments, JobArguments};
+use redpoll_common::api::jobs::{CancelAnswer, CancelArguments, JobArguments, ReachedRun};
 use redpoll_common::api::method;
 use redpoll_common::api::queues::QueueCancelArguments;
 use redpoll_common::wire::Raw;
@@ -17,8 +17,10 @@ use crate::report::{Report, Target};
 use crate::value::{Shown, decode};
 use crate::{Ended, Stop};
 
-/// Jobs that a preview names to people; the others are counted.
+/// Runs that are named to people before they are asked; the others are counted.
 const SHOWN: usize = 20;
+/// Criteria, for whoever typed something else.
+const EXAMPLE: &str = r#"'{"eq": {"agent": "web-1"}}'"#;
 
 /// What is to end, checked.
 #[derive(Debug)]
@@ -52,10 +54,11 @@ pub(in crate::commands) fn cancel_queue(name: &str, how: &CancelHow) -> Result<E
 
 impl EndsQuestion {
     pub(super) fn cancel(args: &JobsCancelArgs) -> Result<Self, Stop> {
-        let criteria = args.criteria.as_deref().map(|text| json_argument("--where", text)).transpose()?;
+        let criteria = args.criteria.as_deref().map(|text| json_argument("--where", text, EXAMPLE));
+        let criteria = criteria.transpose()?;
         if criteria.as_ref().is_some_and(|criteria| !criteria.is_map()) {
-            let why = "criteria are a JSON map";
-            return Err(Report::usage("--where cannot be used", why, "see rpctl jobs cancel --help").into());
+            let help = format!("give such as {EXAMPLE}; see rpctl jobs cancel --help");
+            return Err(Report::usage("--where cannot be used", "criteria are a JSON map", help).into());
         }
         let arguments = CancelArguments {
             job: args.job.as_deref().map(job_id).transpose()?,
@@ -117,14 +120,9 @@ impl Cancel {
                 output.note("nothing that is open matches; nothing was cancelled");
                 return Ok(Exit::Good);
             }
-            for job in found.jobs.iter().take(SHOWN) {
-                output.note(&format!("  {job}"));
-            }
-            let shown = u64::try_from(found.jobs.len().min(SHOWN)).unwrap_or(u64::MAX);
-            if found.total > shown {
-                output.note(&format!("  and {} more", found.total - shown));
-            }
-            prompt::confirm(&format!("cancel {}", jobs(found.total)), false, output, interrupts).await?;
+            name(&found, output);
+            let what = format!("cancel {} of {}", runs(count(&found)), jobs(found.total));
+            prompt::confirm(&what, false, output, interrupts).await?;
         }
         let (done, raw) = self.ask(false, link, interrupts, verbose).await?;
         if output.format() != Format::Table {
@@ -194,9 +192,48 @@ fn jobs(count: u64) -> String {
     if count == 1 { "1 job".to_owned() } else { format!("{count} jobs") }
 }
 
+/// How many runs it is about.
+fn count(found: &CancelAnswer) -> u64 {
+    u64::from(found.ended) + u64::from(found.asked)
+}
+
+/// Names some of what is reached on stderr, and says how much it is in all.
+fn name(found: &CancelAnswer, output: &mut Output) {
+    if found.runs.is_empty() {
+        // an older manager
+        for job in found.jobs.iter().take(SHOWN) {
+            output.note(&format!("- {job}"));
+        }
+        return more(found.total, found.jobs.len().min(SHOWN), "jobs", output);
+    }
+    for run in found.runs.iter().take(SHOWN) {
+        output.note(&format!("- {} on {}: {}", run.job, run.agent, state(run)));
+    }
+    more(count(found), found.runs.len().min(SHOWN), "runs", output);
+}
+
+fn more(all: u64, shown: usize, what: &str, output: &mut Output) {
+    let rest = all.saturating_sub(u64::try_from(shown).unwrap_or(u64::MAX));
+    if rest > 0 {
+        output.note(&format!("and {rest} more {what}"));
+    }
+}
+
+/// Where a run is, and in which attempt if it is not the first.
+fn state(run: &ReachedRun) -> String {
+    if run.attempt > 1 { format!("{}, attempt {}", run.state, run.attempt) } else { run.state.clone() }
+}
+
 fn print_preview(found: &CancelAnswer, raw: &Raw, output: &mut Output) -> Ended {
     if output.format() == Format::Table {
-        output.table(&["JOB"], found.jobs.iter().map(|job| vec![job.clone()]).collect())?;
+        if found.runs.is_empty() {
+            output.table(&["JOB"], found.jobs.iter().map(|job| vec![job.clone()]).collect())?;
+            more(found.total, found.jobs.len(), "jobs", output);
+        } else {
+            let row = |run: &ReachedRun| vec![run.job.clone(), run.agent.clone(), state(run)];
+            output.table(&["JOB", "AGENT", "STATE"], found.runs.iter().map(row).collect())?;
+            more(count(found), found.runs.len(), "runs", output);
+        }
         let CancelAnswer { total, ended, asked, .. } = found;
         output.note(&format!(
             "it would reach {}: {} would never start, {} would be ended; nothing was cancelled",

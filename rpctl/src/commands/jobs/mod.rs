@@ -11,6 +11,7 @@ use redpoll_common::api::method;
 use redpoll_common::wire::Raw;
 
 use super::follow::{Wanted, follow};
+use super::verify::VerifyEvents;
 use super::{
     Lasting, Patient, Question, agent_id, decoded, encoded, events, interrupted, job_id, queues, run,
 };
@@ -36,6 +37,8 @@ pub(super) enum JobsQuestion {
     Release(String),
     Queues(queues::QueuesQuestion),
     Events(events::ListEvents),
+    /// Of the history: whether it is as it was written.
+    Verify(VerifyEvents),
 }
 
 /// Reads and checks what was typed.
@@ -70,6 +73,7 @@ impl JobsQuestion {
             }
             Self::Queues(question) => question.run(link, output, verbose).await,
             Self::Events(question) => question.run(link, output, verbose).await,
+            Self::Verify(question) => question.run(link, output, verbose).await,
         }
     }
 }

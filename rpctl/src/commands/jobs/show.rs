@@ -2,6 +2,7 @@
 
 use redpoll_common::api::jobs::{AttemptSummary, JobDetail, JobShowArguments, RunSummary};
 use redpoll_common::api::method;
+use redpoll_common::wire::Raw;
 use rmpv::Value;
 
 use super::list::{runs, state};
@@ -17,7 +18,8 @@ use crate::value::{Shown, decode};
 
 /// Of attempts that were tried again.
 const EARLIER: [&str; 5] = ["AGENT", "ATTEMPT", "OUTCOME", "ENDED", "WHY"];
-const HEADERS: [&str; 8] = ["AGENT", "STATE", "ATTEMPT", "STARTED", "ENDED", "TOOK", "ITEMS", "WHY"];
+const HEADERS: [&str; 9] =
+    ["AGENT", "STATE", "ATTEMPT", "STARTED", "ENDED", "TOOK", "ITEMS", "OUTPUT", "WHY"];
 
 pub(super) async fn run(job: &str, link: &Link, output: &mut Output, verbose: bool) -> Ended {
     let target = Target::Manager { method: method::JOBS_SHOW };
@@ -84,6 +86,7 @@ fn print(detail: &JobDetail, output: &mut Output) -> Result<(), OutputError> {
     let words = |raw| json(&Shown(&decode(raw)), false).ok();
     more("released", job.released_ms.filter(|ms| *ms != job.submitted_ms).map(times::local));
     more("ended", job.ended_ms.map(times::local));
+    more("corrected", detail.runs.iter().filter_map(|run| run.corrected_ms).max().map(times::local));
     more("outcomes", Some(ending::counted(&job.outcomes)).filter(|text| !text.is_empty()));
     more("queue", job.queue.as_ref().map(queue_words));
     more("key", job.key.clone());
@@ -91,7 +94,10 @@ fn print(detail: &JobDetail, output: &mut Output) -> Result<(), OutputError> {
     more("args", Some(&detail.args).filter(|args| args.as_bytes() != [0x90]).and_then(words));
     more("kwargs", Some(&detail.kwargs).filter(|kwargs| kwargs.as_bytes() != [0x80]).and_then(words));
     for (option, value) in &detail.options {
-        more(option, words(value));
+        match (option.as_str(), detail.queue_concurrency) {
+            ("concurrency", Some(of_queue)) => more(option, Some(concurrency(value, of_queue))),
+            _ => more(option, words(value)),
+        }
     }
     for callback in &detail.callbacks {
         let error = callback.error.as_ref().map_or_else(String::new, |error| format!(": {error}"));
@@ -100,7 +106,8 @@ fn print(detail: &JobDetail, output: &mut Output) -> Result<(), OutputError> {
     }
     output.table(&[], rows)?;
     output.bytes(b"\n")?;
-    output.table(&HEADERS, detail.runs.iter().map(row).collect())?;
+    let limit = detail.options.get("output_limit").and_then(|limit| limit.decode().ok());
+    output.table(&HEADERS, detail.runs.iter().map(|run| row(run, limit)).collect())?;
     let earlier =
         |run: &RunSummary| run.earlier.iter().map(|attempt| tried(&run.agent, attempt)).collect::<Vec<_>>();
     let earlier: Vec<_> = detail.runs.iter().flat_map(earlier).collect();
@@ -135,7 +142,26 @@ fn told(state: &str, tries: u32) -> String {
     }
 }
 
-fn row(run: &RunSummary) -> Vec<String> {
+/// What the queue holds to, and what the job asked for where that is something else.
+fn concurrency(asked: &Raw, of_queue: u32) -> String {
+    match asked.decode::<u32>() {
+        Ok(asked) if asked != of_queue => {
+            format!("{of_queue} in this queue, as the job that made it said; this job asked for {asked}")
+        }
+        Ok(_) | Err(_) => of_queue.to_string(),
+    }
+}
+
+/// Bytes as they count against the limit, and the limit if the job has one.
+fn output_bytes(run: &RunSummary, limit: Option<u64>) -> String {
+    match (run.item_bytes, limit) {
+        (None, _) => "-".to_owned(),
+        (Some(bytes), None) => bytes.to_string(),
+        (Some(bytes), Some(limit)) => format!("{bytes}/{limit}"),
+    }
+}
+
+fn row(run: &RunSummary, output_limit: Option<u64>) -> Vec<String> {
     let end = run.end.as_ref();
     let mut state = end.map_or_else(|| run.state.clone(), |end| end.outcome.clone());
     if run.cancelling && end.is_none() {
@@ -152,6 +178,7 @@ fn row(run: &RunSummary) -> Vec<String> {
         times::local_or_dash(run.ended_ms),
         end.and_then(|end| end.duration_ms).map_or_else(|| "-".to_owned(), times::short),
         run.items.to_string(),
+        output_bytes(run, output_limit),
         end.map_or_else(String::new, ending::why),
     ]
 }
@@ -159,6 +186,14 @@ fn row(run: &RunSummary) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_concurrency_that_counts_is_told_first() {
+        let asked = |n: u32| Raw::encode(&n).unwrap();
+        assert_eq!(concurrency(&asked(2), 2), "2");
+        let told = concurrency(&asked(5), 2);
+        assert_eq!(told, "2 in this queue, as the job that made it said; this job asked for 5");
+    }
 
     #[test]
     fn a_callback_tells_its_tries_and_none_of_them_as_failed_that_was_not() {

@@ -8,10 +8,10 @@ import enum
 import pathlib
 import sys
 import typing
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Callable, Literal, Union, get_args, get_origin, get_type_hints
 
 from ._errors import DeclarationError, ValueRefused
-from ._kinds import Base64, Choice, Either, Field, Integer, Items, Kind, Map, Number, Path, Plain, Record, Row, members
+from ._kinds import Base64, Choice, Either, Field, Integer, Items, Kind, Map, Named, Number, Path, Plain, Record, Row, members
 from ._limits import Arg, Narrowed
 from ._values import plain
 
@@ -39,7 +39,7 @@ _SIMPLE: "dict[Any, Kind]" = {
 }
 
 
-def kind_of(hint: Any, where: str, above: "tuple[Any, ...]" = ()) -> Kind:
+def kind_of(hint: Any, where: str, above: "tuple[Named, ...]" = ()) -> Kind:
     """The kind of values that a hint describes. ``where`` begins the text of an error.
 
     Raises DeclarationError for a hint without a JSON form.
@@ -61,7 +61,7 @@ def kind_of(hint: Any, where: str, above: "tuple[Any, ...]" = ()) -> Kind:
     raise DeclarationError(f"{where}: {_name(hint)} has no JSON form")
 
 
-def _generic(hint: Any, origin: Any, where: str, above: "tuple[Any, ...]") -> Kind:
+def _generic(hint: Any, origin: Any, where: str, above: "tuple[Named, ...]") -> Kind:
     parts = get_args(hint)
     if origin is Annotated:
         return _annotated(parts, where, above)
@@ -85,9 +85,11 @@ def _generic(hint: Any, origin: Any, where: str, above: "tuple[Any, ...]") -> Ki
     raise DeclarationError(f"{where}: {_name(hint)} has no JSON form")
 
 
-def _class(hint: type, where: str, above: "tuple[Any, ...]") -> Kind:
-    if hint in above:
-        raise DeclarationError(f"{where}: {_name(hint)} contains itself; say `Any` or `dict[str, Any]` at that place")
+def _class(hint: type, where: str, above: "tuple[Named, ...]") -> Kind:
+    for around in above:
+        if around.meant is hint:
+            around.is_used = True
+            return around
     if hint is tuple or hint in _LISTS:
         return Items(Kind(), tuple if hint is tuple else list, unique=False)
     if hint is frozenset or hint in _SETS:
@@ -97,16 +99,22 @@ def _class(hint: type, where: str, above: "tuple[Any, ...]") -> Kind:
     if issubclass(hint, enum.Enum):
         return Choice(members(hint), where)
     if dataclasses.is_dataclass(hint):
-        return _dataclass(hint, where, (*above, hint))
+        return _once(Named(hint), _dataclass, where, above)
     if issubclass(hint, dict) and hasattr(hint, "__total__"):
-        return _typed_dict(hint, where, (*above, hint))
+        return _once(Named(hint), _typed_dict, where, above)
     raise DeclarationError(
         f"{where}: {_name(hint)} has no JSON form; there is one for int, float, str, bool, bytes, None, Path, list, tuple, set, dict, "
         "Optional, Union, Literal, Enum, TypedDict and dataclasses"
     )
 
 
-def _annotated(parts: "tuple[Any, ...]", where: str, above: "tuple[Any, ...]") -> Kind:
+def _once(named: Named, record: "Callable[[Any, str, tuple[Named, ...]], Kind]", where: str, above: "tuple[Named, ...]") -> Kind:
+    """A class as it is, or by name if it contains itself."""
+    named.kind = record(named.meant, where, (*above, named))
+    return named if named.is_used else named.kind
+
+
+def _annotated(parts: "tuple[Any, ...]", where: str, above: "tuple[Named, ...]") -> Kind:
     kind = kind_of(parts[0], where, above)
     for note in parts[1:]:
         if isinstance(note, str):
@@ -123,7 +131,7 @@ def _literal(values: "tuple[Any, ...]", where: str) -> Kind:
     return Either([choices, _SIMPLE[None]]) if len(values) > 1 else _SIMPLE[None]
 
 
-def _dataclass(hint: Any, where: str, above: "tuple[Any, ...]") -> Kind:
+def _dataclass(hint: Any, where: str, above: "tuple[Named, ...]") -> Kind:
     hints = resolved(hint, where)
     fields = {}
     for field in dataclasses.fields(hint):
@@ -136,7 +144,7 @@ def _dataclass(hint: Any, where: str, above: "tuple[Any, ...]") -> Kind:
     return Record(fields, hint)
 
 
-def _typed_dict(hint: Any, where: str, above: "tuple[Any, ...]") -> Kind:
+def _typed_dict(hint: Any, where: str, above: "tuple[Named, ...]") -> Kind:
     fields = {}
     for name, part in resolved(hint, where).items():
         required = name in hint.__required_keys__

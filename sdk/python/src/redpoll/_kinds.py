@@ -11,7 +11,7 @@ import binascii
 import enum
 import math
 import pathlib
-from typing import Any, Callable, Optional, Sequence
+from typing import Any, Callable, Iterable, Optional, Sequence
 
 from ._errors import ArgumentError, DeclarationError, nearest
 
@@ -51,6 +51,10 @@ class Kind:
     def read(self, value: Any, path: str) -> Any:
         """What the function gets for this JSON value. Raises ArgumentError."""
         return value
+
+    def inside(self) -> "Sequence[Kind]":
+        """The kinds of what is within."""
+        return ()
 
 
 class Plain(Kind):
@@ -141,6 +145,9 @@ class Items(Kind):
     def __init__(self, item: Kind, make: Callable[[Any], Any], unique: bool) -> None:
         self._item, self._make, self._unique = item, make, unique
 
+    def inside(self) -> "Sequence[Kind]":
+        return [self._item]
+
     def schema(self) -> "dict[str, Any]":
         schema: "dict[str, Any]" = {"type": "array"}
         if below := self._item.schema():
@@ -169,6 +176,9 @@ class Row(Kind):
         self._items = list(items)
         self.words = f"a list of {len(self._items)}"
 
+    def inside(self) -> "Sequence[Kind]":
+        return self._items
+
     def schema(self) -> "dict[str, Any]":
         count = len(self._items)
         schema: "dict[str, Any]" = {"type": "array", "minItems": count, "maxItems": count}
@@ -192,6 +202,9 @@ class Map(Kind):
 
     def __init__(self, value: Kind) -> None:
         self._value = value
+
+    def inside(self) -> "Sequence[Kind]":
+        return [self._value]
 
     def schema(self) -> "dict[str, Any]":
         below = self._value.schema()
@@ -218,6 +231,9 @@ class Record(Kind):
     def __init__(self, fields: "dict[str, Field]", make: Callable[..., Any]) -> None:
         self._fields, self._make = fields, make
 
+    def inside(self) -> "Sequence[Kind]":
+        return [field.kind for field in self._fields.values()]
+
     def schema(self) -> "dict[str, Any]":
         return object_schema(self._fields)
 
@@ -237,6 +253,52 @@ class Record(Kind):
             return self._make(**values)
         except (ValueError, TypeError) as error:
             raise ArgumentError(path, str(error)) from error
+
+
+class Named(Kind):
+    """A class that contains itself: its schema stands once, in ``$defs``, and is referred to wherever it is meant."""
+
+    words = "an object"
+
+    def __init__(self, meant: type) -> None:
+        self.meant, self.name = meant, meant.__name__
+        #: What it is; known once all its fields are.
+        self.kind = Kind()
+        #: Whether something within refers to it.
+        self.is_used = False
+
+    def inside(self) -> "Sequence[Kind]":
+        return [self.kind]
+
+    def schema(self) -> "dict[str, Any]":
+        return {"$ref": f"#/$defs/{self.name}"}
+
+    def read(self, value: Any, path: str) -> Any:
+        return self.kind.read(value, path)
+
+
+def definitions(kinds: "Iterable[Kind]") -> "dict[str, Any]":
+    """What belongs into ``$defs`` for these kinds to be understood. Classes of the same name are told apart."""
+    names: "dict[type, str]" = {}
+    found: "dict[str, Named]" = {}
+    seen: "set[int]" = set()
+    left = list(kinds)
+    while left:
+        kind = left.pop(0)
+        if id(kind) in seen:
+            continue
+        seen.add(id(kind))
+        left.extend(kind.inside())
+        if isinstance(kind, Named):
+            if kind.meant not in names:
+                plain, count = kind.meant.__name__, 1
+                names[kind.meant] = plain
+                while names[kind.meant] in found:
+                    count += 1
+                    names[kind.meant] = f"{plain}{count}"
+            kind.name = names[kind.meant]
+            found.setdefault(kind.name, kind)
+    return {name: named.kind.schema() for name, named in found.items()}
 
 
 def unknown_key(key: str, known: "dict[str, Field]") -> str:
@@ -292,6 +354,9 @@ class Either(Kind):
     def __init__(self, kinds: "Sequence[Kind]") -> None:
         self._kinds = list(kinds)
         self.words = " or ".join(kind.words for kind in kinds)
+
+    def inside(self) -> "Sequence[Kind]":
+        return self._kinds
 
     def schema(self) -> "dict[str, Any]":
         return {"anyOf": [kind.schema() for kind in self._kinds]}

@@ -48,6 +48,9 @@ class Narrowed(Kind):
         self._pattern = _compiled(arg.pattern, where)
         self._lengths = {"string": "Length", "array": "Items", "object": "Properties"}.get(str(name), "")
 
+    def inside(self) -> "Sequence[Kind]":
+        return [self._kind]
+
     def schema(self) -> "dict[str, Any]":
         schema, arg = self._kind.schema(), self._arg
         rules = {

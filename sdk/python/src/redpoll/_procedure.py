@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Mapping, Optional, Sequence
 
 from ._errors import ArgumentError, DeclarationError
+from ._kinds import definitions
 from ._port import LINE_LIMIT
 from ._signature import Signature
 
@@ -159,7 +160,12 @@ class Procedure:
 
     def schema(self) -> "dict[str, Any]":
         """The JSON Schema of the named arguments."""
+        kinds = self.signature.kinds() + ([] if self._init is None else self._init.kinds())
+        # first, for it gives the names that the others refer to
+        defs = definitions(kinds)
         schema = {"$schema": DRAFT, **self.signature.schema()}
+        if defs:
+            schema["$defs"] = defs
         if self._init is not None:
             init = {"anyOf": [self._init.schema(), self._init.row_schema()], "description": "arguments of the constructor, by name or by place"}
             schema["properties"] = {"init": init, **schema.get("properties", {})}

@@ -9,6 +9,9 @@ from ._errors import ArgumentError, DeclarationError
 from ._hints import kind_of, resolved, shown
 from ._kinds import Field, Kind, object_schema, unknown_key
 
+#: The keyword of a schema that says what arguments without a name mean.
+POSITIONAL = "x-positional"
+
 Bound = "tuple[list[Any], dict[str, Any]]"
 
 
@@ -52,8 +55,20 @@ class Signature:
             raise DeclarationError(f"{where}: `{name}` carries the arguments of the constructor; give this parameter another name")
 
     def schema(self) -> "dict[str, Any]":
-        """The schema of the named arguments."""
-        return object_schema(self._fields, self._others)
+        """The schema of the named arguments, and by which names those go that are given by place."""
+        schema = object_schema(self._fields, self._others)
+        if self._placed:
+            # what follows in `*rest` has no name: the schema lets no more pass than these
+            schema[POSITIONAL] = list(self._placed)
+        elif self._rest is not None:
+            # any number, and checked by the function's own hint
+            schema[POSITIONAL] = True
+        return schema
+
+    def kinds(self) -> "list[Kind]":
+        """The kinds of all parameters."""
+        others = [kind for kind in (self._rest, self._others) if kind is not None]
+        return [field.kind for field in self._fields.values()] + others
 
     def row_schema(self) -> "dict[str, Any]":
         """The schema of the same arguments as a list."""

@@ -1,12 +1,14 @@
 //! Long-lived processes that take one call after the other.
 //!
 //! - [`Pool`]: the workers of a procedure: which are free, and who waits for one. `restarts`: when another may be started.
-//! - `task`: one worker from its start to its end. `process`: its streams. `talk`: one call.
+//! - `task`: one worker from its start to its end. `process`: its streams. `talk`: one call. `recent`: the secrets of those
+//!   before.
 //!
 //! A worker is a task that owns its process. Free ones are in the pool as handles; a handle that is dropped ends its worker, so
 //! that workers of a definition that is replaced go when they are free.
 
 mod process;
+mod recent;
 mod restarts;
 mod talk;
 mod task;

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::super::ends::Died;
+use super::recent::Recent;
 use crate::exec::cgroup::Cgroup;
 use crate::exec::{CHUNK, DRAIN, Group, Pipes, Tail};
 
@@ -43,6 +44,7 @@ pub(super) struct Process {
     buffer: Vec<u8>,
     pub(super) machine: LineMachine,
     pub(super) tail: Tail,
+    pub(super) recent: Recent,
     _cgroup: Option<Cgroup>,
 }
 
@@ -50,7 +52,8 @@ impl Process {
     pub(super) fn new(group: Group, pipes: Pipes, machine: LineMachine, cgroup: Option<Cgroup>) -> Self {
         let Pipes { stdin, stdout, stderr } = pipes;
         let (input, answers, buffer, tail) = (BytesMut::new(), None, Vec::new(), Tail::default());
-        Self { group, stdin, stdout, stderr, input, answers, buffer, machine, tail, _cgroup: cgroup }
+        let recent = Recent::default();
+        Self { group, stdin, stdout, stderr, input, answers, buffer, machine, tail, recent, _cgroup: cgroup }
     }
 
     /// Queues input.

@@ -263,6 +263,7 @@ impl Life {
         }
         output.started();
         process.tail = Tail::default();
+        let late = process.recent.begin(&output);
         process.say(&line);
         let run_by = times.run.and_then(|limit| Instant::now().checked_add(limit));
         let (asks, answers) = self.rights.clone().begin(call, run_by);
@@ -280,7 +281,7 @@ impl Life {
                 if let Some(pool) = self.living.pool() {
                     pool.served();
                 }
-                return Some((process, End { done, end }));
+                return Some((process, End { done, end: late.end(end) }));
             }
             Talked::Kill(fault) => {
                 let end = process.kill().await;
@@ -301,7 +302,7 @@ impl Life {
                 Err(end.fault(text, &tail))
             }
         };
-        End { done, end }.tell();
+        End { done, end: late.end(end) }.tell();
         None
     }
 

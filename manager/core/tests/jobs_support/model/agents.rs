@@ -30,19 +30,13 @@ impl Model {
         }
     }
 
-    /// Of an agent what it says on its newest connection counts, also when that is over.
-    pub(super) fn counts(&mut self, id: &PeerId, connection: u64) -> bool {
-        self.up(id, connection);
-        self.agent(id).newest == connection
-    }
-
-    fn leave(&mut self, id: &PeerId) {
+    pub(super) fn leave(&mut self, id: &PeerId) {
         self.agent(id).link = Link::Away;
         let now = self.now;
         for at in self.has(id) {
             let run = self.run(at);
             if run.state != State::Doubt {
-                (run.state, run.doubt) = (State::Doubt, now);
+                (run.state, run.doubt, run.silent) = (State::Doubt, now, now);
             }
         }
     }
@@ -208,6 +202,8 @@ impl Model {
         if !about || !(run.is_out() || run.is_replaceable()) {
             return over;
         }
+        self.redact(job, report.redact);
+        let run = self.run(at);
         if run.is_out() {
             let begun = report.started_ms_ago.is_some();
             run.started |= begun;

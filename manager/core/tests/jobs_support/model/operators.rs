@@ -3,7 +3,9 @@
 use redpoll_common::ids::{ConnectionId, PeerId};
 use redpoll_common::job::wire::RunRef;
 use redpoll_common::job::{Attempt, Dno, JobId, Offline, Outcome};
-use redpoll_manager_core::jobs::{Answer, Cancelled, Criteria, Found, Input, Refusal, Scope, Submit};
+use redpoll_manager_core::jobs::{
+    Answer, Cancelled, Criteria, Ended, Found, Input, Reached, Refusal, Scope, Submit,
+};
 
 use super::{At, Job, Model, Run, State};
 
@@ -11,7 +13,7 @@ impl Model {
     /// One input; what is offered after it says [`Model::follow`].
     pub(crate) fn hear(&mut self, input: Input<u32>) {
         match input {
-            Input::Submit(submit) => self.submit(*submit),
+            Input::Submit(submit) => self.submit(*submit, None),
             Input::KeyFound { key, found, .. } => self.key_found(&key, &found),
             Input::Release { token, job, .. } => {
                 match self.jobs.iter().position(|other| other.submit.id == job) {
@@ -64,44 +66,92 @@ impl Model {
             Input::Oldest { stored, jobs } => self.oldest_found(stored, &jobs),
             Input::StoreFull(full) => self.full = full,
             Input::Settings(settings) => self.settings = settings,
-            Input::Revoke { .. }
-            | Input::Restore { .. }
-            | Input::Cut { .. }
-            | Input::Record(..)
-            | Input::Emit { .. }
-            | Input::Redact { .. }
-            | Input::Switched { .. }
-            | Input::Clock { .. } => {
-                panic!("not modelled")
+            Input::Record(submit, ended) => self.submit(*submit, Some(*ended)),
+            Input::Emit { token, agent, name, .. } => {
+                let refused = self.full.then_some(Refusal::StoreFull);
+                self.told.extend((!self.full).then(|| format!("custom.{name} {agent}")));
+                self.answer(token, refused.map_or(Ok(Answer::Emitted { n: self.events }), Err));
+            }
+            Input::Switched { token, agent, procedure, on, operator } => {
+                let word = if on { "enabled" } else { "disabled" };
+                self.told.push(format!("procedure.{word} {agent} {procedure} by {operator}"));
+                self.answer(token, Ok(Answer::Emitted { n: self.events }));
+            }
+            Input::Redact { job, paths } => self.redact(job, paths),
+            Input::Revoke { token, denial } => self.revoke(token, &denial),
+            Input::Restore { token, denied, by } => self.restore(token, &denied, &by),
+            Input::Cut { token, who, connection } => self.cut(token, &who, connection.0),
+            Input::HistoryBroken { detail } => self.told.push(detail),
+            Input::Clock { anchor, set_by_ms } => {
+                self.clock = (Some(anchor), self.clock.1 + usize::from(set_by_ms != 0));
             }
         }
     }
 
-    fn submit(&mut self, submit: Submit<u32>) {
-        let Some(key) = submit.spec.key.clone() else { return self.store(submit) };
+    fn submit(&mut self, submit: Submit<u32>, ended: Option<Ended>) {
+        let Some(key) = submit.spec.key.clone() else { return self.take(submit, ended) };
         let known = self.jobs.iter().find(|job| job.is_alive() && job.submit.spec.key.as_ref() == Some(&key));
         if let Some(known) = known.map(|job| (job.submit.id, job.submit.digest)) {
             return self.answer_known(&submit, known);
         }
-        if !self.lookups.iter().any(|other| other.spec.key.as_ref() == Some(&key)) {
+        if !self.lookups.iter().any(|(other, _)| other.spec.key.as_ref() == Some(&key)) {
             self.said.push(format!("find {key}"));
         }
-        self.lookups.push(submit);
+        self.lookups.push((submit, ended));
     }
 
     fn key_found(&mut self, key: &str, found: &Found) {
         let (of_key, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.lookups)
             .into_iter()
-            .partition(|submit| submit.spec.key.as_deref() == Some(key));
+            .partition(|(submit, _)| submit.spec.key.as_deref() == Some(key));
         self.lookups = others;
-        for submit in of_key {
+        for (submit, ended) in of_key {
             let known = self.jobs.iter().find(|job| job.submit.spec.key.as_deref() == Some(key));
             match known.map(|job| (job.submit.id, job.submit.digest)) {
                 _ if *found == Found::Unreadable => self.answer(submit.token, Err(Refusal::StoreUnreadable)),
                 Some(known) => self.answer_known(&submit, known),
-                None => self.store(submit),
+                None => self.take(submit, ended),
             }
         }
+    }
+
+    fn take(&mut self, submit: Submit<u32>, ended: Option<Ended>) {
+        match ended {
+            Some(ended) => self.store_ended(submit, &ended),
+            None => self.store(submit),
+        }
+    }
+
+    /// Stores a run that an agent made by itself, and that is over.
+    fn store_ended(&mut self, submit: Submit<u32>, ended: &Ended) {
+        let (token, job) = (submit.token, submit.id);
+        let refusal = match submit.agents.as_slice() {
+            _ if self.full => Err(Refusal::StoreFull),
+            [(agent, _)] => Ok(agent.clone()),
+            _ => Err(Refusal::NoAgents),
+        };
+        let agent = match refusal {
+            Ok(agent) => agent,
+            Err(refusal) => return self.answer(token, Err(refusal)),
+        };
+        let run = Run::new(agent, State::Ended(ended.ending.outcome, ended.ending.started));
+        let (items, started) = (ended.items.len() as u64, ended.started_ms_ago.is_some());
+        let (now, runs) = (Some(self.now), vec![Run { attempt: 1, items, started, ..run }]);
+        self.jobs.push(Job { submit, runs, released: now, ended: now, untold: Vec::new() });
+        self.answer(token, Ok(Answer::Submitted { job, existing: false }));
+    }
+
+    /// More of a job's arguments is known to be secret, while something of it may still change.
+    pub(super) fn redact(&mut self, id: JobId, paths: Vec<String>) {
+        let job = self.jobs.iter_mut().find(|job| job.submit.id == id && job.is_alive());
+        let Some(submit) = job.map(|job| &mut job.submit) else { return };
+        let mut all = submit.redact.to_vec();
+        for path in paths {
+            if !submit.redact.contains(&path) {
+                all.push(path);
+            }
+        }
+        submit.redact = all.into();
     }
 
     fn answer_known(&mut self, submit: &Submit<u32>, (job, digest): (JobId, [u8; 32])) {
@@ -145,6 +195,8 @@ impl Model {
             Some(Refusal::NoAgents)
         } else if open + submit.agents.len() > self.settings.open_runs {
             Some(Refusal::TooManyRuns { open, limit: self.settings.open_runs })
+        } else if !self.refused(&submit.agents).is_empty() {
+            Some(Refusal::AgentsRevoked { agents: self.refused(&submit.agents) })
         } else if submit.spec.offline == Offline::Require && !away.is_empty() {
             Some(Refusal::AgentsAway { agents: away.clone() })
         } else {
@@ -153,24 +205,7 @@ impl Model {
         if let Some(refusal) = refusal {
             return self.answer(token, Err(refusal));
         }
-        let run = |(agent, _): &(PeerId, bool)| Run {
-            agent: agent.clone(),
-            state: State::Held,
-            attempt: 0,
-            dno: 0,
-            seq: 0,
-            not_before: 0,
-            queued: 0,
-            doubt: 0,
-            items: 0,
-            asked: false,
-            accepted: false,
-            started: false,
-            corrected: false,
-            put_back: 0,
-            earlier: None,
-        };
-        let runs = submit.agents.iter().map(run).collect();
+        let runs = submit.agents.iter().map(|(agent, _)| Run::new(agent.clone(), State::Held)).collect();
         let held = submit.spec.held;
         self.jobs.push(Job { submit, runs, released: None, ended: None, untold: Vec::new() });
         if !held {
@@ -209,7 +244,7 @@ impl Model {
                     Scope::Run(id, agent) => (job.submit.id, &run.agent) == (*id, agent),
                     Scope::Job(id) => job.submit.id == *id,
                     Scope::Queue(key) => job.queue() == Some(key) && run.state != State::Held,
-                    Scope::Where(criteria) => meets(job, criteria),
+                    Scope::Where(criteria) => meets(run, criteria),
                 }
         };
         let hit: Vec<At> = self.all().into_iter().filter(in_scope).collect();
@@ -220,6 +255,8 @@ impl Model {
         for at in hit {
             let (id, run) = (self.jobs[at.0].submit.id, self.jobs[at.0].runs[at.1].clone());
             result.jobs.push(id);
+            let (agent, attempt) = (run.agent.clone(), Attempt(run.attempt));
+            result.runs.push(Reached { job: id, agent, state: run.word(), attempt });
             *(if run.is_out() { &mut result.asked } else { &mut result.ended }) += 1;
             if !preview && run.is_out() {
                 self.run(at).asked = true;
@@ -234,17 +271,18 @@ impl Model {
         }
         result.jobs.sort();
         result.jobs.dedup();
+        result.runs.sort_by_key(|run| (run.job, run.agent.clone()));
         self.answer(token, Ok(Answer::Cancelled(result)));
     }
 }
 
-/// Of criteria only what the test asks for: an agent, or a state, of one of the runs.
-fn meets(job: &Job, criteria: &Criteria) -> bool {
+/// Of criteria only what the test asks for: an agent, a state, or an attempt, of this run.
+fn meets(run: &Run, criteria: &Criteria) -> bool {
     let Criteria::Field(field, _, values) = criteria else { panic!("not modelled") };
-    let wanted = values[0].as_text().unwrap();
-    job.is_open()
-        && job.runs.iter().any(|run| match field.as_str() {
-            "agent" => run.agent.as_str() == wanted,
-            _ => run.word() == wanted,
-        })
+    let wanted = &values[0];
+    match field.as_str() {
+        "agent" => wanted.as_text() == Some(run.agent.as_str()),
+        "attempt" => wanted.decode::<u16>().unwrap() == run.attempt,
+        _ => wanted.as_text() == Some(run.word()),
+    }
 }

@@ -2,20 +2,20 @@
 
 use std::ffi::OsStr;
 
-use redpoll_config::{Manifest, ManifestProblem, ProcedureOutput};
-use redpoll_exec::exec::account::{Account, AccountError};
-use redpoll_exec::exec::{ExecError, find_program};
+use redpoll_config::{Manifest, ManifestProblem, ProcedureOutput, Side};
 
-use super::keywords;
+use super::{as_warning, keywords};
+use crate::exec::account::{Account, AccountError};
+use crate::exec::{ExecError, find_program};
 
 /// Why it would not run here.
-pub(super) fn failures(manifest: &Manifest) -> Vec<ManifestProblem> {
-    let found = [program(manifest), account(manifest)];
+pub(super) fn failures(manifest: &Manifest, side: Side) -> Vec<ManifestProblem> {
+    let found = [program(manifest, side), account(manifest)];
     ManifestProblem::of_fields(&manifest.file, found.into_iter().flatten())
 }
 
 /// What is to be known although it runs.
-pub(super) fn warnings(manifest: &Manifest) -> Vec<ManifestProblem> {
+pub(super) fn warnings(manifest: &Manifest, side: Side) -> Vec<ManifestProblem> {
     let mut found = keywords::unknown(&manifest.args, "args");
     if !manifest.redact.is_empty() && manifest.output == ProcedureOutput::Text {
         let what = "with output = \"text\" there are no paths in what it writes: only what it repeats of the secrets in its arguments is masked; \
@@ -27,16 +27,19 @@ pub(super) fn warnings(manifest: &Manifest) -> Vec<ManifestProblem> {
                     or leave the table out";
         found.push(("manager".to_owned(), what.to_owned()));
     }
+    if side == Side::Manager && manifest.callers.is_nobody() && !manifest.callback {
+        let what = "nobody may call it; say who with callers = [\"operator:*\"], or callback = true for jobs that name it";
+        found.push(("callers".to_owned(), what.to_owned()));
+    }
     ManifestProblem::of_fields(&manifest.file, found).into_iter().map(as_warning).collect()
 }
 
-/// Has a problem begin with what it is.
-pub(super) fn as_warning(problem: ManifestProblem) -> ManifestProblem {
-    ManifestProblem { what: format!("warning: {}", problem.what), ..problem }
-}
-
 /// The program, as it is looked up at a start.
-fn program(manifest: &Manifest) -> Option<(String, String)> {
+fn program(manifest: &Manifest, side: Side) -> Option<(String, String)> {
+    let who = match side {
+        Side::Agent => "agent",
+        Side::Manager => "manager",
+    };
     let program = manifest.command.first()?;
     let path = manifest.env.get("PATH").map(OsStr::new);
     let error = find_program(OsStr::new(program), None, path).err()?;
@@ -45,7 +48,7 @@ fn program(manifest: &Manifest) -> Option<(String, String)> {
         format!("{program:?} was not found; install it, or correct the path")
     } else if matches!(error, ExecError::NotFound { .. }) {
         let path = path.map(OsStr::to_owned).or_else(|| std::env::var_os("PATH")).unwrap_or_default();
-        format!("{error} (looked up in {}; the agent may have another PATH)", path.to_string_lossy())
+        format!("{error} (looked up in {}; the {who} may have another PATH)", path.to_string_lossy())
     } else if matches!(error, ExecError::Denied { .. }) {
         format!("{program:?} is no executable file; let it be executed (chmod +x)")
     } else {
@@ -54,7 +57,7 @@ fn program(manifest: &Manifest) -> Option<(String, String)> {
     Some(("command".to_owned(), what))
 }
 
-/// The user and the group. Whether the agent may become them is the agent's matter.
+/// The user and the group. Whether whoever offers it may become them is that one's matter.
 fn account(manifest: &Manifest) -> Option<(String, String)> {
     if manifest.user.is_none() && manifest.group.is_none() {
         return None;

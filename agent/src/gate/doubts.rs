@@ -1,0 +1,40 @@
+//! Rules of a policy that allow more, or less, than they seem to, and procedures that it refuses whoever calls.
+
+use redpoll_common::wire::Raw;
+use redpoll_net::ProcedureInfo;
+use serde_json::Value;
+
+use super::{Asked, Counting, Gate, Subject, moment};
+
+/// What runs any program.
+const EXEC: &str = "exec.run";
+
+impl Gate {
+    /// What is to be known of the rules that hold, each in a line. `known` are the procedures that are described here, offered or not.
+    pub fn doubts(&self, known: &[(String, u32)]) -> Vec<String> {
+        let rules = self.rules.load();
+        let cannot = |rule: &redpoll_schema::policy::Rule| {
+            let fault = self.other_user(&rule.name, rule.run_as.as_deref()?).err()?;
+            Some(format!("{}; so what it allows is refused", fault.message))
+        };
+        let mut said: Vec<String> = rules.policy.rules().iter().filter_map(cannot).collect();
+        if self.own.is_root && known.iter().any(|(name, _)| name == EXEC) {
+            said.extend(rules.policy.as_anybody(EXEC, 1).map(|rule| {
+                format!(
+                    "rule {:?} allows {EXEC} and says nothing of users: any program that it lets pass runs as root; name \
+                     another user with run_as, or say that it is meant with users = [\"root\"]",
+                    rule.name
+                )
+            }));
+        }
+        said
+    }
+
+    /// Why nobody may call a procedure, with whatever arguments and whenever; `None`: somebody may.
+    pub fn never(&self, info: &ProcedureInfo, subject: &Subject) -> Option<String> {
+        let (args, kwargs) = (&Raw::empty_array(), &Raw::empty_map());
+        let counting = Counting::Looks;
+        let asked = Asked { args, kwargs, operator: None, roles: None, now: moment(), counting };
+        self.rules.load().policy.never(&self.request(info, subject, asked, &Value::Null))
+    }
+}

@@ -1,0 +1,264 @@
+//! Which runs a cancel by criteria reaches, beside a plain reading of the criteria: these and no others, all in one step, and
+//! counted as they are ended.
+
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
+
+mod jobs_support;
+
+use std::collections::BTreeMap;
+
+use jobs_support::alone::{Manager, answers, offers};
+use jobs_support::{Plan, agent, job};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use redpoll_common::ids::ConnectionId;
+use redpoll_common::job::wire::RunReport;
+use redpoll_common::job::{JobId, Outcome, RunKey, RunState};
+use redpoll_common::wire::Raw;
+use redpoll_manager_core::jobs::criteria::CriteriaError;
+use redpoll_manager_core::jobs::effect::REACHED;
+use redpoll_manager_core::jobs::record::{JobRecord, RunRecord};
+use redpoll_manager_core::jobs::{
+    Answer, Cancelled, Criteria, Input, Jobs, OfferAnswer, Reached, Scope, Settings,
+};
+
+/// Criteria as the test has them.
+#[derive(Debug, Clone)]
+enum Tree {
+    And(Vec<Self>),
+    Or(Vec<Self>),
+    Leaf(&'static str, &'static str, Word),
+}
+
+/// A value to compare with.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Word {
+    Text(&'static str),
+    Number(u64),
+}
+
+/// What there is: for each job its agents, whether it is held, its queue and its customer, and what becomes of its offers.
+type Scene = (Vec<(u8, bool, bool, Option<u64>, Vec<u8>)>, bool, bool);
+
+fn raw(word: &Word) -> Raw {
+    match word {
+        Word::Text(text) => Raw::text(text),
+        Word::Number(number) => Raw::encode(number).unwrap(),
+    }
+}
+
+fn written(tree: &Tree) -> Raw {
+    let list = |all: &[Tree]| all.iter().map(written).collect::<Vec<_>>();
+    match tree {
+        Tree::And(all) => Raw::encode(&BTreeMap::from([("and", list(all))])).unwrap(),
+        Tree::Or(any) => Raw::encode(&BTreeMap::from([("or", list(any))])).unwrap(),
+        Tree::Leaf(comparison, field, word) => {
+            let value = if *comparison == "in" { Raw::encode(&vec![raw(word)]).unwrap() } else { raw(word) };
+            Raw::encode(&BTreeMap::from([(comparison, BTreeMap::from([(field, value)]))])).unwrap()
+        }
+    }
+}
+
+fn field(name: &str, job: &JobRecord, run: &RunRecord) -> Option<Word> {
+    let known =
+        |text: &str, all: &[&'static str]| all.iter().find(|one| **one == text).map(|one| Word::Text(one));
+    match name {
+        "agent" => known(run.key.agent.as_str(), &["a", "b", "c"]),
+        "state" => known(run.state.word(), &["held", "queued", "offered", "accepted", "running", "in_doubt"]),
+        "attempt" => Some(Word::Number(run.attempt.0.into())),
+        "queue" => job.spec.queue.as_ref().map(|_| Word::Text("q")),
+        _ => job.spec.info.decode::<BTreeMap<String, u64>>().ok().map(|info| Word::Number(info["customer"])),
+    }
+}
+
+fn holds(tree: &Tree, job: &JobRecord, run: &RunRecord) -> bool {
+    match tree {
+        Tree::And(all) => all.iter().all(|one| holds(one, job, run)),
+        Tree::Or(any) => any.iter().any(|one| holds(one, job, run)),
+        Tree::Leaf(comparison, name, wanted) => {
+            field(name, job, run).is_some_and(|found| match *comparison {
+                "neq" => found != *wanted,
+                "gt" => found > *wanted,
+                "lt" => found < *wanted,
+                _ => found == *wanted,
+            })
+        }
+    }
+}
+
+fn trees() -> impl Strategy<Value = Tree> {
+    let equal = || prop::sample::select(vec!["eq", "neq", "in", "match"]);
+    let order = || prop::sample::select(vec!["eq", "neq", "gt", "lt"]);
+    let word = |words: &[&'static str]| prop::sample::select(words.to_vec()).prop_map(Word::Text);
+    let states = ["held", "queued", "offered", "accepted", "running", "in_doubt"];
+    let leaf = prop_oneof![
+        3 => (equal(), word(&["a", "b", "c"])).prop_map(|(how, word)| Tree::Leaf(how, "agent", word)),
+        3 => (equal(), word(&states)).prop_map(|(how, word)| Tree::Leaf(how, "state", word)),
+        2 => (order(), 0..3_u64).prop_map(|(how, n)| Tree::Leaf(how, "attempt", Word::Number(n))),
+        2 => (order(), 0..3_u64).prop_map(|(how, n)| Tree::Leaf(how, "info.customer", Word::Number(n))),
+        1 => equal().prop_map(|how| Tree::Leaf(how, "queue", Word::Text("q"))),
+    ];
+    leaf.prop_recursive(3, 12, 3, |inner| {
+        let list = prop::collection::vec(inner, 1..4);
+        (any::<bool>(), list).prop_map(|(and, list)| if and { Tree::And(list) } else { Tree::Or(list) })
+    })
+}
+
+fn scenes() -> impl Strategy<Value = Scene> {
+    let dice = prop::collection::vec(0..5_u8, 3);
+    let job = (1..8_u8, prop::bool::weighted(0.2), any::<bool>(), prop::option::of(0..3_u64), dice);
+    (prop::collection::vec(job, 1..6), any::<bool>(), prop::bool::weighted(0.3))
+}
+
+/// Agents a and b are there, c is away. Offers of both are left, accepted, run, or tried again.
+fn stage((jobs, again, gone): &Scene) -> Manager {
+    let mut manager = Manager::new(Settings::default());
+    manager.up("a");
+    manager.up("b");
+    for (n, (mask, held, queue, customer, dice)) in (1..).zip(jobs) {
+        let info = customer.map(|customer| Raw::encode(&BTreeMap::from([("customer", customer)])).unwrap());
+        let plan = Plan {
+            queue: queue.then_some(("q", 2)),
+            held: *held,
+            info,
+            attempts: 3,
+            idempotent: true,
+            ..Plan::default()
+        };
+        let all = [("a", true), ("b", true), ("c", false)];
+        let chosen: Vec<_> =
+            (0..).zip(all).filter(|(bit, _)| mask >> bit & 1 == 1).map(|(_, one)| one).collect();
+        let mut effects = manager.submit(n, &plan, &chosen);
+        if *again {
+            effects.extend(manager.later(600_000));
+        }
+        for (offer, dice) in offers(&effects).iter().zip(dice) {
+            let accepted = Input::OfferAnswered {
+                agent: offer.agent.clone(),
+                connection: offer.connection,
+                job: offer.run.job,
+                dno: offer.run.dno,
+                answer: OfferAnswer::Accepted,
+            };
+            let begun = RunReport { started_ms_ago: Some(0), ..RunReport::about(offer.run) };
+            let (agent, connection) = (offer.agent.clone(), offer.connection);
+            let begun = Input::Report { token: 0, agent, connection, reports: vec![begun] };
+            match dice {
+                0 => {}
+                1 => drop(manager.feed(accepted)),
+                2 => drop(manager.feed(begun)),
+                3 => drop(manager.done(offer, Outcome::Failed)),
+                _ => drop(manager.done(offer, Outcome::Succeeded)),
+            }
+        }
+    }
+    if *gone {
+        let connection = ConnectionId(1);
+        manager.feed(Input::AgentDown { agent: agent("a"), connection, reason: "cut".to_owned() });
+    }
+    manager
+}
+
+fn cancelled(manager: &mut Manager, tree: &Tree, preview: bool) -> Cancelled {
+    let scope = Scope::Where(Criteria::parse(&written(tree)).unwrap());
+    match answers(&manager.cancel(scope, preview)).pop() {
+        Some(Ok(Answer::Cancelled(cancelled))) => cancelled,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn is_open(run: &RunRecord) -> bool {
+    !matches!(run.state, RunState::Ended(_))
+}
+
+#[test]
+fn criteria_reach_the_runs_they_speak_of_and_the_answer_counts_these() {
+    let seed = [23; 32];
+    println!("seed {seed:?}");
+    let config = Config { cases: 600, failure_persistence: None, ..Config::default() };
+    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &seed));
+    let mut seen: BTreeMap<&'static str, u32> = BTreeMap::new();
+    let tally = std::cell::RefCell::new(&mut seen);
+    let done = runner.run(&(scenes(), trees(), prop::bool::weighted(0.2)), |(scene, tree, restarted)| {
+        let mut manager = stage(&scene);
+        if restarted {
+            manager.jobs = Jobs::recover(Settings::default(), manager.store.records(), manager.now);
+            manager.take();
+        }
+        let before: BTreeMap<RunKey, RunRecord> = manager.store.runs.clone();
+        let meant = |run: &&RunRecord| is_open(run) && holds(&tree, &manager.store.jobs[&run.key.job], run);
+        let meant: Vec<RunRecord> = before.values().filter(meant).cloned().collect();
+        let some = meant.iter().any(|run| {
+            before
+                .values()
+                .any(|other| other.key.job == run.key.job && is_open(other) && !meant.contains(other))
+        });
+        let jobs: std::collections::BTreeSet<JobId> = meant.iter().map(|run| run.key.job).collect();
+        let preview = cancelled(&mut manager, &tree, true);
+        assert_eq!(manager.store.runs, before, "a preview ends nothing");
+        let answer = cancelled(&mut manager, &tree, false);
+        assert_eq!(answer, preview);
+        assert_eq!(answer.jobs, jobs.into_iter().collect::<Vec<_>>());
+        assert_eq!(usize::try_from(answer.ended + answer.asked).unwrap(), meant.len());
+        let named = meant.iter().map(|run| Reached {
+            job: run.key.job,
+            agent: run.key.agent.clone(),
+            state: run.state.word(),
+            attempt: run.attempt,
+        });
+        assert_eq!(answer.runs, named.collect::<Vec<_>>());
+        let mut ended = 0;
+        for (key, run) in &manager.store.runs {
+            let was = &before[key];
+            if !meant.contains(was) {
+                // a slot that came free may have let it start
+                assert!(run == was || (is_open(was) && run.cancel.is_none() && is_open(run)), "{run:?}");
+            } else if let RunState::Ended(ending) = &run.state {
+                assert_eq!(ending.outcome, Outcome::Cancelled);
+                ended += 1;
+            } else {
+                assert!(run.cancel.is_some(), "{run:?}");
+            }
+        }
+        assert_eq!(ended, answer.ended);
+        for (word, hit) in [("none", meant.is_empty()), ("part of a job", some), ("asked", answer.asked > 0)]
+        {
+            *tally.borrow_mut().entry(word).or_default() += u32::from(hit);
+        }
+        for run in &answer.runs {
+            *tally.borrow_mut().entry(run.state).or_default() += 1;
+        }
+        Ok(())
+    });
+    done.unwrap();
+    println!("{seen:?}");
+    assert!(seen.len() == 9 && seen.values().all(|cases| *cases > 30), "{seen:?}");
+}
+
+#[test]
+fn a_misspelt_state_is_refused_and_never_means_all() {
+    let one = |word: &str, value: Raw| {
+        Criteria::parse(&Raw::encode(&BTreeMap::from([(word, BTreeMap::from([("state", value)]))])).unwrap())
+    };
+    for word in ["eq", "neq"] {
+        let wrong = one(word, Raw::text("runing")).unwrap_err();
+        assert_eq!(wrong, CriteriaError::UnknownState { state: "runing".to_owned() });
+        assert!(one(word, Raw::nil()).is_err() && one(word, Raw::text("ended")).is_err());
+        assert!(one(word, Raw::text("in_doubt")).is_ok());
+    }
+    let list = |words: &[&str]| Raw::encode(&words.to_vec()).unwrap();
+    assert!(one("in", list(&["queued", "helt"])).is_err() && one("in", list(&["queued", "held"])).is_ok());
+    assert!(one("match", Raw::text("q*")).is_ok());
+}
+
+#[test]
+fn the_answer_names_the_first_runs_and_counts_all() {
+    let mut manager = Manager::new(Settings::default());
+    for n in 1..=150 {
+        manager.submit(n, &Plan::default(), &[("a", false), ("b", false)]);
+    }
+    let answer = cancelled(&mut manager, &Tree::Leaf("eq", "agent", Word::Text("b")), false);
+    assert_eq!((answer.ended, answer.jobs.len(), answer.runs.len()), (150, 150, REACHED));
+    assert_eq!((answer.runs[0].job, answer.runs[0].agent.as_str()), (job(1), "b"));
+    assert_eq!(manager.jobs.open_runs(), 150, "those on a go on");
+}

@@ -1,0 +1,48 @@
+//! What is left when the manager's process dies.
+
+use redpoll_common::job::JobId;
+
+use super::super::store::Store;
+use super::{Link, Model, State};
+
+impl Model {
+    /// Nobody is connected, and what agents had is in doubt; whoever waited for an answer gets none. All that was promised is there.
+    pub(crate) fn crash(&mut self, store: &Store) {
+        (self.full, self.finding) = (false, false);
+        self.lookups.clear();
+        self.said.clear();
+        self.prune_at = self.now + self.settings.prune_every_ms;
+        for at in self.all() {
+            let now = self.now;
+            let run = self.run(at);
+            if run.is_out() {
+                run.doubt = if run.state == State::Doubt { run.doubt } else { now };
+                (run.state, run.silent) = (State::Doubt, now);
+            }
+        }
+        for agent in &mut self.agents {
+            (agent.link, agent.connection, agent.newest, agent.cut) = (Link::Away, 0, 0, None);
+            let counters = store.agents.get(&agent.id);
+            assert_eq!(
+                counters.map_or(0, |counters| counters.last_dno.0),
+                agent.last,
+                "numbers of {}",
+                agent.id
+            );
+            assert_eq!(
+                counters.and_then(|counters| counters.spool),
+                agent.spool,
+                "the spool of {}",
+                agent.id
+            );
+            // that an agent has a number on its disk may be written with the next one; what it took says it too
+            let written = counters.map_or(0, |counters| counters.seen_dno.0);
+            assert!(written <= agent.seen, "{} is said to have number {written}", agent.id);
+            let alive = |id: &JobId| self.jobs.iter().any(|job| job.submit.id == *id && job.is_alive());
+            let taken =
+                store.runs.values().filter(|row| row.key.agent == agent.id && row.accepted_ms.is_some());
+            let taken = taken.filter(|row| alive(&row.key.job)).map(|row| row.dno.0).max();
+            agent.seen = written.max(taken.unwrap_or(0));
+        }
+    }
+}

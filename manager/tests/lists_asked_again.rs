@@ -1,0 +1,156 @@
+//! An agent whose list is asked for and does not come: it is asked again within the session, later and later, and not for ever.
+#![expect(clippy::unwrap_used, reason = "test code")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redpoll_common::api::{agent_method, method, notice};
+use redpoll_common::identity::Identity;
+use redpoll_common::session::backoff::BackoffOptions;
+use redpoll_common::session::handshake::SPOKEN;
+use redpoll_common::wire::{AgentHello, Fault, FaultCode, Raw};
+use redpoll_config::ManagerConfig;
+use redpoll_manager::gate::accept_loop;
+use redpoll_manager::jobs::start_engine;
+use redpoll_manager::methods;
+use redpoll_manager::sessions::Sessions;
+use redpoll_manager::state::Manager;
+use redpoll_net::dial::{DialOptions, connect_once};
+use redpoll_net::listing::{Announcement, Listing};
+use redpoll_net::memory::MemoryNetwork;
+use redpoll_net::registry::RegistryService;
+use redpoll_net::{Call, DriverOptions, Peer, ProcedureInfo, Registry};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Longer than the manager asks for one list. Time is paused: nobody waits.
+const FOR_EVER: Duration = Duration::from_secs(3600);
+
+fn identity(who: &str) -> Identity {
+    Identity::parse(&format!("spiffe://home/{who}")).unwrap()
+}
+
+struct World {
+    network: MemoryNetwork,
+    tracker: TaskTracker,
+    operator: Peer,
+    _folder: TempDir,
+}
+
+impl World {
+    async fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        let mut config = ManagerConfig::default();
+        config.store.path = Some(folder.path().join("store"));
+        let manager = Arc::new(Manager::new(identity("manager/m1"), config));
+        let (engine, _running) = start_engine(&manager).await.unwrap();
+        let registry = Arc::new(methods::registry(&manager, &engine).unwrap());
+        let sessions = Sessions::new(manager, registry, engine);
+        let (network, listener) = MemoryNetwork::new(identity("manager/m1"));
+        let tracker = TaskTracker::new();
+        tracker.spawn(accept_loop(Box::new(listener), sessions, CancellationToken::new()));
+        let operator = dial(&network, &tracker, "operator/ada", Registry::new()).await;
+        Self { network, tracker, operator, _folder: folder }
+    }
+
+    /// An agent that offers `noop`, answers nothing to so many questions for its list, and counts them.
+    async fn agent(&self, deaf: usize, says: Option<FaultCode>) -> (Peer, watch::Receiver<usize>) {
+        let (count, counted) = watch::channel(0);
+        let listing = Arc::new(list("noop"));
+        let ask = ProcedureInfo::new(agent_method::PROCEDURES, "", Value::Null);
+        let registry = Registry::new().with(ask, move |_call| {
+            let (count, listing, says) = (count.clone(), listing.clone(), says.clone());
+            async move {
+                count.send_modify(|count| *count += 1);
+                if *count.borrow() > deaf {
+                    return Ok(listing.page(0, 64 * 1024));
+                }
+                match says {
+                    None => std::future::pending().await,
+                    Some(code) => Err(Fault::new(code, "not now")),
+                }
+            }
+        });
+        let agent = dial(&self.network, &self.tracker, "agent/web-1", registry.unwrap()).await;
+        (agent, counted)
+    }
+
+    async fn known(&self) -> bool {
+        let kwargs = Raw::encode(&json!({"agent": "web-1"})).unwrap();
+        let call = Call::new(method::AGENTS_PROCEDURES, PATIENCE).with_kwargs(kwargs);
+        let answer: Value = self.operator.call(call).await.unwrap().decode().unwrap();
+        answer.get("known").and_then(Value::as_bool).unwrap()
+    }
+}
+
+async fn dial(network: &MemoryNetwork, tracker: &TaskTracker, who: &str, registry: Registry) -> Peer {
+    let identity = identity(who);
+    let id = identity.id.to_string();
+    let hello = AgentHello { id, version: "test".into(), protocol: Some(SPOKEN), ..AgentHello::default() };
+    let options = DialOptions {
+        hello_timeout: PATIENCE,
+        liveness: None,
+        driver: DriverOptions::default(),
+        backoff: BackoffOptions::default(),
+    };
+    let service = Arc::new(RegistryService(Arc::new(registry)));
+    connect_once(&network.transport(identity), hello, service, &options, tracker).await.unwrap()
+}
+
+fn list(name: &str) -> Listing {
+    let info = ProcedureInfo::new(name, "", json!({}));
+    Listing::of(&Registry::new().with(info, |_call| std::future::ready(Ok(Raw::nil()))).unwrap()).unwrap()
+}
+
+async fn announce(agent: &Peer, listing: &Listing) {
+    let announcement = Announcement { digest: *listing.digest(), policy: None };
+    agent.notify(notice::AGENT_PROCEDURES, announcement.write()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_question_that_is_lost_is_asked_again_within_the_session() {
+    for (deaf, says) in [(3, None), (2, Some(FaultCode::Overloaded))] {
+        let world = World::new().await;
+        let (agent, mut asked) = world.agent(deaf, says).await;
+        announce(&agent, &list("noop")).await;
+        asked.wait_for(|count| *count == 1).await.unwrap();
+        assert!(!world.known().await, "it was not told yet");
+        tokio::time::pause();
+        let told = asked.wait_for(|count| *count == deaf + 1);
+        tokio::time::timeout(FOR_EVER, told).await.unwrap().unwrap();
+        tokio::time::resume();
+        while !world.known().await {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(*asked.borrow(), deaf + 1, "it is known, and not asked for any more");
+    }
+}
+
+#[tokio::test]
+async fn an_agent_that_never_answers_is_asked_so_often_and_then_left_until_it_says_something_new() {
+    let world = World::new().await;
+    let (agent, mut asked) = world.agent(usize::MAX, None).await;
+    announce(&agent, &list("noop")).await;
+    asked.wait_for(|count| *count == 1).await.unwrap();
+    tokio::time::pause();
+    let more = asked.wait_for(|count| *count == 8);
+    tokio::time::timeout(FOR_EVER, more).await.unwrap().unwrap();
+    let ninth = tokio::time::timeout(FOR_EVER, asked.wait_for(|count| *count > 8)).await.is_ok();
+    assert!(!ninth, "asked without end");
+    announce(&agent, &list("other")).await;
+    tokio::time::timeout(FOR_EVER, asked.wait_for(|count| *count == 9)).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn what_would_not_help_is_not_asked_again() {
+    let world = World::new().await;
+    let (agent, mut asked) = world.agent(usize::MAX, Some(FaultCode::UnknownMethod)).await;
+    announce(&agent, &list("noop")).await;
+    asked.wait_for(|count| *count == 1).await.unwrap();
+    tokio::time::pause();
+    assert!(tokio::time::timeout(FOR_EVER, asked.wait_for(|count| *count > 1)).await.is_err());
+}

@@ -1,0 +1,90 @@
+//! The named types of a schema: `$defs` that describe objects. Help tells of each once, and of a type that contains itself by name.
+
+use serde_json::{Map, Value};
+
+use crate::sanitize::line;
+
+/// How many types of one procedure are told.
+const MOST_TYPES: usize = 20;
+/// What a schema refers to that refers to the whole of itself.
+const WHOLE: &str = "these arguments";
+
+/// The name of the type that a schema stands for, and what describes it.
+pub(crate) fn named<'s>(root: &'s Value, schema: &'s Value) -> Option<(String, &'s Value)> {
+    let reference = match schema.get("allOf").and_then(Value::as_array).map(Vec::as_slice) {
+        // a description beside a reference is often written so
+        Some([one]) if schema.get("$ref").is_none() => one.get("$ref"),
+        _ => schema.get("$ref"),
+    };
+    let pointer = reference?.as_str()?.strip_prefix('#')?;
+    if pointer.is_empty() {
+        return Some((WHOLE.to_owned(), root));
+    }
+    let target = root.pointer(pointer)?;
+    target.get("properties").filter(|properties| properties.is_object())?;
+    let name = pointer.rsplit('/').next()?.replace("~1", "/").replace("~0", "~");
+    Some((line(&name), target))
+}
+
+/// The choices of a schema.
+fn choices(schema: &Value) -> impl Iterator<Item = &Value> {
+    let of = |word: &str| schema.get(word).and_then(Value::as_array).into_iter().flatten();
+    of("anyOf").chain(of("oneOf"))
+}
+
+/// The types of a value: by name, of the keyword, or of its choices.
+pub(crate) fn kinds(root: &Value, schema: &Value, words: &Map<String, Value>) -> Vec<String> {
+    if let Some((name, _)) = named(root, schema) {
+        return vec![name];
+    }
+    let own = types(words);
+    if !own.is_empty() {
+        return own.into_iter().map(str::to_owned).collect();
+    }
+    let each = choices(schema).map(|choice| match (named(root, choice), choice.as_object()) {
+        (Some((name, _)), _) => vec![name],
+        (None, Some(words)) => types(words).into_iter().map(str::to_owned).collect(),
+        (None, None) => Vec::new(),
+    });
+    let each: Vec<Vec<String>> = each.collect();
+    // of a choice that says nothing of its type nothing is known
+    if each.iter().any(Vec::is_empty) { Vec::new() } else { each.concat() }
+}
+
+fn types(words: &Map<String, Value>) -> Vec<&str> {
+    match words.get("type") {
+        Some(Value::String(one)) => vec![one.as_str()],
+        Some(Value::Array(several)) => several.iter().filter_map(Value::as_str).collect(),
+        Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_)) | None => Vec::new(),
+    }
+}
+
+/// The types that the arguments mention, and those that these mention, each once and in this order; the whole is not among them.
+pub(crate) fn mentioned(root: &Value) -> Vec<(String, &Value)> {
+    let mut found: Vec<(String, &Value)> = Vec::new();
+    let mut next = 0;
+    let mut from = root;
+    loop {
+        let properties = from.get("properties").and_then(Value::as_object);
+        for property in properties.into_iter().flatten().map(|(_, property)| property) {
+            for (name, target) in within(root, property) {
+                let is_known = name == WHOLE || found.iter().any(|(known, _)| *known == name);
+                if !is_known && found.len() < MOST_TYPES {
+                    found.push((name, target));
+                }
+            }
+        }
+        let Some((_, target)) = found.get(next) else { return found };
+        from = target;
+        next += 1;
+    }
+}
+
+/// The types of a property: its own, those of its elements and of its other values, and those of its choices.
+fn within<'s>(root: &'s Value, property: &'s Value) -> Vec<(String, &'s Value)> {
+    let parts = |schema: &'s Value| {
+        [Some(schema), schema.get("items"), schema.get("additionalProperties")].into_iter().flatten()
+    };
+    let all = parts(property).flat_map(|part| std::iter::once(part).chain(choices(part)).flat_map(parts));
+    all.filter_map(|part| named(root, part)).collect()
+}
