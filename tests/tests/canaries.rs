@@ -367,7 +367,15 @@ async fn no_secret_is_kept_of_a_run_whose_definition_has_lost_or_gained_its_reda
         assert_eq!(scene.world.run_rpctl(&["jobs", "result", &job, "--wait"]).await.status.code(), Some(8));
         scene.world.run_rpctl(&["call", AGENT, "sys.leftovers.stop", &job]).await;
         let shown = scene.world.run_rpctl(&["-o", "json", "jobs", "show", &job]).await.stdout;
-        scene.assert_silent(&["show"], &shown);
-        assert!(String::from_utf8(shown).unwrap().contains("***"));
+        let mut shown: Value = serde_json::from_slice(&shown).unwrap();
+        if !after.is_empty() {
+            // what it told before anybody called it secret is as it was
+            for run in shown["runs"].as_array_mut().unwrap() {
+                run["progress"] = Value::Null;
+            }
+        }
+        let shown = shown.to_string();
+        scene.assert_silent(&["show"], shown.as_bytes());
+        assert!(shown.contains("***"));
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redpoll_common::api::AgentState;
+use redpoll_common::api::revoked::RevokedList;
 use redpoll_common::job::{QueueKey, QueueSpec};
 use redpoll_common::wire::FaultCode;
 use redpoll_tests::manifests::Manifests;
@@ -99,6 +100,8 @@ pub(super) enum Deed {
     Deletes(String),
     /// This procedure is offered from then on, or no more.
     Offers(String, bool),
+    /// Somebody of this role (in the plural, as methods have it) is revoked from then on, or no more.
+    Revokes(&'static str, String, bool),
     /// A word comes to the log of the agent.
     Logs(String),
     /// A program runs.
@@ -178,6 +181,19 @@ impl Case {
         self.world().operator.submit(&submit).await.unwrap()
     }
 
+    /// Shuts out somebody whom nobody knows.
+    fn revoke(&self, whose: &'static str) -> (Promise, String, Deed) {
+        let words = format!("{whose} revoke {} --reason lost --yes", self.id);
+        (Promise::Change, words, Deed::Revokes(whose, self.id.clone(), true))
+    }
+
+    async fn restore(&self, whose: &'static str) -> (Promise, String, Deed) {
+        let asked = json!({ "id": self.id });
+        self.world().operator.ask(&format!("rp.{whose}.revoke"), &asked).await.unwrap();
+        let words = format!("{whose} restore {}", self.id);
+        (Promise::Change, words, Deed::Revokes(whose, self.id.clone(), false))
+    }
+
     /// What `rpctl` is to do so that this method is asked for.
     pub(super) async fn verb(&self, method: &str) -> (Promise, Vec<String>, Deed) {
         use Promise::{Again, Change, Question, Submit};
@@ -190,6 +206,13 @@ impl Case {
             "rp.agents.procedures" => (Question, format!("agents procedures {HONEST}"), Deed::Nothing),
             "rp.agents.reload" => (Change, format!("agents reload {HONEST}"), Deed::Nothing),
             "rp.agents.show" => (Question, format!("agents show {HONEST}"), Deed::Nothing),
+            "rp.agents.revoked" => (Question, "agents list --revoked".to_owned(), Deed::Nothing),
+            "rp.operators.revoked" => (Question, "operators list --revoked".to_owned(), Deed::Nothing),
+            "rp.operators.list" => (Question, "operators list".to_owned(), Deed::Nothing),
+            "rp.agents.revoke" => self.revoke("agents"),
+            "rp.agents.restore" => self.restore("agents").await,
+            "rp.operators.revoke" => self.revoke("operators"),
+            "rp.operators.restore" => self.restore("operators").await,
             "rp.events.list" => (Question, "events --limit 3".to_owned(), Deed::Nothing),
             "rp.events.verify" => (Question, "events verify".to_owned(), Deed::Nothing),
             "rp.jobs.list" => (Question, "jobs list".to_owned(), Deed::Nothing),
@@ -262,6 +285,11 @@ impl Case {
                     let answer = world.operator.call(HONEST, procedure, &json!({})).await;
                     let unknown = answer.is_err_and(|fault| fault.code == FaultCode::UnknownProcedure);
                     unknown != *wanted
+                }
+                Deed::Revokes(whose, id, wanted) => {
+                    let list = world.operator.ask(&format!("rp.{whose}.revoked"), &json!({})).await.unwrap();
+                    let RevokedList { revoked, .. } = list.decode().unwrap();
+                    revoked.iter().any(|entry| entry.id == *id) == *wanted
                 }
                 Deed::Logs(word) => {
                     let log = world.directory().join(format!("agent-{HONEST}.log"));

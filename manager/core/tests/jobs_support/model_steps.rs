@@ -31,6 +31,11 @@ fn denied(n: u8) -> Denied {
     }
 }
 
+fn revoke(n: u8, token: u32) -> Input<u32> {
+    let denial = Denial { denied: denied(n), at_ms: 0, by: agent("anna").into(), reason: None };
+    Input::Revoke { token, denial: Box::new(denial) }
+}
+
 /// Whether all jobs are in one queue, so that its slots and the room of its agents are scarce at a time.
 pub(crate) fn is_crowded(kind: u8) -> bool {
     kind >= 128
@@ -131,10 +136,7 @@ impl Pair {
                 let anchor = Anchor { boot: None, base_ms: i64::from(*base), ahead_ms: i64::from(*set_by) };
                 Input::Clock { anchor, set_by_ms: i64::from(set_by / 2) * 1_000 }
             }
-            Do::Revoke(n) => {
-                let (denied, by) = (denied(*n), agent("anna").into());
-                Input::Revoke { token, denial: Box::new(Denial { denied, at_ms: 0, by, reason: None }) }
-            }
+            Do::Revoke(n) => revoke(*n, token),
             Do::Restore(n) => Input::Restore { token, denied: denied(*n), by: agent("anna").into() },
             Do::Cut { which, connection } => self.cut(*which, *connection, token),
             Do::Broken(n) => Input::HistoryBroken { detail: format!("event {n} was changed") },
