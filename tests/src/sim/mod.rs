@@ -18,10 +18,10 @@
 //! - `bounds`, `queues`: what is held, in bytes and in number. `leaps`: clocks that are set. `shut_out`: who has no say any more.
 //! - `count`: the manager's count of time. `history`, `told`, `presence`: the events, against all of it. `chained`: their hashes.
 //!
-//! Not here, because the product does not have them yet: revocation (of I14 the end of certificates is judged, and connections
-//! that were closed), records of what changes no state (of I15 the history of events), more than one manager (of I9 what a dead one
-//! had still sent; that two never have one store, real processes show). Not here at all: what the engine's own
-//! queues hold back when they are full; here they never are. Over a reboot of the manager's machine the count of time goes by a wall clock that may have been
+//! Not here, because the product does not have them yet: records of what changes no state (of I15 the history of events and its hashes
+//! are judged), more than one manager (of I9 what a dead one had still sent; that two never have one store, real processes show). Not
+//! here at all: what the engine's own queues hold back when they are full; here they never are; and who works for a session that is
+//! being cut. Over a reboot of the manager's machine the count of time goes by a wall clock that may have been
 //! set, so that I13 is judged by the count then.
 //!
 //! Two things are left out because the product does not promise them yet: that a spool which was taken back to an older
