@@ -222,6 +222,88 @@ def test_classes_of_the_same_name_are_told_apart() -> None:
     assert names["Tree2"]["properties"]["left"]["anyOf"][0] == {"$ref": "#/$defs/Tree2"}
 
 
+def mutual(count: int) -> "list[Any]":
+    """Classes of which each contains all."""
+    hints: "dict[str, Any]" = {}
+    classes = [dataclasses.make_dataclass(f"Op{n}", [(f"left{n}", "Expr"), (f"right{n}", "Optional[Expr]", None)]) for n in range(count)]
+    hints["Expr"] = Union[(int, *classes)]
+    for one in classes:
+        one.__annotations__ = {name: eval(str(hint), {"Optional": Optional}, hints) for name, hint in one.__annotations__.items()}
+    return [hints["Expr"], *classes]
+
+
+def test_classes_that_contain_one_another_are_looked_at_once_each() -> None:
+    expr, *classes = mutual(12)
+    met: "dict[Any, int]" = {}
+
+    class Seen(Dict[Any, Any]):
+        def __setitem__(self, key: Any, value: Any) -> None:
+            met[key] = met.get(key, 0) + 1
+            super().__setitem__(key, value)
+
+    kind = kind_of(expr, "here", Seen())
+    assert met == {one: 1 for one in classes}, "more would be without end with so many"
+    below = {"anyOf": [{"type": "integer"}, *({"$ref": f"#/$defs/Op{n}"} for n in range(12))]}
+    assert kind.schema() == below
+    defs = definitions([kind])
+    assert list(defs) == [f"Op{n}" for n in range(12)]
+    assert defs["Op7"]["properties"] == {"left7": below, "right7": {"anyOf": [*below["anyOf"], {"type": "null"}]}}
+    first, last = classes[0], classes[11]
+    assert kind.read({"left11": {"left0": 1, "right0": 2}}, "x") == last(first(1, 2))
+
+
+@dataclasses.dataclass
+class Line:
+    start: Point
+    name: str = ""
+
+
+def test_a_class_is_described_where_it_stands_unless_it_is_met_again() -> None:
+    def once(line: Line) -> None: ...
+
+    def twice(line: Line, points: "List[Point]") -> None: ...
+
+    hints = {"Line": Line, "List": List, "Point": Point}
+    once.__globals__.update(hints)
+    point = next(schema for hint, schema, _, _ in KINDS if hint is Point)
+    schema = Procedure(once, "line.once", ProcedureOptions()).schema()
+    assert "$defs" not in schema and schema["properties"]["line"]["properties"]["start"] == point
+    schema = Procedure(twice, "line.twice", ProcedureOptions()).schema()
+    assert schema["$defs"] == {"Point": point}
+    assert schema["properties"]["line"]["properties"]["start"] == {"$ref": "#/$defs/Point"}
+    assert schema["properties"]["points"] == {"type": "array", "items": {"$ref": "#/$defs/Point"}}
+
+
+class Draw:
+    def __init__(self, origin: Point) -> None:
+        self.origin = origin
+
+    def to(self, end: Point) -> None: ...
+
+
+def test_a_constructor_and_a_method_share_their_classes() -> None:
+    schema = Procedure(Draw.to, "draw.to", ProcedureOptions(), Draw, constructed=True).schema()
+    assert list(schema["$defs"]) == ["Point"]
+    assert schema["properties"]["end"] == schema["properties"]["init"]["anyOf"][0]["properties"]["origin"] == {"$ref": "#/$defs/Point"}
+
+
+class Open(TypedDict, total=False):
+    a: int
+    more: "Annotated[Open, Arg('the next', min_length=1)]"
+
+
+def test_a_class_within_itself_is_narrowed_like_any_object() -> None:
+    kind = kind_of(Open, "here")
+    below = {"$ref": "#/$defs/Open", "description": "the next", "minProperties": 1}
+    assert definitions([kind])["Open"]["properties"]["more"] == below
+    assert kind.read({"more": {"more": {"a": 1}}}, "x") == {"more": {"more": {"a": 1}}}
+    with pytest.raises(ArgumentError) as refused:
+        kind.read({"more": {"more": {}}}, "x")
+    assert str(refused.value) == "argument x.more.more: expected a length of at least 1, found 0"
+    with pytest.raises(DeclarationError, match="pattern is for text; this is an object"):
+        kind_of(Annotated[Open, Arg(pattern="a")], "here")
+
+
 class Grow:
     def __init__(self, first: Tree) -> None:
         self.first = first

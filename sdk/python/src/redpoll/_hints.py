@@ -8,7 +8,7 @@ import enum
 import pathlib
 import sys
 import typing
-from typing import Annotated, Any, Callable, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Callable, Literal, Optional, Union, get_args, get_origin, get_type_hints
 
 from ._errors import DeclarationError, ValueRefused
 from ._kinds import Base64, Choice, Either, Field, Integer, Items, Kind, Map, Named, Number, Path, Plain, Record, Row, members
@@ -39,11 +39,17 @@ _SIMPLE: "dict[Any, Kind]" = {
 }
 
 
-def kind_of(hint: Any, where: str, above: "tuple[Named, ...]" = ()) -> Kind:
+#: The classes that were met, each once: they may contain one another in any way.
+Classes = dict[type, Named]
+
+
+def kind_of(hint: Any, where: str, classes: Optional[Classes] = None) -> Kind:
     """The kind of values that a hint describes. ``where`` begins the text of an error.
 
+    Hints of one schema share ``classes``: what occurs in several of them is described once.
     Raises DeclarationError for a hint without a JSON form.
     """
+    classes = {} if classes is None else classes
     try:
         simple = _SIMPLE.get(hint)
     except TypeError:
@@ -52,44 +58,44 @@ def kind_of(hint: Any, where: str, above: "tuple[Named, ...]" = ()) -> Kind:
         return simple
     supertype = getattr(hint, "__supertype__", None)
     if supertype is not None:
-        return kind_of(supertype, where, above)
+        return kind_of(supertype, where, classes)
     origin = get_origin(hint)
     if origin is not None:
-        return _generic(hint, origin, where, above)
+        return _generic(hint, origin, where, classes)
     if isinstance(hint, type):
-        return _class(hint, where, above)
+        return _class(hint, where, classes)
     raise DeclarationError(f"{where}: {_name(hint)} has no JSON form")
 
 
-def _generic(hint: Any, origin: Any, where: str, above: "tuple[Named, ...]") -> Kind:
+def _generic(hint: Any, origin: Any, where: str, classes: Classes) -> Kind:
     parts = get_args(hint)
     if origin is Annotated:
-        return _annotated(parts, where, above)
+        return _annotated(parts, where, classes)
     if origin is Literal:
         return _literal(parts, where)
     if origin in _UNIONS:
-        return Either([kind_of(part, where, above) for part in parts])
+        return Either([kind_of(part, where, classes) for part in parts])
     if origin is tuple:
         if len(parts) == 2 and parts[1] is Ellipsis:
-            return Items(kind_of(parts[0], where, above), tuple, unique=False)
+            return Items(kind_of(parts[0], where, classes), tuple, unique=False)
         # tuple[()] has the argument () up to Python 3.10
-        return Row([kind_of(part, where, above) for part in parts if part != ()])
+        return Row([kind_of(part, where, classes) for part in parts if part != ()])
     if origin in _MAPS:
         if parts[0] not in (str, Any):
             raise DeclarationError(f"{where}: keys of a map are text, not {_name(parts[0])}")
-        return Map(kind_of(parts[1], where, above))
+        return Map(kind_of(parts[1], where, classes))
     if origin in _LISTS:
-        return Items(kind_of(parts[0], where, above), list, unique=False)
+        return Items(kind_of(parts[0], where, classes), list, unique=False)
     if origin in _SETS or origin is frozenset:
-        return Items(kind_of(parts[0], where, above), frozenset if origin is frozenset else set, unique=True)
+        return Items(kind_of(parts[0], where, classes), frozenset if origin is frozenset else set, unique=True)
     raise DeclarationError(f"{where}: {_name(hint)} has no JSON form")
 
 
-def _class(hint: type, where: str, above: "tuple[Named, ...]") -> Kind:
-    for around in above:
-        if around.meant is hint:
-            around.is_used = True
-            return around
+def _class(hint: type, where: str, classes: Classes) -> Kind:
+    known = classes.get(hint)
+    if known is not None:
+        known.is_shared = True
+        return known
     if hint is tuple or hint in _LISTS:
         return Items(Kind(), tuple if hint is tuple else list, unique=False)
     if hint is frozenset or hint in _SETS:
@@ -99,23 +105,24 @@ def _class(hint: type, where: str, above: "tuple[Named, ...]") -> Kind:
     if issubclass(hint, enum.Enum):
         return Choice(members(hint), where)
     if dataclasses.is_dataclass(hint):
-        return _once(Named(hint), _dataclass, where, above)
+        return _once(Named(hint), _dataclass, where, classes)
     if issubclass(hint, dict) and hasattr(hint, "__total__"):
-        return _once(Named(hint), _typed_dict, where, above)
+        return _once(Named(hint), _typed_dict, where, classes)
     raise DeclarationError(
         f"{where}: {_name(hint)} has no JSON form; there is one for int, float, str, bool, bytes, None, Path, list, tuple, set, dict, "
         "Optional, Union, Literal, Enum, TypedDict and dataclasses"
     )
 
 
-def _once(named: Named, record: "Callable[[Any, str, tuple[Named, ...]], Kind]", where: str, above: "tuple[Named, ...]") -> Kind:
-    """A class as it is, or by name if it contains itself."""
-    named.kind = record(named.meant, where, (*above, named))
-    return named if named.is_used else named.kind
+def _once(named: Named, record: "Callable[[Any, str, Classes], Kind]", where: str, classes: Classes) -> Kind:
+    """A class, entered before its fields are looked at: they may mean it."""
+    classes[named.meant] = named
+    named.kind = record(named.meant, where, classes)
+    return named
 
 
-def _annotated(parts: "tuple[Any, ...]", where: str, above: "tuple[Named, ...]") -> Kind:
-    kind = kind_of(parts[0], where, above)
+def _annotated(parts: "tuple[Any, ...]", where: str, classes: Classes) -> Kind:
+    kind = kind_of(parts[0], where, classes)
     for note in parts[1:]:
         if isinstance(note, str):
             kind = Narrowed(kind, Arg(description=note), where)
@@ -131,7 +138,7 @@ def _literal(values: "tuple[Any, ...]", where: str) -> Kind:
     return Either([choices, _SIMPLE[None]]) if len(values) > 1 else _SIMPLE[None]
 
 
-def _dataclass(hint: Any, where: str, above: "tuple[Named, ...]") -> Kind:
+def _dataclass(hint: Any, where: str, classes: Classes) -> Kind:
     hints = resolved(hint, where)
     fields = {}
     for field in dataclasses.fields(hint):
@@ -140,11 +147,11 @@ def _dataclass(hint: Any, where: str, above: "tuple[Named, ...]") -> Kind:
         place = f"{where}, field {field.name}"
         default = field.default if field.default is not dataclasses.MISSING else None
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        fields[field.name] = Field(kind_of(hints[field.name], place, above), required, shown(default))
+        fields[field.name] = Field(kind_of(hints[field.name], place, classes), required, shown(default))
     return Record(fields, hint)
 
 
-def _typed_dict(hint: Any, where: str, above: "tuple[Named, ...]") -> Kind:
+def _typed_dict(hint: Any, where: str, classes: Classes) -> Kind:
     fields = {}
     for name, part in resolved(hint, where).items():
         required = name in hint.__required_keys__
@@ -152,7 +159,7 @@ def _typed_dict(hint: Any, where: str, above: "tuple[Named, ...]") -> Kind:
             mark = getattr(get_origin(part), "_name", None)
             required = required if mark == "ReadOnly" else mark == "Required"
             part = get_args(part)[0]
-        fields[name] = Field(kind_of(part, f"{where}, key {name}", above), required)
+        fields[name] = Field(kind_of(part, f"{where}, key {name}", classes), required)
     return Record(fields, dict)
 
 

@@ -48,6 +48,11 @@ class Kind:
         """The JSON Schema (draft 2020-12), new each time."""
         return {}
 
+    def json_type(self) -> "Optional[str]":
+        """The ``type`` of its schema; None where there are several, or any."""
+        name = self.schema().get("type")
+        return name if isinstance(name, str) else None
+
     def read(self, value: Any, path: str) -> Any:
         """What the function gets for this JSON value. Raises ArgumentError."""
         return value
@@ -256,7 +261,10 @@ class Record(Kind):
 
 
 class Named(Kind):
-    """A class that contains itself: its schema stands once, in ``$defs``, and is referred to wherever it is meant."""
+    """A class. If it is met more than once its schema stands once, in ``$defs``, and is referred to wherever it is meant.
+
+    Classes that contain themselves, or one another, have no end otherwise, and those that share others may have one far away.
+    """
 
     words = "an object"
 
@@ -264,14 +272,18 @@ class Named(Kind):
         self.meant, self.name = meant, meant.__name__
         #: What it is; known once all its fields are.
         self.kind = Kind()
-        #: Whether something within refers to it.
-        self.is_used = False
+        #: Whether it is met more than once; known once all hints of the schema are.
+        self.is_shared = False
 
     def inside(self) -> "Sequence[Kind]":
         return [self.kind]
 
     def schema(self) -> "dict[str, Any]":
-        return {"$ref": f"#/$defs/{self.name}"}
+        return {"$ref": f"#/$defs/{self.name}"} if self.is_shared else self.kind.schema()
+
+    def json_type(self) -> "Optional[str]":
+        # also while its fields are not known yet
+        return "object"
 
     def read(self, value: Any, path: str) -> Any:
         return self.kind.read(value, path)
@@ -289,7 +301,7 @@ def definitions(kinds: "Iterable[Kind]") -> "dict[str, Any]":
             continue
         seen.add(id(kind))
         left.extend(kind.inside())
-        if isinstance(kind, Named):
+        if isinstance(kind, Named) and kind.is_shared:
             if kind.meant not in names:
                 plain, count = kind.meant.__name__, 1
                 names[kind.meant] = plain

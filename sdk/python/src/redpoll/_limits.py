@@ -38,7 +38,7 @@ class Narrowed(Kind):
     def __init__(self, kind: Kind, arg: Arg, where: str) -> None:
         self._kind, self._arg = kind, arg
         self.words = kind.words
-        name = kind.schema().get("type")
+        name = kind.json_type()
         if (arg.min is not None or arg.max is not None) and name not in _NUMBERS:
             raise DeclarationError(f"{where}: min and max are for numbers; this is {kind.words}")
         if (arg.min_length is not None or arg.max_length is not None) and name not in ("string", "array", "object"):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Mapping, Optional, Sequence
 
 from ._errors import ArgumentError, DeclarationError
+from ._hints import Classes
 from ._kinds import definitions
 from ._port import LINE_LIMIT
 from ._signature import Signature
@@ -135,13 +136,14 @@ class Procedure:
         if self._signature is not None:
             return
         takes_self = self.owner is not None and self.constructed
-        signature = Signature(self.function, self.where, skip=1 if takes_self else 0)
+        classes: Classes = {}
+        signature = Signature(self.function, self.where, 1 if takes_self else 0, classes)
         if takes_self and self.owner is not None:
             signature.reserve("init", self.where)
             maker: Any = getattr(self.owner, "__init__")
             if maker is object.__init__:
                 maker = _nothing
-            self._init = Signature(maker, f"{self.where} (constructor)", skip=1)
+            self._init = Signature(maker, f"{self.where} (constructor)", 1, classes)
         self._signature = signature
 
     @property

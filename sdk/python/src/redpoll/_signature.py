@@ -6,7 +6,7 @@ import inspect
 from typing import Any, Callable, Optional, Sequence
 
 from ._errors import ArgumentError, DeclarationError
-from ._hints import kind_of, resolved, shown
+from ._hints import Classes, kind_of, resolved, shown
 from ._kinds import Field, Kind, object_schema, unknown_key
 
 #: The keyword of a schema that says what arguments without a name mean.
@@ -16,9 +16,12 @@ Bound = "tuple[list[Any], dict[str, Any]]"
 
 
 class Signature:
-    """What a function takes. ``skip`` leaves out that many parameters at the front: ``self``."""
+    """What a function takes. ``skip`` leaves out that many parameters at the front: ``self``.
 
-    def __init__(self, function: Callable[..., Any], where: str, skip: int = 0) -> None:
+    Signatures whose schemas stand in one share ``classes``.
+    """
+
+    def __init__(self, function: Callable[..., Any], where: str, skip: int = 0, classes: Optional[Classes] = None) -> None:
         hints = resolved(function, where)
         self._fields: "dict[str, Field]" = {}
         self._placed: "list[str]" = []
@@ -27,6 +30,7 @@ class Signature:
         self._others: Optional[Kind] = None
         #: Parameters without a type hint: anything is taken for them.
         self.untyped: "list[str]" = []
+        self._classes: Classes = {} if classes is None else classes
         parameters = list(inspect.signature(function).parameters.values())[skip:]
         for parameter in parameters:
             self._add(parameter, hints, where)
@@ -35,7 +39,7 @@ class Signature:
         name = parameter.name
         if name not in hints:
             self.untyped.append(name)
-        kind = kind_of(hints.get(name, Any), f"{where}, parameter {name}")
+        kind = kind_of(hints.get(name, Any), f"{where}, parameter {name}", self._classes)
         if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
             self._rest = kind
         elif parameter.kind is inspect.Parameter.VAR_KEYWORD:
