@@ -20,7 +20,7 @@ import harness
 tomllib: Any = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
 
 SAMPLES = Path(__file__).resolve().parents[3] / "config" / "samples" / "procedures.d"
-NAMES = ["disk.report", "load.sample", "log.search", "process.memory", "tree.digest"]
+NAMES = ["disk.report", "disk.watch", "load.sample", "log.search", "process.memory", "tree.digest"]
 
 
 def manifest(name: str) -> "dict[str, Any]":
