@@ -80,7 +80,7 @@ impl Leftovers {
     /// Of an agent, remembered in a folder; `grace` is between TERM and KILL.
     ///
     /// # Errors
-    /// [`LeftoversError`] when what was remembered can neither be read nor moved away.
+    /// [`LeftoversError`] when what was remembered cannot be read, or makes no sense and cannot be moved away.
     pub fn open(agent: PeerId, grace: Duration, folder: &Path) -> Result<Self, LeftoversError> {
         let remembered = notes::read(folder)?;
         Ok(Self::new(agent, grace, Some(folder.to_owned()), remembered))

@@ -60,12 +60,16 @@ struct Line {
 }
 
 /// Reads what was written down in a folder; nothing of another boot. A file that makes no sense is moved away and kept: an agent that
-/// does not start would be worse than what is forgotten with it.
+/// does not start would be worse than what is forgotten with it. One that cannot be read now may be read by the next start, and stays.
 pub(super) fn read(folder: &Path) -> Result<BTreeMap<RunRef, Note>, LeftoversError> {
     let path = folder.join(FILE);
-    let error = match parse(&path) {
-        Ok(notes) => return Ok(notes),
+    let text = match load(&path) {
+        Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        Err(source) => return Err(LeftoversError { path, source }),
+    };
+    let error = match parse(&text) {
+        Ok(notes) => return Ok(notes),
         Err(error) => error,
     };
     let kept = folder.join(format!("{FILE}.bad-{}", redpoll_net::clock::wall_ms()));
@@ -80,10 +84,14 @@ pub(super) fn read(folder: &Path) -> Result<BTreeMap<RunRef, Note>, LeftoversErr
     Ok(BTreeMap::new())
 }
 
-fn parse(path: &Path) -> io::Result<BTreeMap<RunRef, Note>> {
+fn load(path: &Path) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
     File::open(path)?.take(MAX_FILE).read_to_end(&mut text)?;
-    let content: Content = serde_json::from_slice(&text)?;
+    Ok(text)
+}
+
+fn parse(text: &[u8]) -> io::Result<BTreeMap<RunRef, Note>> {
+    let content: Content = serde_json::from_slice(text)?;
     if content.boot.is_none() || content.boot != clock::boot_id() {
         return Ok(BTreeMap::new());
     }
@@ -180,5 +188,21 @@ mod tests {
             write(folder.path(), notes().iter()).unwrap();
             assert_eq!(read(folder.path()).unwrap(), notes());
         }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_an_error_and_stays_where_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(FILE);
+        // opened like any file, and an error when it is read: also for root, whom no mode of a file stops
+        fs::create_dir(&file).unwrap();
+        let error = read(folder.path()).unwrap_err();
+        assert_eq!(
+            (error.path.as_path(), error.source.kind()),
+            (file.as_path(), io::ErrorKind::IsADirectory)
+        );
+        let there: Vec<PathBuf> =
+            fs::read_dir(folder.path()).unwrap().map(|one| one.unwrap().path()).collect();
+        assert_eq!(there, [file], "nothing is moved away");
     }
 }
