@@ -2,6 +2,7 @@
 //!
 //! The check of the folder itself is [`redpoll_exec::check`]; here it is asked what the policy of the machine makes of it.
 
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -24,7 +25,7 @@ pub enum ProceduresCommand {
         /// The folder, such as /etc/redpoll/procedures.d.
         #[arg(value_name = "DIR")]
         folder: PathBuf,
-        /// The policy; otherwise that of the configuration.
+        /// The policy, a file that exists; otherwise that of the configuration.
         #[arg(long, value_name = "FILE")]
         policy: Option<PathBuf>,
         /// Read this configuration file of the agent; it has to exist.
@@ -77,6 +78,13 @@ fn check(
         // a machine without an agent, where a folder is prepared for others
         Err(_) => AgentConfig::default(),
     };
+    // without a file the default holds; a name that was given says that there is one
+    let is_missing =
+        |file: &PathBuf| fs::symlink_metadata(file).is_err_and(|why| why.kind() == io::ErrorKind::NotFound);
+    if let Some(named) = policy.as_ref().filter(|file| is_missing(file)) {
+        writeln!(bad, "{}: there is no such policy; the folder was not checked", named.display())?;
+        return Ok(wrong);
+    }
     let policy = policy.unwrap_or_else(|| config.policy.file.clone());
     let gate = Gate::open(&policy);
     let refused = |manifest: &Manifest| match &gate {

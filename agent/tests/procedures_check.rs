@@ -176,3 +176,16 @@ fn rules_about_nothing_and_users_that_are_not_there_are_warnings_and_a_broken_po
     assert_eq!(broken.status.code(), Some(64));
     assert!(String::from_utf8(broken.stderr).unwrap().contains("policy.toml"), "it says which file");
 }
+
+#[test]
+fn a_policy_that_is_named_and_not_there_is_a_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    write(&folder.path().join("p.toml"), "name = \"a.b\"\ncommand = [\"true\"]\n");
+    let file = folder.path().join("polcy.toml");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_redpoll-agent"));
+    let output =
+        command.args(["procedures", "check", "--policy"]).arg(&file).arg(folder.path()).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(64), &b""[..]), "{said}");
+    assert!(said.contains("polcy.toml: there is no such policy"), "{said}");
+}
