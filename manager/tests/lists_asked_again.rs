@@ -80,10 +80,20 @@ impl World {
     }
 
     async fn known(&self) -> bool {
+        self.procedures().await.get("known").and_then(Value::as_bool).unwrap()
+    }
+
+    /// The names of what the agent offers.
+    async fn offers(&self) -> Vec<String> {
+        let answer = self.procedures().await;
+        let list = answer.get("procedures").and_then(Value::as_array).unwrap();
+        list.iter().map(|one| one.get("name").and_then(Value::as_str).unwrap().to_owned()).collect()
+    }
+
+    async fn procedures(&self) -> Value {
         let kwargs = Raw::encode(&json!({"agent": "web-1"})).unwrap();
         let call = Call::new(method::AGENTS_PROCEDURES, PATIENCE).with_kwargs(kwargs);
-        let answer: Value = self.operator.call(call).await.unwrap().decode().unwrap();
-        answer.get("known").and_then(Value::as_bool).unwrap()
+        self.operator.call(call).await.unwrap().decode().unwrap()
     }
 }
 
@@ -153,4 +163,41 @@ async fn what_would_not_help_is_not_asked_again() {
     asked.wait_for(|count| *count == 1).await.unwrap();
     tokio::time::pause();
     assert!(tokio::time::timeout(FOR_EVER, asked.wait_for(|count| *count > 1)).await.is_err());
+}
+
+#[tokio::test]
+async fn an_answer_that_was_overtaken_by_a_list_that_is_known_is_not_entered() {
+    let world = World::new().await;
+    let (count, mut asked) = watch::channel(0);
+    let (release, held) = watch::channel(false);
+    let (first, second) = (Arc::new(list("first")), Arc::new(list("second")));
+    let (known, late) = (first.clone(), second.clone());
+    let ask = ProcedureInfo::new(agent_method::PROCEDURES, "", Value::Null);
+    let registry = Registry::new().with(ask, move |_call| {
+        count.send_modify(|count| *count += 1);
+        let (number, known, late, mut held) = (*count.borrow(), known.clone(), late.clone(), held.clone());
+        async move {
+            if number == 1 {
+                return Ok(known.page(0, 64 * 1024));
+            }
+            held.wait_for(|is_released| *is_released).await.unwrap();
+            Ok(late.page(0, 64 * 1024))
+        }
+    });
+    let agent = dial(&world.network, &world.tracker, "agent/web-1", registry.unwrap()).await;
+    announce(&agent, &first).await;
+    while world.offers().await != ["first"] {
+        tokio::task::yield_now().await;
+    }
+    announce(&agent, &second).await;
+    asked.wait_for(|count| *count == 2).await.unwrap();
+    // what the agent says now is known, and holds at once; the answer to the question before is still on its way
+    announce(&agent, &first).await;
+    assert_eq!(world.offers().await, ["first"]);
+    tokio::time::pause();
+    release.send_replace(true);
+    let again = tokio::time::timeout(FOR_EVER, asked.wait_for(|count| *count > 2)).await;
+    assert!(again.is_err(), "what is known is not asked for");
+    tokio::time::resume();
+    assert_eq!(world.offers().await, ["first"]);
 }

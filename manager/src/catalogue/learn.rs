@@ -91,11 +91,12 @@ impl Announcements {
         if let Some(policy) = policy {
             manager.with_roster(|roster| roster.policy(agent, connection, &policy));
         }
-        let bound = manager.with_catalogue(|catalogue| {
-            catalogue.bind(agent, connection, digest).map(|()| tell(catalogue, engine, agent))
-        });
-        if bound.is_ok() {
-            self.state().newest = None;
+        // before the list is bound: an older one that the task has in its hands must not be entered over it
+        let is_busy = self.supersede(digest);
+        if bind((manager, engine), (agent, connection), digest).is_ok() {
+            if is_busy {
+                self.newer.notify_one();
+            }
             return;
         }
         let mut state = self.state();
@@ -112,6 +113,11 @@ impl Announcements {
     async fn work(&self, manager: &Manager, engine: &Engine, agent: &PeerId, connection: ConnectionId) {
         let mut again = Again::new(random::number());
         while let Some(digest) = self.next() {
+            // known by now, from another agent, or bound when it was announced
+            if bind((manager, engine), (agent, connection), digest).is_ok() {
+                again.settled();
+                continue;
+            }
             let Some(peer) = manager.peer(agent, connection) else { continue };
             let entered = tokio::select! {
                 biased;
@@ -122,7 +128,7 @@ impl Announcements {
                     if real != digest {
                         debug!("the list has changed since it was announced");
                     }
-                    enter((manager, engine), (agent, connection), (real, elements, bytes)).map_err(NotLearned::from)
+                    self.enter((manager, engine), (agent, connection), (real, elements, bytes)).map_err(NotLearned::from)
                 }),
             };
             let wait = match entered {
@@ -158,6 +164,35 @@ impl Announcements {
         Some(wait)
     }
 
+    /// Enters a list, unless the session is over. One that is known and was announced since this was asked for holds in its place.
+    fn enter(
+        &self,
+        (manager, engine): (&Manager, &Engine),
+        (agent, connection): (&PeerId, ConnectionId),
+        (digest, elements, bytes): (ListingDigest, Vec<Raw>, usize),
+    ) -> Result<(), NotEntered> {
+        manager.with_catalogue(|catalogue| {
+            if manager.peer(agent, connection).is_none() {
+                return Err(NotEntered::Superseded);
+            }
+            let newest = self.state().newest;
+            if newest.is_none_or(|newest| catalogue.bind(agent, connection, newest).is_err()) {
+                catalogue.learn((agent, connection), digest, || Procedures::read(elements), bytes)?;
+            }
+            tell(catalogue, engine, agent);
+            Ok(())
+        })
+    }
+
+    /// Has the task, if there is one, look at this one next.
+    fn supersede(&self, digest: ListingDigest) -> bool {
+        let mut state = self.state();
+        if state.busy {
+            state.newest = Some(digest);
+        }
+        state.busy
+    }
+
     fn next(&self) -> Option<ListingDigest> {
         let mut state = self.state();
         let next = state.newest.take();
@@ -178,17 +213,18 @@ fn tell(catalogue: &Catalogue<Procedures>, engine: &Engine, agent: &PeerId) {
     }
 }
 
-/// Enters a list, unless the session is over: whoever leaves is taken out of the roster first, and then out of the catalogue.
-fn enter(
+/// Has the agent hold a list that is known, unless the session is over: whoever leaves is taken out of the roster first, and then out
+/// of the catalogue.
+fn bind(
     (manager, engine): (&Manager, &Engine),
     (agent, connection): (&PeerId, ConnectionId),
-    (digest, elements, bytes): (ListingDigest, Vec<Raw>, usize),
+    digest: ListingDigest,
 ) -> Result<(), NotEntered> {
     manager.with_catalogue(|catalogue| {
         if manager.peer(agent, connection).is_none() {
             return Err(NotEntered::Superseded);
         }
-        catalogue.learn((agent, connection), digest, || Procedures::read(elements), bytes)?;
+        catalogue.bind(agent, connection, digest)?;
         tell(catalogue, engine, agent);
         Ok(())
     })
