@@ -186,8 +186,7 @@ impl Engine {
     /// # Errors
     /// A fault that says why not.
     pub async fn release(&self, job: JobId, by: Submitter) -> Result<(), Fault> {
-        let by = Some(by);
-        let answer = self.operate(|token| Input::Release { token, job, by }).await;
+        let answer = self.operate(|token| Input::Release { token, job, by: Some(by) }).await;
         answer.map(|_released| ()).map_err(|fault| self.about(job, fault))
     }
 

@@ -1,4 +1,5 @@
-//! Does what the machine decided, turn by turn, each after its changes are on disk.
+//! Does what the machine decided, turn by turn, each after its changes are on disk. After one that is lost nothing more of that
+//! machine is done: what it decides builds on what it believes to be on disk.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +33,15 @@ pub(super) struct Outside {
     pub(super) offer_timeout: Duration,
 }
 
+/// What comes to the performer, in its order.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// The next turn of the machine.
+    Turn(Committing),
+    /// What follows is of a new machine, which knows what is on disk and no more.
+    Anew,
+}
+
 /// A turn whose changes the store has.
 #[derive(Debug)]
 pub(super) struct Committing {
@@ -43,8 +53,10 @@ pub(super) struct Committing {
 
 pub(super) struct Performer {
     outside: Outside,
-    committing: mpsc::Receiver<Committing>,
+    steps: mpsc::Receiver<Step>,
     lost: mpsc::Sender<()>,
+    /// A turn was lost, and with it all that come before the next [`Step::Anew`].
+    is_behind: bool,
     lines: Lines,
     tracker: TaskTracker,
 }
@@ -52,33 +64,45 @@ pub(super) struct Performer {
 impl Performer {
     pub(super) fn new(
         outside: Outside,
-        committing: mpsc::Receiver<Committing>,
+        steps: mpsc::Receiver<Step>,
         lost: mpsc::Sender<()>,
         tracker: TaskTracker,
     ) -> Self {
         let lines = Lines::new(outside.inbox.clone(), outside.offer_timeout, tracker.clone());
-        Self { outside, committing, lost, lines, tracker }
+        Self { outside, steps, lost, is_behind: false, lines, tracker }
     }
 
     pub(super) async fn run(mut self) {
-        while let Some(Committing { durable, effects, touched }) = self.committing.recv().await {
-            let committed = match durable {
-                Some(durable) => durable.await,
-                None => Ok(()),
-            };
-            match committed {
-                Ok(()) => {
-                    self.outside.feed.tell(&touched);
-                    effects.into_iter().for_each(|effect| self.perform(effect));
-                }
-                // whoever waits hears that nothing was stored, because the effects are dropped
-                Err(CommitError::Full) => {
-                    // full: it has been told already
-                    let _known = self.lost.try_send(());
-                }
-                Err(CommitError::Stopped) => {
-                    error!("the store has stopped; nothing more can be recorded");
-                }
+        while let Some(step) = self.steps.recv().await {
+            match step {
+                Step::Anew => self.is_behind = false,
+                // also one that changes nothing: it may tell of what was lost. Whoever waits hears that nothing was stored, because
+                // the effects are dropped
+                Step::Turn(_) if self.is_behind => {}
+                Step::Turn(turn) => self.turn(turn).await,
+            }
+        }
+    }
+
+    async fn turn(&mut self, turn: Committing) {
+        let Committing { durable, effects, touched } = turn;
+        let committed = match durable {
+            Some(durable) => durable.await,
+            None => Ok(()),
+        };
+        match committed {
+            Ok(()) => {
+                self.outside.feed.tell(&touched);
+                effects.into_iter().for_each(|effect| self.perform(effect));
+            }
+            Err(CommitError::Full) => {
+                self.is_behind = true;
+                // there is room: it is told once for each machine, and taken before the next one begins
+                let _told = self.lost.try_send(());
+            }
+            Err(CommitError::Stopped) => {
+                self.is_behind = true;
+                error!("the store has stopped; nothing more can be recorded");
             }
         }
     }

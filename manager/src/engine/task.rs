@@ -18,7 +18,7 @@ use tracing::{error, info, warn};
 
 use super::feed;
 use super::listed::Listed;
-use super::performer::{Committing, Outside, Performer};
+use super::performer::{Committing, Outside, Performer, Step};
 use super::{QueueRunView, Running, Waiter};
 use crate::store::{Room, Store};
 
@@ -73,10 +73,10 @@ pub(super) fn spawn(
     outside: Outside,
 ) -> Running {
     let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
-    let (turns, committing) = mpsc::channel(TURNS);
+    let (turns, steps) = mpsc::channel(TURNS);
     let (lost_sender, lost) = mpsc::channel(1);
     let (store, agents, listed) = (outside.store.clone(), outside.agents.clone(), outside.listed.clone());
-    let performer = Performer::new(outside, committing, lost_sender, tracker.clone());
+    let performer = Performer::new(outside, steps, lost_sender, tracker.clone());
     tracker.spawn(performer.run());
     let mut jobs = Jobs::recover(settings, records, store.clock().now_ms());
     if store.clock().is_new() {
@@ -97,7 +97,7 @@ struct Task {
     messages: mpsc::Receiver<Message>,
     /// Agents whose lists became known, and have something that nobody may see.
     listed: Arc<Listed>,
-    turns: mpsc::Sender<Committing>,
+    turns: mpsc::Sender<Step>,
     /// The performer says that a turn was not committed.
     lost: mpsc::Receiver<()>,
     store: Arc<dyn Store>,
@@ -253,10 +253,13 @@ impl Task {
                 true => None,
                 false => Some(self.store.enqueue(changes).await),
             };
-            if self.turns.send(Committing { durable, effects, touched }).await.is_err() {
-                error!("the performer of jobs has ended");
-                return;
-            }
+            self.step(Step::Turn(Committing { durable, effects, touched })).await;
+        }
+    }
+
+    async fn step(&self, step: Step) {
+        if self.turns.send(step).await.is_err() {
+            error!("the performer of jobs has ended");
         }
     }
 
@@ -298,8 +301,7 @@ impl Task {
         self.jobs = Jobs::recover(self.settings, records, self.now());
         // what was said of it may be among what was lost
         self.jobs.handle(Input::Clock { anchor: self.store.clock().anchor(), set_by_ms: 0 }, self.now());
-        // told again of what came meanwhile
-        while self.lost.try_recv().is_ok() {}
+        self.step(Step::Anew).await;
         info!("the store takes changes again");
         self.turn().await;
     }
