@@ -105,8 +105,11 @@ impl Store for Memory {
     }
 
     fn recover(&self) -> BoxFuture<'_, Result<Records, ReadError>> {
-        self.tables().gap = false;
-        self.read(Tables::recover)
+        // under one lock: nothing comes in between that was refused, or should have been
+        let mut tables = self.tables();
+        tables.gap = false;
+        let answer = if tables.stopped { Err(ReadError::Stopped) } else { Ok(tables.recover()) };
+        future::ready(answer).boxed()
     }
 
     fn job(&self, id: JobId) -> BoxFuture<'_, Result<Option<JobRecord>, ReadError>> {

@@ -83,8 +83,8 @@ pub trait Store: Send + Sync + fmt::Debug {
         if self.room() == Room::Plenty { Ok(()) } else { Err(CommitError::Full) }
     }
 
-    /// Everything that is not over, for the machine's start. Takes time by what is open, not by what is stored. After a
-    /// [`CommitError::Full`] it lets calls pass again; those handed over before should have been awaited by then.
+    /// Everything that is not over, for the machine's start. Takes time by what is open. Calls made before it are written when it
+    /// reads, or fail as [`CommitError::Full`]; after such a failure it lets later ones pass again.
     ///
     /// # Errors
     /// [`ReadError`].
@@ -328,9 +328,8 @@ pub enum Room {
 /// Why changes were not stored. Nothing of them is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CommitError {
-    /// No space, for longer than the store waits for it. All later calls fail the same way, also when there is space again,
-    /// until [`Store::recover`] is called: what comes after a gap is never stored, and whoever keeps state in memory has to
-    /// take it from the store anew.
+    /// No space, for longer than the store waits for it. All calls made before the next [`Store::recover`] fail the same way, also when
+    /// there is space again: what comes after a gap is never stored, and whoever keeps state in memory takes it from the store anew.
     #[error("the store's disk is full")]
     Full,
     /// The store was closed, or broke down and the process is about to end.

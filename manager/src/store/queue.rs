@@ -1,9 +1,13 @@
 //! The bounded queue between those who commit and the one thread that writes.
+//!
+//! A call belongs to the *epoch* in which it was made. Whoever takes the state from the store anew begins the next epoch, and finds all
+//! calls of those before it answered: what was not written by then never will be.
 
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -65,6 +69,7 @@ impl Durable {
 /// One call: changes that are applied together or not at all.
 pub(super) struct Call {
     pub(super) changes: Vec<Change>,
+    pub(super) epoch: u64,
     bytes: usize,
     tell: oneshot::Sender<Result<(), CommitError>>,
     /// Goes back when the call is answered: changes being written count too.
@@ -84,61 +89,121 @@ impl Call {
     }
 }
 
+/// An epoch begins.
+#[derive(Debug)]
+pub(super) struct Beginning {
+    pub(super) epoch: u64,
+    tell: oneshot::Sender<()>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Beginning {
+    /// Nothing of an earlier epoch will be written from here on.
+    pub(super) fn begun(self) {
+        let _ = self.tell.send(());
+    }
+}
+
+#[derive(Debug)]
+enum Entry {
+    Call(Call),
+    Beginning(Beginning),
+}
+
+/// What the writer takes at one time.
+#[derive(Debug, Default)]
+pub(super) struct Group {
+    pub(super) calls: Vec<Call>,
+    /// What comes after these calls.
+    pub(super) then: Option<Beginning>,
+}
+
 /// The callers' end.
 #[derive(Debug, Clone)]
 pub(super) struct Intake {
     places: Arc<Semaphore>,
-    calls: SyncSender<Call>,
+    entries: SyncSender<Entry>,
+    epoch: Arc<AtomicU64>,
 }
 
 /// The writer's end.
 #[derive(Debug)]
 pub(super) struct Outlet {
-    calls: Receiver<Call>,
+    entries: Receiver<Entry>,
 }
 
 /// A queue with its two ends.
 pub(super) fn queue() -> (Intake, Outlet) {
-    let (send, calls) = sync_channel(QUEUE_BYTES / CALL_BYTES);
-    (Intake { places: Arc::new(Semaphore::new(QUEUE_BYTES / UNIT)), calls: send }, Outlet { calls })
+    let (send, entries) = sync_channel(QUEUE_BYTES / CALL_BYTES);
+    let places = Arc::new(Semaphore::new(QUEUE_BYTES / UNIT));
+    (Intake { places, entries: send, epoch: Arc::default() }, Outlet { entries })
 }
 
 impl Intake {
+    /// The epoch of a call that is made now, however long it waits for its place.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::SeqCst)
+    }
+
     /// Waits for a place, then hands the changes over.
-    pub(super) async fn push(&self, changes: Vec<Change>) -> Durable {
+    pub(super) async fn push(&self, changes: Vec<Change>, epoch: u64) -> Durable {
         let bytes = changes.iter().map(weight).sum::<usize>();
-        let units = u32::try_from(counted(&changes).div_ceil(UNIT)).unwrap_or(u32::MAX);
-        let Ok(place) = self.places.clone().acquire_many_owned(units).await else {
+        let Some(place) = self.place(counted(&changes)).await else {
             return Durable::settled(Err(CommitError::Stopped));
         };
         let (tell, told) = oneshot::channel();
         // never full: there are no more places than the channel has room for; an error drops the call, which tells its caller
-        let _ = self.calls.try_send(Call { changes, bytes, tell, _place: place });
+        let _ = self.entries.try_send(Entry::Call(Call { changes, epoch, bytes, tell, _place: place }));
         Durable(told)
+    }
+
+    /// Calls that are made from here on are of the epoch that this gives.
+    pub(super) fn next_epoch(&self) -> u64 {
+        self.epoch.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// Waits until no call of an earlier epoch is written any more. `None` when the writer has stopped.
+    pub(super) async fn begin(self, epoch: u64) -> Option<()> {
+        let place = self.place(CALL_BYTES).await?;
+        let (tell, told) = oneshot::channel();
+        // as above
+        let _ = self.entries.try_send(Entry::Beginning(Beginning { epoch, tell, _place: place }));
+        // the writer ends when nobody can ask any more
+        drop(self);
+        told.await.ok()
+    }
+
+    async fn place(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
+        self.places.clone().acquire_many_owned(units).await.ok()
     }
 }
 
 impl Outlet {
-    /// The next calls, in the order they came: what waits, up to the bounds of a group. Waits for the first at most
-    /// `patience`. `Ok` and empty when the time is up, `Err` when there will be no more calls.
-    pub(super) fn group(&self, patience: Duration) -> Result<Vec<Call>, Closed> {
-        let first = match self.calls.recv_timeout(patience) {
-            Ok(call) => call,
-            Err(RecvTimeoutError::Timeout) => return Ok(Vec::new()),
+    /// The next calls, in the order they came: what waits, up to the bounds of a group, or to where an epoch begins. Waits for the
+    /// first at most `patience`. `Ok` and empty when the time is up, `Err` when there will be no more calls.
+    pub(super) fn group(&self, patience: Duration) -> Result<Group, Closed> {
+        let mut next = match self.entries.recv_timeout(patience) {
+            Ok(entry) => Ok(entry),
+            Err(RecvTimeoutError::Timeout) => return Ok(Group::default()),
             Err(RecvTimeoutError::Disconnected) => return Err(Closed),
         };
-        let mut bytes = first.bytes;
-        let mut group = vec![first];
-        while group.len() < GROUP_CALLS && bytes < GROUP_BYTES {
-            match self.calls.try_recv() {
-                Ok(call) => {
+        let (mut bytes, mut calls) = (0, Vec::new());
+        loop {
+            match next {
+                Ok(Entry::Call(call)) => {
                     bytes += call.bytes;
-                    group.push(call);
+                    calls.push(call);
                 }
+                Ok(Entry::Beginning(then)) => return Ok(Group { calls, then: Some(then) }),
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
             }
+            if calls.len() >= GROUP_CALLS || bytes >= GROUP_BYTES {
+                break;
+            }
+            next = self.entries.try_recv();
         }
-        Ok(group)
+        Ok(Group { calls, then: None })
     }
 }
 

@@ -236,13 +236,15 @@ impl From<rusqlite::Error> for ReadError {
 
 impl Store for Sqlite {
     fn enqueue(&self, changes: Vec<Change>) -> BoxFuture<'_, Durable> {
+        // now, not when it has its place: somebody may recover in between
+        let epoch = self.intake().map_or(0, |intake| intake.epoch());
         #[expect(
             clippy::async_yields_async,
             reason = "a place in the queue is waited for first, the disk later"
         )]
         Box::pin(async move {
             match self.intake() {
-                Some(intake) => intake.push(changes).await,
+                Some(intake) => intake.push(changes, epoch).await,
                 None => Durable::settled(Err(CommitError::Stopped)),
             }
         })
@@ -257,8 +259,12 @@ impl Store for Sqlite {
     }
 
     fn recover(&self) -> BoxFuture<'_, Result<Records, ReadError>> {
-        self.gauge.set_gap(false);
-        self.readers.ask(read::recover)
+        let epoch = self.intake().map_or(0, |intake| intake.next_epoch());
+        Box::pin(async move {
+            // before it reads: what is written after that is of those who know what it read
+            self.intake().ok_or(ReadError::Stopped)?.begin(epoch).await.ok_or(ReadError::Stopped)?;
+            self.readers.ask(read::recover).await
+        })
     }
 
     fn job(&self, id: JobId) -> BoxFuture<'_, Result<Option<JobRecord>, ReadError>> {

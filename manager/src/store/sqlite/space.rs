@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
@@ -23,19 +23,13 @@ use crate::store::Room;
 /// Pages given back to the disk at one time, while space is scarce: 8 MiB.
 const VACUUM_PAGES: i64 = 2048;
 
-/// Shows how much room there is, to everybody, and whether a call was refused that later ones may build on.
+/// Shows how much room there is, to everybody.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Gauge(Arc<Hands>);
-
-#[derive(Debug, Default)]
-struct Hands {
-    room: AtomicU8,
-    gap: AtomicBool,
-}
+pub(super) struct Gauge(Arc<AtomicU8>);
 
 impl Gauge {
     pub(super) fn room(&self) -> Room {
-        match self.0.room.load(Ordering::SeqCst) {
+        match self.0.load(Ordering::SeqCst) {
             0 => Room::Plenty,
             1 => Room::Reserve,
             _ => Room::Nothing,
@@ -48,16 +42,7 @@ impl Gauge {
             Room::Reserve => 1,
             Room::Nothing => 2,
         };
-        self.0.room.store(number, Ordering::SeqCst);
-    }
-
-    /// Whether calls are refused because an earlier one was.
-    pub(super) fn has_gap(&self) -> bool {
-        self.0.gap.load(Ordering::SeqCst)
-    }
-
-    pub(super) fn set_gap(&self, gap: bool) {
-        self.0.gap.store(gap, Ordering::SeqCst);
+        self.0.store(number, Ordering::SeqCst);
     }
 }
 
@@ -135,16 +120,6 @@ impl Space {
         if self.gauge.room() == Room::Nothing {
             self.gauge.set(Room::Reserve);
         }
-    }
-
-    /// Whether an earlier call was refused, so that this one must be too.
-    pub(super) fn has_gap(&self) -> bool {
-        self.gauge.has_gap()
-    }
-
-    /// A call is refused: so are all later ones, until somebody takes the state from the store anew.
-    pub(super) fn leave_gap(&self) {
-        self.gauge.set_gap(true);
     }
 
     /// Whether the reserve is missing, and nobody looked for that long.

@@ -14,7 +14,7 @@ use super::migrations::{self, MigrationError};
 use super::space::{Gauge, Space};
 use super::{OpenError, Options, chain, is_refusal, opening, write};
 use crate::store::faults::Fault;
-use crate::store::queue::{Call, Closed, Outlet};
+use crate::store::queue::{Beginning, Call, Closed, Outlet};
 use crate::store::{AbortHook, CommitError, Faults, Room};
 
 /// Pages of the log after which it is moved into the database: 16 MiB.
@@ -152,6 +152,8 @@ pub(super) struct Writer {
     patience: Duration,
     abort: AbortHook,
     faults: Faults,
+    /// The lowest epoch whose calls are taken. After one is refused it is the next one: later calls build on it.
+    epoch: u64,
     /// Since when the log holds secrets that are overwritten in the database.
     scrub: Option<Instant>,
     /// Held until the thread ends, that is after the connection is closed.
@@ -173,7 +175,7 @@ impl Writer {
         // who died before the log was cut left it behind
         let scrub = Some(Instant::now());
         let patience = full_patience;
-        Ok(Self { connection, outlet, chain, space, patience, abort, faults, scrub, _lock: lock })
+        Ok(Self { connection, outlet, chain, space, patience, abort, faults, epoch: 0, scrub, _lock: lock })
     }
 
     /// Writes until there is nobody left who could ask for it.
@@ -183,8 +185,12 @@ impl Writer {
             let patience = if self.scrub.is_some() { SCRUB_AFTER } else { patience };
             let done = match self.outlet.group(patience) {
                 Ok(group) => {
-                    let idle = group.is_empty();
-                    self.store(group).and_then(|()| self.tidy()).and_then(|()| self.scrub(idle))
+                    let idle = group.calls.is_empty();
+                    self.store(group.calls).and_then(|()| {
+                        group.then.into_iter().for_each(|then| self.begin(then));
+                        self.tidy()?;
+                        self.scrub(idle)
+                    })
                 }
                 Err(Closed) => return,
             };
@@ -198,12 +204,16 @@ impl Writer {
         }
     }
 
+    /// Somebody is about to read the state from which he goes on.
+    fn begin(&mut self, then: Beginning) {
+        self.epoch = self.epoch.max(then.epoch);
+        then.begun();
+    }
+
     fn store(&mut self, group: Vec<Call>) -> Result<(), Trouble> {
+        let (group, late): (Vec<_>, Vec<_>) = group.into_iter().partition(|call| call.epoch >= self.epoch);
+        late.into_iter().for_each(|call| call.answer(Err(CommitError::Full)));
         if group.is_empty() {
-            return Ok(());
-        }
-        if self.space.has_gap() {
-            group.into_iter().for_each(|call| call.answer(Err(CommitError::Full)));
             return Ok(());
         }
         let masks =
@@ -243,9 +253,7 @@ impl Writer {
                             calls = calls.len(),
                             "the disk is full, also the reserve: changes were not stored"
                         );
-                        // before anybody is told: a call that comes then finds the gap
-                        self.space.leave_gap();
-                        calls.into_iter().for_each(|call| call.answer(Err(CommitError::Full)));
+                        self.refuse(calls);
                         return Ok(());
                     }
                     std::thread::sleep(FULL_RETRY);
@@ -254,6 +262,13 @@ impl Writer {
             }
         }
         Ok(())
+    }
+
+    /// Refuses calls, and all that come after them until somebody takes the state from the store anew.
+    fn refuse(&mut self, calls: VecDeque<Call>) {
+        let newest = calls.iter().map(|call| call.epoch).max();
+        self.epoch = self.epoch.max(newest.map_or(0, |newest| newest + 1));
+        calls.into_iter().for_each(|call| call.answer(Err(CommitError::Full)));
     }
 
     /// Commits calls as one transaction, or nothing of them.
