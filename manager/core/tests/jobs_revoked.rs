@@ -238,3 +238,34 @@ fn a_submit_that_waits_for_a_look_into_the_store_is_not_stored_after_the_cut() {
     manager.feed(found);
     assert!(manager.store.jobs.is_empty());
 }
+
+/// The disk was full to the end: the machine begins anew in a process that lives on, and so do the connections.
+#[test]
+fn a_machine_that_begins_anew_knows_which_connection_was_the_newest_and_which_was_cut() {
+    for shut_out in [false, true] {
+        for n in 0..9 {
+            let mut manager = Manager::new(Settings::default());
+            manager.up_again("a", 4);
+            let offer = offers(&manager.submit(1, &Plan::default(), &[("a", true)])).remove(0);
+            // the other one is replaced, or is cut while it is the newest
+            let late = if shut_out { 5 } else { 4 };
+            manager.feed(Input::AgentUp { agent: agent("a"), connection: ConnectionId(5) });
+            drop(shut_out.then(|| cut(&mut manager, "a", 5)));
+            let anew = Jobs::recover(Settings::default(), manager.store.records(), manager.now);
+            manager.jobs = anew.after(&manager.jobs);
+            manager.take();
+            let before = manager.store.clone();
+            let word = words(&offer, late).remove(n);
+            let said = format!("{word:?}, {shut_out}");
+            assert!(is_refusal(&manager.feed(word)), "{said}");
+            manager.feed(Input::AgentUp { agent: agent("a"), connection: ConnectionId(late) });
+            assert_eq!(
+                (&manager.store.runs, &manager.store.events),
+                (&before.runs, &before.events),
+                "{said}"
+            );
+            // and whoever comes back is the newest again, and has a session
+            assert_eq!(ids(&manager.up_again("a", 6)), [job(1)], "{said}");
+        }
+    }
+}

@@ -298,7 +298,7 @@ impl Task {
                 () = sleep(RECOVER_AGAIN) => {}
             }
         };
-        self.jobs = Jobs::recover(self.settings, records, self.now());
+        self.jobs = Jobs::recover(self.settings, records, self.now()).after(&self.jobs);
         // what was said of it may be among what was lost
         self.jobs.handle(Input::Clock { anchor: self.store.clock().anchor(), set_by_ms: 0 }, self.now());
         self.step(Step::Anew).await;

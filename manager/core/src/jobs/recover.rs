@@ -4,7 +4,7 @@ use redpoll_common::ids::PeerId;
 use redpoll_common::job::JobId;
 
 use super::Jobs;
-use super::model::{At, Job, Phase, Run, stamp};
+use super::model::{Agent, At, Job, Phase, Run, stamp};
 use super::record::{EventKind, JobRecord, Records, RunRecord, Summary};
 use super::settings::Settings;
 
@@ -40,6 +40,18 @@ impl<T> Jobs<T> {
         machine.dirty_queues.extend(queues.into_iter().map(|queue| queue.key));
         machine.settle(now_ms);
         machine
+    }
+
+    /// Takes over from the machine before it, in a process that lives on, which connections there were. No store has that, and what
+    /// comes late over one that was replaced or cut must not count as the newest.
+    #[must_use]
+    pub fn after(mut self, before: &Self) -> Self {
+        let known = before.agents.iter().filter(|(_, agent)| agent.newest.is_some());
+        for (name, Agent { newest, cut, .. }) in known {
+            let agent = self.agent_mut(name);
+            (agent.newest, agent.cut) = (*newest, *cut);
+        }
+        self
     }
 
     fn restore_job(&mut self, record: JobRecord) {
