@@ -80,6 +80,8 @@ pub fn compact(folder: &Path) -> Result<Compacted, CompactError> {
     done?;
     let replace = || {
         File::open(&draft)?.sync_all()?;
+        // the log is gone for good, before there is a database to which its changes would be applied
+        File::open(folder)?.sync_all()?;
         fs::rename(&draft, &database)?;
         File::open(folder)?.sync_all()
     };
