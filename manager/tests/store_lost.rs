@@ -4,12 +4,13 @@
 
 mod store_common;
 
+use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use redpoll_manager::store::chain::Begin;
 use redpoll_manager::store::sqlite::DATABASE;
-use redpoll_manager::store::{CommitError, Options, Room, Sqlite, Store};
+use redpoll_manager::store::{AbortHook, CommitError, Options, Room, Sqlite, Store};
 use redpoll_manager_core::jobs::record::Change;
 use store_common::*;
 
@@ -67,4 +68,23 @@ async fn a_call_that_waited_behind_a_lost_one_is_lost_too_whenever_somebody_reco
     store.commit(work(3)).await.unwrap();
     let history = store.verify(Begin::Oldest, None, usize::MAX).await.unwrap();
     assert_eq!((history.flaw, history.at.n), (None, 3));
+}
+
+/// Whoever numbers the events believes in one that was lost. A hole could never be told from one that somebody made.
+#[tokio::test]
+async fn an_event_that_does_not_follow_on_the_last_one_is_not_written() {
+    let folder = private_folder();
+    let (tell, last_word) = sync_channel(1);
+    let abort = AbortHook::new(move |word| tell.send(word.to_owned()).unwrap());
+    let store = Sqlite::open(folder.path(), Options { abort, ..small() }).unwrap();
+    store.commit(work(1)).await.unwrap();
+    store.commit(work(2)).await.unwrap();
+    assert_eq!(store.commit(work(4)).await, Err(CommitError::Stopped));
+    let word = last_word.recv().unwrap();
+    assert!(word.contains("event 4 does not follow on 2") && word.contains("help: "), "{word}");
+    store.close().await;
+    let store = Sqlite::open(folder.path(), small()).unwrap();
+    assert!(store.job(id(4)).await.unwrap().is_none(), "nothing of the call is there");
+    let history = store.verify(Begin::Oldest, None, usize::MAX).await.unwrap();
+    assert_eq!((history.flaw, history.at.n), (None, 2));
 }

@@ -139,8 +139,7 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// [`ReadError`].
     fn tally(&self, job: JobId) -> BoxFuture<'_, Result<Summary, ReadError>> {
         Box::pin(async move {
-            let mut summary = Summary::default();
-            let mut after = None;
+            let (mut summary, mut after) = (Summary::default(), None);
             loop {
                 let page = self.runs(job, after.take(), MAX_PAGE).await?;
                 let Some(last) = page.last() else { return Ok(summary) };

@@ -1,7 +1,7 @@
 //! The store on disk: one SQLite database, written by one thread.
 //!
 //! - [`Sqlite`]: opens it, hands changes to the writer and questions to the readers.
-//! - `writer`: the thread; `write`: changes as SQL; `space`: what happens when the disk is full.
+//! - `writer`: the thread; `write`: changes as SQL; `space`: what happens when the disk is full; `trouble`: what else can.
 //! - `pool`: the reading connections; `read`: questions as SQL; `rows`: rows as records.
 //! - `chain`: the hashes over the history. `compact`: writes the file anew, without what was deleted.
 //! - `migrations`: from the version of an older build to ours; `files`: folder, modes and lock.
@@ -19,6 +19,7 @@ mod pool;
 mod read;
 mod rows;
 mod space;
+mod trouble;
 mod write;
 mod writer;
 

@@ -17,7 +17,7 @@ use rustix::fs::FallocateFlags;
 
 use super::Options;
 use super::files::private;
-use super::writer::Trouble;
+use super::trouble::is_full;
 use crate::store::Room;
 
 /// Pages given back to the disk at one time, while space is scarce: 8 MiB.
@@ -79,9 +79,9 @@ impl Space {
         let mut space =
             Self { gauge, file, file_bytes: options.reserve_bytes, limit, checked: Instant::now() };
         space.gauge.set(Room::Reserve);
-        match space.restore(connection).map_err(Trouble::from) {
-            Ok(()) | Err(Trouble::Full) => Ok(space),
-            Err(Trouble::Broken(_, error)) => Err(error),
+        match space.restore(connection) {
+            Err(error) if !is_full(&error) => Err(error),
+            Ok(()) | Err(_) => Ok(space),
         }
     }
 

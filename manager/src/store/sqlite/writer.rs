@@ -12,6 +12,7 @@ use super::files::{Files, Lock};
 use super::mask;
 use super::migrations::{self, MigrationError};
 use super::space::{Gauge, Space};
+use super::trouble::{Trouble, io_error};
 use super::{OpenError, Options, chain, is_refusal, opening, write};
 use crate::store::faults::Fault;
 use crate::store::queue::{Beginning, Call, Closed, Outlet};
@@ -112,42 +113,12 @@ fn prepare(path: &std::path::Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Why a transaction was not committed.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Trouble {
-    /// No space. Nothing of it is stored, and it can be tried again.
-    #[error("the disk is full")]
-    Full,
-    /// Anything else: nobody can say what is on disk.
-    #[error("{1} (SQLite code {0})")]
-    Broken(i32, rusqlite::Error),
-}
-
-impl From<rusqlite::Error> for Trouble {
-    fn from(error: rusqlite::Error) -> Self {
-        match error.sqlite_error().map(|error| (error.code, error.extended_code)) {
-            // the log's index is a file too, and is grown like one
-            Some((ErrorCode::DiskFull, _) | (_, ffi::SQLITE_IOERR_SHMSIZE)) => Self::Full,
-            Some((_, extended)) => Self::Broken(extended, error),
-            None => Self::Broken(0, error),
-        }
-    }
-}
-
-impl Trouble {
-    /// Work that can be done later: a full disk is no reason to stop.
-    fn only_broken(self) -> Result<(), Self> {
-        match self {
-            Self::Full => Ok(()),
-            Self::Broken(..) => Err(self),
-        }
-    }
-}
-
 pub(super) struct Writer {
     connection: Connection,
     outlet: Outlet,
     chain: Chain,
+    /// The number of the last event that was there when it began.
+    found: u64,
     space: Space,
     patience: Duration,
     abort: AbortHook,
@@ -175,7 +146,20 @@ impl Writer {
         // who died before the log was cut left it behind
         let scrub = Some(Instant::now());
         let patience = full_patience;
-        Ok(Self { connection, outlet, chain, space, patience, abort, faults, epoch: 0, scrub, _lock: lock })
+        let found = chain.head().n;
+        Ok(Self {
+            connection,
+            outlet,
+            chain,
+            found,
+            space,
+            patience,
+            abort,
+            faults,
+            epoch: 0,
+            scrub,
+            _lock: lock,
+        })
     }
 
     /// Writes until there is nobody left who could ask for it.
@@ -195,10 +179,7 @@ impl Writer {
                 Err(Closed) => return,
             };
             if let Err(reason) = done {
-                self.abort.call(&format!(
-                    "the store's disk failed, and nobody can say what is on it: {reason}. \
-                     help: look at the disk; what was acknowledged is found again at the next start"
-                ));
+                self.abort.call(&reason.to_string());
                 return;
             }
         }
@@ -228,7 +209,7 @@ impl Writer {
                 Ok(())
             }
             Err(Trouble::Full) => self.store_in_need(group.into()),
-            Err(broken @ Trouble::Broken(..)) => Err(broken),
+            Err(broken @ (Trouble::Broken(..) | Trouble::Hole { .. })) => Err(broken),
         }
     }
 
@@ -244,7 +225,7 @@ impl Writer {
                     deadline = Instant::now() + self.patience;
                     call.answer(Ok(()));
                 }
-                Err(broken @ Trouble::Broken(..)) => return Err(broken),
+                Err(broken @ (Trouble::Broken(..) | Trouble::Hole { .. })) => return Err(broken),
                 Err(Trouble::Full) => {
                     calls.push_front(call);
                     self.space.exhausted();
@@ -295,6 +276,7 @@ impl Writer {
                     // before the row grows by its end: what grows may be moved, and leave a copy where it was
                     write::apply(&self.connection, &mut self.chain, masked)?;
                 }
+                self.follows(change)?;
                 write::apply(&self.connection, &mut self.chain, change)?;
             }
             match self.faults.next() {
@@ -307,6 +289,18 @@ impl Writer {
             chain::keep_head(&self.connection, self.chain.head())?;
         }
         self.connection.prepare_cached("COMMIT")?.execute([])?;
+        Ok(())
+    }
+
+    /// Each event follows on the one before, that this writer wrote. What it found at its start may have been changed by somebody.
+    fn follows(&self, change: &Change) -> Result<(), Trouble> {
+        let (found, last) = (self.found, self.chain.head().n);
+        if let Change::Event(event) = change
+            && last != found
+            && event.n > last + 1
+        {
+            return Err(Trouble::Hole { event: event.n, last });
+        }
         Ok(())
     }
 
@@ -351,9 +345,4 @@ impl Writer {
         let moved = moved.and_then(|mut statement| statement.query_row([], |_row| Ok(())));
         moved.map_err(Trouble::from).or_else(Trouble::only_broken)
     }
-}
-
-/// What a broken disk looks like.
-fn io_error() -> rusqlite::Error {
-    rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_IOERR_FSYNC), None)
 }
