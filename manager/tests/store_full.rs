@@ -4,8 +4,10 @@
 
 mod store_common;
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::future::Future;
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -13,11 +15,13 @@ use std::time::{Duration, Instant};
 
 use redpoll_common::job::{JobSpec, Outcome};
 use redpoll_common::wire::Raw;
+use redpoll_manager::store::sqlite::DATABASE;
 use redpoll_manager::store::{CommitError, Options, Room, Sqlite, Store};
 use redpoll_manager_core::jobs::record::Change;
 use store_common::*;
 
 const KIB: u64 = 1024;
+const VERSION_1: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/store_common/version1.db");
 /// Tells a copy of this program the folder with the small file system.
 const SMALL_DISK: &str = "REDPOLL_TEST_SMALL_DISK";
 
@@ -97,20 +101,10 @@ async fn a_full_disk_is_lived_through_on_a_small_file_system() {
     if let Ok(disk) = std::env::var(SMALL_DISK) {
         return on_the_small_disk(Path::new(&disk)).await;
     }
-    let folder = private_folder();
-    let output = Command::new("unshare")
-        .args(["--map-root-user", "--mount", "sh", "-ec"])
-        .arg("mount -t tmpfs -o size=8m,mode=700 tmpfs \"$REDPOLL_TEST_SMALL_DISK\"; echo mounted; exec \"$0\" \"$@\"")
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "a_full_disk_is_lived_through_on_a_small_file_system", "--nocapture"])
-        .env(SMALL_DISK, folder.path())
-        .output();
-    let mounted = output.as_ref().is_ok_and(|output| output.stdout.starts_with(b"mounted"));
-    if mounted {
-        let output = output.unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    if passed_on_a_small_disk("a_full_disk_is_lived_through_on_a_small_file_system") {
         return;
     }
+    let folder = private_folder();
     // without the right to mount: a disk that is full by the store's own limit, and the space comes from a higher one
     let limited = |max| Options { max_bytes: Some(max), reserve_bytes: 256 * KIB, ..small() };
     let store = Sqlite::open(folder.path(), limited(2048 * KIB)).unwrap();
@@ -124,6 +118,23 @@ async fn a_full_disk_is_lived_through_on_a_small_file_system() {
     assert_eq!((store.admit(), store.counts().await.unwrap().open_jobs), (Ok(()), jobs));
 }
 
+/// Runs a test of this program again, with a small file system of its own. `false` without the right to mount one.
+fn passed_on_a_small_disk(test: &str) -> bool {
+    let folder = private_folder();
+    let output = Command::new("unshare")
+        .args(["--map-root-user", "--mount", "sh", "-ec"])
+        .arg("mount -t tmpfs -o size=8m,mode=700 tmpfs \"$REDPOLL_TEST_SMALL_DISK\"; echo mounted; exec \"$0\" \"$@\"")
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env(SMALL_DISK, folder.path())
+        .output();
+    let Some(output) = output.ok().filter(|output| output.stdout.starts_with(b"mounted")) else {
+        return false;
+    };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    true
+}
+
 async fn on_the_small_disk(disk: &Path) {
     let ballast = disk.join("ballast");
     fs::write(&ballast, vec![1; 3 * 1024 * 1024]).unwrap();
@@ -135,5 +146,42 @@ async fn on_the_small_disk(disk: &Path) {
     let store = Sqlite::open(&folder, options).unwrap();
     for n in 1..=last {
         assert!(store.job(id(n)).await.unwrap().is_some(), "job {n}");
+    }
+}
+
+#[tokio::test]
+async fn an_upgrade_on_a_full_disk_is_made_in_the_reserve() {
+    let test = "an_upgrade_on_a_full_disk_is_made_in_the_reserve";
+    match std::env::var(SMALL_DISK) {
+        Ok(disk) => upgrade_on_a_full_disk(Path::new(&disk)).await,
+        Err(_) if passed_on_a_small_disk(test) => {}
+        Err(_) => println!("nothing is shown: there is no right to mount a file system"),
+    }
+}
+
+/// However much is left: for the opening, or for some of the steps.
+async fn upgrade_on_a_full_disk(disk: &Path) {
+    for left in (0..160).step_by(4) {
+        let folder = disk.join("store");
+        fs::DirBuilder::new().mode(0o700).create(&folder).unwrap();
+        let private = |name: &str, content: &[u8]| {
+            fs::write(folder.join(name), content).unwrap();
+            fs::set_permissions(folder.join(name), Permissions::from_mode(0o600)).unwrap();
+        };
+        private(DATABASE, &fs::read(VERSION_1).unwrap());
+        private("jobs.lock", b"");
+        private("jobs.reserve", &vec![0; 1024 * 1024]);
+        let (ballast, spare) = (disk.join("ballast"), disk.join("spare"));
+        fs::write(&spare, vec![1; left * 1024]).unwrap();
+        let mut file = fs::File::create(&ballast).unwrap();
+        while file.write(&[1; 4096]).is_ok_and(|written| written > 0) {}
+        fs::remove_file(&spare).unwrap();
+        let options = Options { reserve_bytes: 1024 * KIB, ..small() };
+        let store = Sqlite::open(&folder, options);
+        let store = store.unwrap_or_else(|error| panic!("with {left} KiB left: {error:?}"));
+        assert!(store.counts().await.is_ok());
+        store.close().await;
+        fs::remove_file(&ballast).unwrap();
+        fs::remove_dir_all(&folder).unwrap();
     }
 }

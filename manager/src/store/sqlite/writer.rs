@@ -44,7 +44,11 @@ pub(super) const APPLICATION: i64 = 0x5250_6a62;
 /// Opens the database for writing and brings it to the version of this build. With a full disk the reserve is given up for it.
 pub(super) fn connect(files: &Files) -> Result<Connection, OpenError> {
     match open(files) {
-        Err(OpenError::Refused { .. }) if std::fs::remove_file(&files.reserve).is_ok() => open(files),
+        Err(OpenError::Refused { .. } | OpenError::Migration { .. })
+            if std::fs::remove_file(&files.reserve).is_ok() =>
+        {
+            open(files)
+        }
         other => other,
     }
 }
