@@ -178,7 +178,8 @@ async fn upgrade_on_a_full_disk(disk: &Path) {
         fs::remove_file(&spare).unwrap();
         let options = Options { reserve_bytes: 1024 * KIB, ..small() };
         let store = Sqlite::open(&folder, options);
-        let store = store.unwrap_or_else(|error| panic!("with {left} KiB left: {error:?}"));
+        assert!(store.is_ok(), "with {left} KiB left: {store:?}");
+        let store = store.unwrap();
         assert!(store.counts().await.is_ok());
         store.close().await;
         fs::remove_file(&ballast).unwrap();
