@@ -23,7 +23,7 @@ pub enum Exit {
     TimedOut,
     /// 7: cancelled by somebody else.
     Cancelled,
-    /// 8: the agent or the manager was lost: it may have run.
+    /// 8: the agent or the manager was lost: it may have run. Or a revocation is not settled.
     Unknown,
     /// 70: the system around the procedure failed.
     Internal,
@@ -84,7 +84,7 @@ impl Exit {
             FaultCode::Cancelled => Self::Cancelled,
             FaultCode::Internal => Self::Internal,
             // A code of a newer manager: this build cannot tell whether anything ran.
-            FaultCode::AgentGone | FaultCode::Other(_) => Self::Unknown,
+            FaultCode::AgentGone | FaultCode::Unsettled | FaultCode::Other(_) => Self::Unknown,
         }
     }
 }
@@ -121,6 +121,7 @@ mod tests {
             ("idem_conflict", 3),
             ("wrong_state", 3),
             ("store_full", 4),
+            ("unsettled", 8),
         ];
         let found: Vec<_> =
             FaultCode::ALL.iter().map(|code| (code.as_str(), Exit::of_fault(code).code())).collect();

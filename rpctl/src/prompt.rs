@@ -32,12 +32,16 @@ pub async fn ask(question: &str, output: &mut Output) -> Option<String> {
     line
 }
 
-/// Asks whether to do what cannot be undone, unless `yes` was said on the command line.
+/// Why somebody has to say yes to what nobody can take back.
+pub const FINAL: &str = "this cannot be undone";
+
+/// Asks whether to do something of weight, unless `yes` was said on the command line; `weight` tells why it is asked.
 ///
 /// # Errors
 /// [`Stop`] with exit code 2 when nobody can be asked, 130 when the answer is no.
 pub async fn confirm(
     what: &str,
+    weight: &str,
     yes: bool,
     output: &mut Output,
     interrupts: &mut Interrupts,
@@ -46,7 +50,7 @@ pub async fn confirm(
         return Ok(());
     }
     if !somebody() {
-        let why = "this cannot be undone, and there is no terminal to ask on; nothing was changed";
+        let why = format!("{weight}, and there is no terminal to ask on; nothing was changed");
         return Err(
             Report::usage(format!("{what} needs --yes"), why, "add --yes if that is what you want").into()
         );

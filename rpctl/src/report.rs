@@ -197,6 +197,9 @@ fn phrases(fault: &Fault, target: &Target) -> (String, String) {
         FaultCode::UnknownJob | FaultCode::IdemConflict | FaultCode::WrongState | FaultCode::StoreFull => {
             phrases_of_jobs(&fault.code, verb, &again)
         }
+        FaultCode::Unsettled => {
+            (format!("{name} was done, and is not known to be settled"), format!("ask again: {again}"))
+        }
         FaultCode::Other(code) => (
             format!("{name} ended with {code:?}, which this rpctl does not know"),
             "it may have run; use an rpctl as new as the manager".to_owned(),

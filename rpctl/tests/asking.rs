@@ -10,6 +10,8 @@ mod follow;
 mod interrupt;
 #[path = "asking/jobs.rs"]
 mod jobs;
+#[path = "asking/revoke.rs"]
+mod revoke;
 #[path = "asking/run.rs"]
 mod run_verb;
 #[path = "support/scripted.rs"]

@@ -70,6 +70,8 @@ fault_codes! {
     WrongState = "wrong_state";
     /// The manager's disk is full: no new jobs; nothing was stored.
     StoreFull = "store_full";
+    /// It is done and on disk; whether everything that follows from it has happened is not known.
+    Unsettled = "unsettled";
 }
 
 impl fmt::Display for FaultCode {

@@ -206,6 +206,7 @@ impl Counters {
             | FaultCode::IdemConflict
             | FaultCode::WrongState
             | FaultCode::StoreFull
+            | FaultCode::Unsettled
             | FaultCode::Other(_) => {}
         }
     }

@@ -26,7 +26,7 @@ pub struct RevokeArgs {
     /// Whom
     #[arg(required = true, value_name = "ID")]
     pub ids: Vec<String>,
-    /// One certificate alone, for good; another one of the same ID works
+    /// One certificate alone; another one of the same ID works
     #[arg(long, value_name = "SERIAL|SHA256")]
     pub certificate: Option<String>,
     /// Why, for those who look at the list

@@ -19,6 +19,9 @@ use crate::report::{Report, Target};
 use crate::value::{Shown, decode};
 use crate::{Ended, Stop, prompt, times};
 
+/// Why somebody has to say yes.
+const WEIGHT: &str = "it cuts what they have under way, and restoring them does not bring that back";
+
 /// What is asked, checked.
 #[derive(Debug)]
 pub(super) enum RevokeQuestion {
@@ -88,7 +91,7 @@ impl RevokeQuestion {
         let asking = match self {
             Self::Revoke { role, ids, certificate, yes, .. } => {
                 let what = question(*role, ids, certificate.as_deref(), link.own());
-                prompt::confirm(&what, *yes, output, interrupts).await?;
+                prompt::confirm(&what, WEIGHT, *yes, output, interrupts).await?;
                 self.ask(link, output, verbose)
             }
             Self::Restore { .. } | Self::List { .. } | Self::Operators => self.ask(link, output, verbose),
@@ -103,11 +106,15 @@ impl RevokeQuestion {
     async fn ask(&self, link: &Link, output: &mut Output, verbose: bool) -> Ended {
         match self {
             Self::Revoke { role, ids, certificate, reason, .. } => {
-                for id in ids {
+                let mut exit = Exit::Good;
+                for id in own_last(*role, ids, link.own()) {
                     let (certificate, reason) = (certificate.clone(), reason.clone());
-                    let arguments = RevokeArguments { id: id.clone(), certificate, reason };
-                    revoke(link, *role, arguments, output, verbose).await?;
+                    let arguments = RevokeArguments { id: id.to_owned(), certificate, reason };
+                    if !revoke(link, *role, arguments, output, verbose).await? {
+                        exit = Exit::Unknown;
+                    }
                 }
+                return Ok(exit);
             }
             Self::Restore { role, arguments } => {
                 let (_, restore, _) = methods(*role);
@@ -149,13 +156,22 @@ fn question(role: Role, ids: &[String], certificate: Option<&str>, own: &str) ->
     what
 }
 
+/// Whoever is revoked can revoke nobody else: one's own name comes last.
+fn own_last<'i>(role: Role, ids: &'i [String], own: &str) -> Vec<&'i str> {
+    let is_own = |id: &&str| role == Role::Operator && *id == own;
+    let (itself, mut ids): (Vec<&str>, Vec<&str>) = ids.iter().map(String::as_str).partition(is_own);
+    ids.extend(itself);
+    ids
+}
+
+/// Whether everything that was done for whoever it is has ended.
 async fn revoke(
     link: &Link,
     role: Role,
     arguments: RevokeArguments,
     output: &mut Output,
     verbose: bool,
-) -> Result<(), Stop> {
+) -> Result<bool, Stop> {
     let (method, _, _) = methods(role);
     let id = arguments.id.clone();
     let call = link.request(method, encoded(&arguments)?);
@@ -165,13 +181,17 @@ async fn revoke(
         output.note(&format!("no agent {id} has ever connected; it will not be let in"));
     }
     if ending > 0 {
-        output.note(&format!("something that the manager runs for {id} does not end; look at its log"));
+        output.note(&format!(
+            "something that the manager runs for {id} does not end and may still have an effect; look at its log"
+        ));
     }
     if output.format() != Format::Table {
-        return Ok(output.document(&Shown(&decode(&answer)))?);
+        output.document(&Shown(&decode(&answer)))?;
+        return Ok(ending == 0);
     }
     let state = if changed { "revoked" } else { "revoked already" };
-    Ok(output.table(&[], vec![vec![id, state.to_owned(), format!("{cut} cut")]])?)
+    output.table(&[], vec![vec![id, state.to_owned(), format!("{cut} cut")]])?;
+    Ok(ending == 0)
 }
 
 async fn list(link: &Link, role: Role, output: &mut Output, verbose: bool) -> Result<(), Stop> {
@@ -237,5 +257,12 @@ mod tests {
             let asked = question(role, &ids, None, own);
             assert!(!asked.contains("you") && asked.contains("ada, eve"), "{asked}");
         }
+    }
+    #[test]
+    fn whoever_revokes_themselves_among_others_does_so_last() {
+        let ids = ["ada".to_owned(), "bob".to_owned(), "ada".to_owned(), "eve".to_owned()];
+        assert_eq!(own_last(Role::Operator, &ids, "ada"), ["bob", "eve", "ada", "ada"]);
+        assert_eq!(own_last(Role::Operator, &ids, "zoe"), ["ada", "bob", "ada", "eve"]);
+        assert_eq!(own_last(Role::Agent, &ids, "ada"), ["ada", "bob", "ada", "eve"], "an agent of that name");
     }
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use redpoll_certs::credentials::load_identity_files;
 use redpoll_certs::expect::Expect;
 use redpoll_certs::store;
+use redpoll_common::api::revoked::{RevokeAnswer, RevokeArguments};
 use redpoll_common::api::{
     AgentList, AgentListArguments, AgentState, AgentSummary, CallArguments, NotifyArguments, PingAnswer,
     Status, method,
@@ -162,6 +163,17 @@ async fn answer(call: CallContext, script: Script) -> Result<Raw, Fault> {
         method::AGENTS_LIST => Raw::encode(&page(&call.kwargs.decode().unwrap())).unwrap(),
         method::AGENTS_SHOW => return Err(no(FaultCode::UnknownAgent)),
         method::AGENTS_PING => Raw::encode(&PingAnswer { round_trips_us: vec![1000, 3000, 2000] }).unwrap(),
+        method::OPERATORS_REVOKE => {
+            let asked: RevokeArguments = call.kwargs.decode().unwrap();
+            script.seen.send(Seen::Asked(call.method.clone(), value(&call.kwargs))).unwrap();
+            match asked.id.as_str() {
+                "halfway" => return Err(no(FaultCode::Unsettled)),
+                id => {
+                    let ending = u64::from(id == "stuck");
+                    Raw::encode(&RevokeAnswer { changed: true, cut: 1, ending, known: true }).unwrap()
+                }
+            }
+        }
         name if ["rp.jobs.", "rp.queues.", "rp.events."].iter().any(|family| name.starts_with(family)) => {
             script.seen.send(Seen::Asked(name.to_owned(), value(&call.kwargs))).unwrap();
             return jobs::answer(call, script).await;

@@ -83,7 +83,7 @@ impl EndsQuestion {
             Self::Cancel(cancel) => cancel.run(link, output, interrupts, verbose).await,
             Self::Delete { job, yes } => {
                 let what = format!("delete job {job} with its results and output");
-                prompt::confirm(&what, *yes, output, interrupts).await?;
+                prompt::confirm(&what, prompt::FINAL, *yes, output, interrupts).await?;
                 let kwargs = encoded(&JobArguments { job: job.clone() })?;
                 ask(link, (method::JOBS_DELETE, true), kwargs, interrupts, verbose).await?;
                 Ok(Exit::Good)
@@ -122,7 +122,7 @@ impl Cancel {
             }
             name(&found, output);
             let what = format!("cancel {} of {}", runs(count(&found)), jobs(found.total));
-            prompt::confirm(&what, false, output, interrupts).await?;
+            prompt::confirm(&what, prompt::FINAL, false, output, interrupts).await?;
         }
         let (done, raw) = self.ask(false, link, interrupts, verbose).await?;
         if output.format() != Format::Table {
