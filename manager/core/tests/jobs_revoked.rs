@@ -35,7 +35,7 @@ fn who(role: Role, name: &str) -> Identity {
 
 fn cut(manager: &mut Manager, name: &str, connection: u64) -> Vec<Effect<u32>> {
     let (who, connection) = (who(Role::Agent, name), ConnectionId(connection));
-    manager.feed(Input::Cut { token: 8, who, connection })
+    manager.feed(Input::Cut { token: 8, who, connection, whole: true })
 }
 
 fn told(manager: &Manager) -> Vec<(EventKind, Option<String>)> {
@@ -226,17 +226,20 @@ fn who_is_restored_comes_back_and_settles_what_was_in_doubt() {
 
 #[test]
 fn a_submit_that_waits_for_a_look_into_the_store_is_not_stored_after_the_cut() {
-    let mut manager = Manager::new(Settings::default());
-    let plan = Plan { key: Some("k".to_owned()), ..Plan::default() };
-    let effects = manager.submit(1, &plan, &[("a", false)]);
-    assert!(effects.iter().any(|effect| matches!(effect, Effect::FindKey { .. })));
-    let who = who(Role::Operator, "anna");
-    let effects = manager.feed(Input::Cut { token: 8, who, connection: ConnectionId(1) });
-    assert_eq!(answers(&effects), [Err(Refusal::Revoked), Ok(Answer::Cut)]);
-    let found = redpoll_manager_core::jobs::Found::Free;
-    let found = Input::KeyFound { submitter: agent("anna").into(), key: "k".to_owned(), found };
-    manager.feed(found);
-    assert!(manager.store.jobs.is_empty());
+    // whose one certificate is out has not lost the right to ask
+    for (whole, refusal) in [(true, Refusal::Revoked), (false, Refusal::CertificateRevoked)] {
+        let mut manager = Manager::new(Settings::default());
+        let plan = Plan { key: Some("k".to_owned()), ..Plan::default() };
+        let effects = manager.submit(1, &plan, &[("a", false)]);
+        assert!(effects.iter().any(|effect| matches!(effect, Effect::FindKey { .. })));
+        let who = who(Role::Operator, "anna");
+        let effects = manager.feed(Input::Cut { token: 8, who, connection: ConnectionId(1), whole });
+        assert_eq!(answers(&effects), [Err(refusal), Ok(Answer::Cut)]);
+        let found = redpoll_manager_core::jobs::Found::Free;
+        let found = Input::KeyFound { submitter: agent("anna").into(), key: "k".to_owned(), found };
+        manager.feed(found);
+        assert!(manager.store.jobs.is_empty());
+    }
 }
 
 /// The disk was full to the end: the machine begins anew in a process that lives on, and so do the connections.

@@ -6,6 +6,8 @@ use redpoll_manager_core::jobs::Refusal;
 
 /// Agents that a fault names.
 const NAMED: usize = 10;
+/// When to ask again after a certificate of the caller's was revoked: it is over by then.
+const CUT_RETRY_MS: u64 = 100;
 
 /// What the caller is told.
 pub(super) fn fault(refusal: &Refusal) -> Fault {
@@ -21,6 +23,12 @@ pub(super) fn fault(refusal: &Refusal) -> Fault {
             Fault::new(FaultCode::AgentAway, text)
         }
         Refusal::Revoked => Fault::new(FaultCode::Forbidden, format!("{text}; nothing was changed")),
+        Refusal::CertificateRevoked => {
+            let mut fault =
+                Fault::new(FaultCode::Overloaded, format!("{text}; nothing was stored: ask again"));
+            fault.retry_after_ms = Some(CUT_RETRY_MS);
+            fault
+        }
         Refusal::NotRevoked => Fault::new(FaultCode::WrongState, text),
         Refusal::ListFull => {
             let text = format!("{text}: restore what is not needed any more, or make a new authority");

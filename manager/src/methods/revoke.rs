@@ -108,8 +108,8 @@ async fn revoke(
         warn!(%role, id = %denied.id, ending, "what the manager does for somebody who is revoked does not end");
     }
     let last = others.iter().filter_map(|guest| guest.session()).max().unwrap_or(ConnectionId(0));
-    let cluster = call.caller.identity.cluster.clone();
-    engine.cut(Identity { cluster, role, id: denied.id }, last).await?;
+    let (cluster, whole) = (call.caller.identity.cluster.clone(), denied.certificate.is_none());
+    engine.cut(Identity { cluster, role, id: denied.id }, last, whole).await?;
     let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
     write(&RevokeAnswer { changed: !existing, cut: count(before), ending: count(ending), known })
 }

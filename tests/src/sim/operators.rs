@@ -376,7 +376,9 @@ fn refusal_word(refusal: &Refusal) -> &'static str {
         Refusal::IdemConflict { .. } => "refused: key in use",
         Refusal::AgentsAway { .. } => "refused: agents away",
         Refusal::AgentsRevoked { .. } => "refused: agents revoked",
-        Refusal::Revoked | Refusal::NotRevoked | Refusal::ListFull => "refused: not in this world",
+        Refusal::Revoked | Refusal::CertificateRevoked | Refusal::NotRevoked | Refusal::ListFull => {
+            "refused: not in this world"
+        }
         Refusal::NoAgents => "refused: no agents",
         Refusal::TooManyRuns { .. } => "refused: too many runs",
         Refusal::StoreFull => "refused: store full",

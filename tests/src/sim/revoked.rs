@@ -104,7 +104,7 @@ impl World {
                 // of those that are inside, or still end
                 let connection = ConnectionId(self.manager.presence.highest(&agent));
                 let token = self.operators.ask_about(Asked::Cut(agent));
-                self.tell_manager(Input::Cut { token, who, connection })
+                self.tell_manager(Input::Cut { token, who, connection, whole: true })
             }
             (Asked::Cut(agent), Ok(Answer::Cut)) => {
                 self.tally.hit("agent revoked");

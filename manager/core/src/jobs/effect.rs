@@ -195,6 +195,9 @@ pub enum Refusal {
     /// Whoever asks was shut out meanwhile.
     #[error("whoever asks is revoked")]
     Revoked,
+    /// A certificate of theirs was, and it may have come with that one.
+    #[error("a certificate of whoever asks was revoked meanwhile")]
+    CertificateRevoked,
     /// Nobody of this name is shut out, or no such certificate.
     #[error("it is not revoked")]
     NotRevoked,

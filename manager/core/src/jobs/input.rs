@@ -71,6 +71,8 @@ pub enum Input<T> {
         who: Identity,
         /// The newest connection of those that were closed.
         connection: ConnectionId,
+        /// They are out with every certificate, not with one alone.
+        whole: bool,
     },
     /// What [`Effect::FindKey`](super::effect::Effect::FindKey) found.
     KeyFound {

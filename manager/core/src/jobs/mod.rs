@@ -147,7 +147,7 @@ impl<T> Jobs<T> {
             }
             Input::Revoke { token, denial } => self.revoke(token, *denial, now_ms),
             Input::Restore { token, denied, by } => self.restore(token, denied, &by, now_ms),
-            Input::Cut { token, who, connection } => self.cut(token, &who, connection, now_ms),
+            Input::Cut { token, who, connection, whole } => self.cut(token, &who, connection, whole, now_ms),
             Input::KeyFound { submitter, key, found } => self.key_found(submitter, key, &found, now_ms),
             Input::Release { token, job, by } => self.release(token, job, by.as_ref(), now_ms),
             Input::Cancel { token, scope, grace_ms, preview, by } => {

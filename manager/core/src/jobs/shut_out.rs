@@ -79,13 +79,21 @@ impl<T> Jobs<T> {
     }
 
     /// The sessions of somebody up to a connection are closed, and nobody works for them any more.
-    pub(super) fn cut(&mut self, token: T, who: &Identity, connection: ConnectionId, now_ms: u64) {
-        // what waits for a look into the store would be stored after this
+    pub(super) fn cut(
+        &mut self,
+        token: T,
+        who: &Identity,
+        connection: ConnectionId,
+        whole: bool,
+        now_ms: u64,
+    ) {
+        // what waits for a look into the store would be stored after this; with one certificate out, nobody knows with which it came
+        let refusal = if whole { Refusal::Revoked } else { Refusal::CertificateRevoked };
         let submitter = Submitter::of(who);
         let theirs: Vec<_> = self.lookups.keys().filter(|(by, _)| *by == submitter).cloned().collect();
         for key in theirs {
             for (submit, _) in self.lookups.remove(&key).unwrap_or_default() {
-                self.answer(submit.token, Err(Refusal::Revoked));
+                self.answer(submit.token, Err(refusal.clone()));
             }
         }
         if who.role == Role::Agent {

@@ -132,10 +132,7 @@ impl Pair {
                 let job = open.collect::<Vec<_>>().get(usize::from(*which) % 8).copied().unwrap_or(any);
                 Input::Redact { job, paths: secret(*path) }
             }
-            Do::Clock { base, set_by } => {
-                let anchor = Anchor { boot: None, base_ms: i64::from(*base), ahead_ms: i64::from(*set_by) };
-                Input::Clock { anchor, set_by_ms: i64::from(set_by / 2) * 1_000 }
-            }
+            Do::Clock { base, set_by } => clock(*base, *set_by),
             Do::Revoke(n) => revoke(*n, token),
             Do::Restore(n) => Input::Restore { token, denied: denied(*n), by: agent("anna").into() },
             Do::Cut { which, connection } => self.cut(*which, *connection, token),
@@ -307,9 +304,10 @@ impl Pair {
     }
 
     fn cut(&self, which: u8, connection: u8, token: u32) -> Input<u32> {
-        let (Denied { role, id, .. }, connection) = (denied(which), connection);
+        let Denied { role, id, certificate } = denied(which);
         let who = Identity::parse(&format!("spiffe://home/{role}/{id}")).unwrap();
-        Input::Cut { token, connection: self.heard_on(&id, connection), who }
+        let whole = certificate.is_none();
+        Input::Cut { token, connection: self.heard_on(&id, connection), who, whole }
     }
 
     /// Mostly the newest connection of an agent; sometimes an older one, or one of which nobody has told yet.
@@ -322,6 +320,11 @@ impl Pair {
             _ => newest.max(1),
         })
     }
+}
+
+fn clock(base: i16, set_by: i8) -> Input<u32> {
+    let anchor = Anchor { boot: None, base_ms: i64::from(base), ahead_ms: i64::from(set_by) };
+    Input::Clock { anchor, set_by_ms: i64::from(set_by / 2) * 1_000 }
 }
 
 /// Paths that nobody may see: mostly none.
