@@ -3,27 +3,24 @@
 //!
 //! Whoever is inside is a [`Guest`], from before its first frame is taken until its last request has ended.
 
+mod guest;
+
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redpoll_common::identity::{Identity, Role};
 use redpoll_common::ids::{ConnectionId, PeerId};
-use redpoll_common::wire::{Bye, ByeCode, Fault, FaultCode};
+use redpoll_common::wire::{Bye, Fault, FaultCode};
 use redpoll_manager_core::revoked::{Denial, Denied, DenyList};
 use redpoll_net::Peer;
 use redpoll_net::transport::{PeerCertificate, PeerInfo};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-/// Whether anything of a guest is taken: it is.
-const OPEN: u8 = 0;
-/// No more: a newer connection of the same agent is in.
-const REPLACED: u8 = 1;
-/// No more: it is revoked.
-const REVOKED: u8 = 2;
+pub use self::guest::{Guest, superseded};
+use self::guest::{OPEN, REPLACED, REVOKED, Way, names, revoked_bye};
 
 /// The list and everybody inside.
 #[derive(Debug, Default)]
@@ -36,119 +33,19 @@ pub struct Door {
 struct State {
     denied: DenyList,
     inside: BTreeMap<Place, Arc<Guest>>,
+    /// Of every agent that was ever let in: its newest session, also when that is over. As many as there are identities.
+    newest: BTreeMap<PeerId, Newest>,
+}
+
+/// The newest session of an agent.
+#[derive(Debug)]
+struct Newest {
+    number: u64,
+    certificate: Option<PeerCertificate>,
 }
 
 /// Role and name, whether it is a leg, and the number of the connection.
 type Place = (Role, PeerId, bool, u64);
-
-/// Somebody inside: a session, or a leg.
-#[derive(Debug)]
-pub struct Guest {
-    who: Identity,
-    certificate: Option<PeerCertificate>,
-    number: u64,
-    standing: AtomicU8,
-    /// It asks for its own revocation, and is closed when it has the answer.
-    spared: AtomicBool,
-    requests: TaskTracker,
-    way: OnceLock<Way>,
-}
-
-/// How it is closed.
-#[derive(Debug)]
-enum Way {
-    Session(Peer),
-    Leg(CancellationToken),
-}
-
-/// The goodbye for somebody who is revoked. The reason is for operators alone.
-fn revoked_bye(who: &Identity) -> Bye {
-    Bye::new(ByeCode::Revoked, format!("{} {} is revoked, or its certificate", who.role, who.id))
-}
-
-impl Guest {
-    /// Whoever is at the other end of a connection that has a number.
-    pub fn new(who: &PeerInfo, connection: ConnectionId) -> Arc<Self> {
-        Arc::new(Self::of(who, connection.0))
-    }
-
-    fn of(who: &PeerInfo, number: u64) -> Self {
-        Self {
-            who: who.identity.clone(),
-            certificate: who.certificate.clone(),
-            number,
-            standing: AtomicU8::new(OPEN),
-            spared: AtomicBool::new(false),
-            requests: TaskTracker::new(),
-            way: OnceLock::new(),
-        }
-    }
-
-    /// What is done for it: nothing that is tracked here may have an effect after [`Guest::ended`].
-    pub fn requests(&self) -> &TaskTracker {
-        &self.requests
-    }
-
-    /// The number of its connection.
-    pub fn connection(&self) -> ConnectionId {
-        ConnectionId(self.number)
-    }
-
-    /// Why nothing is taken of it any more, if so.
-    ///
-    /// # Errors
-    /// The fault that answers its request.
-    pub fn may_ask(&self) -> Result<(), Fault> {
-        match self.standing.load(Ordering::Acquire) {
-            OPEN => Ok(()),
-            REPLACED => Err(superseded()),
-            _revoked => Err(Fault::new(FaultCode::Forbidden, "the caller is revoked; nothing was changed")),
-        }
-    }
-
-    /// The same if it is a session; legs are numbered by themselves.
-    pub fn session(&self) -> Option<ConnectionId> {
-        matches!(self.way.get(), Some(Way::Session(_))).then(|| self.connection())
-    }
-
-    /// Waits until it is closed, and everything that was done for it has ended.
-    pub async fn ended(&self) {
-        if let Some(Way::Session(peer)) = self.way.get() {
-            peer.closed().await;
-        }
-        self.requests.close();
-        self.requests.wait().await;
-    }
-
-    fn close(&self) {
-        match self.way.get() {
-            Some(Way::Session(peer)) => peer.close(revoked_bye(&self.who)),
-            Some(Way::Leg(cut)) => cut.cancel(),
-            None => {}
-        }
-    }
-
-    fn is_covered(&self, denied: &Denied) -> bool {
-        denied.covers(&self.who, &names(self.certificate.as_ref()))
-    }
-
-    fn place(&self) -> Place {
-        let is_leg = matches!(self.way.get(), Some(Way::Leg(_)));
-        (self.who.role, self.who.id.clone(), is_leg, self.number)
-    }
-}
-
-/// The fault for what comes over a connection that a newer one has replaced.
-pub fn superseded() -> Fault {
-    let text =
-        "a newer connection of this agent is in place, or was; nothing was changed: tell it over that one";
-    Fault::new(FaultCode::WrongState, text)
-}
-
-/// How deny lists name a certificate.
-fn names(certificate: Option<&PeerCertificate>) -> [&str; 2] {
-    certificate.map_or([""; 2], |certificate| [&*certificate.serial, &*certificate.sha256])
-}
 
 impl Door {
     /// From the start on these are not let in.
@@ -177,6 +74,7 @@ impl Door {
         }
         if guest.who.role == Role::Agent {
             state.supersede(guest);
+            state.note(guest);
         }
         state.inside.insert(guest.place(), guest.clone());
         Ok(Inside { door: self.clone(), guest: guest.clone() })
@@ -195,18 +93,18 @@ impl Door {
         checked.map_err(|bye| Fault::new(FaultCode::Forbidden, bye.reason))?;
         state.inside.insert(guest.place(), guest.clone());
         let _inside = Inside { door: self.clone(), guest: guest.clone() };
-        Ok(Pass { cut, _running: guest.requests.token(), _inside })
+        Ok(Pass { cut, _running: guest.requests().token(), _inside })
     }
 
     /// Lets somebody in no more: from here on nothing of theirs is taken that has not begun, and what they have is being closed.
     pub fn deny(&self, denial: Denial) {
         let mut state = self.state();
         let denied = denial.denied.clone();
-        // a list that is full was refused by the machine, which has the same
-        let _known = state.denied.deny(denial);
+        // how many there may be says the machine: what it has taken is kept
+        state.denied.keep(denial);
         for guest in state.inside_of(&denied) {
             guest.standing.store(REVOKED, Ordering::Release);
-            if !guest.spared.load(Ordering::Acquire) {
+            if !guest.is_spared() {
                 guest.close();
             }
         }
@@ -222,15 +120,34 @@ impl Door {
         self.state().inside_of(denied).cloned().collect()
     }
 
+    /// Who is still inside of those that an entry shut out, without those that are spared: they wait for each other else.
+    pub fn leaving(&self, denied: &Denied) -> Vec<Arc<Guest>> {
+        let state = self.state();
+        let leaving = state.inside_of(denied).filter(|guest| guest.is_revoked() && !guest.is_spared());
+        leaving.cloned().collect()
+    }
+
+    /// The newest connection of an agent of which nothing counts by an entry, whether it is over or not; 0 if there is none.
+    pub fn newest(&self, denied: &Denied) -> ConnectionId {
+        self.state().newest(denied)
+    }
+
+    /// The same, if the entry stands: whoever came in after it was taken back counts.
+    pub fn newest_denied(&self, denied: &Denied) -> ConnectionId {
+        let state = self.state();
+        if state.denied.contains(denied) { state.newest(denied) } else { ConnectionId(0) }
+    }
+
     /// The session that asks, spared when it is among those: it has to hear the answer.
-    pub fn spare(&self, caller: &PeerInfo, denied: &Denied) -> Option<Spared> {
+    pub fn spare(self: &Arc<Self>, caller: &PeerInfo, denied: &Denied) -> Option<Spared> {
         let is_its = |guest: &&Arc<Guest>| match guest.way.get() {
             Some(Way::Session(peer)) => std::ptr::eq(peer.info(), caller),
             Some(Way::Leg(_)) | None => false,
         };
-        let guest = self.state().inside_of(denied).find(is_its)?.clone();
-        guest.spared.store(true, Ordering::Release);
-        Some(Spared(guest))
+        let state = self.state();
+        let guest = state.inside_of(denied).find(is_its)?.clone();
+        guest.spared.fetch_add(1, Ordering::AcqRel);
+        Some(Spared { door: self.clone(), guest })
     }
 
     /// The entry that shuts an agent or operator out with every certificate.
@@ -275,6 +192,24 @@ impl State {
 
     fn inside_of(&self, denied: &Denied) -> impl Iterator<Item = &Arc<Guest>> {
         self.of(denied.role, &denied.id).filter(|guest| guest.is_covered(denied))
+    }
+
+    fn note(&mut self, guest: &Guest) {
+        let Guest { number, ref certificate, .. } = *guest;
+        if self.newest.get(&guest.who.id).is_none_or(|newest| newest.number < number) {
+            self.newest.insert(guest.who.id.clone(), Newest { number, certificate: certificate.clone() });
+        }
+    }
+
+    /// Sessions older than one that stays are no more heard in any case.
+    fn newest(&self, denied: &Denied) -> ConnectionId {
+        let newest = (denied.role == Role::Agent).then(|| self.newest.get(&denied.id)).flatten();
+        let last = newest.map_or(0, |Newest { number, certificate }| {
+            let names = names(certificate.as_ref());
+            let goes = denied.certificate.as_ref().is_none_or(|its| names.contains(&its.as_str()));
+            if goes { *number } else { number.saturating_sub(1) }
+        });
+        ConnectionId(last)
     }
 
     /// The newest session of an agent is the one with the highest number.
@@ -324,25 +259,21 @@ impl Pass {
     }
 }
 
-/// A session that asks for its own revocation: closed once its requests are answered, this one among them.
+/// A session that asks for its own revocation: closed once it has the answer, or all of them.
 #[derive(Debug)]
-pub struct Spared(Arc<Guest>);
-
-impl Spared {
-    /// Whether that is the one.
-    pub fn is(&self, guest: &Arc<Guest>) -> bool {
-        Arc::ptr_eq(&self.0, guest)
-    }
+pub struct Spared {
+    door: Arc<Door>,
+    guest: Arc<Guest>,
 }
 
 impl Drop for Spared {
     fn drop(&mut self) {
-        // also when nothing came of it: then it stays
-        self.0.spared.store(false, Ordering::Release);
-        if let (Some(Way::Session(peer)), REVOKED) =
-            (self.0.way.get(), self.0.standing.load(Ordering::Acquire))
-        {
-            peer.finish(revoked_bye(&self.0.who));
+        // under the lock: a denial finds it spared and is found here, or finds it spared no more and closes it
+        let _state = self.door.state();
+        let others = self.guest.spared.fetch_sub(1, Ordering::AcqRel) - 1;
+        // when nothing came of it, it stays
+        if others == 0 && self.guest.is_revoked() {
+            self.guest.finish();
         }
     }
 }

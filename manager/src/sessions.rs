@@ -137,7 +137,11 @@ impl Sessions {
             driving.await;
         };
         let life = async move {
-            driven.await;
+            tokio::select! {
+                biased;
+                () = driven => {}
+                never = guest.closed_once_answered() => match never {},
+            }
             // found by whoever shuts it out until its last request has ended
             guest.ended().await;
             drop(inside);

@@ -277,6 +277,10 @@ impl Agents for Manager {
         self.roles_of(submitter)
     }
 
+    fn load(&self, denied: &[Denial]) {
+        self.door.load(denied.to_vec());
+    }
+
     fn deny(&self, denial: &Denial) {
         self.door.deny(denial.clone());
     }

@@ -9,7 +9,7 @@ use redpoll_common::ids::{ConnectionId, PeerId};
 use redpoll_common::session::terms::{Liveness, Terms};
 use redpoll_common::wire::{ByeCode, FaultCode, Limits};
 use redpoll_manager::door::{Door, Guest};
-use redpoll_manager_core::revoked::{CertificateName, Denial, Denied};
+use redpoll_manager_core::revoked::{CertificateName, Denial, Denied, MAX_REVOKED};
 use redpoll_net::memory::{self, pair};
 use redpoll_net::registry::RegistryService;
 use redpoll_net::transport::{PeerCertificate, PeerInfo};
@@ -120,10 +120,80 @@ async fn one_certificate_is_shut_out_by_its_number_or_its_hash_and_another_works
         let (old, new) = (whoever("operator/ada", "0a"), whoever("operator/ada", "0b"));
         let ((guest, peer), (newer, its)) = (session(&old, 1), session(&new, 2));
         let (_one, _two) = (door.enter(&guest, &peer).unwrap(), door.enter(&newer, &its).unwrap());
-        door.load(vec![]);
         door.deny(denial(Role::Operator, "ada", Some(name)));
         assert_eq!((code(&guest), code(&newer)), (Some(FaultCode::Forbidden), None));
         assert!(door.check(&old).is_err() && door.check(&new).is_ok());
         assert!(door.revoked(Role::Operator, &PeerId::parse("ada").unwrap()).is_none(), "not as a whole");
     }
+}
+
+#[tokio::test]
+async fn what_the_store_has_is_shut_out_from_the_start_and_no_entry_is_lost_for_want_of_room() {
+    let door = Arc::new(Door::default());
+    door.load((0..MAX_REVOKED).map(|n| denial(Role::Agent, &format!("x{n}"), None)).collect());
+    assert!(door.check(&whoever("agent/x7", "0a")).is_err());
+    let web = whoever("agent/web-1", "0a");
+    let (guest, peer) = session(&web, 1);
+    let _inside = door.enter(&guest, &peer).unwrap();
+    door.deny(denial(Role::Agent, "web-1", None));
+    assert!(door.check(&web).is_err() && door.pass(&web).is_err());
+    assert_eq!(code(&guest), Some(FaultCode::Forbidden));
+}
+
+#[tokio::test]
+async fn sessions_that_shut_themselves_out_do_not_wait_for_each_other_nor_for_themselves() {
+    let (door, bob) = (Arc::new(Door::default()), whoever("operator/bob", "0a"));
+    let all: Vec<_> = (1..=3).map(|number| session(&bob, number)).collect();
+    let _inside: Vec<_> = all.iter().map(|(guest, peer)| door.enter(guest, peer).unwrap()).collect();
+    let denial = denial(Role::Operator, "bob", None);
+    let spare = |n: usize| door.spare(all[n].1.info(), &denial.denied).unwrap();
+    let left =
+        || -> Vec<_> { door.leaving(&denial.denied).iter().map(|guest| guest.connection().0).collect() };
+    let (first, again, second) = (spare(0), spare(0), spare(1));
+    assert_eq!(left(), [0; 0], "nobody has to leave yet");
+    door.deny(denial.clone());
+    assert_eq!(left(), [3]);
+    drop(first);
+    assert_eq!(left(), [3], "it asks a second time");
+    drop(again);
+    assert_eq!(left(), [1, 3]);
+    drop(second);
+    assert_eq!(left(), [1, 2, 3]);
+}
+
+#[tokio::test]
+async fn who_asked_for_a_revocation_of_which_nothing_came_stays() {
+    let (door, bob) = (Arc::new(Door::default()), whoever("operator/bob", "0a"));
+    let (guest, peer) = session(&bob, 1);
+    let _inside = door.enter(&guest, &peer).unwrap();
+    let denial = denial(Role::Operator, "bob", None);
+    drop(door.spare(peer.info(), &denial.denied));
+    assert_eq!(code(&guest), None);
+    door.deny(denial);
+    assert_eq!(code(&guest), Some(FaultCode::Forbidden), "spared no more");
+}
+
+#[tokio::test]
+async fn the_newest_connection_is_known_when_it_is_over_and_another_certificate_keeps_its_own() {
+    let (door, old, new) =
+        (Arc::new(Door::default()), whoever("agent/web-1", "0a"), whoever("agent/web-1", "0b"));
+    let entry = |certificate| denial(Role::Agent, "web-1", certificate).denied;
+    let newest = |certificate| door.newest(&entry(certificate)).0;
+    assert_eq!(newest(None), 0, "never seen");
+    for number in [7, 4] {
+        let (guest, peer) = session(&old, number);
+        drop(door.enter(&guest, &peer).unwrap());
+    }
+    assert!(door.inside(&entry(None)).is_empty());
+    assert_eq!((newest(None), newest(Some("0a")), newest(Some("0b"))), (7, 7, 6));
+    let (guest, peer) = session(&new, 9);
+    let _inside = door.enter(&guest, &peer).unwrap();
+    assert_eq!((newest(None), newest(Some("0a")), newest(Some("0b"))), (9, 8, 9));
+    // by an entry that stands, and by no other
+    assert_eq!(door.newest_denied(&entry(None)).0, 0);
+    door.deny(denial(Role::Agent, "web-1", Some("0a")));
+    assert_eq!((door.newest_denied(&entry(None)).0, door.newest_denied(&entry(Some("0a"))).0), (0, 8));
+    door.allow(&entry(Some("0a")));
+    assert_eq!(door.newest_denied(&entry(Some("0a"))).0, 0);
+    assert_eq!(door.newest(&denial(Role::Operator, "web-1", None).denied).0, 0);
 }

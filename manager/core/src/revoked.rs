@@ -120,6 +120,17 @@ impl DenyList {
         Ok(true)
     }
 
+    /// Puts an entry in that somebody else has taken, also beyond the bound: to lose it would let somebody in. Nothing changes when there is
+    /// one for the same.
+    pub fn keep(&mut self, denial: Denial) {
+        self.entries.entry(denial.denied.clone()).or_insert(denial);
+    }
+
+    /// Whether there is an entry for just this.
+    pub fn contains(&self, denied: &Denied) -> bool {
+        self.entries.contains_key(denied)
+    }
+
     /// Takes an entry out. `false` when there is none.
     pub fn allow(&mut self, denied: &Denied) -> bool {
         self.entries.remove(denied).is_some()
@@ -248,6 +259,10 @@ mod tests {
         assert_eq!(list.deny(denial(Role::Agent, "a7", None)), Ok(false));
         assert!(list.allow(&denial(Role::Agent, "a7", None).denied));
         assert_eq!(list.deny(denial(Role::Agent, "more", None)), Ok(true));
+        list.keep(denial(Role::Agent, "one-more", None));
+        assert!(list.whole(Role::Agent, &id("one-more")).is_some(), "what was taken elsewhere is kept");
+        assert!(list.contains(&denial(Role::Agent, "one-more", None).denied));
+        assert!(!list.contains(&denial(Role::Agent, "one-more", Some("01")).denied));
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub trait Agents: Send + Sync + std::fmt::Debug {
     fn roles(&self, _submitter: &Submitter) -> Option<Vec<String>> {
         None
     }
+    /// From the start on, before anybody can come in, these are not let in.
+    fn load(&self, _denied: &[Denial]) {}
     /// From here on this one is not let in, and what it has is being closed.
     fn deny(&self, _denial: &Denial) {}
     /// This one is let in again.

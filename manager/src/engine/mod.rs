@@ -139,8 +139,7 @@ impl Engine {
         let records = store.recover().await?;
         let broken = history::newest(&*store).await;
         let known = records.agents.iter().map(|counters| counters.agent.clone()).collect();
-        // before anybody can come in
-        records.denied.iter().for_each(|denial| agents.deny(denial));
+        agents.load(&records.denied);
         let (inbox, messages) = mpsc::channel(INBOX);
         let (event_sender, last_event) = watch::channel(records.last_event);
         let (feed, listed) = (Arc::new(Feed::default()), Arc::new(Listed::default()));

@@ -25,7 +25,6 @@ use tracing::{info, warn};
 use super::arguments::{bad, by, page_size};
 use super::{info as describe, read, write};
 use crate::clock::Clock;
-use crate::door::Guest;
 use crate::engine::Engine;
 use crate::state::Manager;
 
@@ -94,20 +93,21 @@ async fn revoke(
         Role::Operator | Role::Manager => manager.door.sessions(role).contains_key(&denied.id),
     };
     let before = manager.door.inside(&denied).iter().filter(|guest| guest.may_ask().is_ok()).count();
+    let newest = manager.door.newest(&denied);
     // whoever shuts himself out hears the answer first
-    let own = manager.door.spare(&call.caller, &denied);
+    let _own = manager.door.spare(&call.caller, &denied);
     let denial = Denial { denied: denied.clone(), at_ms: 0, by: by(call), reason };
     let existing = engine.revoke(denial).await?;
     info!(%role, id = %denied.id, certificate, operator = %call.caller.identity, "revoked");
-    let guests = manager.door.inside(&denied);
-    let others: Vec<&Arc<Guest>> =
-        guests.iter().filter(|guest| own.as_ref().is_none_or(|own| !own.is(guest))).collect();
+    let others = manager.door.leaving(&denied);
     let ends = others.iter().map(|guest| async { timeout(CUT_WITHIN, guest.ended()).await.is_err() });
     let ending = join_all(ends).await.into_iter().filter(|late| *late).count();
     if ending > 0 {
         warn!(%role, id = %denied.id, ending, "what the manager does for somebody who is revoked does not end");
     }
-    let last = others.iter().filter_map(|guest| guest.session()).max().unwrap_or(ConnectionId(0));
+    // also of sessions that ended before anybody looked: something of them may still be under way to the machine
+    let sessions = others.iter().filter_map(|guest| guest.session());
+    let last = sessions.fold(newest.max(manager.door.newest_denied(&denied)), ConnectionId::max);
     let (cluster, whole) = (call.caller.identity.cluster.clone(), denied.certificate.is_none());
     engine.cut(Identity { cluster, role, id: denied.id }, last, whole).await?;
     let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
