@@ -109,12 +109,12 @@ impl Node {
             asks_again: false,
             at,
         };
-        let Value::Object(keywords) = schema else { return Ok(node) };
+        let Value::Object(keywords) = schema else {
+            node.own = values(schema);
+            return Ok(node);
+        };
         for (keyword, value) in keywords {
-            node.own = node.own.saturating_add(match beneath(keyword) {
-                Beneath::Data => values(value),
-                Beneath::One(_) | Beneath::List(_) | Beneath::Named(_) => 1,
-            });
+            node.own = node.own.saturating_add(own(keyword, value));
         }
         node.asks_again = keywords.keys().any(|word| word.starts_with("unevaluated"));
         if let Some(Value::String(reference)) = keywords.get("$ref") {
@@ -138,6 +138,19 @@ impl Node {
     fn children(&self) -> impl Iterator<Item = usize> {
         let rest = self.rest.iter().map(|(_, number)| *number);
         self.properties.values().copied().chain(self.prefix.iter().copied()).chain(rest)
+    }
+}
+
+/// What a keyword counts for by itself: its data, and 1 where parts stand beneath it, which count for themselves.
+fn own(keyword: &str, value: &Value) -> u64 {
+    match (beneath(keyword), value) {
+        (Beneath::One(_), _) | (Beneath::List(_), Value::Array(_)) => 1,
+        (Beneath::Named(_), Value::Object(named)) => {
+            // a list beneath `dependencies` is no part: each of its names is looked for
+            let lists = named.values().filter(|inner| inner.is_array());
+            lists.map(values).fold(1, u64::saturating_add)
+        }
+        (Beneath::Data | Beneath::List(_) | Beneath::Named(_), data) => values(data),
     }
 }
 

@@ -103,8 +103,12 @@ impl Writer<'_, '_> {
         ways: &BTreeMap<String, Meanings>,
         meanings: &Meanings,
     ) -> Result<Value, SchemaError> {
+        let Value::Object(keywords) = schema else {
+            // a list of names beneath `dependencies` has many
+            self.count(values(schema))?;
+            return Ok(schema.clone());
+        };
         self.count(1)?;
-        let Value::Object(keywords) = schema else { return Ok(schema.clone()) };
         let meanings = ways.get(at).unwrap_or(meanings);
         let mut out = Map::new();
         for (keyword, value) in keywords {

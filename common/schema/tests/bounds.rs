@@ -218,3 +218,37 @@ fn long_names_and_many_patterns_are_bounded_where_they_multiply() {
     assert!(Schema::compile(&with(512)).is_ok(), "the same one stands twice");
     assert!(refused(&with(514)).contains("256 different patterns"));
 }
+
+#[test]
+fn lists_of_names_count_as_often_as_they_apply() {
+    let names = |count: usize| (0..count).map(|n| format!("{n:x}")).collect::<Vec<_>>();
+    // short enough for a schema, and a problem for each name each time
+    let bomb = |last: Value| {
+        let each = |to: &str| vec![json!({"$ref": format!("#/$defs/{to}")}); 30];
+        json!({"allOf": each("e"), "$defs": {"e": {"allOf": each("d")}, "d": last}})
+    };
+    for last in [
+        json!({"dependencies": {"a": names(9000)}}),
+        json!({"dependentRequired": {"a": names(9000)}}),
+        json!({"required": names(9000)}),
+        json!({"enum": names(9000)}),
+    ] {
+        let error = refused(&bomb(last));
+        assert!(error.contains("10000 values that apply to one place"), "{error}");
+    }
+    let once = json!({"dependencies": {"a": names(4000)}});
+    assert!(Schema::compile(&once).unwrap().check_json(&json!({"a": 1})).is_err());
+    // each way to the list gives the name in it another meaning, and the list a copy
+    let mut defs = Map::new();
+    let part =
+        json!({"$id": "p", "$defs": {"d": {"$dynamicAnchor": "x"}}, "dependencies": {"a": names(4000)}});
+    defs.insert("p".to_owned(), part);
+    for n in 0..3 {
+        let way = json!({"$id": format!("q{n}"), "$dynamicAnchor": "x", "$ref": "p"});
+        defs.insert(format!("q{n}"), way);
+    }
+    let ways: Map<String, Value> =
+        (0..3).map(|n| (format!("a{n}"), json!({"$ref": format!("q{n}")}))).collect();
+    let error = refused(&json!({"properties": ways, "$defs": defs}));
+    assert!(error.ends_with("more than 10000 values"), "{error}");
+}
