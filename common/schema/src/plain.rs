@@ -3,7 +3,7 @@
 //! Which place a `$dynamicRef` leads to depends on the way that led to it. A part that is reached on ways with different
 //! ends is copied for each, and the copies count, so that what is compiled and walked is as plain as it is bounded.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
@@ -12,87 +12,132 @@ use crate::keywords::{Beneath, beneath, escaped};
 use crate::limits::{MAX_SCHEMA_DYNAMIC, MAX_SCHEMA_NODES, MAX_SCHEMA_PLACES, limit, take, wrong};
 use crate::references::{Index, NAMES, REFERENCES, written};
 
-/// What dynamic names mean on a way through the document: the place of the first that was met. Names that stand once are not in it.
-type Meanings = BTreeMap<String, String>;
+/// What dynamic names mean on a way through the document, name by name: the resource that was met first. Numbers alone, because
+/// there is one of these for each copy and names may be long.
+type Meanings = [Option<usize>; MAX_SCHEMA_DYNAMIC];
 
 /// The schema with its references plain. It is as large as is allowed at most.
 pub(crate) fn plain(root: &Value) -> Result<Value, SchemaError> {
-    let index = Index::of(root)?;
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    index.dynamic().for_each(|name| *counts.entry(name).or_default() += 1);
-    let ambiguous = counts.into_iter().filter(|(_, count)| *count > 1).map(|(name, _)| name.to_owned());
-    let ambiguous: BTreeSet<String> = ambiguous.collect();
-    if ambiguous.len() > MAX_SCHEMA_DYNAMIC {
-        return Err(limit("names of $dynamicAnchor that stand more than once", MAX_SCHEMA_DYNAMIC));
+    Writer::of(&Index::of(root)?)?.all()
+}
+
+/// A resource that is written, for one set of meanings.
+struct Copied {
+    resource: usize,
+    meanings: Meanings,
+    /// Its name in `$defs`; none of the whole.
+    name: Option<String>,
+}
+
+impl Copied {
+    fn place(&self) -> String {
+        self.name.as_ref().map(|name| format!("/$defs/{name}")).unwrap_or_default()
     }
-    let mut writer = Writer {
-        ambiguous,
-        index: &index,
-        places: BTreeMap::new(),
-        waiting: Vec::new(),
-        values: 0,
-        copies: 0,
-        left: MAX_SCHEMA_PLACES,
-    };
-    let meanings = writer.entered(&Meanings::new(), 0);
-    let mut out = writer.resource(0, &meanings, "")?;
-    while let Some((resource, meanings, name)) = writer.waiting.pop() {
-        let copy = writer.resource(resource, &meanings, &format!("/$defs/{name}"))?;
-        let Some(keywords) = out.as_object_mut() else { break };
-        let defs = keywords.entry("$defs").or_insert_with(|| Value::Object(Map::new()));
-        let Some(defs) = defs.as_object_mut() else { break };
-        defs.insert(name, copy);
-    }
-    Ok(out)
 }
 
 struct Writer<'i, 's> {
     index: &'i Index<'s>,
     /// Dynamic names that stand more than once.
-    ambiguous: BTreeSet<String>,
-    /// Where a resource stands in what is written, for each set of meanings it was met with.
-    places: BTreeMap<(usize, Meanings), String>,
-    /// Copies still to be written, with their names in `$defs`.
-    waiting: Vec<(usize, Meanings, String)>,
+    ambiguous: Vec<&'i str>,
+    /// What each resource gives a meaning to.
+    own: Vec<Meanings>,
+    /// What is written or will be; the whole first.
+    copies: Vec<Copied>,
+    /// In which copy a resource stands, for each set of meanings it was met with.
+    places: BTreeMap<(usize, Meanings), usize>,
+    /// Copies still to be written.
+    waiting: Vec<usize>,
     values: u64,
-    copies: usize,
+    /// The last number in the name of a copy.
+    last: usize,
     /// Bytes left for places that references are written with.
     left: usize,
+    /// Bytes left for the places that parts are copied from.
+    from: usize,
 }
 
-impl Writer<'_, '_> {
-    /// What names mean within a resource that is entered.
-    fn entered(&self, meanings: &Meanings, resource: usize) -> Meanings {
-        let mut within = meanings.clone();
-        for name in &self.ambiguous {
-            if let Some(at) = self.index.dynamic_in(resource, name) {
-                within.entry(name.clone()).or_insert_with(|| at.to_owned());
-            }
+impl<'i> Writer<'i, '_> {
+    fn of(index: &'i Index<'_>) -> Result<Writer<'i, 'i>, SchemaError> {
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        index.dynamic().for_each(|name| *counts.entry(name).or_default() += 1);
+        let ambiguous: Vec<&str> =
+            counts.into_iter().filter(|(_, count)| *count > 1).map(|(name, _)| name).collect();
+        if ambiguous.len() > MAX_SCHEMA_DYNAMIC {
+            return Err(limit("names of $dynamicAnchor that stand more than once", MAX_SCHEMA_DYNAMIC));
         }
-        within
+        let own = |resource| {
+            let mut own = Meanings::default();
+            for (meant, name) in own.iter_mut().zip(&ambiguous) {
+                *meant = index.dynamic_in(resource, name).map(|_| resource);
+            }
+            own
+        };
+        Ok(Writer {
+            own: (0..index.resources.len()).map(own).collect(),
+            ambiguous,
+            index,
+            copies: Vec::new(),
+            places: BTreeMap::new(),
+            waiting: Vec::new(),
+            values: 0,
+            last: 0,
+            left: MAX_SCHEMA_PLACES,
+            from: MAX_SCHEMA_PLACES,
+        })
     }
 
-    /// Writes a resource; what it embeds stands at its own places.
-    fn resource(&mut self, resource: usize, meanings: &Meanings, out: &str) -> Result<Value, SchemaError> {
-        let from = self.index.resources.get(resource).map(|one| one.at.clone()).unwrap_or_default();
+    /// Writes the whole, and the copies that it needs into its `$defs`.
+    fn all(&mut self) -> Result<Value, SchemaError> {
+        let meanings = self.entered(Meanings::default(), 0);
+        self.copies.push(Copied { resource: 0, meanings, name: None });
+        let mut out = self.resource(0)?;
+        while let Some(number) = self.waiting.pop() {
+            let copy = self.resource(number)?;
+            let Some(name) = self.copies.get(number).and_then(|copied| copied.name.clone()) else { break };
+            let Some(keywords) = out.as_object_mut() else { break };
+            let defs = keywords.entry("$defs").or_insert_with(|| Value::Object(Map::new()));
+            let Some(defs) = defs.as_object_mut() else { break };
+            defs.insert(name, copy);
+        }
+        Ok(out)
+    }
+
+    /// What names mean within a resource that is entered.
+    fn entered(&self, mut meanings: Meanings, resource: usize) -> Meanings {
+        for (meant, own) in meanings.iter_mut().zip(self.own.get(resource).into_iter().flatten()) {
+            *meant = meant.or(*own);
+        }
+        meanings
+    }
+
+    /// Writes a copy of a resource; what it embeds stands at its own places.
+    fn resource(&mut self, copy: usize) -> Result<Value, SchemaError> {
+        let Some((resource, meanings)) = self.copies.get(copy).map(|one| (one.resource, one.meanings)) else {
+            return Ok(Value::Bool(true));
+        };
+        let index = self.index;
+        let from = self.at(resource);
         // references may lead ahead, so the places of all that it embeds are known first
-        let embedded: Vec<(usize, String)> =
-            self.index.resources.iter().enumerate().map(|(n, one)| (n, one.at.clone())).collect();
-        let mut ways: BTreeMap<String, Meanings> = BTreeMap::new();
-        for (number, at) in embedded {
-            let Some(below) = at.strip_prefix(from.as_str()) else { continue };
-            if number != resource && !below.starts_with('/') {
+        let mut ways: BTreeMap<&str, Meanings> = BTreeMap::new();
+        for (number, one) in index.resources.iter().enumerate() {
+            let at = one.at.as_str();
+            if number != resource && !is_beneath(at, from) {
                 continue;
             }
             // those around it come first in the list
-            let around = ways.iter().filter(|(other, _)| at.starts_with(&format!("{other}/")));
-            let meant = around.max_by_key(|(other, _)| other.len()).map_or(meanings, |(_, meant)| meant);
+            let around = ways.iter().filter(|(other, _)| is_beneath(at, other));
+            let meant = around.max_by_key(|(other, _)| other.len()).map_or(meanings, |(_, meant)| *meant);
             let meant = self.entered(meant, number);
-            self.places.entry((number, meant.clone())).or_insert_with(|| format!("{out}{below}"));
+            self.places.entry((number, meant)).or_insert(copy);
             ways.insert(at, meant);
         }
-        let Some((schema, _)) = self.index.schema(&from) else { return Ok(Value::Bool(true)) };
-        self.schema(schema, &from, &ways, meanings)
+        let Some((schema, _)) = index.schema(from) else { return Ok(Value::Bool(true)) };
+        self.schema(schema, from, &ways, &meanings)
+    }
+
+    /// Where a resource stands in the document.
+    fn at(&self, resource: usize) -> &'i str {
+        self.index.resources.get(resource).map(|one| one.at.as_str()).unwrap_or_default()
     }
 
     /// Writes a schema that stands at a place.
@@ -100,9 +145,10 @@ impl Writer<'_, '_> {
         &mut self,
         schema: &Value,
         at: &str,
-        ways: &BTreeMap<String, Meanings>,
+        ways: &BTreeMap<&str, Meanings>,
         meanings: &Meanings,
     ) -> Result<Value, SchemaError> {
+        take(&mut self.from, at)?;
         let Value::Object(keywords) = schema else {
             // a list of names beneath `dependencies` has many
             self.count(values(schema))?;
@@ -173,35 +219,38 @@ impl Writer<'_, '_> {
     ) -> Result<Value, SchemaError> {
         let within = self.index.schema(at).map_or(0, |(_, resource)| resource);
         let target = self.index.resolve(within, reference).map_err(|what| wrong(here, what))?;
-        let meant = target.dynamic.filter(|_| keyword == "$dynamicRef").and_then(|name| meanings.get(&name));
-        let to = meant.cloned().unwrap_or(target.at);
-        let resource = self.index.schema(&to).map_or(0, |(_, resource)| resource);
-        let inside = self.index.resources.get(resource).and_then(|one| to.strip_prefix(one.at.as_str()));
-        let inside = inside.unwrap_or_default().to_owned();
-        let place = self.place(resource, self.entered(meanings, resource));
+        let name = target.dynamic.filter(|_| keyword == "$dynamicRef");
+        let number = name.as_ref().and_then(|name| self.ambiguous.iter().position(|other| other == name));
+        let meant = number.and_then(|number| meanings.get(number).copied().flatten());
+        let meant = meant.zip(name).and_then(|(resource, name)| self.index.dynamic_in(resource, &name));
+        let to = meant.unwrap_or(&target.at);
+        let resource = self.index.schema(to).map_or(0, |(_, resource)| resource);
+        let copy = self.copy(resource, self.entered(*meanings, resource));
+        let Some(copied) = self.copies.get(copy) else { return Ok(Value::Bool(true)) };
+        let inside = to.strip_prefix(self.at(copied.resource)).unwrap_or_default();
+        let written = written(&format!("{}{inside}", copied.place()));
         self.count(1)?;
-        let written = written(&format!("{place}{inside}"));
         take(&mut self.left, &written)?;
         Ok(Value::String(written))
     }
 
-    /// Where a resource stands with these meanings; a copy is made of one that does not yet.
-    fn place(&mut self, resource: usize, meanings: Meanings) -> String {
-        let key = (resource, meanings);
-        if let Some(place) = self.places.get(&key) {
-            return place.clone();
+    /// In which copy a resource stands with these meanings; one is made where there is none yet.
+    fn copy(&mut self, resource: usize, meanings: Meanings) -> usize {
+        if let Some(copy) = self.places.get(&(resource, meanings)) {
+            return *copy;
         }
         let name = loop {
-            self.copies += 1;
-            let name = format!("copy-{}", self.copies);
+            self.last += 1;
+            let name = format!("copy-{}", self.last);
             if self.index.schema(&format!("/$defs/{name}")).is_none() {
                 break name;
             }
         };
-        let place = format!("/$defs/{name}");
-        self.waiting.push((key.0, key.1.clone(), name));
-        self.places.insert(key, place.clone());
-        place
+        let copy = self.copies.len();
+        self.copies.push(Copied { resource, meanings, name: Some(name) });
+        self.waiting.push(copy);
+        self.places.insert((resource, meanings), copy);
+        copy
     }
 
     fn count(&mut self, more: u64) -> Result<(), SchemaError> {
@@ -211,6 +260,11 @@ impl Writer<'_, '_> {
         }
         Ok(())
     }
+}
+
+/// Whether a place is within another one.
+fn is_beneath(at: &str, other: &str) -> bool {
+    at.strip_prefix(other).is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// Sets a keyword; lists of one that is there already grow together.
@@ -227,5 +281,47 @@ pub(crate) fn values(value: &Value) -> u64 {
         Value::Array(items) => items.iter().map(values).fold(1, u64::saturating_add),
         Value::Object(entries) => entries.values().map(values).fold(1, u64::saturating_add),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// Each part passes through the next in two ways, and gives another name a meaning in one of them. The places of what the names
+    /// mean are long where they stand beneath a long name.
+    fn ways(names: usize, long: &str) -> Value {
+        let mut defs = Map::new();
+        let mut binding = Map::new();
+        for n in 0..names {
+            let next = json!({"l": {"$ref": format!("p{}", n + 1)}, "r": {"$ref": format!("q{n}")}});
+            defs.insert(format!("p{n}"), json!({"$id": format!("p{n}"), "properties": next}));
+            let part = json!({"$id": format!("q{n}"), "$dynamicAnchor": format!("x{n}"), "$ref": format!("p{}", n + 1)});
+            binding.insert(format!("q{n}"), part);
+        }
+        let last: Map<String, Value> =
+            (0..names).map(|n| (format!("d{n}"), json!({"$dynamicAnchor": format!("x{n}")}))).collect();
+        defs.insert(format!("p{names}"), json!({"$id": format!("p{names}"), "$defs": last}));
+        defs.insert(long.to_owned(), json!({"$defs": binding}));
+        json!({"$ref": "p0", "$defs": defs})
+    }
+
+    #[test]
+    fn what_is_kept_for_copies_does_not_grow_with_the_names() {
+        for (long, why) in [(55_000, "bytes in the places of its parts"), (1, "10000 values")] {
+            let schema = ways(15, &"x".repeat(long));
+            let index = Index::of(&schema).unwrap();
+            let mut writer = Writer::of(&index).unwrap();
+            let error = writer.all().unwrap_err().to_string();
+            assert!(error.contains(why), "{long}: {error}");
+            let copies = writer.copies.len();
+            assert!(copies > 20 && writer.ambiguous.len() == 15, "{copies}");
+            let kept = writer.places.len() * size_of::<(usize, Meanings, usize)>()
+                + copies * (size_of::<Copied>() + "copy-10000".len());
+            assert!(kept < 8 << 20, "{kept} bytes for {copies} copies");
+        }
+        let schema = ways(3, &"x".repeat(50_000));
+        assert!(plain(&schema).is_ok(), "a long name with few copies");
     }
 }

@@ -252,3 +252,31 @@ fn lists_of_names_count_as_often_as_they_apply() {
     let error = refused(&json!({"properties": ways, "$defs": defs}));
     assert!(error.ends_with("more than 10000 values"), "{error}");
 }
+
+#[test]
+fn a_long_name_above_what_dynamic_names_mean_is_refused_in_little_memory() {
+    let mut defs = Map::new();
+    let mut binding = Map::new();
+    for n in 0..15 {
+        let (next, name) = (format!("p{}", n + 1), format!("x{n}"));
+        let ways = json!({"l": {"$ref": next}, "r": {"$ref": format!("q{n}")}});
+        defs.insert(format!("p{n}"), json!({"$id": format!("p{n}"), "properties": ways}));
+        binding
+            .insert(format!("q{n}"), json!({"$id": format!("q{n}"), "$dynamicAnchor": name, "$ref": next}));
+    }
+    let last: Map<String, Value> =
+        (0..15).map(|n| (format!("d{n}"), json!({"$dynamicAnchor": format!("x{n}")}))).collect();
+    defs.insert("p15".to_owned(), json!({"$id": "p15", "$defs": last}));
+    defs.insert("x".repeat(55_000), json!({"$defs": binding}));
+    let schema = json!({"$ref": "p0", "$defs": defs});
+    refused(&schema);
+    // all tests of this file together take 40 MB
+    assert!(most_memory_kb() < 150_000, "{} kB", most_memory_kb());
+}
+
+/// The most memory that this program had so far, where the system tells.
+fn most_memory_kb() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("0 kB");
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}

@@ -69,6 +69,13 @@ fn a_dynamic_reference_means_the_first_place_on_the_way() {
     });
     assert_eq!(fits(&both, &json!({"loose": spelt})), Ok(()));
     assert!(fits(&both, &json!({"strict": spelt})).unwrap_err().starts_with("strict.children.0: "));
+    // what is embedded is reached by way of what is around it
+    let inner = json!({"$id": "inner", "$defs": {"n": {"$dynamicAnchor": "n"}}, "$dynamicRef": "#n"});
+    let around =
+        json!({"$id": "around", "$dynamicAnchor": "n", "type": "object", "properties": {"v": inner}});
+    let embedded = json!({"properties": {"a": {"$ref": "around"}}, "$defs": {"around": around}});
+    assert_eq!(fits(&embedded, &json!({"a": {"v": {"v": {}}}})), Ok(()));
+    assert!(fits(&embedded, &json!({"a": {"v": 1}})).is_err());
     // what is no dynamic name is an ordinary reference
     let ordinary = json!({"$defs": {"n": {"$anchor": "n", "type": "integer"}}, "properties": {"a": {"$dynamicRef": "#n"}}});
     assert!(fits(&ordinary, &json!({"a": "x"})).is_err());
