@@ -23,6 +23,9 @@ pub const MAX_SCHEMA_PATTERN: usize = 1024;
 pub const MAX_SCHEMA_PATTERNS: usize = 256;
 /// Bytes of the places of all parts, each written out as a JSON pointer: a long name counts for each part beneath it.
 pub const MAX_SCHEMA_PLACES: usize = 2 * 1024 * 1024;
+/// Bytes of the texts and names of a schema with plain references, copies for the meanings of dynamic names among them; what
+/// references are written with is bounded as places are.
+pub const MAX_SCHEMA_COPIED: usize = 1024 * 1024;
 /// Parts with an `$id`, the whole aside.
 pub const MAX_SCHEMA_EMBEDDED: usize = 64;
 /// Names of `$dynamicAnchor` that stand more than once.

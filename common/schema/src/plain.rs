@@ -9,7 +9,9 @@ use serde_json::{Map, Value};
 
 use crate::SchemaError;
 use crate::keywords::{Beneath, beneath, escaped};
-use crate::limits::{MAX_SCHEMA_DYNAMIC, MAX_SCHEMA_NODES, MAX_SCHEMA_PLACES, limit, take, wrong};
+use crate::limits::{
+    MAX_SCHEMA_COPIED, MAX_SCHEMA_DYNAMIC, MAX_SCHEMA_NODES, MAX_SCHEMA_PLACES, limit, take, wrong,
+};
 use crate::references::{Index, NAMES, REFERENCES, written};
 
 /// What dynamic names mean on a way through the document, name by name: the resource that was met first. Numbers alone, because
@@ -48,6 +50,8 @@ struct Writer<'i, 's> {
     /// Copies still to be written.
     waiting: Vec<usize>,
     values: u64,
+    /// Bytes left for texts and names: one of them is one value, however long.
+    text: usize,
     /// The last number in the name of a copy.
     last: usize,
     /// Bytes left for places that references are written with.
@@ -80,6 +84,7 @@ impl<'i> Writer<'i, '_> {
             places: BTreeMap::new(),
             waiting: Vec::new(),
             values: 0,
+            text: MAX_SCHEMA_COPIED,
             last: 0,
             left: MAX_SCHEMA_PLACES,
             from: MAX_SCHEMA_PLACES,
@@ -151,13 +156,13 @@ impl<'i> Writer<'i, '_> {
         take(&mut self.from, at)?;
         let Value::Object(keywords) = schema else {
             // a list of names beneath `dependencies` has many
-            self.count(values(schema))?;
-            return Ok(schema.clone());
+            return self.data(schema);
         };
         self.count(1)?;
         let meanings = ways.get(at).unwrap_or(meanings);
         let mut out = Map::new();
         for (keyword, value) in keywords {
+            self.write(keyword.len())?;
             let here = format!("{at}/{keyword}");
             let written = match (beneath(keyword), value) {
                 (_, Value::String(reference)) if REFERENCES.contains(&keyword.as_str()) => {
@@ -178,15 +183,13 @@ impl<'i> Writer<'i, '_> {
                 }
                 (Beneath::Named(_), Value::Object(named)) => {
                     let each = named.iter().map(|(name, inner)| {
+                        self.write(name.len())?;
                         let place = format!("{here}/{}", escaped(name));
                         Ok((name.clone(), self.schema(inner, &place, ways, meanings)?))
                     });
                     Value::Object(each.collect::<Result<_, SchemaError>>()?)
                 }
-                (Beneath::Data | Beneath::List(_) | Beneath::Named(_), data) => {
-                    self.count(values(data))?;
-                    data.clone()
-                }
+                (Beneath::Data | Beneath::List(_) | Beneath::Named(_), data) => self.data(data)?,
             };
             merge(&mut out, keyword, written);
         }
@@ -253,6 +256,19 @@ impl<'i> Writer<'i, '_> {
         copy
     }
 
+    /// Writes what has no parts.
+    fn data(&mut self, data: &Value) -> Result<Value, SchemaError> {
+        self.count(values(data))?;
+        self.write(text(data))?;
+        Ok(data.clone())
+    }
+
+    fn write(&mut self, bytes: usize) -> Result<(), SchemaError> {
+        let what = "bytes of texts and names, copies for the meanings of dynamic names among them";
+        self.text = self.text.checked_sub(bytes).ok_or_else(|| limit(what, MAX_SCHEMA_COPIED))?;
+        Ok(())
+    }
+
     fn count(&mut self, more: u64) -> Result<(), SchemaError> {
         self.values = self.values.saturating_add(more);
         if self.values > MAX_SCHEMA_NODES {
@@ -281,6 +297,19 @@ pub(crate) fn values(value: &Value) -> u64 {
         Value::Array(items) => items.iter().map(values).fold(1, u64::saturating_add),
         Value::Object(entries) => entries.values().map(values).fold(1, u64::saturating_add),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 1,
+    }
+}
+
+/// How many bytes the texts and names of a value have.
+fn text(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(text).fold(0, usize::saturating_add),
+        Value::Object(entries) => entries
+            .iter()
+            .map(|(name, inner)| name.len().saturating_add(text(inner)))
+            .fold(0, usize::saturating_add),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
     }
 }
 

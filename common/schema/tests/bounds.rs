@@ -274,6 +274,36 @@ fn a_long_name_above_what_dynamic_names_mean_is_refused_in_little_memory() {
     assert!(most_memory_kb() < 150_000, "{} kB", most_memory_kb());
 }
 
+#[test]
+fn a_long_text_or_name_counts_in_each_copy() {
+    let long = "x".repeat(30_000);
+    let copied = |part: &Value, copies: usize| {
+        let mut part = part.clone();
+        part["$id"] = json!("p");
+        part["$defs"] = json!({"d": {"$dynamicAnchor": "x"}});
+        let mut defs = Map::from_iter([("p".to_owned(), part)]);
+        for n in 0..copies {
+            let way = json!({"$id": format!("q{n}"), "$dynamicAnchor": "x", "$ref": "p"});
+            defs.insert(format!("q{n}"), way);
+        }
+        let ways = (0..copies).map(|n| (format!("a{n}"), json!({"$ref": format!("q{n}")})));
+        json!({"properties": ways.collect::<Map<_, _>>(), "$defs": defs})
+    };
+    for part in [
+        json!({"description": long}),
+        json!({"enum": [[{"a": long}]]}),
+        json!({"const": {(&long): 1}}),
+        json!({"properties": {(&long): true}}),
+        json!({"dependencies": {"a": [long]}}),
+        json!({"x-note": {(&long): 1}}),
+        json!({(format!("x-{long}")): 1}),
+    ] {
+        let error = refused(&copied(&part, 40));
+        assert!(error.contains("1048576 bytes of texts and names"), "{error}");
+        assert!(Schema::compile(&copied(&part, 30)).is_ok());
+    }
+}
+
 /// The most memory that this program had so far, where the system tells.
 fn most_memory_kb() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
