@@ -161,13 +161,15 @@ impl<'i> Writer<'i, '_> {
         self.count(1)?;
         let meanings = ways.get(at).unwrap_or(meanings);
         let mut out = Map::new();
+        let mut beside = None;
         for (keyword, value) in keywords {
             self.write(keyword.len())?;
             let here = format!("{at}/{keyword}");
             let written = match (beneath(keyword), value) {
                 (_, Value::String(reference)) if REFERENCES.contains(&keyword.as_str()) => {
                     if keywords.contains_key("$ref") && keyword != "$ref" {
-                        self.beside(&mut out, reference, at, &here, meanings)?;
+                        self.count(2)?;
+                        beside = Some(self.reference(keyword, reference, at, &here, meanings)?);
                         continue;
                     }
                     out.insert("$ref".to_owned(), self.reference(keyword, reference, at, &here, meanings)?);
@@ -191,24 +193,12 @@ impl<'i> Writer<'i, '_> {
                 }
                 (Beneath::Data | Beneath::List(_) | Beneath::Named(_), data) => self.data(data)?,
             };
-            merge(&mut out, keyword, written);
+            out.insert(keyword.clone(), written);
+        }
+        if let Some(target) = beside {
+            also(&mut out, target);
         }
         Ok(Value::Object(out))
-    }
-
-    /// A `$dynamicRef` beside a `$ref`, as a part of `allOf`.
-    fn beside(
-        &mut self,
-        out: &mut Map<String, Value>,
-        reference: &str,
-        at: &str,
-        here: &str,
-        meanings: &Meanings,
-    ) -> Result<(), SchemaError> {
-        let target = self.reference("$dynamicRef", reference, at, here, meanings)?;
-        self.count(2)?;
-        merge(out, "allOf", serde_json::json!([{"$ref": target}]));
-        Ok(())
     }
 
     /// The plain form of a reference.
@@ -283,11 +273,13 @@ fn is_beneath(at: &str, other: &str) -> bool {
     at.strip_prefix(other).is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// Sets a keyword; lists of one that is there already grow together.
-fn merge(out: &mut Map<String, Value>, keyword: &str, value: Value) {
-    match (out.get_mut(keyword), value) {
-        (Some(Value::Array(there)), Value::Array(more)) => there.extend(more),
-        (_, value) => _ = out.insert(keyword.to_owned(), value),
+/// Adds a reference beside a `$ref` as the last part of `allOf`: references to its other parts lead where they did.
+fn also(out: &mut Map<String, Value>, target: Value) {
+    let part = serde_json::json!({"$ref": target});
+    let all = out.entry("allOf").or_insert_with(|| Value::Array(Vec::new()));
+    // what is no list is refused when it is compiled
+    if let Value::Array(all) = all {
+        all.push(part);
     }
 }
 

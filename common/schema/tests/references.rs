@@ -69,6 +69,16 @@ fn a_dynamic_reference_means_the_first_place_on_the_way() {
     });
     assert_eq!(fits(&both, &json!({"loose": spelt})), Ok(()));
     assert!(fits(&both, &json!({"strict": spelt})).unwrap_err().starts_with("strict.children.0: "));
+    // and neither moves the parts of allOf, to which references may lead
+    let listed = json!({
+        "$ref": "#/$defs/a", "$dynamicRef": "#n", "allOf": [{"type": ["integer", "object"]}, true],
+        "properties": {"x": {"$ref": "#/allOf/0"}, "y": {"$ref": "#/allOf/1"}},
+        "$defs": {"a": {"required": ["a"]}, "b": {"$dynamicAnchor": "n", "required": ["b"]}},
+    });
+    assert_eq!(fits(&listed, &json!({"a": 1, "b": 1, "x": 1, "y": "y"})), Ok(()));
+    for bad in [json!({"a": 1, "b": 1, "x": "x"}), json!({"a": 1}), json!({"b": 1})] {
+        assert!(fits(&listed, &bad).is_err(), "{bad}");
+    }
     // what is embedded is reached by way of what is around it
     let inner = json!({"$id": "inner", "$defs": {"n": {"$dynamicAnchor": "n"}}, "$dynamicRef": "#n"});
     let around =
