@@ -242,7 +242,7 @@ impl Gate {
                     .map_err(|fault| Refused { rule: Some(rule.name.clone()), fault: Box::new(fault) })?;
                 named = schema.readable(asked.args, asked.kwargs).map_err(bad)?;
                 // what is left out is what the procedure says it is: no rule is passed by with it
-                schema.fill_defaults(&info.args, &mut named);
+                schema.fill_defaults(&info.args, &mut named).map_err(bad)?;
             }
         }
         let verdict = rules.policy.judge(&self.request(info, subject, asked, &named));

@@ -1,33 +1,69 @@
 //! The defaults that a schema names, filled in for a judgement: what is left out is not nothing.
 
+use std::fmt::Display;
+
 use serde_json::{Map, Value};
+
+use crate::ArgumentError;
+use crate::plain::{text, values};
 
 /// How many references follow each other, and how deep objects are looked into. A schema that was compiled has less.
 const DEEPEST: usize = 64;
 
+/// Values that may be filled in. In a schema that refers to itself each object gets the same defaults again.
+pub const MAX_FILLED_VALUES: u64 = 65_536;
+/// Bytes of the texts and names that may be filled in.
+pub const MAX_FILLED_BYTES: usize = 4 * 1024 * 1024;
+
 /// Fills in the defaults of a schema with plain references.
-pub(crate) fn fill(schema: &Value, arguments: &mut Value) {
-    fill_in(schema, schema, arguments, DEEPEST);
+pub(crate) fn fill(schema: &Value, arguments: &mut Value) -> Result<(), ArgumentError> {
+    let mut filler = Filler { root: schema, values: MAX_FILLED_VALUES, bytes: MAX_FILLED_BYTES };
+    filler.fill(schema, arguments, DEEPEST)
 }
 
-fn fill_in(root: &Value, schema: &Value, value: &mut Value, deepest: usize) {
-    let Some(deeper) = deepest.checked_sub(1) else { return };
-    let Value::Object(entries) = value else { return };
-    for part in parts(root, schema, deeper) {
-        let properties = part.get("properties").and_then(Value::as_object);
-        for (name, property) in properties.into_iter().flatten() {
-            match entries.get_mut(name) {
-                Some(inner) => fill_in(root, property, inner, deeper),
-                None => insert(root, name, property, entries, deeper),
+struct Filler<'s> {
+    root: &'s Value,
+    /// What may still be filled in.
+    values: u64,
+    bytes: usize,
+}
+
+impl Filler<'_> {
+    fn fill(&mut self, schema: &Value, value: &mut Value, deepest: usize) -> Result<(), ArgumentError> {
+        let Some(deeper) = deepest.checked_sub(1) else { return Ok(()) };
+        let Value::Object(entries) = value else { return Ok(()) };
+        for part in parts(self.root, schema, deeper) {
+            let properties = part.get("properties").and_then(Value::as_object);
+            for (name, property) in properties.into_iter().flatten() {
+                match entries.get_mut(name) {
+                    Some(inner) => self.fill(property, inner, deeper)?,
+                    None => self.insert(name, property, entries, deeper)?,
+                }
             }
         }
+        Ok(())
     }
-}
 
-fn insert(root: &Value, name: &str, property: &Value, entries: &mut Map<String, Value>, deepest: usize) {
-    let default = parts(root, property, deepest).into_iter().find_map(|part| part.get("default"));
-    if let Some(default) = default {
+    fn insert(
+        &mut self,
+        name: &str,
+        property: &Value,
+        entries: &mut Map<String, Value>,
+        deepest: usize,
+    ) -> Result<(), ArgumentError> {
+        let default = parts(self.root, property, deepest).into_iter().find_map(|part| part.get("default"));
+        let Some(default) = default else { return Ok(()) };
+        let beyond = |max: &dyn Display, what: &str| {
+            let text = format!("the defaults for what is left out in them have more than {max} {what}");
+            ArgumentError(text)
+        };
+        let (values, bytes) = (values(default), text(default).saturating_add(name.len()));
+        let left = self.values.checked_sub(values);
+        self.values = left.ok_or_else(|| beyond(&MAX_FILLED_VALUES, "values"))?;
+        let left = self.bytes.checked_sub(bytes);
+        self.bytes = left.ok_or_else(|| beyond(&MAX_FILLED_BYTES, "bytes"))?;
         entries.insert(name.to_owned(), default.clone());
+        Ok(())
     }
 }
 
@@ -48,7 +84,7 @@ mod tests {
     use serde_json::json;
 
     fn filled(schema: &Value, mut arguments: Value) -> Value {
-        fill(schema, &mut arguments);
+        fill(schema, &mut arguments).unwrap();
         arguments
     }
 
@@ -78,6 +114,29 @@ mod tests {
         assert_eq!(filled(&schema, json!({"deep": {}})), wanted);
         for none in [json!(true), json!({}), json!({"properties": 7}), json!({"$ref": "elsewhere"})] {
             assert_eq!(filled(&none, json!({"a": 1})), json!({"a": 1}));
+        }
+    }
+
+    #[test]
+    fn what_is_filled_in_has_a_bound_however_many_objects_there_are() {
+        let tree = |width: usize| {
+            let level =
+                |inner: &Value| (0..width).map(|n| (format!("n{n}"), inner.clone())).collect::<Value>();
+            level(&level(&json!({})))
+        };
+        let long = "x".repeat(60_000);
+        for (name, default, what) in [
+            ("d", json!(vec![0; 1000]), "65536 values"),
+            ("d", json!(long), "4194304 bytes"),
+            (long.as_str(), json!(1), "4194304 bytes"),
+        ] {
+            let mut schema = json!({"properties": {name: {"default": default}}});
+            for n in 0..10 {
+                schema["properties"][format!("n{n}")] = json!({"$ref": "#"});
+            }
+            let error = fill(&schema, &mut tree(10)).unwrap_err().to_string();
+            assert!(error.contains(what), "{error}");
+            assert_eq!(filled(&schema, tree(4))["n3"]["n3"][name], default);
         }
     }
 }

@@ -26,6 +26,7 @@ mod value;
 
 pub use argument_redaction::{ArgumentRedaction, rooted};
 pub use arguments::POSITIONAL;
+pub use defaults::{MAX_FILLED_BYTES, MAX_FILLED_VALUES};
 pub use graph::{MAX_SCHEMA_CHAIN, MAX_SCHEMA_STEPS};
 pub use hidden::hide;
 pub use limits::{

@@ -293,7 +293,7 @@ pub(crate) fn values(value: &Value) -> u64 {
 }
 
 /// How many bytes the texts and names of a value have.
-fn text(value: &Value) -> usize {
+pub(crate) fn text(value: &Value) -> usize {
     match value {
         Value::String(text) => text.len(),
         Value::Array(items) => items.iter().map(text).fold(0, usize::saturating_add),

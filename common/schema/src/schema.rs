@@ -135,8 +135,12 @@ impl Schema {
 
     /// Puts the `default` of each property that is not there in its place, at the top and in each object that is there. `schema` is what
     /// this was compiled from. What a program is given is another matter: it is what was sent.
-    pub fn fill_defaults(&self, schema: &Value, arguments: &mut Value) {
-        defaults::fill(self.plain.as_deref().unwrap_or(schema), arguments);
+    ///
+    /// # Errors
+    /// [`ArgumentError`] when that is more than [`MAX_FILLED_VALUES`](crate::MAX_FILLED_VALUES) or
+    /// [`MAX_FILLED_BYTES`](crate::MAX_FILLED_BYTES); a part of them may be filled in then.
+    pub fn fill_defaults(&self, schema: &Value, arguments: &mut Value) -> Result<(), ArgumentError> {
+        defaults::fill(self.plain.as_deref().unwrap_or(schema), arguments)
     }
 
     /// Whether positional arguments are the procedure's own business: neither a schema nor a policy sees them.

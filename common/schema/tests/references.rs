@@ -198,6 +198,6 @@ fn secrets_in_a_tree_are_hidden_and_defaults_in_it_are_filled_in() {
     assert_eq!(masked["tree"]["next"]["password"], json!("***"));
     assert_eq!(masked["tree"]["children"][0]["password"], json!("***"));
     let mut filled = json!({"tree": {"next": {"mode": "fast", "next": {}}}});
-    compiled.fill_defaults(&schema, &mut filled);
+    compiled.fill_defaults(&schema, &mut filled).unwrap();
     assert_eq!(filled, json!({"tree": {"mode": "safe", "next": {"mode": "fast", "next": {"mode": "safe"}}}}));
 }
