@@ -15,7 +15,7 @@ enum Beneath {
     Named,
 }
 
-/// The keywords of draft 2020-12, with `definitions`, which it keeps for schemas that are older.
+/// The keywords of draft 2020-12, with `definitions` and `dependencies`, which hold for schemas that are older.
 const KEYWORDS: &[(&str, Beneath)] = &[
     ("$anchor", Beneath::Data),
     ("$comment", Beneath::Data),
@@ -36,6 +36,7 @@ const KEYWORDS: &[(&str, Beneath)] = &[
     ("contentSchema", Beneath::Schema),
     ("default", Beneath::Data),
     ("definitions", Beneath::Named),
+    ("dependencies", Beneath::Named),
     ("dependentRequired", Beneath::Data),
     ("dependentSchemas", Beneath::Named),
     ("deprecated", Beneath::Data),
@@ -128,6 +129,7 @@ mod tests {
             "properties": {"typ": {"type": "string", "default": {"typ": 1}}, "a": bad},
             "items": bad,
             "anyOf": [true, bad],
+            "dependencies": {"a": bad, "b": ["typ"]},
             "$defs": {"b": {"not": bad}},
             "const": bad,
             "x-note": bad,
@@ -136,6 +138,7 @@ mod tests {
         let mut expected = [
             "args.$defs.b.not.typ",
             "args.anyOf.1.typ",
+            "args.dependencies.a.typ",
             "args.items.typ",
             "args.properties.a.typ",
             "args.requird",
