@@ -10,8 +10,8 @@ use crate::schema_types::{kinds, mentioned, named};
 
 /// How many references and parts are followed into each other: a schema from another machine may have no end.
 const DEEPEST: usize = 8;
-/// How many of them there may be in all.
-const MOST_PARTS: usize = 200;
+/// How many of them there may be for all arguments and types of one help. Beyond, an argument is told by what it says itself.
+const MOST_PARTS: usize = 500;
 /// The widest first column.
 const MAX_NAME: usize = 24;
 
@@ -39,7 +39,7 @@ pub struct Argument {
 /// The arguments that a schema names, those that are required first.
 pub fn arguments(schema: &Value) -> Vec<Argument> {
     let root = resolved(schema);
-    fields(&root, &root)
+    fields(&root, &root, &mut { MOST_PARTS })
 }
 
 /// The schema with plain references. One that nobody can check is told as far as it goes.
@@ -48,8 +48,8 @@ fn resolved(schema: &Value) -> Value {
 }
 
 /// The properties of an object as its schema within the document describes it.
-fn fields(root: &Value, schema: &Value) -> Vec<Argument> {
-    let schema = &Value::Object(merged(root, schema, DEEPEST, &mut { MOST_PARTS }));
+fn fields(root: &Value, schema: &Value, left: &mut usize) -> Vec<Argument> {
+    let schema = &Value::Object(merged(root, schema, DEEPEST, left));
     let required: Vec<&str> = schema
         .get("required")
         .and_then(Value::as_array)
@@ -61,7 +61,7 @@ fn fields(root: &Value, schema: &Value) -> Vec<Argument> {
     let mut arguments: Vec<Argument> = properties
         .into_iter()
         .flatten()
-        .map(|(name, property)| argument(root, name, property, required.contains(&name.as_str())))
+        .map(|(name, property)| argument(root, name, property, required.contains(&name.as_str()), left))
         .collect();
     arguments.sort_by(|a, b| (!a.required, &a.name).cmp(&(!b.required, &b.name)));
     arguments
@@ -94,8 +94,8 @@ fn merged(root: &Value, schema: &Value, deepest: usize, left: &mut usize) -> Map
     all
 }
 
-fn argument(root: &Value, name: &str, property: &Value, required: bool) -> Argument {
-    let words = &merged(root, property, DEEPEST, &mut { MOST_PARTS });
+fn argument(root: &Value, name: &str, property: &Value, required: bool, left: &mut usize) -> Argument {
+    let words = &merged(root, property, DEEPEST, left);
     let kinds = kinds(root, property, words);
     let mut values: Vec<Value> = words.get("enum").and_then(Value::as_array).cloned().unwrap_or_default();
     values.extend(words.get("const").cloned());
@@ -172,7 +172,9 @@ pub fn text(infos: &[ProcedureInfo], procedure: &str, usage: &str) -> String {
     };
     let versions: Vec<String> = infos.iter().filter(|one| one.name == info.name).map(version).collect();
     lines.push(format!("Versions: {}", versions.join(", ")));
-    let (arguments, positional) = (arguments(&info.args), positional(&info.args));
+    let root = resolved(&info.args);
+    let mut left = MOST_PARTS;
+    let (arguments, positional) = (fields(&root, &root, &mut left), positional(&info.args));
     let places: String = positional.iter().map(|name| format!(" [{name}]")).collect();
     lines.extend([String::new(), format!("Usage: rpctl {usage} {}{places} [KEY=VALUE…]", line(procedure))]);
     lines.push(String::new());
@@ -182,10 +184,9 @@ pub fn text(infos: &[ProcedureInfo], procedure: &str, usage: &str) -> String {
         lines.push("Arguments:".to_owned());
         lines.extend(rows(&arguments));
     }
-    let root = resolved(&info.args);
     for (name, schema) in mentioned(&root) {
         lines.extend([String::new(), format!("{name}:")]);
-        lines.extend(rows(&fields(&root, schema)));
+        lines.extend(rows(&fields(&root, schema, &mut left)));
     }
     if !info.redact.is_empty() {
         let paths: Vec<String> = info.redact.iter().map(|path| line(path)).collect();
@@ -313,6 +314,12 @@ mod tests {
         let endless = json!({"properties": {"a": {}}, "allOf": vec![json!({"$ref": "#"}); 50]});
         assert_eq!(arguments(&endless).len(), 1);
         assert!(arguments(&json!({"$ref": "#/$defs/none"})).is_empty());
+        // many that are wide: all together have one bound
+        let wide = json!({"allOf": vec![json!({"$ref": "#/$defs/n"}); 20]});
+        let many: Map<String, Value> = (0..100).map(|n| (format!("a{n}"), wide.clone())).collect();
+        let told = arguments(&json!({"properties": many, "$defs": {"n": {"type": "integer"}}}));
+        let known = told.iter().filter(|argument| argument.kind == "integer").count();
+        assert!(told.len() == 100 && (5..20).contains(&known), "{known} of {}", told.len());
     }
 
     #[test]
@@ -341,7 +348,7 @@ Example:
 
     #[test]
     fn an_example_is_typed_as_its_argument_wants() {
-        let typed = |property: Value| typed(&argument(&json!({}), "a", &property, true));
+        let typed = |property: Value| typed(&argument(&json!({}), "a", &property, true, &mut 0));
         assert_eq!(typed(json!({"type": "integer"})), "a:=1");
         assert_eq!(typed(json!({"type": "boolean"})), "a:=true");
         assert_eq!(typed(json!({"enum": ["x y"]})), "'a=x y'");
