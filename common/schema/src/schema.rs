@@ -21,6 +21,8 @@ pub const MAX_REGEX_SIZE: usize = 256 * 1024;
 pub const MAX_SHOWN: usize = 3;
 /// How many problems there may be to look for: all of them are in memory before the first is shown.
 const MAX_PROBLEMS: u64 = 4_000_000;
+/// Bytes of the places of all these problems: each holds its own, and the names of a call may be long.
+const MAX_PROBLEM_PLACES: u64 = 256 * 1024 * 1024;
 /// Characters of one problem in an error.
 const MAX_PROBLEM: usize = 200;
 
@@ -160,7 +162,9 @@ impl Schema {
         if self.validator.is_valid(named) {
             return Ok(());
         }
-        if values(named).saturating_mul(self.most) > MAX_PROBLEMS {
+        if values(named).saturating_mul(self.most) > MAX_PROBLEMS
+            || places(named, 0).saturating_mul(self.most) > MAX_PROBLEM_PLACES
+        {
             return Err(ArgumentError(
                 "they do not fit, and there is too much of them to say where".to_owned(),
             ));
@@ -197,6 +201,21 @@ fn is_within(value: &Value, levels: usize) -> bool {
             below.is_some_and(|below| entries.values().all(|inner| is_within(inner, below)))
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
+    }
+}
+
+/// How many bytes the names of all places in a value have, each written out.
+fn places(value: &Value, above: u64) -> u64 {
+    let below = |len: usize, inner: &Value| {
+        let at = above.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
+        at.saturating_add(places(inner, at))
+    };
+    match value {
+        Value::Array(items) => items.iter().map(|inner| below(1, inner)).fold(0, u64::saturating_add),
+        Value::Object(entries) => {
+            entries.iter().map(|(name, inner)| below(name.len(), inner)).fold(0, u64::saturating_add)
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
     }
 }
 

@@ -199,6 +199,10 @@ fn of_more_problems_than_memory_has_room_for_none_is_collected() {
     assert!(
         schema.check_json(&named(30_000)).unwrap_err().to_string().contains("too much of them to say where")
     );
+    // each problem holds the name of its place
+    let long = |len: usize| json!({("x".repeat(len)): [1]});
+    assert!(schema.check_json(&long(1000)).unwrap_err().to_string().ends_with("and 1997 more"));
+    assert!(schema.check_json(&long(200_000)).unwrap_err().to_string().contains("too much of them"));
     let plain = Schema::compile(&json!({"additionalProperties": {"type": "integer", "minimum": 3}})).unwrap();
     assert!(plain.check_json(&named(60_000)).unwrap_err().to_string().contains("and 59997 more"));
 }
