@@ -101,6 +101,11 @@ impl Words {
         self.words.iter().any(|word| word.bytes.iter().any(u8::is_ascii_digit))
     }
 
+    /// More bytes than a [`Stream`] ever holds back: six for each byte of the longest word (`\u0061`), and the begin of one more character.
+    pub fn most_held(&self) -> usize {
+        self.words.iter().map(|word| word.bytes.len()).max().map_or(0, |longest| 6 * longest + 6)
+    }
+
     /// Whether something in these bytes is masked.
     pub fn find(&self, data: &[u8]) -> bool {
         self.everything || !self.look(data).0.is_empty()
@@ -255,7 +260,7 @@ impl Word {
     }
 }
 
-/// Masks words in a stream that comes in pieces. Holds back less than the longest word has in its longest form.
+/// Masks words in a stream that comes in pieces. Holds back less than the longest word has in its longest form, see [`Words::most_held`].
 #[derive(Clone, Default)]
 pub struct Stream {
     held: Vec<u8>,

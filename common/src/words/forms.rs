@@ -9,6 +9,8 @@ use super::{Span, Word};
 
 /// Characters of a line of base64, at least, that goes on in the next.
 const MIN_LINE: usize = 16;
+/// Line ends in a row, at most, behind which a line of base64 goes on: `\r\n` are two. More of them end it, or nothing ever would.
+const MAX_ENDS: usize = 2;
 /// Bits of a character of base64.
 const BITS: usize = 6;
 /// At which of the first bits of some base64 a byte can begin.
@@ -25,6 +27,8 @@ pub(super) struct View {
     open: Option<(usize, u8, usize)>,
     /// A plus sign is a space, or cannot be told from one.
     is_spaced: bool,
+    /// Nothing of it goes on behind the text.
+    is_over: bool,
 }
 
 #[derive(Debug)]
@@ -68,7 +72,7 @@ impl View {
     pub(super) fn run(&self, word: &Word) -> (Vec<Span>, Option<usize>) {
         let (found, begun) = self.word(word).run(&self.bytes);
         let spans = found.into_iter().map(|(from, to)| (self.place(from).0, self.place(to - 1).1)).collect();
-        let begun = (begun > 0).then(|| self.place(self.bytes.len() - begun).0);
+        let begun = (begun > 0 && !self.is_over).then(|| self.place(self.bytes.len() - begun).0);
         let may_begin = |(count, bits, _): &(usize, u8, usize)| {
             self.word(word).bytes.first().is_some_and(|first| first >> (8 - count) == *bits)
         };
@@ -253,19 +257,20 @@ fn sextet(byte: u8) -> Option<u8> {
 /// passed over, if the lines are as long as who makes them makes them.
 fn base64(data: &[u8], least: usize, show: &mut impl FnMut(&View)) {
     let least = (least * 8).div_ceil(BITS);
-    let (mut run, mut line, mut view) = (Run::default(), 0, View::default());
+    let (mut run, mut line, mut ends, mut view) = (Run::default(), 0, 0, View::default());
     for (at, &byte) in data.iter().enumerate() {
         match sextet(byte) {
             Some(bits) => {
                 run.bits.push(bits);
                 run.places.push(at);
-                line += 1;
+                (line, ends) = (line + 1, 0);
             }
             // what begins the text may be the rest of a longer line
             None if matches!(byte, b'\n' | b'\r')
-                && (line >= MIN_LINE || line == 0 || run.places.first() == Some(&0)) =>
+                && ends < MAX_ENDS
+                && (line >= MIN_LINE || ends > 0 || run.places.first() == Some(&0)) =>
             {
-                line = 0;
+                (line, ends) = (0, ends + 1);
             }
             None => {
                 if run.bits.len() >= least {
@@ -273,12 +278,12 @@ fn base64(data: &[u8], least: usize, show: &mut impl FnMut(&View)) {
                 }
                 run.bits.clear();
                 run.places.clear();
-                line = 0;
+                (line, ends) = (0, 0);
             }
         }
     }
-    // the last one may go on
-    run.show(run.places.last().is_some_and(|at| at + 1 == data.len()), &mut view, show);
+    // the last one may go on, also in the next line
+    run.show(true, &mut view, show);
 }
 
 /// Characters of base64: what they stand for, and where they are.
@@ -298,6 +303,7 @@ impl Run {
     }
 
     fn show(&mut self, goes_on: bool, view: &mut View, show: &mut impl FnMut(&View)) {
+        view.is_over = !goes_on;
         let total = self.bits.len() * BITS;
         for begin in BEGINS {
             view.bytes.clear();

@@ -1,5 +1,7 @@
 //! Secrets in the forms that programs write them in.
 
+use proptest::prelude::*;
+
 use crate::words::{Stream, Words};
 
 const SECRET: &str = "k\"ey\\ 1+2 ü🐦\n~end";
@@ -130,4 +132,88 @@ fn where_a_text_was_cut_what_is_left_of_a_form_is_masked_too() {
     let text = encoded(b"of hunter2!", STANDARD);
     let said = masked("hunter2", &format!("…{}", text.get(6..).unwrap()));
     assert!(said.starts_with("…***"), "{said}");
+}
+
+/// What a stream gives in pieces; in each the held bytes are fewer than they may ever be.
+fn in_pieces<'a>(words: &Words, pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
+    let (mut stream, mut out) = (Stream::default(), Vec::new());
+    for piece in pieces {
+        out.extend(stream.push(words, piece));
+        assert!(stream.held.len() < words.most_held(), "{stream:?}");
+    }
+    out.extend(stream.finish(words));
+    out
+}
+
+#[test]
+fn what_is_held_back_does_not_grow_with_line_ends() {
+    let words = words(b"hunter2");
+    for begin in ["aH", "xxxxxxxxxxxxxxxxxxaH", "it is xxxxxxxxxxxxxxxxxxaH", "aHVudGVy\n"] {
+        for ends in ["\n", "\r", "\r\n", "\n\r\r"] {
+            let size = if begin == "aH" && ends.len() == 1 { 8 << 20 } else { 256 << 10 };
+            let text = format!("{begin}{}", ends.repeat(size / ends.len())).into_bytes();
+            assert!(in_pieces(&words, text.chunks(16 << 10)) == text, "{begin:?}, {ends:?}");
+        }
+    }
+    let line = "xxxxxxxxxxxxxxxxxxaH\n\n".repeat(1 << 14).into_bytes();
+    assert!(in_pieces(&words, line.chunks(16 << 10)) == line);
+}
+
+#[test]
+fn base64_in_lines_of_any_width_is_found_however_it_is_cut() {
+    let secret = b"hunter2";
+    let words = words(secret);
+    for (width, end) in (61..=80).flat_map(|width| [(width, "\n"), (width, "\r\n")]) {
+        // from wholly in the first line to wholly in the second
+        for begin in width * 6 / 8 - secret.len() - 1..=width * 6 / 8 + 1 {
+            let data = [&vec![7; begin][..], secret, &[7; 99]].concat();
+            let (from, to) = (begin * 8 / 6, ((begin + secret.len()) * 8).div_ceil(6));
+            let (mut text, mut wanted) = (String::new(), String::new());
+            for (at, char) in encoded(&data, STANDARD).chars().enumerate() {
+                let ends = if at > 0 && at % width == 0 { end } else { "" };
+                text.push_str(ends);
+                text.push(char);
+                wanted.push_str(if at <= from || at >= to { ends } else { "" });
+                match at {
+                    at if at == from => wanted.push_str("***"),
+                    at if at < from || at >= to => wanted.push(char),
+                    _ => {}
+                }
+            }
+            let check = |said: Vec<u8>, how: &str| {
+                let said = String::from_utf8(said).unwrap();
+                assert_eq!(said, wanted, "from {begin} in lines of {width} with {end:?}, {how}");
+            };
+            let text = text.as_bytes();
+            for cut in width - 14..width + 16 {
+                let (first, second) = text.split_at(cut);
+                check(in_pieces(&words, [first, second]), &format!("cut at {cut}"));
+            }
+            for size in [1, 2, 3, width, width + end.len(), text.len()] {
+                check(in_pieces(&words, text.chunks(size)), &format!("in pieces of {size}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn two_line_ends_in_a_row_end_no_base64_and_three_do() {
+    assert_eq!(masked("hunter2", "aHVu\r\ndGVyMg=="), "***==");
+    assert_eq!(masked("hunter2", "aHVu\n\ndGVyMg=="), "***==");
+    assert_eq!(masked("hunter2", "aHVu\r\n\rdGVyMg=="), "aHVu\r\n\rdGVyMg==");
+    assert_eq!(masked("hunter2", "aHVu\n\ndGVy\n\nMg=="), "***==", "it is counted in a row");
+}
+
+proptest! {
+    #[test]
+    fn what_is_held_back_is_bounded_whatever_comes(
+        pieces in prop::collection::vec("[aHVudGyMgx5c6%\\\\+\r\n]{0,60}", 1..60),
+        ends in prop::collection::vec(0_usize..5, 60),
+    ) {
+        let mut words = words(b"hunter2");
+        words.add(b"\\n%+x");
+        let pieces: Vec<String> =
+            pieces.iter().zip(ends).map(|(piece, ends)| format!("{piece}{}", "\n".repeat(ends))).collect();
+        in_pieces(&words, pieces.iter().map(String::as_bytes));
+    }
 }
