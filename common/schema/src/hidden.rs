@@ -13,8 +13,10 @@ pub fn hide(words: &Words, raw: &Raw) -> Raw {
     if words.is_everything() {
         return Raw::text(MASK);
     }
-    // a text stands in one piece in the bytes of a value, so that most need not be read
-    if !words.has_numbers() && !words.find(raw.as_bytes()) {
+    // a text stands in one piece in the bytes of a value, so that most need not be read; but where a form depends on what stands before
+    // it, or on where the text begins, the bytes between the texts would be read as a part of it
+    let is_plain = !raw.as_bytes().iter().any(|byte| matches!(byte, b'%' | b'\\' | b'\n' | b'\r'));
+    if is_plain && !words.has_numbers() && !words.find(raw.as_bytes()) {
         return raw.clone();
     }
     let mut bytes = raw.as_bytes();
@@ -120,6 +122,25 @@ mod tests {
         let redaction = ArgumentRedaction::new(&["kwargs.pin"]);
         let words = redaction.words(&Raw::empty_array(), &Raw::parse(bytes.into()).unwrap());
         assert_eq!(hide(&words, &Raw::bin(&[7, 0xff, 1, 2, 3, 8])), Raw::bin(b"\x07***\x08"));
+    }
+
+    #[test]
+    fn what_stands_between_the_texts_of_a_value_is_no_part_of_them() {
+        let mut words = Words::default();
+        ["ab/cd", "n\"vw", "hunter"].iter().for_each(|word| words.add(word.as_bytes()));
+        // the length of a text, just before it, is a percent sign, a backslash
+        for (text, len) in [("ab%2Fcd", 37), ("n\\\"vw", 92)] {
+            let text = format!("{text}{}", ".".repeat(len - text.len()));
+            let value = Raw::encode(&json!([text])).unwrap();
+            assert!(!words.find(value.as_bytes()), "these bytes as such do not show it");
+            assert_eq!(
+                hidden(&words, &json!([text])),
+                json!([format!("***{}", text.trim_start_matches(|c| c != '.'))])
+            );
+        }
+        // in short lines base64 is only at the begin of a text
+        assert_eq!(hidden(&words, &json!({"said": "aHVu\ndGVy"})), json!({"said": "***"}));
+        assert_eq!(hidden(&words, &json!({"said": "aHVu\rdGVy"})), json!({"said": "***"}));
     }
 
     #[test]
