@@ -79,6 +79,20 @@ async fn a_worker_tells_no_secret_in_values_progress_results_exceptions_and_its_
 }
 
 #[tokio::test]
+async fn the_second_half_of_a_late_secret_is_not_told_to_the_next_call_of_a_worker() {
+    // until all of it was read: in the call, or between this one and the next
+    let body = "say(ready=True)\nimport fcntl, struct, termios\ndef err(text):\n    os.write(2, text)\n    while struct.unpack('i', fcntl.ioctl(2, termios.FIONREAD, b'0000'))[0]: time.sleep(0.001)\nfor call in lines:\n    if 'call' not in call: continue\n    n, how = call['call'], call['kwargs']['how']\n    if how == 'next': err(b'ter2 is bad')\n    if how == 'before': err(b'it is hun')\n    say(call=n, result=1)\n    if how == 'after': err(b'it is hun')\n";
+    let offered = redacting(python_worker(body));
+    for how in ["before", "after"] {
+        offered.call(json!({"password": SECRET, "how": how})).await.unwrap();
+        let (values, answer) = offered.run(json!({"password": "another", "how": "next"})).await;
+        answer.unwrap();
+        let told: String = values.iter().map(|value| value["text"].as_str().unwrap()).collect();
+        assert!(told.ends_with(" is bad") && !told.contains("ter2"), "{how}: {told}");
+    }
+}
+
+#[tokio::test]
 async fn a_secret_in_two_pieces_of_a_stream_is_masked_and_what_only_looked_like_one_is_not() {
     // longer than what is gathered into one piece
     let script = "read call; printf 'a hun' >&2; sleep 0.3; printf 'ter2 b' >&2; printf 'x hunt'; sleep 0.3; printf 'ed hunter2 hunte'";

@@ -89,7 +89,7 @@ impl Words {
     pub fn extend_within(&mut self, others: &Self) -> bool {
         let mut all = self.clone();
         all.extend(others);
-        let fits = !all.everything || self.everything || others.everything;
+        let fits = !all.everything || self.everything;
         if fits {
             *self = all;
         }
@@ -276,6 +276,20 @@ impl std::fmt::Debug for Stream {
 }
 
 impl Stream {
+    /// A stream that goes on behind these bytes, which somebody else had: what of them may be the begin of a word is looked at with
+    /// what follows, and never passed on.
+    pub fn behind(words: &Words, before: &[u8]) -> Self {
+        let mut stream = Self::default();
+        let _not_for_this_one = stream.push(words, before);
+        stream.covered = stream.held.len();
+        stream
+    }
+
+    /// Whether it may be in the middle of a word.
+    pub fn is_within(&self) -> bool {
+        !self.held.is_empty()
+    }
+
     /// Takes a piece; gives what can be passed on.
     pub fn push(&mut self, words: &Words, piece: &[u8]) -> Vec<u8> {
         if words.everything {

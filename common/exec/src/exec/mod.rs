@@ -171,35 +171,44 @@ pub enum EndedBy {
 
 /// The end of a stream, for those who have to explain a failure.
 #[derive(Clone, PartialEq, Eq, Default)]
-pub struct Tail(Vec<u8>);
+pub struct Tail {
+    end: Vec<u8>,
+    /// What stood before it is not told.
+    is_rest: bool,
+}
 
 impl Tail {
+    /// The end of a stream that others had before: its begin may be the end of something.
+    pub(crate) fn rest() -> Self {
+        Self { end: Vec::new(), is_rest: true }
+    }
+
     /// Appends; of the whole only the end is kept.
     pub(crate) fn push(&mut self, data: &[u8]) {
         let new = data.get(data.len().saturating_sub(TAIL)..).unwrap_or_default();
-        let surplus = (self.0.len() + new.len()).saturating_sub(TAIL);
-        self.0.drain(..surplus);
-        self.0.extend_from_slice(new);
+        let surplus = (self.end.len() + new.len()).saturating_sub(TAIL);
+        self.end.drain(..surplus);
+        self.end.extend_from_slice(new);
     }
 
     /// All of it as a text, with an ellipsis where it may have been cut: who masks it has to know. `None` when there is nothing.
     pub fn text(&self) -> Option<String> {
-        let is_cut = self.0.len() >= TAIL;
-        let rest_of_char = self.0.iter().take(3).take_while(|&&byte| is_cut && byte & 0xc0 == 0x80).count();
-        let text = String::from_utf8_lossy(self.0.get(rest_of_char..).unwrap_or_default());
-        (!self.0.is_empty()).then(|| if is_cut { format!("…{text}") } else { text.into_owned() })
+        let is_cut = self.is_rest || self.end.len() >= TAIL;
+        let rest_of_char = self.end.iter().take(3).take_while(|&&byte| is_cut && byte & 0xc0 == 0x80).count();
+        let text = String::from_utf8_lossy(self.end.get(rest_of_char..).unwrap_or_default());
+        (!self.end.is_empty()).then(|| if is_cut { format!("…{text}") } else { text.into_owned() })
     }
 
     /// The bytes, at most [`TAIL`].
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        &self.end
     }
 }
 
 impl fmt::Debug for Tail {
     /// Shows the length only: output may be secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Tail({} bytes)", self.0.len())
+        write!(f, "Tail({} bytes)", self.end.len())
     }
 }
 

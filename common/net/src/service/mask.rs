@@ -108,9 +108,11 @@ impl Streams {
         &self.words
     }
 
-    /// Masks these in the standard error, in place of the words.
-    pub(super) fn mask_stderr(&self, words: Words) {
-        self.held().stderr_words = Some(words);
+    /// Masks these in the standard error, in place of the words. It goes on as this one.
+    pub(super) fn mask_stderr(&self, words: Words, from: Stream) {
+        let mut held = self.held();
+        held.stderr_words = Some(words);
+        held.stderr = from;
     }
 
     /// What of a stream can be passed on.

@@ -9,7 +9,7 @@ use redpoll_common::job::ItemKind;
 use redpoll_common::session::credit;
 use redpoll_common::wire::flight::Progress;
 use redpoll_common::wire::{MAX_DEPTH, MAX_NODES, Raw, RawMap, scan};
-use redpoll_common::words::Words;
+use redpoll_common::words::{Stream, Words};
 use tokio::sync::{SemaphorePermit, mpsc};
 use tokio::time::timeout;
 
@@ -146,9 +146,10 @@ impl Output {
         self.streams.words()
     }
 
-    /// Masks these in its standard error, in place of [`words`](Self::words): also those of calls that its process had before.
-    pub fn mask_stderr(&self, words: Words) {
-        self.streams.mask_stderr(words);
+    /// Masks these in its standard error, in place of [`words`](Self::words): also those of calls that its process had before. It goes on as
+    /// the stream does, which saw what the process wrote before.
+    pub fn mask_stderr(&self, words: Words, from: Stream) {
+        self.streams.mask_stderr(words, from);
     }
 
     /// Sends bytes of a stream, [`ItemKind::Stdout`] or [`ItemKind::Stderr`]: in a call as values `{stream, data}`, in a

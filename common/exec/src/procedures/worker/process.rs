@@ -99,7 +99,10 @@ impl Process {
                 self.machine.handle_bytes(&self.buffer);
                 self.buffer.clear();
             }
-            Step::Err(data) => self.tail.push(data),
+            Step::Err(data) => {
+                self.tail.push(data);
+                self.recent.hear(data);
+            }
             Step::OutEnd | Step::Wrote | Step::Exited => {}
         }
         step

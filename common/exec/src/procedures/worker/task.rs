@@ -262,8 +262,8 @@ impl Life {
             return None;
         }
         output.started();
-        process.tail = Tail::default();
         let late = process.recent.begin(&output);
+        process.tail = late.tail();
         process.say(&line);
         let run_by = times.run.and_then(|limit| Instant::now().checked_add(limit));
         let (asks, answers) = self.rights.clone().begin(call, run_by);
