@@ -166,7 +166,8 @@ mod tests {
                 told(&mut recent, "hunter2", &["late: ", first]).await;
                 let (shown, _) = told(&mut recent, "another", &[&second]).await;
                 assert_eq!(shown, " is bad", "{form} cut at {cut}");
-                // with the same secret
+                // with the same secret, and no other before
+                let mut recent = Recent::default();
                 let (shown, _) = told(&mut recent, "hunter2", &["hunter2, ", first]).await;
                 assert!(shown.starts_with("***, "), "{shown}");
                 let (shown, _) = told(&mut recent, "hunter2", &[&second]).await;
