@@ -33,30 +33,44 @@ pub(super) struct View {
 
 #[derive(Debug)]
 enum Places {
-    /// Of each byte.
-    Each(Vec<Span>),
+    /// Where each byte begins, several at one place if they are written as one; and where the last ends. No piece that is looked at has
+    /// 4 GiB.
+    Each(Vec<u32>, usize),
     /// Of the characters of base64, and the bit that the first byte begins with.
     Base64(Vec<usize>, usize),
 }
 
 impl Default for Places {
     fn default() -> Self {
-        Self::Each(Vec::new())
+        Self::Each(Vec::new(), 0)
     }
 }
 
 impl View {
-    fn push(&mut self, byte: u8, place: Span) {
+    /// With room for what so many bytes stand for.
+    fn with_capacity(capacity: usize) -> Self {
+        let places = Places::Each(Vec::with_capacity(capacity), 0);
+        Self { bytes: Vec::with_capacity(capacity), places, ..Self::default() }
+    }
+
+    /// Adds a byte that is written from the first of the places to the second.
+    fn push(&mut self, byte: u8, (from, to): Span) {
         self.bytes.push(byte);
-        if let Places::Each(places) = &mut self.places {
-            places.push(place);
+        if let Places::Each(begins, end) = &mut self.places {
+            begins.push(u32::try_from(from).unwrap_or(u32::MAX));
+            *end = to;
         }
     }
 
     /// Where a byte is written.
     fn place(&self, at: usize) -> Span {
         match &self.places {
-            Places::Each(places) => places.get(at).copied().unwrap_or_default(),
+            Places::Each(begins, end) => {
+                let begin = begins.get(at).copied().unwrap_or_default();
+                let next = begins.get(at..).unwrap_or_default().iter().find(|next| **next > begin);
+                let place = |begin: u32| usize::try_from(begin).unwrap_or_default();
+                (place(begin), next.map_or(*end, |next| place(*next)))
+            }
             Places::Base64(places, begin) => {
                 let of = |bit: usize| places.get(bit / BITS).copied().unwrap_or_default();
                 (of(begin + 8 * at), of(begin + 8 * at + 7) + 1)
@@ -125,7 +139,7 @@ fn hex(digits: &[u8]) -> Option<u32> {
 
 /// What a URL or a form stands for.
 fn percent(data: &[u8]) -> View {
-    let mut view = View { is_spaced: true, ..View::default() };
+    let mut view = View { is_spaced: true, ..View::with_capacity(data.len()) };
     let spaced = |byte: u8| if byte == b'+' { b' ' } else { byte };
     let mut at = 0;
     while let Some(&byte) = data.get(at) {
@@ -155,7 +169,7 @@ enum Escape {
 
 /// What a string of JSON, or of a program, stands for.
 fn backslash(data: &[u8]) -> View {
-    let mut view = View::default();
+    let mut view = View::with_capacity(data.len());
     let mut at = 0;
     while let Some(&byte) = data.get(at) {
         let rest = data.get(at..).unwrap_or_default();
