@@ -211,7 +211,7 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// [`ReadError`].
     fn events(&self, since: u64, limit: usize) -> BoxFuture<'_, Result<Vec<EventRecord>, ReadError>>;
 
-    /// Checks a stretch of the history against its [chain](chain): at most `limit` events and [`chain::MAX_VERIFY`], and none after
+    /// Checks a stretch of the history against its [chain]: at most `limit` events and [`chain::MAX_VERIFY`], and none after
     /// number `until`. Reads from one state of the store, and holds nobody up.
     ///
     /// # Errors
