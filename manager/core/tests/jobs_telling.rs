@@ -139,6 +139,7 @@ fn the_judge_finds_every_event_that_is_wrong() {
         EventKind::JobRecorded,
         EventKind::Custom,
         EventKind::StoreBehind,
+        EventKind::RunFound,
         EventKind::ClockSet,
         EventKind::HistoryBroken,
         EventKind::ProcedureEnabled,

@@ -212,6 +212,7 @@ fn is_plain(kind: EventKind) -> bool {
         | EventKind::CancelAsked
         | EventKind::RunStarted
         | EventKind::RunInDoubt
+        | EventKind::RunFound
         | EventKind::RunPutBack
         | EventKind::RunEnded
         | EventKind::RunCorrected

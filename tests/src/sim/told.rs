@@ -95,6 +95,7 @@ impl Story {
                 let replaced = self.ended == Some(Outcome::Unknown) && event.outcome != self.ended;
                 !std::mem::replace(&mut self.corrected, true) && replaced && event.outcome.is_some()
             }
+            EventKind::RunFound => return Err("no store is put back here"),
             EventKind::AgentConnected
             | EventKind::AgentDisconnected
             | EventKind::SpoolLost

@@ -33,10 +33,21 @@ impl<T> Jobs<T> {
 
     /// Nobody can tell whether it ran.
     pub(super) fn end_unknown(&mut self, at: At, cause: &str, now_ms: u64) {
+        let ending = self.unknown(at, cause);
+        self.conclude(at, ending, now_ms);
+    }
+
+    /// The same, and it is not tried again.
+    pub(super) fn end_unknown_for_good(&mut self, at: At, cause: &str, now_ms: u64) {
+        let ending = self.unknown(at, cause);
+        self.end(at, ending, now_ms);
+    }
+
+    fn unknown(&self, at: At, cause: &str) -> Ending {
         let fault = Fault::new(FaultCode::AgentGone, cause);
         let mut ending = Ending::unstarted(Outcome::Unknown, fault);
         ending.started = self.run(at).and_then(|run| run.started.map(|_| true));
-        self.conclude(at, ending, now_ms);
+        ending
     }
 
     /// A refusal whose answer was lost comes as a report.

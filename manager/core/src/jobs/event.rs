@@ -35,6 +35,8 @@ pub enum EventKind {
     RunStarted,
     /// The agent of a run went away.
     RunInDoubt,
+    /// An agent shows a run under a number that this store, an older copy, never gave out: it is followed.
+    RunFound,
     /// A run is tried again.
     RunRetried,
     /// Its agent had no room for a run, or stops; it waits on.
@@ -73,7 +75,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::AgentConnected,
         Self::AgentDisconnected,
         Self::SpoolLost,
@@ -86,6 +88,7 @@ impl EventKind {
         Self::JobDeleted,
         Self::RunStarted,
         Self::RunInDoubt,
+        Self::RunFound,
         Self::RunRetried,
         Self::RunPutBack,
         Self::RunEnded,
@@ -120,6 +123,7 @@ impl EventKind {
             Self::JobDeleted => "job.deleted",
             Self::RunStarted => "run.started",
             Self::RunInDoubt => "run.in_doubt",
+            Self::RunFound => "run.found",
             Self::RunRetried => "run.retried",
             Self::RunPutBack => "run.put_back",
             Self::RunEnded => "run.ended",
@@ -145,6 +149,7 @@ impl EventKind {
         match self {
             Self::RunStarted
             | Self::RunInDoubt
+            | Self::RunFound
             | Self::RunRetried
             | Self::RunPutBack
             | Self::RunEnded

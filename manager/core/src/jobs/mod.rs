@@ -7,7 +7,7 @@
 //!
 //! - `submit`: jobs in, once per idempotency key; release; delete. `cancel`, [`criteria`]: ending them.
 //! - `dispatch`, `index`: what starts next, found without looking at what cannot start.
-//! - `report`: what agents answer; `resume`: what their coming and going means.
+//! - `report`: what agents answer; `resume`: what their coming and going means; `behind`: with an older store.
 //! - `end`: ends, retries, corrections. `callbacks`, `keep`: telling of ends, retention.
 //! - `recorded`: runs that agents made by themselves, and events of theirs. `shut_out`: who is revoked, and what of an agent still counts.
 //! - [`record`]: what a store keeps; [`event`]: the public history; [`view`]: what is open.
@@ -15,6 +15,7 @@
 //! Only what is open is in memory. Everything takes O(log n) per run that changes; nothing depends on how many ended
 //! jobs are stored. Times are milliseconds of the manager's [count](crate::clock), which no clock that is set can move.
 
+mod behind;
 mod callbacks;
 mod cancel;
 pub mod criteria;
@@ -82,6 +83,10 @@ pub struct Jobs<T> {
     /// Those of them whose job was deleted meanwhile.
     callbacks_dropped: BTreeSet<(JobId, u16)>,
     denied: DenyList,
+    /// When this manager began: what was submitted before may be from an older copy of the store.
+    began_ms: u64,
+    /// What waits from before, by agent; made when the first agent shows that the store is such a copy.
+    stale: Option<BTreeMap<PeerId, Vec<At>>>,
     open_runs: usize,
     ended_jobs: u64,
     finding_oldest: bool,
@@ -115,6 +120,8 @@ impl<T> Jobs<T> {
             callbacks_under_way: 0,
             callbacks_dropped: BTreeSet::new(),
             denied: DenyList::default(),
+            began_ms: now_ms,
+            stale: None,
             open_runs: 0,
             ended_jobs: 0,
             finding_oldest: false,

@@ -271,6 +271,8 @@ pub(super) enum Link {
         connection: ConnectionId,
         /// `None` before the first page; then whether the spool is the one that we know.
         same_spool: Option<bool>,
+        /// The highest number that this store had given out, when the agent has seen higher ones.
+        behind: Option<Dno>,
         /// The numbers it has told of, of those it should have.
         told: BTreeSet<Dno>,
     },

@@ -7,6 +7,7 @@
 //! | has no row, `max_dno < dno` | provably never received: the same attempt and number again |
 //! | has no row, `max_dno ≥ dno` | never accepted, and never will be: the same attempt, a new number |
 //! | has no row of a run it accepted | as if the spool were another one |
+//! | has seen numbers that were never given out | the store is an older copy: see [`behind`](super::behind) |
 //!
 //! That holds for the first telling in a session, when nothing is on its way to the agent. A page that is told again, because
 //! its answer came too late, is answered and settles nothing.
@@ -19,6 +20,7 @@ use redpoll_common::job::wire::{Act, ResumeAct, ResumeAnswer, ResumeRow, SpoolSt
 use redpoll_common::job::{Dno, Outcome};
 
 use super::Jobs;
+use super::behind::{STORE_BEHIND, behind};
 use super::effect::Effect;
 use super::input::ResumePage;
 use super::model::{At, Link, Phase, stamp};
@@ -36,7 +38,8 @@ impl<T> Jobs<T> {
         }
         entry.newest = Some(connection);
         self.detach(agent, now_ms);
-        self.agent_mut(agent).link = Link::Resuming { connection, same_spool: None, told: BTreeSet::new() };
+        self.agent_mut(agent).link =
+            Link::Resuming { connection, same_spool: None, behind: None, told: BTreeSet::new() };
         self.event(now_ms, EventKind::AgentConnected, |event| event.agent = Some(agent.clone()));
         true
     }
@@ -108,12 +111,9 @@ impl<T> Jobs<T> {
         let same = counters.spool.is_none_or(|known| known == spool) && max_dno >= counters.seen_dno;
         counters.spool = Some(spool);
         counters.seen_dno = max_dno;
-        // higher than ours after the store was restored from a backup: numbers must not be used twice
-        let ours = counters.last_dno;
-        counters.last_dno = ours.max(max_dno);
-        let counters = counters.clone();
-        if let Link::Resuming { same_spool, .. } = &mut entry.link {
-            *same_spool = Some(same);
+        let (ours, counters) = (counters.last_dno, counters.clone());
+        if let Link::Resuming { same_spool, behind: since, .. } = &mut entry.link {
+            (*same_spool, *since) = (Some(same), behind(ours, max_dno));
         }
         let has: Vec<At> = entry.has.values().copied().collect();
         self.changes.push(Change::AgentCounters(counters));
@@ -140,6 +140,7 @@ impl<T> Jobs<T> {
     /// What becomes of a row; `None` when nobody wants it.
     fn act(&mut self, agent: &PeerId, row: &ResumeRow, same: bool, now_ms: u64) -> Option<Act> {
         let at = self.place(row.run.job, agent)?;
+        self.adopt(at, agent, row, now_ms);
         let run = self.run(at).filter(|run| run.is_about(&row.run))?;
         let (items, cancelling) = (run.items, run.cancel.is_some());
         let follow = if row.acked_n == items { Act::Continue } else { Act::SendFrom(items) };
@@ -191,16 +192,27 @@ impl<T> Jobs<T> {
     /// The agent has told everything: settles what it did not tell of, and offers again.
     fn resumed(&mut self, agent: &PeerId, connection: ConnectionId, max_dno: Dno, now_ms: u64) {
         let entry = self.agent_mut(agent);
-        let Link::Resuming { told, .. } = mem::replace(&mut entry.link, Link::Live(connection)) else {
+        let Link::Resuming { told, behind, .. } = mem::replace(&mut entry.link, Link::Live(connection))
+        else {
             return;
         };
+        let behind = behind.is_some();
+        if behind {
+            // numbers must not be used twice. Not before now: until then a session that breaks off leaves the store behind
+            entry.counters.last_dno = entry.counters.last_dno.max(max_dno);
+            let counters = entry.counters.clone();
+            self.changes.push(Change::AgentCounters(counters));
+        }
+        let entry = self.agent_mut(agent);
         let untold = entry.has.iter().filter(|(dno, _)| !told.contains(dno)).map(|(dno, at)| (*dno, *at));
         // numbers that are used again first: offers leave in the order of their numbers
         let (burnt, unseen): (Vec<_>, Vec<_>) = untold.partition(|(dno, _)| *dno <= max_dno);
         for (dno, at) in unseen.into_iter().chain(burnt) {
             let Some(run) = self.run(at) else { continue };
             let (attempt, accepted, cancelling) = (run.attempt, run.accepted.is_some(), run.cancel.is_some());
-            if accepted {
+            if behind {
+                self.end_unknown(at, STORE_BEHIND, now_ms);
+            } else if accepted {
                 // it was there, and an end is not forgotten before it was acknowledged
                 self.end_unknown(at, SPOOL_LOST, now_ms);
             } else if cancelling {
@@ -208,6 +220,9 @@ impl<T> Jobs<T> {
             } else {
                 self.offer(at, attempt, (dno > max_dno).then_some(dno), now_ms);
             }
+        }
+        if behind {
+            self.end_stale(agent, now_ms);
         }
         self.enter_heads(agent);
     }

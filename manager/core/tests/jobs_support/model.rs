@@ -55,6 +55,7 @@ pub(crate) struct Run {
 pub(crate) struct Job {
     pub(crate) submit: Submit<u32>,
     pub(crate) runs: Vec<Run>,
+    pub(crate) submitted: u64,
     pub(crate) released: Option<u64>,
     pub(crate) ended: Option<u64>,
     /// How many of its ends somebody has still to be told of.
@@ -64,8 +65,8 @@ pub(crate) struct Job {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Link {
     Away,
-    /// With the numbers told of, and whether the spool is the known one.
-    Resuming(Vec<u64>, Option<bool>),
+    /// With the numbers told of, whether the spool is the known one, and the highest number of ours if it has seen higher ones.
+    Resuming(Vec<u64>, Option<bool>, Option<u64>),
     Live,
 }
 
@@ -97,6 +98,8 @@ pub(crate) type At = (usize, usize);
 pub(crate) struct Model {
     pub(crate) settings: Settings,
     pub(crate) now: u64,
+    /// When this life of the manager began.
+    pub(crate) began: u64,
     pub(crate) jobs: Vec<Job>,
     pub(crate) agents: Vec<Agent>,
     pub(crate) queues: Vec<(QueueKey, u32)>,
@@ -190,7 +193,7 @@ impl Job {
         Some(self.released? + u64::try_from(self.submit.spec.limits.start_within?.as_millis()).unwrap())
     }
 
-    fn is_repeatable(&self) -> bool {
+    pub(crate) fn is_repeatable(&self) -> bool {
         self.submit.idempotent || self.submit.spec.idempotent
     }
 }

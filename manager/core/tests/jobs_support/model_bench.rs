@@ -81,6 +81,7 @@ impl Pair {
         let model = Model {
             settings,
             now: 1_000,
+            began: 1_000,
             jobs: Vec::new(),
             agents: AGENTS.map(new).into(),
             queues: Vec::new(),

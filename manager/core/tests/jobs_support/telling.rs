@@ -154,6 +154,7 @@ fn said(event: &EventRecord) -> Vec<String> {
         | EventKind::CancelAsked
         | EventKind::RunStarted
         | EventKind::RunInDoubt
+        | EventKind::RunFound
         | EventKind::RunPutBack
         | EventKind::RunEnded
         | EventKind::RunCorrected
@@ -221,6 +222,12 @@ impl Judge<'_> {
         // what waited may have been offered meanwhile, by the same turn
         if tale.stage == Stage::Waiting && said.0 == tale.attempt.0 + 1 {
             (tale.stage, tale.attempt, tale.started) = (Stage::Away, said, false);
+        }
+        if kind == EventKind::RunFound {
+            let fits = !matches!(tale.stage, Stage::Ended(_)) && said >= tale.attempt && said.0 > 0;
+            (tale.stage, tale.attempt, tale.started) = (Stage::Away, said, false);
+            let fits = fits && event.outcome.is_none();
+            return self.check(fits, || format!("{} of {key} {said} after {was:?}", kind.as_str()));
         }
         let right = said == tale.attempt;
         let with_agent = matches!(tale.stage, Stage::Away | Stage::Doubt);

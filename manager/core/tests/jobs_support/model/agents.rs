@@ -18,7 +18,7 @@ impl Model {
             self.leave(id);
             let agent = self.agent(id);
             (agent.newest, agent.connection) = (connection, connection);
-            agent.link = Link::Resuming(Vec::new(), None);
+            agent.link = Link::Resuming(Vec::new(), None, None);
         }
     }
 
@@ -50,11 +50,12 @@ impl Model {
             return self.said.push(format!("resume {token} {answer:?}"));
         }
         let same = match &agent.link {
-            Link::Resuming(_, Some(same)) => *same,
-            Link::Resuming(told, None) => {
+            Link::Resuming(_, Some(same), _) => *same,
+            Link::Resuming(told, None, _) => {
                 let same = agent.spool.is_none_or(|known| known == spool) && max_dno.0 >= agent.seen;
-                (agent.link, agent.spool) = (Link::Resuming(told.clone(), Some(same)), Some(spool));
-                (agent.seen, agent.last) = (max_dno.0, agent.last.max(max_dno.0));
+                let behind = (max_dno.0 > agent.last).then_some(agent.last);
+                (agent.link, agent.spool) = (Link::Resuming(told.clone(), Some(same), behind), Some(spool));
+                agent.seen = max_dno.0;
                 let lost = if same { Vec::new() } else { self.has(&id) };
                 lost.into_iter().for_each(|at| self.unknown(at));
                 same
@@ -70,13 +71,17 @@ impl Model {
         let next = self.agent(&id).last + 1;
         answer.purge_below_dno = Dno(first.unwrap_or(next));
         self.said.push(format!("resume {token} {answer:?}"));
-        let Link::Resuming(told, _) = self.agent(&id).link.clone() else { return };
+        let Link::Resuming(told, _, behind) = self.agent(&id).link.clone() else { return };
         if last {
-            self.agent(&id).link = Link::Live;
+            let agent = self.agent(&id);
+            agent.link = Link::Live;
+            if behind.is_some() {
+                agent.last = agent.last.max(max_dno.0);
+            }
             for at in self.has(&id) {
                 let run = self.run(at).clone();
                 if told.contains(&run.dno) {
-                } else if run.accepted {
+                } else if run.accepted || behind.is_some() {
                     self.unknown(at);
                 } else if run.asked {
                     self.end(at, Outcome::Cancelled, Some(false));
@@ -84,14 +89,47 @@ impl Model {
                     self.offer_again(at, (run.dno > max_dno.0).then_some(run.dno));
                 }
             }
+            if behind.is_some() {
+                self.doubt_waiting(&id);
+            }
+        }
+    }
+
+    /// The store is an older copy: what waited in it when the manager began may have run since.
+    fn doubt_waiting(&mut self, id: &PeerId) {
+        for at in self.all() {
+            let job = &self.jobs[at.0];
+            let again = job.is_repeatable() && job.submit.spec.max_attempts > 1;
+            let old = job.submitted < self.began && !again;
+            let run = self.run(at);
+            if old && run.agent == *id && matches!(run.state, State::Held | State::Queued) {
+                let started = run.started.then_some(true);
+                self.end(at, Outcome::Unknown, started);
+            }
         }
     }
 
     /// What an agent shows of a run; `None` when nobody wants it.
     fn row(&mut self, id: &PeerId, row: &ResumeRow, same: bool) -> Option<Act> {
         let at = self.find(row.run.job, id)?;
+        let ours = match &self.agent(id).link {
+            Link::Resuming(_, _, Some(ours)) => *ours,
+            _ => u64::MAX,
+        };
+        let (attempt, dno) = (row.run.attempt.0, row.run.dno.0);
         let run = self.run(at);
-        if (run.attempt, run.dno) != (row.run.attempt.0, row.run.dno.0) || row.state == SpoolState::Absent {
+        if row.state == SpoolState::Absent {
+            return None;
+        }
+        if dno > ours.max(run.dno) && run.is_open() && run.state != State::Held {
+            (run.state, run.attempt, run.dno, run.items) = (State::Offered, attempt, dno, 0);
+            (run.accepted, run.started) = (false, false);
+            run.earlier = run.earlier.or((attempt > 1).then_some(Outcome::Unknown));
+            let agent = self.agent(id);
+            agent.last = agent.last.max(dno);
+        }
+        let run = self.run(at);
+        if (run.attempt, run.dno) != (attempt, dno) {
             return None;
         }
         let begun = matches!(row.state, SpoolState::Starting | SpoolState::Running);
@@ -115,7 +153,7 @@ impl Model {
         run.items = run.items.max(row.acked_n);
         let (items, kill) = (run.items, run.asked && row.state != SpoolState::Done);
         self.took(at, row.state == SpoolState::Running);
-        if let Link::Resuming(told, _) = &mut self.agent(id).link {
+        if let Link::Resuming(told, ..) = &mut self.agent(id).link {
             told.push(row.run.dno.0);
         }
         Some(if kill { Act::Kill } else { from(items) })

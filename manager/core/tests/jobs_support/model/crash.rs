@@ -9,6 +9,7 @@ impl Model {
     /// Nobody is connected, and what agents had is in doubt; whoever waited for an answer gets none. All that was promised is there.
     pub(crate) fn crash(&mut self, store: &Store) {
         (self.full, self.finding) = (false, false);
+        self.began = self.now;
         self.lookups.clear();
         self.said.clear();
         self.prune_at = self.now + self.settings.prune_every_ms;

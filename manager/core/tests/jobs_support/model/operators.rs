@@ -137,7 +137,14 @@ impl Model {
         let run = Run::new(agent, State::Ended(ended.ending.outcome, ended.ending.started));
         let (items, started) = (ended.items.len() as u64, ended.started_ms_ago.is_some());
         let (now, runs) = (Some(self.now), vec![Run { attempt: 1, items, started, ..run }]);
-        self.jobs.push(Job { submit, runs, released: now, ended: now, untold: Vec::new() });
+        self.jobs.push(Job {
+            submit,
+            runs,
+            submitted: self.now,
+            released: now,
+            ended: now,
+            untold: Vec::new(),
+        });
         self.answer(token, Ok(Answer::Submitted { job, existing: false }));
     }
 
@@ -207,7 +214,14 @@ impl Model {
         }
         let runs = submit.agents.iter().map(|(agent, _)| Run::new(agent.clone(), State::Held)).collect();
         let held = submit.spec.held;
-        self.jobs.push(Job { submit, runs, released: None, ended: None, untold: Vec::new() });
+        self.jobs.push(Job {
+            submit,
+            runs,
+            submitted: self.now,
+            released: None,
+            ended: None,
+            untold: Vec::new(),
+        });
         if !held {
             self.release(self.jobs.len() - 1, &away);
         }
