@@ -14,8 +14,9 @@ use crate::hosts::HostPattern;
 use crate::permissions::{PermissionError, check_private};
 use crate::secret::Secret;
 use crate::sections::{DEADLINE, MAX_IN_FLIGHT};
-use crate::values::{commands, duration, list, number};
+use crate::values::{commands, duration, list, number, size};
 
+const MIB: u64 = 1024 * 1024;
 const SHORT: Duration = Duration::from_millis(10);
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -45,6 +46,10 @@ pub struct JobsConfig {
     /// How many runs may be open at a time; a submit beyond is refused.
     #[serde(with = "number")]
     pub open_runs: usize,
+    /// How many bytes of args, kwargs and info the jobs in the manager's memory may have together, that is those that are open or
+    /// ended as unknown; a submit beyond is refused.
+    #[serde(with = "size")]
+    pub open_size: u64,
     /// After how long in doubt a run ends as unknown; zero is never: the agent decides when it returns.
     #[serde(with = "duration")]
     pub unknown_after: Duration,
@@ -140,6 +145,7 @@ impl Default for JobsConfig {
             offers_per_agent: 16,
             runs_per_agent: 500,
             open_runs: 1_000_000,
+            open_size: 1024 * MIB,
             unknown_after: Duration::ZERO,
             retry_first: SECOND,
             retry_max: Duration::from_secs(300),
@@ -184,6 +190,7 @@ impl JobsConfig {
         checks.number("jobs.offers_per_agent", self.offers_per_agent, 1..=MAX_IN_FLIGHT - 1);
         checks.number("jobs.runs_per_agent", self.runs_per_agent, 1..=100_000);
         checks.number("jobs.open_runs", self.open_runs, 1..=10_000_000);
+        checks.size("jobs.open_size", self.open_size, 16 * MIB..=1024 * 1024 * MIB);
         checks.duration_or_off("jobs.unknown_after", self.unknown_after, SECOND..=365 * DAY);
         checks.duration("jobs.retry_first", self.retry_first, SHORT..=HOUR);
         checks.duration("jobs.retry_max", self.retry_max, SHORT..=DAY);

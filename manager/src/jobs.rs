@@ -105,6 +105,7 @@ pub fn settings(config: &ManagerConfig) -> Settings {
         offers_per_agent: jobs.offers_per_agent.min(in_flight),
         runs_per_agent: jobs.runs_per_agent,
         open_runs: jobs.open_runs,
+        open_bytes: jobs.open_size,
         unknown_after_ms: jobs.unknown_after().map(ms),
         retry_first_ms: ms(jobs.retry_first),
         retry_max_ms: ms(jobs.retry_max),

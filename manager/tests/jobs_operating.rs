@@ -4,6 +4,8 @@
 
 mod jobs_desk;
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use jobs_desk::{Desk, ended, succeeded};
@@ -19,6 +21,7 @@ use redpoll_common::api::trial::TrialArguments;
 use redpoll_common::job::{Callback, JobId, Offline, Outcome, QueueKey, QueueSpec};
 use redpoll_common::wire::{Fault, FaultCode, Raw, RawMap};
 use redpoll_config::ManagerConfig;
+use redpoll_manager::clock::Hands;
 
 fn on(agents: &[&str]) -> SubmitArguments {
     SubmitArguments::new(agents.iter().map(|&agent| agent.to_owned()).collect(), "app.work")
@@ -350,5 +353,31 @@ async fn every_filter_of_the_list_finds_its_jobs_and_no_others() {
     ] {
         let fault = desk.refused(method::JOBS_LIST, &arguments).await;
         assert!(fault.code == FaultCode::BadArguments && fault.message.contains(word), "{fault}");
+    }
+}
+
+#[tokio::test]
+async fn a_repeated_submit_is_the_same_job_also_when_it_would_be_refused_now() {
+    let folder = tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir().unwrap();
+    let desk = Desk::in_folder(folder.path(), &Hands::default(), jobs_desk::settings()).await;
+    desk.know(&["a1"]);
+    let mut submit = on(&["a1"]);
+    submit.spec.key = Some("once".into());
+    let first = desk.submit_with(&submit).await.unwrap();
+    let store = desk.store.clone();
+    desk.stop().await;
+    store.close().await;
+    drop(store);
+    // this one knows no agent
+    let desk = Desk::in_folder(folder.path(), &Hands::default(), jobs_desk::settings()).await;
+    let again = desk.submit_with(&submit).await.unwrap();
+    assert_eq!((again.job, again.existing, again.runs), (first.job, true, 1));
+    let mut other = submit.clone();
+    other.spec.procedure = "sys.info".into();
+    assert_eq!(desk.submit_with(&other).await.unwrap_err().code, FaultCode::IdemConflict);
+    for key in [Some("another".to_owned()), None] {
+        submit.spec.key = key;
+        let refused = desk.submit_with(&submit).await.unwrap_err();
+        assert!(refused.code == FaultCode::UnknownAgent && refused.message.contains("a1"), "{refused}");
     }
 }

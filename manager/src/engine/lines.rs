@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 use super::Waiter;
 use super::performer::send;
 use super::task::Message;
+use crate::clock::Clock;
 
 /// Orders that may wait for one agent. Offers are far fewer, and cancels beyond are settled by the next session.
 pub const LINE: usize = 1024;
@@ -36,7 +37,8 @@ pub(super) enum Order {
     Offer {
         run: RunRef,
         spec: Arc<JobSpec>,
-        start_within_ms: Option<u64>,
+        /// On the manager's count.
+        start_by_ms: Option<u64>,
         submitter: Submitter,
         roles: Option<Vec<String>>,
     },
@@ -51,14 +53,20 @@ pub(super) enum Order {
 pub(super) struct Lines {
     lines: HashMap<ConnectionId, mpsc::Sender<Order>>,
     inbox: mpsc::WeakSender<Message>,
+    clock: Clock,
     timeout: Duration,
     tracker: TaskTracker,
     swept: usize,
 }
 
 impl Lines {
-    pub(super) fn new(inbox: mpsc::WeakSender<Message>, timeout: Duration, tracker: TaskTracker) -> Self {
-        Self { lines: HashMap::new(), inbox, timeout, tracker, swept: 0 }
+    pub(super) fn new(
+        inbox: mpsc::WeakSender<Message>,
+        clock: Clock,
+        timeout: Duration,
+        tracker: TaskTracker,
+    ) -> Self {
+        Self { lines: HashMap::new(), inbox, clock, timeout, tracker, swept: 0 }
     }
 
     /// Puts an order into the line of a connection, which is begun if there is none. `false` when the line is full. An order for
@@ -86,10 +94,10 @@ impl Lines {
         // it is empty
         let _room = line.try_send(order);
         self.lines.insert(connection, line);
-        let (agent, inbox, timeout) = (agent.clone(), self.inbox.clone(), self.timeout);
-        self.tracker.spawn(
-            Line { agent, connection, peer, inbox, timeout, answers: FuturesUnordered::new() }.run(orders),
-        );
+        let (agent, inbox) = (agent.clone(), self.inbox.clone());
+        let (clock, timeout) = (self.clock.clone(), self.timeout);
+        let answers = FuturesUnordered::new();
+        self.tracker.spawn(Line { agent, connection, peer, inbox, clock, timeout, answers }.run(orders));
         true
     }
 
@@ -107,6 +115,7 @@ struct Line {
     connection: ConnectionId,
     peer: Peer,
     inbox: mpsc::WeakSender<Message>,
+    clock: Clock,
     timeout: Duration,
     answers: FuturesUnordered<BoxFuture<'static, Option<Input<Waiter>>>>,
 }
@@ -125,7 +134,8 @@ impl Line {
                 }
                 order = orders.recv() => match order {
                     Some(order) => {
-                        let answer = sent((self.agent.clone(), self.connection), &peer, self.timeout, order).await;
+                        let to = (self.agent.clone(), self.connection);
+                        let answer = sent(to, &peer, self.timeout, &self.clock, order).await;
                         self.answers.push(answer);
                     }
                     None => break,
@@ -141,11 +151,15 @@ async fn sent(
     (agent, connection): (PeerId, ConnectionId),
     peer: &Peer,
     timeout: Duration,
+    clock: &Clock,
     order: Order,
 ) -> BoxFuture<'static, Option<Input<Waiter>>> {
     match order {
-        Order::Offer { run, spec, start_within_ms, submitter, roles } => {
-            let kwargs = offer(run, &spec, start_within_ms, (&submitter, roles));
+        Order::Offer { run, spec, start_by_ms, submitter, roles } => {
+            let clock = clock.clone();
+            // what is left when it leaves: the disk, or other requests, may have been waited for
+            let left = move || start_by_ms.map(|by| by.saturating_sub(clock.now_ms()));
+            let kwargs = move || offer(run, &spec, left(), (&submitter, roles.clone()));
             let answer = call(peer, timeout, agent_method::JOB_OFFER, kwargs).await;
             Box::pin(async move {
                 let answer = offer_answer(answer.await)?;
@@ -155,7 +169,7 @@ async fn sent(
         }
         Order::Cancel { run, grace_ms } => {
             let cancel = wire::Cancel { run, grace_ms: grace_ms.map(u64::from) };
-            let answer = call(peer, timeout, agent_method::JOB_CANCEL, cancel.write()).await;
+            let answer = call(peer, timeout, agent_method::JOB_CANCEL, move || cancel.write()).await;
             let peer = peer.clone();
             Box::pin(async move {
                 let read = |data| StateAnswer::read(&data).ok();
@@ -171,16 +185,16 @@ async fn sent(
     }
 }
 
-/// Sends a request, in its place among the others; the future waits for its answer.
-async fn call(
+/// Sends a request, in its place among the others; the future waits for its answer. `kwargs` are made each time that it is tried.
+async fn call<K: Fn() -> Raw + Send>(
     peer: &Peer,
     timeout: Duration,
     method: &'static str,
-    kwargs: Raw,
-) -> impl Future<Output = Result<Raw, CallError>> + Send + use<> {
-    let call = Call::new(method, timeout).with_kwargs(kwargs);
+    kwargs: K,
+) -> impl Future<Output = Result<Raw, CallError>> + Send + use<K> {
+    let call = move || Call::new(method, timeout).with_kwargs(kwargs());
     let peer = peer.clone();
-    let started = peer.start(call.clone()).await;
+    let started = peer.start(call()).await;
     async move {
         let mut started = started;
         loop {
@@ -199,7 +213,7 @@ async fn call(
                 Err(CallError::Refused(Refusal::TooMany { .. })) => tokio::time::sleep(CROWDED).await,
                 ended => return ended,
             }
-            started = peer.start(call.clone()).await;
+            started = peer.start(call()).await;
         }
     }
 }
@@ -247,4 +261,82 @@ fn offer_answer(answer: Result<Raw, CallError>) -> Option<OfferAnswer> {
             OfferAnswer::Unsendable(Fault::new(code, refusal.to_string()))
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use redpoll_common::identity::Identity;
+    use redpoll_common::job::{Attempt, Dno, JobId};
+    use redpoll_common::session::terms::{Liveness, Terms};
+    use redpoll_common::wire::Limits as FrameLimits;
+    use redpoll_net::memory::{self, pair};
+    use redpoll_net::registry::RegistryService;
+    use redpoll_net::{DriverOptions, ProcedureInfo, Registry, drive};
+
+    use super::*;
+    use crate::clock::{Hands, Moved};
+
+    fn who(id: &str) -> redpoll_net::transport::PeerInfo {
+        memory::peer(Identity::parse(&format!("spiffe://home/{id}")).unwrap())
+    }
+
+    fn terms() -> Terms {
+        Terms {
+            protocol: 1,
+            limits: FrameLimits::default(),
+            liveness: Liveness { ping: None, dead: None },
+            peer_version: "test".into(),
+            peer_caps: Vec::new(),
+        }
+    }
+
+    /// However long the disk was waited for in between: what was decided then is not what is left.
+    #[tokio::test]
+    async fn an_offer_says_what_is_left_of_start_within_when_it_leaves() {
+        let (told, mut offers) = mpsc::channel(4);
+        let registry = Registry::new().with(
+            ProcedureInfo::new(agent_method::JOB_OFFER, "", serde_json::Value::Null),
+            move |call| {
+                let told = told.clone();
+                async move {
+                    told.send(call.kwargs.clone()).await.unwrap();
+                    Ok(wire::OfferAnswer::Accepted.write())
+                }
+            },
+        );
+        let (ours, theirs) = pair(who("manager/m1"), who("agent/a"));
+        let tracker = TaskTracker::new();
+        let service = Arc::new(RegistryService(Arc::new(Registry::new())));
+        let (peer, driver) = drive(ours, terms(), service, DriverOptions::default(), tracker.clone());
+        tracker.spawn(driver);
+        let service = Arc::new(RegistryService(Arc::new(registry.unwrap())));
+        let (_agent, driver) = drive(theirs, terms(), service, DriverOptions::default(), tracker.clone());
+        tracker.spawn(driver);
+
+        let moved = Arc::new(Moved::default());
+        let clock = Clock::begin(Hands::Moved(moved.clone()), None, 0);
+        let by = clock.now_ms() + 60_000;
+        let (inbox, _answers) = mpsc::channel(4);
+        let timeout = Duration::from_secs(30);
+        let mut lines = Lines::new(inbox.downgrade(), clock, timeout, tracker);
+        let agent = PeerId::parse("a").unwrap();
+        for (dno, passed, left) in [(1, 50_000, 10_000), (2, 9_999, 1), (3, 2, 0)] {
+            moved.boot_ms.fetch_add(passed, Ordering::Relaxed);
+            let order = Order::Offer {
+                run: RunRef { job: JobId::from_bytes([1; 16]), attempt: Attempt(1), dno: Dno(dno) },
+                spec: Arc::new(
+                    redpoll_common::api::submit::SubmitArguments::new(vec!["a".into()], "sys.ping").spec,
+                ),
+                start_by_ms: Some(by),
+                submitter: Submitter::operator(&agent),
+                roles: None,
+            };
+            assert!(lines.send(&agent, ConnectionId(1), order, || Some(peer.clone())));
+            let offer = tokio::time::timeout(timeout, offers.recv()).await.unwrap().unwrap();
+            let within = wire::Offer::read(&offer).unwrap().limits.start_within;
+            assert_eq!(within, Some(Duration::from_millis(left)));
+        }
+    }
 }

@@ -68,7 +68,12 @@ impl Performer {
         lost: mpsc::Sender<()>,
         tracker: TaskTracker,
     ) -> Self {
-        let lines = Lines::new(outside.inbox.clone(), outside.offer_timeout, tracker.clone());
+        let lines = Lines::new(
+            outside.inbox.clone(),
+            outside.store.clock().clone(),
+            outside.offer_timeout,
+            tracker.clone(),
+        );
         Self { outside, steps, lost, is_behind: false, lines, tracker }
     }
 
@@ -161,10 +166,10 @@ impl Performer {
 
     fn offer(&mut self, offer: Offer) {
         failpoint::reached("M2");
-        let Offer { agent, connection, run, spec, start_within_ms, submitter } = offer;
+        let Offer { agent, connection, run, spec, start_by_ms, submitter } = offer;
         // as they are now, however long ago the job was submitted
         let roles = self.outside.agents.roles(&submitter);
-        let order = Order::Offer { run, spec, start_within_ms, submitter, roles };
+        let order = Order::Offer { run, spec, start_by_ms, submitter, roles };
         self.order(&agent, connection, order);
     }
 

@@ -39,6 +39,10 @@ pub(super) fn fault(refusal: &Refusal) -> Fault {
             let text = format!("{text}, jobs.open_runs of the manager; nothing was stored");
             Fault::new(FaultCode::Overloaded, text)
         }
+        Refusal::TooManyBytes { .. } => {
+            let text = format!("{text}, jobs.open_size of the manager; nothing was stored");
+            Fault::new(FaultCode::Overloaded, text)
+        }
         Refusal::StoreFull => {
             let text = "the manager's disk is full: no new jobs; nothing was stored";
             Fault::new(FaultCode::StoreFull, text)

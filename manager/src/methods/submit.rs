@@ -16,7 +16,7 @@ use super::jobs_rows::count;
 use super::submit_agents::Choice;
 use super::write;
 use crate::catalogue::{self, Checked};
-use crate::engine::{Engine, NewJob, digest};
+use crate::engine::{Engine, NewJob, Stored, digest};
 use crate::state::Manager;
 
 /// Bytes of a frame kept for what stands around a job's arguments and info where it is offered or shown.
@@ -35,15 +35,40 @@ struct Prepared {
 
 /// Answers `rp.jobs.submit`.
 pub(super) async fn submit(manager: &Manager, engine: &Engine, call: &CallContext) -> Result<Raw, Fault> {
-    let Prepared { job, mut runs, deprecated } = prepare(manager, call)?;
-    let stored = engine.submit(job).await?;
+    let (stored, runs, deprecated) = match prepare(manager, call) {
+        Ok(Prepared { job, runs, deprecated }) => (engine.submit(job).await?, runs, deprecated),
+        Err(refused) => (repeated(engine, call, refused).await?, 0, Vec::new()),
+    };
+    let mut answer =
+        SubmitAnswer { job: stored.job.to_string(), existing: stored.existing, runs, deprecated };
     if stored.existing {
         // `*` may have stood for others then
         let job = engine.store().job(stored.job).await.map_err(unread)?;
-        runs = job.map_or(runs, |job| count(job.agents.len()));
+        answer.runs = job.map_or(runs, |job| count(job.agents.len()));
     }
-    let (job, existing) = (stored.job.to_string(), stored.existing);
-    write(&SubmitAnswer { job, existing, runs, deprecated })
+    write(&answer)
+}
+
+/// What would be refused now may be the repetition of a submit that was taken: what it asks for has changed since, and to say that
+/// nothing was stored would be wrong. Without an agent the machine stores nothing, but answers for the key.
+async fn repeated(engine: &Engine, call: &CallContext, refused: Fault) -> Result<Stored, Fault> {
+    let Ok(asked) = SubmitArguments::read(&call.kwargs) else { return Err(refused) };
+    if asked.spec.key.is_none() {
+        return Err(refused);
+    }
+    let submitter = Submitter::of(&call.caller.identity);
+    let (digest, redact) = (digest::of(&asked), Arc::default());
+    let (spec, agents) = (Arc::new(asked.spec), Vec::new());
+    let job = NewJob { submitter, spec, digest, agents, idempotent: false, redact };
+    match engine.submit(job).await {
+        Err(fault) if !is_about_key(&fault.code) => Err(refused),
+        found => found,
+    }
+}
+
+/// Whether the key is in use for another job, or nobody could look.
+fn is_about_key(code: &FaultCode) -> bool {
+    matches!(code, FaultCode::IdemConflict | FaultCode::Internal | FaultCode::ShuttingDown)
 }
 
 /// Apart from the waiting, so that what is only looked at is not kept while the disk is waited for.

@@ -119,7 +119,7 @@ impl<T> Jobs<T> {
             connection,
             run: RunRef { job: at.job, attempt, dno },
             spec: job.record.spec.clone(),
-            start_within_ms: job.deadline().map(|deadline| deadline.saturating_sub(now_ms)),
+            start_by_ms: job.deadline(),
             submitter: job.record.submitter.clone(),
         };
         self.effects.push(Effect::Offer(Box::new(offer)));

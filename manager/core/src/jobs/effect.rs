@@ -93,8 +93,8 @@ pub struct Offer {
     pub run: RunRef,
     /// What to run.
     pub spec: Arc<JobSpec>,
-    /// What is left of `start_within`.
-    pub start_within_ms: Option<u64>,
+    /// When `start_within` is over, on the manager's count: what is left of it is told when the offer leaves.
+    pub start_by_ms: Option<u64>,
     /// Who submitted it.
     pub submitter: Submitter,
 }
@@ -185,6 +185,14 @@ pub enum Refusal {
         open: usize,
         /// How many may be.
         limit: usize,
+    },
+    /// The jobs in memory have too many arguments.
+    #[error("open jobs have {bytes} bytes of args, kwargs and info with this one, and {limit} are the limit")]
+    TooManyBytes {
+        /// How many bytes it would be.
+        bytes: u64,
+        /// How many may be.
+        limit: u64,
     },
     /// Agents of the job are shut out.
     #[error("{} of its agents are revoked", agents.len())]

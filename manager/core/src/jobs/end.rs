@@ -206,9 +206,16 @@ impl<T> Jobs<T> {
         }
     }
 
+    /// Has a job in memory from here on.
+    pub(super) fn keep(&mut self, id: JobId, job: Job) {
+        self.open_bytes = self.open_bytes.saturating_add(job.weight());
+        self.jobs.insert(id, job);
+    }
+
     /// Forgets a job that has ended; the store has it.
     pub(super) fn forget(&mut self, id: JobId) {
         let Some(job) = self.jobs.remove(&id) else { return };
+        self.open_bytes = self.open_bytes.saturating_sub(job.weight());
         if let Some(key) = job.record.key() {
             self.keys.remove(&(job.record.submitter.clone(), key.to_owned()));
         }

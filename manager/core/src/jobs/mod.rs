@@ -88,6 +88,8 @@ pub struct Jobs<T> {
     /// What waits from before, by agent; made when the first agent shows that the store is such a copy.
     stale: Option<BTreeMap<PeerId, Vec<At>>>,
     open_runs: usize,
+    /// [`Job::weight`] of all of the jobs above.
+    open_bytes: u64,
     ended_jobs: u64,
     finding_oldest: bool,
     deleted: Deleted,
@@ -123,6 +125,7 @@ impl<T> Jobs<T> {
             began_ms: now_ms,
             stale: None,
             open_runs: 0,
+            open_bytes: 0,
             ended_jobs: 0,
             finding_oldest: false,
             deleted: Deleted::default(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use redpoll_common::ids::{ConnectionId, PeerId};
 use redpoll_common::job::wire::RunRef;
-use redpoll_common::job::{Attempt, Dno, Ending, JobId, Outcome, QueueKey, RunKey, RunState};
+use redpoll_common::job::{Attempt, Dno, Ending, JobId, JobSpec, Outcome, QueueKey, RunKey, RunState};
 
 use super::record::{AgentCounters, Cancelling, JobRecord, RunRecord, Summary};
 
@@ -207,11 +207,23 @@ impl Job {
         Some(self.record.released_ms?.saturating_add(within))
     }
 
+    /// Bytes of what its submitter chose, which is in memory as long as it is.
+    pub(super) fn weight(&self) -> u64 {
+        weight(&self.record.spec)
+    }
+
     /// The places of its runs.
     pub(super) fn places(&self) -> impl Iterator<Item = At> + use<> {
         let job = self.record.id;
         (0..u32::try_from(self.runs.len()).unwrap_or(u32::MAX)).map(move |index| At { job, index })
     }
+}
+
+/// See [`Job::weight`].
+pub(super) fn weight(spec: &JobSpec) -> u64 {
+    let bytes =
+        [&spec.args, &spec.kwargs, &spec.info].map(|part| u64::try_from(part.len()).unwrap_or(u64::MAX));
+    bytes.into_iter().fold(0, u64::saturating_add)
 }
 
 /// A queue in which something waits or runs.

@@ -118,7 +118,7 @@ impl<T> Jobs<T> {
         }
         let mut run = Run::new(Phase::Ended(Outcome::Unknown));
         (run.attempt, run.ended) = (Attempt(1), stamp(now_ms));
-        self.jobs.insert(id, Job { record, runs: Box::from([run]), summary });
+        self.keep(id, Job { record, runs: Box::from([run]), summary });
     }
 
     /// Puts an event of an agent into the history.

@@ -61,7 +61,7 @@ impl<T> Jobs<T> {
             self.keys.insert((record.submitter.clone(), key.to_owned()), id);
         }
         let runs = vec![Run::new(Phase::Held); record.agents.len()].into_boxed_slice();
-        self.jobs.insert(id, Job { record: record.into(), runs, summary: Summary::default() });
+        self.keep(id, Job { record: record.into(), runs, summary: Summary::default() });
     }
 
     fn restore_run(&mut self, record: &RunRecord) {

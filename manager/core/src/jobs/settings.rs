@@ -10,6 +10,8 @@ pub struct Settings {
     pub runs_per_agent: usize,
     /// How many runs may be open at a time; a submit beyond is refused.
     pub open_runs: usize,
+    /// How many bytes of arguments and info the jobs in memory may have together; a submit beyond is refused.
+    pub open_bytes: u64,
     /// After how long in doubt a run ends as unknown; `None` is never: the agent decides when it returns.
     pub unknown_after_ms: Option<u64>,
     /// The wait before the second attempt; doubled with each further one.
@@ -42,6 +44,7 @@ impl Default for Settings {
             offers_per_agent: 16,
             runs_per_agent: 500,
             open_runs: 1_000_000,
+            open_bytes: 1024 * 1024 * 1024,
             unknown_after_ms: None,
             retry_first_ms: 1_000,
             retry_max_ms: 300_000,

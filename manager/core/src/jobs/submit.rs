@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use redpoll_common::identity::Role;
 use redpoll_common::ids::PeerId;
-use redpoll_common::job::{JobId, Offline, Outcome, Submitter};
+use redpoll_common::job::{JobId, JobSpec, Offline, Outcome, Submitter};
 
 use super::Jobs;
 use super::effect::{Answer, Effect, Refusal};
 use super::input::{Ended, Found, Submit};
-use super::model::{At, Job, Phase, Run, stamp};
+use super::model::{At, Job, Phase, Run, stamp, weight};
 use super::record::{Change, Digest, EventKind, JobRecord, Summary};
 
 impl<T> Jobs<T> {
@@ -77,7 +77,7 @@ impl<T> Jobs<T> {
         let Submit { token, id, submitter, spec, digest, mut agents, idempotent, redact } = submit;
         agents.sort();
         agents.dedup_by(|(agent, _), (other, _)| agent == other);
-        if let Some(refusal) = self.refusal(id, &agents, spec.offline) {
+        if let Some(refusal) = self.refusal(id, &agents, &spec) {
             self.answer(token, Err(refusal));
             return None;
         }
@@ -105,7 +105,7 @@ impl<T> Jobs<T> {
         let job = Job { record: Arc::clone(&record), runs, summary: Summary { open, ..Summary::default() } };
         let places = job.places();
         let skips = job.record.spec.offline == Offline::Skip;
-        self.jobs.insert(id, job);
+        self.keep(id, job);
         self.changes.push(Change::JobSubmitted(record));
         self.event(now_ms, EventKind::JobSubmitted, |event| event.job = Some(id));
         for (at, connected) in places.zip(connected) {
@@ -119,7 +119,7 @@ impl<T> Jobs<T> {
         Some((id, digest))
     }
 
-    fn refusal(&self, id: JobId, agents: &[(PeerId, bool)], offline: Offline) -> Option<Refusal> {
+    fn refusal(&self, id: JobId, agents: &[(PeerId, bool)], spec: &JobSpec) -> Option<Refusal> {
         let (open, limit) = (self.open_runs, self.settings.open_runs);
         if self.store_full {
             return Some(Refusal::StoreFull);
@@ -129,6 +129,10 @@ impl<T> Jobs<T> {
         }
         if open.saturating_add(agents.len()) > limit {
             return Some(Refusal::TooManyRuns { open, limit });
+        }
+        let (bytes, limit) = (self.open_bytes.saturating_add(weight(spec)), self.settings.open_bytes);
+        if bytes > limit {
+            return Some(Refusal::TooManyBytes { bytes, limit });
         }
         if self.jobs.contains_key(&id) {
             return Some(Refusal::IdemConflict { job: id });
@@ -140,7 +144,7 @@ impl<T> Jobs<T> {
         }
         let away: Vec<PeerId> =
             agents.iter().filter(|(_, here)| !here).map(|(agent, _)| agent.clone()).collect();
-        (offline == Offline::Require && !away.is_empty()).then_some(Refusal::AgentsAway { agents: away })
+        (spec.offline == Offline::Require && !away.is_empty()).then_some(Refusal::AgentsAway { agents: away })
     }
 
     /// Puts a new or released run in its place; one that must not wait for its agent ends at once.

@@ -124,7 +124,7 @@ impl Model {
         if dno > ours.max(run.dno) && run.is_open() && run.state != State::Held {
             (run.state, run.attempt, run.dno, run.items) = (State::Offered, attempt, dno, 0);
             (run.accepted, run.started) = (false, false);
-            run.earlier = run.earlier.or((attempt > 1).then_some(Outcome::Unknown));
+            run.earlier = run.earlier.or_else(|| (attempt > 1).then_some(Outcome::Unknown));
             let agent = self.agent(id);
             agent.last = agent.last.max(dno);
         }
