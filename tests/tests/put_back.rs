@@ -84,3 +84,49 @@ async fn an_older_store_is_noticed_and_lets_nothing_start_twice() {
         assert!(world.operator.show(job).await.is_err(), "{job} is in no copy");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waited_in_an_older_store_does_not_start_twice_and_what_runs_is_followed() {
+    let mut world = World::quiet(&[]).await;
+    world.agent(AGENT, &[]).await;
+    let oracle = Oracle::new(world.directory(), AGENT);
+    let queued = |script: &str| oracle.queued(AGENT, "one", script);
+    let (first, argv) = Sleeper::new(world.directory(), "first");
+    let before = world.operator.submit(&queued(argv.last().unwrap())).await.unwrap();
+    first.running().await;
+    // both wait behind it in the copy
+    let over = world.operator.submit(&queued("seq 2")).await.unwrap();
+    let (second, argv) = Sleeper::new(world.directory(), "second");
+    let running = world.operator.submit(&queued(argv.last().unwrap())).await.unwrap();
+    let (state, kept) = (world.directory().join("manager-state"), world.directory().join("kept"));
+    world.manager.kill().await;
+    fs::create_dir(&kept).unwrap();
+    copy(&state, &kept);
+    world.restart_manager().await;
+    world.operator.until(AGENT, AgentState::Connected).await;
+    world.operator.cancel(&before).await;
+    oracle.succeeded_once(&world.operator, &over, &numbers(2)).await;
+    second.running().await;
+
+    world.manager.kill().await;
+    files(&state).iter().for_each(|file| fs::remove_file(file).unwrap());
+    copy(&kept, &state);
+    world.restart_manager().await;
+    world.operator.until(AGENT, AgentState::Connected).await;
+    // the first one's end was acknowledged, and is in no copy
+    for job in [&before, &over] {
+        assert_eq!(world.operator.job_ended(job).await.end.unwrap().outcome, "unknown", "{job}");
+    }
+    let asked = json!({ "type": "run.found" });
+    let page: Page = world.operator.ask(method::EVENTS_LIST, &asked).await.unwrap().decode().unwrap();
+    assert_eq!(page.events.len(), 1);
+    assert_eq!(world.operator.state_of(&running).await, "running");
+    world.operator.cancel(&running).await;
+    second.ended().await;
+    assert_eq!(world.operator.job_ended(&running).await.end.unwrap().outcome, "cancelled");
+    for job in [&before, &over, &running] {
+        assert_eq!(oracle.starts(job), 1, "{job}");
+    }
+    let late = world.operator.submit(&queued("seq 5")).await.unwrap();
+    oracle.succeeded_once(&world.operator, &late, &numbers(5)).await;
+}

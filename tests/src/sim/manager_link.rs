@@ -329,7 +329,8 @@ impl World {
         self.check_offer(&offer)?;
         let (connection, run) = (offer.connection.0, offer.run);
         let mut limits = offer.spec.limits;
-        limits.start_within = offer.start_within_ms.map(Duration::from_millis);
+        let left = offer.start_by_ms.map(|by| by.saturating_sub(self.count_ms()));
+        limits.start_within = left.map(Duration::from_millis);
         let body = wire::Offer {
             run,
             procedure: offer.spec.procedure.clone(),
