@@ -6,10 +6,13 @@ mod exec_support;
 
 use std::time::Duration;
 
-use exec_support::{collect, collect_until, eventually, lives, never, next_text, shell};
+use exec_support::{LOOK_DEAD, collect, collect_until, eventually, lives, never, next_text, shell, spec};
 use redpoll_exec::exec::{Chunk, DRAIN, EndedBy, Exit, ProcessSpec, StopReason, run};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
+
+/// A grace that a stubborn program uses up.
+const PATIENCE: Duration = Duration::from_millis(300);
 
 /// Runs a program, cancels it once it has written `lines` lines, and returns these and the exit.
 async fn cancel_after(spec: ProcessSpec, lines: usize) -> (Vec<String>, Exit) {
@@ -137,6 +140,23 @@ async fn cancelling_finds_a_daemon_that_left_the_group_and_its_parent() {
     for pid in pids {
         assert!(!lives(&pid), "{pid} lives");
     }
+}
+
+#[tokio::test]
+async fn a_process_whose_first_thread_has_ended_is_killed_like_any_other() {
+    let daemon = format!("{LOOK_DEAD}os.setsid(); print(os.getpid()); look_dead()");
+    // the leader heeds SIGTERM, and leaves an orphan outside of its group
+    let script = format!("python3 -c '{daemon}' & echo $$; wait");
+    let (pids, exit) = cancel_after(ProcessSpec { grace: PATIENCE, ..shell(&script) }, 2).await;
+    assert_eq!((exit.signal, exit.left_behind), (Some(15), 0));
+    for pid in pids {
+        assert!(!lives(&pid), "{pid} lives");
+    }
+    let leader = format!("{LOOK_DEAD}print(os.getpid()); look_dead()");
+    let leader = ProcessSpec { grace: PATIENCE, ..spec(&["python3", "-c", &leader]) };
+    let (pids, exit) = cancel_after(leader, 1).await;
+    assert_eq!((exit.ended_by, exit.signal), (EndedBy::Stopped(StopReason::Cancelled), Some(9)));
+    assert!(!lives(&pids[0]));
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use exec_support::{eventually, lives};
+use exec_support::{LOOK_DEAD, eventually, lives};
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::wire::RunRef;
 use redpoll_common::job::{Attempt, Dno, JobId};
@@ -128,4 +128,21 @@ async fn what_heeds_sigterm_has_the_grace_to_end_in_order() {
     let ended = end(&web(), &BTreeSet::from([mine]), Duration::from_secs(20)).await.unwrap();
     assert_eq!((ended.ended.len(), ended.left.len()), (2, 0));
     assert!(Path::new(&orphans.file("end")).exists(), "it was asked before it was killed");
+}
+
+#[tokio::test]
+async fn what_looks_dead_because_its_first_thread_has_ended_is_found_and_ended() {
+    let mine = run(3, 1);
+    let write =
+        "pid = open(os.environ[\"DIR\"] + \"/one\", \"w\"); print(os.getpid(), file=pid); pid.close()";
+    let script = format!("python3 -c '{LOOK_DEAD}os.setsid(); {write}; look_dead()' & exit 0");
+    let orphans = Orphans::of("web-1", mine, &script, &["one"]);
+    let pids = orphans.running().await;
+    let stat = || std::fs::read_to_string(format!("/proc/{}/stat", pids[0])).unwrap();
+    eventually("it looks dead", || stat().contains(") Z ")).await;
+    assert!(lives(&pids[0]));
+    until_found(mine, 1).await;
+    let ended = end(&web(), &BTreeSet::from([mine]), Duration::ZERO).await.unwrap();
+    assert_eq!((ended.ended.len(), ended.left.len()), (1, 0));
+    assert!(!lives(&pids[0]));
 }

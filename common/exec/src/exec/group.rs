@@ -98,7 +98,8 @@ impl Group {
             self.signal(Signal::TERM).await;
             // a stopped process notices SIGTERM only when it goes on
             self.signal(Signal::CONT).await;
-            if self.gone_by(Instant::now() + grace).await {
+            // whatever is in a control group and was not seen is killed with it, and looked for once more
+            if self.gone_by(Instant::now() + grace).await && !self.kill_cgroup() {
                 return 0;
             }
         }
@@ -117,12 +118,10 @@ impl Group {
         }
     }
 
-    /// Kills the control group as one, where there is one and the kernel can.
-    fn kill_cgroup(&self) {
-        if let Some(path) = &self.lineage.cgroup {
-            // where it cannot, one after the other is killed
-            let _known = std::fs::write(path.join("cgroup.kill"), "1");
-        }
+    /// Kills the control group as one, where there is one and the kernel can. Where it cannot, one after the other is killed.
+    fn kill_cgroup(&self) -> bool {
+        let path = self.lineage.cgroup.as_ref();
+        path.is_some_and(|path| std::fs::write(path.join("cgroup.kill"), "1").is_ok())
     }
 
     /// Waits until nothing of the tree lives, at most until `deadline`.
@@ -329,4 +328,36 @@ pub(crate) fn unique_name() -> String {
     let since = SINCE
         .get_or_init(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_nanos()));
     format!("{}.{since:x}.{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Group {
+        let argv = ["/bin/sh", "-c", script].map(Into::into).to_vec();
+        let spec = ProcessSpec {
+            argv,
+            env: Default::default(),
+            cwd: None,
+            stdin: None,
+            run_timeout: None,
+            grace: Duration::ZERO,
+            output_limit: 0,
+            not_after: None,
+            confine: None,
+        };
+        Group::spawn(&spec).unwrap().0
+    }
+
+    #[tokio::test]
+    async fn a_control_group_is_killed_also_when_all_that_is_seen_heeds_sigterm() {
+        // stands in for a group
+        let cgroup = tempfile::tempdir().unwrap();
+        let mut group = shell("sleep 1000");
+        group.lineage.cgroup = Some(cgroup.path().to_owned());
+        assert_eq!(group.end(Duration::from_secs(20)).await, 0);
+        assert_eq!(group.reap().await.signal, Some(15));
+        assert_eq!(std::fs::read_to_string(cgroup.path().join("cgroup.kill")).unwrap(), "1");
+    }
 }

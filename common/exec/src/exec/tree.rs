@@ -17,7 +17,7 @@ pub(super) struct Process {
     pub(super) pid: i32,
     pub(super) parent: i32,
     pub(super) group: i32,
-    /// It has ended and waits for its parent to notice.
+    /// It has ended, with all its threads, and waits for its parent to notice.
     pub(super) zombie: bool,
     /// Clock ticks after boot; with the number it names a process for good.
     pub(super) started: u64,
@@ -101,15 +101,28 @@ fn parse_stat(stat: &[u8]) -> Option<Process> {
     let state = fields.next()?;
     let parent = fields.next()?.parse().ok()?;
     let group = fields.next()?.parse().ok()?;
-    // proc(5) counts from 1: state is 3, parent 4, group 5, start time 22
-    let started = fields.nth(22 - 6)?.parse().ok()?;
-    Some(Process { pid, parent, group, zombie: matches!(state, "Z" | "X"), started })
+    // proc(5) counts from 1: state is 3, parent 4, group 5, number of threads 20, start time 22
+    let threads: u64 = fields.nth(20 - 6)?.parse().ok()?;
+    let started = fields.nth(22 - 21)?.parse().ok()?;
+    // the state is that of the first thread: when that has ended and others go on, the process lives
+    let zombie = matches!(state, "Z" | "X") && threads <= 1;
+    Some(Process { pid, parent, group, zombie, started })
+}
+
+/// The environment that a process was started with. Empty if it has ended or may not be read.
+pub(super) fn environment(pid: i32) -> Vec<u8> {
+    let read = |path: PathBuf| fs::read(path).ok().filter(|environment| !environment.is_empty());
+    let process = PathBuf::from(format!("/proc/{pid}"));
+    read(process.join("environ")).unwrap_or_else(|| {
+        // when the first thread has ended, the others still know it
+        let mut threads = fs::read_dir(process.join("task")).into_iter().flatten().flatten();
+        threads.find_map(|thread| read(thread.path().join("environ"))).unwrap_or_default()
+    })
 }
 
 /// Whether the environment that the process was started with has this `NAME=value`. False if it may not be read.
 fn has_variable(pid: i32, variable: &[u8]) -> bool {
-    fs::read(format!("/proc/{pid}/environ"))
-        .is_ok_and(|environment| environment.split(|byte| *byte == 0).any(|entry| entry == variable))
+    environment(pid).split(|byte| *byte == 0).any(|entry| entry == variable)
 }
 
 /// Sends a signal to exactly this process, and to no other that got its number meanwhile.
@@ -157,6 +170,18 @@ mod tests {
         let stat = b"42 (a) b) R 1 (x) S 7 40 40 0 -1 4194560 107 0 0 0 0 0 0 0 20 0 1 0 8917 2703360 0 x";
         let found = parse_stat(stat).unwrap();
         assert_eq!(found, Process { pid: 42, parent: 7, group: 40, zombie: false, started: 8917 });
+    }
+
+    #[test]
+    fn whose_first_thread_has_ended_lives_as_long_as_it_has_others() {
+        let zombie = |state: &str, threads: u32| {
+            let stat = format!(
+                "42 (a) {state} 7 40 40 0 -1 4194560 107 0 0 0 0 0 0 0 20 0 {threads} 0 8917 0 0 18446744073709551615"
+            );
+            parse_stat(stat.as_bytes()).unwrap().zombie
+        };
+        assert!(zombie("Z", 1) && zombie("X", 1) && zombie("X", 0));
+        assert!(!zombie("Z", 2) && !zombie("S", 1) && !zombie("R", 3));
     }
 
     #[test]

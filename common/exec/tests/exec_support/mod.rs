@@ -87,11 +87,24 @@ pub(crate) async fn next_text(receiver: &mut mpsc::Receiver<Chunk>) -> String {
     }
 }
 
-/// Whether a process lives; a zombie does not.
+/// Whether a process lives: whether one of its threads does. A zombie does not.
 pub(crate) fn lives(pid: &str) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
-    stat.rsplit_once(')').is_some_and(|(_, tail)| !tail.trim_start().starts_with(['Z', 'X']))
+    let threads = std::fs::read_dir(format!("/proc/{}/task", pid.trim())).into_iter().flatten().flatten();
+    let states =
+        threads.map(|thread| std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default());
+    states
+        .filter_map(|stat| Some(stat.rsplit_once(')')?.1.trim_start().to_owned()))
+        .any(|tail| !tail.starts_with(['Z', 'X']))
 }
+
+/// What a Python program does to look dead while it lives: its first thread ends, another goes on and heeds no SIGTERM.
+pub(crate) const LOOK_DEAD: &str = "import ctypes, os, signal, sys, threading, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+threading.Thread(target=lambda: time.sleep(300)).start()
+def look_dead():
+    sys.stdout.flush()
+    ctypes.CDLL(None).pthread_exit(None)
+";
 
 /// Waits until a condition holds.
 pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {

@@ -155,8 +155,7 @@ fn look(agent: &PeerId, runs: &BTreeSet<RunRef>) -> io::Result<(Scene, BTreeMap<
     let wanted: BTreeMap<Mark, RunRef> = runs.iter().map(|run| (Mark::of(agent, *run), *run)).collect();
     let (mut marked, mut procedures) = (BTreeMap::new(), BTreeMap::new());
     for process in &all {
-        let Ok(environment) = fs::read(format!("/proc/{}/environ", process.pid)) else { continue };
-        if let Some((mark, procedure)) = Mark::read(&environment)
+        if let Some((mark, procedure)) = Mark::read(&tree::environment(process.pid))
             && let Some(run) = wanted.get(&mark)
         {
             marked.insert(process.pid, *run);
