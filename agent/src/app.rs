@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use crate::builtin::{self, file::Protected};
-use crate::exec::adopted;
+use crate::exec::{adopted, programs};
 use crate::footprint;
 use crate::jobs::{Jobs, JobsOptions, Runner};
 use crate::leftovers::Leftovers;
@@ -238,7 +238,11 @@ impl Serving {
             peer.close(bye);
         }
         tracker.close();
-        match tokio::time::timeout(farewell, tracker.wait()).await {
+        let ended = async {
+            tracker.wait().await;
+            programs::settled().await;
+        };
+        match tokio::time::timeout(farewell, ended).await {
             Ok(()) => info!("stopped"),
             Err(_elapsed) => warn!(left = tracker.len(), "stopped with tasks still running"),
         }

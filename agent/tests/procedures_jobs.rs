@@ -10,7 +10,7 @@ mod procedures_support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use exec_support::lives;
+use exec_support::{STORM, lives, swept};
 use jobs_support::{World, ended, eventually, limited, offer, run};
 use procedures_support::{answering, caller, json_shell, python_worker, setting, text_shell};
 use redpoll_agent::procedures::make;
@@ -126,7 +126,30 @@ async fn a_job_that_is_cancelled_without_patience_takes_its_worker_along() {
     link.cancel(run(1), Some(0)).await;
     let ending = world.manager.ending(1).await;
     assert_eq!((ending.outcome, ending.started), (Outcome::Cancelled, Some(true)));
-    eventually("its worker is gone", || !lives(&pid.to_string())).await;
+    assert!(!lives(&pid.to_string()), "its worker is gone");
+}
+
+#[tokio::test]
+async fn a_run_is_told_as_ended_when_nothing_of_it_is_left_whatever_it_starts_meanwhile() {
+    let folder = tempfile::tempdir().unwrap();
+    let (storm, variable) = (folder.path().join("storm.py"), format!("STORM=jobs-{}", std::process::id()));
+    std::fs::write(&storm, STORM).unwrap();
+    let shell = format!("{variable} exec python3 {}", storm.display());
+    // what it prints goes to the standard error, and the standard output stays open
+    let worker = format!(
+        "say(ready=True)\nnext(lines)\nos.set_inheritable(os.dup(1), True)\nos.dup2(2, 1)\nos.execvp('sh', ['sh', '-c', '{shell}'])"
+    );
+    for manifest in [text_shell(&shell), python_worker(&worker)] {
+        let mode = manifest.mode;
+        let world = world(manifest);
+        let agent = world.agent().await;
+        let link = world.connect(&agent);
+        link.offer(&offer(1, "p", json!([]), json!({}))).await.unwrap();
+        eventually("it begins", || !world.manager.seen(1).items.is_empty()).await;
+        link.cancel(run(1), Some(100)).await;
+        let ending = world.manager.ending(1).await;
+        assert_eq!((ending.outcome, swept(&variable)), (Outcome::Cancelled, 0), "{mode:?}");
+    }
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use redpoll_common::job::spool::{Exit, NotSpawned};
 use redpoll_common::job::wire::RunRef;
 use redpoll_common::session::StopReason;
 use redpoll_common::wire::{Fault, FaultCode, Raw};
+use redpoll_exec::telling::outlived;
 use redpoll_net::CallContext;
 use redpoll_net::registry::masked;
 use redpoll_net::service::{Mask, RunEvent, RunOutput, Running, StopHandle, stop_fault};
@@ -22,6 +23,7 @@ use tracing::error;
 
 use super::Input;
 use crate::clock::boot_ms;
+use crate::exec::programs::Programs;
 use crate::gate::{Asked, Counting, Leave};
 use crate::offered::Current;
 
@@ -56,7 +58,8 @@ pub(super) struct Task {
 enum Ended {
     Answered(Box<Result<Raw, Fault>>),
     Panicked,
-    Killed,
+    /// So many of its processes have outlived that.
+    Killed(usize),
 }
 
 impl Execution {
@@ -152,7 +155,9 @@ impl Task {
                 }
             },
             Ended::Panicked => Exit::Failed(panicked()),
-            Ended::Killed => Exit::Failed(stopped(stop_fault(StopReason::Cancelled), &shutting_down)),
+            Ended::Killed(left) => {
+                Exit::Failed(outlived(stopped(stop_fault(StopReason::Cancelled), &shutting_down), left))
+            }
         };
         if !started {
             // whatever became of it, nobody can say that nothing ran
@@ -179,7 +184,8 @@ async fn send(runner: &mpsc::Sender<Input>, input: Input) {
     let _ended = runner.send(input).await;
 }
 
-/// Runs the procedure to its end; all of it is dropped when this returns.
+/// Runs the procedure to its end; all of it is dropped when this returns, and what it has started has ended: nothing of a run goes on
+/// that is told as ended.
 async fn run_procedure(
     (call, leave, mask): (CallContext, Leave, Option<Mask>),
     offered: &Current,
@@ -195,13 +201,19 @@ async fn run_procedure(
     else {
         return panicked();
     };
-    tokio::select! {
+    let programs = Programs::default();
+    let ended = tokio::select! {
         biased; // nothing goes on beside a kill; what has ended was not stopped
-        () = kill.cancelled() => Ended::Killed,
-        ended = AssertUnwindSafe(answer).catch_unwind() => {
+        () = kill.cancelled() => Ended::Killed(0),
+        ended = programs.within(AssertUnwindSafe(answer).catch_unwind()) => {
             ended.map_or_else(|_panic| panicked(), |answer| Ended::Answered(Box::new(answer)))
         }
         reason = stop.stopped(), if !graceful => Ended::Answered(Box::new(Err(stop_fault(reason)))),
+    };
+    let left = programs.ended().await;
+    match ended {
+        Ended::Killed(_) => Ended::Killed(left),
+        Ended::Answered(_) | Ended::Panicked => ended,
     }
 }
 

@@ -22,6 +22,16 @@ pub fn kind(stream: StreamName) -> ItemKind {
     }
 }
 
+/// Says of the fault of a run that was stopped how many of its processes outlived SIGKILL, if any did.
+pub fn outlived(mut fault: Fault, left: usize) -> Fault {
+    match left {
+        0 => {}
+        1 => fault.message.push_str("; a process of it has outlived SIGKILL"),
+        left => fault.message.push_str(&format!("; {left} processes of it have outlived SIGKILL")),
+    }
+    fault
+}
+
 /// The fault of a program that could not be started.
 pub fn not_started(error: &ExecError) -> Fault {
     if error.is_bad_request() {

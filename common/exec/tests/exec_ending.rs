@@ -6,8 +6,14 @@ mod exec_support;
 
 use std::time::Duration;
 
-use exec_support::{LOOK_DEAD, collect, collect_until, eventually, lives, never, next_text, shell, spec};
-use redpoll_exec::exec::{Chunk, DRAIN, EndedBy, Exit, ProcessSpec, StopReason, run};
+use exec_support::{
+    LOOK_DEAD, STORM, collect, collect_until, eventually, lives, never, next_text, shell, spec, swept,
+};
+use redpoll_exec::exec::programs::{Programs, settled};
+use redpoll_exec::exec::{Chunk, DRAIN, EndedBy, Exit, KILL_WAIT, ProcessSpec, StopReason, run};
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -130,6 +136,82 @@ async fn dropping_the_future_kills_the_tree() {
         text.lines().all(|pid| !std::path::Path::new("/proc").join(pid).exists())
     })
     .await;
+}
+
+/// A program that starts others without pause, and the variable that is in the environment of all of them.
+fn storm(name: &str) -> (ProcessSpec, String) {
+    let mut storm = spec(&["python3", "-c", STORM]);
+    let value = format!("{name}-{}", std::process::id());
+    storm.env.insert("STORM".into(), value.clone().into());
+    (storm, format!("STORM={value}"))
+}
+
+#[tokio::test]
+async fn dropping_the_future_kills_what_is_started_meanwhile_and_tells_when_nothing_is_left() {
+    let (storm, variable) = storm("dropped");
+    let (sender, mut receiver) = mpsc::channel(8);
+    let programs = Programs::default();
+    let mut running = tokio::task::JoinSet::new();
+    running.spawn(programs.within(run(storm, sender, never())));
+    next_text(&mut receiver).await;
+    tokio::time::sleep(Duration::from_millis(100)).await; // it is in full swing
+    drop(running);
+    let left = programs.ended().await;
+    assert_eq!((left, swept(&variable)), (0, 0));
+    settled().await;
+}
+
+#[test]
+fn what_is_dropped_at_the_end_of_everything_is_killed_all_the_same() {
+    let (storm, variable) = storm("runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (sender, mut receiver) = mpsc::channel(8);
+    let mut running = tokio::task::JoinSet::new();
+    runtime.block_on(async {
+        running.spawn(run(storm, sender, never()));
+        next_text(&mut receiver).await;
+    });
+    drop(runtime);
+    assert_eq!(swept(&variable), 0);
+}
+
+/// Holds a process in the kernel when it is killed: a tracer that wants to see its end, and never looks.
+const HOLD: &str = "import ctypes, sys
+SEIZE, TRACEEXIT = 0x4206, ctypes.c_void_p(0x40)
+libc = ctypes.CDLL(None)
+print('no' if libc.ptrace(SEIZE, int(sys.argv[1]), None, TRACEEXIT) else 'yes', flush=True)
+sys.stdin.read()
+";
+
+#[tokio::test]
+async fn a_program_that_hangs_in_the_kernel_does_not_hold_the_run() {
+    let (sender, mut receiver) = mpsc::channel(8);
+    let (cancel, cancelled) = oneshot::channel::<()>();
+    let stubborn = ProcessSpec { grace: PATIENCE, ..shell("echo $$; exec sleep 1000") };
+    let mut running = tokio::task::JoinSet::new();
+    running.spawn(run(stubborn, sender, async {
+        cancelled.await.ok();
+        StopReason::Cancelled
+    }));
+    let pid = next_text(&mut receiver).await;
+    let mut tracer = Command::new("python3");
+    tracer.args(["-c", HOLD, pid.trim()]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut tracer = tracer.spawn().unwrap();
+    let mut holds = String::new();
+    BufReader::new(tracer.stdout.take().unwrap()).read_line(&mut holds).unwrap();
+    drop(cancel);
+    let exit = tokio::time::timeout(KILL_WAIT * 3, running.join_next()).await;
+    let exit = exit.expect("it does not wait for ever").unwrap().unwrap().unwrap();
+    let is_there = || std::path::Path::new("/proc").join(pid.trim()).exists();
+    // before Linux 5.17, and where nobody may trace, nothing holds it
+    if holds == "yes\n" && exit.left_behind > 0 {
+        assert_eq!((exit.left_behind, exit.code, exit.signal), (1, None, None));
+        assert_eq!(exit.ended_by, EndedBy::Stopped(StopReason::Cancelled));
+        assert!(lives(&pid) && is_there());
+    }
+    drop(tracer.stdin.take());
+    tracer.wait().unwrap();
+    eventually("it is buried when it has ended after all", || !is_there()).await;
 }
 
 #[tokio::test]

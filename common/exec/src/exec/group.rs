@@ -1,34 +1,43 @@
-//! The process group of a run: started, watched, ended, and never forgotten.
+//! The process group of a run: started, watched, ended, and never forgotten. `dropped`: what becomes of it when nobody wants it.
+
+mod dropped;
 
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
-use tokio::runtime::Handle;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::adopted::Leader;
 use super::death::Death;
 use super::form;
 use super::mark::Mark;
+use super::name::unique_name;
+use super::programs::Held;
 use super::tree::{self, Lineage, Process};
 use super::{ExecError, INHERITED, KILL_WAIT, ProcessSpec, RUN_VARIABLE};
 
-/// How long a round of SIGKILL may take before the next looks for processes that were born meanwhile.
-const KILL_ROUND: Duration = Duration::from_millis(200);
+/// The longest pause between two looks for processes that were born while others were killed.
+const KILL_ROUND: Duration = Duration::from_millis(50);
+/// How long the end of a leader that has ended, or was killed, may take to be told.
+const REAP_WAIT: Duration = Duration::from_millis(200);
 
 /// A program that runs, or that has ended and is not yet reaped: as long as this value lives its number, and with it
-/// the number of its group, belongs to nobody else. Dropped before [`Group::reap`], it kills the whole tree.
+/// the number of its group, belongs to nobody else. Dropped before it is reaped, it has the whole tree killed by a task of its own.
 pub(crate) struct Group {
     /// `None` once it is reaped.
     leader: Option<Own>,
     lineage: Lineage,
+    /// Somebody waits until nothing of it is left.
+    held: Option<Held>,
+    /// It outlived SIGKILL.
+    gave_up: bool,
+    /// It was dropped, and is ended by a task of its own.
+    is_dropped: bool,
 }
 
 /// A child of this process, and what tells of its end. The runtime's own children would have a second descriptor for that.
@@ -54,8 +63,8 @@ pub(crate) struct Status {
 }
 
 impl Group {
-    /// Starts the program.
-    pub(crate) fn spawn(spec: &ProcessSpec) -> Result<(Self, Pipes), ExecError> {
+    /// Starts the program. `held` is let go when nothing of it is left.
+    pub(crate) fn spawn(spec: &ProcessSpec, held: Option<Held>) -> Result<(Self, Pipes), ExecError> {
         let program = check(spec)?;
         let system = |source| ExecError::System { program: program.clone(), source };
         let run = unique_name();
@@ -76,7 +85,7 @@ impl Group {
         let cgroup = spec.confine.as_ref().and_then(|confine| confine.cgroup.clone());
         let lineage = Lineage { leader, run, mark, cgroup };
         let own = Own { child, death, _mine: Leader::new(leader) };
-        Ok((Self { leader: Some(own), lineage }, pipes))
+        Ok((Self { leader: Some(own), lineage, held, gave_up: false, is_dropped: false }, pipes))
     }
 
     /// Completes when the leader has ended. It stays a zombie until [`Group::reap`]. Cancel-safe.
@@ -103,18 +112,26 @@ impl Group {
                 return 0;
             }
         }
-        let until = Instant::now() + KILL_WAIT;
+        let (until, mut pause) = (Instant::now() + KILL_WAIT, Duration::from_millis(2));
         loop {
             self.kill_cgroup();
-            self.signal(Signal::KILL).await;
-            if self.gone_by(Instant::now() + KILL_ROUND).await {
+            let members = self.members().await;
+            if members.is_empty() && !self.is_running() {
                 return 0;
             }
+            // at each look, because what is killed may have had children since the last
+            signal_tree(&self.lineage, &members, Signal::KILL);
             if Instant::now() >= until {
-                let left = self.members().await.len();
+                let left = self.members().await.len().max(usize::from(self.is_running()));
                 tracing::warn!(leader = %self.lineage.leader, left, "processes of a stopped run outlive SIGKILL");
+                self.gave_up = left > 0;
+                if let Some(held) = self.held.as_ref().filter(|_| self.gave_up) {
+                    held.gave_up(left);
+                }
                 return left;
             }
+            sleep(pause).await;
+            pause = (pause * 2).min(KILL_ROUND);
         }
     }
 
@@ -159,18 +176,26 @@ impl Group {
                 tracing::warn!(%error, "/proc cannot be read: only the process group of a run is ended");
                 Vec::new()
             }
-            Err(_) => Vec::new(), // the runtime is going down
+            // the runtime is going down, and nothing else is held up
+            Err(_) => self.lineage.members().unwrap_or_default(),
         }
     }
 
-    /// Lets the leader go for good. Call it when it has ended; what is left of its tree is left alone.
+    /// Lets the leader go for good. Call it when it has ended, or was ended; what is left of its tree is left alone. Of one that hangs
+    /// in the kernel nothing is told, and it is buried when it has ended after all.
     pub(crate) async fn reap(mut self) -> Status {
+        // an error means that it hangs, or that the runtime is going down: dropping this kills what still runs
+        let _ended = timeout(REAP_WAIT, self.exited()).await;
+        self.bury()
+    }
+
+    /// Takes the end of the leader, if it has ended.
+    fn bury(&mut self) -> Status {
         use std::os::unix::process::ExitStatusExt as _;
-        self.exited().await;
         let Some(own) = &mut self.leader else { return Status::default() };
         let ended = own.child.try_wait();
         if matches!(ended, Ok(None)) {
-            return Status::default(); // the runtime is going down: dropping this kills what still runs
+            return Status::default();
         }
         self.leader = None;
         match ended {
@@ -182,22 +207,6 @@ impl Group {
                 tracing::warn!(%error, "the end of a program was taken by somebody else");
                 Status::default()
             }
-        }
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        let Some(mut own) = self.leader.take() else { return };
-        let members = self.lineage.members().unwrap_or_default();
-        signal_tree(&self.lineage, &members, Signal::KILL);
-        let leader = self.lineage.leader;
-        // without a runtime this process is about to end, and leaves the zombie to the system
-        if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(async move {
-                own.death.come(|| !is_running(leader)).await;
-                let _reaped = own.child.try_wait();
-            });
         }
     }
 }
@@ -321,15 +330,6 @@ pub fn find_program(program: &OsStr, cwd: Option<&Path>, path: Option<&OsStr>) -
     }
 }
 
-/// A name that no other run on this machine has, also not one of another agent or of one that died.
-pub(crate) fn unique_name() -> String {
-    static SINCE: OnceLock<u128> = OnceLock::new();
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let since = SINCE
-        .get_or_init(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_nanos()));
-    format!("{}.{since:x}.{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -347,7 +347,7 @@ mod tests {
             not_after: None,
             confine: None,
         };
-        Group::spawn(&spec).unwrap().0
+        Group::spawn(&spec, None).unwrap().0
     }
 
     #[tokio::test]

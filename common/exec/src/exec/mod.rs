@@ -6,7 +6,7 @@
 //!
 //! **How a program ends.** It is the leader of a process group of its own. On a stop or at its time limit the whole
 //! tree is asked to end (SIGTERM), and what is left after the grace is killed (SIGKILL); `run` returns when nothing
-//! of the tree is left. If the future of `run` is dropped, the tree is killed at once. The tree is the process group,
+//! of the tree is left. If the future of `run` is dropped, the tree is killed at once, by a task that goes on until nothing is left. The tree is the process group,
 //! all descendants, and every process that inherited the run's [`RUN_VARIABLE`], which finds daemons that left the
 //! group and lost their parent. Those that replaced their environment as well are [adopted] and found by their `mark`, or in
 //! their control group; without the privilege to read marks (`CAP_SYS_NICE`) and without control groups they escape.
@@ -27,7 +27,9 @@ mod group;
 mod inherited;
 pub mod leftovers;
 mod mark;
+mod name;
 mod output;
+pub mod programs;
 mod tree;
 
 use std::collections::BTreeMap;
@@ -48,8 +50,10 @@ pub use group::find_program;
 use crate::clock::boot_ms;
 
 use confine::Confine;
-pub(crate) use group::{Group, Pipes, unique_name};
+pub(crate) use group::{Group, Pipes};
+pub(crate) use name::unique_name;
 use output::{Outlet, Phase};
+use programs::Programs;
 
 /// The most bytes one [`Chunk::Data`] carries.
 pub const CHUNK: usize = 16 * 1024;
@@ -233,7 +237,8 @@ pub struct Exit {
     pub ended_by: EndedBy,
     /// Somebody kept the pipes open after the program's end; later output of theirs is lost.
     pub pipes_held: bool,
-    /// How many processes of a stopped tree were still there [`KILL_WAIT`] after SIGKILL.
+    /// How many processes of a stopped tree were still there [`KILL_WAIT`] after SIGKILL. Should the program itself be one of them,
+    /// neither `code` nor `signal` is known.
     pub left_behind: usize,
 }
 
@@ -248,7 +253,7 @@ pub struct Exit {
 /// start, and is killed at once.)
 ///
 /// # Cancel safety
-/// Dropping the future kills the program's whole tree at once.
+/// Dropping the future kills the program's whole tree at once; [`Programs`] tells when nothing of it is left.
 pub async fn run(
     spec: ProcessSpec,
     chunks: mpsc::Sender<Chunk>,
@@ -309,12 +314,13 @@ pub async fn run_announced(
 /// must not hold up everything else.
 pub(crate) async fn start(spec: ProcessSpec) -> Result<(Group, Pipes, ProcessSpec), ExecError> {
     let program = spec.argv.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default();
+    let held = Programs::hold();
     let starting = tokio::task::spawn_blocking(move || {
         if spec.not_after.is_some_and(|at| at <= boot_ms()) {
             return Err(ExecError::Late);
         }
         // should nobody wait any more when this is done, the group is dropped, and with it the program killed
-        Group::spawn(&spec).map(|(group, pipes)| (group, pipes, spec))
+        Group::spawn(&spec, held).map(|(group, pipes)| (group, pipes, spec))
     });
     match tokio::time::timeout(START_WAIT, starting).await {
         Ok(Ok(started)) => started,

@@ -17,7 +17,7 @@ use super::ends::{Died, Trouble, too_long};
 use super::heard::{Hearing, line_limit};
 use super::spawn::Prepared;
 use crate::exec::{self, Chunk, EndedBy, ExecError, Exit, StopReason, StreamName};
-use crate::telling::{given_up, kind, not_started};
+use crate::telling::{given_up, kind, not_started, outlived};
 
 /// Chunks between the program's pipes and whoever takes them; when it is full, the program's output is not read.
 const CHUNKS_IN_FLIGHT: usize = 1;
@@ -79,9 +79,10 @@ fn by_exit(
     let name = &procedure.manifest().name;
     let died = Died { exit: exit.code, signal: exit.signal };
     match (exit.ended_by, stop.reason()) {
-        (EndedBy::Stopped(_), Some(reason)) => Err(stop_fault(reason).with_data(died.data())),
-        (EndedBy::Stopped(_), None) => {
-            Err(too_long(name, run_timeout.unwrap_or_default()).with_data(died.data()))
+        (EndedBy::Stopped(_), reason) => {
+            let too_long = || too_long(name, run_timeout.unwrap_or_default());
+            let fault = reason.map_or_else(too_long, stop_fault).with_data(died.data());
+            Err(outlived(fault, exit.left_behind))
         }
         (EndedBy::Itself, _) => match (procedure.manifest().output, exit.code) {
             (ProcedureOutput::Text, Some(0)) => Ok(died.data()),

@@ -106,6 +106,33 @@ def look_dead():
     ctypes.CDLL(None).pthread_exit(None)
 ";
 
+/// A Python program that heeds no SIGTERM and has one child after the other, each in a session of its own, as fast as it can.
+pub(crate) const STORM: &str = "import os, signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print('it begins', flush=True)
+for _ in range(5000):
+    if os.fork() == 0:
+        os.setsid()
+        time.sleep(300)
+        os._exit(0)
+time.sleep(300)
+";
+
+/// Kills the living processes that were started with this `NAME=value`, and says how many there were.
+pub(crate) fn swept(variable: &str) -> usize {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = processes.filter_map(|process| process.file_name().into_string().ok());
+    let is_of = |pid: &String| {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|entry| entry == variable.as_bytes()) && lives(pid)
+    };
+    let found: Vec<i32> = pids.filter(is_of).filter_map(|pid| pid.parse().ok()).collect();
+    for pid in found.iter().filter_map(|pid| rustix::process::Pid::from_raw(*pid)) {
+        let _gone = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    }
+    found.len()
+}
+
 /// Waits until a condition holds.
 pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let held = tokio::time::timeout(Duration::from_secs(20), async {

@@ -25,6 +25,7 @@ use tokio::time::{Instant, sleep_until};
 
 use self::restarts::{Leave, Restarts, too_late};
 use super::Procedure;
+use crate::exec::programs::{Held, Programs};
 
 /// One call for a worker.
 struct Work {
@@ -34,6 +35,8 @@ struct Work {
     output: Output,
     /// Whether it is a run of a job, and when it is too late to begin.
     run: Option<Option<u64>>,
+    /// Somebody waits until the worker has ended that is killed with this call.
+    held: Option<Held>,
     /// Nobody wants the answer any more when the other end is gone.
     done: oneshot::Sender<Result<Raw, Fault>>,
 }
@@ -103,7 +106,7 @@ impl Pool {
         let is_patient = run.is_none() && output.is_recorded();
         let (done, answer) = oneshot::channel();
         let run = run.map(|run| run.not_after);
-        let work = Work { call: number, line, stop, output, run, done };
+        let work = Work { call: number, line, stop, output, run, held: Programs::hold(), done };
         if let Some(work) = self.wait(&procedure.manifest().name, work, is_patient).await? {
             if procedure.setting.stop.is_cancelled() {
                 return Err(Fault::new(FaultCode::ShuttingDown, "this daemon is stopping; nothing ran"));
@@ -211,7 +214,7 @@ mod tests {
         let (call, _values, handle) = detached_call(caller, "p", Raw::empty_array(), Raw::empty_map());
         let CallContext { stop, output, .. } = call;
         let done = oneshot::channel().0;
-        (Work { call: 1, line: Bytes::new(), stop, output, run: None, done }, handle)
+        (Work { call: 1, line: Bytes::new(), stop, output, run: None, held: None, done }, handle)
     }
 
     /// A pool whose workers died until the next start is further away than a call waits.

@@ -245,7 +245,7 @@ impl Life {
 
     /// Does a call. Gives the process back when it can take another, with the end that is to be told.
     async fn serve(&self, mut process: Process, work: Work) -> Option<(Process, End)> {
-        let Work { call, line, stop, output, run, mut done } = work;
+        let Work { call, line, stop, output, run, held: _held, mut done } = work;
         let ([of_calls, of_runs], [calls_output, runs_output]) = (self.times, self.outputs);
         let (times, limit) = if run.is_some() { (of_runs, runs_output) } else { (of_calls, calls_output) };
         if run.flatten().is_some_and(|at| at <= boot_ms()) {
