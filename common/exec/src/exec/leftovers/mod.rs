@@ -23,6 +23,7 @@ use rustix::process::Signal;
 use tokio::time::{Instant, sleep};
 
 use super::KILL_WAIT;
+use super::name::is_unique_name;
 use super::tree::{self, Process, scan, signal_one};
 use crate::clock::boot_ms;
 use kin::Scene;
@@ -209,9 +210,14 @@ impl Mark {
 /// The control group of a process, if that is one of a run.
 fn run_cgroup(pid: i32) -> Option<String> {
     let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    own_cgroup(&text).map(str::to_owned)
+}
+
+/// The same of what `/proc/<pid>/cgroup` says. Others give groups such names, too: `run-r4f0….scope` is of systemd-run.
+fn own_cgroup(text: &str) -> Option<&str> {
     let path = text.lines().find_map(|line| line.strip_prefix("0::"))?;
-    path.rsplit('/').next().filter(|name| name.starts_with(RUN_CGROUP))?;
-    Some(path.to_owned())
+    let name = path.rsplit('/').next()?.strip_prefix(RUN_CGROUP)?;
+    is_unique_name(name).then_some(path)
 }
 
 #[cfg(test)]
@@ -239,6 +245,18 @@ mod tests {
         ] {
             assert_ne!(mark, other);
         }
+    }
+
+    #[test]
+    fn a_control_group_is_a_runs_only_if_its_name_is_one_that_an_agent_gives() {
+        let own = format!("/redpoll/{RUN_CGROUP}{}", super::super::unique_name());
+        assert_eq!(own_cgroup(&format!("9:pids:/x\n0::{own}\n")), Some(own.as_str()));
+        for other in
+            ["run-r5c1d7b5c6c5f4c1e9f2b.scope", "run-u12.service", "run-12.scope", "run-", "user.slice", ""]
+        {
+            assert_eq!(own_cgroup(&format!("0::/system.slice/{other}\n")), None, "{other}");
+        }
+        assert_eq!(own_cgroup(&format!("9:pids:{own}\n0::/\n")), None);
     }
 
     #[test]
