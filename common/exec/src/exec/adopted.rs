@@ -1,7 +1,7 @@
 //! Orphans of runs: this process becomes the parent of those whose own parent has ended, so that they stay findable, and
 //! buries them when they end.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,15 +9,24 @@ use std::time::Duration;
 
 use rustix::process::{Pid, WaitId, WaitIdOptions, getpgrp, getpid, set_child_subreaper, waitid};
 
-use super::tree;
+use tokio::time::Instant;
+
+use super::mark;
+use super::tree::{self, Process};
 
 /// How often zombies are looked for, and how long one has to be one: whoever started it itself has noticed by then.
 const PAUSE: Duration = Duration::from_secs(5);
+/// The longest pause, when there are none but those that are left alone, and how long one of these has to be one.
+const LONG: Duration = Duration::from_secs(60);
+/// How many zombies are left alone: as far as anybody can see they are children of other code in this process, which may still
+/// want to know how they ended. A program can make its orphans look like that, but not without bound.
+const KEPT: usize = if cfg!(test) { 3 } else { 100 };
 
 /// Programs that were started here and are not reaped yet: nobody else may take their end.
 static LEADERS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
 
-fn leaders() -> MutexGuard<'static, BTreeSet<i32>> {
+/// See [`Leader`].
+pub(super) fn leaders() -> MutexGuard<'static, BTreeSet<i32>> {
     // nothing panics while it holds the lock
     LEADERS.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -52,15 +61,23 @@ pub fn adopt() -> io::Result<()> {
 /// It asks every now and then: the signal that tells of an end comes for each program too, which would wake the runtime once more
 /// for each of thousands.
 pub async fn bury() {
-    let mut seen = BTreeSet::new();
+    let (mut seen, mut pause) = (Seen::new(), PAUSE);
     loop {
-        tokio::time::sleep(PAUSE).await;
-        if seen.is_empty() && !is_dead(WaitId::All) {
+        tokio::time::sleep(pause).await;
+        if !is_dead(WaitId::All) {
+            (seen, pause) = (Seen::new(), PAUSE);
             continue;
         }
-        seen = tokio::task::spawn_blocking(move || round(&seen)).await.unwrap_or_default();
+        let now = Instant::now();
+        seen = tokio::task::spawn_blocking(move || round(&seen, now)).await.unwrap_or_default();
+        // looking for them means looking at all processes: not every time for the sake of those that are left alone
+        let is_new = seen.is_empty() || seen.values().any(|since| *since == now);
+        pause = if is_new { PAUSE } else { (pause * 2).min(LONG) };
     }
 }
+
+/// Zombies by number and start, which together name a process for good, and since when they are known.
+type Seen = BTreeMap<(i32, u64), Instant>;
 
 /// Whether one of these children of this process, programs or orphans, has ended and is not buried: one question, which takes nobody's
 /// end.
@@ -69,26 +86,40 @@ fn is_dead(of: WaitId<'_>) -> bool {
     matches!(waitid(of, look), Ok(Some(_)))
 }
 
-/// Buries those that were there the last time too, and gives those that are new.
-fn round(seen: &BTreeSet<(i32, u64)>) -> BTreeSet<(i32, u64)> {
+/// Buries those that were there the last time too, and gives those that are left.
+fn round(seen: &Seen, now: Instant) -> Seen {
     let (own, group) = (getpid().as_raw_pid(), getpgrp().as_raw_pid());
     let all = tree::scan(Path::new("/proc")).unwrap_or_default();
-    // what stayed in this process's group was started by other code in it, which waits for it
-    let orphans =
-        all.iter().filter(|process| process.zombie && process.parent == own && process.group != group);
-    let mut new = BTreeSet::new();
-    for orphan in orphans {
-        if leaders().contains(&orphan.pid) {
-            continue;
+    let leaders = leaders().clone();
+    let zombies = all
+        .iter()
+        .filter(|process| process.zombie && process.parent == own && !leaders.contains(&process.pid))
+        .map(|zombie| (zombie, seen.get(&(zombie.pid, zombie.started)).copied().unwrap_or(now)));
+    // what other code in this process starts stays in its group, and nothing of a run is there unless it went there
+    let (mut foreign, orphans): (Vec<_>, Vec<_>) =
+        zombies.partition(|(zombie, _)| zombie.group == group && !mark::is_marked(zombie.pid));
+    foreign.sort_by_key(|(_, since)| *since);
+    let surplus = foreign.len().saturating_sub(KEPT);
+    let (surplus, kept) = foreign.split_at(surplus);
+    let mut left = Seen::new();
+    let mut decide = |(zombie, since): &(&Process, Instant), least: Duration| {
+        if now.duration_since(*since) >= least {
+            take_end(zombie);
+        } else {
+            left.insert((zombie.pid, zombie.started), *since);
         }
-        if !seen.contains(&(orphan.pid, orphan.started)) {
-            new.insert((orphan.pid, orphan.started));
-        } else if let Some(pid) = Pid::from_raw(orphan.pid) {
-            // an error means that somebody was faster
-            let _buried = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
-        }
+    };
+    orphans.iter().for_each(|orphan| decide(orphan, PAUSE));
+    surplus.iter().for_each(|stranger| decide(stranger, LONG));
+    left.extend(kept.iter().map(|(zombie, since)| ((zombie.pid, zombie.started), *since)));
+    left
+}
+
+fn take_end(zombie: &Process) {
+    if let Some(pid) = Pid::from_raw(zombie.pid) {
+        // an error means that somebody was faster
+        let _buried = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
     }
-    new
 }
 
 #[cfg(test)]
@@ -114,9 +145,10 @@ mod tests {
             std::thread::yield_now();
         }
         assert!(is_dead(WaitId::All));
-        let seen = round(&BTreeSet::new());
+        let now = Instant::now();
+        let seen = round(&Seen::new(), now);
         assert!(is_zombie(stray.id()), "once is not enough");
-        round(&seen);
+        round(&seen, now + PAUSE);
         assert!(!is_zombie(stray.id()));
         assert!(is_zombie(program.id()) && program.wait().unwrap().success());
     }
@@ -139,5 +171,47 @@ mod tests {
             }
         });
         assert!(!is_dead(WaitId::Pid(stray)), "nobody took its end");
+    }
+
+    #[test]
+    #[expect(clippy::zombie_processes, reason = "that is what is looked for")]
+    fn of_those_that_other_code_may_want_to_know_of_the_oldest_are_buried_when_there_are_many() {
+        let _alone = ALONE.lock().unwrap();
+        let start = || {
+            let child = Command::new("true").spawn().unwrap();
+            let pid = Pid::from_raw(child.id().cast_signed()).unwrap();
+            while !is_dead(WaitId::Pid(pid)) {
+                std::thread::yield_now();
+            }
+            pid
+        };
+        let left = |pids: &[Pid]| pids.iter().map(|pid| is_dead(WaitId::Pid(*pid))).collect::<Vec<bool>>();
+        let now = Instant::now();
+        let first = [start(), start()];
+        let seen = round(&Seen::new(), now);
+        let others = [start(), start(), start()];
+        let seen = round(&seen, now + PAUSE);
+        assert_eq!(left(&[&first[..], &others].concat()), [true; 5], "they are too young");
+        let seen = round(&seen, now + LONG);
+        assert_eq!((left(&first), left(&others)), (vec![false; 2], vec![true; 3]));
+        let seen = round(&seen, now + 100 * LONG);
+        assert_eq!((left(&others), seen.len()), (vec![true; 3], 3), "a few are left alone for ever");
+        others.iter().for_each(|pid| assert!(waitid(WaitId::Pid(*pid), WaitIdOptions::EXITED).is_ok()));
+    }
+
+    #[test]
+    fn an_orphan_of_a_run_is_known_by_its_mark_also_in_the_group_of_this_process() {
+        let _alone = ALONE.lock().unwrap();
+        if std::fs::read("/proc/1/timerslack_ns").is_err() {
+            return; // nobody may read marks here
+        }
+        let (_given, orphan) = mark::Mark::on(|| Command::new("true").spawn().unwrap());
+        let pid = Pid::from_raw(orphan.id().cast_signed()).unwrap();
+        while !is_dead(WaitId::Pid(pid)) {
+            std::thread::yield_now();
+        }
+        let now = Instant::now();
+        round(&round(&Seen::new(), now), now + PAUSE);
+        assert!(!is_dead(WaitId::Pid(pid)));
     }
 }

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::adopted::Leader;
 use super::death::Death;
 use super::form;
-use super::mark::Mark;
+use super::mark::{Given, Mark};
 use super::name::unique_name;
 use super::programs::Held;
 use super::tree::{self, Lineage, Process};
@@ -46,6 +46,8 @@ struct Own {
     death: Death,
     /// Nobody else takes its end.
     _mine: Leader,
+    /// No other run is given its mark.
+    _given: Option<Given>,
 }
 
 /// The agent's ends of the program's pipes.
@@ -69,7 +71,7 @@ impl Group {
         let system = |source| ExecError::System { program: program.clone(), source };
         let run = unique_name();
         let mut command = command(spec, &run).ok_or(ExecError::NoProgram)?;
-        let (mark, started) = Mark::on(|| command.spawn());
+        let (given, started) = Mark::on(|| command.spawn());
         let mut child = started.map_err(|source| ExecError::of_start(program.clone(), source))?;
         let leader = Pid::from_child(&child);
         let watched = Death::of(leader).and_then(|death| Ok((death, Pipes::of(&mut child)?)));
@@ -83,8 +85,9 @@ impl Group {
             }
         };
         let cgroup = spec.confine.as_ref().and_then(|confine| confine.cgroup.clone());
+        let mark = given.as_ref().and_then(Given::mark);
         let lineage = Lineage { leader, run, mark, cgroup };
-        let own = Own { child, death, _mine: Leader::new(leader) };
+        let own = Own { child, death, _mine: Leader::new(leader), _given: given };
         Ok((Self { leader: Some(own), lineage, held, gave_up: false, is_dropped: false }, pipes))
     }
 
@@ -331,33 +334,4 @@ pub fn find_program(program: &OsStr, cwd: Option<&Path>, path: Option<&OsStr>) -
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn shell(script: &str) -> Group {
-        let argv = ["/bin/sh", "-c", script].map(Into::into).to_vec();
-        let spec = ProcessSpec {
-            argv,
-            env: Default::default(),
-            cwd: None,
-            stdin: None,
-            run_timeout: None,
-            grace: Duration::ZERO,
-            output_limit: 0,
-            not_after: None,
-            confine: None,
-        };
-        Group::spawn(&spec, None).unwrap().0
-    }
-
-    #[tokio::test]
-    async fn a_control_group_is_killed_also_when_all_that_is_seen_heeds_sigterm() {
-        // stands in for a group
-        let cgroup = tempfile::tempdir().unwrap();
-        let mut group = shell("sleep 1000");
-        group.lineage.cgroup = Some(cgroup.path().to_owned());
-        assert_eq!(group.end(Duration::from_secs(20)).await, 0);
-        assert_eq!(group.reap().await.signal, Some(15));
-        assert_eq!(std::fs::read_to_string(cgroup.path().join("cgroup.kill")).unwrap(), "1");
-    }
-}
+mod tests;

@@ -1,5 +1,6 @@
 //! Finds and signals the processes of a run through `/proc`.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 
 use super::RUN_VARIABLE;
+use super::adopted;
 use super::cgroup::processes_of;
 use super::mark::Mark;
 
@@ -50,13 +52,17 @@ impl Lineage {
         let since = all.iter().find(|process| process.pid == leader).map_or(0, |leader| leader.started);
         let marker = format!("{RUN_VARIABLE}={}", self.run);
         let own = rustix::process::getpid().as_raw_pid();
+        // children of this process as well, and no orphans
+        let leaders = adopted::leaders().clone();
         let grouped = self.cgroup.as_deref().map(processes_of).unwrap_or_default();
         let mut members = select(&all, leader, |process| {
             grouped.contains(&process.pid)
                 || process.started >= since
                     && (has_variable(process.pid, marker.as_bytes())
                         // an orphan that was adopted
-                        || process.parent == own && self.mark.is_some_and(|mark| mark.is_on(process.pid)))
+                        || process.parent == own
+                            && !leaders.contains(&process.pid)
+                            && self.mark.is_some_and(|mark| mark.is_on(process.pid)))
         });
         members.retain(|process| !process.zombie);
         Ok(members)
@@ -67,12 +73,15 @@ impl Lineage {
 fn select(all: &[Process], leader: i32, marked: impl Fn(&Process) -> bool) -> Vec<Process> {
     let (mut members, mut others): (Vec<Process>, Vec<Process>) =
         all.iter().partition(|process| process.pid == leader || process.group == leader || marked(process));
+    // there may be thousands
+    let mut pids: BTreeSet<i32> = members.iter().map(|member| member.pid).collect();
     loop {
         let (found, rest): (Vec<Process>, Vec<Process>) =
-            others.into_iter().partition(|process| members.iter().any(|member| member.pid == process.parent));
+            others.into_iter().partition(|process| pids.contains(&process.parent));
         if found.is_empty() {
             return members;
         }
+        pids.extend(found.iter().map(|process| process.pid));
         members.extend(found);
         others = rest;
     }

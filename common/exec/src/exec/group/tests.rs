@@ -1,0 +1,70 @@
+//! Groups with real processes, where it matters what they hold.
+
+use super::super::adopted;
+use super::*;
+
+fn shell(script: &str) -> Group {
+    let argv = ["/bin/sh", "-c", script].map(Into::into).to_vec();
+    let spec = ProcessSpec {
+        argv,
+        env: Default::default(),
+        cwd: None,
+        stdin: None,
+        run_timeout: None,
+        grace: Duration::ZERO,
+        output_limit: 0,
+        not_after: None,
+        confine: None,
+    };
+    Group::spawn(&spec, None).unwrap().0
+}
+
+#[tokio::test]
+async fn a_control_group_is_killed_also_when_all_that_is_seen_heeds_sigterm() {
+    // stands in for a group
+    let cgroup = tempfile::tempdir().unwrap();
+    let mut group = shell("sleep 1000");
+    group.lineage.cgroup = Some(cgroup.path().to_owned());
+    assert_eq!(group.end(Duration::from_secs(20)).await, 0);
+    assert_eq!(group.reap().await.signal, Some(15));
+    assert_eq!(std::fs::read_to_string(cgroup.path().join("cgroup.kill")).unwrap(), "1");
+}
+
+/// Processes that only their mark tells of, because they lost their parent and replaced their environment.
+fn orphans() -> usize {
+    let own = rustix::process::getpid().as_raw_pid();
+    let leaders = adopted::leaders().clone();
+    let all = tree::scan(Path::new("/proc")).unwrap();
+    let is_orphan = |one: &&Process| one.parent == own && !one.zombie && !leaders.contains(&one.pid);
+    all.iter().filter(is_orphan).count()
+}
+
+#[tokio::test]
+async fn a_run_that_lasts_takes_nothing_of_later_ones_along_when_the_marks_are_used_up() {
+    adopted::adopt().unwrap();
+    let mut lasting = shell("sleep 1000");
+    let mut later = Vec::new();
+    for _ in 0..4 {
+        for _ in 0..5 {
+            shell("true").reap().await;
+        }
+        later.push(shell("(env -i sleep 1000 &); exec sleep 1000"));
+    }
+    while orphans() < later.len() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(lasting.end(Duration::ZERO).await, 0);
+    assert_eq!((orphans(), later.iter().all(Group::is_running)), (later.len(), true));
+    for mut group in later {
+        assert_eq!(group.end(Duration::ZERO).await, 0);
+    }
+    assert_eq!(orphans(), 0);
+}
+
+#[tokio::test]
+async fn the_leader_of_another_run_is_no_orphan_of_this_one_even_if_it_has_its_mark() {
+    let (mut one, other) = (shell("sleep 1000"), shell("sleep 1000"));
+    one.lineage.mark = other.lineage.mark;
+    assert_eq!(one.end(Duration::ZERO).await, 0);
+    assert!(other.is_running());
+}
