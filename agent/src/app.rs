@@ -244,7 +244,7 @@ impl Serving {
         };
         match tokio::time::timeout(farewell, ended).await {
             Ok(()) => info!("stopped"),
-            Err(_elapsed) => warn!(left = tracker.len(), "stopped with tasks still running"),
+            Err(_elapsed) => warn!(left = tracker.len(), "stopped with tasks or programs still running"),
         }
     }
 

@@ -232,9 +232,12 @@ impl Sleeper {
     }
 }
 
-/// Whether a process exists that is more than a memory of one.
+/// Whether a process exists that is more than a memory of one: whether a thread of it lives, be it the first or another.
 pub fn lives(pid: Pid) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_pid())).unwrap_or_default();
-    // after the name in parentheses comes the state; Z waits for its parent alone
-    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
+    let threads =
+        std::fs::read_dir(format!("/proc/{}/task", pid.as_raw_pid())).into_iter().flatten().flatten();
+    threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok()).any(|stat| {
+        // after the name in parentheses comes the state; Z waits for its parent alone
+        stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
+    })
 }

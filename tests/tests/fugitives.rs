@@ -71,7 +71,7 @@ impl Fugitives {
             });
             pids.push(pid.await);
         }
-        assert!(pids.iter().all(|pid| has_threads(*pid)));
+        assert!(pids.iter().all(|pid| lives(*pid)));
         pids
     }
 }
@@ -81,18 +81,12 @@ impl Drop for Fugitives {
         for file in std::fs::read_dir(&self.0).into_iter().flatten().flatten() {
             let pid = std::fs::read_to_string(file.path()).unwrap_or_default();
             if let Some(pid) = pid.trim().parse().ok().and_then(Pid::from_raw)
-                && has_threads(pid)
+                && lives(pid)
             {
                 let _gone = kill_process(pid, Signal::KILL);
             }
         }
     }
-}
-
-/// Whether a process lives, also if its first thread does not.
-fn has_threads(pid: Pid) -> bool {
-    let threads = std::fs::read_dir(format!("/proc/{}/task", pid.as_raw_pid())).into_iter().flatten();
-    lives(pid) || threads.count() > 1
 }
 
 /// A world whose agent offers it in both modes; `None` where an agent cannot read marks, and finds none of those.
@@ -124,7 +118,7 @@ async fn what_flees_from_a_call_ends_with_it_when_it_is_cancelled() {
         let fault = Operator::end_of(&mut call).await.unwrap_err();
         assert_eq!(fault.code, FaultCode::Cancelled, "{mode} {fault}");
         assert!(!fault.message.contains("outlived"), "{mode} {fault}");
-        assert_eq!(pids.iter().filter(|pid| has_threads(**pid)).count(), 0, "{mode}");
+        assert_eq!(pids.iter().filter(|pid| lives(**pid)).count(), 0, "{mode}");
     }
     world.nobody_else_noticed().await;
 }
@@ -134,7 +128,7 @@ async fn what_flees_from_a_job_ends_with_it_when_its_time_is_over() {
     let Some(mut world) = world().await else { return };
     let run = async |mode: &str| {
         let fugitives = Fugitives::new(&world, mode);
-        let mut job = SubmitArguments::new(vec![AGENT.to_owned()], &format!("flee.{mode}"));
+        let mut job = SubmitArguments::new(vec![AGENT.to_owned()], format!("flee.{mode}"));
         job.spec.kwargs = Raw::encode(&json!({"folder": fugitives.0})).unwrap();
         // they have fled by then
         job.spec.limits.run_timeout = Some(PATIENCE / 2);
@@ -142,7 +136,7 @@ async fn what_flees_from_a_job_ends_with_it_when_its_time_is_over() {
         let pids = fugitives.fled().await;
         let end = world.operator.job_ended(&job).await.end.unwrap();
         assert_eq!((end.outcome.as_str(), end.started), ("timed_out", Some(true)), "{mode} {end:?}");
-        assert_eq!(pids.iter().filter(|pid| has_threads(**pid)).count(), 0, "{mode} {end:?}");
+        assert_eq!(pids.iter().filter(|pid| lives(**pid)).count(), 0, "{mode} {end:?}");
     };
     tokio::join!(run("once"), run("worker"));
     world.nobody_else_noticed().await;

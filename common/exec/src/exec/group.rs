@@ -126,15 +126,22 @@ impl Group {
             signal_tree(&self.lineage, &members, Signal::KILL);
             if Instant::now() >= until {
                 let left = self.members().await.len().max(usize::from(self.is_running()));
-                tracing::warn!(leader = %self.lineage.leader, left, "processes of a stopped run outlive SIGKILL");
-                self.gave_up = left > 0;
-                if let Some(held) = self.held.as_ref().filter(|_| self.gave_up) {
-                    held.gave_up(left);
-                }
+                self.give_up(left);
                 return left;
             }
             sleep(pause).await;
             pause = (pause * 2).min(KILL_ROUND);
+        }
+    }
+
+    fn give_up(&mut self, left: usize) {
+        if left == 0 {
+            return; // the last of them went at the last moment
+        }
+        tracing::warn!(leader = %self.lineage.leader, left, "processes of a stopped run outlive SIGKILL");
+        self.gave_up = true;
+        if let Some(held) = &self.held {
+            held.gave_up(left);
         }
     }
 
