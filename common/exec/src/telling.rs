@@ -45,3 +45,16 @@ pub fn not_started(error: &ExecError) -> Fault {
     fault.class = Some("SpawnError".to_owned());
     fault
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_says_how_many_processes_go_on_and_nothing_when_none_does() {
+        let said = |left| outlived(Fault::new(FaultCode::Cancelled, "cancelled"), left).message;
+        assert_eq!(said(0), "cancelled");
+        assert_eq!(said(1), "cancelled; a process of it has outlived SIGKILL");
+        assert_eq!(said(3), "cancelled; 3 processes of it have outlived SIGKILL");
+    }
+}

@@ -4,6 +4,8 @@
 
 mod exec_support;
 
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use exec_support::{
@@ -11,9 +13,6 @@ use exec_support::{
 };
 use redpoll_exec::exec::programs::{Programs, settled};
 use redpoll_exec::exec::{Chunk, DRAIN, EndedBy, Exit, KILL_WAIT, ProcessSpec, StopReason, run};
-use std::io::{BufRead as _, BufReader};
-use std::process::{Command, Stdio};
-
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
