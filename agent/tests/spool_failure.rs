@@ -222,6 +222,61 @@ fn on_a_really_full_disk_all_runs_that_were_taken_can_be_ended() {
     assert!(!*again.spool.full().borrow(), "recovered without a restart");
 }
 
+#[test]
+fn on_a_disk_without_any_room_what_is_to_be_written_waits_and_nothing_fails() {
+    static WAITS: AtomicU64 = AtomicU64::new(0);
+    fn pause(_time: Duration) {
+        WAITS.fetch_add(1, Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    // a file system that promises what it does not have
+    let options = OpenOptions { allocate: |_, _, _| Ok(()), pause, ..SMALL };
+    let temporary = temporary();
+    let Some(_tiny) = Tiny::mount(temporary.path(), 512 * 1024) else {
+        eprintln!("skipped: mounting is not permitted here");
+        return;
+    };
+    let folder = temporary.path().join("spool");
+    // a failure of the disk would be a panic of the thread that writes
+    let opened = open_with(&folder, options).unwrap();
+    let mut full = opened.spool.full();
+    append(&opened.spool, vec![received(1, "a")]).unwrap();
+    let hog = temporary.path().join("hog");
+    io::copy(&mut io::repeat(1), &mut File::create(&hog).unwrap()).unwrap_err();
+
+    let large = vec![done(1, 0), received(2, &"x".repeat(9_000))];
+    let mut durable = Box::pin(wait(opened.spool.append(large)).unwrap().wait());
+    wait(full.changed()).unwrap();
+    assert!(*full.borrow_and_update(), "it says so");
+    let looked = WAITS.load(Ordering::SeqCst);
+    while WAITS.load(Ordering::SeqCst) < looked + 3 {
+        std::thread::yield_now();
+    }
+    assert!(futures_util::FutureExt::now_or_never(&mut durable).is_none(), "it is not on disk");
+    fs::remove_file(&hog).unwrap();
+    wait(durable).unwrap();
+    wait(full.changed()).unwrap();
+    assert!(!*full.borrow(), "and goes on");
+    append(&opened.spool, vec![gone(1)]).unwrap();
+
+    // again, and nobody is left who could wait: the thread ends, and what was not on disk is not there
+    io::copy(&mut io::repeat(1), &mut File::create(&hog).unwrap()).unwrap_err();
+    let lost = wait(opened.spool.append(vec![received(3, &"x".repeat(9_000))])).unwrap();
+    wait(full.changed()).unwrap();
+    drop(opened.spool);
+    assert!(wait(lost.wait()).is_err());
+    fs::remove_file(&hog).unwrap();
+    // the thread that has the lock is about to end
+    let again = loop {
+        match open(&folder) {
+            Err(OpenError::Locked { .. }) => {}
+            opened => break opened.unwrap(),
+        }
+    };
+    assert_eq!(again.image.rows().keys().collect::<Vec<_>>(), [&Dno(2)]);
+    assert_eq!(again.image.max_dno(), Dno(2));
+}
+
 /// Writes until it is killed, and says what is on disk: the child of the test below, which names the folder. Run without
 /// one it does nothing.
 #[test]

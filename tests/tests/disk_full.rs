@@ -1,7 +1,7 @@
 //! A full disk: nothing new is taken, what runs ends and is recorded, and with room everything goes on without a restart.
 #![expect(clippy::unwrap_used, reason = "test code")]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use redpoll_common::api::AgentState;
@@ -227,4 +227,108 @@ async fn an_agent_with_a_full_disk_takes_no_runs_until_there_is_room() {
     oracle.succeeded_once(&operator, &waiting, &numbers(5)).await;
     assert_eq!(world.agent_process("small-1").troubles(), Vec::<String>::new());
     world.nobody_else_noticed().await;
+}
+
+fn journals(spool: &Path) -> Vec<PathBuf> {
+    let paths = std::fs::read_dir(spool).unwrap().map(|entry| entry.unwrap().path());
+    paths.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("journal-")).collect()
+}
+
+/// The reserve of a spool is gone, as after a crash that left half a block, and others take all the room.
+fn leave_nothing(disk: &Disk, spool: &Path) {
+    for path in journals(spool) {
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        file.set_len(file.metadata().unwrap().len()).unwrap();
+    }
+    disk.fill();
+}
+
+/// Bytes that a spool has written.
+fn written(spool: &Path) -> u64 {
+    journals(spool).iter().map(|path| path.metadata().unwrap().len()).sum()
+}
+
+#[tokio::test]
+async fn a_backlog_takes_nothing_of_what_is_left_on_the_full_disk_of_an_agent() {
+    if !has_own_mounts("a_backlog_takes_nothing_of_what_is_left_on_the_full_disk_of_an_agent") {
+        return;
+    }
+    let disk = Disk::mount(32);
+    let mut world = World::start(&["jobs.retry_first=100ms", "jobs.retry_max=200ms"]).await;
+    let (state, spool) = (disk.path().join("state"), disk.path().join("state/spool"));
+    let state = format!("agent.state_dir={}", state.display());
+    world.agent("small-1", &[&state]).await;
+    let (oracle, operator) = (Oracle::new(world.directory(), "backlog"), world.operator.clone());
+    let first = operator.submit(&oracle.job("small-1", "true")).await.unwrap();
+    oracle.succeeded_once(&operator, &first, "").await;
+    world.take_agent("small-1").kill().await;
+    leave_nothing(&disk, &spool);
+    world.restart_agent("small-1", &[&state]).await;
+    world.agent_process("small-1").logged(&["the disk of the spool is full"]).await;
+
+    let (before, mut backlog) = (written(&spool), Vec::new());
+    for _ in 0..40 {
+        backlog.push(operator.submit(&oracle.job("small-1", "true")).await.unwrap());
+    }
+    for job in &backlog {
+        put_back(&operator, job).await;
+    }
+    // the first run may have been forgotten meanwhile, and that is all
+    let grown = written(&spool) - before;
+    assert!(grown < 100, "{grown} bytes for the refusals of {} offers", backlog.len());
+    disk.free();
+    within(Duration::from_secs(60), "the runs that wait are offered again", async {
+        for job in &backlog {
+            while operator.state_of(job).await != "ended" {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    })
+    .await;
+    for job in &backlog {
+        oracle.succeeded_once(&operator, job, "").await;
+    }
+    assert_eq!(world.agent_process("small-1").troubles(), Vec::<String>::new());
+    world.nobody_else_noticed().await;
+}
+
+#[tokio::test]
+async fn an_agent_that_starts_without_any_room_waits_for_it_and_then_tells_what_became_of_its_runs() {
+    if !has_own_mounts(
+        "an_agent_that_starts_without_any_room_waits_for_it_and_then_tells_what_became_of_its_runs",
+    ) {
+        return;
+    }
+    let disk = Disk::mount(32);
+    let mut world = World::quiet(&[]).await;
+    let state = format!("agent.state_dir={}", disk.path().join("state").display());
+    world.agent("small-1", &[&state]).await;
+    let (oracle, operator) = (Oracle::new(world.directory(), "none"), world.operator.clone());
+    let mut jobs = Vec::new();
+    // as many as have more to say at the start than the last page of the file has room for
+    for _ in 0..20 {
+        jobs.push(operator.submit(&oracle.job("small-1", "sleep 1000")).await.unwrap());
+    }
+    for job in &jobs {
+        oracle.started(job).await;
+    }
+    world.take_agent("small-1").kill().await;
+    leave_nothing(&disk, &disk.path().join("state/spool"));
+
+    for start in 1..=2 {
+        world.restart_agent("small-1", &[&state]).await;
+        world.agent_process("small-1").logged(&["not even for ends"]).await;
+        operator.echo("small-1", "calls go on").await.unwrap();
+        for job in &jobs {
+            assert_eq!(operator.state_of(job).await, "in_doubt", "start {start}");
+        }
+    }
+    disk.free();
+    for job in &jobs {
+        let run = operator.job_ended(job).await;
+        assert_eq!(run.end.as_ref().map(|end| end.outcome.as_str()), Some("unknown"));
+        oracle.agrees(job, &run);
+    }
+    let after = submitted(&operator, &oracle.job("small-1", "seq 5")).await;
+    oracle.succeeded_once(&operator, &after, &numbers(5)).await;
 }

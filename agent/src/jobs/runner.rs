@@ -13,9 +13,8 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use redpoll_common::job::Dno;
 use redpoll_common::job::spool as rules;
-use redpoll_net::Peer;
-use redpoll_net::failpoint;
 use redpoll_net::transport::PeerInfo;
+use redpoll_net::{Peer, failpoint};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::task::TaskTracker;
@@ -309,6 +308,9 @@ impl Runner {
 
     fn look_for_room(&mut self) {
         self.look_for_room = Some(Instant::now() + LOOK_FOR_ROOM);
+        if self.commit.is_some() {
+            return; // its writer looks by itself; and if it waits for room, these would pile up behind it
+        }
         let journal = self.journal.clone();
         self.tracker.spawn(async move {
             // an error means that the journal has failed, which others are told

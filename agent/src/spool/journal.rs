@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::Bytes;
 use redpoll_common::job::Item;
@@ -14,7 +15,7 @@ use super::block::{BlockWriter, FILE_HEAD, FileHead, check_record};
 use super::error::SpoolError;
 use super::index::{Index, Kind, Place, key_of};
 use super::secrets::Secrets;
-use super::space::Space;
+use super::space::{Space, is_no_room};
 use super::{OpenOptions, file_name};
 
 /// The file that is written.
@@ -44,9 +45,23 @@ pub(super) struct Journal {
     pub(super) secrets: Secrets,
 }
 
+/// What became of a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "without room nothing was written"]
+pub(super) enum Written {
+    /// It is on disk.
+    Whole,
+    /// The disk has no room for it. It counts as not written, and may be written again when there is some.
+    NoRoom,
+}
+
 impl Journal {
-    /// Writes records as one block, all of them or none, and returns once they are on disk.
-    pub(super) fn commit<'r>(&mut self, records: impl Iterator<Item = &'r Record>) -> Result<(), SpoolError> {
+    /// Writes records as one block, all of them or none, and returns once they are on disk. After [`Written::NoRoom`] nothing
+    /// but the same records may follow: a part of them may stand at the end of the file, which the same bytes cover.
+    pub(super) fn commit<'r>(
+        &mut self,
+        records: impl Iterator<Item = &'r Record>,
+    ) -> Result<Written, SpoolError> {
         let (mut block, mut places) = (BlockWriter::new(), Vec::new());
         for record in records {
             let (dno, kind) = key_of(record);
@@ -60,12 +75,17 @@ impl Journal {
         &mut self,
         block: BlockWriter,
         places: Vec<(u64, Kind, std::ops::Range<usize>)>,
-    ) -> Result<(), SpoolError> {
+    ) -> Result<Written, SpoolError> {
         if block.is_empty() {
-            return Ok(());
+            return Ok(Written::Whole);
         }
         let (at, bytes) = (self.active.len, block.finish(self.active.sequence));
-        self.active.file.write_all_at(&bytes, at).map_err(SpoolError::failed("write"))?;
+        match self.active.file.write_all_at(&bytes, at) {
+            Ok(()) => {}
+            // nothing was synced or told: unlike a failed sync this leaves no doubt about what is on disk
+            Err(error) if is_no_room(&error) => return Ok(Written::NoRoom),
+            Err(error) => return Err(SpoolError::failed("write")(error)),
+        }
         (self.options.sync)(&self.active.file).map_err(SpoolError::failed("sync"))?;
         self.active.len += to_u64(bytes.len());
         self.active.sequence += 1;
@@ -81,7 +101,7 @@ impl Journal {
                 Place { file: self.active.number, offset: at + to_u64(range.start), len },
             );
         }
-        Ok(())
+        Ok(Written::Whole)
     }
 
     /// Begins a new file when the present one is long enough, deletes what does not matter any more, and looks after the
@@ -101,6 +121,11 @@ impl Journal {
         Ok(())
     }
 
+    /// Lets time pass.
+    pub(super) fn pause(&self, time: Duration) {
+        (self.options.pause)(time);
+    }
+
     /// Looks whether the disk has room.
     pub(super) fn check_space(&mut self) {
         let runs = to_u64(self.index.runs());
@@ -114,7 +139,7 @@ impl Journal {
         let file = match create(&self.folder, head, &self.options, &self.folder_handle) {
             Ok(file) => file,
             // the present file goes on; its reserve is still there
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+            Err(error) if is_no_room(&error) => {
                 let _gone = fs::remove_file(self.folder.join(file_name(number)));
                 return Ok(());
             }
@@ -176,8 +201,16 @@ impl Journal {
             let record = self.read(place)?;
             places.push((dno, kind, block.add(&record)));
         }
-        self.append(block, places)?;
-        self.delete_dead()
+        match self.append(block, places)? {
+            Written::Whole => self.delete_dead(),
+            Written::NoRoom => {
+                // something else comes next: no part of this may stand behind it
+                let cut = self.active.file.set_len(self.active.len);
+                cut.map_err(SpoolError::failed("take back a block of"))?;
+                self.space.moved();
+                Ok(())
+            }
+        }
     }
 
     /// The items of a run from number `from` on: about `bytes` bytes, at least one if it is there.

@@ -9,8 +9,9 @@
 //! acknowledged, and goes. Any other damage is an error that names the file; nothing is guessed.
 //!
 //! When the disk is full, [`Spool::full`] says so while there is still a reserve, allocated ahead, for the endings of the runs
-//! that are there. When writing or syncing fails the spool calls the hook it was opened with and does nothing any more:
-//! after a failed sync nobody knows what is on disk, so that the process should end and start anew.
+//! that are there. Should even that be used up, what is to be written waits for room. When writing fails otherwise, or syncing,
+//! the spool calls the hook it was opened with and does nothing any more: after a failed sync nobody knows what is on disk, so
+//! that the process should end and start anew.
 
 mod block;
 mod crc;
@@ -47,7 +48,8 @@ pub struct OpenOptions {
     pub reserve: u64,
     /// How a file is synced. Tests make it fail.
     pub sync: fn(&File) -> io::Result<()>,
-    /// How the time between two looks at a lock that somebody else has is passed. Tests see by it that it is waited for.
+    /// How the time between two looks is passed: at a lock that somebody else has, at a disk without any room. Tests see by it that
+    /// it is waited for.
     pub pause: fn(Duration),
     /// How room is reserved from an offset on. Tests make it fail.
     pub allocate: fn(&File, u64, u64) -> io::Result<()>,

@@ -50,6 +50,11 @@ impl Space {
     }
 }
 
+/// Whether an error says that the disk, or the share of it that we may have, is used up: unlike any other it passes.
+pub(super) fn is_no_room(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// Gives a file blocks of the disk beyond its end, without changing its length.
 ///
 /// # Errors

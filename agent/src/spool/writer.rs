@@ -1,14 +1,19 @@
 //! The thread that writes: it takes what is queued, writes it with one sync, and tells everyone at once.
 
+use std::time::Duration;
+
 use redpoll_common::job::spool::Record;
 use redpoll_common::job::{Dno, Item};
 use tokio::sync::{mpsc, oneshot, watch};
+use tracing::{info, warn};
 
 use super::error::SpoolError;
-use super::journal::Journal;
+use super::journal::{Journal, Written};
 
 /// Appends that are written together at most.
 const GROUP: usize = 256;
+/// How soon what found no room is written again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// What the thread is asked for.
 #[derive(Debug)]
@@ -61,7 +66,7 @@ fn serve(
                 }
             }
             Command::Load { dno, from, bytes, done } => {
-                write(journal, &mut group)?;
+                write(journal, &mut group, queue, full)?;
                 let loaded = journal.load(dno.0, from, bytes);
                 let failed = loaded.as_ref().err().cloned();
                 // whoever asked may be gone
@@ -71,13 +76,13 @@ fn serve(
             Command::HasSecrets(dno) => journal.secrets.add(dno.0),
             Command::CheckSpace => journal.check_space(),
             Command::Close { done } => {
-                write(journal, &mut group)?;
+                write(journal, &mut group, queue, full)?;
                 *closing = Some(done);
                 return Ok(());
             }
         }
         if next.is_none() {
-            write(journal, &mut group)?;
+            write(journal, &mut group, queue, full)?;
             journal.tidy()?;
             full.send_if_modified(|was| std::mem::replace(was, journal.space.is_full()) != *was);
             next = queue.blocking_recv();
@@ -86,12 +91,42 @@ fn serve(
     Ok(())
 }
 
-/// Writes a group as one block, and tells.
-fn write(journal: &mut Journal, group: &mut Group) -> Result<(), SpoolError> {
+/// Writes a group as one block, and tells. Where there is no room at all it waits for some, as everything that relies on it does:
+/// to end the process would make unknown what runs, and the next start would find the same disk.
+fn write(
+    journal: &mut Journal,
+    group: &mut Group,
+    queue: &mpsc::Receiver<Command>,
+    full: &watch::Sender<bool>,
+) -> Result<(), SpoolError> {
     if group.is_empty() {
         return Ok(());
     }
-    let written = journal.commit(group.iter().flat_map(|(records, _)| records));
+    let mut waited = false;
+    let written = loop {
+        match journal.commit(group.iter().flat_map(|(records, _)| records)) {
+            Ok(Written::NoRoom) if queue.is_closed() => {
+                // the process ends: nobody relies on it, and the next start finds what was there before it
+                group.clear();
+                return Ok(());
+            }
+            Ok(Written::NoRoom) => {
+                if !std::mem::replace(&mut waited, true) {
+                    warn!(
+                        "the disk of the spool has no room, not even for ends: nothing that happens to runs is recorded or told \
+                         until there is some"
+                    );
+                    full.send_if_modified(|was| !std::mem::replace(was, true));
+                }
+                journal.pause(AGAIN);
+            }
+            Ok(Written::Whole) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+    };
+    if waited && written.is_ok() {
+        info!("what waited for room in the spool is recorded");
+    }
     for (_, done) in group.drain(..) {
         // whoever queued it may be gone
         let _told = done.send(written.clone());

@@ -254,12 +254,17 @@ impl Model {
         }
         let taken = self.runs.values().filter(|run| !run.refused).count();
         let (busy, full) = (taken >= self.options.max_runs, self.full);
-        let refusal = match verdict {
-            _ if self.draining => Some((FaultCode::ShuttingDown, Some(if full { 30_000 } else { 1_000 }))),
-            _ if full || busy => Some((FaultCode::Overloaded, Some(if full { 30_000 } else { 1_000 }))),
-            verdict => verdict.err().map(|fault| (fault.code, fault.retry_after_ms)),
+        let no_room = match () {
+            () if self.draining => Some(FaultCode::ShuttingDown),
+            () if full || busy => Some(FaultCode::Overloaded),
+            () => None,
         };
-        if let Some((code, wait)) = refusal {
+        if let Some(code) = no_room {
+            // as if it had not come
+            let wait = Some(if full { 30_000 } else { 1_000 });
+            return self.said.push(format!("refuse {token} {code} {wait:?}"));
+        }
+        if let Err(Fault { code, retry_after_ms: wait, .. }) = verdict {
             self.said.push(format!("refuse {token} {code} {wait:?}"));
             return self.use_up(run, (Outcome::Rejected, code));
         }

@@ -158,14 +158,22 @@ impl<T> Spool<T> {
             self.outputs.push_back(Output::OfferAnswer(token, Ok(OfferAnswer::Known(state))));
             return self.tell(run, now);
         }
+        let known =
+            self.attempts.get(&(run.job, run.attempt)).and_then(|dno| self.rows.get(dno)).map(Row::state);
+        if known.is_none()
+            && let Err(fault) = self.room()
+        {
+            // the number stays unseen and nothing is written: a backlog that is offered again and again would use up what is
+            // left of a full disk, which is there for ends
+            return self.outputs.push_back(Output::OfferAnswer(token, Err(fault)));
+        }
         self.max_dno = run.dno;
-        if let Some(row) = self.attempts.get(&(run.job, run.attempt)).and_then(|dno| self.rows.get(dno)) {
+        if let Some(state) = known {
             // the attempt is here under an older number: it is not started a second time
-            let state = row.state();
             self.commit(vec![Record::Floor { dno: run.dno }]);
             return self.outputs.push_back(Output::OfferAnswer(token, Ok(OfferAnswer::Known(state))));
         }
-        if let Err(fault) = self.room().and(verdict) {
+        if let Err(fault) = verdict {
             self.use_up(run, Ending::unstarted(Outcome::Rejected, fault.clone()), now);
             return self.outputs.push_back(Output::OfferAnswer(token, Err(fault)));
         }

@@ -8,6 +8,7 @@ use redpoll_common::job::wire::{
     RunReport, SpoolState,
 };
 use redpoll_common::job::{Attempt, Dno, Ending, JobId, Limits, Outcome};
+use redpoll_common::wire::FaultCode;
 
 use super::super::{fault, offer};
 use super::{Down, Job, Up, World, index};
@@ -68,6 +69,8 @@ impl World {
                 match said {
                     Ok(OfferAnswer::Known(SpoolState::Absent)) => self.never_received(id),
                     Ok(_) => {}
+                    // it had no room, and has not seen it
+                    Err(fault) if fault.code == FaultCode::Overloaded => self.never_received(id),
                     Err(fault) => job.ending = Some(Ending::unstarted(Outcome::Rejected, fault)),
                 }
             }
