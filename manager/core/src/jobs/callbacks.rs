@@ -3,17 +3,11 @@
 use redpoll_common::job::JobId;
 
 use super::Jobs;
+use super::deliveries::Receiver;
 use super::effect::Effect;
 use super::model::Timer;
 use super::record::{CallbackRecord, CallbackState, Change, EventKind};
 use super::settings::{backoff, lot};
-
-/// A callback that is pending.
-#[derive(Debug)]
-pub(super) struct Pending {
-    record: CallbackRecord,
-    under_way: bool,
-}
 
 impl<T> Jobs<T> {
     pub(super) fn add_callback(&mut self, record: CallbackRecord) {
@@ -24,38 +18,36 @@ impl<T> Jobs<T> {
     pub(super) fn restore_callback(&mut self, record: CallbackRecord) {
         let (job, serial) = (record.job, record.serial);
         self.timers.insert((record.due_ms, Timer::Callback(job, serial)));
-        self.callbacks.insert((job, serial), Pending { record, under_way: false });
+        self.callbacks.insert((job, serial), record);
     }
 
-    /// A callback is due: it goes out as soon as fewer than the limit are under way.
+    /// A callback is due: it goes out as soon as fewer than the limit are under way, to its receiver and in all.
     pub(super) fn callback_due(&mut self, job: JobId, serial: u16) {
-        self.callbacks_due.push_back((job, serial));
+        if let Some(record) = self.callbacks.get(&(job, serial)) {
+            let receiver = Receiver::of(&record.target);
+            self.deliveries.add((job, serial), receiver, self.settings.callbacks_at_once);
+        }
     }
 
     pub(super) fn deliver_callbacks(&mut self) {
-        while self.callbacks_under_way < self.settings.callbacks_at_once
-            && let Some((job, serial)) = self.callbacks_due.pop_front()
-        {
-            if let Some(pending) = self.callbacks.get_mut(&(job, serial)) {
-                pending.under_way = true;
-                self.callbacks_under_way += 1;
-                let target = pending.record.target.clone();
-                self.effects.push(Effect::Deliver { job, serial, target });
+        let at_once = self.settings.callbacks_at_once;
+        while let Some((job, serial)) = self.deliveries.next(at_once) {
+            match self.callbacks.get(&(job, serial)) {
+                Some(record) => {
+                    let target = record.target.clone();
+                    self.effects.push(Effect::Deliver { job, serial, target });
+                }
+                // deleted, or taken, while it waited
+                None => _ = self.deliveries.ended((job, serial), at_once),
             }
         }
     }
 
     pub(super) fn callback_tried(&mut self, job: JobId, serial: u16, error: Option<String>, now_ms: u64) {
-        if self.callbacks_dropped.remove(&(job, serial)) {
-            self.callbacks_under_way = self.callbacks_under_way.saturating_sub(1);
-            return;
-        }
-        let Some(pending) = self.callbacks.get_mut(&(job, serial)).filter(|pending| pending.under_way) else {
-            return;
-        };
-        pending.under_way = false;
-        self.callbacks_under_way = self.callbacks_under_way.saturating_sub(1);
-        let record = &mut pending.record;
+        let was_under_way = self.deliveries.ended((job, serial), self.settings.callbacks_at_once);
+        // that it was taken is true also of a try which a machine before this one began
+        let counts = was_under_way || error.is_none();
+        let Some(record) = self.callbacks.get_mut(&(job, serial)).filter(|_| counts) else { return };
         record.tries = record.tries.saturating_add(1);
         record.error.clone_from(&error);
         let (tries, settings) = (record.tries, self.settings);
@@ -63,6 +55,7 @@ impl<T> Jobs<T> {
             let delivered = error.is_none();
             record.state = if delivered { CallbackState::Delivered } else { CallbackState::Abandoned };
             let kind = if delivered { EventKind::CallbackDelivered } else { EventKind::CallbackAbandoned };
+            self.timers.remove(&(record.due_ms, Timer::Callback(job, serial)));
             self.changes.push(Change::CallbackChanged(record.clone()));
             self.callbacks.remove(&(job, serial));
             self.event(now_ms, kind, |event| {
@@ -87,11 +80,8 @@ impl<T> Jobs<T> {
     pub(super) fn drop_callbacks(&mut self, job: JobId) {
         while let Some((id, _)) = self.callbacks.range((job, 0)..=(job, u16::MAX)).next() {
             let id = *id;
-            if let Some(pending) = self.callbacks.remove(&id) {
-                self.timers.remove(&(pending.record.due_ms, Timer::Callback(id.0, id.1)));
-                if pending.under_way {
-                    self.callbacks_dropped.insert(id);
-                }
+            if let Some(record) = self.callbacks.remove(&id) {
+                self.timers.remove(&(record.due_ms, Timer::Callback(id.0, id.1)));
             }
         }
     }

@@ -8,7 +8,7 @@
 //! - `submit`: jobs in, once per idempotency key; release; delete. `cancel`, [`criteria`]: ending them.
 //! - `dispatch`, `index`: what starts next, found without looking at what cannot start.
 //! - `report`: what agents answer; `resume`: what their coming and going means; `behind`: with an older store.
-//! - `end`: ends, retries, corrections. `callbacks`, `keep`: telling of ends, retention.
+//! - `end`: ends, retries, corrections. `callbacks`, `deliveries`: telling of ends, and in which order. `keep`: retention.
 //! - `recorded`: runs that agents made by themselves, and events of theirs. `shut_out`: who is revoked, and what of an agent still counts.
 //! - [`record`]: what a store keeps; [`event`]: the public history; [`view`]: what is open.
 //!
@@ -19,6 +19,7 @@ mod behind;
 mod callbacks;
 mod cancel;
 pub mod criteria;
+mod deliveries;
 mod dispatch;
 pub mod effect;
 mod end;
@@ -37,7 +38,7 @@ mod shut_out;
 mod submit;
 pub mod view;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::time::Duration;
 
@@ -49,13 +50,13 @@ pub use self::effect::{Answer, Cancelled, Effect, Offer, Reached, Refusal, Turn}
 pub use self::input::{Ended, Found, Input, OfferAnswer, ResumePage, Scope, Submit};
 pub use self::settings::Settings;
 
-use self::callbacks::Pending;
+use self::deliveries::Deliveries;
 use self::keep::Deleted;
 use self::model::{Agent, At, Job, LaneKey, Phase, Queue, Timer};
 use crate::clock::Anchor;
 use crate::revoked::DenyList;
 
-use self::record::{Cancelling, Change, EventKind, EventRecord};
+use self::record::{CallbackRecord, Cancelling, Change, EventKind, EventRecord};
 
 /// Changes and effects for which there is room in a new turn, at most.
 const TURN_ROOM: usize = 256;
@@ -77,11 +78,9 @@ pub struct Jobs<T> {
     /// What waits and is not put off, per agent and queue.
     lanes: BTreeMap<LaneKey, At>,
     timers: BTreeSet<(u64, Timer)>,
-    callbacks: BTreeMap<(JobId, u16), Pending>,
-    callbacks_due: VecDeque<(JobId, u16)>,
-    callbacks_under_way: usize,
-    /// Those of them whose job was deleted meanwhile.
-    callbacks_dropped: BTreeSet<(JobId, u16)>,
+    /// Those that are pending.
+    callbacks: BTreeMap<(JobId, u16), CallbackRecord>,
+    deliveries: Deliveries,
     denied: DenyList,
     /// When this manager began: what was submitted before may be from an older copy of the store.
     began_ms: u64,
@@ -118,9 +117,7 @@ impl<T> Jobs<T> {
             lanes: BTreeMap::new(),
             timers: BTreeSet::from([(now_ms.saturating_add(settings.prune_every_ms), Timer::Prune)]),
             callbacks: BTreeMap::new(),
-            callbacks_due: VecDeque::new(),
-            callbacks_under_way: 0,
-            callbacks_dropped: BTreeSet::new(),
+            deliveries: Deliveries::default(),
             denied: DenyList::default(),
             began_ms: now_ms,
             stale: None,
@@ -307,6 +304,7 @@ impl<T> Jobs<T> {
         self.unblock_all();
         self.timers.retain(|(_, timer)| !matches!(timer, Timer::GiveUp(_)));
         self.settings = settings;
+        self.deliveries.limit_changed(settings.callbacks_at_once);
         let Some(after) = settings.unknown_after_ms else { return };
         let has = self.agents.values().flat_map(|agent| agent.has.values().copied());
         let doubtful = has.filter_map(|at| Some((at, self.run(at)?.doubt?.get())));

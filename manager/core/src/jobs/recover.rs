@@ -32,9 +32,8 @@ impl<T> Jobs<T> {
             machine.restore_run(run);
         }
         machine.enter_all(now_ms);
-        for mut callback in callbacks {
-            // a try that was under way is not known to have arrived
-            callback.due_ms = callback.due_ms.min(now_ms);
+        // when they are due, which one that was under way still is: a restart is no reason to try sooner, and uses up no tries
+        for callback in callbacks {
             machine.restore_callback(callback);
         }
         machine.dirty_queues.extend(queues.into_iter().map(|queue| queue.key));

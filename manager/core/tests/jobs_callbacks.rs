@@ -1,0 +1,113 @@
+//! Telling of ends: in time whatever restarts, to everybody whoever hangs, and once.
+
+#![expect(clippy::unwrap_used, reason = "test code")]
+
+mod jobs_support;
+
+use std::sync::Arc;
+
+use jobs_support::alone::Manager;
+use jobs_support::{Plan, job};
+use redpoll_common::job::{Callback, JobId, JobSpec};
+use redpoll_manager_core::jobs::record::{CallbackState, EventKind};
+use redpoll_manager_core::jobs::{Effect, Input, Jobs, Scope, Settings};
+
+fn delivered(effects: &[Effect<u32>]) -> Vec<JobId> {
+    let job = |effect: &Effect<u32>| if let Effect::Deliver { job, .. } = effect { Some(*job) } else { None };
+    effects.iter().filter_map(job).collect()
+}
+
+fn tried(id: JobId, error: Option<&str>) -> Input<u32> {
+    Input::CallbackTried { job: id, serial: 1, error: error.map(str::to_owned) }
+}
+
+/// A job that has ended, whose end is to be told there.
+fn ended(manager: &mut Manager, n: u64, target: Callback) {
+    let mut submit = Plan::default().submit(0, job(n), &[("a", false)]);
+    submit.spec = Arc::new(JobSpec { callback: Some(target), ..JobSpec::clone(&submit.spec) });
+    manager.feed(Input::Submit(submit));
+    manager.cancel(Scope::Job(job(n)), false);
+}
+
+fn hook(url: &str) -> Callback {
+    Callback::Webhook(url.to_owned())
+}
+
+fn told(manager: &Manager, kind: EventKind) -> usize {
+    manager.store.events.iter().filter(|event| event.kind == kind).count()
+}
+
+#[test]
+fn restarts_neither_hurry_a_callback_nor_use_up_its_tries() {
+    const EVERY_MS: u64 = 10 * 60_000;
+    let mut manager = Manager::new(Settings::default());
+    ended(&mut manager, 1, hook("https://dead.example/"));
+    let (mut restarts, mut tries, mut waiting) = (0_u64, 0, Vec::new());
+    while told(&manager, EventKind::CallbackAbandoned) == 0 {
+        waiting.extend(delivered(&manager.later(10_000)));
+        for id in std::mem::take(&mut waiting) {
+            tries += 1;
+            waiting.extend(delivered(&manager.feed(tried(id, Some("refused")))));
+        }
+        if manager.now / EVERY_MS > restarts {
+            restarts = manager.now / EVERY_MS;
+            manager.jobs = Jobs::recover(Settings::default(), manager.store.records(), manager.now);
+            waiting.extend(delivered(&manager.take()));
+        }
+        assert!(manager.now < 24 * 3_600_000, "{tries} tries after a day");
+    }
+    let hours = manager.now / 3_600_000;
+    println!("{tries} tries in {hours} hours, {restarts} restarts");
+    assert_eq!(tries, 20);
+    assert!(
+        restarts >= 20 && (4..9).contains(&hours),
+        "it was given up after {hours} hours and {restarts} restarts"
+    );
+}
+
+#[test]
+fn a_receiver_that_never_answers_does_not_hold_up_the_others() {
+    let mut manager = Manager::new(Settings { callbacks_at_once: 8, ..Settings::default() });
+    for n in 1..=100 {
+        ended(&mut manager, n, hook(&format!("https://dead.example/{n}")));
+    }
+    let mut under_way = delivered(&manager.later(0));
+    assert_eq!(under_way, [job(1), job(2)], "a quarter of 8");
+    ended(&mut manager, 101, hook("https://DEAD.example/?other"));
+    for n in 102..=140 {
+        ended(&mut manager, n, hook(&format!("https://live-{}.example/", n % 3)));
+    }
+    ended(&mut manager, 141, Callback::Procedure("dead.example".to_owned()));
+    // whoever is alive is told of everything, whatever hangs
+    under_way.extend(delivered(&manager.later(0)));
+    assert_eq!(under_way.len(), 8);
+    for _ in 0..100 {
+        let live: Vec<JobId> = under_way.iter().copied().filter(|id| *id > job(101)).collect();
+        under_way.retain(|id| *id <= job(101));
+        for id in live {
+            under_way.extend(delivered(&manager.feed(tried(id, None))));
+            assert!(under_way.iter().filter(|id| **id <= job(101)).count() <= 2);
+        }
+    }
+    assert_eq!(told(&manager, EventKind::CallbackDelivered), 40);
+    // in its order, as soon as it answers
+    assert_eq!(under_way, [job(1), job(2)]);
+    assert_eq!(delivered(&manager.feed(tried(job(1), None))), [job(3)]);
+    assert_eq!(delivered(&manager.feed(tried(job(2), Some("no")))), [job(4)]);
+}
+
+#[test]
+fn an_end_that_was_taken_is_not_told_again_although_the_machine_was_made_anew_meanwhile() {
+    let mut manager = Manager::new(Settings::default());
+    ended(&mut manager, 1, hook("https://slow.example/"));
+    manager.later(0);
+    manager.jobs = Jobs::recover(Settings::default(), manager.store.records(), manager.now);
+    // a failure of that try says nothing: the next one comes anyway
+    assert_eq!(delivered(&manager.feed(tried(job(1), Some("late")))), []);
+    assert_eq!(manager.store.callbacks[&(job(1), 1)].tries, 0);
+    manager.feed(tried(job(1), None));
+    assert_eq!(manager.store.callbacks[&(job(1), 1)].state, CallbackState::Delivered);
+    assert_eq!(delivered(&manager.later(10_000_000)), [], "it was taken");
+    manager.feed(tried(job(1), None));
+    assert_eq!(told(&manager, EventKind::CallbackDelivered), 1);
+}
