@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jobs_desk::{Desk, Request, ended, items, large_items, succeeded};
-use redpoll_common::api::items::{FollowArguments, FollowFrom};
+use redpoll_common::api::items::{FollowArguments, FollowFrom, ItemPage, ReadArguments};
 use redpoll_common::api::jobs::{JobArguments, JobSummary};
 use redpoll_common::api::method;
-use redpoll_common::job::wire::RunReport;
+use redpoll_common::ids::ConnectionId;
+use redpoll_common::job::wire::{Resume, ResumeRow, RunRef, RunReport, SpoolState};
 use redpoll_common::job::{JobId, Outcome};
 use redpoll_common::wire::flight::Progress;
 use redpoll_common::wire::{FaultCode, Raw};
@@ -271,4 +272,56 @@ async fn what_is_committed_while_a_follower_begins_wakes_it() {
         told += request.event().await.unwrap().items.len();
     }
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+}
+
+/// The agent shows that so many items of its run were acknowledged: by a store of which an older copy was put back, if it has
+/// fewer.
+async fn acknowledged(desk: &Desk, job: JobId, agent: &str, acked_n: u64) {
+    let run = desk.run(job, agent).await;
+    let about = RunRef { job, attempt: run.attempt, dno: run.dno };
+    let row = ResumeRow { run: about, state: SpoolState::Running, next_n: acked_n, acked_n };
+    let resume = Resume { spool: [7; 16], max_dno: run.dno, last: true, jobs: vec![row] };
+    let answer = desk.engine.resume(&jobs_desk::peer(agent), ConnectionId(1), resume).await.unwrap();
+    assert_eq!(answer.jobs.len(), 1);
+}
+
+#[tokio::test]
+async fn items_that_the_store_lacks_are_passed_over_and_the_end_is_told() {
+    let desk = Desk::memory().await;
+    desk.connect(&["a1"]).await;
+    let job = desk.submit(&["a1"]).await;
+    desk.give(job, "a1", items(0, 2)).await;
+    acknowledged(&desk, job, "a1", 5).await;
+    // nothing after the gap yet, something, and at the end nothing again
+    let mut early = follow(&desk, &all_of(job));
+    let mut numbers = Vec::new();
+    while numbers.len() < 2 {
+        numbers.extend(early.event().await.unwrap().items.iter().map(|item| item.n));
+    }
+    desk.give(job, "a1", items(5, 2)).await;
+    acknowledged(&desk, job, "a1", 9).await;
+    desk.end(job, "a1", succeeded(9, Raw::nil())).await;
+    let (events, answer) = early.all().await;
+    answer.unwrap();
+    numbers.extend(events.iter().flat_map(|event| &event.items).map(|item| item.n));
+    assert_eq!(numbers, [0, 1, 5, 6]);
+    let (events, answer) = follow(&desk, &all_of(job)).all().await;
+    answer.unwrap();
+    assert!(events.iter().flat_map(|event| &event.items).map(|item| item.n).eq([0, 1, 5, 6]));
+    assert_eq!(events.last().unwrap().end.as_ref().map(|end| end.items), Some(9), "by which one sees it");
+
+    let (mut since, mut read) = (0, Vec::new());
+    let end = loop {
+        let arguments =
+            ReadArguments { job: job.to_string(), since: Some(since), ..ReadArguments::default() };
+        let page = desk.ask_raw(method::JOBS_READ, Raw::encode(&arguments).unwrap()).await.unwrap();
+        let page = ItemPage::read(&page).unwrap();
+        read.extend(page.items.iter().map(|item| item.n));
+        if !page.more {
+            break page.end.unwrap();
+        }
+        assert!(page.next > since, "whoever reads on gets on");
+        since = page.next;
+    };
+    assert_eq!((read, end.items), (vec![0, 1, 5, 6], 9));
 }

@@ -281,3 +281,19 @@ fn a_refusal_does_not_undo_a_start() {
         }
     }
 }
+
+#[test]
+fn what_is_told_of_an_unknown_run_is_taken_although_the_store_lacks_items_before_it() {
+    let mut manager = unknown_then_refused();
+    manager.store.lacks = true;
+    let row = ResumeRow { run: run(2, 2), state: SpoolState::Running, next_n: 7, acked_n: 5 };
+    manager.up(2, vec![row], 3_000);
+    let mut done = Ending::unstarted(Outcome::Succeeded, busy());
+    (done.started, done.fault, done.items) = (Some(true), None, 7);
+    // from the first one on that the agent still has
+    let items = (5..7).map(jobs_support::bench::item).collect();
+    let report = RunReport { items, done: Some(done), ..RunReport::about(run(2, 2)) };
+    let (agent, connection) = (agent("a"), manager.connection);
+    manager.feed(Input::Report { token: 0, agent, connection, reports: vec![report] }, 3_001);
+    assert_eq!(manager.end(), (Outcome::Succeeded, Some(true)));
+}

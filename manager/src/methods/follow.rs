@@ -15,6 +15,7 @@ use redpoll_common::wire::{Fault, Raw};
 use redpoll_manager_core::jobs::record::RunRecord;
 use redpoll_net::CallContext;
 use tokio::time::sleep_until;
+use tracing::warn;
 
 use super::arguments::{job_id, stopping, unread};
 use super::follow_runs::{Runs, Told};
@@ -185,6 +186,11 @@ impl Follower<'_> {
     ) -> Result<((Attempt, u64), Vec<Item>), Fault> {
         while at.0 < row.attempt || (at.0 == row.attempt && at.1 < row.items) {
             let page = self.store.items(&row.key, at.0, at.1, PAGE).await.map_err(unread)?;
+            if page.is_empty() && at.0 == row.attempt {
+                // they were acknowledged, and are gone from a store that was put back: nobody has them, and the end comes after them
+                warn_of_missing(&row.key, at, row.items);
+                return Ok(((at.0, row.items), page));
+            }
             if !page.is_empty() || at.0 >= row.attempt {
                 return Ok((at, page));
             }
@@ -206,4 +212,10 @@ impl Follower<'_> {
             Some(_) | None => Ok(()),
         }
     }
+}
+
+/// A reader sees by the numbers of the items, and by how many its end counts, that some are missing; a person should too.
+pub(super) fn warn_of_missing(run: &RunKey, from: (Attempt, u64), until: u64) {
+    let (job, agent, attempt, from) = (run.job, &run.agent, from.0, from.1);
+    warn!(%job, %agent, %attempt, from, until, "the store lacks items of a run: was an older copy of it put back?");
 }

@@ -8,7 +8,8 @@ use redpoll_manager_core::jobs::record::{JobRecord, RunRecord};
 use redpoll_net::CallContext;
 
 use super::arguments::{bad, job_id, page_size, since_or_recent, unknown_run, unread};
-use super::jobs::stored;
+use super::follow::warn_of_missing;
+use super::jobs::stored as stored_job;
 use super::room::Room;
 use super::{jobs_rows, read as arguments, write};
 use crate::state::parse_agent;
@@ -22,7 +23,7 @@ pub(super) async fn read(store: &dyn Store, call: &CallContext) -> Result<Raw, F
     since_or_recent(arguments.since, arguments.recent)?;
     let most = u32::try_from(MAX_ITEMS).unwrap_or(u32::MAX);
     let limit = page_size(arguments.limit, most, most)?;
-    let record = stored(store, call, job_id(&arguments.job)?).await?;
+    let record = stored_job(store, call, job_id(&arguments.job)?).await?;
     let key = run_of(&record, arguments.agent.as_deref())?;
     // the row first: what it says to be stored is stored when the items are read
     let run = store.run(&key).await.map_err(unread)?.ok_or_else(|| unknown_run(key.job, &key.agent))?;
@@ -34,10 +35,16 @@ pub(super) async fn read(store: &dyn Store, call: &CallContext) -> Result<Raw, F
     };
     let page = store.items(&key, attempt, from, limit).await.map_err(unread)?;
     let mut room = Room::of(call);
-    let (items, next) = fitting(page, from, &mut room)?;
+    let stored = stored_items(store, &run, attempt).await?;
+    let is_missing = page.is_empty() && from < stored;
+    let (items, mut next) = fitting(page, from, &mut room)?;
+    if is_missing {
+        warn_of_missing(&key, (attempt, from), stored);
+        next = stored;
+    }
     let in_force = attempt == run.attempt;
     let over = !in_force || run.state.ending().is_some();
-    let all_read = next >= stored_items(store, &run, attempt).await?;
+    let all_read = next >= stored;
     let mut page =
         ItemPage { agent: key.agent.to_string(), attempt: attempt.0, items, next, more: true, end: None };
     if over && all_read {

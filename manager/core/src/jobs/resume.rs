@@ -141,8 +141,14 @@ impl<T> Jobs<T> {
     fn act(&mut self, agent: &PeerId, row: &ResumeRow, same: bool, now_ms: u64) -> Option<Act> {
         let at = self.place(row.run.job, agent)?;
         self.adopt(at, agent, row, now_ms);
-        let run = self.run(at).filter(|run| run.is_about(&row.run))?;
-        let (items, cancelling) = (run.items, run.cancel.is_some());
+        let job = self.jobs.get_mut(&at.job)?;
+        let run = job.run_mut(at.index).filter(|run| run.is_about(&row.run))?;
+        if row.state == SpoolState::Absent || !(run.phase.is_dispatched() || run.is_replaceable()) {
+            return None;
+        }
+        // acknowledged items are gone from the agent, and from a store that was restored from a backup
+        run.items = run.items.max(row.acked_n);
+        let (items, cancelling, has_begun) = (run.items, run.cancel.is_some(), run.started.is_some());
         let follow = if row.acked_n == items { Act::Continue } else { Act::SendFrom(items) };
         if run.is_replaceable() {
             return match row.state {
@@ -150,7 +156,7 @@ impl<T> Jobs<T> {
                 SpoolState::Done => Some(follow),
                 SpoolState::Running | SpoolState::Starting if same && !cancelling => Some(follow),
                 // it had begun: an older state of the spool proves nothing
-                SpoolState::Received if run.started.is_some() => None,
+                SpoolState::Received if has_begun => None,
                 // it must not start now; its word that it never did is late evidence
                 SpoolState::Received | SpoolState::Running | SpoolState::Starting if same => Some(Act::Kill),
                 SpoolState::Received | SpoolState::Running | SpoolState::Starting | SpoolState::Absent => {
@@ -158,21 +164,13 @@ impl<T> Jobs<T> {
                 }
             };
         }
-        if !run.phase.is_dispatched() || row.state == SpoolState::Absent {
-            return None;
-        }
-        if row.state == SpoolState::Received && run.started.is_some() {
+        if row.state == SpoolState::Received && has_begun {
             // it had begun: this is an older state of the spool, and it would start a second time
             self.end_unknown(at, SPOOL_LOST, now_ms);
             return None;
         }
         if let Some(Link::Resuming { told, .. }) = self.agents.get_mut(agent).map(|entry| &mut entry.link) {
             told.insert(row.run.dno);
-        }
-        let acked = row.acked_n.max(items);
-        if let Some(run) = self.jobs.get_mut(&at.job).and_then(|job| job.run_mut(at.index)) {
-            // acknowledged items are gone from the agent, and from a store that was restored from a backup
-            run.items = acked;
         }
         self.follow(at, row.state == SpoolState::Running, now_ms);
         match row.state {
@@ -183,9 +181,7 @@ impl<T> Jobs<T> {
             | SpoolState::Starting
             | SpoolState::Running
             | SpoolState::Done
-            | SpoolState::Absent => {
-                Some(if row.acked_n == acked { Act::Continue } else { Act::SendFrom(acked) })
-            }
+            | SpoolState::Absent => Some(follow),
         }
     }
 

@@ -254,7 +254,10 @@ impl Pair {
             let dno = if *which > 250 { run.dno + 1 } else { run.dno };
             let about = RunRef { job: *id, attempt: Attempt(run.attempt), dno: Dno(dno) };
             let state = SpoolState::ALL[usize::from(*state) % 5];
-            let acked_n = if *acked { run.items } else { 0 };
+            // a store that was put back may lack what was acknowledged
+            let lost = if *which > 200 { 3 } else { 0 };
+            let acked_n = if *acked { run.items + lost } else { 0 };
+            // beyond `next_n`: by that the bench knows that the store lacks some
             Some(ResumeRow { run: about, state, next_n: run.items, acked_n })
         };
         let mut told: Vec<ResumeRow> = rows.iter().filter_map(row).collect();

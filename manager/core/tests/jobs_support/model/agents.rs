@@ -132,6 +132,10 @@ impl Model {
         if (run.attempt, run.dno) != (attempt, dno) {
             return None;
         }
+        if run.is_replaceable() || run.is_out() {
+            // what the agent was told to be stored it does not have any more
+            run.items = run.items.max(row.acked_n);
+        }
         let begun = matches!(row.state, SpoolState::Starting | SpoolState::Running);
         let from = |n| if row.acked_n == n { Act::Continue } else { Act::SendFrom(n) };
         if run.is_replaceable() {
@@ -150,7 +154,6 @@ impl Model {
             self.unknown(at);
             return None;
         }
-        run.items = run.items.max(row.acked_n);
         let (items, kill) = (run.items, run.asked && row.state != SpoolState::Done);
         self.took(at, row.state == SpoolState::Running);
         if let Link::Resuming(told, ..) = &mut self.agent(id).link {

@@ -15,7 +15,12 @@ impl Model {
         self.prune_at = self.now + self.settings.prune_every_ms;
         for at in self.all() {
             let now = self.now;
+            let id = self.jobs[at.0].submit.id;
             let run = self.run(at);
+            if run.is_replaceable() {
+                // what its agent said to be acknowledged is written with the correction
+                run.items = store.run_of(id, &run.agent).unwrap().items;
+            }
             if run.is_out() {
                 run.doubt = if run.state == State::Doubt { run.doubt } else { now };
                 (run.state, run.silent) = (State::Doubt, now);
