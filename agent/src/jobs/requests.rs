@@ -63,10 +63,25 @@ impl Jobs {
         let asked = Asked { args, kwargs, operator, roles, now: moment(), counting: Counting::Takes };
         // first: what is only put off takes nothing of a rate
         let verdict = self.shared.leftovers.refuse(offer.run.job).and_then(|()| {
-            self.shared.offered.now().judge(procedure, asked).map(|_leave| ()).map_err(Fault::from)
+            let judged = self.shared.offered.now().judge(procedure, asked);
+            judged.map(|_leave| ()).map_err(|refused| proving(refused.into()))
         });
         Ok(Control::Offer { token, offer, caller, verdict })
     }
+}
+
+/// A verdict in a code that proves to the manager that nothing ran and nothing will. With any other (a schema that cannot be used is
+/// `internal` to a caller) it would have to ask the next session, and cut this one for it: of one run, at each offer of it.
+fn proving(fault: Fault) -> Fault {
+    let proves = matches!(
+        fault.code,
+        FaultCode::Rejected
+            | FaultCode::UnknownProcedure
+            | FaultCode::BadArguments
+            | FaultCode::Overloaded
+            | FaultCode::ShuttingDown
+    );
+    if proves { fault } else { Fault { code: FaultCode::Rejected, ..fault } }
 }
 
 fn unreadable(error: DecodeError) -> Fault {

@@ -246,6 +246,10 @@ impl World {
                 })
             })
             .and_then(|registry| {
+                let broken = redpoll_net::ProcedureInfo::new("test.broken", "For tests.", json!({"type": 7}));
+                registry.with(broken, |_call| async { Ok(Raw::nil()) })
+            })
+            .and_then(|registry| {
                 registry.with(own("test.wait"), |_call| std::future::pending::<Result<Raw, Fault>>())
             });
         let offered = ProceduresConfig {
