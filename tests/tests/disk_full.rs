@@ -88,7 +88,9 @@ async fn a_manager_with_a_full_disk_takes_no_jobs_and_loses_none() {
     let mut world = World::start(&[&path, "store.reserve=8MiB", "store.full_patience=300ms"]).await;
     let (oracle, operator) = (Oracle::new(world.directory(), "full"), world.operator.clone());
     let gate = world.directory().join("gate");
-    let running = operator.submit(&oracle.job(HONEST, &until(&gate))).await.unwrap();
+    // after the manager has refused what the next one says: its output must not keep the ends beside it from being recorded
+    let running = format!("{}; sleep 1.5", until(&gate));
+    let running = operator.submit(&oracle.job(HONEST, &running)).await.unwrap();
     let talking = format!("{}; seq 50", until(&gate));
     let talking = operator.submit(&oracle.job(HONEST, &talking)).await.unwrap();
     let first = operator.submit(&oracle.queued(HONEST, "one", &until(&gate))).await.unwrap();

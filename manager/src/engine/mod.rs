@@ -261,29 +261,26 @@ impl Engine {
     /// have to come in their order, and the tasks of requests run in any.
     ///
     /// # Errors
-    /// `store_full` while items cannot be taken: the agent keeps them and comes again. `wrong_state` when a newer connection of it is
-    /// in place, or it is shut out: nothing of it counts.
+    /// `store_full` when it could not be stored: the agent comes again. While the disk is full items are not taken, which their
+    /// acknowledgement says. `wrong_state` when a newer connection of it is in place, or it is shut out: nothing of it counts.
     pub fn report(
         &self,
         agent: &PeerId,
         connection: ConnectionId,
-        report: Report,
+        mut report: Report,
     ) -> impl Future<Output = Result<ReportAnswer, Fault>> + Send + use<> {
         let (told, answer) = oneshot::channel();
-        let has_items = report.reports.iter().any(|report| !report.items.is_empty());
-        let lined_up = if has_items && self.store.room() != Room::Plenty {
-            // what is left of the disk is for ends
-            let mut fault = Fault::new(FaultCode::StoreFull, "the manager's disk is full; keep the items");
-            fault.retry_after_ms = Some(FULL_RETRY_MS);
-            Err(fault)
-        } else {
-            let (token, agent) = (Waiter::Report(told), agent.clone());
-            let input = Input::Report { token, agent, connection, reports: report.reports };
-            Ok(self.inbox.try_send(Message::Input(Box::new(input))))
-        };
+        if self.store.room() != Room::Plenty {
+            // what is left of the disk is for ends: a run whose items are left out keeps them, and its end with them, and those beside
+            // it in the report end
+            report.reports.iter_mut().for_each(|run| run.items.clear());
+        }
+        let (token, agent) = (Waiter::Report(told), agent.clone());
+        let input = Input::Report { token, agent, connection, reports: report.reports };
+        let lined_up = self.inbox.try_send(Message::Input(Box::new(input)));
         let inbox = self.inbox.clone();
         async move {
-            match lined_up? {
+            match lined_up {
                 Ok(()) => {}
                 // when the line is full the order may be lost, and the agent is asked for what is missing
                 Err(TrySendError::Full(message)) => inbox.send(message).await.map_err(|_closed| stopped())?,
