@@ -1,7 +1,5 @@
 //! Telling of ends: in time whatever restarts, to everybody whoever hangs, and once.
 
-#![expect(clippy::unwrap_used, reason = "test code")]
-
 mod jobs_support;
 
 use std::sync::Arc;

@@ -57,19 +57,7 @@ impl Store {
             }
             Change::JobReleased { job, at_ms } => self.jobs.get_mut(job).unwrap().released_ms = Some(*at_ms),
             Change::RunChanged(run) => self.run(run),
-            Change::Items { key, attempt, from, items } => {
-                let stored = self.items.entry((key.clone(), *attempt)).or_default();
-                let last = stored.last().map_or(0, |item: &Item| item.n + 1);
-                assert!(*from == last || (self.lacks && *from > last), "items of {key} do not follow");
-                for (item, n) in items.iter().zip(*from..) {
-                    assert_eq!(item.n, n, "a gap in the items of {key}");
-                    stored.push(item.clone());
-                }
-                let have = from + items.len() as u64;
-                let run = self.runs.get_mut(key).unwrap();
-                assert_eq!(run.attempt, *attempt);
-                run.items = have;
-            }
+            Change::Items { key, attempt, from, items } => self.items(key, *attempt, *from, items),
             Change::Progress { .. } | Change::AttemptEnded { .. } | Change::EventsPruned { .. } => {}
             Change::QueueOpened(queue) => {
                 assert!(
@@ -125,6 +113,20 @@ impl Store {
                 }
             }
         }
+    }
+
+    /// Items follow those before, without gaps.
+    fn items(&mut self, key: &RunKey, attempt: Attempt, from: u64, items: &[Item]) {
+        let stored = self.items.entry((key.clone(), attempt)).or_default();
+        let last = stored.last().map_or(0, |item| item.n + 1);
+        assert!(from == last || (self.lacks && from > last), "items of {key} do not follow");
+        for (item, n) in items.iter().zip(from..) {
+            assert_eq!(item.n, n, "a gap in the items of {key}");
+            stored.push(item.clone());
+        }
+        let run = self.runs.get_mut(key).unwrap();
+        assert_eq!(run.attempt, attempt);
+        run.items = from + items.len() as u64;
     }
 
     /// A terminal state is final but for `unknown`, once.
