@@ -10,6 +10,7 @@ pub struct Faults(Arc<Orders>);
 #[derive(Debug, Default)]
 struct Orders {
     full: AtomicBool,
+    low: AtomicBool,
     /// Calls until one fails; 0 is never.
     breaks_in: AtomicU64,
 }
@@ -27,6 +28,15 @@ impl Faults {
     /// From now on, until taken back, every commit meets a full disk.
     pub fn set_full(&self, full: bool) {
         self.0.full.store(full, Ordering::SeqCst);
+    }
+
+    /// From now on, until taken back, the store in memory says that it lives on its reserve.
+    pub fn set_low(&self, low: bool) {
+        self.0.low.store(low, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_low(&self) -> bool {
+        self.0.low.load(Ordering::SeqCst)
     }
 
     /// The `n`-th call from now, counted from 1, meets a broken disk; 0 takes it back.

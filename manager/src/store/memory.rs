@@ -101,7 +101,11 @@ impl Store for Memory {
     }
 
     fn room(&self) -> Room {
-        if self.faults.is_full() { Room::Nothing } else { Room::Plenty }
+        match (self.faults.is_full(), self.faults.is_low()) {
+            (true, _) => Room::Nothing,
+            (false, true) => Room::Reserve,
+            (false, false) => Room::Plenty,
+        }
     }
 
     fn recover(&self) -> BoxFuture<'_, Result<Records, ReadError>> {

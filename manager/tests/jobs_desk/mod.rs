@@ -89,7 +89,11 @@ pub(crate) fn settings() -> Settings {
 
 impl Desk {
     pub(crate) async fn memory() -> Self {
-        let store = Memory::new(Faults::default(), AbortHook::default());
+        Self::with_faults(&Faults::default()).await
+    }
+
+    pub(crate) async fn with_faults(faults: &Faults) -> Self {
+        let store = Memory::new(faults.clone(), AbortHook::default());
         Self::over(Arc::new(store), None, ManagerConfig::default(), settings()).await
     }
 
