@@ -6,23 +6,38 @@ mod jobs_support;
 
 use jobs_support::{Plan, agent, job, store::Store};
 use redpoll_common::ids::ConnectionId;
-use redpoll_common::job::wire::{ResumeRow, RunRef, RunReport, SpoolState};
+use redpoll_common::job::wire::{Act, ResumeRow, RunRef, RunReport, SpoolState};
 use redpoll_common::job::{Attempt, Dno, Ending, Outcome, RunState};
 use redpoll_common::wire::{Fault, FaultCode};
-use redpoll_manager_core::jobs::{Input, Jobs, OfferAnswer, ResumePage, Scope, Settings};
+use redpoll_manager_core::jobs::{Effect, Input, Jobs, OfferAnswer, ResumePage, Scope, Settings};
 
 struct Manager {
     connection: ConnectionId,
     jobs: Jobs<u32>,
     store: Store,
+    /// What the agent was told of each row that it showed.
+    answered: Vec<Act>,
 }
 
 impl Manager {
+    fn new(settings: Settings) -> Self {
+        Self {
+            jobs: Jobs::new(settings, 1_000),
+            store: Store::default(),
+            connection: ConnectionId(0),
+            answered: Vec::new(),
+        }
+    }
+
     fn feed(&mut self, input: Input<u32>, now: u64) {
         self.jobs.handle(input, now);
         self.jobs.handle_timeout(now);
         while let Some(turn) = self.jobs.poll_turn() {
             self.store.apply(&turn.changes);
+            for effect in turn.effects {
+                let Effect::ResumeAnswer(_, answer) = effect else { continue };
+                self.answered.extend(answer.jobs.into_iter().map(|row| row.act));
+            }
         }
     }
 
@@ -60,8 +75,7 @@ fn run(attempt: u16, dno: u64) -> RunRef {
 /// The first attempt may have run; the second was refused, so that nobody knows.
 fn unknown_then_refused() -> Manager {
     let settings = Settings { retry_first_ms: 10, retry_max_ms: 10, ..Settings::default() };
-    let mut manager =
-        Manager { jobs: Jobs::new(settings, 1_000), store: Store::default(), connection: ConnectionId(0) };
+    let mut manager = Manager::new(settings);
     manager.up(0, Vec::new(), 1_000);
     let plan = Plan { attempts: 2, idempotent: true, ..Plan::default() };
     manager.feed(Input::Submit(plan.submit(0, job(1), &[("a", true)])), 1_001);
@@ -120,14 +134,68 @@ fn that_the_last_attempt_succeeded_replaces_unknown() {
     assert_eq!(manager.end(), (Outcome::Succeeded, Some(true)));
 }
 
+/// A run that nobody has heard of since its offer, and that was given up.
+fn given_up() -> Manager {
+    let settings = Settings { unknown_after_ms: Some(1_000), ..Settings::default() };
+    let mut manager = Manager::new(settings);
+    manager.up(0, Vec::new(), 1_000);
+    manager.feed(Input::Submit(Plan::default().submit(0, job(1), &[("a", true)])), 1_001);
+    let (agent, connection) = (agent("a"), manager.connection);
+    manager.feed(Input::AgentDown { agent, connection, reason: "cut".to_owned() }, 1_002);
+    manager.feed(Input::StoreFull(false), 3_000);
+    assert_eq!(manager.end(), (Outcome::Unknown, None));
+    manager
+}
+
+/// The agent ran it, and its spool was taken back to the moment before: whoever has heard of no start cannot see that.
+#[test]
+fn a_spool_that_says_that_an_unknown_run_never_started_is_not_believed() {
+    let row = |state| vec![ResumeRow { run: run(1, 1), state, next_n: 0, acked_n: 0 }];
+    let mut manager = given_up();
+    manager.up(1, row(SpoolState::Received), 4_000);
+    assert_eq!(
+        manager.answered.last(),
+        Some(&Act::Drop),
+        "it starts a second time, or ends as if it had not"
+    );
+    for outcome in [Outcome::Rejected, Outcome::Expired, Outcome::Cancelled, Outcome::Failed] {
+        let mut manager = given_up();
+        manager.up(1, row(SpoolState::Done), 4_000);
+        manager.report(run(1, 1), Ending::unstarted(outcome, busy()), 4_001);
+        assert_eq!(manager.end(), (Outcome::Unknown, None), "{outcome}");
+        // what says that it ran is evidence still
+        let mut done = Ending::unstarted(Outcome::Succeeded, busy());
+        (done.started, done.fault) = (Some(true), None);
+        manager.report(run(1, 1), done, 4_002);
+        assert_eq!(manager.end(), (Outcome::Succeeded, Some(true)), "{outcome}");
+    }
+}
+
+#[test]
+fn a_spool_that_was_lost_is_believed_no_more_when_it_comes_a_second_time() {
+    let mut manager = given_up();
+    let row = || vec![ResumeRow { run: run(1, 1), state: SpoolState::Received, next_n: 0, acked_n: 0 }];
+    // numbers that it is known to have had are missing; the answer is lost, and it comes again as it is now known
+    manager.up(9, Vec::new(), 4_000);
+    manager.up(1, row(), 5_000);
+    manager.up(1, row(), 6_000);
+    assert_eq!(manager.answered, [Act::Drop, Act::Drop]);
+}
+
+#[test]
+fn what_was_given_up_is_ended_on_its_agent_once_its_job_is_deleted() {
+    let running = || vec![ResumeRow { run: run(1, 1), state: SpoolState::Running, next_n: 0, acked_n: 0 }];
+    let mut manager = given_up();
+    manager.up(1, running(), 4_000);
+    manager.feed(Input::Delete { token: 0, job: job(1), by: None }, 5_000);
+    manager.up(1, running(), 6_000);
+    assert_eq!(manager.answered, [Act::Continue, Act::Drop]);
+}
+
 #[test]
 fn a_page_that_is_told_again_proves_nothing_about_offers_on_their_way() {
     for cancelled in [false, true] {
-        let mut manager = Manager {
-            jobs: Jobs::new(Settings::default(), 1_000),
-            store: Store::default(),
-            connection: ConnectionId(0),
-        };
+        let mut manager = Manager::new(Settings::default());
         manager.up(0, Vec::new(), 1_000);
         manager.feed(Input::Submit(Plan::default().submit(0, job(1), &[("a", true)])), 1_001);
         if cancelled {
@@ -154,11 +222,7 @@ fn a_page_that_is_told_again_proves_nothing_about_offers_on_their_way() {
 
 #[test]
 fn what_an_older_connection_has_to_tell_is_out_of_date_also_when_the_newer_one_is_over() {
-    let mut manager = Manager {
-        jobs: Jobs::new(Settings::default(), 1_000),
-        store: Store::default(),
-        connection: ConnectionId(0),
-    };
+    let mut manager = Manager::new(Settings::default());
     manager.tell(ConnectionId(2), 0, Vec::new(), 1_000);
     manager.feed(Input::Submit(Plan::default().submit(0, job(1), &[("a", true)])), 1_001);
     let scope = Scope::Job(job(1));
@@ -206,11 +270,7 @@ fn what_an_agent_is_known_to_have_had_is_not_offered_again_when_it_has_lost_it()
         ),
     ];
     for (word, late) in words {
-        let mut manager = Manager {
-            jobs: Jobs::new(Settings::default(), 1_000),
-            store: Store::default(),
-            connection: ConnectionId(0),
-        };
+        let mut manager = Manager::new(Settings::default());
         manager.up(0, Vec::new(), 1_000);
         manager.feed(Input::Submit(Plan::default().submit(0, job(1), &[("a", true)])), 1_001);
         let (agent, connection) = (agent("a"), ConnectionId(1_000));
@@ -227,11 +287,7 @@ fn what_an_agent_is_known_to_have_had_is_not_offered_again_when_it_has_lost_it()
 fn a_refusal_that_meets_a_cancel_is_one_end_however_it_is_told() {
     for code in [FaultCode::Overloaded, FaultCode::Rejected] {
         for reported in [false, true] {
-            let mut manager = Manager {
-                jobs: Jobs::new(Settings::default(), 1_000),
-                store: Store::default(),
-                connection: ConnectionId(0),
-            };
+            let mut manager = Manager::new(Settings::default());
             manager.up(0, Vec::new(), 1_000);
             manager.feed(Input::Submit(Plan::default().submit(0, job(1), &[("a", true)])), 1_001);
             let scope = Scope::Job(job(1));
@@ -259,11 +315,7 @@ fn a_refusal_that_meets_a_cancel_is_one_end_however_it_is_told() {
 fn a_refusal_does_not_undo_a_start() {
     for outcome in [Outcome::Rejected, Outcome::Expired] {
         for started in [None, Some(false), Some(true)] {
-            let mut manager = Manager {
-                jobs: Jobs::new(Settings::default(), 1_000),
-                store: Store::default(),
-                connection: ConnectionId(0),
-            };
+            let mut manager = Manager::new(Settings::default());
             manager.up(0, Vec::new(), 1_000);
             manager.feed(Input::Submit(Plan::default().submit(0, job(1), &[("a", true)])), 1_001);
             let begun = RunReport { started_ms_ago: Some(0), ..RunReport::about(run(1, 1)) };

@@ -3,7 +3,7 @@
 //! `jobs_support/table.txt` has a block for each event. A line of it: the states, the new state (`=` for the old one; an
 //! outcome with `/no`, `/yes`, `/?` for whether it started), what goes out, and which events are written. What goes out: `offer` (`offer*`
 //! under the same number, `offer+` another attempt), `cancel`, `close`, `ok` and `no` for an answer; of a report `ack`, `done`, `stop`;
-//! of a resume `continue`, `from0`, `kill`, `drop`.
+//! of a resume `continue`, `from0`, `kill`, `drop`; `deny` and `allow` for the door, `refused` for a report that does not count.
 
 #![expect(clippy::unwrap_used, reason = "test code")]
 
@@ -132,6 +132,21 @@ const EVENTS: &[(&str, Event)] = &[
     ("preview of a cancel", |bench| bench.cancel(true)),
     ("delete", |bench| bench.feed(Input::Delete { token: (), job: job(1), by: None })),
     ("down", |bench| bench.down()),
+    ("cut", |bench| bench.cut()),
+    ("its agent is revoked", |bench| bench.revoke()),
+    ("its agent is restored", |bench| bench.restore()),
+    ("cut, and told late that it ran", |bench| {
+        bench.cut();
+        bench.report(|report| report.started_ms_ago = Some(0));
+    }),
+    ("cut, and told late that it succeeded", |bench| {
+        bench.cut();
+        bench.ended(ending(Outcome::Succeeded));
+    }),
+    ("cut, and told late that it was accepted", |bench| {
+        bench.cut();
+        bench.offer_answered(OfferAnswer::Accepted);
+    }),
     ("up, nothing told yet", |bench| bench.begin()),
     ("up, a page without it, and more to come", |bench| {
         bench.begin();

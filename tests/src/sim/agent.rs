@@ -54,8 +54,6 @@ pub(super) struct Agent {
     pub(super) dies_after: Option<usize>,
     /// When each offer came first, on the boot-time clock of which boot, and how long it may wait.
     pub(super) offered: BTreeMap<Dno, Deadline>,
-    /// The highest number on the disk when it was last taken back to an older state.
-    pub(super) taken_back: Dno,
     /// The disk was ever lost, or taken back.
     pub(super) lost_spool: bool,
     /// What it holds of items, and what of them is on its way.
@@ -93,7 +91,6 @@ impl Agent {
             shut_out_until: 0,
             dies_after: None,
             offered: BTreeMap::new(),
-            taken_back: Dno(0),
             lost_spool: false,
             held: BTreeMap::new(),
             under_way: UnderWay::new(),
@@ -199,6 +196,11 @@ impl World {
         while let Some(output) = host.spool.as_mut().and_then(Spool::poll_output) {
             if self.trace.is_kept() {
                 self.trace.say(at, format_args!("    {} ⇒ {output:?}", host.id));
+            }
+            if let Output::Terminate(dno) = output
+                && let Some(program) = host.programs.get(&dno).and_then(|id| self.programs.get(id))
+            {
+                self.oracle.decided_to_stop(program.of(), at);
             }
             host.outputs.push_back((session, output));
         }

@@ -29,7 +29,6 @@ impl Agent {
         let keep = dice.index(self.disk.len().max(1));
         let older = self.image(&self.disk[..keep]).is_some_and(|image| image.max_dno() < seen);
         if older {
-            self.taken_back = self.image(&self.disk).map_or(self.taken_back, |image| image.max_dno());
             self.lost_spool = true;
             self.disk.truncate(keep);
             self.held.clear();

@@ -50,6 +50,9 @@ impl World {
                     self.agents.iter().any(|host| Some(&host.id) == event.agent.as_ref() && host.lost_spool);
                 holds(real, || format!("the spool of {:?} is called lost, and never was", event.agent))?;
             }
+            if let Change::AttemptEnded { key, attempt, outcome: Outcome::TimedOut, .. } = change {
+                self.judge_timeout(key, *attempt)?;
+            }
             if let Change::RunChanged(run) = change
                 && let RunState::Ended(end) = &run.state
             {

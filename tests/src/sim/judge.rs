@@ -63,11 +63,10 @@ impl World {
                 Some("failed, and did not")
             }
             Outcome::TimedOut if first && starts != 1 => Some("timed out, and never ran"),
-            Outcome::TimedOut if !self.has_timeout(run) => Some("timed out without a limit"),
             Outcome::Rejected | Outcome::Expired if end.started != Some(false) => {
                 Some("never ran, it says, or may have")
             }
-            Outcome::Cancelled if !asked && !run.corrected => Some("was cancelled by nobody"),
+            Outcome::Cancelled if !asked => Some("was cancelled by nobody"),
             Outcome::Unknown if end.started == Some(false) => Some("is unknown, and never ran"),
             Outcome::Succeeded
             | Outcome::Failed
@@ -91,13 +90,6 @@ impl World {
             )
         })?;
         match end.started {
-            // what a spool that was taken back says of its time before is believed by the machine, see the module
-            Some(false)
-                if run.corrected
-                    && self.agents.iter().any(|host| host.id == *agent && run.dno <= host.taken_back) =>
-            {
-                return Ok(());
-            }
             Some(false) => {
                 let invariant = if end.outcome == Outcome::Cancelled {
                     Invariant::CancelHolds
@@ -111,12 +103,10 @@ impl World {
             Some(true) => ensure(ever > 0, Invariant::TruthfulEnd, || format!("{} never started", run.key))?,
             None => {}
         }
+        if end.outcome == Outcome::TimedOut && first {
+            self.judge_timeout(&run.key, run.attempt)?;
+        }
         if end.outcome == Outcome::Succeeded { self.judge_items(run, end) } else { Ok(()) }
-    }
-
-    fn has_timeout(&self, run: &RunRecord) -> bool {
-        let spec = self.operators.spec(run.key.job);
-        spec.is_some_and(|spec| spec.limits.run_timeout.or(spec.limits.idle_timeout).is_some())
     }
 
     /// A run that succeeded has everything that it wrote, or says what is missing.

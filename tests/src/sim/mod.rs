@@ -14,7 +14,7 @@
 //! - `agent`, `agent_link`, `agent_disk`, `programs`: an agent's process, its session, its disk, what it runs.
 //! - `operators`, `plan`, `readers`: who asks for what.
 //! - `liveness`: that everything comes to its end, and when.
-//! - `oracle`, `judge`, `contracts`: what happened, and what must be true of it.
+//! - `oracle`, `judge`, `contracts`, `limits`: what happened, and what must be true of it.
 //! - `bounds`, `queues`: what is held, in bytes and in number. `leaps`: clocks that are set. `shut_out`: who has no say any more.
 //! - `count`: the manager's count of time. `history`, `told`, `presence`: the events, against all of it. `chained`: their hashes.
 //!
@@ -24,9 +24,8 @@
 //! being cut. Over a reboot of the manager's machine the count of time goes by a wall clock that may have been
 //! set, so that I13 is judged by the count then.
 //!
-//! Two things are left out because the product does not promise them yet: that a spool which was taken back to an older
-//! state is not believed when it says of a run of its lost time that it never started (the run had ended as unknown); and
-//! that a run which was given up as unknown and still runs can be cancelled, or is ended when its job is deleted.
+//! One thing is left out because the product does not promise it: that a run which was given up as unknown and still runs can
+//! be cancelled, or is ended when its job is deleted.
 
 #![expect(clippy::indexing_slicing, reason = "the world numbers its agents itself")]
 
@@ -44,6 +43,7 @@ mod history;
 mod invariant;
 mod judge;
 mod leaps;
+mod limits;
 mod liveness;
 mod manager;
 mod manager_link;

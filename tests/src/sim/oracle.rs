@@ -21,6 +21,20 @@ pub(super) struct Seen {
     pub(super) written: Vec<(ItemKind, Raw)>,
     /// How its process ended by its own account: well or not.
     pub(super) exit: Option<bool>,
+    /// When it began, and when it last gave something or was let go on, before it had to stop.
+    pub(super) began_ms: u64,
+    pub(super) gave_ms: u64,
+    /// When its agent decided that it has to stop.
+    pub(super) stopped_ms: Option<u64>,
+}
+
+impl Seen {
+    /// What it gives while it ends counts for nothing.
+    fn is_awake(&mut self, now_ms: u64) {
+        if self.stopped_ms.is_none() {
+            self.gave_ms = now_ms;
+        }
+    }
 }
 
 /// The outside witness.
@@ -51,7 +65,7 @@ impl Oracle {
     }
 
     /// A process begins.
-    pub(super) fn started(&mut self, of: &Try, repeatable: bool) -> Check {
+    pub(super) fn started(&mut self, of: &Try, repeatable: bool, now_ms: u64) -> Check {
         let (job, agent, attempt) = of;
         let others = self.tries(*job, agent).filter(|(other, seen)| other != attempt && seen.running > 0);
         let overlaps = others.count() > 0 && !repeatable;
@@ -61,14 +75,27 @@ impl Oracle {
         self.running.insert(of.clone());
         let seen = self.seen.entry(of.clone()).or_default();
         seen.starts += 1;
+        (seen.began_ms, seen.gave_ms) = (now_ms, now_ms);
         seen.running += 1;
         ensure(seen.starts == 1, Invariant::StartedOnce, || {
             format!("attempt {attempt} of {job}/{agent} was started {} times", seen.starts)
         })
     }
 
-    pub(super) fn wrote(&mut self, of: &Try, kind: ItemKind, data: Raw) {
-        self.seen.entry(of.clone()).or_default().written.push((kind, data));
+    pub(super) fn wrote(&mut self, of: &Try, kind: ItemKind, data: Raw, now_ms: u64) {
+        let seen = self.seen.entry(of.clone()).or_default();
+        seen.written.push((kind, data));
+        seen.is_awake(now_ms);
+    }
+
+    /// A process that had to wait may go on: its silence was not its own.
+    pub(super) fn let_on(&mut self, of: &Try, now_ms: u64) {
+        self.seen.entry(of.clone()).or_default().is_awake(now_ms);
+    }
+
+    /// Its agent decided that a process has to stop; it says so once what was before is on its disk.
+    pub(super) fn decided_to_stop(&mut self, of: &Try, now_ms: u64) {
+        self.seen.entry(of.clone()).or_default().stopped_ms.get_or_insert(now_ms);
     }
 
     /// A process ended: by its own account, or killed.

@@ -27,6 +27,13 @@ pub(super) struct Program {
     ends_at: Option<u64>,
 }
 
+impl Program {
+    /// The try that it is.
+    pub(super) fn of(&self) -> &Try {
+        &self.of
+    }
+}
+
 impl World {
     /// Starts a program, as the spool asks.
     pub(super) fn spawn(&mut self, agent: usize, offer: Offer, not_after: Option<u64>) -> Check {
@@ -59,7 +66,7 @@ impl World {
         self.dirty = true;
         self.manager.store.touch(*job);
         let repeatable = self.manager.store.jobs.get(job).is_some_and(|job| job.idempotent);
-        self.oracle.started(of, repeatable)?;
+        self.oracle.started(of, repeatable, self.calendar.now_ms())?;
         ensure(late_ms <= SLACK_MS, Invariant::StartsInTime, || {
             format!("attempt {attempt} of {job}/{agent} started {late_ms} ms too late")
         })?;
@@ -93,6 +100,11 @@ impl World {
             return if heard { self.tell_agent(agent, Input::Spawned(dno)) } else { Ok(()) };
         }
         let over = program.ends_at.is_some_and(|at| at <= now);
+        if heard {
+            let of = program.of.clone();
+            self.judge_overrun(&of)?;
+        }
+        let Some(program) = self.programs.get(&id) else { return Ok(()) };
         let (of, paused, ending) = (program.of.clone(), program.paused, program.ends_at.is_some());
         let written = self.oracle.of(&of).map_or(0, |seen| seen.written.len() as u64);
         if over {
@@ -122,7 +134,7 @@ impl World {
         if !heard {
             return Ok(());
         }
-        self.oracle.wrote(&of, kind, data.clone());
+        self.oracle.wrote(&of, kind, data.clone(), self.calendar.now_ms());
         self.agents[agent].wrote(dno, data.len());
         if n % 4 == 3 {
             let progress = Progress { completed: n, total: Some(plan.items), details: Raw::nil() };
@@ -168,6 +180,7 @@ impl World {
         let id = self.agents[agent].programs.get(&dno);
         if let Some(program) = id.and_then(|id| self.programs.get_mut(id)) {
             program.paused = paused;
+            self.oracle.let_on(&program.of, self.calendar.now_ms());
         }
     }
 

@@ -127,7 +127,10 @@ impl<T> Jobs<T> {
     /// Ends a run for good.
     pub(super) fn end(&mut self, at: At, ending: Ending, now_ms: u64) {
         let Some(run) = self.run(at).filter(|run| !run.phase.is_ended()) else { return };
-        let ending = whole(run.earlier, ending);
+        let ending = match run.earlier {
+            Some(earlier) => after(earlier, ending),
+            None => ending,
+        };
         self.finish(at, ending, EventKind::RunEnded, now_ms);
         self.open_runs = self.open_runs.saturating_sub(1);
         let Some(job) = self.jobs.get_mut(&at.job) else { return };
@@ -142,11 +145,11 @@ impl<T> Jobs<T> {
 
     /// Replaces `unknown`, once. Nothing is tried again because of it.
     ///
-    /// The evidence is about the last attempt: that this one never ran says nothing of those before.
+    /// Only by an account that it ran. That it never did is what a spool says as well that was taken back to the moment before the
+    /// start, and that is not always recognised: nobody may have heard of the start, and the manager knows a lost spool for the
+    /// same in its next session.
     fn correct(&mut self, at: At, ending: Ending, now_ms: u64) {
-        // the end of an attempt that never began, told again, is no evidence about the one before
-        let ending = whole(self.run(at).and_then(|run| run.earlier), ending);
-        if ending.outcome == Outcome::Unknown {
+        if ending.outcome == Outcome::Unknown || ending.started == Some(false) {
             return;
         }
         if let Some(job) = self.jobs.get_mut(&at.job) {
@@ -248,14 +251,6 @@ impl<T> Jobs<T> {
 /// Whether the agent took a run and gave it back as it was.
 fn is_refusal(ending: &Ending) -> bool {
     ending.outcome == Outcome::Rejected && ending.started == Some(false)
-}
-
-/// The end of a run as that of its last attempt, in the light of those before.
-fn whole(earlier: Option<Outcome>, ending: Ending) -> Ending {
-    match earlier {
-        Some(earlier) => after(earlier, ending),
-        None => ending,
-    }
 }
 
 /// The end of a run of which an earlier attempt ran, or may have: never one that says that nothing did.

@@ -8,6 +8,7 @@
 //! | has no row, `max_dno ≥ dno` | never accepted, and never will be: the same attempt, a new number |
 //! | has no row of a run it accepted | as if the spool were another one |
 //! | has seen numbers that were never given out | the store is an older copy: see [`behind`](super::behind) |
+//! | has not started a run that ended as `unknown` | it stays so, and never starts: see `Jobs::correct` |
 //!
 //! That holds for the first telling in a session, when nothing is on its way to the agent. A page that is told again, because
 //! its answer came too late, is answered and settles nothing.
@@ -155,10 +156,8 @@ impl<T> Jobs<T> {
                 // an end is true in whatever spool it is
                 SpoolState::Done => Some(follow),
                 SpoolState::Running | SpoolState::Starting if same && !cancelling => Some(follow),
-                // it had begun: an older state of the spool proves nothing
-                SpoolState::Received if has_begun => None,
-                // it must not start now; its word that it never did is late evidence
-                SpoolState::Received | SpoolState::Running | SpoolState::Starting if same => Some(Act::Kill),
+                SpoolState::Running | SpoolState::Starting if same => Some(Act::Kill),
+                // it must not start now; and that it never did, a spool can say which is an older state of itself
                 SpoolState::Received | SpoolState::Running | SpoolState::Starting | SpoolState::Absent => {
                     None
                 }

@@ -1,11 +1,13 @@
 //! One run on one agent, for the table: what is told to the machine in short, and what comes of it in words.
 
+use redpoll_common::identity::{Identity, Role};
 use redpoll_common::ids::ConnectionId;
 use redpoll_common::job::wire::{Act, ResumeRow, RunRef, RunReport, SpoolState};
 use redpoll_common::job::{Attempt, Dno, Ending, Item, ItemKind, Outcome, RunState};
 use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_manager_core::jobs::record::{Change, EventRecord};
 use redpoll_manager_core::jobs::{Effect, Input, Jobs, OfferAnswer, ResumePage, Scope, Settings};
+use redpoll_manager_core::revoked::{Denial, Denied};
 
 use super::store::Store;
 use super::telling::is_published;
@@ -99,11 +101,9 @@ impl Bench {
                 .collect(),
             Effect::Publish(_) => Vec::new(),
             Effect::RefuseReport(()) => word("refused"),
-            Effect::Deny(_)
-            | Effect::Allow(_)
-            | Effect::Deliver { .. }
-            | Effect::FindKey { .. }
-            | Effect::FindOldest { .. } => word("?"),
+            Effect::Deny(_) => word("deny"),
+            Effect::Allow(_) => word("allow"),
+            Effect::Deliver { .. } | Effect::FindKey { .. } | Effect::FindOldest { .. } => word("?"),
         }
     }
 
@@ -137,6 +137,29 @@ impl Bench {
     pub(crate) fn down(&mut self) {
         let (agent, connection) = (agent("a"), ConnectionId(self.connection));
         self.feed(Input::AgentDown { agent, connection, reason: "cut".to_owned() });
+    }
+
+    /// The agent's session is cut because it was shut out.
+    pub(crate) fn cut(&mut self) {
+        let who = Identity::parse("spiffe://home/agent/a").unwrap();
+        let connection = ConnectionId(self.connection);
+        self.feed(Input::Cut { token: (), who, connection, whole: true });
+    }
+
+    fn denied() -> Denied {
+        Denied::whole(Role::Agent, agent("a"))
+    }
+
+    pub(crate) fn revoke(&mut self) {
+        let denial = Denial { denied: Self::denied(), at_ms: 0, by: agent("anna").into(), reason: None };
+        self.feed(Input::Revoke { token: (), denial: Box::new(denial) });
+    }
+
+    /// It was revoked before, which is looked at apart.
+    pub(crate) fn restore(&mut self) {
+        self.revoke();
+        let _told = self.look();
+        self.feed(Input::Restore { token: (), denied: Self::denied(), by: agent("anna").into() });
     }
 
     fn run(&self) -> RunRef {

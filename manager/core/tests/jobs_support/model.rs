@@ -265,7 +265,10 @@ impl Model {
         let due = row.filter(|row| row.state.word() == "queued").map(|row| row.not_before_ms);
         let deadline = job.deadline().unwrap_or(u64::MAX);
         if run.is_replaceable() {
-            self.end(at, end.outcome, end.started);
+            // that it never ran is no evidence
+            if end.started != Some(false) {
+                self.end(at, end.outcome, end.started);
+            }
         } else if run.is_open() && run.asked && refused {
             self.end(at, Outcome::Cancelled, Some(false));
         } else if run.is_open() && refused && end.passing {

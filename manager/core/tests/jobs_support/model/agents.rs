@@ -142,7 +142,8 @@ impl Model {
             return match row.state {
                 SpoolState::Done => Some(from(run.items)),
                 _ if !same => None,
-                SpoolState::Received if run.started => None,
+                // a spool that was taken back says so as well
+                SpoolState::Received => None,
                 _ if begun && !run.asked => Some(from(run.items)),
                 _ => Some(Act::Kill),
             };
