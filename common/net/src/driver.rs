@@ -21,6 +21,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::task::TaskTracker;
 
 use crate::command::Command;
+use crate::failpoint;
 use crate::peer::{Peer, PeerShared};
 use crate::service::{Service, Shared};
 use crate::slot::Waiter;
@@ -89,6 +90,7 @@ pub fn drive(
         armed: None,
         heard: 0,
         unflushed: false,
+        leaving: None,
         gathered: false,
         stall: None,
         finishing: None,
@@ -138,6 +140,8 @@ struct Driver {
     heard: u64,
     /// Whether the connection took something that it may not have handed on.
     unflushed: bool,
+    /// Where a test lets the process die once what waits here has left.
+    leaving: Option<&'static str>,
     /// Whether what is queued has waited for the tasks that were ready when it came.
     gathered: bool,
     stall: Option<Stall>,
@@ -265,6 +269,7 @@ impl Driver {
             }
             if let Some(payload) = self.session.poll_transmit() {
                 self.unflushed = true;
+                self.leaving = self.leaving.or_else(|| failpoint::leaving(&payload));
                 self.connection.start_send(payload)?;
                 moved = true;
             }
@@ -275,6 +280,9 @@ impl Driver {
                     flushed?;
                     self.unflushed = false;
                     self.stall = None;
+                    if let Some(place) = self.leaving.take() {
+                        failpoint::reached(place);
+                    }
                 }
                 Poll::Pending => self.note_stall(),
             }

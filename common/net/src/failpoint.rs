@@ -9,9 +9,10 @@
 /// |---|---|
 /// | `M1` | a submit is on disk, its answer is not sent |
 /// | `M2` | a dispatch is on disk, its offer is not sent |
-/// | `M3` | an offer was sent |
+/// | `M3` | an offer was sent, its answer is not read |
 /// | `M4` | items are on disk, their acknowledgement is not sent |
 /// | `M5` | an end is on disk, its acknowledgement is not sent |
+/// | `M7` | the answer to an offer was read, nothing of it is on disk |
 /// | `A1` | an offer was read, nothing is on disk |
 /// | `A2` | `received` and `starting` are on disk, the accept is not sent |
 /// | `A3` | `starting` is on disk, nothing was started |
@@ -22,13 +23,33 @@
 /// | `R1` | a recurring run is noted, nothing was started |
 /// | `R2` | it ended, its end is not on disk |
 /// | `R3` | the manager has it, that is not on disk |
-pub const NAMES: [&str; 15] =
-    ["M1", "M2", "M3", "M4", "M5", "A1", "A2", "A3", "A4", "A5", "A6", "A7", "R1", "R2", "R3"];
+pub const NAMES: [&str; 16] =
+    ["M1", "M2", "M3", "M4", "M5", "M7", "A1", "A2", "A3", "A4", "A5", "A6", "A7", "R1", "R2", "R3"];
 
 /// Dies here if the place is armed.
 #[cfg(not(feature = "failpoints"))]
 #[inline]
 pub fn reached(_name: &'static str) {}
+
+/// The place that is reached once this message has left the process, if there is one.
+#[cfg(not(feature = "failpoints"))]
+#[inline]
+pub fn leaving(_payload: &[u8]) -> Option<&'static str> {
+    None
+}
+
+/// The place that is reached once this message has left the process, if there is one: only the connection's driver knows when an
+/// offer is the system's to deliver.
+#[cfg(feature = "failpoints")]
+pub fn leaving(payload: &[u8]) -> Option<&'static str> {
+    const OFFER: &[u8] = b"rp.job.offer";
+    let head = payload.get(..HEAD).unwrap_or(payload);
+    head.windows(OFFER.len()).any(|word| word == OFFER).then_some("M3")
+}
+
+/// The name of a request's method stands among its first bytes.
+#[cfg(feature = "failpoints")]
+const HEAD: usize = 96;
 
 /// Dies here if the place is armed.
 #[cfg(feature = "failpoints")]

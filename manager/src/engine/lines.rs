@@ -163,7 +163,7 @@ async fn sent(
             let answer = call(peer, timeout, agent_method::JOB_OFFER, kwargs).await;
             Box::pin(async move {
                 let answer = offer_answer(answer.await)?;
-                failpoint::reached("M3");
+                failpoint::reached("M7");
                 Some(Input::OfferAnswered { agent, connection, job: run.job, dno: run.dno, answer })
             })
         }
