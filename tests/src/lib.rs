@@ -10,6 +10,7 @@
 //! - [`disk`]: small disks, and disks that fail.
 //! - [`manifests`]: folders of manifests of agents.
 //! - [`policy`]: policies of agents.
+//! - [`power`]: what a disk has after a power failure at any moment.
 //! - [`work`]: jobs, and a file outside of everything that knows how often each was started.
 //! - [`site`]: an agent that gives and takes files, and copies in it.
 //! - [`secret`]: a word that must be in no file.
@@ -35,6 +36,7 @@ pub mod middle;
 pub mod operator;
 pub mod policy;
 pub mod port;
+pub mod power;
 pub mod process;
 pub mod secret;
 pub mod sim;
