@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use redpoll_common::api::events::{EventList, EventListArguments, EventSummary};
+use redpoll_common::api::events::{
+    EventList, EventListArguments, EventSummary, EventVerified, EventVerifyArguments,
+};
 use redpoll_common::api::items::{ItemPage, MAX_ITEMS, ReadArguments};
 use redpoll_common::api::jobs::{
     CancelAnswer, CancelArguments, EndSummary, JobDetail, JobList, JobListArguments, JobShowArguments,
@@ -39,6 +41,12 @@ pub struct Evidence {
     pub jobs: BTreeMap<String, Job>,
     /// The manager's history.
     pub events: Vec<EventSummary>,
+    /// What the manager says of the history's hashes.
+    pub verified: Option<EventVerified>,
+    /// Jobs that were cancelled so that everything comes to rest.
+    pub rested: Vec<String>,
+    /// The deliveries that the manager's procedure was run for, as often as it took them.
+    pub taken: Vec<String>,
     /// The oracle's file.
     pub oracle: Vec<Line>,
     /// What clients were told.
@@ -60,14 +68,16 @@ impl Evidence {
 
 type Outcome<T> = Result<T, Lost>;
 
-/// Has everything that nobody released cancelled, and waits until no job is open.
+/// Has everything that nobody released cancelled, and waits until no job is open. Gives what it cancelled.
 ///
 /// # Errors
 /// What is not answered, or still open.
-pub async fn rest(link: &Link) -> Outcome<()> {
+pub async fn rest(link: &Link) -> Outcome<Vec<String>> {
     let deadline = Instant::now() + REST;
+    let mut rested = Vec::new();
     loop {
         for job in list(link, Some("held")).await? {
+            rested.push(job.clone());
             let arguments = CancelArguments { job: Some(job), ..CancelArguments::default() };
             match link.sure::<_, CancelAnswer>(method::JOBS_CANCEL, &arguments).await {
                 Ok(_) => {}
@@ -77,7 +87,7 @@ pub async fn rest(link: &Link) -> Outcome<()> {
         }
         let open = list(link, Some("open")).await?;
         if open.is_empty() {
-            return Ok(());
+            return Ok(rested);
         }
         if Instant::now() > deadline {
             return Err(Lost::Maybe(format!("still open after {REST:?}: {open:?}")));
@@ -113,7 +123,16 @@ pub async fn list(link: &Link, state: Option<&str>) -> Outcome<Vec<String>> {
 /// What is not answered.
 pub async fn job(link: &Link, id: &str) -> Outcome<Job> {
     let arguments = JobShowArguments { job: id.to_owned(), limit: Some(1000), ..JobShowArguments::default() };
-    let detail: JobDetail = link.sure(method::JOBS_SHOW, &arguments).await?;
+    let deadline = Instant::now() + REST;
+    let detail = loop {
+        let detail: JobDetail = link.sure(method::JOBS_SHOW, &arguments).await?;
+        // whoever is told of the end is told soon
+        let pending = detail.callbacks.iter().any(|callback| callback.state == "pending");
+        if !pending || Instant::now() > deadline {
+            break detail;
+        }
+        sleep(Duration::from_millis(50)).await;
+    };
     let (mut items, mut ends) = (BTreeMap::new(), BTreeMap::new());
     for run in &detail.runs {
         for attempt in 1..=run.attempt {
@@ -146,6 +165,21 @@ async fn read(link: &Link, job: &str, agent: &str, attempt: u16) -> Outcome<(Vec
         if !more {
             return Ok((items, page.end));
         }
+    }
+}
+
+/// What the manager says of its whole history.
+///
+/// # Errors
+/// What is not answered.
+pub async fn verified(link: &Link) -> Outcome<EventVerified> {
+    let mut arguments = EventVerifyArguments::default();
+    loop {
+        let verified: EventVerified = link.sure(method::EVENTS_VERIFY, &arguments).await?;
+        if !verified.more || verified.flaw.is_some() {
+            return Ok(verified);
+        }
+        arguments.after = Some(verified.last);
     }
 }
 

@@ -9,6 +9,7 @@ use redpoll_common::job::Item;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
+use super::oracle::wall_ms;
 use super::order::Order;
 
 /// A submit that was answered.
@@ -26,6 +27,8 @@ pub struct Acknowledged {
     pub job: String,
     /// A cancel of the whole job was answered: how many runs had ended at once, and how many were asked to.
     pub cancelled: Option<(u32, u32)>,
+    /// When a cancel of the whole job was asked for first, answered or not, in UTC milliseconds.
+    pub cancel_asked_ms: Option<u64>,
     /// A release was answered.
     pub released: bool,
 }
@@ -87,6 +90,13 @@ impl Ledger {
         let mut told = self.told();
         told.submits.push(submit);
         told.submits.len() - 1
+    }
+
+    /// A cancel of the whole job is about to be asked for.
+    pub fn cancelling(&self, place: usize) {
+        if let Some(submit) = self.told().submits.get_mut(place) {
+            submit.cancel_asked_ms = Some(wall_ms());
+        }
     }
 
     /// A cancel of the whole job was answered.

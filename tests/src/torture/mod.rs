@@ -134,6 +134,8 @@ async fn world(mut dice: Dice, kills: u64, keep: Option<PathBuf>) -> Report {
         Ok(lines) => evidence.oracle = lines,
         Err(line) => evidence.findings.push(format!("the oracle's file holds {line:?}")),
     }
+    let taken = std::fs::read_to_string(site.taken()).unwrap_or_default();
+    evidence.taken = taken.lines().map(str::to_owned).collect();
     evidence.told = ledger.all();
     evidence.deaths.clone_from(&site.deaths);
     evidence.findings.extend(site.findings.iter().cloned());
@@ -165,8 +167,9 @@ async fn agents_known(link: &Link, agents: &[String]) {
 
 /// What the manager has to tell.
 async fn gather(link: &Link, evidence: &mut Evidence) {
-    if let Err(why) = evidence::rest(link).await {
-        evidence.findings.push(format!("I17: it does not come to rest: {why:?}"));
+    match evidence::rest(link).await {
+        Ok(rested) => evidence.rested = rested,
+        Err(why) => evidence.findings.push(format!("I17: it does not come to rest: {why:?}")),
     }
     let jobs = evidence::list(link, None).await.unwrap_or_else(|why| {
         evidence.findings.push(format!("the jobs are not listed: {why:?}"));
@@ -181,6 +184,10 @@ async fn gather(link: &Link, evidence: &mut Evidence) {
     match evidence::events(link).await {
         Ok(events) => evidence.events = events,
         Err(why) => evidence.findings.push(format!("the events are not listed: {why:?}")),
+    }
+    match evidence::verified(link).await {
+        Ok(verified) => evidence.verified = Some(verified),
+        Err(why) => evidence.findings.push(format!("the history is not verified: {why:?}")),
     }
 }
 

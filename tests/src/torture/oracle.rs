@@ -1,9 +1,9 @@
 //! The oracle: a file outside the product to which every program of a job adds what it does, in the order in which it happens.
 //!
 //! ```text
-//! start JOB AGENT ATTEMPT DNO PARENT WALL_MS   before it does anything
+//! start JOB AGENT ATTEMPT DNO PARENT WALL_MS AGE_MS   before it does anything; AGE_MS after it was started
 //! end JOB AGENT ATTEMPT DNO                    after it did everything
-//! stop JOB AGENT ATTEMPT DNO                   when it was told to stop
+//! stop JOB AGENT ATTEMPT DNO WALL_MS           when it was told to stop
 //! killed AGENT PID                             by the killer: this agent is dead, its successor not yet started
 //! ```
 
@@ -36,11 +36,18 @@ pub enum Line {
         parent: u32,
         /// When, in UTC milliseconds.
         at_ms: u64,
+        /// How long before that the process was started.
+        age_ms: u64,
     },
     /// A program did all that it had to do.
     End(Mark),
     /// A program was told to stop, and did.
-    Stop(Mark),
+    Stop {
+        /// Which.
+        mark: Mark,
+        /// When, in UTC milliseconds.
+        at_ms: u64,
+    },
     /// An agent is dead.
     Killed {
         /// Which.
@@ -54,6 +61,19 @@ pub enum Line {
 pub fn wall_ms() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// How long ago this process was started, as the system counts it: in hundredths of a second. 0 if it does not tell.
+fn age_ms() -> u64 {
+    let told = || {
+        let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+        let began: u64 = stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()?;
+        let uptime = std::fs::read_to_string("/proc/uptime").ok()?;
+        let (seconds, hundredths) = uptime.split(' ').next()?.split_once('.')?;
+        let now = seconds.parse::<u64>().ok()? * 100 + hundredths.parse::<u64>().ok()?;
+        Some(now.saturating_sub(began) * 10)
+    };
+    told().unwrap_or(0)
 }
 
 /// Adds a line to the file, and has it on disk.
@@ -89,7 +109,7 @@ impl Mark {
     /// When the file takes nothing.
     pub fn start(&self, file: &Path) -> io::Result<()> {
         let parent = std::os::unix::process::parent_id();
-        append(file, &format!("start {} {parent} {}", self.text(), wall_ms()))
+        append(file, &format!("start {} {parent} {} {}", self.text(), wall_ms(), age_ms()))
     }
 
     /// This program has done everything.
@@ -105,7 +125,7 @@ impl Mark {
     /// # Errors
     /// When the file takes nothing.
     pub fn stop(&self, file: &Path) -> io::Result<()> {
-        append(file, &format!("stop {}", self.text()))
+        append(file, &format!("stop {} {}", self.text(), wall_ms()))
     }
 
     fn parse<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<Self> {
@@ -128,9 +148,10 @@ impl Line {
                 mark: Mark::parse(words)?,
                 parent: words.next()?.parse().ok()?,
                 at_ms: words.next()?.parse().ok()?,
+                age_ms: words.next()?.parse().ok()?,
             },
             "end" => Self::End(Mark::parse(words)?),
-            "stop" => Self::Stop(Mark::parse(words)?),
+            "stop" => Self::Stop { mark: Mark::parse(words)?, at_ms: words.next()?.parse().ok()? },
             "killed" => Self::Killed { agent: words.next()?.to_owned(), pid: words.next()?.parse().ok()? },
             _ => return None,
         };
@@ -148,7 +169,7 @@ impl Line {
     /// The attempt it is about.
     pub fn mark(&self) -> Option<&Mark> {
         match self {
-            Self::Start { mark, .. } | Self::End(mark) | Self::Stop(mark) => Some(mark),
+            Self::Start { mark, .. } | Self::End(mark) | Self::Stop { mark, .. } => Some(mark),
             Self::Killed { .. } => None,
         }
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use redpoll_common::api::submit::SubmitArguments;
-use redpoll_common::job::{QueueKey, QueueSpec};
+use redpoll_common::job::{Callback, Offline, Overflow, QueueKey, QueueSpec};
 use redpoll_common::wire::{Raw, RawMap};
 
 use super::dice::Dice;
@@ -12,6 +12,8 @@ use crate::process::program;
 
 /// How many queues there are; the first lets one run at a time, the next two, and so on.
 pub const QUEUES: u32 = 3;
+/// The name of the manager's procedure that is told of ends.
+pub const TELL: &str = "tell";
 /// The longest that a program lives.
 pub const LONGEST: Duration = Duration::from_secs(3);
 
@@ -81,6 +83,20 @@ impl Program {
     }
 }
 
+/// What to throw the dice for: mostly agents that are away are waited for.
+const OFFLINE: [Offline; 10] = [
+    Offline::Wait,
+    Offline::Wait,
+    Offline::Wait,
+    Offline::Wait,
+    Offline::Wait,
+    Offline::Wait,
+    Offline::Wait,
+    Offline::Wait,
+    Offline::Skip,
+    Offline::Require,
+];
+
 /// A job to ask for, and what to do about it afterwards.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a throw of its own")]
@@ -103,6 +119,14 @@ pub struct Order {
     pub start_within_ms: Option<u32>,
     /// How long it may run.
     pub run_timeout_ms: Option<u32>,
+    /// How long it may be silent.
+    pub idle_timeout_ms: Option<u32>,
+    /// How much of its output is kept, and what happens beyond.
+    pub output: Option<(u32, Overflow)>,
+    /// What becomes of it where an agent is away.
+    pub offline: Offline,
+    /// The manager runs a procedure when it has ended.
+    pub callback: bool,
     /// Cancel it after so many more events of the world.
     pub cancel_after: Option<u32>,
     /// Ask again with the same key although there was an answer.
@@ -134,6 +158,13 @@ impl Order {
             max_attempts: if idempotent || dice.percent(10) { 3 } else { 1 },
             start_within_ms: dice.percent(10).then(|| dice.between(100, 2000)),
             run_timeout_ms: dice.percent(6).then(|| dice.between(100, 400)),
+            idle_timeout_ms: dice.percent(6).then(|| dice.between(50, 300)),
+            output: dice.percent(10).then(|| {
+                let overflow = *dice.pick(&[Overflow::Truncate, Overflow::Block, Overflow::Kill]);
+                (dice.between(60, 600), overflow)
+            }),
+            offline: *dice.pick(&OFFLINE),
+            callback: dice.percent(25),
             cancel_after: dice.percent(15).then(|| dice.between(0, 12)),
             repeat: dice.percent(20),
         }
@@ -159,6 +190,12 @@ impl Order {
         spec.max_attempts = self.max_attempts;
         spec.limits.start_within = ms(self.start_within_ms);
         spec.limits.run_timeout = ms(self.run_timeout_ms);
+        spec.limits.idle_timeout = ms(self.idle_timeout_ms);
+        if let Some((bytes, overflow)) = self.output {
+            (spec.limits.output, spec.limits.overflow) = (Some(bytes.into()), overflow);
+        }
+        spec.offline = self.offline;
+        spec.callback = self.callback.then(|| Callback::Procedure(TELL.to_owned()));
         spec.limits.grace = Some(Duration::from_millis(500));
         submit
     }

@@ -109,6 +109,26 @@ impl Site {
         self.folder.join("oracle")
     }
 
+    /// The file to which the manager's procedure adds each delivery that it takes.
+    pub fn taken(&self) -> PathBuf {
+        self.folder.join("taken")
+    }
+
+    /// The manager's configuration, with a procedure for the ends of jobs. It fails the first time with every other delivery.
+    fn manager_config(&self) -> PathBuf {
+        const SCRIPT: &str = "cat > /dev/null; case $REDPOLL_DELIVERY in *[02468ace]-*) mkdir \"$1.$REDPOLL_DELIVERY\" 2> /dev/null \
+                              && exit 1;; esac; echo \"$REDPOLL_DELIVERY\" >> \"$1\"";
+        let path = manager_config(&self.folder, &self.address.to_string());
+        let text = std::fs::read_to_string(&path).expect("a configuration");
+        let argv = ["/bin/sh", "-c", SCRIPT, "sh", &self.taken().display().to_string()].map(str::to_owned);
+        let callbacks = format!(
+            "{text}[jobs.callbacks]\nfirst = \"50ms\"\nmax = \"200ms\"\n[jobs.callbacks.procedures]\n{} = {argv:?}\n",
+            super::order::TELL
+        );
+        write_config(&path, &callbacks);
+        path
+    }
+
     /// The name of a daemon.
     pub fn name(&self, who: Who) -> String {
         match who {
@@ -135,9 +155,7 @@ impl Site {
     pub fn revive(&mut self, who: Who, arm: Option<Arm>) {
         let name = self.name(who);
         let (program, config, settings) = match who {
-            Who::Manager => {
-                ("redpoll-manager", manager_config(&self.folder, &self.address.to_string()), MANAGER)
-            }
+            Who::Manager => ("redpoll-manager", self.manager_config(), MANAGER),
             Who::Agent(_) => ("redpoll-agent", self.folder.join(format!("{name}.toml")), AGENT),
         };
         let log = self.folder.join(format!("{name}.log"));

@@ -8,6 +8,7 @@ use std::time::Duration;
 use redpoll_common::api::jobs::{CancelAnswer, CancelArguments, JobArguments};
 use redpoll_common::api::method;
 use redpoll_common::api::submit::{SubmitAnswer, SubmitArguments};
+use redpoll_common::job::Offline;
 use redpoll_common::wire::{FaultCode, Raw};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -73,6 +74,7 @@ impl Submitter {
             order: order.clone(),
             job: job.clone(),
             cancelled: None,
+            cancel_asked_ms: None,
             released: false,
         });
         if order.keyed && order.repeat {
@@ -113,6 +115,12 @@ impl Submitter {
                 }
             },
             Err(Lost::Maybe(_)) if !keyed => None,
+            // an agent was away; what an earlier try stored, whose answer was lost, is found by its key
+            Err(Lost::Refused(fault))
+                if submit.spec.offline == Offline::Require && fault.code == FaultCode::AgentAway =>
+            {
+                None
+            }
             Err(why) => {
                 self.ledger.finding(format!("a submit of {} was not taken: {why:?}", self.name));
                 None
@@ -151,6 +159,7 @@ impl Submitter {
 
     async fn cancel(&self, job: &str, place: usize) {
         let arguments = CancelArguments { job: Some(job.to_owned()), ..CancelArguments::default() };
+        self.ledger.cancelling(place);
         match self.link.sure::<_, CancelAnswer>(method::JOBS_CANCEL, &arguments).await {
             Ok(CancelAnswer { ended, asked, .. }) => self.ledger.cancelled(place, ended, asked),
             // it was faster

@@ -3,7 +3,13 @@
 //! - `promises`: what was acknowledged is there, once, and as it was asked for (I1, I2, I7, I12).
 //! - `truth`: how each attempt ended is what happened (I3, I4, I6, I7, I10, I13), and `unknown` has a reason.
 //! - `queues`: no queue ran more than it lets (I11).
+//! - `limits`: what timed out had reached a limit, and nothing ran far beyond it.
+//! - `history`: the events tell what the rows say, once and in order, and their hashes hold (I15).
+//! - `callbacks`: who asked to be told was told, and it is recorded once.
 
+mod callbacks;
+mod history;
+mod limits;
 mod promises;
 mod queues;
 #[cfg(test)]
@@ -45,8 +51,10 @@ struct Start {
     dno: u64,
     parent: u32,
     at_ms: u64,
+    /// When its process was started, to a hundredth of a second.
+    began_ms: u64,
     ended: bool,
-    stopped: bool,
+    stopped_ms: Option<u64>,
 }
 
 /// An attempt, as the manager tells of it.
@@ -76,6 +84,8 @@ pub fn judge(evidence: &Evidence) -> Vec<Finding> {
     promises::check(evidence, &mut findings);
     truth::check(evidence, &starts, &mut findings);
     queues::check(evidence, &mut findings);
+    history::check(evidence, &mut findings);
+    callbacks::check(evidence, &mut findings);
     findings
 }
 
@@ -86,14 +96,20 @@ fn starts(oracle: &[Line]) -> Starts {
         let key = (mark.job.clone(), mark.agent.clone(), mark.attempt);
         let of = starts.entry(key).or_default();
         match line {
-            Line::Start { mark, parent, at_ms } => {
-                of.push(Start { dno: mark.dno, parent: *parent, at_ms: *at_ms, ended: false, stopped: false })
-            }
+            Line::Start { mark, parent, at_ms, age_ms } => of.push(Start {
+                dno: mark.dno,
+                parent: *parent,
+                at_ms: *at_ms,
+                began_ms: at_ms.saturating_sub(*age_ms),
+                ended: false,
+                stopped_ms: None,
+            }),
             Line::End(mark) => {
                 of.iter_mut().filter(|start| start.dno == mark.dno).for_each(|start| start.ended = true);
             }
-            Line::Stop(mark) => {
-                of.iter_mut().filter(|start| start.dno == mark.dno).for_each(|start| start.stopped = true);
+            Line::Stop { mark, at_ms } => {
+                let of = of.iter_mut().filter(|start| start.dno == mark.dno);
+                of.for_each(|start| start.stopped_ms = Some(*at_ms));
             }
             Line::Killed { .. } => {}
         }

@@ -21,7 +21,7 @@ pub(super) fn check(evidence: &Evidence, findings: &mut Vec<Finding>) {
         match line {
             Line::Start { mark, parent, .. } => {
                 let Some((name, concurrency)) = queue(evidence, mark) else { continue };
-                let vanished = |start: &super::Start| !start.ended && !start.stopped;
+                let vanished = |start: &super::Start| !start.ended && start.stopped_ms.is_none();
                 let lives = evidence.is_agent(*parent) && !dead.contains(parent);
                 if !lives
                     || (!is_unknown(evidence, mark)
@@ -37,7 +37,7 @@ pub(super) fn check(evidence: &Evidence, findings: &mut Vec<Finding>) {
                     findings.push(Finding::of(&mark.job, text));
                 }
             }
-            Line::End(mark) | Line::Stop(mark) => {
+            Line::End(mark) | Line::Stop { mark, .. } => {
                 running.values_mut().for_each(|queue| queue.retain(|other, _| *other != key(mark)));
             }
             Line::Killed { pid, .. } => {

@@ -5,15 +5,19 @@ use std::collections::BTreeMap;
 use redpoll_common::api::events::EventSummary;
 use redpoll_common::api::jobs::RunSummary;
 use redpoll_common::job::{Item, ItemKind};
+use redpoll_common::wire::FaultCode;
 use serde::Deserialize;
 
 use super::super::evidence::{Evidence, Job};
+use super::super::ledger::Acknowledged;
 use super::super::order::Program;
 use super::super::site::Death;
-use super::{Attempt, Finding, Start, Starts, attempts, option, program};
+use super::{Attempt, Finding, Start, Starts, attempts, limits, option, program};
 
 /// How much later than it may a program may have started: it takes a moment from the decision to its first line.
 const MOMENT_MS: u64 = 1000;
+/// How far the times that the manager tells may be from the wall clock: below that it does not say that the clock was set.
+const CLOCKS_MS: u64 = 500;
 
 /// What `exec.run` says of a program's end.
 #[derive(Debug, Deserialize)]
@@ -104,7 +108,11 @@ impl Run<'_> {
                 self.output(attempt, &program, false);
             } else {
                 self.attempt(attempt, &program);
-                let whole = matches!(attempt.outcome, "succeeded" | "failed");
+                let cut = option::<u64>(self.job, "output_limit").is_some_and(|limit| {
+                    let blocks = option::<String>(self.job, "overflow").as_deref() == Some("block");
+                    !blocks && most_cost(&program) > limit
+                });
+                let whole = matches!(attempt.outcome, "succeeded" | "failed") && !cut;
                 self.output(attempt, &program, whole);
             }
         }
@@ -141,7 +149,7 @@ impl Run<'_> {
         let earlier = self.run.earlier.iter().any(|earlier| earlier.outcome == attempt.outcome);
         let right = match attempt.outcome {
             "failed" | "timed_out" => earlier,
-            "cancelled" => true,
+            "cancelled" => self.is_cancel_asked(attempt),
             "unknown" => earlier || self.has_reason(attempt, &[]),
             _ => false,
         };
@@ -172,22 +180,28 @@ impl Run<'_> {
             "failed" => {
                 let exited = attempt.fault.and_then(|fault| fault.class.as_deref()) == Some("ExitStatus");
                 let code = told.ends_with(&format!(" exited with {}", program.exit));
-                if !exited || !code || !by_itself || program.exit == 0 || !started_is(true) {
+                let failed = exited && code && by_itself && program.exit != 0;
+                if !(failed || self.too_much(attempt, program)) || !started_is(true) {
                     self.wrong("I6: failed, and that is not what happened");
                 }
             }
             "timed_out" => {
-                if option::<u64>(self.job, "run_timeout_ms").is_none() || !started_is(true) {
+                if !started_is(true) {
                     self.wrong("I6: timed out, and that is not what happened");
                 }
             }
             "expired" => {
+                let skips = option::<String>(self.job, "offline").as_deref() == Some("skip");
                 let limited = option::<u64>(self.job, "start_within_ms").is_some();
-                if !limited || !starts.is_empty() || !started_is(false) {
+                if !(limited || skips) || !starts.is_empty() || !started_is(false) {
                     self.wrong("I6: expired, and that is not what happened");
                 }
             }
-            "cancelled" => {}
+            "cancelled" => {
+                if !self.is_cancel_asked(attempt) {
+                    self.wrong("I6: cancelled, and nobody had asked for it");
+                }
+            }
             "unknown" => {
                 if !self.has_reason(attempt, &starts) {
                     self.wrong("unknown, and its agent did not die meanwhile");
@@ -196,6 +210,25 @@ impl Run<'_> {
             // nobody refuses here
             _ => self.wrong("an outcome that cannot be"),
         }
+        if let Some(text) = limits::broken(self.job, attempt, &starts) {
+            self.wrong(&text);
+        }
+    }
+
+    /// Somebody asked for it before it ended.
+    fn is_cancel_asked(&self, attempt: Attempt<'_>) -> bool {
+        let of = |submit: &&Acknowledged| submit.job == attempt.job;
+        let asked = self.evidence.told.submits.iter().filter(of).filter_map(|submit| submit.cancel_asked_ms);
+        asked.min().is_some_and(|asked| asked <= attempt.ended_ms + CLOCKS_MS)
+            || self.evidence.rested.iter().any(|job| job == attempt.job)
+    }
+
+    /// It was ended because it gave more than it may.
+    fn too_much(&self, attempt: Attempt<'_>, program: &Program) -> bool {
+        let kills = option::<String>(self.job, "overflow").as_deref() == Some("kill");
+        let limit = option::<u64>(self.job, "output_limit");
+        let said = attempt.fault.is_some_and(|fault| fault.code == FaultCode::TooLarge);
+        said && kills && limit.is_some_and(|limit| most_cost(program) > limit)
     }
 
     /// The agent died while it had the run.
@@ -248,11 +281,19 @@ impl Run<'_> {
                 self.wrong(&format!("I7: its {} is {text:?}", kind.as_str()));
             }
         }
-        let foreign = |item: &Item| matches!(item.kind, ItemKind::Value | ItemKind::Truncated);
+        let limited = option::<u64>(self.job, "output_limit").is_some();
+        let foreign =
+            |item: &Item| item.kind == ItemKind::Value || (item.kind == ItemKind::Truncated && !limited);
         if self.job.items.get(&key).is_some_and(|items| items.iter().any(foreign)) {
             self.wrong("I7: it has items that the program did not give");
         }
     }
+}
+
+/// What its output counts at most: with each line an item of its own.
+fn most_cost(program: &Program) -> u64 {
+    let text = program.stdout() + &program.stderr();
+    u64::try_from(text.len() + 64 * text.lines().count()).unwrap_or(u64::MAX)
 }
 
 fn written(items: &[Item], kind: ItemKind) -> Option<Vec<u8>> {
