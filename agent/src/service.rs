@@ -7,25 +7,20 @@ use std::time::Duration;
 
 use redpoll_common::api::agent_method;
 use redpoll_common::wire::{Fault, FaultCode, Notification};
+use redpoll_exec::Places;
 use redpoll_net::CallContext;
 use redpoll_net::service::{Running, Service};
 use redpoll_net::transport::PeerInfo;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::jobs::Jobs;
-use crate::offered::{Current, Offered};
-
-/// Calls of `sys.*` and of procedures with `admin = true` that may run when all other places are taken.
-const RESERVE: usize = 4;
+use crate::offered::Offered;
 
 /// Serves the manager.
 #[derive(Debug)]
 pub struct AgentService {
     offered: Arc<Offered>,
     jobs: Jobs,
-    places: Arc<Semaphore>,
-    reserve: Arc<Semaphore>,
-    limit: usize,
+    places: Places,
     run_timeout: Option<Duration>,
     draining: AtomicBool,
 }
@@ -33,8 +28,8 @@ pub struct AgentService {
 impl AgentService {
     /// Serves what is offered, at most `limit` calls at a time, none longer than `run_timeout`.
     pub fn new(offered: Arc<Offered>, jobs: Jobs, limit: usize, run_timeout: Option<Duration>) -> Self {
-        let (places, reserve) = (Arc::new(Semaphore::new(limit)), Arc::new(Semaphore::new(RESERVE)));
-        Self { offered, jobs, places, reserve, limit, run_timeout, draining: AtomicBool::new(false) }
+        let places = Places::new(limit);
+        Self { offered, jobs, places, run_timeout, draining: AtomicBool::new(false) }
     }
 
     /// From now on no new call is run.
@@ -43,23 +38,13 @@ impl AgentService {
     }
 
     /// The places of calls, for those who run something beside them.
-    pub fn places(&self) -> Arc<Semaphore> {
+    pub fn places(&self) -> Places {
         self.places.clone()
     }
 
     /// How many calls are running.
     pub fn running(&self) -> usize {
-        let free = self.places.available_permits() + self.reserve.available_permits();
-        (self.limit + RESERVE).saturating_sub(free)
-    }
-
-    /// A place for a call; those who look after the machine are not kept out by the others.
-    fn place(&self, offered: &Current, method: &str) -> Option<OwnedSemaphorePermit> {
-        let place = self.places.clone().try_acquire_owned();
-        place.ok().or_else(|| {
-            let is_admin = method.starts_with("sys.") || offered.is_admin(method);
-            self.reserve.clone().try_acquire_owned().ok().filter(|_| is_admin)
-        })
+        self.places.taken()
     }
 }
 
@@ -82,9 +67,9 @@ impl Service for AgentService {
             ));
         }
         let offered = self.offered.now();
-        let Some(place) = self.place(&offered, &call.method) else {
-            let text =
-                format!("{} calls are running already, limits.calls of the agent; nothing ran", self.limit);
+        let Some(place) = self.places.take(offered.claim(&call.method)) else {
+            let limit = self.places.limit();
+            let text = format!("{limit} calls are running already, limits.calls of the agent; nothing ran");
             return Running::refused(Fault::new(FaultCode::Overloaded, text));
         };
         let Running { answer, graceful } = offered.start(call);

@@ -21,10 +21,12 @@ use redpoll_common::identity::Identity;
 use redpoll_common::job::{Ending, ItemKind, Outcome};
 use redpoll_common::wire::{Fault, FaultCode, Raw, RawMap};
 use redpoll_config::ProcedureSchedule;
+use redpoll_exec::places::RESERVE;
+use redpoll_exec::{Claim, Places};
 use redpoll_net::transport::PeerInfo;
 use redpoll_net::{CallContext, ProcedureInfo, Registry, memory};
 use tempfile::TempDir;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
@@ -141,7 +143,7 @@ fn bytes_are_bounded_as_well_and_what_cannot_be_read_is_counted() {
 struct Stage {
     folder: TempDir,
     recurring: Recurring,
-    places: Arc<Semaphore>,
+    places: Places,
     tasks: JoinSet<()>,
 }
 
@@ -149,7 +151,7 @@ impl Stage {
     fn new(registry: Registry, change: impl FnOnce(&mut Bounds)) -> Self {
         let folder = TempDir::new().unwrap();
         let own: PeerInfo = memory::peer(Identity::parse("spiffe://home/agent/web-1").unwrap());
-        let places = Arc::new(Semaphore::new(4));
+        let places = Places::new(4);
         let mut bounds = Bounds {
             places: places.clone(),
             run_timeout: None,
@@ -344,7 +346,7 @@ async fn a_run_waits_for_a_place_among_the_calls_and_never_runs_beside_itself() 
         }
     };
     let stage = Stage::new(Registry::new().with(info("t.count"), count).unwrap(), |_bounds| {});
-    let all = stage.places.clone().acquire_many_owned(4).await.unwrap();
+    let all: Vec<_> = std::iter::from_fn(|| stage.places.take(Claim::Ordinary)).collect();
     stage.recurring.set(vec![entry("t.count", Duration::from_millis(1))]);
     // one is due and waits for a place: nothing may even be noted
     let due = async { while timeout(Duration::from_millis(1), stage.recurring.idle()).await.is_ok() {} };
@@ -353,6 +355,17 @@ async fn a_run_waits_for_a_place_among_the_calls_and_never_runs_beside_itself() 
     drop(all);
     stage.recorded(4).await;
     assert_eq!(most.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn what_looks_after_the_machine_runs_when_all_places_are_taken() {
+    let admin = ProcedureInfo { admin: true, ..info("t.fix") };
+    let stage = Stage::new(Registry::new().with(admin, echo).unwrap(), |_bounds| {});
+    let all: Vec<_> = std::iter::from_fn(|| stage.places.take(Claim::Ordinary)).collect();
+    let system: Vec<_> = std::iter::from_fn(|| stage.places.take(Claim::System)).collect();
+    assert_eq!((all.len(), system.len()), (4, RESERVE));
+    stage.recurring.set(vec![entry("t.fix@1", RARELY)]);
+    assert_eq!(stage.first().await.ending.outcome, Outcome::Succeeded);
 }
 
 #[tokio::test]

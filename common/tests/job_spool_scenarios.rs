@@ -14,7 +14,7 @@ use redpoll_common::wire::{FaultCode, Raw};
 fn running(limits: Limits, options: Options) -> Bench {
     let mut bench = Bench::with(options, Vec::new());
     bench.connect();
-    bench.put(Input::Offer { token: "o", offer: offer(run(5), limits), verdict: Ok(()) });
+    bench.put(Input::Offer { token: "o", offer: offer(run(5), limits), admin: false, verdict: Ok(()) });
     bench.put(Input::Spawned(Dno(5)));
     bench.pass(5);
     bench.ack(run(5), 0, false, false);
@@ -180,7 +180,8 @@ fn deadlines_hold_across_a_restart_and_across_a_boot() {
     let within = Limits { start_within: Some(Duration::from_secs(60)), ..Limits::default() };
     let at = Now { boot_ms: 1_000_000, wall_ms: 1_700_000_000_000 };
     let mut spool: Spool<&str> = Spool::recover(OPTIONS, image(&[]), at).unwrap();
-    spool.handle(Input::Offer { token: "o", offer: offer(run(5), within), verdict: Ok(()) }, at);
+    spool
+        .handle(Input::Offer { token: "o", offer: offer(run(5), within), admin: false, verdict: Ok(()) }, at);
     let Some(Output::Commit(mut disk)) = spool.poll_output() else { panic!("not committed") };
     disk.truncate(1); // received, and no more
     let due = |boot, boot_ms, wall_ms| {
@@ -229,9 +230,10 @@ fn before_the_end_everything_is_written_and_nothing_is_late_for_it() {
 #[test]
 fn the_spawn_carries_the_moment_after_which_it_is_too_late() {
     let mut bench = Bench::new();
-    bench
-        .spool
-        .handle(Input::Offer { token: "o", offer: offer(run(5), limits()), verdict: Ok(()) }, bench.now);
+    bench.spool.handle(
+        Input::Offer { token: "o", offer: offer(run(5), limits()), admin: false, verdict: Ok(()) },
+        bench.now,
+    );
     let outputs: Vec<_> = std::iter::from_fn(|| bench.spool.poll_output()).collect();
     let [Output::Commit(_), Output::OfferAnswer("o", Ok(OfferAnswer::Accepted)), last] = &outputs[..] else {
         panic!("{outputs:?}")
@@ -274,6 +276,27 @@ fn an_agent_that_stops_or_has_enough_takes_nothing_new() {
     let mut bench = bench.restarted();
     bench.connect();
     assert!(bench.offer(3).ends_with("accept spawn 3"), "the same number is taken when there is room");
+}
+
+#[test]
+fn what_looks_after_the_machine_is_taken_beyond_the_runs_that_may_be_here() {
+    let mut bench = Bench::with(Options { max_runs: 1, admin_reserve: 2, ..OPTIONS }, Vec::new());
+    let admin = |bench: &mut Bench, dno| {
+        let offer = offer(run(dno), limits());
+        bench.put(Input::Offer { token: "o", offer, admin: true, verdict: Ok(()) })
+    };
+    bench.offer(1);
+    for dno in [2, 3] {
+        assert!(admin(&mut bench, dno).contains("accept"), "{dno}");
+    }
+    assert!(admin(&mut bench, 4).ends_with("refuse(overloaded)"), "the reserve has an end");
+    // after a restart those that are there count
+    let disk = std::mem::take(&mut bench.disk);
+    let mut bench = Bench::with(Options { max_runs: 4, admin_reserve: 1, ..OPTIONS }, disk);
+    assert!(bench.offer(5).contains("accept"));
+    assert!(bench.offer(6).ends_with("refuse(overloaded)"));
+    assert!(admin(&mut bench, 7).contains("accept"));
+    assert!(admin(&mut bench, 8).ends_with("refuse(overloaded)"));
 }
 
 #[test]

@@ -89,11 +89,11 @@ const EVENTS: &[(&str, Event)] = &[
     ("offer again", |bench| bench.offer(5)),
     ("offer under 9", |bench| {
         let again = RunRef { dno: Dno(9), ..run(5) };
-        bench.put(Input::Offer { token: "o", offer: offer(again, limits()), verdict: Ok(()) })
+        bench.put(Input::Offer { token: "o", offer: offer(again, limits()), admin: false, verdict: Ok(()) })
     }),
     ("offer attempt 2 under 5", |bench| {
         let other = RunRef { attempt: Attempt(2), ..run(5) };
-        bench.put(Input::Offer { token: "o", offer: offer(other, limits()), verdict: Ok(()) })
+        bench.put(Input::Offer { token: "o", offer: offer(other, limits()), admin: false, verdict: Ok(()) })
     }),
     ("cancel", |bench| bench.cancel(5)),
     ("spawned", |bench| bench.put(Input::Spawned(Dno(5))) + " … " + &bench.pass(5)),

@@ -120,6 +120,7 @@ fn new_job(key: Option<&str>) -> NewJob {
         digest: digest::of(&asked),
         spec: Arc::new(asked.spec),
         agents: vec![peer("a")],
+        admin: Arc::default(),
         idempotent: false,
         redact: Arc::default(),
     }

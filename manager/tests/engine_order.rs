@@ -208,6 +208,7 @@ fn new_job(kwargs: Raw) -> NewJob {
         digest: digest::of(&asked),
         spec: Arc::new(asked.spec),
         agents: vec![PeerId::parse("a").unwrap()],
+        admin: Arc::default(),
         idempotent: false,
         redact: Arc::default(),
     }

@@ -29,6 +29,7 @@ use redpoll_common::job::wire::{Cancel, Offer};
 use redpoll_common::job::{Dno, Limits};
 use redpoll_common::wire::{Fault, Raw};
 use redpoll_config::AgentConfig;
+use redpoll_exec::places;
 use redpoll_net::transport::PeerInfo;
 use redpoll_net::{Peer, random};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -126,6 +127,7 @@ impl JobsOptions {
             // a machine that does not name its boots: each start is another one, and the wall clock counts
             boot: clock::boot_bytes().unwrap_or_else(random::bytes16),
             max_runs: self.runs,
+            admin_reserve: places::RESERVE,
             window: self.window,
             unacked: self.unacked,
             max_item: self.max_item(),
@@ -138,7 +140,7 @@ impl JobsOptions {
 #[derive(Debug)]
 enum Control {
     /// The manager offers a run.
-    Offer { token: Token, offer: Box<Offer>, caller: Arc<PeerInfo>, verdict: Result<(), Fault> },
+    Offer { token: Token, offer: Box<Offer>, caller: Arc<PeerInfo>, admin: bool, verdict: Result<(), Fault> },
     /// The manager cancels a run.
     Cancel { token: Token, cancel: Cancel },
     /// No new runs.

@@ -62,11 +62,13 @@ impl Jobs {
         let (operator, roles) = (Some(operator.as_str()), roles.as_deref());
         let asked = Asked { args, kwargs, operator, roles, now: moment(), counting: Counting::Takes };
         // first: what is only put off takes nothing of a rate
+        let offered = self.shared.offered.now();
+        let admin = offered.is_admin(procedure);
         let verdict = self.shared.leftovers.refuse(offer.run.job).and_then(|()| {
-            let judged = self.shared.offered.now().judge(procedure, asked);
+            let judged = offered.judge(procedure, asked);
             judged.map(|_leave| ()).map_err(|refused| proving(refused.into()))
         });
-        Ok(Control::Offer { token, offer, caller, verdict })
+        Ok(Control::Offer { token, offer, caller, admin, verdict })
     }
 }
 

@@ -252,10 +252,10 @@ impl Runner {
 
     fn control(&mut self, control: Control) {
         match control {
-            Control::Offer { token, offer, caller, verdict } => {
+            Control::Offer { token, offer, caller, admin, verdict } => {
                 failpoint::reached("A1");
                 self.caller = Some(caller);
-                self.machine.handle(rules::Input::Offer { token, offer, verdict }, now());
+                self.machine.handle(rules::Input::Offer { token, offer, admin, verdict }, now());
             }
             Control::Cancel { token, cancel } => {
                 self.machine.handle(rules::Input::Cancel { token, cancel }, now());

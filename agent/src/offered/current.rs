@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use redpoll_common::wire::{Fault, FaultCode, Notification, Raw};
+use redpoll_exec::Claim;
 use redpoll_net::service::Running;
 use redpoll_net::transport::PeerInfo;
 use redpoll_net::{CallContext, ProcedureInfo, Registry};
@@ -68,6 +69,17 @@ impl Current {
     /// Every procedure, in the order of names and versions.
     pub fn procedures(&self) -> impl Iterator<Item = &ProcedureInfo> {
         self.registry.procedures()
+    }
+
+    /// Which places a call may have.
+    pub fn claim(&self, method: &str) -> Claim {
+        if method.starts_with("sys.") {
+            Claim::System
+        } else if self.is_admin(method) {
+            Claim::Admin
+        } else {
+            Claim::Ordinary
+        }
     }
 
     /// Whether a procedure serves those who administer the machine.

@@ -18,8 +18,9 @@ use std::time::Duration;
 use redpoll_common::schedule::Timing;
 use redpoll_common::wire::Raw;
 use redpoll_config::ProcedureSchedule;
+use redpoll_exec::Places;
 use redpoll_net::transport::PeerInfo;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -56,7 +57,7 @@ impl Entry {
 #[derive(Debug, Clone)]
 pub struct Bounds {
     /// Places for calls, shared with those of the manager.
-    pub places: Arc<Semaphore>,
+    pub places: Places,
     /// The longest run; `None`: no limit.
     pub run_timeout: Option<Duration>,
     /// How long a run that was asked to end may take for it.

@@ -40,13 +40,13 @@ pub(super) struct Run {
 impl Run {
     /// Runs it once there is a place, and leaves a record. Nothing is recorded of one that never came so far.
     pub(super) async fn run(self) {
-        let places = self.around.bounds.places.clone();
+        let claim = self.around.offered.now().claim(&self.entry.procedure);
         let place = tokio::select! {
             biased;
             () = self.drain.cancelled() => return,
-            place = places.acquire_owned() => place,
+            place = self.around.bounds.places.wait(claim) => place,
         };
-        let Ok(_place) = place else { return };
+        let Some(_place) = place else { return };
         let schedule = &self.entry.name;
         let (key, began) = (u128::from_be_bytes(random::bytes16()), Began::now());
         let kwargs = self.entry.kwargs();

@@ -29,6 +29,7 @@ pub(crate) const OPTIONS: Options = Options {
     spool: [1; 16],
     boot: [2; 16],
     max_runs: 100,
+    admin_reserve: 4,
     window: 10_000,
     unacked: 100_000,
     max_item: 100_000,
@@ -126,12 +127,12 @@ impl Bench {
     }
 
     pub(crate) fn offer(&mut self, dno: u64) -> String {
-        self.put(Input::Offer { token: "o", offer: offer(run(dno), limits()), verdict: Ok(()) })
+        self.put(Input::Offer { token: "o", offer: offer(run(dno), limits()), admin: false, verdict: Ok(()) })
     }
 
     pub(crate) fn refuse(&mut self, dno: u64) -> String {
         let verdict = Err(fault("no"));
-        self.put(Input::Offer { token: "o", offer: offer(run(dno), limits()), verdict })
+        self.put(Input::Offer { token: "o", offer: offer(run(dno), limits()), admin: false, verdict })
     }
 
     pub(crate) fn cancel(&mut self, dno: u64) -> String {

@@ -182,7 +182,7 @@ impl Model {
     pub(crate) fn hear(&mut self, input: Input<u32>) {
         let now = self.now.boot_ms;
         match input {
-            Input::Offer { token, offer, verdict } => self.offer(token, offer, verdict),
+            Input::Offer { token, offer, admin, verdict } => self.offer(token, offer, (admin, verdict)),
             Input::Cancel { token, cancel } => {
                 let run = cancel.run;
                 if run.dno > self.max {
@@ -240,7 +240,7 @@ impl Model {
         }
     }
 
-    fn offer(&mut self, token: u32, offer: Box<Offer>, verdict: Result<(), Fault>) {
+    fn offer(&mut self, token: u32, offer: Box<Offer>, (admin, verdict): (bool, Result<(), Fault>)) {
         let (run, now) = (offer.run, self.now.boot_ms);
         let known = |state| format!("offer {token} {:?}", OfferAnswer::Known(state));
         if run.dno <= self.max {
@@ -253,7 +253,8 @@ impl Model {
             return self.max = run.dno;
         }
         let taken = self.runs.values().filter(|run| !run.refused).count();
-        let (busy, full) = (taken >= self.options.max_runs, self.full);
+        let places = self.options.max_runs + if admin { self.options.admin_reserve } else { 0 };
+        let (busy, full) = (taken >= places, self.full);
         let no_room = match () {
             () if self.draining => Some(FaultCode::ShuttingDown),
             () if full || busy => Some(FaultCode::Overloaded),

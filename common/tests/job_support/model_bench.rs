@@ -55,7 +55,7 @@ impl Pair {
             Do::Crash { lost, boot, left } => self.crash(usize::from(*lost), *boot, *left),
             Do::Refusals(count) => {
                 for _ in 0..*count {
-                    self.put(&Do::Offer { number: 255, refused: true, limits: (0, 0, 0, 0) });
+                    self.put(&Do::Offer { number: 255, refused: true, admin: false, limits: (0, 0, 0, 0) });
                 }
             }
             _ => self.put(what),

@@ -20,6 +20,7 @@ pub(crate) enum Do {
     Offer {
         number: u8,
         refused: bool,
+        admin: bool,
         limits: (u8, u8, u8, u8),
     },
     /// Offers of which none is taken.
@@ -78,7 +79,7 @@ pub(crate) fn steps() -> impl Strategy<Value = Do> {
     let wait = || prop::option::of(0..5_000_u16);
     prop_oneof![
         12 => (byte(), prop::bool::weighted(0.1), (byte(), byte(), byte(), byte()))
-            .prop_map(|(number, refused, limits)| Do::Offer { number, refused, limits }),
+            .prop_map(|(number, refused, limits)| Do::Offer { number, refused, admin: limits.3 % 3 == 1, limits }),
         4 => (byte(), prop::option::of(byte())).prop_map(|(which, grace)| Do::Cancel { which, grace }),
         12 => byte().prop_map(Do::Spawned),
         2 => (byte(), any::<bool>()).prop_map(|(which, late)| Do::NotSpawned { which, late }),
@@ -112,9 +113,14 @@ impl Pair {
     pub(super) fn input(&self, what: &Do) -> Option<Input<u32>> {
         let token = self.token;
         Some(match what {
-            Do::Offer { number, refused, limits } => {
+            Do::Offer { number, refused, admin, limits } => {
                 let verdict = if *refused { Err(fault("no")) } else { Ok(()) };
-                Input::Offer { token, offer: offer(self.number(*number), quotas(*limits)), verdict }
+                Input::Offer {
+                    token,
+                    offer: offer(self.number(*number), quotas(*limits)),
+                    admin: *admin,
+                    verdict,
+                }
             }
             Do::Cancel { which, grace } => {
                 // mostly of a run that is here; a new number is of a run that is not

@@ -7,7 +7,7 @@ use jobs_support::{Plan, agent, job};
 use redpoll_common::ids::ConnectionId;
 use redpoll_common::job::{Attempt, Outcome};
 use redpoll_common::wire::{Fault, FaultCode};
-use redpoll_manager_core::jobs::{Effect, Input, Offer, OfferAnswer, Settings};
+use redpoll_manager_core::jobs::{Effect, Input, Jobs, Offer, OfferAnswer, Settings};
 
 fn refused(offer: &Offer, code: FaultCode) -> Input<u32> {
     let answer = OfferAnswer::Refused(Fault::new(code, "no"));
@@ -116,4 +116,79 @@ fn a_reload_that_makes_room_at_two_agents_keeps_the_order_of_their_queue() {
     assert_eq!(ids(&manager.submit(3, &plan, &[("b", true)])), [], "it has an offer to answer");
     assert_eq!(ids(&manager.submit(4, &plan, &[("a", true)])), []);
     assert_eq!(ids(&manager.feed(Input::Settings(Settings::default()))), [job(3)], "it was there first");
+}
+
+/// What looks after the machine, of which an agent may have two more.
+fn admin() -> (Settings, Plan) {
+    let settings =
+        Settings { runs_per_agent: 2, offers_per_agent: 2, admin_reserve: 2, ..Settings::default() };
+    (settings, Plan { admin: true, ..Plan::default() })
+}
+
+#[test]
+fn what_looks_after_the_machine_does_not_wait_behind_what_fills_it() {
+    let (settings, plan) = admin();
+    for queue in [None, Some(("q", 9))] {
+        let mut manager = Manager::new(settings);
+        manager.up("a");
+        for n in 1..=9 {
+            // as many as there may be, and those that wait
+            manager.submit(n, &Plan { queue, ..Plan::default() }, &[("a", true)]);
+        }
+        assert_eq!(ids(&manager.submit(10, &plan, &[("a", true)])), [job(10)], "{queue:?}");
+        let queued = Plan { queue: Some(("r", 9)), ..plan.clone() };
+        assert_eq!(ids(&manager.submit(11, &queued, &[("a", true)])), [job(11)], "{queue:?}");
+        assert_eq!(ids(&manager.submit(12, &plan, &[("a", true)])), [], "the reserve has an end");
+        let same = Plan { queue: queue.or(Some(("s", 9))), ..plan.clone() };
+        assert_eq!(ids(&manager.submit(13, &same, &[("a", true)])), []);
+    }
+}
+
+#[test]
+fn what_looks_after_the_machine_goes_first_when_a_place_becomes_free() {
+    let (settings, plan) = admin();
+    for queue in [None, Some(("q", 9))] {
+        let mut manager = Manager::new(settings);
+        manager.up("a");
+        let mut given = Vec::new();
+        for n in 1..=3 {
+            given.extend(offers(&manager.submit(n, &Plan { queue, ..Plan::default() }, &[("a", true)])));
+        }
+        for n in 4..=6 {
+            given.extend(offers(&manager.submit(n, &Plan { queue, ..plan.clone() }, &[("a", true)])));
+        }
+        assert_eq!(given.iter().map(|offer| offer.run.job).collect::<Vec<_>>(), [1, 2, 4, 5].map(job));
+        let effects = manager.done(&given[0], Outcome::Succeeded);
+        assert_eq!(ids(&effects), [job(6)], "{queue:?}: 3 was there first, and has no room");
+        assert_eq!(ids(&manager.done(&given[1], Outcome::Succeeded)), [], "{queue:?}");
+        assert_eq!(ids(&manager.done(&given[2], Outcome::Succeeded)), [], "{queue:?}");
+        assert_eq!(ids(&manager.done(&given[3], Outcome::Succeeded)), [job(3)], "{queue:?}");
+    }
+}
+
+#[test]
+fn what_looks_after_the_machine_on_one_agent_is_a_run_like_others_on_another() {
+    let (settings, plan) = admin();
+    let mut manager = Manager::new(settings);
+    manager.up("a");
+    manager.up("b");
+    for n in 1..=3 {
+        manager.submit(n, &Plan::default(), &[("a", true), ("b", true)]);
+    }
+    let mut submit = *plan.submit(0, job(4), &[("a", true), ("b", true)]);
+    submit.admin = [agent("b")].into();
+    let given = offers(&manager.feed(Input::Submit(Box::new(submit))));
+    assert_eq!(given.iter().map(|offer| offer.agent.as_str()).collect::<Vec<_>>(), ["b"]);
+}
+
+#[test]
+fn what_looks_after_the_machine_does_so_after_a_restart_of_the_manager() {
+    let (settings, plan) = admin();
+    let mut manager = Manager::new(settings);
+    for n in 1..=9 {
+        manager.submit(n, &Plan::default(), &[("a", false)]);
+    }
+    manager.submit(10, &plan, &[("a", false)]);
+    manager.jobs = Jobs::recover(settings, manager.store.records(), manager.now);
+    assert_eq!(ids(&manager.up("a")), [job(10), job(1)]);
 }

@@ -47,6 +47,8 @@ pub struct Checked {
     pub deprecated: Vec<Deprecated>,
     /// The lists of all of them are known, and say that the procedure may be repeated although it may have run.
     pub idempotent: bool,
+    /// The agents whose lists say that it looks after the machine, in the order of their names.
+    pub admin: Vec<PeerId>,
 }
 
 /// Checks a job on its agents, each with whether it is connected: all of it is refused when the schema of one of them does. An
@@ -66,6 +68,7 @@ struct Said {
     redact: Vec<String>,
     deprecated: Option<(String, String)>,
     idempotent: bool,
+    admin: bool,
 }
 
 /// What the lists of agents say of a job, each judged once.
@@ -88,6 +91,7 @@ impl<'a> Judged<'a> {
                     redact: procedures.redact(procedure),
                     deprecated: procedures.deprecated(procedure),
                     idempotent: procedures.is_idempotent(procedure),
+                    admin: procedures.is_admin(procedure),
                 })
             });
             (agent, said.clone())
@@ -115,10 +119,12 @@ impl<'a> Judged<'a> {
     }
 
     fn checked(&self) -> Checked {
+        let admin = self.agents.iter().filter(|(_, said)| said.admin).map(|(agent, _)| (*agent).clone());
         let redact: BTreeSet<&String> = self.agents.iter().flat_map(|(_, said)| &said.redact).collect();
         Checked {
             redact: redact.into_iter().cloned().collect(),
             deprecated: self.deprecated(),
+            admin: admin.collect(),
             idempotent: self.agents.len() == self.all && self.agents.iter().all(|(_, said)| said.idempotent),
         }
     }

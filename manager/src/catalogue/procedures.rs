@@ -104,6 +104,11 @@ impl Procedures {
         }
     }
 
+    /// Whether what is meant now looks after the machine.
+    pub fn is_admin(&self, procedure: &str) -> bool {
+        self.find(procedure).is_some_and(|listed| listed.info.admin)
+    }
+
     fn find(&self, procedure: &str) -> Option<&Listed> {
         let (name, version) = split(procedure)?;
         let versions = self.names.get(name)?;

@@ -15,11 +15,11 @@ impl Engine {
     /// # Errors
     /// A fault that says why not; then nothing was stored.
     pub async fn record(&self, job: NewJob, ended: Ended) -> Result<Stored, Fault> {
-        let NewJob { submitter, spec, digest, agents, idempotent, redact } = job;
+        let NewJob { submitter, spec, digest, agents, admin, idempotent, redact } = job;
         let id = JobId::new(self.store.clock().now_ms(), u128::from_be_bytes(random::bytes16()));
         let agents = agents.into_iter().map(|agent| (agent, true)).collect();
         let record = |token| {
-            let submit = Submit { token, id, submitter, spec, digest, agents, idempotent, redact };
+            let submit = Submit { token, id, submitter, spec, digest, agents, admin, idempotent, redact };
             Input::Record(Box::new(submit), Box::new(ended))
         };
         let Answer::Submitted { job, existing } = self.operate(record).await? else {

@@ -80,6 +80,8 @@ pub struct NewJob {
     pub digest: Digest,
     /// Where it runs; doubles count once.
     pub agents: Vec<PeerId>,
+    /// Those of them that say of the procedure that it looks after the machine.
+    pub admin: Arc<[PeerId]>,
     /// Its procedure itself says that it may be repeated although it may have run.
     pub idempotent: bool,
     /// [`JobRecord::redact`](redpoll_manager_core::jobs::record::JobRecord::redact).
@@ -169,10 +171,10 @@ impl Engine {
     /// # Errors
     /// A fault that says why not; then nothing was stored.
     pub async fn submit(&self, job: NewJob) -> Result<Stored, Fault> {
-        let NewJob { submitter, spec, digest, agents, idempotent, redact } = job;
+        let NewJob { submitter, spec, digest, agents, admin, idempotent, redact } = job;
         let id = JobId::new(self.store.clock().now_ms(), u128::from_be_bytes(random::bytes16()));
         let (told, answer) = oneshot::channel();
-        let submit = task::NewSubmit { told, id, submitter, spec, digest, agents, idempotent, redact };
+        let submit = task::NewSubmit { told, id, submitter, spec, digest, agents, admin, idempotent, redact };
         self.send(Message::Submit(Box::new(submit))).await?;
         let Answer::Submitted { job, existing } = answered(answer).await? else {
             return Err(wrong_answer());

@@ -53,6 +53,7 @@ pub(super) struct NewSubmit {
     pub(super) spec: Arc<JobSpec>,
     pub(super) digest: Digest,
     pub(super) agents: Vec<PeerId>,
+    pub(super) admin: Arc<[PeerId]>,
     pub(super) idempotent: bool,
     pub(super) redact: Arc<[String]>,
 }
@@ -169,13 +170,14 @@ impl Task {
             Message::Submit(submit) => {
                 // asked before the submit becomes changes, whose order must not break
                 self.jobs.handle(Input::StoreFull(self.store.room() != Room::Plenty), now);
-                let NewSubmit { told, id, submitter, spec, digest, agents, idempotent, redact } = *submit;
+                let NewSubmit { told, id, submitter, spec, digest, agents, admin, idempotent, redact } =
+                    *submit;
                 let agents = agents.into_iter().map(|agent| {
                     let connected = self.agents.is_connected(&agent);
                     (agent, connected)
                 });
                 let (token, agents) = (Waiter::Operator(told), agents.collect());
-                let submit = Submit { token, id, submitter, spec, digest, agents, idempotent, redact };
+                let submit = Submit { token, id, submitter, spec, digest, agents, admin, idempotent, redact };
                 self.jobs.handle(Input::Submit(Box::new(submit)), now);
             }
             Message::Input(input) => {

@@ -79,9 +79,9 @@ async fn record(manager: &Manager, engine: &Engine, call: &CallContext) -> Resul
     let submitter = Submitter::of(&call.caller.identity);
     let agents = vec![agent];
     let redact = redact_of(manager, &agents, &job.spec.procedure).into();
-    // it has ended, and is not tried again
-    let idempotent = false;
-    let job = NewJob { submitter, spec: Arc::new(job.spec), digest, agents, idempotent, redact };
+    // it has ended: it needs no room, and is not tried again
+    let (admin, idempotent) = (Arc::default(), false);
+    let job = NewJob { submitter, spec: Arc::new(job.spec), digest, agents, admin, idempotent, redact };
     let stored = engine.record(job, Ended { ending, started_ms_ago, items, dropped }).await?;
     write(&RecordAnswer { job: stored.job.to_string(), existing: stored.existing })
 }

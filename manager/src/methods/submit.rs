@@ -81,11 +81,11 @@ fn prepare(manager: &Manager, call: &CallContext) -> Result<Prepared, Fault> {
     let digest = digest::of(&asked);
     let SubmitArguments { agents, spec } = asked;
     let agents = Choice::parse(&agents)?.resolve_some(manager)?;
-    let Checked { redact, deprecated, idempotent } = catalogue::check_job(manager, &agents, &spec)?;
+    let Checked { redact, deprecated, idempotent, admin } = catalogue::check_job(manager, &agents, &spec)?;
     let agents: Vec<_> = agents.into_iter().map(|(agent, _)| agent).collect();
     let runs = count(agents.len());
-    let (spec, redact) = (Arc::new(spec), redact.into());
-    let job = NewJob { submitter, spec, digest, agents, idempotent, redact };
+    let (spec, admin, redact) = (Arc::new(spec), admin.into(), redact.into());
+    let job = NewJob { submitter, spec, digest, agents, admin, idempotent, redact };
     Ok(Prepared { job, runs, deprecated })
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use redpoll_common::identity::{Identity, Role};
 use redpoll_common::wire::{Fault, FaultCode, Raw};
+use redpoll_exec::Claim;
 use redpoll_net::service::Running;
 use redpoll_net::{CallContext, ProcedureInfo};
 
@@ -32,12 +33,12 @@ impl Offering {
             let answer = Box::pin(async move { list(&offered, &call) });
             return Ok(Running { answer, graceful: false });
         }
-        may_call(&offered, &call)?;
-        let Ok(place) = self.places.clone().try_acquire_owned() else {
-            let text = format!(
-                "{} calls are running already, procedures.calls of the manager; nothing ran",
-                self.limit
-            );
+        let entry = may_call(&offered, &call)?;
+        let claim = if entry.manifest().admin { Claim::Admin } else { Claim::Ordinary };
+        let Some(place) = self.places.take(claim) else {
+            let limit = self.places.limit();
+            let text =
+                format!("{limit} calls are running already, procedures.calls of the manager; nothing ran");
             return Err(Fault::new(FaultCode::Overloaded, text));
         };
         let answer = async move {
@@ -65,11 +66,11 @@ pub(super) fn entry<'o>(offered: &'o Offered, method: &str) -> Result<&'o Entry,
     offered.find(method).ok_or_else(unknown)
 }
 
-fn may_call(offered: &Offered, call: &CallContext) -> Result<(), Fault> {
+fn may_call<'o>(offered: &'o Offered, call: &CallContext) -> Result<&'o Entry, Fault> {
     let entry = entry(offered, &call.method)?;
     let caller = &call.caller.identity;
     if is_admitted(entry, caller) {
-        return Ok(());
+        return Ok(entry);
     }
     let manifest = entry.manifest();
     // the name of the file, not where the manager keeps it

@@ -22,10 +22,9 @@ use redpoll_exec::ExecLimits;
 use redpoll_exec::exec::cgroup::Hierarchy;
 use redpoll_exec::exec::confine;
 use redpoll_exec::procedures::{self, Procedure, Setting, label};
-use redpoll_exec::{Asker, Emitter};
+use redpoll_exec::{Asker, Emitter, Places};
 use redpoll_net::Registry;
 use redpoll_schema::Schema;
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -38,8 +37,7 @@ const NOT_ENABLED: &str = "is not enabled by the file that describes it";
 pub struct Offering {
     own: Identity,
     dir: PathBuf,
-    limit: usize,
-    places: Arc<Semaphore>,
+    places: Places,
     setting: Arc<Setting>,
     tracker: TaskTracker,
     stop: CancellationToken,
@@ -90,8 +88,7 @@ impl Offering {
         Self {
             own,
             dir: config.dir.clone(),
-            limit: config.calls,
-            places: Arc::new(Semaphore::new(config.calls)),
+            places: Places::new(config.calls),
             setting: Arc::new(setting),
             tracker,
             stop,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use redpoll_common::ids::PeerId;
 use redpoll_common::job::{Callback, JobSpec, Limits, Offline, Overflow, QueueKey, QueueSpec};
 use redpoll_common::wire::{DecodeError, Fault, FaultCode, Fields, Raw, RawMap};
 use redpoll_manager_core::jobs::record::Progress;
@@ -26,8 +27,8 @@ pub struct Parts {
     pub rest: Raw,
 }
 
-/// Everything else of a spec, and what of its arguments nobody may see.
-pub fn rest(spec: &JobSpec, redact: &[String]) -> Raw {
+/// Everything else of a spec, what of its arguments nobody may see, and where its runs look after the machine.
+pub fn rest(spec: &JobSpec, redact: &[String], admin: &[PeerId]) -> Raw {
     let limits = &spec.limits;
     let map = RawMap::new()
         .opt_uint("concurrency", spec.queue.as_ref().map(|queue| queue.concurrency.into()))
@@ -42,6 +43,8 @@ pub fn rest(spec: &JobSpec, redact: &[String]) -> Raw {
         .bool("idempotent", spec.idempotent)
         .bool("held", spec.held);
     let map = if redact.is_empty() { map } else { map.texts("redact", redact) };
+    let names: Vec<String> = admin.iter().map(PeerId::to_string).collect();
+    let map = if names.is_empty() { map } else { map.texts("admin", &names) };
     let map = match &spec.callback {
         Some(Callback::Webhook(url)) => map.text("webhook", url),
         Some(Callback::Procedure(name)) => map.text("callback", name),
@@ -104,6 +107,17 @@ pub fn redact(rest: &Raw) -> Result<Vec<String>, DecodeError> {
         None => Ok(Vec::new()),
         Some(paths) => paths.decode().map_err(|_error| wrong("redact", "a list of paths")),
     }
+}
+
+/// The agents of [`rest`] on which its runs look after the machine.
+///
+/// # Errors
+/// [`DecodeError`] when they are something else.
+pub fn admin(rest: &Raw) -> Result<Vec<PeerId>, DecodeError> {
+    let Some(names) = Fields::of(rest)?.opt_array("admin")? else { return Ok(Vec::new()) };
+    let names: Vec<String> = names.decode().map_err(|_error| wrong("admin", "a list of agents"))?;
+    let names = names.iter().map(|name| PeerId::parse(name)).collect::<Result<Vec<_>, _>>();
+    names.map_err(|_not_a_name| wrong("admin", "a list of agents"))
 }
 
 /// The arguments of a job with what nobody may see masked; `None` when nothing is.

@@ -22,6 +22,8 @@ pub(super) type SpoolToken = (u64, RequestId);
 
 /// Runs an agent may have at a time.
 const MAX_RUNS: usize = 24;
+/// How many more of procedures that look after the machine.
+const ADMIN_RESERVE: usize = 1;
 
 /// A machine with an agent on it.
 #[derive(Debug)]
@@ -107,6 +109,7 @@ impl Agent {
             spool: self.spool_id,
             boot: self.boot,
             max_runs: MAX_RUNS,
+            admin_reserve: ADMIN_RESERVE,
             window: 600,
             unacked: 2_000,
             max_item: 4_000,
@@ -208,7 +211,9 @@ impl World {
         self.plan_agent_timer(agent);
         let host = &self.agents[agent];
         let runs = host.spool.as_ref().map_or(0, |spool| spool.counts().0 + spool.counts().1);
-        ensure(runs <= MAX_RUNS, Invariant::Bounded, || format!("{} has {runs} runs", host.id))
+        ensure(runs <= MAX_RUNS + ADMIN_RESERVE, Invariant::Bounded, || {
+            format!("{} has {runs} runs", host.id)
+        })
     }
 
     fn plan_agent_timer(&mut self, agent: usize) {

@@ -12,6 +12,7 @@ use redpoll_common::wire::{AgentHello, Fault, FaultCode, Limits, Raw, codec};
 
 use super::invariant::{Check, Invariant, ensure};
 use super::network::Side;
+use super::plan::ADMIN;
 use super::world::{Event, World};
 
 /// How long a dialler waits for the manager's hello, in milliseconds.
@@ -268,8 +269,9 @@ impl World {
                     .map(|within| u64::try_from(within.as_millis()).unwrap_or(u64::MAX));
                 let now_ms = self.calendar.now_ms();
                 self.agents[agent].offer_came(offer.run.dno, within, now_ms);
+                let admin = offer.procedure == ADMIN;
                 let verdict = self.verdict(offer.run.job);
-                self.tell_agent(agent, Input::Offer { token, offer: Box::new(offer), verdict })
+                self.tell_agent(agent, Input::Offer { token, offer: Box::new(offer), admin, verdict })
             }
             "rp.job.cancel" => {
                 let cancel = Cancel::read(&request.kwargs);

@@ -11,7 +11,7 @@ use redpoll_manager_core::jobs::{Answer, Criteria, Input, Jobs, Refusal, Scope, 
 
 use super::invariant::{Check, Invariant, ensure};
 use super::manager::Token;
-use super::plan::{CUSTOMERS, Draft, Plan, SECRET_PATH, Secret, ended, queue};
+use super::plan::{ADMIN, CUSTOMERS, Draft, Plan, SECRET_PATH, Secret, ended, queue};
 use super::revoked::Asked;
 use super::world::World;
 
@@ -148,9 +148,9 @@ impl World {
         }
         let connected = |agent: &PeerId| self.manager.newest.contains_key(agent);
         let agents = draft.agents.iter().map(|place| self.agents[*place].id.clone());
-        let agents = agents.map(|agent| (agent.clone(), connected(&agent))).collect();
+        let agents: Vec<(PeerId, bool)> = agents.map(|agent| (agent.clone(), connected(&agent))).collect();
         let (spec, digest, idempotent) = (Arc::clone(&draft.spec), draft.digest, draft.repeatable);
-        let secret = draft.secret;
+        let (secret, admin) = (draft.secret, draft.spec.procedure == ADMIN);
         let token = self.operators.ask(Question::Submit { submitter: submitter.clone(), draft });
         let redact: Vec<String> =
             if secret == Secret::Known { vec![SECRET_PATH.to_owned()] } else { Vec::new() };
@@ -159,7 +159,8 @@ impl World {
             Some(agent) => Submitter::agent(agent),
             None => submitter.into(),
         };
-        let submit = Submit { token, id, submitter, spec, digest, agents, idempotent, redact };
+        let admin = agents.iter().filter(|_| admin).map(|(agent, _)| agent.clone()).collect();
+        let submit = Submit { token, id, submitter, spec, digest, agents, admin, idempotent, redact };
         if recorded.is_some() {
             let ended = ended(&mut self.dice);
             return self.tell_manager(Input::Record(Box::new(submit), Box::new(ended)));

@@ -31,6 +31,9 @@ pub(super) struct Plan {
     pub(super) unspawnable: bool,
 }
 
+/// The procedure that looks after the machine, on all agents.
+pub(super) const ADMIN: &str = "proc.4";
+
 /// A job as an operator thought it up.
 #[derive(Debug, Clone)]
 pub(super) struct Draft {
@@ -123,7 +126,7 @@ fn spec(dice: &mut Dice, n: u64, plan: &Plan, secret: Secret) -> JobSpec {
     // some offers are bulky, and overtaken by others on their way
     let bulk = if dice.percent(8) { 20_000 } else { 0 };
     JobSpec {
-        procedure: format!("proc.{}", n % 3),
+        procedure: format!("proc.{}", n % 5),
         args: Raw::empty_array(),
         kwargs: {
             let map = RawMap::new().uint("n", n).text("fill", &"y".repeat(bulk));

@@ -112,7 +112,7 @@ impl<T> Spool<T> {
     /// Takes in what happened.
     pub fn handle(&mut self, input: Input<T>, now: Now) {
         match input {
-            Input::Offer { token, offer, verdict } => self.offer(token, offer, verdict, now),
+            Input::Offer { token, offer, admin, verdict } => self.offer(token, offer, (admin, verdict), now),
             Input::Cancel { token, cancel } => self.cancel(token, &cancel, now),
             Input::Spawned(dno) => self.spawned(dno, now),
             Input::NotSpawned(dno, why) => self.not_spawned(dno, why, now),
@@ -151,7 +151,13 @@ impl<T> Spool<T> {
         (live, self.rows.len().saturating_sub(live + self.refused.len()))
     }
 
-    fn offer(&mut self, token: T, offer: Box<Offer>, verdict: Result<(), Fault>, now: Now) {
+    fn offer(
+        &mut self,
+        token: T,
+        offer: Box<Offer>,
+        (admin, verdict): (bool, Result<(), Fault>),
+        now: Now,
+    ) {
         let run = offer.run;
         if run.dno <= self.max_dno {
             let state = self.state_of(run);
@@ -161,7 +167,7 @@ impl<T> Spool<T> {
         let known =
             self.attempts.get(&(run.job, run.attempt)).and_then(|dno| self.rows.get(dno)).map(Row::state);
         if known.is_none()
-            && let Err(fault) = self.room()
+            && let Err(fault) = self.room(admin)
         {
             // the number stays unseen and nothing is written: a backlog that is offered again and again would use up what is
             // left of a full disk, which is there for ends
@@ -198,12 +204,13 @@ impl<T> Spool<T> {
     }
 
     /// Whether another run may come.
-    fn room(&self) -> Result<(), Fault> {
+    fn room(&self, admin: bool) -> Result<(), Fault> {
+        let runs = self.options.max_runs.saturating_add(if admin { self.options.admin_reserve } else { 0 });
         let fault = if self.draining {
             Fault::new(FaultCode::ShuttingDown, "the agent is stopping")
         } else if self.full {
             Fault::new(FaultCode::Overloaded, "spool_full: the disk of the agent's spool is full")
-        } else if self.rows.len().saturating_sub(self.refused.len()) >= self.options.max_runs {
+        } else if self.rows.len().saturating_sub(self.refused.len()) >= runs {
             Fault::new(FaultCode::Overloaded, "the agent has as many runs as it may have")
         } else {
             return Ok(());

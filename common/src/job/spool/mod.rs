@@ -87,6 +87,8 @@ pub struct Options {
     /// Runs that may be there at a time, ended and unacknowledged ones included; offers beyond are refused as
     /// `overloaded`.
     pub max_runs: usize,
+    /// How many more there may be of procedures that look after the machine.
+    pub admin_reserve: usize,
     /// Bytes of one run's items that may be on their way to the manager.
     pub window: u64,
     /// Bytes of one run's items that may wait for the manager's acknowledgement. Beyond, its program waits, whatever its
@@ -107,6 +109,8 @@ pub enum Input<T> {
         token: T,
         /// The offer.
         offer: Box<Offer>,
+        /// Whether its procedure looks after the machine, and may have a place of the reserve.
+        admin: bool,
         /// Whether the agent would run it.
         verdict: Result<(), Fault>,
     },

@@ -45,7 +45,12 @@ impl World {
             Some(Down::Offer(offer)) => {
                 let refused = self.jobs[&offer.run.job].refused;
                 let verdict = if refused { Err(fault("not here")) } else { Ok(()) };
-                self.put(Input::Offer { token: (offer.run.job, offer.run.dno), offer, verdict });
+                self.put(Input::Offer {
+                    token: (offer.run.job, offer.run.dno),
+                    offer,
+                    admin: false,
+                    verdict,
+                });
             }
             Some(Down::Cancel(run)) => {
                 self.put(Input::Cancel {

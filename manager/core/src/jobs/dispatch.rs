@@ -8,7 +8,7 @@ use redpoll_common::job::{Attempt, Dno, Outcome, QueueKey};
 
 use super::Jobs;
 use super::effect::{Effect, Offer};
-use super::model::{Agent, At, Link, Phase, Queue, stamp};
+use super::model::{Agent, At, Class, Link, Phase, Queue, stamp};
 use super::record::{Change, EventKind, QueueRecord};
 
 impl<T> Jobs<T> {
@@ -28,17 +28,17 @@ impl<T> Jobs<T> {
     fn pump_queue(&mut self, key: &QueueKey, now_ms: u64) {
         while let Some(queue) = self.queues.get_mut(key)
             && queue.has_slot()
-            && let Some((seq, agent)) = queue.heads.first().cloned()
+            && let Some((seq, agent, class)) = queue.heads.first().cloned()
         {
-            if self.takes_offers(&agent) {
-                match self.in_lane(&agent, key, seq) {
+            if self.takes_offers(&agent, class) {
+                match self.in_lane(&agent, class, key, seq) {
                     Some(at) => self.offer_next(at, now_ms),
-                    None => self.forget_head(key, seq, &agent),
+                    None => self.forget_head(key, seq, &agent, class),
                 }
             } else {
-                self.forget_head(key, seq, &agent);
+                self.forget_head(key, seq, &agent, class);
                 if let Some(entry) = self.agents.get_mut(&agent).filter(|entry| entry.is_live()) {
-                    entry.blocked.insert((seq, key.clone()));
+                    entry.blocked.insert((class, seq, key.clone()));
                 }
             }
         }
@@ -49,26 +49,33 @@ impl<T> Jobs<T> {
         }
     }
 
-    fn forget_head(&mut self, key: &QueueKey, seq: u64, agent: &PeerId) {
+    fn forget_head(&mut self, key: &QueueKey, seq: u64, agent: &PeerId, class: Class) {
         if let Some(queue) = self.queues.get_mut(key) {
-            queue.heads.remove(&(seq, agent.clone()));
+            queue.heads.remove(&(seq, agent.clone(), class));
         }
     }
 
-    /// Offers an agent what waits for it alone, and lets go on the queues that waited for it, the earliest first.
+    /// Offers an agent what waits for it alone, and lets go on the queues that waited for it: first what looks after the machine, of
+    /// each class the earliest first.
     fn pump_agent(&mut self, agent: &PeerId, now_ms: u64) {
-        while self.takes_offers(agent) {
-            let direct = self.next_direct(agent);
-            let blocked = self.agents.get(agent).and_then(|entry| entry.blocked.first().cloned());
+        for class in Class::ALL {
+            self.pump_class(agent, class, now_ms);
+        }
+    }
+
+    fn pump_class(&mut self, agent: &PeerId, class: Class, now_ms: u64) {
+        while self.takes_offers(agent, class) {
+            let direct = self.next_direct(agent, class);
+            let blocked = self.agents.get(agent).and_then(|entry| entry.blocked_of(class));
             match (direct, blocked) {
                 (Some((_, at)), None) => self.offer_next(at, now_ms),
                 (Some((seq, at)), Some((other, _))) if seq < other => self.offer_next(at, now_ms),
                 (_, Some((seq, queue))) => {
                     if let Some(entry) = self.agents.get_mut(agent) {
-                        entry.blocked.remove(&(seq, queue.clone()));
+                        entry.blocked.remove(&(class, seq, queue.clone()));
                     }
                     if let Some(entry) = self.queues.get_mut(&queue) {
-                        entry.heads.insert((seq, agent.clone()));
+                        entry.heads.insert((seq, agent.clone(), class));
                     }
                     self.pump_queue(&queue, now_ms);
                 }
@@ -77,8 +84,13 @@ impl<T> Jobs<T> {
         }
     }
 
-    fn takes_offers(&self, agent: &PeerId) -> bool {
-        let (offers, runs) = (self.settings.offers_per_agent, self.settings.runs_per_agent);
+    fn takes_offers(&self, agent: &PeerId, class: Class) -> bool {
+        let reserve = match class {
+            Class::Admin => self.settings.admin_reserve,
+            Class::Ordinary => 0,
+        };
+        let offers = self.settings.offers_per_agent.saturating_add(reserve);
+        let runs = self.settings.runs_per_agent.saturating_add(reserve);
         let room = |entry: &Agent| entry.unanswered < offers && entry.has.len() < runs;
         self.agents.get(agent).is_some_and(|entry| entry.is_live() && room(entry))
     }

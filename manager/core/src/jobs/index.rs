@@ -2,9 +2,9 @@
 //!
 //! A run changes between [`Jobs::unlink`] and [`Jobs::link`], nowhere else. Both take O(log n).
 //!
-//! What can start is found without looking at what cannot: the waiting runs of one agent in one queue are a lane, and
-//! of each lane whose agent takes offers the first one is in the queue's `heads`, or, when the agent has too many
-//! unanswered offers, in the agent's `blocked`.
+//! What can start is found without looking at what cannot: the waiting runs of one agent and class in one queue are a lane, and
+//! of each lane whose agent takes offers the first one is in the queue's `heads`, or, when the agent has no room for its class,
+//! in the agent's `blocked`.
 
 use std::mem;
 
@@ -12,7 +12,7 @@ use redpoll_common::ids::PeerId;
 use redpoll_common::job::{Dno, QueueKey};
 
 use super::Jobs;
-use super::model::{Agent, At, Job, LaneKey, Phase, Queue, Run, Timer};
+use super::model::{Agent, At, Class, Job, LaneKey, Phase, Queue, Run, Timer};
 
 impl<T> Jobs<T> {
     pub(super) fn run(&self, at: At) -> Option<&Run> {
@@ -29,7 +29,7 @@ impl<T> Jobs<T> {
     fn unlink(&mut self, at: At) -> Option<()> {
         let job = self.jobs.get(&at.job)?;
         let (run, agent, queue) = (job.run(at.index)?, job.agent(at.index)?.clone(), job.queue().cloned());
-        let (phase, dno, seq) = (run.phase, run.dno, run.seq);
+        let (phase, dno, seq, class) = (run.phase, run.dno, run.seq, job.class(at.index));
         match phase {
             Phase::Held | Phase::Ended(_) => {}
             Phase::Queued => {
@@ -41,7 +41,7 @@ impl<T> Jobs<T> {
                 if let Some(queue) = queue.as_ref().and_then(|queue| self.queues.get_mut(queue)) {
                     queue.waiting.remove(&seq);
                 }
-                self.leave_lane(LaneKey { agent: agent.clone(), queue: queue.clone(), seq });
+                self.leave_lane(LaneKey { agent: agent.clone(), class, queue: queue.clone(), seq });
             }
             Phase::Offered | Phase::Accepted | Phase::Running | Phase::InDoubt => {
                 let give_up = run.doubt.map(|since| (since.get(), self.settings.unknown_after_ms));
@@ -69,7 +69,7 @@ impl<T> Jobs<T> {
     pub(super) fn link(&mut self, at: At, now_ms: u64) -> Option<()> {
         let job = self.jobs.get(&at.job)?;
         let (run, agent, queue) = (job.run(at.index)?, job.agent(at.index)?.clone(), job.queue().cloned());
-        let (phase, dno, seq) = (run.phase, run.dno, run.seq);
+        let (phase, dno, seq, class) = (run.phase, run.dno, run.seq, job.class(at.index));
         match phase {
             Phase::Held | Phase::Ended(_) => {}
             Phase::Queued => {
@@ -83,7 +83,7 @@ impl<T> Jobs<T> {
                 if retry > now_ms {
                     self.timers.insert((retry, Timer::Retry(at)));
                 } else {
-                    self.enter_lane(LaneKey { agent: agent.clone(), queue: queue.clone(), seq }, at);
+                    self.enter_lane(LaneKey { agent: agent.clone(), class, queue: queue.clone(), seq }, at);
                 }
             }
             Phase::Offered | Phase::Accepted | Phase::Running | Phase::InDoubt => {
@@ -118,16 +118,16 @@ impl<T> Jobs<T> {
         self.queues.get_mut(key)
     }
 
-    fn lane_head(&self, agent: &PeerId, queue: Option<&QueueKey>) -> Option<(u64, At)> {
-        let from = LaneKey { agent: agent.clone(), queue: queue.cloned(), seq: 0 };
+    fn lane_head(&self, agent: &PeerId, class: Class, queue: Option<&QueueKey>) -> Option<(u64, At)> {
+        let from = LaneKey { agent: agent.clone(), class, queue: queue.cloned(), seq: 0 };
         let (key, at) = self.lanes.range(from..).next()?;
-        (key.agent == *agent && key.queue.as_ref() == queue).then_some((key.seq, *at))
+        (key.agent == *agent && key.class == class && key.queue.as_ref() == queue).then_some((key.seq, *at))
     }
 
     fn enter_lane(&mut self, key: LaneKey, at: At) {
-        let head = self.lane_head(&key.agent, key.queue.as_ref()).map(|(seq, _)| seq);
+        let head = self.lane_head(&key.agent, key.class, key.queue.as_ref()).map(|(seq, _)| seq);
         if head.is_none_or(|head| key.seq < head) {
-            self.move_head(&key.agent, key.queue.as_ref(), head, Some(key.seq));
+            self.move_head(&key, head, Some(key.seq));
         }
         self.lanes.insert(key, at);
     }
@@ -136,73 +136,80 @@ impl<T> Jobs<T> {
         if self.lanes.remove(&key).is_none() {
             return;
         }
-        let next = self.lane_head(&key.agent, key.queue.as_ref()).map(|(seq, _)| seq);
+        let next = self.lane_head(&key.agent, key.class, key.queue.as_ref()).map(|(seq, _)| seq);
         if next.is_none_or(|next| key.seq < next) {
-            self.move_head(&key.agent, key.queue.as_ref(), Some(key.seq), next);
+            self.move_head(&key, Some(key.seq), next);
         }
     }
 
     /// Another run is the first of a lane now. Of no effect when the agent takes no offers.
-    fn move_head(&mut self, agent: &PeerId, queue: Option<&QueueKey>, old: Option<u64>, new: Option<u64>) {
-        let Some(key) = queue else { return };
+    fn move_head(&mut self, lane: &LaneKey, old: Option<u64>, new: Option<u64>) {
+        let LaneKey { agent, class, queue: Some(key), .. } = lane else { return };
         let (Some(entry), Some(queue)) = (self.agents.get_mut(agent), self.queues.get_mut(key)) else {
             return;
         };
         if !entry.is_live() {
             return;
         }
-        let was_blocked = old.is_some_and(|old| entry.blocked.remove(&(old, key.clone())));
+        let was_blocked = old.is_some_and(|old| entry.blocked.remove(&(*class, old, key.clone())));
         if let Some(old) = old {
-            queue.heads.remove(&(old, agent.clone()));
+            queue.heads.remove(&(old, agent.clone(), *class));
         }
         match new {
-            Some(new) if was_blocked => _ = entry.blocked.insert((new, key.clone())),
-            Some(new) => _ = queue.heads.insert((new, agent.clone())),
+            Some(new) if was_blocked => _ = entry.blocked.insert((*class, new, key.clone())),
+            Some(new) => _ = queue.heads.insert((new, agent.clone(), *class)),
             None => {}
         }
     }
 
-    /// The queues in which something waits for the agent, each with the first in its lane.
-    fn lanes_of(&self, agent: &PeerId) -> Vec<(u64, QueueKey)> {
+    /// The queues in which something waits for the agent, each class with the first in its lane.
+    fn lanes_of(&self, agent: &PeerId) -> Vec<(u64, Class, QueueKey)> {
         let mut found = Vec::new();
-        let mut from = LaneKey { agent: agent.clone(), queue: None, seq: u64::MAX };
-        while let Some((key, _)) = self.lanes.range(&from..).next().filter(|(key, _)| key.agent == *agent) {
-            // none of the agent's runs without a queue has this number: it is never given out
-            let Some(queue) = &key.queue else { break };
-            found.push((key.seq, queue.clone()));
-            from = LaneKey { agent: agent.clone(), queue: Some(queue.clone()), seq: u64::MAX };
+        for class in Class::ALL {
+            let mut from = LaneKey { agent: agent.clone(), class, queue: None, seq: u64::MAX };
+            let of_class = |key: &LaneKey| key.agent == *agent && key.class == class;
+            while let Some((key, _)) = self.lanes.range(&from..).next().filter(|(key, _)| of_class(key)) {
+                // none of the agent's runs without a queue has this number: it is never given out
+                let Some(queue) = &key.queue else { break };
+                found.push((key.seq, class, queue.clone()));
+                from = LaneKey { agent: agent.clone(), class, queue: Some(queue.clone()), seq: u64::MAX };
+            }
         }
         found
     }
 
     /// From here on the agent takes offers: what waits for it can start.
     pub(super) fn enter_heads(&mut self, agent: &PeerId) {
-        for (seq, key) in self.lanes_of(agent) {
+        for (seq, class, key) in self.lanes_of(agent) {
             if let Some(queue) = self.queues.get_mut(&key) {
-                queue.heads.insert((seq, agent.clone()));
+                queue.heads.insert((seq, agent.clone(), class));
             }
             self.dirty_queues.insert(key);
         }
         self.dirty_agents.insert(agent.clone());
     }
 
-    /// The agent may have room for an offer and the queue may have a slot, both by the same input: its first run there
+    /// The agent may have room for an offer and the queue may have a slot, both by the same input: its first runs there
     /// must not be overtaken meanwhile.
     fn unblock(&mut self, agent: &PeerId, key: &QueueKey) {
-        let Some((seq, _)) = self.lane_head(agent, Some(key)) else { return };
-        let blocked =
-            self.agents.get_mut(agent).is_some_and(|agent| agent.blocked.remove(&(seq, key.clone())));
-        if blocked && let Some(queue) = self.queues.get_mut(key) {
-            queue.heads.insert((seq, agent.clone()));
+        for class in Class::ALL {
+            let Some((seq, _)) = self.lane_head(agent, class, Some(key)) else { continue };
+            let blocked = self
+                .agents
+                .get_mut(agent)
+                .is_some_and(|agent| agent.blocked.remove(&(class, seq, key.clone())));
+            if blocked && let Some(queue) = self.queues.get_mut(key) {
+                queue.heads.insert((seq, agent.clone(), class));
+            }
         }
     }
 
     /// All agents may have room for an offer: whatever waited for it is looked at again in the order of its queue, not agent by agent.
     pub(super) fn unblock_all(&mut self) {
         for (agent, entry) in &mut self.agents {
-            for (seq, key) in mem::take(&mut entry.blocked) {
+            for (class, seq, key) in mem::take(&mut entry.blocked) {
                 if let Some(queue) = self.queues.get_mut(&key) {
-                    queue.heads.insert((seq, agent.clone()));
+                    queue.heads.insert((seq, agent.clone(), class));
                 }
                 self.dirty_queues.insert(key);
             }
@@ -212,9 +219,9 @@ impl<T> Jobs<T> {
 
     /// From here on it takes none.
     pub(super) fn leave_heads(&mut self, agent: &PeerId) {
-        for (seq, queue) in self.lanes_of(agent) {
+        for (seq, class, queue) in self.lanes_of(agent) {
             if let Some(queue) = self.queues.get_mut(&queue) {
-                queue.heads.remove(&(seq, agent.clone()));
+                queue.heads.remove(&(seq, agent.clone(), class));
             }
         }
         if let Some(entry) = self.agents.get_mut(agent) {
@@ -222,14 +229,14 @@ impl<T> Jobs<T> {
         }
     }
 
-    /// The next run without a queue that waits for the agent.
-    pub(super) fn next_direct(&self, agent: &PeerId) -> Option<(u64, At)> {
-        self.lane_head(agent, None)
+    /// The next run of this class without a queue that waits for the agent.
+    pub(super) fn next_direct(&self, agent: &PeerId, class: Class) -> Option<(u64, At)> {
+        self.lane_head(agent, class, None)
     }
 
     /// The run that waits under this number in this queue for this agent.
-    pub(super) fn in_lane(&self, agent: &PeerId, queue: &QueueKey, seq: u64) -> Option<At> {
-        let key = LaneKey { agent: agent.clone(), queue: Some(queue.clone()), seq };
+    pub(super) fn in_lane(&self, agent: &PeerId, class: Class, queue: &QueueKey, seq: u64) -> Option<At> {
+        let key = LaneKey { agent: agent.clone(), class, queue: Some(queue.clone()), seq };
         self.lanes.get(&key).copied()
     }
 

@@ -226,6 +226,8 @@ pub struct Submit<T> {
     pub digest: Digest,
     /// The agents, each with whether it is connected now.
     pub agents: Vec<(PeerId, bool)>,
+    /// Those of them that say of the procedure that it looks after the machine.
+    pub admin: Arc<[PeerId]>,
     /// The procedure itself declares that it may be repeated.
     pub idempotent: bool,
     /// [`JobRecord::redact`](super::record::JobRecord::redact).

@@ -200,6 +200,14 @@ impl Job {
         self.record.spec.queue.as_ref().map(|queue| &queue.name)
     }
 
+    /// With whom its run on this agent competes.
+    pub(super) fn class(&self, index: u32) -> Class {
+        match self.agent(index) {
+            Some(agent) if self.record.is_admin_on(agent) => Class::Admin,
+            Some(_) | None => Class::Ordinary,
+        }
+    }
+
     /// When a run that has not started by then ends as expired.
     pub(super) fn deadline(&self) -> Option<u64> {
         let within = self.record.spec.limits.start_within?;
@@ -236,7 +244,7 @@ pub(super) struct Queue {
     /// What agents have or may have: the taken slots.
     pub(super) slots: BTreeSet<At>,
     /// The first of each lane whose agent takes offers: what can start.
-    pub(super) heads: BTreeSet<(u64, PeerId)>,
+    pub(super) heads: BTreeSet<(u64, PeerId, Class)>,
 }
 
 impl Queue {
@@ -249,10 +257,23 @@ impl Queue {
     }
 }
 
-/// What waits for one agent in one queue, or in none: a lane, in order of `seq`.
+/// With whom a run competes for the room of its agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Class {
+    /// Of a procedure that looks after the machine: those of the others do not keep it out.
+    Admin,
+    Ordinary,
+}
+
+impl Class {
+    pub(super) const ALL: [Self; 2] = [Self::Admin, Self::Ordinary];
+}
+
+/// What waits for one agent in one queue, or in none: a lane for each class, in order of `seq`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct LaneKey {
     pub(super) agent: PeerId,
+    pub(super) class: Class,
     pub(super) queue: Option<QueueKey>,
     pub(super) seq: u64,
 }
@@ -270,8 +291,8 @@ pub(super) struct Agent {
     pub(super) has: BTreeMap<Dno, At>,
     /// How many of these are offered and not answered.
     pub(super) unanswered: usize,
-    /// The first of each of its lanes which found it with too many unanswered offers.
-    pub(super) blocked: BTreeSet<(u64, QueueKey)>,
+    /// The first of each of its lanes which found it without room.
+    pub(super) blocked: BTreeSet<(Class, u64, QueueKey)>,
 }
 
 /// An agent's session.
@@ -309,6 +330,12 @@ impl Agent {
     /// The number of its next new offer.
     pub(super) fn next_dno(&self) -> Dno {
         Dno(self.counters.last_dno.0.saturating_add(1))
+    }
+
+    /// The first of this class that found no room.
+    pub(super) fn blocked_of(&self, class: Class) -> Option<(u64, QueueKey)> {
+        let of_class = |(of, ..): &&(Class, u64, QueueKey)| *of == class;
+        self.blocked.iter().find(of_class).map(|(_, seq, queue)| (*seq, queue.clone()))
     }
 
     pub(super) fn is_live(&self) -> bool {

@@ -36,6 +36,9 @@ pub struct JobRecord {
     pub agents: Arc<[PeerId]>,
     /// The procedure may be repeated although it may have run: the submitter or the procedure's own declaration says so.
     pub idempotent: bool,
+    /// The agents that say of the procedure that it looks after the machine, sorted: on them its runs have room when those of
+    /// others have taken theirs.
+    pub admin: Arc<[PeerId]>,
     /// Paths into the arguments that nobody may see, each below `args.` or `kwargs.`. Whoever shows the job masks them, and a store
     /// overwrites them with the end of the job.
     pub redact: Arc<[String]>,
@@ -53,6 +56,11 @@ impl JobRecord {
     /// The idempotency key, if the submitter gave one; unique per submitter among the stored jobs.
     pub fn key(&self) -> Option<&str> {
         self.spec.key.as_deref()
+    }
+
+    /// Whether its run there has room when those of others have taken theirs.
+    pub fn is_admin_on(&self, agent: &PeerId) -> bool {
+        self.admin.binary_search(agent).is_ok()
     }
 
     /// Whether it waits for its release.

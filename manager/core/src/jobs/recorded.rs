@@ -25,7 +25,7 @@ impl<T> Jobs<T> {
         ended: Ended,
         now_ms: u64,
     ) -> Option<(JobId, Digest)> {
-        let Submit { token, id, submitter, spec, digest, agents, idempotent, redact } = submit;
+        let Submit { token, id, submitter, spec, digest, agents, admin, idempotent, redact } = submit;
         let refusal = match agents.as_slice() {
             _ if self.store_full => Some(Refusal::StoreFull),
             _ if self.jobs.contains_key(&id) => Some(Refusal::IdemConflict { job: id }),
@@ -44,6 +44,7 @@ impl<T> Jobs<T> {
             submitter,
             digest,
             idempotent,
+            admin,
             redact,
             agents: Arc::from([agent.clone()]),
             submitted_ms: now_ms,

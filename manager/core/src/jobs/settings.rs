@@ -8,6 +8,8 @@ pub struct Settings {
     pub offers_per_agent: usize,
     /// How many runs one agent may have at a time, running or not. Beyond, runs wait in the manager.
     pub runs_per_agent: usize,
+    /// How many of either of these an agent may have more of procedures that look after the machine.
+    pub admin_reserve: usize,
     /// How many runs may be open at a time; a submit beyond is refused.
     pub open_runs: usize,
     /// How many bytes of arguments and info the jobs in memory may have together; a submit beyond is refused.
@@ -43,6 +45,7 @@ impl Default for Settings {
         Self {
             offers_per_agent: 16,
             runs_per_agent: 500,
+            admin_reserve: 4,
             open_runs: 1_000_000,
             open_bytes: 1024 * 1024 * 1024,
             unknown_after_ms: None,

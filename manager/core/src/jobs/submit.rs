@@ -74,7 +74,7 @@ impl<T> Jobs<T> {
 
     /// Stores a job, unless something speaks against it.
     fn store(&mut self, submit: Submit<T>, now_ms: u64) -> Option<(JobId, Digest)> {
-        let Submit { token, id, submitter, spec, digest, mut agents, idempotent, redact } = submit;
+        let Submit { token, id, submitter, spec, digest, mut agents, admin, idempotent, redact } = submit;
         agents.sort();
         agents.dedup_by(|(agent, _), (other, _)| agent == other);
         if let Some(refusal) = self.refusal(id, &agents, &spec) {
@@ -82,12 +82,15 @@ impl<T> Jobs<T> {
             return None;
         }
         let (agents, connected): (Vec<_>, Vec<_>) = agents.into_iter().unzip();
+        let mut admin = admin.to_vec();
+        admin.sort();
         let held = spec.held;
         let record = Arc::new(JobRecord {
             id,
             submitter: submitter.clone(),
             digest,
             idempotent: idempotent || spec.idempotent,
+            admin: admin.into(),
             redact,
             agents: Arc::from(agents),
             submitted_ms: now_ms,

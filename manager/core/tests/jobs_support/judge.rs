@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::wire::SpoolState;
 use redpoll_common::job::{JobId, Outcome, RunKey, RunState};
+use redpoll_manager_core::jobs::record::RunRecord;
 use redpoll_manager_core::jobs::{Answer, Effect, Input, Refusal, Turn};
 
 use super::world::{Token, World};
@@ -19,11 +20,11 @@ impl World {
                 .filter(|run| run.key.agent == *agent && matches!(run.state, RunState::Offered(..)))
                 .count()
         };
-        let could = |run: &&redpoll_manager_core::jobs::record::RunRecord| {
+        let could = |run: &&RunRecord| {
             matches!(run.state, RunState::Queued)
                 && run.not_before_ms <= self.now
                 && self.live.contains(&run.key.agent)
-                && unanswered(&run.key.agent) < self.settings.offers_per_agent
+                && unanswered(&run.key.agent) < self.settings.offers_per_agent + self.reserve(run)
         };
         for effect in &turn.effects {
             let Effect::Offer(offer) = effect else { continue };
@@ -49,6 +50,11 @@ impl World {
             });
             assert!(!free, "{} could start and waits", run.key);
         }
+    }
+
+    fn reserve(&self, run: &RunRecord) -> usize {
+        let admin = self.ahead.jobs[&run.key.job].is_admin_on(&run.key.agent);
+        if admin { self.settings.admin_reserve } else { 0 }
     }
 
     /// What records and the world must agree on.

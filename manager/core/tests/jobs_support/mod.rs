@@ -47,6 +47,7 @@ pub(crate) struct Plan {
     pub(crate) start_within_ms: Option<u64>,
     pub(crate) attempts: u16,
     pub(crate) idempotent: bool,
+    pub(crate) admin: bool,
     pub(crate) key: Option<String>,
     pub(crate) held: bool,
     pub(crate) callback: bool,
@@ -82,6 +83,7 @@ impl Plan {
 
     pub(crate) fn submit<T>(&self, token: T, id: JobId, agents: &[(&str, bool)]) -> Box<Submit<T>> {
         let digest = [u8::from(self.idempotent) + 2 * u8::from(self.held); 32];
+        let admin = agents.iter().filter(|_| self.admin);
         Box::new(Submit {
             token,
             id,
@@ -90,6 +92,7 @@ impl Plan {
             digest,
             agents: agents.iter().map(|(name, here)| (agent(name), *here)).collect(),
             idempotent: false,
+            admin: admin.map(|(name, _)| agent(name)).collect(),
             redact: Arc::default(),
         })
     }

@@ -45,6 +45,7 @@ pub(crate) fn settings(kind: u8) -> Settings {
     Settings {
         offers_per_agent: if is_crowded(kind) { 1 } else { 1 + usize::from(kind % 3) },
         runs_per_agent: 2 + usize::from(kind / 4 % 4),
+        admin_reserve: usize::from(kind / 16 % 3),
         open_runs: if kind.is_multiple_of(5) { 5 } else { 1_000 },
         unknown_after_ms: kind.is_multiple_of(2).then_some(3_000),
         retry_first_ms: 500,
@@ -190,6 +191,7 @@ impl Pair {
             start_within_ms: within.map(u64::from),
             attempts: 1 + u16::from(*attempts % 3),
             idempotent: flags % 2 == 1,
+            admin: flags / 64 % 4 > 1,
             key: key.map(|key| format!("k{key}")),
             held: flags / 2 % 8 == 1,
             callback: flags / 16 % 4 == 1,

@@ -19,6 +19,7 @@ impl World {
             start_within_ms: dice.is_multiple_of(11).then_some(5_000),
             attempts: 1 + dice / 8 % 3,
             idempotent: (dice / 32).is_multiple_of(3),
+            admin: (dice / 64).is_multiple_of(4),
             key: key.clone(),
             held: dice.is_multiple_of(17),
             callback: dice.is_multiple_of(9),

@@ -27,6 +27,7 @@ pub(super) fn job(row: &Row<'_>) -> Result<JobRecord, ReadError> {
     let agents: String = row.get(11)?;
     let rest = value(row.get(12)?)?;
     let redact = spec::redact(&rest).map_err(|error| fields("job.rest", &error))?;
+    let admin = spec::admin(&rest).map_err(|error| fields("job.rest", &error))?;
     let spec = spec::spec(spec::Parts {
         procedure: row.get(4)?,
         queue: optional(row, 5, |name: Vec<u8>| Ok(QueueKey::from_stored(&name)))?,
@@ -43,6 +44,7 @@ pub(super) fn job(row: &Row<'_>) -> Result<JobRecord, ReadError> {
         spec: Arc::new(spec.map_err(|error| fields("job.rest", &error))?),
         agents: agents.split(' ').map(peer).collect::<Result<_, _>>()?,
         idempotent: row.get(6)?,
+        admin: admin.into(),
         redact: redact.into(),
         submitted_ms: uint(row.get(7)?)?,
         released_ms: optional(row, 8, uint)?,

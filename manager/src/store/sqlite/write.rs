@@ -65,7 +65,11 @@ pub(super) fn apply(db: &Connection, history: &mut Chain, change: &Change) -> ru
         Change::ArgumentsMasked(job) => mask::arguments(db, *job),
         Change::JobRedacted(job) => {
             let sql = "UPDATE job SET rest = ?2 WHERE id = ?1";
-            run(db, sql, params![job.id.to_bytes(), spec::rest(&job.spec, &job.redact).as_bytes()])
+            run(
+                db,
+                sql,
+                params![job.id.to_bytes(), spec::rest(&job.spec, &job.redact, &job.admin).as_bytes()],
+            )
         }
         Change::JobDeleted(job) => deleted(db, *job),
         Change::Event(event) => happened(db, history, event),
@@ -100,7 +104,7 @@ fn submitted(db: &Connection, job: &JobRecord) -> rusqlite::Result<()> {
         ON CONFLICT (id) DO NOTHING";
     let spec = &job.spec;
     let agents: Vec<_> = job.agents.iter().map(|agent| agent.as_str()).collect();
-    let rest = spec::rest(spec, &job.redact);
+    let rest = spec::rest(spec, &job.redact, &job.admin);
     let parameters = params![
         job.id.to_bytes(),
         job.submitter.as_str(),

@@ -10,6 +10,14 @@ use redpoll_manager_core::jobs::Offer;
 use super::{At, End, Link, Model, Run, State};
 
 impl Model {
+    fn run_of(&self, at: At) -> &Run {
+        &self.jobs[at.0].runs[at.1]
+    }
+
+    fn is_admin(&self, at: At) -> bool {
+        self.jobs[at.0].submit.admin.contains(&self.run_of(at).agent)
+    }
+
     fn could_start(&self, at: At) -> bool {
         let (job, run) = (&self.jobs[at.0], &self.jobs[at.0].runs[at.1]);
         let agent = self.agents.iter().find(|agent| agent.id == run.agent).unwrap();
@@ -19,7 +27,9 @@ impl Model {
             let of_queue = self.jobs.iter().filter(|job| job.queue() == Some(key)).flat_map(|job| &job.runs);
             of_queue.filter(|run| run.is_out()).count() < *width as usize
         });
-        let room = unanswered < self.settings.offers_per_agent && has.len() < self.settings.runs_per_agent;
+        let reserve = if self.is_admin(at) { self.settings.admin_reserve } else { 0 };
+        let room = unanswered < self.settings.offers_per_agent + reserve
+            && has.len() < self.settings.runs_per_agent + reserve;
         run.state == State::Queued && run.not_before <= self.now && agent.link == Link::Live && room && slot
     }
 
@@ -85,11 +95,13 @@ impl Model {
                 Some(same) => (self.run(at).attempt, same.unwrap_or(next)),
                 None => {
                     assert!(self.again.is_empty() && self.could_start(at), "{id} cannot start now");
-                    let (queue, run) = (self.jobs[at.0].queue(), &self.jobs[at.0].runs[at.1]);
+                    let (queue, run) = (self.jobs[at.0].queue(), self.run_of(at));
                     for other in self.all().into_iter().filter(|other| self.could_start(*other)) {
-                        let (theirs, first) = (self.jobs[other.0].queue(), &self.jobs[other.0].runs[other.1]);
+                        let (theirs, first) = (self.jobs[other.0].queue(), self.run_of(other));
                         let beside = theirs == queue && (queue.is_some() || first.agent == run.agent);
-                        assert!(!beside || first.seq >= run.seq, "{id} overtook another");
+                        // what looks after the machine goes before what has no queue either
+                        let order = |at| (queue.is_none() && !self.is_admin(at), self.run_of(at).seq);
+                        assert!(!beside || order(other) >= order(at), "{id} overtook another");
                     }
                     (run.attempt + 1, next)
                 }

@@ -103,6 +103,7 @@ impl Machine {
             digest: self.digest,
             agents: vec![(self.agent.clone(), false)],
             idempotent: false,
+            admin: Arc::default(),
             redact: Arc::default(),
         };
         self.jobs.handle(Input::Submit(Box::new(submit)), now);
@@ -122,6 +123,7 @@ impl Machine {
             spec: self.template.clone(),
             agents: Arc::from([agent.clone()]),
             idempotent: false,
+            admin: Arc::default(),
             redact: Arc::default(),
             submitted_ms: now,
             released_ms: Some(now),
