@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use redpoll_config::{AgentConfig, ExitClass, Manifest, ManifestProblem, Side};
+use redpoll_config::{AgentConfig, ExitClass, Manifest, ManifestProblem, PolicyConfig, Side};
 use redpoll_exec::check::{as_warning, check_folder};
 use redpoll_exec::procedures::{account_of, info};
 
@@ -86,7 +86,7 @@ fn check(
         return Ok(wrong);
     }
     let policy = policy.unwrap_or_else(|| config.policy.file.clone());
-    let gate = Gate::open(&policy);
+    let gate = Gate::open(&PolicyConfig { file: policy.clone(), ..config.policy });
     let refused = |manifest: &Manifest| match &gate {
         Ok(gate) => never(gate, manifest).into_iter().collect(),
         Err(_) => Vec::new(),

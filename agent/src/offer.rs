@@ -22,8 +22,7 @@ use crate::procedures::Setting;
 
 /// Reads the policy. Without one that can be read whole, nothing is offered: a rule that is left out could be the one that denies.
 pub(crate) fn gate(config: &AgentConfig) -> Result<Arc<Gate>, Failure> {
-    let file = &config.policy.file;
-    Gate::open(file).map(Arc::new).map_err(|problems| {
+    Gate::open(&config.policy).map(Arc::new).map_err(|problems| {
         let access = problems.iter().any(|problem| problem.access);
         let class = if access { ExitClass::Permissions } else { ExitClass::Configuration };
         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();

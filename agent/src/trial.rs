@@ -70,7 +70,7 @@ impl PolicyCommand {
         let (out, err) = (&mut io::stdout(), &mut io::stderr());
         let done = match self {
             Self::Test(test) => test.run(out, err),
-            Self::Show { config } => show(config.clone(), out),
+            Self::Show { config } => show(config.clone(), out, err),
         };
         done.unwrap_or_else(|why| {
             // a reader that has gone away has seen enough
@@ -86,15 +86,18 @@ pub(crate) fn configuration(file: Option<PathBuf>) -> Result<AgentConfig, String
 }
 
 fn open(config: &AgentConfig) -> Result<Gate, String> {
-    Gate::open(&config.policy.file).map_err(|problems| {
+    Gate::open(&config.policy).map_err(|problems| {
         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
         lines.join("\n")
     })
 }
 
-fn show(file: Option<PathBuf>, out: &mut impl Write) -> Result<ExitCode, String> {
+fn show(file: Option<PathBuf>, out: &mut impl Write, err: &mut impl Write) -> Result<ExitCode, String> {
     let config = configuration(file)?;
     let gate = open(&config)?;
+    if let Some(said) = gate.replaceable() {
+        writeln!(err, "warning: {said}").map_err(|error| error.to_string())?;
+    }
     let value: Value = serde_json::from_str(&gate.canonical()).map_err(|error| error.to_string())?;
     let told = writeln!(out, "{value:#}")
         .and_then(|()| writeln!(out, "# sha256 {} · {}", gate.digest(), config.policy.file.display()));

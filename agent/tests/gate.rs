@@ -14,6 +14,7 @@ use gate_support::{gate, rule, tester};
 use redpoll_agent::exec::account::Account;
 use redpoll_agent::gate::{Asked, Counting, Gate, Kind, Leave, Own, Subject};
 use redpoll_common::wire::{Fault, FaultCode, Raw};
+use redpoll_config::PolicyConfig;
 use redpoll_net::ProcedureInfo;
 use redpoll_schema::policy::{Constraint, Effect, Hours, Moment, Pattern, Policy, Rate, Rule, Weekday};
 use serde_json::{Value, json};
@@ -264,10 +265,11 @@ fn a_rule_says_as_whom_it_runs_and_what_cannot_is_refused() {
 fn a_broken_file_changes_nothing_and_the_same_rules_keep_their_rates() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("policy.toml");
-    assert!(Gate::open(&file).is_ok(), "none is the default");
+    let policy = PolicyConfig { file: file.clone(), ..PolicyConfig::default() };
+    assert!(Gate::open(&policy).is_ok(), "none is the default");
     let once = "[[rule]]\nname = \"once\"\nallow = [\"exec.run\"]\nrate = \"1/1h\"\n";
     fs::write(&file, once).unwrap();
-    let gate = Gate::open(&file).unwrap();
+    let gate = Gate::open(&policy).unwrap();
     let (digest, run) = (gate.digest(), exec(json!(["true"]), json!({})));
     assert!(run.at(&gate).is_ok() && run.at(&gate).is_err());
     fs::write(&file, format!("# the same\n{once}")).unwrap();
@@ -280,7 +282,7 @@ fn a_broken_file_changes_nothing_and_the_same_rules_keep_their_rates() {
         "{problems:?}"
     );
     assert_eq!(gate.digest(), digest);
-    assert!(Gate::open(&file).is_err());
+    assert!(Gate::open(&policy).is_err());
     fs::write(&file, "switches = \"nobody\"\n").unwrap();
     gate.reload().unwrap();
     assert_ne!(gate.digest(), digest);

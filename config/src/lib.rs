@@ -78,7 +78,7 @@ pub use manifest::{
     ProcedureOutput, ProcedureSchedule, Procedures, Side, load_folder, load_folder_of,
 };
 pub use permissions::{PermissionError, check_private, check_state_dir};
-pub use policy::{LoadedPolicy, PolicyConfig, load_policy};
+pub use policy::{LoadedPolicy, PolicyConfig, PolicyOwner, load_policy};
 pub use relay::RelayConfig;
 pub use rpctl::{AskConfig, CallConfig, ColorChoice, OutputConfig, OutputFormat, RpctlConfig};
 pub use secret::Secret;

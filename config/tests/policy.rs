@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use redpoll_config::{LoadedPolicy, ManifestProblem, load_policy};
+use redpoll_config::{LoadedPolicy, ManifestProblem, PolicyOwner, load_policy};
 use redpoll_schema::policy::Rate;
 
 fn load(text: &str, mode: u32) -> Result<LoadedPolicy, Vec<ManifestProblem>> {
@@ -14,7 +14,7 @@ fn load(text: &str, mode: u32) -> Result<LoadedPolicy, Vec<ManifestProblem>> {
     let file = folder.path().join("policy.toml");
     fs::write(&file, text).unwrap();
     fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
-    load_policy(&file)
+    load_policy(&file, PolicyOwner::Agent)
 }
 
 #[test]
@@ -34,11 +34,11 @@ fn the_sample_is_a_policy() {
 fn a_file_that_is_not_there_is_the_default_and_a_broken_link_is_not() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("policy.toml");
-    let default = load_policy(&file).unwrap();
+    let default = load_policy(&file, PolicyOwner::Agent).unwrap();
     assert!(default.policy.rules().is_empty());
     assert_eq!(default.canonical, load("# nothing\n", 0o600).unwrap().canonical);
     std::os::unix::fs::symlink("/nowhere/policy.toml", &file).unwrap();
-    assert!(load_policy(&file).unwrap_err()[0].what.contains("cannot read"));
+    assert!(load_policy(&file, PolicyOwner::Agent).unwrap_err()[0].what.contains("cannot read"));
 }
 
 #[test]
@@ -50,9 +50,65 @@ fn what_others_may_change_is_refused() {
     let file = folder.path().join("policy.toml");
     fs::write(&file, "").unwrap();
     fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
-    assert!(load_policy(&file).is_ok());
+    assert!(load_policy(&file, PolicyOwner::Agent).is_ok());
     fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
-    assert!(load_policy(&file).unwrap_err()[0].what.contains("chmod go-w"));
+    assert!(load_policy(&file, PolicyOwner::Agent).unwrap_err()[0].what.contains("chmod go-w"));
+}
+
+#[test]
+fn a_policy_that_belongs_to_somebody_else_is_refused() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("policy.toml");
+    fs::write(&file, "").unwrap();
+    let give = |path: &Path, to: u32| std::os::unix::fs::chown(path, Some(to), None).unwrap();
+    let refused = || {
+        let problem = load_policy(&file, PolicyOwner::Agent).unwrap_err().remove(0);
+        assert!(problem.access, "{problem}");
+        problem.what
+    };
+    give(&file, 65534);
+    assert!(refused().contains("policy.toml belongs to user 65534"));
+    give(&file, 0);
+    give(folder.path(), 65534);
+    assert!(refused().contains("belongs to user 65534"), "whoever owns the folder puts another file there");
+    fs::remove_file(&file).unwrap();
+    // none is the default, which nobody has to own, unless root has to
+    assert!(load_policy(&file, PolicyOwner::Agent).is_ok());
+    assert!(load_policy(&file, PolicyOwner::Root).is_err());
+}
+
+#[test]
+fn root_can_be_the_only_one_that_may_change_it_by_any_way_to_it() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let deep = folder.path().join("a/b");
+    fs::create_dir_all(&deep).unwrap();
+    let (file, link) = (deep.join("policy.toml"), folder.path().join("link.toml"));
+    fs::write(&file, "").unwrap();
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    let why = |file: &Path| load_policy(file, PolicyOwner::Root).err().map(|found| found[0].what.clone());
+    assert_eq!((why(&file), why(&link)), (None, None), "the sticky folder above is no matter");
+    let loaded = load_policy(&link, PolicyOwner::Agent).unwrap();
+    assert_eq!(loaded.replaceable, None);
+    // a folder further up, by which all below it can be put aside
+    let above = folder.path().join("a");
+    std::os::unix::fs::chown(&above, Some(65534), None).unwrap();
+    for path in [&file, &link] {
+        let why = why(path).unwrap();
+        assert!(why.contains("/a belongs to user 65534") && why.contains("policy.owner"), "{why}");
+    }
+    let loaded = load_policy(&file, PolicyOwner::Agent).unwrap();
+    assert!(loaded.replaceable.unwrap().contains("/a belongs to user 65534"));
+    std::os::unix::fs::chown(&above, Some(0), None).unwrap();
+    std::os::unix::fs::lchown(&link, Some(65534), None).unwrap();
+    assert!(why(&link).unwrap().contains("link.toml belongs to user 65534"));
+    fs::set_permissions(&above, Permissions::from_mode(0o775)).unwrap();
+    assert!(why(&file).unwrap().contains("/a can be changed by others"));
 }
 
 #[test]

@@ -27,7 +27,19 @@ impl Gate {
                 )
             }));
         }
+        said.extend(self.replaceable());
         said
+    }
+
+    /// That programs which run as the agent can change the policy, where the agent is not root.
+    pub fn replaceable(&self) -> Option<String> {
+        let rules = self.rules.load();
+        let why = rules.replaceable.as_ref().filter(|_| !self.own.is_root)?;
+        Some(format!(
+            "{why}: a program that runs as the agent, {}, may be able to put other rules in the place of these; have root own \
+             the policy and the folders above it, and say policy.owner = \"root\"",
+            self.own.name
+        ))
     }
 
     /// Why nobody may call a procedure, with whatever arguments and whenever; `None`: somebody may.
@@ -36,5 +48,29 @@ impl Gate {
         let counting = Counting::Looks;
         let asked = Asked { args, kwargs, operator: None, roles: None, now: moment(), counting };
         self.rules.load().policy.never(&self.request(info, subject, asked, &Value::Null))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arc_swap::ArcSwap;
+    use redpoll_schema::policy::Policy;
+
+    use super::super::{Own, Rules};
+    use super::*;
+
+    #[test]
+    fn a_policy_that_programs_of_the_agent_could_replace_is_told_of_where_the_agent_is_not_root() {
+        let gate = |is_root, why: Option<&str>| {
+            let mut rules = Rules::fixed(Policy::new(Vec::new()));
+            rules.replaceable = why.map(str::to_owned);
+            let own = Own { name: "redpoll".to_owned(), is_root };
+            Gate { rules: ArcSwap::from_pointee(rules), file: None, own }
+        };
+        let said = gate(false, Some("/etc/p belongs to user 7")).doubts(&[]);
+        let [said] = &said[..] else { unreachable!("{said:?}") };
+        assert!(said.starts_with("/etc/p belongs to user 7") && said.contains("policy.owner"), "{said}");
+        assert_eq!(gate(false, None).doubts(&[]), Vec::<String>::new());
+        assert_eq!(gate(true, Some("x")).doubts(&[]), Vec::<String>::new(), "what runs as root may do all anyway");
     }
 }

@@ -15,13 +15,12 @@ mod strangers;
 mod subject;
 mod wall;
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use redpoll_common::wire::{Fault, FaultCode, Raw};
-use redpoll_config::{ManifestProblem, load_policy};
+use redpoll_config::{ManifestProblem, PolicyConfig, load_policy};
 use redpoll_net::{CallContext, ProcedureInfo};
 use redpoll_schema::policy::{Moment, Policy, Request, Switching, Verdict};
 use serde_json::Value;
@@ -111,7 +110,7 @@ impl From<Refused> for Fault {
 pub struct Gate {
     rules: ArcSwap<Rules>,
     /// `None`: it stays as it is.
-    file: Option<PathBuf>,
+    file: Option<PolicyConfig>,
     own: Own,
 }
 
@@ -139,12 +138,12 @@ impl Gate {
     ///
     /// # Errors
     /// Everything that is wrong with it; nothing of such a file is used.
-    pub fn open(file: &Path) -> Result<Self, Vec<ManifestProblem>> {
-        let rules = Rules::of(load_policy(file)?);
+    pub fn open(config: &PolicyConfig) -> Result<Self, Vec<ManifestProblem>> {
+        let rules = Rules::of(load_policy(&config.file, config.owner)?);
         if rules.policy.rules().is_empty() {
-            info!(file = %file.display(), "no rules of a policy: the safe default holds");
+            info!(file = %config.file.display(), "no rules of a policy: the safe default holds");
         }
-        Ok(Self { rules: ArcSwap::from_pointee(rules), file: Some(file.to_owned()), own: Own::of_process() })
+        Ok(Self { rules: ArcSwap::from_pointee(rules), file: Some(config.clone()), own: Own::of_process() })
     }
 
     /// A policy that stays as it is, for an agent of one's own and for tests.
@@ -157,8 +156,8 @@ impl Gate {
     /// # Errors
     /// What is wrong with it, each in a line: then the policy that holds goes on to hold, as a whole.
     pub fn reload(&self) -> Result<(), Vec<String>> {
-        let Some(file) = &self.file else { return Ok(()) };
-        match load_policy(file) {
+        let Some(PolicyConfig { file, owner }) = &self.file else { return Ok(()) };
+        match load_policy(file, *owner) {
             Ok(loaded) => {
                 let old = self.rules.load_full();
                 let new = Rules::of(loaded);

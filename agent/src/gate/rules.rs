@@ -17,18 +17,20 @@ pub(super) struct Rules {
     pub(super) policy: Policy,
     pub(super) canonical: String,
     pub(super) digest: String,
+    /// Why somebody other than root may put another file in its place.
+    pub(super) replaceable: Option<String>,
     buckets: Mutex<Buckets>,
 }
 
 impl Rules {
-    pub(super) fn of(LoadedPolicy { policy, canonical }: LoadedPolicy) -> Self {
+    pub(super) fn of(LoadedPolicy { policy, canonical, replaceable }: LoadedPolicy) -> Self {
         let digest = hex(digest(&SHA256, canonical.as_bytes()).as_ref());
-        Self { policy, canonical, digest, buckets: Mutex::default() }
+        Self { policy, canonical, digest, replaceable, buckets: Mutex::default() }
     }
 
     /// One that no file says.
     pub(super) fn fixed(policy: Policy) -> Self {
-        Self::of(LoadedPolicy { policy, canonical: "{}".to_owned() })
+        Self::of(LoadedPolicy { policy, canonical: "{}".to_owned(), replaceable: None })
     }
 
     /// Takes one call of a rule's rate.

@@ -77,6 +77,30 @@ fn refuse_folder_of(path: &Path) -> Result<(), String> {
     refuse_foreign_metadata(folder, mode, metadata.uid()).map_err(|error| error.to_string())
 }
 
+/// Why somebody other than root may put another file in the place of this one, or make it: whom something of the way to it belongs to,
+/// or that others may write there.
+pub(crate) fn replaceable_beside_root(path: &Path) -> Option<String> {
+    let real = fs::canonicalize(path).ok();
+    let ways = [Some(path), real.as_deref()];
+    let mut steps =
+        ways.into_iter().flatten().flat_map(Path::ancestors).filter(|step| !step.as_os_str().is_empty());
+    steps.find_map(|step| {
+        let of = |metadata: Metadata| (metadata.uid(), metadata.mode(), metadata.is_dir());
+        // a link, and where it leads: whoever owns either chooses
+        let own = [fs::symlink_metadata(step), fs::metadata(step)];
+        own.into_iter().flatten().map(of).find_map(|(owner, mode, is_folder)| {
+            let is_link = mode & 0o170_000 == 0o120_000;
+            // in a sticky folder what is root's stays root's
+            let is_open = mode & OTHERS_WRITE != 0 && !is_link && !(is_folder && mode & STICKY != 0);
+            match owner {
+                0 if is_open => Some(format!("{} can be changed by others", step.display())),
+                0 => None,
+                owner => Some(format!("{} belongs to user {owner}", step.display())),
+            }
+        })
+    })
+}
+
 fn refuse(path: &Path, metadata: &Metadata) -> Result<(), String> {
     refuse_foreign_metadata(path, metadata.mode(), metadata.uid()).map_err(|error| error.to_string())
 }

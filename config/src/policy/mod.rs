@@ -15,6 +15,7 @@ use crate::file::{lines_of, syntax_at};
 use crate::manifest::ManifestProblem;
 use crate::manifest::files;
 use crate::manifest::table::{Fields, Notes, to_object};
+use crate::values::choice::choice;
 
 /// `[policy]`: what may run here, whatever a manager says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,11 +23,23 @@ use crate::manifest::table::{Fields, Notes, to_object};
 pub struct PolicyConfig {
     /// The file with the rules. One that is not there is the default policy, see [`load_policy`].
     pub file: PathBuf,
+    /// To whom the file and the folders above it have to belong.
+    pub owner: PolicyOwner,
+}
+
+choice! {
+    /// To whom a policy has to belong.
+    PolicyOwner, "agent or root", {
+        /// To root, or to the user the agent runs as: what runs as the agent could change it then.
+        Agent = "agent",
+        /// To root alone.
+        Root = "root",
+    }
 }
 
 impl Default for PolicyConfig {
     fn default() -> Self {
-        Self { file: PathBuf::from("/etc/redpoll/policy.toml") }
+        Self { file: PathBuf::from("/etc/redpoll/policy.toml"), owner: PolicyOwner::Agent }
     }
 }
 
@@ -40,25 +53,33 @@ pub struct LoadedPolicy {
     pub policy: Policy,
     /// What the file says, as JSON with sorted keys and without comments: equal for equal policies, for a digest.
     pub canonical: String,
+    /// Why somebody other than root may put another file in its place; `None`: nobody may.
+    pub replaceable: Option<String>,
 }
 
-/// Reads a policy. A file that is not there is the default policy, which has no rules.
+/// Reads a policy that belongs to whom it has to. A file that is not there is the default policy, which has no rules.
 ///
 /// # Errors
 /// Everything that is wrong, with lines. Nothing of a file with a mistake is used: a rule that is left out could be the
 /// one that denies. A file that others may change, or that is in a folder that others may change, is refused.
-pub fn load_policy(file: &Path) -> Result<LoadedPolicy, Vec<ManifestProblem>> {
+pub fn load_policy(file: &Path, owner: PolicyOwner) -> Result<LoadedPolicy, Vec<ManifestProblem>> {
     let whole = |what: String| vec![ManifestProblem { access: true, ..ManifestProblem::whole(file, what) }];
     let missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+    let replaceable = files::replaceable_beside_root(file);
+    if let (PolicyOwner::Root, Some(why)) = (owner, &replaceable) {
+        let remedy = "have root own it, for policy.owner is \"root\"";
+        return Err(whole(format!("{why}; {remedy}")));
+    }
+    let parse = |text: &str| Ok(LoadedPolicy { replaceable, ..parse(file, text)? });
     // a link that leads nowhere is not a file that is not there: somebody meant to have a policy
     if fs::symlink_metadata(file).as_ref().is_err_and(missing) {
-        return parse(file, "");
+        return parse("");
     }
     if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         files::refuse_foreign(folder).map_err(whole)?;
     }
     let text = files::read(file, MAX_POLICY_FILE).map_err(whole)?;
-    parse(file, &text)
+    parse(&text)
 }
 
 fn parse(file: &Path, text: &str) -> Result<LoadedPolicy, Vec<ManifestProblem>> {
@@ -102,7 +123,11 @@ fn parse(file: &Path, text: &str) -> Result<LoadedPolicy, Vec<ManifestProblem>> 
         rules.push(rule);
     }
     if notes.problems.is_empty() {
-        Ok(LoadedPolicy { policy: Policy::new(rules).with_switching(switching), canonical })
+        Ok(LoadedPolicy {
+            policy: Policy::new(rules).with_switching(switching),
+            canonical,
+            replaceable: None,
+        })
     } else {
         Err(notes.problems)
     }
