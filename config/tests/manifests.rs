@@ -226,6 +226,21 @@ fn a_file_of_another_user_is_not_used() {
 }
 
 #[test]
+fn demote_is_the_user_where_the_agent_is_root_and_nobody_where_it_is_not() {
+    let text = format!("{SMALL}demote = \"nobody\"\n");
+    let both = format!("{text}user = \"deploy\"\n");
+    let folder =
+        folder(&[("a.toml", &text), ("b.toml", &both), ("c.toml", &format!("{SMALL}demote = \"\"\n"))]);
+    let loaded = load_folder(folder.path());
+    let wanted = rustix::process::geteuid().is_root().then_some("nobody");
+    assert_eq!(loaded.manifests.len(), 1, "{:?}", loaded.problems);
+    assert_eq!(loaded.manifests[0].user.as_deref(), wanted);
+    let said: Vec<_> = loaded.problems.iter().map(|problem| (&*problem.field, &*problem.what)).collect();
+    assert!(said[0].0 == "demote" && said[0].1.contains("keep one of the two"), "{said:?}");
+    assert!(said[1].0 == "demote" && said[1].1.contains("name of a user"), "{said:?}");
+}
+
+#[test]
 fn what_is_too_large_too_deep_or_no_file_is_refused() {
     let long = format!("{SMALL}# {}\n", "x".repeat(300_000));
     let deep = format!("{SMALL}args = {}{}\n", "{not = ".repeat(60), "{}".to_owned() + &"}".repeat(60));

@@ -2,7 +2,8 @@
 //! its result and its failure.
 #![expect(clippy::unwrap_used, reason = "test code")]
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use redpoll_net::CallEvent;
@@ -15,13 +16,24 @@ use redpoll_tests::{PATIENCE, eventually, in_time};
 use serde_json::{Value, json};
 
 const AGENT: &str = "web-1";
+const NODE: &str = "a sample is written for it: install it, for example `apt install nodejs`";
 
-/// A world whose agent offers the samples; the Rust one built as its manifest says.
+/// The samples in a world's folder, which those may enter as whom they run where the agent is root.
+fn samples(world: &World) -> Manifests {
+    fs::set_permissions(world.directory(), Permissions::from_mode(0o755)).unwrap();
+    Manifests::samples(world.directory())
+}
+
+/// A world whose agent offers the samples; the Rust one built as its manifest says. They run as the agent: others may have no access to
+/// the interpreter and the SDK of this checkout.
 async fn world() -> World {
-    needs("node", "a sample is written for it: install it, for example `apt install nodejs`");
+    needs("node", NODE);
     let mut world = World::quiet(&[]).await;
-    let samples = Manifests::samples(world.directory());
+    let samples = samples(&world);
     build(&samples);
+    for name in ["disk.report", "load.sample", "log.search", "process.memory", "tree.digest"] {
+        as_the_agent(&samples, name);
+    }
     let path = format!("PATH={}", path_with_sdk(world.directory()));
     world.agent_under(&["/usr/bin/env".to_owned(), path], AGENT, &[&samples.setting()]).await;
     world
@@ -36,6 +48,14 @@ fn build(samples: &Manifests) {
     let built = Command::new("rustc").args(&words).current_dir(samples.path()).status().unwrap();
     assert!(built.success(), "rustc {words:?}");
     samples.write("process.memory", &text.replace("enabled = false", "enabled = true"));
+}
+
+/// Leaves out as whom it runs where the agent is root.
+fn as_the_agent(samples: &Manifests, name: &str) {
+    let text = fs::read_to_string(samples.path().join(format!("{name}.toml"))).unwrap();
+    let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("demote")).collect();
+    assert!(lines.len() < text.lines().count(), "{name} says nothing of that");
+    samples.write(name, &lines.join("\n"));
 }
 
 async fn told(world: &World, words: &[&str]) -> Told {
@@ -71,6 +91,81 @@ async fn the_loader_and_the_linter_take_every_sample_and_the_policy() {
     let shown = shown.args(["policy", "show", "--config"]).arg(config).output().await.unwrap();
     let text = String::from_utf8(shown.stdout).unwrap();
     assert!(text.contains("no dropping of databases") && text.contains("packages as root"), "{text}");
+}
+
+/// An agent as most are: of whatever user, with no policy but the default one.
+#[tokio::test]
+async fn what_needs_nothing_else_runs_as_it_is_shipped_under_the_default_policy() {
+    needs("node", NODE);
+    let mut world = World::quiet(&[]).await;
+    let samples = samples(&world);
+    let none = format!("policy.file={}", world.directory().join("none.toml").display());
+    world.agent(AGENT, &[&samples.setting(), &none]).await;
+    let tree = world.directory().join("tree");
+    fs::create_dir(&tree).unwrap();
+    fs::write(tree.join("a"), "abc").unwrap();
+    fs::set_permissions(&tree, Permissions::from_mode(0o755)).unwrap();
+    let path = format!("path={}", tree.display());
+    assert_eq!(told(&world, &["disk.report"]).await.result()["exit"], 0);
+    assert_eq!(told(&world, &["load.sample", "samples:=1", "interval_ms:=1"]).await.result()["samples"], 1);
+    assert_eq!(told(&world, &["tree.digest", &path]).await.result()["files"], 1);
+    assert!(told(&world, &["disk.watch", "most:=100"]).await.result()["percent"].is_number());
+    if rustix::process::geteuid().is_root() {
+        // and they are not root: what is for nobody to read is not read
+        fs::set_permissions(&tree, Permissions::from_mode(0o700)).unwrap();
+        assert_eq!(told(&world, &["tree.digest", &path]).await.result()["files"], 0);
+        // without the line for it, the owner of the machine would have to name root in a rule
+        as_the_agent(&samples, "disk.report");
+        assert!(world.run_rpctl(&["agents", "reload", AGENT]).await.status.success());
+        assert_eq!(told(&world, &["disk.report"]).await.said("code"), "rejected");
+    }
+}
+
+#[tokio::test]
+async fn the_sample_of_a_policy_decides_about_calls_as_its_words_say() {
+    if !rustix::process::geteuid().is_root() {
+        // it is the policy of an agent that may run programs as others
+        return;
+    }
+    let mut world = World::quiet(&["access.roles={ on-call = [\"bob\"] }"]).await;
+    let own = Manifests::new(world.directory());
+    let schema = "args = { type = \"object\" }\noutput = \"text\"";
+    own.shell("db.drop-all", &format!("user = \"nobody\"\n{schema}"), "true");
+    own.shell("web.deploy", &format!("version = 2\nuser = \"www-data\"\n{schema}"), "id -un");
+    own.shell("packages.update", schema, "id -u");
+    own.shell("service.restart", &format!("user = \"nobody\"\n{schema}"), "true");
+    let policy = fs::read_to_string(checkout("config/samples/policy.toml")).unwrap();
+    redpoll_tests::policy::write_policy(&world.directory().join("policy.toml"), &policy);
+    world.agent(AGENT, &[&own.setting()]).await;
+
+    let deploy = |copies: &str| {
+        let words = ["web.deploy", "stage=live", "path=/srv/www/a", "release:={\"tag\":\"v7\"}", copies];
+        words.map(str::to_owned)
+    };
+    let good = deploy("copies:=2");
+    assert_eq!(told(&world, &good.each_ref().map(String::as_str)).await.result()["exit"], 0);
+    assert_eq!(told(&world, &["packages.update"]).await.result()["exit"], 0);
+    let refused = |words: Vec<String>, rule: &'static str| {
+        let world = &world;
+        async move {
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            let told = told(world, &words).await;
+            assert!(told.said("code") == "rejected" && told.said("message").contains(rule), "{told:?}");
+        }
+    };
+    refused(deploy("copies:=9").to_vec(), "deployments").await;
+    refused(vec!["db.drop-all".to_owned()], "no dropping of databases").await;
+    // ada has no role
+    refused(vec!["service.restart".to_owned()], "whoever is on call restarts services").await;
+    let bob = world.operator("bob").await;
+    assert!(bob.call(AGENT, "service.restart", &json!({})).await.is_ok());
+    let bob = bob.exec(AGENT, &["id", "-un"]).await;
+    let ended = Operator::end_of(&mut { bob }).await.unwrap_err();
+    assert!(ended.message.contains("operators run programs"), "{ended}");
+    // by the hour of the test
+    let ran = told(&world, &["exec.run", "--", "id", "-un"]).await;
+    let by_day = || ran.said("message").contains("operators run programs");
+    assert!(ran.code == Some(0) || by_day(), "{ran:?}");
 }
 
 #[tokio::test]
@@ -145,7 +240,7 @@ async fn the_script_that_asks_has_a_job_made_once_and_announces_it() {
     let fields = format!("callers = [\"agent:web-*\"]\ncwd = \"{}\"", folder.path().display());
     own.shell("site.announce", &fields, script);
     let mut world = World::quiet(&[&own.setting(), "agents.submit=disk.report"]).await;
-    let samples = Manifests::samples(world.directory());
+    let samples = samples(&world);
     world.agent(AGENT, &[&samples.setting()]).await;
 
     let enough = told(&world, &["disk.watch", "/", "most:=100"]).await;
@@ -234,4 +329,36 @@ async fn the_agent_of_ones_own_in_rust_gives_values_progress_and_the_last_word()
     let fault = Operator::end_of(&mut stream).await.unwrap_err();
     assert_eq!(fault.class.as_deref(), Some("Interrupted"), "the procedure has the last word: {fault}");
     assert!(fault.data.is_some_and(|data| data.decode::<u64>().unwrap() >= 2), "it says where it was");
+}
+
+#[tokio::test]
+async fn an_agent_of_ones_own_says_all_of_a_procedure_of_a_failure_and_of_who_asks() {
+    let mut world = World::quiet(&["access.roles={ deploy = [\"ada\"] }"]).await;
+    world.own_agent("redpoll-recurring-agent", AGENT, &[]).await;
+    let whom = told(&world, &["test.whom"]).await;
+    assert_eq!(whom.result(), &json!(["ada", ["deploy"]]));
+    let bob = world.operator("bob").await;
+    let said: Value = bob.call(AGENT, "test.whom", &json!({})).await.unwrap().decode().unwrap();
+    assert_eq!(said, json!(["bob", []]), "he has none, and that is known");
+    let run = world.run_rpctl(&["-o", "json", "run", AGENT, "test.whom"]).await;
+    let text = String::from_utf8(run.stdout).unwrap();
+    assert!(run.status.success() && text.contains("deploy"), "{text}");
+
+    let failed = told(&world, &["test.fail"]).await;
+    let fault = failed.fault();
+    for (key, value) in [
+        ("class", json!("DiskFull")),
+        ("module", json!("disks")),
+        ("args", json!(["/var"])),
+        ("state", json!({"free": 0})),
+        ("trace", json!("first, then second")),
+        ("data", json!(7)),
+    ] {
+        assert_eq!(fault[key], value, "{key}: {fault}");
+    }
+    let shown = world.run_rpctl(&["-o", "json", "agents", "procedures", AGENT]).await;
+    let listed: Value = serde_json::from_slice(&shown.stdout).unwrap();
+    let info = listed.as_array().unwrap().iter().find(|info| info["name"] == "test.fail").unwrap();
+    let said = (&info["deprecated"], &info["idempotent"], &info["admin"]);
+    assert_eq!(said, (&json!("use nothing"), &json!(true), &json!(true)), "{info}");
 }

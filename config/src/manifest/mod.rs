@@ -63,7 +63,7 @@ pub struct Manifest {
     pub output: ProcedureOutput,
     /// The JSON Schema of its named arguments (draft 2020-12).
     pub args: serde_json::Value,
-    /// The user it runs as; `None`: the agent's own.
+    /// The user it runs as; `None`: the agent's own. That of `demote` where the agent is root.
     pub user: Option<String>,
     /// The group it runs as; `None`: the user's own.
     pub group: Option<String>,

@@ -74,8 +74,8 @@ fn fields(file: &Path, mut fields: Fields<'_>, side: Side) -> Option<Manifest> {
         );
     }
     let (args, schema) = args(&mut fields, folder);
-    let user = account(&mut fields, "user");
-    let group = account(&mut fields, "group");
+    let user = user(&mut fields);
+    let group = account(&mut fields, "group", "group");
     let cwd = cwd(&mut fields);
     let env = env(&mut fields);
     let run_timeout = fields.duration("run_timeout", SECOND..=YEAR);
@@ -270,13 +270,22 @@ fn schema_file(path: &Path) -> Result<serde_json::Value, String> {
     serde_json::from_str(&text).map_err(|error| format!("{} is not JSON: {error}", path.display()))
 }
 
-fn account(fields: &mut Fields<'_>, name: &'static str) -> Option<String> {
+/// As whom it runs: `user` in any case, `demote` where this process is root and could be anybody.
+fn user(fields: &mut Fields<'_>) -> Option<String> {
+    let (user, demote) = (account(fields, "user", "user"), account(fields, "demote", "user"));
+    if user.is_some() && demote.is_some() {
+        fields.wrong("demote", "user says already as whom it runs; keep one of the two");
+    }
+    user.or(demote.filter(|_| rustix::process::geteuid().is_root()))
+}
+
+fn account(fields: &mut Fields<'_>, name: &'static str, what: &str) -> Option<String> {
     let text = fields.text(name)?;
     let good = !text.is_empty()
         && text.len() <= 64
         && !text.chars().any(|c| c.is_whitespace() || c.is_control() || c == ':');
     if !good {
-        fields.wrong(name, format!("{text:?} is not the name of a {name}"));
+        fields.wrong(name, format!("{text:?} is not the name of a {what}"));
     }
     good.then_some(text)
 }
