@@ -19,14 +19,17 @@ pub struct Context {
     output: Output,
     stop: Stop,
     run: Option<Arc<RunContext>>,
+    operator: Option<Arc<str>>,
+    roles: Option<Arc<[String]>>,
     manager: Manager,
 }
 
 impl Context {
     pub(super) fn of(call: CallContext, manager: &Manager) -> Self {
-        let CallContext { method, output, stop, run, .. } = call;
+        let CallContext { method, output, stop, run, operator, roles, .. } = call;
         let manager = manager.masking(output.mask());
-        Self { procedure: method.into(), output, stop, run, manager }
+        let (operator, roles) = (operator.map(Arc::from), roles.map(Arc::from));
+        Self { procedure: method.into(), output, stop, run, operator, roles, manager }
     }
 
     /// The procedure as it was called, `name` or `name@version`.
@@ -91,9 +94,16 @@ impl Context {
         self.run.as_ref().map(|run| run.run.attempt)
     }
 
-    /// Who submitted the job; `None` in a call.
+    /// For whom it runs, by the manager's word: who calls, or who submitted the job. `None` on a schedule, and where the manager does
+    /// not say.
     pub fn operator(&self) -> Option<&str> {
-        self.run.as_ref().map(|run| run.operator.as_str())
+        self.operator.as_deref()
+    }
+
+    /// What that operator is, by the manager's word: the names in its `[access.roles]`. `None` where it does not say, which is not the
+    /// same as none.
+    pub fn roles(&self) -> Option<&[String]> {
+        self.roles.as_deref()
     }
 
     /// The submitter's own words about the job, if they have this form.

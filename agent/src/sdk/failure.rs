@@ -9,6 +9,17 @@ use serde::Serialize;
 
 /// A procedure's own failure, as its caller sees it: the fault `failed`, with a class, a text and whatever else helps.
 ///
+/// ```
+/// use redpoll_agent::sdk::Failure;
+///
+/// let failure = Failure::new("the disk of web-1 is full")
+///     .class("DiskFull")
+///     .args(&["web-1", "/var"])
+///     .state(&[("free", 0)].into_iter().collect::<std::collections::BTreeMap<_, _>>())
+///     .trace("deploy, then unpack");
+/// # drop(failure);
+/// ```
+///
 /// `?` makes one of any error: the class is the error's type, the text its whole chain of causes. Nothing else of it
 /// crosses. What the procedure redacts in its arguments is masked in it; keep other secrets out of error texts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +40,31 @@ impl Failure {
     /// The same with details for programs; those that cannot be encoded are left out.
     pub fn data<T: Serialize + ?Sized>(mut self, data: &T) -> Self {
         self.0.data = Raw::encode(data).ok();
+        self
+    }
+
+    /// The same with the module that the class is of.
+    pub fn module(mut self, module: impl Into<String>) -> Self {
+        self.0.module = Some(module.into());
+        self
+    }
+
+    /// The same with where it happened, as lines for people: a backtrace, or the steps that led there.
+    pub fn trace(mut self, trace: impl Into<String>) -> Self {
+        self.0.trace = Some(trace.into());
+        self
+    }
+
+    /// The same with the arguments that an exception of this class is made from elsewhere, a list as a rule; those that cannot be
+    /// encoded are left out.
+    pub fn args<T: Serialize + ?Sized>(mut self, args: &T) -> Self {
+        self.0.args = Raw::encode(args).ok();
+        self
+    }
+
+    /// The same with the fields of such an exception, a map as a rule; those that cannot be encoded are left out.
+    pub fn state<T: Serialize + ?Sized>(mut self, state: &T) -> Self {
+        self.0.state = Raw::encode(state).ok();
         self
     }
 

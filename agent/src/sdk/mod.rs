@@ -85,18 +85,48 @@ pub struct Procedure {
     version: u32,
     description: String,
     redact: Vec<String>,
+    deprecated: Option<String>,
+    idempotent: bool,
+    admin: bool,
 }
 
 impl Procedure {
     /// Version 1 of a procedure. A name is lower-case words with dots between them, such as `web.deploy`; names that begin with
     /// `rp.` are the protocol's.
     pub fn new(name: impl Into<String>, description: impl Into<String>) -> Self {
-        Self { name: name.into(), version: 1, description: description.into(), redact: Vec::new() }
+        Self {
+            name: name.into(),
+            version: 1,
+            description: description.into(),
+            redact: Vec::new(),
+            deprecated: None,
+            idempotent: false,
+            admin: false,
+        }
     }
 
     /// The same with another version. Versions stand side by side: `name@2` calls one, `name` the highest.
     pub fn version(mut self, version: u32) -> Self {
         self.version = version;
+        self
+    }
+
+    /// Says why nobody should use this version any more, and what to use: whoever calls it or submits a job of it is told.
+    pub fn deprecated(mut self, why: impl Into<String>) -> Self {
+        self.deprecated = Some(why.into());
+        self
+    }
+
+    /// Says that running it twice does no more than running it once: a job of it that may be retried is tried again although it may
+    /// have run.
+    pub fn idempotent(mut self) -> Self {
+        self.idempotent = true;
+        self
+    }
+
+    /// Says that it looks after the machine: its calls, its jobs and its schedules have a place when all others are taken.
+    pub fn admin(mut self) -> Self {
+        self.admin = true;
         self
     }
 
@@ -111,9 +141,10 @@ impl Procedure {
     }
 
     fn info<A: JsonSchema>(self) -> ProcedureInfo {
-        let Self { name, version, description, redact } = self;
+        let Self { name, version, description, redact, deprecated, idempotent, admin } = self;
         let schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<A>();
-        ProcedureInfo { version, redact, ..ProcedureInfo::new(&name, &description, schema.to_value()) }
+        let info = ProcedureInfo::new(&name, &description, schema.to_value());
+        ProcedureInfo { version, redact, deprecated, idempotent, admin, ..info }
     }
 }
 

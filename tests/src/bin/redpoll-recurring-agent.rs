@@ -2,7 +2,7 @@
 //!
 //! `REDPOLL_TEST_EVERY_MS` is the interval; `REDPOLL_TEST_GATE` a file: a run says that it began by adding a line to the file with
 //! `.began` at its end, and ends once the file is there. `test.ask` asks the manager whatever its caller wants, and says what it
-//! was told; `test.steps` says how far it is. The rest of it is `redpoll-agent`.
+//! was told; `test.steps` says how far it is, `test.whom` who asks. The rest of it is `redpoll-agent`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -112,6 +112,18 @@ async fn steps(_: Nothing, context: Context) -> Result<u64, Failure> {
     Ok(STEPS)
 }
 
+/// Who asks, and what that is.
+async fn whom(_: Nothing, context: Context) -> Result<(Option<String>, Option<Vec<String>>), Failure> {
+    Ok((context.operator().map(str::to_owned), context.roles().map(<[String]>::to_vec)))
+}
+
+/// Fails with all that a failure can say.
+async fn fail(_: Nothing, _context: Context) -> Result<(), Failure> {
+    let state = std::collections::BTreeMap::from([("free", 0)]);
+    let failure = Failure::new("full").class("DiskFull").module("disks").args(&["/var"]).state(&state);
+    Err(failure.trace("first, then second").data(&7))
+}
+
 fn main() -> ExitCode {
     let every = std::env::var("REDPOLL_TEST_EVERY_MS").ok().and_then(|ms| ms.parse().ok());
     let schedule =
@@ -121,6 +133,8 @@ fn main() -> ExitCode {
         .procedure(Procedure::new("test.emit", "Says something."), emit)
         .procedure(Procedure::new("test.submit", "Submits a job."), submit)
         .procedure(Procedure::new("test.ask", "Asks the manager."), ask)
+        .procedure(Procedure::new("test.whom", "Tells who asks."), whom)
+        .procedure(Procedure::new("test.fail", "Fails.").deprecated("use nothing").idempotent().admin(), fail)
         .procedure(Procedure::new("test.steps", "Says how far it is."), steps);
     match every {
         Some(ms) => agent.recurring("test.wait", schedule(ms)).run(),
