@@ -21,7 +21,6 @@ use redpoll_common::identity::Identity;
 use redpoll_common::job::{Ending, ItemKind, Outcome};
 use redpoll_common::wire::{Fault, FaultCode, Raw, RawMap};
 use redpoll_config::ProcedureSchedule;
-use redpoll_exec::places::RESERVE;
 use redpoll_exec::{Claim, Places};
 use redpoll_net::transport::PeerInfo;
 use redpoll_net::{CallContext, ProcedureInfo, Registry, memory};
@@ -355,17 +354,6 @@ async fn a_run_waits_for_a_place_among_the_calls_and_never_runs_beside_itself() 
     drop(all);
     stage.recorded(4).await;
     assert_eq!(most.load(Ordering::SeqCst), 1);
-}
-
-#[tokio::test]
-async fn what_looks_after_the_machine_runs_when_all_places_are_taken() {
-    let admin = ProcedureInfo { admin: true, ..info("t.fix") };
-    let stage = Stage::new(Registry::new().with(admin, echo).unwrap(), |_bounds| {});
-    let all: Vec<_> = std::iter::from_fn(|| stage.places.take(Claim::Ordinary)).collect();
-    let system: Vec<_> = std::iter::from_fn(|| stage.places.take(Claim::System)).collect();
-    assert_eq!((all.len(), system.len()), (4, RESERVE));
-    stage.recurring.set(vec![entry("t.fix@1", RARELY)]);
-    assert_eq!(stage.first().await.ending.outcome, Outcome::Succeeded);
 }
 
 #[tokio::test]

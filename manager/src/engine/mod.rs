@@ -221,8 +221,7 @@ impl Engine {
             Ok(None) => return Err(unknown_job(job)),
             Err(error) => return Err(unreadable(&error)),
         }
-        let by = Some(by);
-        self.operate(|token| Input::Delete { token, job, by }).await.map(|_deleted| ())
+        self.operate(|token| Input::Delete { token, job, by: Some(by) }).await.map(|_deleted| ())
     }
 
     /// All queues, by name.
