@@ -140,7 +140,13 @@ impl JobsOptions {
 #[derive(Debug)]
 enum Control {
     /// The manager offers a run.
-    Offer { token: Token, offer: Box<Offer>, caller: Arc<PeerInfo>, admin: bool, verdict: Result<(), Fault> },
+    Offer {
+        token: Token,
+        offer: Box<Offer>,
+        caller: Arc<PeerInfo>,
+        admin: bool,
+        verdict: Result<(), Box<Fault>>,
+    },
     /// The manager cancels a run.
     Cancel { token: Token, cancel: Cancel },
     /// No new runs.

@@ -68,6 +68,7 @@ impl Jobs {
             let judged = offered.judge(procedure, asked);
             judged.map(|_leave| ()).map_err(|refused| proving(refused.into()))
         });
+        let verdict = verdict.map_err(Box::new);
         Ok(Control::Offer { token, offer, caller, admin, verdict })
     }
 }

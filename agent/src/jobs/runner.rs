@@ -255,6 +255,7 @@ impl Runner {
             Control::Offer { token, offer, caller, admin, verdict } => {
                 failpoint::reached("A1");
                 self.caller = Some(caller);
+                let verdict = verdict.map_err(|fault| *fault);
                 self.machine.handle(rules::Input::Offer { token, offer, admin, verdict }, now());
             }
             Control::Cancel { token, cancel } => {

@@ -276,7 +276,7 @@ fn user(fields: &mut Fields<'_>) -> Option<String> {
     if user.is_some() && demote.is_some() {
         fields.wrong("demote", "user says already as whom it runs; keep one of the two");
     }
-    user.or(demote.filter(|_| rustix::process::geteuid().is_root()))
+    user.or_else(|| demote.filter(|_| rustix::process::geteuid().is_root()))
 }
 
 fn account(fields: &mut Fields<'_>, name: &'static str, what: &str) -> Option<String> {
