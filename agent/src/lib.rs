@@ -21,7 +21,6 @@ pub mod app;
 pub mod builtin;
 pub mod facts;
 mod footprint;
-pub mod gate;
 pub mod jobs;
 pub mod leftovers;
 pub mod link;
@@ -36,4 +35,4 @@ pub mod service;
 pub mod spool;
 pub mod trial;
 
-pub use redpoll_exec::{clock, exec, procedures};
+pub use redpoll_exec::{clock, exec, gate, procedures};

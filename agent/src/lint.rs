@@ -11,7 +11,9 @@ use clap::Subcommand;
 use redpoll_config::{AgentConfig, ExitClass, Manifest, ManifestProblem, PolicyConfig, Side};
 use redpoll_exec::check::{as_warning, check_folder};
 use redpoll_exec::procedures::{account_of, info};
+use redpoll_schema::policy::Whose;
 
+use crate::builtin::NAMES;
 use crate::gate::{Gate, Kind, Subject};
 
 /// `redpoll-agent procedures …`
@@ -86,7 +88,7 @@ fn check(
         return Ok(wrong);
     }
     let policy = policy.unwrap_or_else(|| config.policy.file.clone());
-    let gate = Gate::open(&PolicyConfig { file: policy.clone(), ..config.policy });
+    let gate = Gate::open(&PolicyConfig { file: policy.clone(), ..config.policy }, Whose::Agent);
     let refused = |manifest: &Manifest| match &gate {
         Ok(gate) => never(gate, manifest).into_iter().collect(),
         Err(_) => Vec::new(),
@@ -105,7 +107,7 @@ fn check(
                 checked.manifests.iter().map(|manifest| (manifest.name.clone(), manifest.version));
             let programs = config.procedures.offers("exec.run").then(|| ("exec.run".to_owned(), 1));
             let known: Vec<_> = described.chain(programs).collect();
-            for said in gate.strangers(&known).into_iter().chain(gate.doubts(&known)) {
+            for said in gate.strangers(&known, &NAMES).into_iter().chain(gate.doubts(&known)) {
                 writeln!(bad, "{}: warning: {said}", policy.display())?;
             }
         }

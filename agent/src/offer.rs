@@ -6,6 +6,7 @@ use std::sync::Arc;
 use redpoll_config::daemon::Failure;
 use redpoll_config::{AgentConfig, ExitClass, Manifest, Procedures, load_folder};
 use redpoll_net::Registry;
+use redpoll_schema::policy::Whose;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
@@ -22,7 +23,7 @@ use crate::procedures::Setting;
 
 /// Reads the policy. Without one that can be read whole, nothing is offered: a rule that is left out could be the one that denies.
 pub(crate) fn gate(config: &AgentConfig) -> Result<Arc<Gate>, Failure> {
-    Gate::open(&config.policy).map(Arc::new).map_err(|problems| {
+    Gate::open(&config.policy, Whose::Agent).map(Arc::new).map_err(|problems| {
         let access = problems.iter().any(|problem| problem.access);
         let class = if access { ExitClass::Permissions } else { ExitClass::Configuration };
         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();

@@ -14,6 +14,7 @@ use redpoll_common::api::trial::PolicyTestAnswer;
 use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_config::{AgentConfig, ExitClass, Sources, load, load_folder};
 use redpoll_net::{CallContext, Registry};
+use redpoll_schema::policy::Whose;
 use serde_json::{Map, Value};
 
 use crate::builtin;
@@ -86,7 +87,7 @@ pub(crate) fn configuration(file: Option<PathBuf>) -> Result<AgentConfig, String
 }
 
 fn open(config: &AgentConfig) -> Result<Gate, String> {
-    Gate::open(&config.policy).map_err(|problems| {
+    Gate::open(&config.policy, Whose::Agent).map_err(|problems| {
         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
         lines.join("\n")
     })
@@ -116,7 +117,7 @@ impl Test {
         let Described { registry, kinds } = described(&config)?;
         let known = registry.procedures().chain(registry.absent());
         let known: Vec<_> = known.map(|info| (info.name.clone(), info.version)).collect();
-        for said in gate.strangers(&known).into_iter().chain(gate.doubts(&known)) {
+        for said in gate.strangers(&known, &builtin::NAMES).into_iter().chain(gate.doubts(&known)) {
             writeln!(err, "warning: {}: {said}", config.policy.file.display())
                 .map_err(|error| error.to_string())?;
         }

@@ -16,7 +16,9 @@ use redpoll_agent::gate::{Asked, Counting, Gate, Kind, Leave, Own, Subject};
 use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_config::PolicyConfig;
 use redpoll_net::ProcedureInfo;
-use redpoll_schema::policy::{Constraint, Effect, Hours, Moment, Pattern, Policy, Rate, Rule, Weekday};
+use redpoll_schema::policy::{
+    Constraint, Effect, Hours, Moment, Pattern, Policy, Rate, Rule, Weekday, Whose,
+};
 use serde_json::{Value, json};
 
 const NOON: Moment = Moment { utc: (Weekday::Wed, 720), local: (Weekday::Wed, 780) };
@@ -266,10 +268,10 @@ fn a_broken_file_changes_nothing_and_the_same_rules_keep_their_rates() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("policy.toml");
     let policy = PolicyConfig { file: file.clone(), ..PolicyConfig::default() };
-    assert!(Gate::open(&policy).is_ok(), "none is the default");
+    assert!(Gate::open(&policy, Whose::Agent).is_ok(), "none is the default");
     let once = "[[rule]]\nname = \"once\"\nallow = [\"exec.run\"]\nrate = \"1/1h\"\n";
     fs::write(&file, once).unwrap();
-    let gate = Gate::open(&policy).unwrap();
+    let gate = Gate::open(&policy, Whose::Agent).unwrap();
     let (digest, run) = (gate.digest(), exec(json!(["true"]), json!({})));
     assert!(run.at(&gate).is_ok() && run.at(&gate).is_err());
     fs::write(&file, format!("# the same\n{once}")).unwrap();
@@ -282,7 +284,7 @@ fn a_broken_file_changes_nothing_and_the_same_rules_keep_their_rates() {
         "{problems:?}"
     );
     assert_eq!(gate.digest(), digest);
-    assert!(Gate::open(&policy).is_err());
+    assert!(Gate::open(&policy, Whose::Agent).is_err());
     fs::write(&file, "switches = \"nobody\"\n").unwrap();
     gate.reload().unwrap();
     assert_ne!(gate.digest(), digest);

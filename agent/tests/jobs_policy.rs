@@ -19,7 +19,7 @@ use redpoll_common::job::spool::{Record, Stamp};
 use redpoll_common::job::wire::{Offer, OfferAnswer};
 use redpoll_common::wire::{FaultCode, Raw};
 use redpoll_config::PolicyConfig;
-use redpoll_schema::policy::{Effect, Rule};
+use redpoll_schema::policy::{Effect, Rule, Whose};
 
 /// A policy that lets programs run, as whom the agent runs, and one that does not.
 const OPEN: &str = "[[rule]]\nname = \"open\"\nallow = [\"exec.run\"]\n";
@@ -48,8 +48,9 @@ async fn a_policy_that_changes_between_accept_and_start_keeps_a_run_from_startin
     let sync = |file: &File| sync_unless(&HELD, file);
     let mut world = World::new();
     let file = policy(&world, OPEN);
-    world.gate =
-        Arc::new(Gate::open(&PolicyConfig { file: file.clone(), ..PolicyConfig::default() }).unwrap());
+    world.gate = Arc::new(
+        Gate::open(&PolicyConfig { file: file.clone(), ..PolicyConfig::default() }, Whose::Agent).unwrap(),
+    );
     let agent = world.agent_with(OpenOptions { sync, ..OpenOptions::default() }).await;
     let link = world.connect(&agent);
     eventually("the session begins", || world.manager.ledger().asked == 1).await;

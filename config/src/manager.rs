@@ -179,6 +179,7 @@ impl Config for ManagerConfig {
         let mut paths = vec![
             ("manager.state_dir", &mut self.manager.state_dir),
             ("procedures.dir", &mut self.procedures.dir),
+            ("procedures.policy", &mut self.procedures.policy),
         ];
         paths.extend(self.tls.paths());
         paths.extend(self.jobs.paths());

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::checks::Checks;
+use crate::policy::{PolicyConfig, PolicyOwner};
 use crate::values::{duration, number, size};
 
 const KIB: u64 = 1024;
@@ -19,6 +20,10 @@ const YEAR: Duration = Duration::from_secs(365 * 86_400);
 pub struct ManagerProceduresConfig {
     /// The folder whose files describe executables that are offered. A folder that is not there offers none.
     pub dir: PathBuf,
+    /// The file with the rules about calls of them, as a policy of an agent has. One that is not there has none.
+    pub policy: PathBuf,
+    /// To whom that file and the folders above it have to belong.
+    pub policy_owner: PolicyOwner,
     /// How many calls may run at a time.
     #[serde(with = "number")]
     pub calls: usize,
@@ -37,6 +42,8 @@ impl Default for ManagerProceduresConfig {
     fn default() -> Self {
         Self {
             dir: PathBuf::from("/etc/redpoll/manager-procedures.d"),
+            policy: PathBuf::from("/etc/redpoll/manager-policy.toml"),
+            policy_owner: PolicyOwner::Agent,
             calls: 64,
             run_timeout: HOUR,
             output: 16 * MIB,
@@ -46,8 +53,14 @@ impl Default for ManagerProceduresConfig {
 }
 
 impl ManagerProceduresConfig {
+    /// Where the rules are.
+    pub fn rules(&self) -> PolicyConfig {
+        PolicyConfig { file: self.policy.clone(), owner: self.policy_owner }
+    }
+
     pub(crate) fn check(&self, checks: &mut Checks) {
         checks.path("procedures.dir", &self.dir);
+        checks.path("procedures.policy", &self.policy);
         checks.number("procedures.calls", self.calls, 1..=4096);
         checks.duration_or_off("procedures.run_timeout", self.run_timeout, Duration::from_secs(1)..=YEAR);
         checks.size("procedures.output", self.output, KIB..=1024 * MIB);

@@ -100,7 +100,7 @@ fn root_can_be_the_only_one_that_may_change_it_by_any_way_to_it() {
     std::os::unix::fs::chown(&above, Some(65534), None).unwrap();
     for path in [&file, &link] {
         let why = why(path).unwrap();
-        assert!(why.contains("/a belongs to user 65534") && why.contains("policy.owner"), "{why}");
+        assert!(why.contains("/a belongs to user 65534") && why.contains("have root own it"), "{why}");
     }
     let loaded = load_policy(&file, PolicyOwner::Agent).unwrap();
     assert!(loaded.replaceable.unwrap().contains("/a belongs to user 65534"));

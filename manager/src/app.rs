@@ -7,11 +7,15 @@ use std::time::Duration;
 use redpoll_common::identity::Role;
 use redpoll_config::daemon::logging::LogControl;
 use redpoll_config::daemon::{Failure, credentials, reload, write_whole};
-use redpoll_config::{Effective, ExitClass, Loaded, ManagerConfig, Sources, check_state_dir};
+use redpoll_config::{
+    Effective, ExitClass, Loaded, ManagerConfig, ManagerProceduresConfig, Sources, check_state_dir,
+};
 use redpoll_exec::exec::cgroup::Hierarchy;
+use redpoll_exec::gate::Gate;
 use redpoll_net::shutdown::{Asked, Signals};
 use redpoll_net::socket::SocketOptions;
 use redpoll_net::tls::{ListenOptions, TlsListener, TlsServer};
+use redpoll_schema::policy::Whose;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -67,7 +71,8 @@ impl App {
             Failure::new(ExitClass::Configuration, "the manager's certificate cannot be used")
                 .caused_by(error)
         })?);
-        let procedures = Offering::new(identity.clone(), &config.procedures, control_groups());
+        let procedures = Offering::new(identity.clone(), &config.procedures, control_groups())
+            .judged_by(rules(&config.procedures)?);
         let manager = Arc::new(Manager::offering(identity, config, procedures));
         read_procedures(manager.procedures.clone()).await;
         let (engine, jobs) = start_engine(&manager).await?;
@@ -211,6 +216,18 @@ impl App {
             Err(_elapsed) => warn!(left = self.sessions.tracker.len(), "stopped with sessions still open"),
         }
     }
+}
+
+/// Reads the rules about calls of its procedures. Without rules that can be read whole, nothing is offered: one that is left out could
+/// be the one that denies.
+fn rules(config: &ManagerProceduresConfig) -> Result<Gate, Failure> {
+    Gate::open(&config.rules(), Whose::Manager).map_err(|problems| {
+        let access = problems.iter().any(|problem| problem.access);
+        let class = if access { ExitClass::Permissions } else { ExitClass::Configuration };
+        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        let text = format!("the policy of the manager's procedures cannot be used\n{}", lines.join("\n"));
+        Failure::new(class, text).help("correct the file, or name another with procedures.policy")
+    })
 }
 
 /// Reads the folder of procedures, which blocks, beside everything else.

@@ -306,3 +306,84 @@ async fn a_folder_of_the_managers_procedures_is_checked_without_a_daemon() {
     fs::remove_dir_all(folder.at("d")).unwrap();
     assert_eq!(check().await.0, Some(64));
 }
+
+/// As whom the procedures run, where an agent's rule would have to say so too.
+fn users() -> &'static str {
+    if rustix::process::geteuid().is_root() { "users = [\"root\"]" } else { "" }
+}
+
+#[tokio::test]
+async fn rules_judge_what_callers_let_in_by_arguments_callers_roles_and_rate_and_no_callback() {
+    let folder = Folder::new();
+    folder.manifest("ask", "callers = [\"agent:web-*\", \"operator:*\"]", ECHO);
+    folder.manifest("free", "callers = [\"operator:*\"]", ECHO);
+    folder.manifest("told", "callback = true", "cat >> told; echo '{\"result\":null}'");
+    let users = users();
+    let rules = format!(
+        r#"
+[[rule]]
+name = "nothing large"
+deny = ["site.ask"]
+args.n = {{ min = 10 }}
+
+[[rule]]
+name = "web machines may ask, now and then"
+allow = ["site.ask"]
+operators = ["agent:web-*"]
+rate = "2/1h"
+{users}
+
+[[rule]]
+name = "whoever deploys"
+allow = ["site.free"]
+roles = ["deploy"]
+{users}
+"#
+    );
+    let file = folder.at("policy.toml");
+    write(&file, &rules);
+    let mut world = World::quiet(&[
+        &format!("procedures.dir={}", folder.at("d").display()),
+        &format!("procedures.policy={}", file.display()),
+        "access.roles={ deploy = [\"ada\"] }",
+    ])
+    .await;
+    world.agent(HONEST, &[]).await;
+    let mut web = world.line("web-1").await;
+    let refused = |said: Result<Value, Fault>, words: &[&str]| {
+        let fault = said.unwrap_err();
+        assert_eq!(fault.code, FaultCode::Rejected, "{fault}");
+        let whose = fault.message.contains("manager's policy");
+        assert!(whose && words.iter().all(|word| fault.message.contains(word)), "{fault}");
+    };
+    assert!(asks(&mut web, "r-1", "site.ask", json!({"n": 5})).await.is_ok());
+    refused(asks(&mut web, "r-2", "site.ask", json!({"n": 50})).await, &["nothing large", "denies"]);
+    assert!(asks(&mut web, "r-3", "site.ask", json!({})).await.is_ok());
+    refused(asks(&mut web, "r-4", "site.ask", json!({})).await, &["now and then", "rate"]);
+    // the manifest lets operators in, and the rule is for machines
+    let ada = &world.operator;
+    let as_json = |answer: Result<Raw, Fault>| answer.map(|raw| raw.decode::<Value>().unwrap());
+    refused(as_json(ada.ask("site.ask", &json!({})).await), &["now and then", "operators"]);
+    assert!(ada.ask("site.free", &json!({})).await.is_ok());
+    let bob = world.operator("bob").await;
+    refused(as_json(bob.ask("site.free", &json!({})).await), &["whoever deploys", "roles"]);
+    // who is not let in is not judged
+    let unlisted = asks(&mut web, "r-5", "site.free", json!({})).await.unwrap_err();
+    assert_eq!(unlisted.code, FaultCode::Forbidden, "{unlisted}");
+
+    // a mistake leaves the rules as they are; a reload of the same ones fills no rate
+    write(&file, "[[rule]]\nname = \"x\"\nallow = [\"*\"]\nfoo = 1\n");
+    world.manager.signal(Signal::HUP);
+    world.manager.logged(&["the old policy goes on to hold"]).await;
+    refused(asks(&mut web, "r-6", "site.ask", json!({})).await, &["rate"]);
+    write(&file, &format!("[[rule]]\nname = \"closed\"\ndeny = [\"site.*\"]\n{rules}"));
+    world.manager.signal(Signal::HUP);
+    eventually("the new rules hold", async || {
+        let said = ada.ask("site.free", &json!({})).await.err()?;
+        said.message.contains("closed").then_some(())
+    })
+    .await;
+    // the manager's own doing is not judged
+    let done = job(&world, "site.told").await.unwrap();
+    assert_eq!(told(&world, &done).await["state"], "delivered");
+}

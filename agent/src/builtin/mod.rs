@@ -19,6 +19,7 @@ use redpoll_net::registry::Duplicate;
 use redpoll_net::{ProcedureInfo, Registry};
 
 use crate::facts::Confinement;
+use crate::gate::Kind;
 
 pub use redpoll_exec::ExecLimits;
 
@@ -43,6 +44,15 @@ pub const NAMES: [&str; 15] = [
 
 /// The built-in that lists what is offered.
 pub const LIST: &str = "sys.procedures";
+
+/// What a procedure is that no manifest describes.
+pub fn kind_of(name: &str) -> Kind {
+    match name {
+        "exec.run" => Kind::Program,
+        name if NAMES.contains(&name) => Kind::Inside,
+        _ => Kind::Own,
+    }
+}
 
 /// Why built-ins cannot be offered as configured.
 #[derive(Debug, thiserror::Error)]

@@ -11,6 +11,7 @@ use redpoll_net::transport::PeerInfo;
 use redpoll_net::{CallContext, ProcedureInfo, Registry};
 use redpoll_schema::{ArgumentRedaction, rooted};
 
+use crate::builtin::kind_of;
 use crate::gate::{Asked, Gate, Kind, Leave, Refused, Subject};
 
 /// Procedures that never change, and what judges their calls.
@@ -32,7 +33,7 @@ impl Current {
         let mut subjects: BTreeMap<String, BTreeMap<u32, Subject>> = BTreeMap::new();
         for info in registry.procedures() {
             let described = kinds.remove(&(info.name.clone(), info.version));
-            let kind = described.unwrap_or_else(|| Kind::built_in(&info.name));
+            let kind = described.unwrap_or_else(|| kind_of(&info.name));
             subjects.entry(info.name.clone()).or_default().insert(info.version, Subject::new(kind));
         }
         Self { registry, subjects, gate }

@@ -23,7 +23,7 @@ use redpoll_net::Registry;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::builtin::{InstallError, with_list};
+use crate::builtin::{InstallError, NAMES, with_list};
 use crate::gate::{Gate, Kind};
 use crate::procedures::{self, Procedure, Setting, label};
 use crate::schedule::Entry;
@@ -204,7 +204,7 @@ impl Offered {
         }
         // not a problem: the procedure may come later
         let known = changing.known(state);
-        for said in self.gate.strangers(&known) {
+        for said in self.gate.strangers(&known, &NAMES) {
             warn!(said, "a rule of the policy is about nothing");
         }
         for said in self.gate.doubts(&known) {

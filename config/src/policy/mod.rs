@@ -67,7 +67,7 @@ pub fn load_policy(file: &Path, owner: PolicyOwner) -> Result<LoadedPolicy, Vec<
     let missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
     let replaceable = files::replaceable_beside_root(file);
     if let (PolicyOwner::Root, Some(why)) = (owner, &replaceable) {
-        let remedy = "have root own it, for policy.owner is \"root\"";
+        let remedy = "have root own it, for the configuration says that only root may";
         return Err(whole(format!("{why}; {remedy}")));
     }
     let parse = |text: &str| Ok(LoadedPolicy { replaceable, ..parse(file, text)? });

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use redpoll_common::identity::{Identity, Role};
+use redpoll_common::job::Submitter;
 use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_exec::Claim;
+use redpoll_exec::gate::Asked;
 use redpoll_net::service::Running;
 use redpoll_net::{CallContext, ProcedureInfo};
 
@@ -41,12 +43,29 @@ impl Offering {
                 format!("{limit} calls are running already, procedures.calls of the manager; nothing ran");
             return Err(Fault::new(FaultCode::Overloaded, text));
         };
+        let call = self.judge(&offered, entry, call)?;
         let answer = async move {
             let _place = place;
             run(offered, call).await
         };
         // programs watch the stop themselves, and what comes before them does not wait
         Ok(Running { answer: Box::pin(answer), graceful: true })
+    }
+}
+
+impl Offering {
+    /// Asks the rules, if there are any: the same judgement as that of an agent. An agent as caller has the name that it has as a
+    /// submitter of jobs, `agent:web-1`.
+    fn judge(&self, offered: &Offered, entry: &Entry, mut call: CallContext) -> Result<CallContext, Fault> {
+        if !self.gate.has_rules() {
+            return Ok(call);
+        }
+        let info = offered.registry.info(&call.method)?;
+        let who = Submitter::of(&call.caller.identity);
+        let asked = Asked { operator: Some(who.as_str()), ..Asked::of(&call) };
+        let leave = self.gate.judge(info, &entry.subject, asked)?;
+        call.run_as = leave.run_as;
+        Ok(call)
     }
 }
 

@@ -2,7 +2,7 @@
 //! and as callbacks of jobs.
 //!
 //! - [`Offering`]: what is offered now, read anew by [`Offering::reload`]. Start reading here.
-//! - `calls`: a request: may its caller, do the arguments fit, is there a place. `callback`: the end of a job as a call.
+//! - `calls`: a request: may its caller, is there a place, do the arguments fit, do the rules let it. `callback`: the end of a job as a call.
 //!
 //! What is offered never changes once it is in place; a reload puts another in its place. What runs goes on as it was started.
 
@@ -21,10 +21,12 @@ use redpoll_config::{ManagerProceduresConfig, Manifest, Side, load_folder_of};
 use redpoll_exec::ExecLimits;
 use redpoll_exec::exec::cgroup::Hierarchy;
 use redpoll_exec::exec::confine;
+use redpoll_exec::gate::{Gate, Kind, Own, Subject};
 use redpoll_exec::procedures::{self, Procedure, Setting, label};
 use redpoll_exec::{Asker, Emitter, Places};
 use redpoll_net::Registry;
 use redpoll_schema::Schema;
+use redpoll_schema::policy::Policy;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -38,6 +40,7 @@ pub struct Offering {
     own: Identity,
     dir: PathBuf,
     places: Places,
+    gate: Gate,
     setting: Arc<Setting>,
     tracker: TaskTracker,
     stop: CancellationToken,
@@ -58,6 +61,7 @@ struct Offered {
 struct Entry {
     procedure: Arc<Procedure>,
     schema: Schema,
+    subject: Subject,
 }
 
 impl fmt::Debug for Offering {
@@ -89,6 +93,7 @@ impl Offering {
             own,
             dir: config.dir.clone(),
             places: Places::new(config.calls),
+            gate: Gate::fixed(Policy::default(), Own::of_process()),
             setting: Arc::new(setting),
             tracker,
             stop,
@@ -97,11 +102,17 @@ impl Offering {
         }
     }
 
-    /// Reads the folder anew, and gives what is wrong with it; the log has it too. Blocks: it reads files.
+    /// The same with rules that judge calls of agents and operators.
+    pub fn judged_by(self, gate: Gate) -> Self {
+        Self { gate, ..self }
+    }
+
+    /// Reads the folder and the rules anew, and gives what is wrong with it; the log has it too. Blocks: it reads files.
     pub fn reload(&self) -> Vec<String> {
         let _one = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let loaded = load_folder_of(&self.dir, Side::Manager);
         let mut problems: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
+        problems.extend(self.gate.reload().err().into_iter().flatten());
         let before = self.current.load_full();
         let mut offered = Offered::default();
         for manifest in loaded.manifests {
@@ -116,8 +127,20 @@ impl Offering {
         if count > 0 || !problems.is_empty() || !before.entries.is_empty() {
             info!(offered = count, problems = problems.len(), "the manager's procedures were read");
         }
+        self.tell_doubts(&offered);
         self.current.store(Arc::new(offered));
         problems
+    }
+
+    /// What of the rules is about nothing, or allows more or less than it may seem to.
+    fn tell_doubts(&self, offered: &Offered) {
+        let versions =
+            offered.entries.iter().flat_map(|(name, of)| of.keys().map(|version| (name.clone(), *version)));
+        let known: Vec<_> = versions.collect();
+        let strangers = self.gate.strangers(&known, &[]);
+        for said in strangers.into_iter().chain(self.gate.doubts(&known)) {
+            warn!(said, "a rule of the manager's policy is not what it may seem to be");
+        }
     }
 
     fn add(&self, offered: &mut Offered, manifest: Manifest, before: &Offered) -> Result<(), String> {
@@ -136,7 +159,7 @@ impl Offering {
         } else {
             registry.without(&name, version, NOT_ENABLED)
         };
-        offered.entries.entry(name).or_default().insert(version, Entry { procedure, schema });
+        offered.entries.entry(name).or_default().insert(version, Entry::new(procedure, schema));
         Ok(())
     }
 
@@ -169,6 +192,11 @@ impl Offered {
 }
 
 impl Entry {
+    fn new(procedure: Arc<Procedure>, schema: Schema) -> Self {
+        let subject = Subject::new(Kind::Manifest(procedure.account().cloned()));
+        Self { procedure, schema, subject }
+    }
+
     fn manifest(&self) -> &Manifest {
         self.procedure.manifest()
     }

@@ -118,17 +118,54 @@ pub enum Switching {
 pub struct Policy {
     rules: Vec<Rule>,
     switching: Switching,
+    whose: Whose,
+}
+
+/// Whose policy it is, in the words that say why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Whose {
+    /// That of an agent.
+    #[default]
+    Agent,
+    /// That of a manager, about its own procedures.
+    Manager,
+}
+
+impl Whose {
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Agent => "agent",
+            Self::Manager => "manager",
+        }
+    }
+}
+
+impl std::fmt::Display for Whose {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 impl Policy {
     /// A policy of these rules, in this order. Without any: the default alone.
     pub fn new(rules: Vec<Rule>) -> Self {
-        Self { rules, switching: Switching::default() }
+        Self { rules, switching: Switching::default(), whose: Whose::default() }
     }
 
     /// The same with who may switch procedures.
     pub fn with_switching(self, switching: Switching) -> Self {
         Self { switching, ..self }
+    }
+
+    /// The same as that of somebody else.
+    pub fn of(self, whose: Whose) -> Self {
+        Self { whose, ..self }
+    }
+
+    /// Whose it is.
+    pub fn whose(&self) -> Whose {
+        self.whose
     }
 
     /// Who may disable procedures, and enable them again.
@@ -152,7 +189,8 @@ impl Policy {
             rules.find(|(_, rule)| rule.effect == effect && rule.fits(request))
         };
         if let Some((index, rule)) = first(Effect::Deny) {
-            let reason = format!("rule {:?} of the agent's policy denies {}", rule.name, request.name);
+            let reason =
+                format!("rule {:?} of the {}'s policy denies {}", rule.name, self.whose, request.name);
             return Verdict {
                 allowed: false,
                 rule: rule.name.clone(),
@@ -162,8 +200,8 @@ impl Policy {
             };
         }
         match first(Effect::Allow) {
-            Some((index, rule)) => rule.allow(index, request),
-            None => self.unmet(request).unwrap_or_else(|| by_default(request)),
+            Some((index, rule)) => rule.allow(index, request, self.whose),
+            None => self.unmet(request).unwrap_or_else(|| by_default(request, self.whose)),
         }
     }
 
@@ -178,7 +216,8 @@ impl Policy {
             more => format!("; nor do those of {more} more that name it"),
         };
         let reason = format!(
-            "rule {what:?} of the agent's policy allows {name} on conditions that do not hold: {unmet}{more}"
+            "rule {what:?} of the {}'s policy allows {name} on conditions that do not hold: {unmet}{more}",
+            self.whose
         );
         Some(Verdict { allowed: false, rule: rule.name.clone(), index: Some(index), reason, user: None })
     }
@@ -227,7 +266,7 @@ impl Rule {
         kinds.chain(args.map(|(path, _)| format!("args.{path}"))).collect()
     }
 
-    fn allow(&self, index: usize, request: &Request<'_>) -> Verdict {
+    fn allow(&self, index: usize, request: &Request<'_>, whose: Whose) -> Verdict {
         let user = self.run_as.as_deref().or(request.user);
         let is_root = self.run_as.as_deref().map_or(request.user_is_root, is_root_name);
         let listed = match &self.users {
@@ -238,11 +277,14 @@ impl Rule {
             || self.users.as_ref().is_some_and(|users| users.iter().any(|user| is_root_name(user)));
         let shown = user.unwrap_or("the agent's own user");
         let reason = if !listed {
-            format!("rule {:?} of the agent's policy does not let {} run as {shown}", self.name, request.name)
+            format!(
+                "rule {:?} of the {whose}'s policy does not let {} run as {shown}",
+                self.name, request.name
+            )
         } else if request.is_manifest && is_root && !root_is_named {
             let name = &self.name;
             format!(
-                "rule {name:?} of the agent's policy does not name root, as which {} would run",
+                "rule {name:?} of the {whose}'s policy does not name root, as which {} would run",
                 request.name
             )
         } else {
@@ -258,20 +300,20 @@ impl Rule {
     }
 }
 
-fn by_default(request: &Request<'_>) -> Verdict {
+fn by_default(request: &Request<'_>, whose: Whose) -> Verdict {
     let name = request.name;
     let by_an_operator = request.operator.is_some_and(|who| !who.starts_with(AGENT));
     let reason = if request.is_manifest && request.user_is_root {
         format!(
-            "no rule of the agent's policy lets {name} run as root, and the default does not; name another user in its \
+            "no rule of the {whose}'s policy lets {name} run as root, and the default does not; name another user in its \
              manifest, or allow it in the policy with users = [\"root\"]"
         )
     } else if LEFTOVERS.contains(&name) && !by_an_operator {
-        format!("no rule of the agent's policy allows {name}, and the default lets operators call it alone")
+        format!("no rule of the {whose}'s policy allows {name}, and the default lets operators call it alone")
     } else if request.is_manifest || name.starts_with("sys.") {
         String::new()
     } else {
-        format!("no rule of the agent's policy allows {name}, and the default does not")
+        format!("no rule of the {whose}'s policy allows {name}, and the default does not")
     };
     let (allowed, rule) = (reason.is_empty(), DEFAULT_RULE.to_owned());
     Verdict { allowed, rule, index: None, reason, user: None }

@@ -12,13 +12,15 @@ impl Policy {
         };
         if let Some((_, rule)) = about(Effect::Deny).find(|(_, rule)| rule.is_unconditional()) {
             return Some(format!(
-                "rule {:?} of the agent's policy denies {} to everybody",
-                rule.name, request.name
+                "rule {:?} of the {}'s policy denies {} to everybody",
+                rule.name,
+                self.whose(),
+                request.name
             ));
         }
         let mut refusal = None;
         for (index, rule) in about(Effect::Allow) {
-            let verdict = rule.allow(index, request);
+            let verdict = rule.allow(index, request, self.whose());
             if verdict.allowed {
                 return None;
             }
@@ -33,7 +35,7 @@ impl Policy {
             return Some(refusal.unwrap_or(unmet.reason));
         }
         let operator = request.operator.or(Some("somebody"));
-        let default = by_default(&Request { operator, ..request.clone() });
+        let default = by_default(&Request { operator, ..request.clone() }, self.whose());
         if default.allowed { None } else { Some(refusal.unwrap_or(default.reason)) }
     }
 

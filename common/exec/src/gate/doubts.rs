@@ -2,6 +2,7 @@
 
 use redpoll_common::wire::Raw;
 use redpoll_net::ProcedureInfo;
+use redpoll_schema::policy::Whose;
 use serde_json::Value;
 
 use super::{Asked, Counting, Gate, Subject, moment};
@@ -35,9 +36,13 @@ impl Gate {
     pub fn replaceable(&self) -> Option<String> {
         let rules = self.rules.load();
         let why = rules.replaceable.as_ref().filter(|_| !self.own.is_root)?;
+        let (whose, key) = match self.whose {
+            Whose::Agent => ("agent", "policy.owner"),
+            Whose::Manager => ("manager", "procedures.policy_owner"),
+        };
         Some(format!(
-            "{why}: a program that runs as the agent, {}, may be able to put other rules in the place of these; have root own \
-             the policy and the folders above it, and say policy.owner = \"root\"",
+            "{why}: a program that runs as the {whose}, {}, may be able to put other rules in the place of these; have root own \
+             the policy and the folders above it, and say {key} = \"root\"",
             self.own.name
         ))
     }
@@ -65,12 +70,16 @@ mod tests {
             let mut rules = Rules::fixed(Policy::new(Vec::new()));
             rules.replaceable = why.map(str::to_owned);
             let own = Own { name: "redpoll".to_owned(), is_root };
-            Gate { rules: ArcSwap::from_pointee(rules), file: None, own }
+            Gate { rules: ArcSwap::from_pointee(rules), file: None, whose: Whose::Agent, own }
         };
         let said = gate(false, Some("/etc/p belongs to user 7")).doubts(&[]);
         let [said] = &said[..] else { unreachable!("{said:?}") };
         assert!(said.starts_with("/etc/p belongs to user 7") && said.contains("policy.owner"), "{said}");
         assert_eq!(gate(false, None).doubts(&[]), Vec::<String>::new());
-        assert_eq!(gate(true, Some("x")).doubts(&[]), Vec::<String>::new(), "what runs as root may do all anyway");
+        assert_eq!(
+            gate(true, Some("x")).doubts(&[]),
+            Vec::<String>::new(),
+            "what runs as root may do all anyway"
+        );
     }
 }

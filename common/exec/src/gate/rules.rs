@@ -9,7 +9,7 @@ use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_config::LoadedPolicy;
 use redpoll_net::ProcedureInfo;
 use redpoll_schema::Schema;
-use redpoll_schema::policy::{Buckets, Policy, Rate, Rule};
+use redpoll_schema::policy::{Buckets, Policy, Rate, Rule, Whose};
 
 /// The rules, and what is left of their rates.
 #[derive(Debug)]
@@ -23,14 +23,15 @@ pub(super) struct Rules {
 }
 
 impl Rules {
-    pub(super) fn of(LoadedPolicy { policy, canonical, replaceable }: LoadedPolicy) -> Self {
+    pub(super) fn of(LoadedPolicy { policy, canonical, replaceable }: LoadedPolicy, whose: Whose) -> Self {
+        let policy = policy.of(whose);
         let digest = hex(digest(&SHA256, canonical.as_bytes()).as_ref());
         Self { policy, canonical, digest, replaceable, buckets: Mutex::default() }
     }
 
     /// One that no file says.
     pub(super) fn fixed(policy: Policy) -> Self {
-        Self::of(LoadedPolicy { policy, canonical: "{}".to_owned(), replaceable: None })
+        Self::of(LoadedPolicy { policy, canonical: "{}".to_owned(), replaceable: None }, Whose::Agent)
     }
 
     /// Takes one call of a rule's rate.
@@ -72,7 +73,7 @@ impl Rules {
 /// Refuses positional arguments that no schema names, where a rule looks at the arguments of the procedure: such a rule could
 /// be passed by.
 pub(super) fn refuse_hidden(
-    rule: &Rule,
+    (rule, whose): (&Rule, Whose),
     info: &ProcedureInfo,
     schema: &Schema,
     args: &Raw,
@@ -81,7 +82,7 @@ pub(super) fn refuse_hidden(
         return Ok(());
     }
     let text = format!(
-        "rule {:?} of the agent's policy looks at the arguments of {}, which cannot be given by position then: its schema \
+        "rule {:?} of the {whose}'s policy looks at the arguments of {}, which cannot be given by position then: its schema \
          does not name them",
         rule.name, info.name
     );

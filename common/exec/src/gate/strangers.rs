@@ -5,17 +5,15 @@ use std::collections::BTreeSet;
 use redpoll_common::nearest::nearest;
 use redpoll_schema::policy::{Pattern, Policy};
 
-use crate::builtin::NAMES;
-
 /// What is to be said of each name of a policy that fits no procedure: `known` are those that are described here, offered or not. What
 /// is built in has a name also where it is not offered.
-pub(super) fn strangers(policy: &Policy, known: &[(String, u32)]) -> Vec<String> {
+pub(super) fn strangers(policy: &Policy, known: &[(String, u32)], built_in: &[&str]) -> Vec<String> {
     let fits = |pattern: &Pattern| {
         pattern.is_everything()
             || known.iter().any(|(name, version)| pattern.fits(name, *version))
-            || NAMES.iter().any(|name| pattern.fits(name, 1))
+            || built_in.iter().any(|name| pattern.fits(name, 1))
     };
-    let candidates = candidates(known);
+    let candidates = candidates(known, built_in);
     let mut said = Vec::new();
     for rule in policy.rules() {
         for pattern in rule.procedures.iter().filter(|pattern| !fits(pattern)) {
@@ -32,8 +30,8 @@ pub(super) fn strangers(policy: &Policy, known: &[(String, u32)]) -> Vec<String>
 }
 
 /// What may have been meant: names, with their versions too, and their families.
-fn candidates(known: &[(String, u32)]) -> BTreeSet<String> {
-    let built_in = NAMES.iter().map(|name| ((*name).to_owned(), 1));
+fn candidates(known: &[(String, u32)], built_in: &[&str]) -> BTreeSet<String> {
+    let built_in = built_in.iter().map(|name| ((*name).to_owned(), 1));
     let mut all = BTreeSet::new();
     for (name, version) in known.iter().cloned().chain(built_in) {
         for (dot, _) in name.match_indices('.') {
@@ -63,7 +61,8 @@ mod tests {
             run_as: None,
             rate: None,
         };
-        strangers(&Policy::new(vec![rule]), &[("web.deploy".to_owned(), 2), ("db.dump".to_owned(), 1)])
+        let known = [("web.deploy".to_owned(), 2), ("db.dump".to_owned(), 1)];
+        strangers(&Policy::new(vec![rule]), &known, &["exec.run", "file.read", "sys.ping"])
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Judges every call and every run of a job before anything of it runs: the schema of its arguments, the policy of the
-//! machine's owner, and the user it runs as, in this order.
+//! machine's owner, and the user it runs as, in this order. An agent judges all of them by it, a manager calls of its own procedures.
 //!
 //! - [`Gate`]: the policy that holds now, and who the agent itself is. [`Gate::judge`] is the only way in.
 //! - [`Subject`]: what of a procedure matters for that. [`Asked`]: a call as it came, or a trial of one. [`Leave`]: it may run, and
@@ -22,7 +22,7 @@ use arc_swap::ArcSwap;
 use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_config::{ManifestProblem, PolicyConfig, load_policy};
 use redpoll_net::{CallContext, ProcedureInfo};
-use redpoll_schema::policy::{Moment, Policy, Request, Switching, Verdict};
+use redpoll_schema::policy::{Moment, Policy, Request, Switching, Verdict, Whose};
 use serde_json::Value;
 use tracing::{info, warn};
 
@@ -111,6 +111,7 @@ pub struct Gate {
     rules: ArcSwap<Rules>,
     /// `None`: it stays as it is.
     file: Option<PolicyConfig>,
+    whose: Whose,
     own: Own,
 }
 
@@ -138,17 +139,22 @@ impl Gate {
     ///
     /// # Errors
     /// Everything that is wrong with it; nothing of such a file is used.
-    pub fn open(config: &PolicyConfig) -> Result<Self, Vec<ManifestProblem>> {
-        let rules = Rules::of(load_policy(&config.file, config.owner)?);
-        if rules.policy.rules().is_empty() {
+    pub fn open(config: &PolicyConfig, whose: Whose) -> Result<Self, Vec<ManifestProblem>> {
+        let rules = Rules::of(load_policy(&config.file, config.owner)?, whose);
+        if rules.policy.rules().is_empty() && whose == Whose::Agent {
             info!(file = %config.file.display(), "no rules of a policy: the safe default holds");
         }
-        Ok(Self { rules: ArcSwap::from_pointee(rules), file: Some(config.clone()), own: Own::of_process() })
+        Ok(Self {
+            rules: ArcSwap::from_pointee(rules),
+            file: Some(config.clone()),
+            whose,
+            own: Own::of_process(),
+        })
     }
 
     /// A policy that stays as it is, for an agent of one's own and for tests.
     pub fn fixed(policy: Policy, own: Own) -> Self {
-        Self { rules: ArcSwap::from_pointee(Rules::fixed(policy)), file: None, own }
+        Self { rules: ArcSwap::from_pointee(Rules::fixed(policy)), file: None, whose: Whose::Agent, own }
     }
 
     /// Reads the file again. Blocks.
@@ -160,7 +166,7 @@ impl Gate {
         match load_policy(file, *owner) {
             Ok(loaded) => {
                 let old = self.rules.load_full();
-                let new = Rules::of(loaded);
+                let new = Rules::of(loaded, self.whose);
                 // the same rules keep what is left of their rates: a reload must not fill them
                 if new.digest != old.digest {
                     info!(rules = new.policy.rules().len(), digest = new.digest, "another policy holds");
@@ -179,14 +185,20 @@ impl Gate {
         }
     }
 
+    /// Whether there are rules: without any the default holds alone.
+    pub fn has_rules(&self) -> bool {
+        !self.rules.load().policy.rules().is_empty()
+    }
+
     /// A digest of the policy that holds: equal policies have equal ones.
     pub fn digest(&self) -> String {
         self.rules.load().digest.clone()
     }
 
     /// What of the policy that holds names no procedure, each in a line; `known` are those that are described, offered or not.
-    pub fn strangers(&self, known: &[(String, u32)]) -> Vec<String> {
-        strangers::strangers(&self.rules.load().policy, known)
+    /// What is built in has a name also where it is not offered.
+    pub fn strangers(&self, known: &[(String, u32)], built_in: &[&str]) -> Vec<String> {
+        strangers::strangers(&self.rules.load().policy, known, built_in)
     }
 
     /// The policy that holds, as JSON.
@@ -237,7 +249,7 @@ impl Gate {
                 schema.verify(asked.args, asked.kwargs).map_err(bad)?;
             }
             if let Some(rule) = looks {
-                refuse_hidden(rule, info, schema, asked.args)
+                refuse_hidden((rule, rules.policy.whose()), info, schema, asked.args)
                     .map_err(|fault| Refused { rule: Some(rule.name.clone()), fault: Box::new(fault) })?;
                 named = schema.readable(asked.args, asked.kwargs).map_err(bad)?;
                 // what is left out is what the procedure says it is: no rule is passed by with it
@@ -310,12 +322,12 @@ impl Gate {
         if !verdict.allowed {
             return Err(rejected(verdict.reason.clone()));
         }
-        let rule = verdict.rule.clone();
+        let (rule, whose) = (verdict.rule.clone(), rules.policy.whose());
         let run_as = match (&verdict.user, &subject.kind) {
             (None, _) | (Some(_), Kind::Inside) => None,
             (Some(user), Kind::Own) => {
                 return Err(rejected(format!(
-                    "rule {rule:?} of the agent's policy says that it runs as {user}, and it runs within the agent"
+                    "rule {rule:?} of the {whose}'s policy says that it runs as {user}, and it runs within it"
                 )));
             }
             (Some(user), Kind::Program | Kind::Manifest(_)) => Some(self.other_user(&rule, user)?),
@@ -328,7 +340,8 @@ impl Gate {
         match taken {
             Ok(()) => Ok(Leave { rule, run_as }),
             Err(wait) => {
-                let text = format!("rule {rule:?} of the agent's policy allows no more for now, by its rate");
+                let text =
+                    format!("rule {rule:?} of the {whose}'s policy allows no more for now, by its rate");
                 let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
                 Err(Fault { retry_after_ms: Some(wait), ..rejected(text) })
             }
@@ -342,7 +355,8 @@ impl Gate {
             Ok(_) => "only an agent that runs as root can start it as somebody else".to_owned(),
             Err(error) => error.to_string(),
         };
-        let text = format!("rule {rule:?} of the agent's policy says that it runs as {user}: {why}");
+        let whose = self.whose;
+        let text = format!("rule {rule:?} of the {whose}'s policy says that it runs as {user}: {why}");
         Err(Fault::new(FaultCode::Rejected, text))
     }
 }

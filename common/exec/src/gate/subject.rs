@@ -5,7 +5,6 @@ use std::sync::OnceLock;
 use redpoll_schema::Schema;
 use serde_json::Value;
 
-use crate::builtin;
 use crate::exec::account::Account;
 
 /// What runs when a procedure does.
@@ -19,17 +18,6 @@ pub enum Kind {
     Own,
     /// What a manifest describes; as whom it runs, if that is not the agent's own user.
     Manifest(Option<Account>),
-}
-
-impl Kind {
-    /// What a procedure is that no manifest describes.
-    pub fn built_in(name: &str) -> Self {
-        match name {
-            "exec.run" => Self::Program,
-            name if builtin::NAMES.contains(&name) => Self::Inside,
-            _ => Self::Own,
-        }
-    }
 }
 
 /// A procedure as [`Gate::judge`](super::Gate::judge) sees it.
