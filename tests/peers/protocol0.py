@@ -32,6 +32,8 @@ def pack(value):
     if isinstance(value, str):
         data = value.encode()
         return (bytes([0xA0 | len(data)]) if len(data) < 32 else struct.pack(">BI", 0xDB, len(data))) + data
+    if isinstance(value, bytes):
+        return struct.pack(">BI", 0xC6, len(value)) + value
     if isinstance(value, list):
         return struct.pack(">BI", 0xDD, len(value)) + b"".join(map(pack, value))
     if isinstance(value, dict):
@@ -227,4 +229,5 @@ def main(host, port, name, cert, key, ca, id=None):
     peer.serve()
 
 
-main(*sys.argv[1:])
+if __name__ == "__main__":
+    main(*sys.argv[1:])
