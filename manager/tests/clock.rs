@@ -162,7 +162,7 @@ async fn a_clock_set_back_puts_nothing_off() {
     world.desk.connect(&["there"]).await;
     let mut submit = SubmitArguments::new(vec!["there".to_owned()], "app.work");
     submit.spec.max_attempts = 2;
-    submit.spec.idempotent = true;
+    submit.spec.idempotent = Some(true);
     let job = JobId::parse(&world.desk.submit_with(&submit).await.unwrap().job).unwrap();
     let fault = Fault::new(FaultCode::Failed, "no");
     let failed =

@@ -105,7 +105,7 @@ impl Life {
     async fn begin(desk: Arc<Desk>, seed: u64) -> Self {
         desk.connect(&AGENTS).await;
         let mut submit = SubmitArguments::new(AGENTS.map(str::to_owned).to_vec(), "app.work");
-        (submit.spec.idempotent, submit.spec.max_attempts) = (true, 3);
+        (submit.spec.idempotent, submit.spec.max_attempts) = (Some(true), 3);
         let job = JobId::parse(&desk.submit_with(&submit).await.unwrap().job).unwrap();
         Self { desk, job, dice: Dice::new(seed), given: Given::new(), runs: vec![(1, 0, false); 3] }
     }

@@ -181,7 +181,7 @@ async fn the_items_of_earlier_attempts_stay_readable() {
     let desk = Desk::memory().await;
     desk.connect(&["a1"]).await;
     let mut submit = SubmitArguments::new(vec!["a1".into()], "app.work");
-    (submit.spec.idempotent, submit.spec.max_attempts) = (true, 2);
+    (submit.spec.idempotent, submit.spec.max_attempts) = (Some(true), 2);
     let job = JobId::parse(&desk.submit_with(&submit).await.unwrap().job).unwrap();
     desk.give(job, "a1", items(0, 3)).await;
     desk.end(job, "a1", ended(Outcome::Failed, 3)).await;

@@ -26,6 +26,7 @@ async fn a_job_is_repeated_when_every_version_that_could_be_meant_says_that_it_m
         ("mixed", 2, false),
         ("flag", 1, false),
         ("plain", 1, true),
+        ("never", 1, true),
     ] {
         let mark = world.directory().join(format!("{name}@{version}")).display().to_string();
         let text = MANIFEST.replace("NAME", name).replace("VERSION", &version.to_string());
@@ -53,6 +54,8 @@ async fn a_job_is_repeated_when_every_version_that_could_be_meant_says_that_it_m
         (&["mixed", "--retry", "2"], "mixed@2", 1, 1),
         (&["mixed@1", "--retry", "2"], "mixed@1", 0, 2),
         (&["flag", "--retry", "2", "--idempotent"], "flag@1", 0, 2),
+        // who submits has the last word
+        (&["never", "--retry", "2", "--idempotent=false"], "never@1", 1, 1),
     ] {
         let output = world.run_rpctl(&[&["run", HONEST], words].concat()).await;
         assert_eq!(

@@ -37,7 +37,7 @@ impl SubmitArguments {
             offline: Offline::default(),
             limits: Limits::default(),
             max_attempts: 1,
-            idempotent: false,
+            idempotent: None,
             key: None,
             info: Raw::nil(),
             callback: None,
@@ -64,7 +64,7 @@ impl SubmitArguments {
         let attempts = u16::try_from(attempts).ok().filter(|n| (1..=spec::MAX_ATTEMPTS).contains(n));
         job.max_attempts = attempts
             .ok_or(DecodeError::WrongType { field: "max_attempts", wanted: "a number from 1 to 100" })?;
-        job.idempotent = fields.opt_bool("idempotent")?.unwrap_or(false);
+        job.idempotent = fields.opt_bool("idempotent")?;
         job.key = fields.opt_text("key", spec::MAX_KEY)?.map(str::to_owned);
         if job.key.as_deref() == Some("") {
             return Err(DecodeError::WrongType { field: "key", wanted: "a text that is not empty" });
@@ -99,8 +99,12 @@ impl SubmitArguments {
         };
         let map = write_limits(map, &spec.limits)
             .opt_text("offline", word_of(OFFLINE, spec.offline))
-            .uint("max_attempts", spec.max_attempts.into())
-            .bool("idempotent", spec.idempotent)
+            .uint("max_attempts", spec.max_attempts.into());
+        let map = match spec.idempotent {
+            Some(idempotent) => map.bool("idempotent", idempotent),
+            None => map,
+        };
+        let map = map
             .opt_text("key", spec.key.as_deref())
             .opt_raw("info", Some(&spec.info).filter(|info| !info.is_nil()))
             .bool("held", spec.held);
@@ -284,7 +288,7 @@ mod tests {
                 overflow: Overflow::Block,
             },
             max_attempts: 6,
-            idempotent: true,
+            idempotent: Some(true),
             key: Some("k".into()),
             info: Raw::text("mine"),
             callback: Some(Callback::Webhook("https://example.org/".into())),
@@ -299,6 +303,9 @@ mod tests {
         assert_eq!(SubmitArguments::read(&full().write()).unwrap(), full());
         let plain = SubmitArguments::new(vec!["*".into()], "sys.ping");
         assert_eq!(SubmitArguments::read(&plain.write()).unwrap(), plain);
+        let mut never = plain.clone();
+        never.spec.idempotent = Some(false);
+        assert_eq!(SubmitArguments::read(&never.write()).unwrap(), never, "no is not nothing");
     }
 
     #[test]

@@ -123,8 +123,9 @@ pub struct JobSpec {
     pub limits: Limits,
     /// How many attempts a run may have in all; 1 is no retry.
     pub max_attempts: u16,
-    /// Whether the submitter says that the procedure may be repeated although it may have run.
-    pub idempotent: bool,
+    /// Whether the submitter says that the procedure may be repeated although it may have run, or must not be; `None`: it is as
+    /// the procedure says of itself.
+    pub idempotent: Option<bool>,
     /// Unique per submitter: the same key with the same spec is the same job.
     pub key: Option<String>,
     /// The caller's own words, returned unchanged.

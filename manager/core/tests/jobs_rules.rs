@@ -5,6 +5,7 @@
 mod jobs_support;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jobs_support::alone::{Manager, answers, ids, offers};
 use jobs_support::{Plan, agent, job};
@@ -152,6 +153,29 @@ fn what_is_cancelled_is_not_tried_again() {
     manager.cancel(Scope::Job(job(1)), false);
     manager.done(&offer, Outcome::Failed);
     assert_eq!(manager.outcome(1, "a"), Some(Outcome::Failed));
+}
+
+#[test]
+fn who_submits_has_the_last_word_on_whether_it_may_be_repeated() {
+    for (says, of_itself, again) in [
+        (None, false, false),
+        (None, true, true),
+        (Some(true), false, true),
+        (Some(true), true, true),
+        (Some(false), false, false),
+        (Some(false), true, false),
+    ] {
+        let mut manager = Manager::new(Settings::default());
+        manager.up("a");
+        let plan = Plan { attempts: 2, ..Plan::default() };
+        let mut submit = plan.submit(0, job(1), &[("a", true)]);
+        submit.idempotent = of_itself;
+        Arc::make_mut(&mut submit.spec).idempotent = says;
+        let offer = offers(&manager.feed(Input::Submit(submit))).pop().unwrap();
+        manager.done(&offer, Outcome::Failed);
+        let ended = (!again).then_some(Outcome::Failed);
+        assert_eq!(manager.outcome(1, "a"), ended, "{says:?}, the procedure {of_itself}");
+    }
 }
 
 #[test]

@@ -17,6 +17,8 @@ pub fn of(asked: &SubmitArguments) -> Digest {
     let mut asked = asked.clone();
     asked.agents.sort_unstable();
     asked.agents.dedup();
+    // as it was before the two were told apart: whoever repeats an older submit means the same job
+    asked.spec.idempotent = Some(asked.spec.idempotent.unwrap_or(false));
     let hash = digest(&SHA256, asked.write().canonical().as_bytes());
     out.iter_mut().zip(hash.as_ref()).for_each(|(to, from)| *to = *from);
     out
@@ -40,6 +42,9 @@ mod tests {
         assert_ne!(one, of(&submit(&["a"], "p")));
         assert_ne!(one, of(&submit(&["a", "b"], "q")));
         let mut other = submit(&["a", "b"], "p");
+        // older programs said no when they meant nothing, and repeat their submits
+        other.spec.idempotent = Some(false);
+        assert_eq!(one, of(&other));
         other.spec.info = Raw::text("x");
         assert_ne!(one, of(&other));
         // 5 written in one byte and in nine

@@ -40,7 +40,8 @@ pub fn rest(spec: &JobSpec, redact: &[String], admin: &[PeerId]) -> Raw {
         .opt_uint("output", limits.output)
         .text("overflow", overflow_word(limits.overflow))
         .uint("max_attempts", spec.max_attempts.into())
-        .bool("idempotent", spec.idempotent)
+        // what was decided stands beside it, in the row: this is what is shown
+        .bool("idempotent", spec.idempotent == Some(true))
         .bool("held", spec.held);
     let map = if redact.is_empty() { map } else { map.texts("redact", redact) };
     let names: Vec<String> = admin.iter().map(PeerId::to_string).collect();
@@ -86,7 +87,7 @@ pub fn spec(parts: Parts) -> Result<JobSpec, DecodeError> {
         limits,
         offline: word(&fields, "offline", [Offline::Wait, Offline::Skip, Offline::Require], offline_word)?,
         max_attempts: attempts.map_err(|_large| wrong("max_attempts", "a number of attempts"))?,
-        idempotent: fields.bool("idempotent")?,
+        idempotent: Some(fields.bool("idempotent")?).filter(|says| *says),
         held: fields.bool("held")?,
         callback: webhook.or(callback),
         procedure: parts.procedure,

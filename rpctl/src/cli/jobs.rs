@@ -72,9 +72,9 @@ pub struct JobOptions {
     /// How often a run is tried again that did not start, or may be repeated
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=99))]
     pub retry: u16,
-    /// The procedure may be repeated although it may have run
-    #[arg(long)]
-    pub idempotent: bool,
+    /// The procedure may be repeated although it may have run, or with =false must not be, whatever it says of itself
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub idempotent: Option<bool>,
     /// The same key with the same job is the same job; one is made unless given
     #[arg(long, value_name = "IDEMPOTENCY")]
     pub key: Option<String>,

@@ -217,7 +217,7 @@ mod tests {
                 overflow: Overflow::Kill,
             },
             max_attempts: 6,
-            idempotent: true,
+            idempotent: Some(true),
             key: Some("k".into()),
             info: Raw::encode(&[1]).unwrap(),
             callback: Some(Callback::Webhook("https://example.org/x".into())),

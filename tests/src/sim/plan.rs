@@ -140,7 +140,11 @@ fn spec(dice: &mut Dice, n: u64, plan: &Plan, secret: Secret) -> JobSpec {
         },
         limits: limits(dice, plan),
         max_attempts: u16::try_from([1, 1, 1, 2, 3, 4][dice.index(6)]).unwrap_or(1),
-        idempotent: dice.percent(35),
+        idempotent: match dice.below(20) {
+            0..7 => Some(true),
+            7..10 => Some(false),
+            _ => None,
+        },
         key: None,
         info: RawMap::new().uint("customer", n % CUSTOMERS).finish(),
         callback: match dice.below(6) {

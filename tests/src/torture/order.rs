@@ -186,7 +186,7 @@ impl Order {
         });
         spec.key = key.map(str::to_owned);
         spec.held = self.held;
-        spec.idempotent = self.idempotent;
+        spec.idempotent = Some(self.idempotent);
         spec.max_attempts = self.max_attempts;
         spec.limits.start_within = ms(self.start_within_ms);
         spec.limits.run_timeout = ms(self.run_timeout_ms);

@@ -172,7 +172,7 @@ mod tests {
         assert_eq!((limits.start_within, limits.run_timeout), (ms(90_000), ms(1500)));
         assert_eq!((limits.idle_timeout, limits.grace, limits.output), (ms(7000), ms(250), Some(1024)));
         assert_eq!((limits.overflow, spec.offline), (Overflow::Kill, Offline::Require));
-        assert!(spec.idempotent && spec.held);
+        assert!(spec.idempotent == Some(true) && spec.held);
         assert_eq!((spec.key.as_deref(), spec.info), (Some("k"), Raw::text("mine")));
         assert_eq!(spec.callback, Some(Callback::Webhook("https://example.org/".into())));
     }

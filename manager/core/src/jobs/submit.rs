@@ -89,7 +89,8 @@ impl<T> Jobs<T> {
             id,
             submitter: submitter.clone(),
             digest,
-            idempotent: idempotent || spec.idempotent,
+            // who submits has the last word: what a procedure says of itself is for those who say nothing
+            idempotent: spec.idempotent.unwrap_or(idempotent),
             admin: admin.into(),
             redact,
             agents: Arc::from(agents),

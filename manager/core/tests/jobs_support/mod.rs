@@ -73,7 +73,7 @@ impl Plan {
                 ..Limits::default()
             },
             max_attempts: self.attempts.max(1),
-            idempotent: self.idempotent,
+            idempotent: self.idempotent.then_some(true),
             key: self.key.clone(),
             info: self.info.clone().unwrap_or_else(Raw::nil),
             callback: self.callback.then(|| Callback::Procedure("told".to_owned())),

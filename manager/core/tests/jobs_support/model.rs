@@ -194,7 +194,7 @@ impl Job {
     }
 
     pub(crate) fn is_repeatable(&self) -> bool {
-        self.submit.idempotent || self.submit.spec.idempotent
+        self.submit.spec.idempotent.unwrap_or(self.submit.idempotent)
     }
 }
 
