@@ -150,7 +150,7 @@ async fn time_limits_end_runs() {
     assert_eq!(link.offer(&limited(shell(1, chatty), long)).await, ACCEPTED);
     let idle = Limits { idle_timeout: Some(150 * MS), ..Limits::default() };
     assert_eq!(link.offer(&limited(shell(2, "echo once; sleep 1000"), idle)).await, ACCEPTED);
-    for (dno, limit) in [(1, "run_timeout"), (2, "idle_timeout")] {
+    for (dno, limit) in [(1, "150ms: the run_timeout"), (2, "150ms, its idle_timeout")] {
         let ending = world.manager.ending(dno).await;
         assert_eq!(ended(&ending), (Outcome::TimedOut, Some(true), Some(FaultCode::TimedOut)));
         assert!(ending.fault.unwrap().message.contains(limit));
@@ -169,7 +169,10 @@ async fn the_limits_of_the_agent_hold_whatever_the_offer_says() {
     let wide = Limits { run_timeout: Some(100_000 * MS), output: Some(1 << 30), ..Limits::default() };
     assert_eq!(link.offer(&limited(shell(1, "sleep 1000"), wide)).await, ACCEPTED);
     assert_eq!(link.offer(&limited(shell(2, "head -c 50000 /dev/zero"), wide)).await, ACCEPTED);
-    assert_eq!(world.manager.ending(1).await.outcome, Outcome::TimedOut);
+    let ending = world.manager.ending(1).await;
+    assert_eq!(ending.outcome, Outcome::TimedOut);
+    let message = ending.fault.unwrap().message;
+    assert!(message.contains("longer than 100ms") && message.contains("limits.run_timeout"), "{message}");
     world.manager.ending(2).await;
     let kinds: Vec<ItemKind> = world.manager.seen(2).items.iter().map(|item| item.kind).collect();
     assert_eq!(kinds.last(), Some(&ItemKind::Truncated));

@@ -121,7 +121,7 @@ pub fn report(agent: &str, procedure: &str, end: &EndSummary, verbose: bool) -> 
         Some(Outcome::TimedOut) => (
             format!("{name} took too long"),
             reason().unwrap_or_else(|| "a time limit of the job ended it".to_owned()),
-            "give it longer with --run-timeout DUR or --idle-timeout DUR",
+            "give it longer with --run-timeout DUR or --idle-timeout DUR; never longer than limits.run_timeout of the agent",
         ),
         Some(Outcome::Expired) => (
             format!("{name} expired"),

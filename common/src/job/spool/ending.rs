@@ -31,9 +31,11 @@ impl<T> Spool<T> {
                 row.start_by = None;
                 self.expire(dno, now);
             } else if past(row.run_by) {
-                self.stop(dno, Cause::RunTimeout, None, now);
+                let limit = row.limits.run_timeout.unwrap_or_default();
+                self.stop(dno, Cause::RunTimeout(limit), None, now);
             } else if past(row.idle_by) {
-                self.stop(dno, Cause::IdleTimeout, None, now);
+                let limit = row.limits.idle_timeout.unwrap_or_default();
+                self.stop(dno, Cause::IdleTimeout(limit), None, now);
             }
         }
         if past(self.flush_at) || past(self.tidy_at) {

@@ -37,6 +37,8 @@ pub use image::{Image, ImageError, ImageRow};
 pub use machine::Spool;
 pub use record::{MAX_RECORD_ITEMS, Record, Stamp};
 
+use std::time::Duration;
+
 use super::ids::Dno;
 use super::item::{ITEM_OVERHEAD, Item, ItemKind};
 use super::run::Outcome;
@@ -218,9 +220,9 @@ pub enum Output<T> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Cause {
     Cancelled,
-    RunTimeout,
-    IdleTimeout,
-    /// With the limit.
+    /// With the limit that held, as the next two.
+    RunTimeout(Duration),
+    IdleTimeout(Duration),
     OutputLimit(u64),
     ItemTooLarge,
 }
@@ -229,7 +231,7 @@ impl Cause {
     fn outcome(self) -> Outcome {
         match self {
             Self::Cancelled => Outcome::Cancelled,
-            Self::RunTimeout | Self::IdleTimeout => Outcome::TimedOut,
+            Self::RunTimeout(_) | Self::IdleTimeout(_) => Outcome::TimedOut,
             Self::OutputLimit(_) | Self::ItemTooLarge => Outcome::Failed,
         }
     }
@@ -237,8 +239,17 @@ impl Cause {
     fn fault(self) -> Fault {
         let (code, text) = match self {
             Self::Cancelled => (FaultCode::Cancelled, "it was cancelled"),
-            Self::RunTimeout => (FaultCode::TimedOut, "it ran longer than run_timeout"),
-            Self::IdleTimeout => (FaultCode::TimedOut, "it gave nothing for longer than idle_timeout"),
+            Self::RunTimeout(limit) => {
+                // which of the two it was shows by its value: the smaller one holds
+                let text = format!(
+                    "it ran longer than {limit:?}: the run_timeout of the job, or limits.run_timeout of the agent if that is less"
+                );
+                return Fault::new(FaultCode::TimedOut, text);
+            }
+            Self::IdleTimeout(limit) => {
+                let text = format!("it gave nothing for longer than {limit:?}, its idle_timeout");
+                return Fault::new(FaultCode::TimedOut, text);
+            }
             Self::OutputLimit(limit) => {
                 let text = format!(
                     "it gave more than the {limit} bytes of its output limit; each item counts {ITEM_OVERHEAD} bytes besides its own"
