@@ -2,13 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "test code")]
 
+use std::sync::Arc;
+
 use redpoll_agent::sdk::{Agent, Context, Failure, JsonSchema, Procedure};
 use redpoll_common::identity::Identity;
+use redpoll_common::ids::PeerId;
+use redpoll_common::job::wire::{Offer, RunRef};
+use redpoll_common::job::{Attempt, Dno, JobId, Limits};
 use redpoll_common::session::StopReason;
 use redpoll_common::wire::flight::Progress;
 use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_net::Registry;
-use redpoll_net::service::detached_call;
+use redpoll_net::service::{detached_call, run_call};
 use redpoll_net::transport::PeerInfo;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -51,8 +56,13 @@ async fn patient(_asked: Nothing, context: Context) -> Result<(), Failure> {
 #[serde(deny_unknown_fields)]
 struct Nothing {}
 
+async fn who(_asked: Nothing, context: Context) -> Result<Option<String>, Failure> {
+    Ok(context.operator().map(str::to_owned))
+}
+
 fn agent() -> Agent {
     Agent::new("test", "0")
+        .procedure(Procedure::new("test.who", "Says who asks."), who)
         .procedure(Procedure::new("math.divide", "Divides.").version(2), divide)
         .graceful(Procedure::new("test.wait", "Waits."), patient)
 }
@@ -112,6 +122,35 @@ async fn arguments_of_another_form_never_reach_the_handler() {
     let (call, _output, _stop) =
         detached_call(caller(), "math.divide", Raw::encode(&[1]).unwrap(), Raw::empty_map());
     assert_eq!(registry.start(call).answer.await.unwrap_err().code, FaultCode::BadArguments);
+}
+
+#[tokio::test]
+async fn a_handler_knows_who_calls_and_who_submitted() {
+    let registry = agent().into_registry().unwrap();
+    let mut calls = Vec::new();
+    for operator in [None, Some("ada")] {
+        let (mut call, _output, _stop) =
+            detached_call(caller(), "test.who", Raw::empty_array(), Raw::empty_map());
+        call.operator = operator.map(str::to_owned);
+        calls.push((call, operator));
+    }
+    let offer = Offer {
+        run: RunRef { job: JobId::from_bytes([1; 16]), attempt: Attempt(1), dno: Dno(1) },
+        procedure: "test.who".to_owned(),
+        args: Raw::empty_array(),
+        kwargs: Raw::empty_map(),
+        limits: Limits::default(),
+        info: Raw::nil(),
+        operator: "agent:web-2".to_owned(),
+        roles: None,
+    };
+    let own = PeerId::parse("web-1").unwrap();
+    let (call, _output, _stop) = run_call(Arc::new(caller()), own, offer, None, 1024);
+    calls.push((call, Some("agent:web-2")));
+    for (call, operator) in calls {
+        let answer: Value = registry.start(call).answer.await.unwrap().decode().unwrap();
+        assert_eq!(answer, json!(operator));
+    }
 }
 
 #[tokio::test]
