@@ -13,7 +13,7 @@ use redpoll_common::session::terms::{
     DEFAULT_DEAD, DEFAULT_IN_FLIGHT, DEFAULT_PING, DEFAULT_WINDOW, MAX_IN_FLIGHT, MAX_WINDOW,
     MIN_FRAME_LIMIT, MIN_WINDOW,
 };
-use redpoll_common::session::{keepalive, outbox};
+use redpoll_common::session::{credit, keepalive, outbox};
 use redpoll_common::wire::bye::Reaction;
 use redpoll_common::wire::message::kind;
 use redpoll_common::wire::{self, ByeCode, FaultCode, codec, flight};
@@ -165,6 +165,8 @@ fn every_limit_is_the_one_in_the_code() {
         let wanted = format!("| {} to {} | {} |", grouped(least), grouped(most), grouped(default));
         assert!(row.contains(&wanted), "{field}: {wanted}");
     }
+    let most_on_the_way = format!("({} with\nthe default window)", DEFAULT_WINDOW / credit::MIN_COST);
+    assert!(section("### Credit").contains(&most_on_the_way), "{most_on_the_way}");
     let payloads = section("## Payloads");
     for limit in [wire::MAX_DEPTH, wire::MAX_NODES] {
         assert!(payloads.contains(&format!("| {} |", grouped(limit as u64))), "{limit}");

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use redpoll_common::session::terms::Liveness;
-use redpoll_common::wire::Limits;
+use redpoll_common::session::terms::{DEFAULT_DEAD, DEFAULT_PING, DEFAULT_WINDOW, Liveness};
+use redpoll_common::wire::{DEFAULT_FRAME_LIMIT, Limits};
 use serde::{Deserialize, Serialize};
 
 use crate::checks::Checks;
@@ -92,11 +92,11 @@ pub struct SessionConfig {
 impl Default for SessionConfig {
     fn default() -> Self {
         Self {
-            ping_interval: Duration::from_secs(15),
-            dead_after: Duration::from_secs(40),
-            frame_limit: MIB,
+            ping_interval: DEFAULT_PING,
+            dead_after: DEFAULT_DEAD,
+            frame_limit: DEFAULT_FRAME_LIMIT as u64,
             in_flight: 256,
-            window: MIB,
+            window: DEFAULT_WINDOW,
             write_timeout: Duration::from_secs(10),
             queue_limit: 4 * MIB,
         }
@@ -165,5 +165,17 @@ choice! {
         Text = "text",
         /// One JSON object a line, for programs.
         Json = "json",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_those_that_the_protocol_is_described_with() {
+        let session = SessionConfig::default();
+        assert_eq!(session.limits(), Limits::default());
+        assert_eq!(session.liveness(), Liveness::default());
     }
 }

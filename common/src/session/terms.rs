@@ -9,7 +9,7 @@ pub const DEFAULT_IN_FLIGHT: u64 = 256;
 /// The most requests in flight that anybody may configure.
 pub const MAX_IN_FLIGHT: u64 = 4096;
 /// Bytes of values one request may have on the way before credit is needed, unless configured otherwise.
-pub const DEFAULT_WINDOW: u64 = 256 * 1024;
+pub const DEFAULT_WINDOW: u64 = 1024 * 1024;
 /// The smallest window that works: one value of the usual piece.
 pub const MIN_WINDOW: u64 = 16 * 1024;
 /// The largest window anybody may configure, in bytes.
