@@ -33,3 +33,30 @@ async fn an_operator_reloads_disables_and_enables_through_the_manager() {
     let nobody = ask("rp.agents.reload", json!({"agent": "nobody"})).await.unwrap_err();
     assert!(nobody.to_string().contains("nobody"), "{nobody}");
 }
+
+/// What the first steps show of a fresh agent is what a fresh agent offers.
+#[tokio::test]
+async fn the_built_in_procedures_are_listed_in_the_first_steps_as_they_are() {
+    let text = include_str!("../../docs/procedures.md");
+    let (before, list) = text.split_once("\nPROCEDURE ").unwrap();
+    let (_, list) = list.split_once('\n').unwrap();
+    let shown: Vec<&str> = list.lines().take_while(|line| !line.starts_with("```")).collect();
+    let counts = before.rsplit_once("offered").unwrap().1;
+    assert_eq!(counts.split_whitespace().next(), Some(shown.len().to_string().as_str()));
+
+    let mut world = World::quiet(&[]).await;
+    world.agent(HONEST, &["procedures.builtin=sys.*"]).await;
+    let output = world.run_rpctl(&["agents", "procedures", HONEST]).await;
+    let listed = String::from_utf8(output.stdout).unwrap();
+    let listed: Vec<&str> = listed.lines().skip(1).collect();
+    // one of them is what the first steps add
+    let own = shown.iter().position(|line| line.starts_with("disk.used ")).unwrap();
+    let built_in: Vec<&str> =
+        shown.iter().enumerate().filter(|(place, _)| *place != own).map(|(_, line)| *line).collect();
+    assert_eq!(built_in, listed, "{listed:#?}");
+    // the counts that follow: twice no more, then a version more each time
+    let later: Vec<&str> =
+        list.lines().filter_map(|line| line.strip_prefix("offered  ")).map(str::trim).collect();
+    let count = shown.len();
+    assert_eq!(later, [count, count, count + 1, count + 2].map(|count| count.to_string()));
+}
