@@ -303,7 +303,7 @@ mod tests {
         assert_eq!(SubmitArguments::read(&full().write()).unwrap(), full());
         let plain = SubmitArguments::new(vec!["*".into()], "sys.ping");
         assert_eq!(SubmitArguments::read(&plain.write()).unwrap(), plain);
-        let mut never = plain.clone();
+        let mut never = plain;
         never.spec.idempotent = Some(false);
         assert_eq!(SubmitArguments::read(&never.write()).unwrap(), never, "no is not nothing");
     }

@@ -40,9 +40,11 @@ pub fn rest(spec: &JobSpec, redact: &[String], admin: &[PeerId]) -> Raw {
         .opt_uint("output", limits.output)
         .text("overflow", overflow_word(limits.overflow))
         .uint("max_attempts", spec.max_attempts.into())
-        // what was decided stands beside it, in the row: this is what is shown
+        // what was decided stands beside it, in the row: this is what was asked for
         .bool("idempotent", spec.idempotent == Some(true))
         .bool("held", spec.held);
+    // older versions have the first of the two alone, and take it for both
+    let map = if spec.idempotent == Some(false) { map.bool("never_repeated", true) } else { map };
     let map = if redact.is_empty() { map } else { map.texts("redact", redact) };
     let names: Vec<String> = admin.iter().map(PeerId::to_string).collect();
     let map = if names.is_empty() { map } else { map.texts("admin", &names) };
@@ -87,7 +89,10 @@ pub fn spec(parts: Parts) -> Result<JobSpec, DecodeError> {
         limits,
         offline: word(&fields, "offline", [Offline::Wait, Offline::Skip, Offline::Require], offline_word)?,
         max_attempts: attempts.map_err(|_large| wrong("max_attempts", "a number of attempts"))?,
-        idempotent: Some(fields.bool("idempotent")?).filter(|says| *says),
+        idempotent: match fields.bool("idempotent")? {
+            true => Some(true),
+            false => fields.opt_bool("never_repeated")?.map(|never| !never),
+        },
         held: fields.bool("held")?,
         callback: webhook.or(callback),
         procedure: parts.procedure,
@@ -220,4 +225,23 @@ fn wrong(field: &'static str, wanted: &'static str) -> DecodeError {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use redpoll_common::api::submit::SubmitArguments;
+
+    use super::*;
+
+    #[test]
+    fn whether_it_may_be_repeated_reads_back_as_it_was_said() {
+        for said in [None, Some(false), Some(true)] {
+            let mut asked = SubmitArguments::new(Vec::new(), "p").spec;
+            asked.idempotent = said;
+            let JobSpec { procedure, args, kwargs, info, .. } = asked.clone();
+            let parts =
+                Parts { procedure, args, kwargs, queue: None, key: None, info, rest: rest(&asked, &[]) };
+            assert_eq!(spec(parts).unwrap(), asked);
+        }
+    }
 }
