@@ -1,14 +1,15 @@
 //! `file.*`: the files beneath configured folders, and nothing else.
 //!
 //! - `path`, `order`, `names`: rules that look at no disk. `open`: from a path to a descriptor.
-//! - `look` (`file.stat`, `file.list`), `read` (`file.read`, `file.hash`), `write` (`file.write`), `remove`.
+//! - `look` (`file.stat`, `file.list`), `read` (`file.read`, `file.hash`), `write` (`file.write`; `at_once`: in one call), `remove`.
 //! - `stream`: a file over a connection of its own.
-//! - `upload`: one file on its way here; `uploads`: all of them, and what is left of those that nobody ends; `placed`: those that are in
-//!   their place, and nobody was told.
+//! - `upload`: one file on its way here; `uploads`: all of them; `sweep`: what is left of those that nobody ends; `placed`: those that are
+//!   in their place, and nobody was told.
 //!
 //! All that touches a disk runs on threads of its own, a bounded number of them, and never on the agent's one thread.
 
 mod arguments;
+mod at_once;
 mod error;
 mod info;
 mod look;
@@ -20,6 +21,9 @@ mod placed;
 mod read;
 mod remove;
 mod stream;
+mod sweep;
+#[cfg(test)]
+mod tests;
 mod upload;
 mod uploads;
 mod write;
@@ -112,7 +116,8 @@ pub fn install(
         registry = registry.with(info::stat(), move |call| look::stat(files.clone(), call))?;
     }
     if offers("file.write", Need::Write) {
-        uploads::sweep(&files);
+        sweep::sweep_broken(&files);
+        sweep::sweep(&files);
         if let Err(error) = files.uploads.secret() {
             // told to whoever uploads, too
             tracing::warn!(?error, "uploads to this agent will fail: its state folder cannot be used");

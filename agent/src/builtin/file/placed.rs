@@ -57,13 +57,11 @@ impl Upload {
         &self,
         files: &Files,
     ) -> Result<impl FnOnce(&mut Part, &Finish) -> Result<Looks, FileError> + Send + 'static, FileError> {
-        let name = self.counted.then(|| files.uploads.temporary(&self.id, &self.place.path())).transpose()?;
+        let name = files.uploads.temporary(&self.id, &self.place.path())?;
         let (protected, uploads) = (files.protected.clone(), files.uploads.clone());
         Ok(move |part: &mut Part, finish: &Finish| {
             let looks = part.finish(finish, &protected.now())?;
-            if let Some(name) = name {
-                uploads.placed.note(&name, InPlace { looks: looks.clone(), sha256: part.sha256() });
-            }
+            uploads.placed.note(&name, InPlace { looks: looks.clone(), sha256: part.sha256() });
             Ok(looks)
         })
     }

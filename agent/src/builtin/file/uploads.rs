@@ -1,46 +1,45 @@
-//! All uploads of an agent: who adds to which, how many there are, and what becomes of those that nobody ends.
+//! All uploads of an agent, and who adds to which.
 //!
 //! Beside the temporary file there is a note of it in the agent's state folder. By the notes the uploads are counted, and
-//! found again when they are old, also after a restart.
+//! found again when they are old, also after a restart. A file in one call has a note of another kind: nobody can go on with it, so it does not
+//! count, and the next start removes what a dead agent left of it.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use redpoll_config::FilesConfig;
 use redpoll_net::random;
-use rustix::fs::{AtFlags, statat, unlinkat};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::error::FileError;
-use super::open::walk;
-use super::path::Need;
+use super::hex;
 use super::placed::Placed;
-use super::upload::{Part, is_ours};
-use super::{Files, hex};
+use super::upload::Part;
 
+/// What the names of the notes end with: of uploads, and of files in one call.
+pub(super) const UPLOAD: &str = "note";
+pub(super) const WHOLE: &str = "whole";
 /// How long chunks wait for those before them, and whoever comes for the work of others on the same upload.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Digits of an upload's name.
 pub(super) const ID_LEN: usize = 32;
-/// A note without a file is forgotten after this long: until then its file may be about to be made.
-const NOTE_ALONE: Duration = Duration::from_secs(60);
 
 /// All uploads.
 #[derive(Debug)]
 pub(super) struct Uploads {
     folder: PathBuf,
     secret: OnceLock<[u8; 32]>,
-    max: usize,
-    age: Duration,
+    pub(super) max: usize,
+    pub(super) age: Duration,
     slots: Mutex<HashMap<OsString, Arc<Slot>>>,
     /// Those that are in their place, and nobody was told.
     pub(super) placed: Placed,
@@ -48,7 +47,7 @@ pub(super) struct Uploads {
 
 /// A note in the state folder that there is an upload.
 #[derive(Debug)]
-pub(super) struct Note(PathBuf);
+pub(super) struct Note(pub(super) PathBuf);
 
 impl Note {
     /// Notes that an upload to `path` begins.
@@ -87,36 +86,40 @@ enum State {
     Stale,
 }
 
-/// Whose turn it is. Dropping it puts back what is there.
+/// Whose turn it is. Dropping it puts back what is there; where nothing is, it is forgotten, and whoever waits looks again.
 #[derive(Debug)]
 pub(super) struct Held {
+    uploads: Arc<Uploads>,
+    name: OsString,
     slot: Arc<Slot>,
     /// What is there; `None`: it has to be opened or begun.
     pub(super) part: Option<Box<Part>>,
-    over: Option<State>,
+    over: Option<FileError>,
 }
 
 impl Held {
     /// It is over; whoever comes later is told why.
     pub(super) fn end(mut self, why: FileError) {
-        self.over = Some(State::Over(why));
+        self.over = Some(why);
     }
 
     /// It was opened, or begun: it is there for the next.
     pub(super) fn found(mut self, part: Part) {
         self.part = Some(Box::new(part));
     }
-
-    /// There is no such upload; whoever waits here looks again.
-    pub(super) fn leave(mut self) {
-        self.over = Some(State::Stale);
-    }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let back = self.part.take().map_or(State::Unknown, State::Idle);
-        *self.slot.state() = self.over.take().unwrap_or(back);
+        let state = match (self.over.take(), self.part.take()) {
+            (Some(why), _) => State::Over(why),
+            (None, Some(part)) => State::Idle(part),
+            (None, None) => State::Stale,
+        };
+        if !matches!(state, State::Idle(_)) {
+            self.uploads.forget(&self.name, &self.slot);
+        }
+        *self.slot.state() = state;
         self.slot.changed.notify_waiters();
     }
 }
@@ -127,18 +130,14 @@ impl Slot {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for one's turn: nobody else works on it, and `ready` says of the bytes that are there that it is time. `None`:
-    /// look for the slot again.
-    pub(super) async fn take(
-        self: Arc<Self>,
-        ready: impl Fn(u64) -> bool,
-    ) -> Result<Option<Held>, FileError> {
+    /// Waits for one's turn, and takes what is there. `None`: look for the slot again.
+    async fn take(&self, ready: impl Fn(u64) -> bool) -> Result<Option<Option<Box<Part>>>, FileError> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let changed = self.changed.notified();
             match self.try_take(&ready)? {
                 Taken::Stale => return Ok(None),
-                Taken::Turn(part) => return Ok(Some(Held { slot: self.clone(), part, over: None })),
+                Taken::Turn(part) => return Ok(Some(part)),
                 Taken::Wait => {}
             }
             if timeout_at(deadline, changed).await.is_err() {
@@ -175,7 +174,7 @@ impl Slot {
     }
 
     /// Ends what nobody works on; false when somebody does.
-    fn end_idle(&self, why: FileError) -> bool {
+    pub(super) fn end_idle(&self, why: FileError) -> bool {
         let mut state = self.state();
         if matches!(*state, State::Busy) {
             return false;
@@ -239,7 +238,29 @@ impl Uploads {
 
     /// The note of an upload whose temporary file has this name.
     pub(super) fn note(&self, temporary: &OsStr) -> Note {
-        Note(self.folder.join(Path::new(temporary).with_extension("note")))
+        Note(self.folder.join(Path::new(temporary).with_extension(UPLOAD)))
+    }
+
+    /// The note of a file in one call.
+    pub(super) fn note_of_whole(&self, temporary: &OsStr) -> Note {
+        Note(self.folder.join(Path::new(temporary).with_extension(WHOLE)))
+    }
+
+    /// Waits for one's turn on the upload whose temporary file has this name: nobody else works on it, and `ready` says of the bytes that
+    /// are there that it is time.
+    pub(super) async fn take(
+        self: &Arc<Self>,
+        temporary: &OsStr,
+        ready: impl Fn(u64) -> bool,
+    ) -> Result<Held, FileError> {
+        loop {
+            let slot = self.slot(temporary);
+            // between its answer and `Held` there is no wait at which it could be lost
+            if let Some(part) = slot.take(&ready).await? {
+                let (uploads, name) = (self.clone(), temporary.to_owned());
+                return Ok(Held { uploads, name, slot, part, over: None });
+            }
+        }
     }
 
     /// The upload whose temporary file has this name.
@@ -247,93 +268,29 @@ impl Uploads {
         self.slots().entry(temporary.to_owned()).or_default().clone()
     }
 
-    /// Forgets an upload that is over.
-    pub(super) fn forget(&self, temporary: &OsStr) {
-        self.slots().remove(temporary);
+    /// Forgets an upload that is over, unless another of its name has begun.
+    pub(super) fn forget(&self, temporary: &OsStr, slot: &Arc<Slot>) {
+        let mut slots = self.slots();
+        if slots.get(temporary).is_some_and(|found| Arc::ptr_eq(found, slot)) {
+            slots.remove(temporary);
+        }
+    }
+
+    /// How many uploads are known without a look at the disk.
+    #[cfg(test)]
+    pub(super) fn slots_kept(&self) -> usize {
+        self.slots().len()
     }
 
     fn slots(&self) -> MutexGuard<'_, HashMap<OsString, Arc<Slot>>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn notes(&self) -> Vec<PathBuf> {
+    /// The notes of one kind.
+    pub(super) fn notes(&self, kind: &str) -> Vec<PathBuf> {
         let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten().map(|entry| entry.path());
-        entries.filter(|path| path.extension().is_some_and(|extension| extension == "note")).collect()
+        entries.filter(|path| path.extension().is_some_and(|extension| extension == kind)).collect()
     }
-}
-
-/// Makes sure that there is room for one more.
-pub(super) fn admit(files: &Files) -> Result<(), FileError> {
-    let uploads = &files.uploads;
-    if uploads.notes().len() < uploads.max {
-        return Ok(());
-    }
-    sweep(files);
-    if uploads.notes().len() < uploads.max {
-        return Ok(());
-    }
-    let text = format!(
-        "{} uploads are unfinished here, files.uploads of the agent; end them, or wait until they are old",
-        uploads.max
-    );
-    Err(FileError::failed("TooManyUploads", text))
-}
-
-/// Removes what is left of uploads that nobody has added to for long.
-pub(super) fn sweep(files: &Files) {
-    for note in files.uploads.notes() {
-        let Some(name) = note.file_stem().map(OsStr::to_owned) else { continue };
-        let Ok(path) = fs::read(&note) else { continue };
-        let path = PathBuf::from(OsString::from_vec(path));
-        let noted = age(fs::metadata(&note).and_then(|found| found.modified()).ok());
-        match left(files, &path, &name) {
-            Left::Young => {}
-            Left::Nothing if noted < NOTE_ALONE => {}
-            Left::Unreachable if noted < files.uploads.age => {}
-            Left::Nothing | Left::Removed | Left::Unreachable => {
-                tracing::info!(?path, "an upload that nobody ended is forgotten");
-                Note(note).forget();
-                let slot = files.uploads.slot(&name);
-                let why = FileError::failed("NoUpload", "the upload was too old, and is removed");
-                if slot.end_idle(why) {
-                    files.uploads.forget(&name);
-                }
-            }
-        }
-    }
-}
-
-/// What a sweep found.
-enum Left {
-    Young,
-    Removed,
-    Nothing,
-    Unreachable,
-}
-
-fn left(files: &Files, path: &Path, name: &OsStr) -> Left {
-    let guard = files.protected.now();
-    let place = files.roots.place(path, Need::Write).map_err(FileError::from);
-    let Ok(spot) = place.and_then(|place| walk(&place, &guard)) else { return Left::Unreachable };
-    match statat(&spot.folder, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Err(rustix::io::Errno::NOENT) => Left::Nothing,
-        Ok(stat) if is_ours(&stat) => {
-            let since = Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or(0));
-            if age(SystemTime::UNIX_EPOCH.checked_add(since)) < files.uploads.age {
-                return Left::Young;
-            }
-            match unlinkat(&spot.folder, name, AtFlags::empty()) {
-                Ok(()) => Left::Removed,
-                Err(_) => Left::Unreachable,
-            }
-        }
-        Ok(_) | Err(_) => Left::Unreachable,
-    }
-}
-
-/// How long ago that was; not at all when the clock says otherwise.
-fn age(since: Option<SystemTime>) -> Duration {
-    since.and_then(|since| SystemTime::now().duration_since(since).ok()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -347,22 +304,28 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn whoever_comes_while_another_works_waits_and_is_told_at_last_that_it_is_busy() {
-        let slot = Arc::new(Slot::default());
-        let held = slot.clone().take(ALWAYS).await.unwrap().unwrap();
+        let folder = tempfile::TempDir::new().unwrap();
+        let uploads = Arc::new(Uploads::new(folder.path(), &FilesConfig::default()));
+        let name = OsStr::new("x");
+        let held = uploads.take(name, ALWAYS).await.unwrap();
         let began = Instant::now();
-        let Err(busy) = slot.clone().take(ALWAYS).await else { panic!("two work on it") };
+        let Err(busy) = uploads.take(name, ALWAYS).await else { panic!("two work on it") };
         assert_eq!(began.elapsed(), PATIENCE);
         let fault = Fault::from(busy);
         assert_eq!((fault.code, fault.class.as_deref()), (FaultCode::Failed, Some("Busy")));
+        let slot = uploads.slot(name);
         assert!(!slot.end_idle(FileError::failed("Swept", "")), "nobody ends it under who works on it");
         let letting_go = async {
             sleep(PATIENCE / 2).await;
             drop(held);
         };
-        let (next, ()) = tokio::join!(slot.clone().take(ALWAYS), letting_go);
-        let next = next.unwrap().unwrap();
+        let (next, ()) = tokio::join!(uploads.take(name, ALWAYS), letting_go);
+        let next = next.unwrap();
         assert!(next.part.is_none(), "nothing was there, and it is to be looked for again");
-        next.leave();
-        assert!(slot.take(ALWAYS).await.unwrap().is_none());
+        assert!(!Arc::ptr_eq(&next.slot, &slot) && slot.take(ALWAYS).await.unwrap().is_none());
+        uploads.forget(name, &slot);
+        assert_eq!(uploads.slots_kept(), 1, "what was forgotten before is not what is there now");
+        drop(next);
+        assert_eq!(uploads.slots_kept(), 0);
     }
 }

@@ -5,25 +5,24 @@
 //! Until then the target is what it was.
 
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
 
 use bytes::Bytes;
 use redpoll_common::wire::{Fault, Raw};
-use redpoll_net::{CallContext, random};
-use rustix::fs::{FileType, Gid, Mode, Uid, chownat, mkdirat};
-use rustix::io::Errno;
+use redpoll_net::CallContext;
 use serde::Serialize;
 
 use super::arguments::{WriteArguments, data, path, read};
+use super::at_once::AtOnce;
 use super::error::FileError;
 use super::look::Looks;
-use super::open::{kind, walk};
+use super::open::walk;
 use super::order::{Step, step};
 use super::path::{Need, Place};
 use super::stream::{self, Asked, Connected};
-use super::upload::{Finish, Part, number, sync_folder, target};
-use super::uploads::{Held, ID_LEN, admit};
-use super::{Cancelled, Files, hex};
+use super::sweep::admit;
+use super::upload::{Finish, Part, target};
+use super::uploads::{Held, ID_LEN};
+use super::{Cancelled, Files};
 use crate::builtin::arguments::answer;
 
 /// How much of an upload is here.
@@ -35,9 +34,14 @@ struct Progress {
 }
 
 /// What a call wants.
+enum Wanted {
+    AtOnce(AtOnce),
+    /// Of an upload of this name.
+    Of(String, Want),
+}
+
+/// What it wants of an upload.
 enum Want {
-    Folder { mode: Option<u32>, owner: Finish },
-    Whole { data: Bytes, finish: Finish },
     Query,
     Chunk { offset: u64, data: Bytes },
     Rest { offset: u64, commit: Option<Finish> },
@@ -51,22 +55,21 @@ pub(super) async fn write(files: Files, call: CallContext) -> Result<Raw, Fault>
     let data = asked.data.as_ref().and_then(|_given| data(&call));
     let stream = asked.stream.map(|ticket| Asked::of(&call, ticket)).transpose()?;
     drop(call);
-    let (target, upload, want) = sort(asked, data)?;
+    let (target, wanted) = sort(asked, data)?;
     let place = files.roots.place(&target, Need::Write).map_err(FileError::from)?;
     if place.names.is_empty() {
         let text = format!("{target:?} is a folder of files.write itself");
         return Err(FileError::failed("IsAFolder", text).into());
     }
-    let id = upload.clone().unwrap_or_else(|| hex(&random::bytes16()));
-    let upload = Upload { place, id, counted: upload.is_some() };
+    let (upload, want) = match wanted {
+        Wanted::AtOnce(it) => {
+            return Ok(answer(
+                &files.work(move |files, cancelled| it.write(files, &place, cancelled)).await?,
+            )?);
+        }
+        Wanted::Of(id, want) => (Upload { place, id }, want),
+    };
     match want {
-        Want::Folder { mode, owner } => {
-            Ok(answer(&files.work(move |files, _| folder(files, &upload.place, mode, &owner)).await?)?)
-        }
-        Want::Whole { data, finish } => {
-            upload.chunk(&files, 0, data).await?;
-            Ok(answer(&upload.commit(&files, finish).await?)?)
-        }
         Want::Query => Ok(answer(&upload.query(&files).await?)?),
         Want::Chunk { offset, data } => Ok(answer(&upload.chunk(&files, offset, data).await?)?),
         Want::Rest { offset, commit } => match stream {
@@ -79,11 +82,7 @@ pub(super) async fn write(files: Files, call: CallContext) -> Result<Raw, Fault>
 }
 
 /// Finds out what is wanted, and that it is one thing.
-fn sort(
-    asked: WriteArguments,
-    data: Option<Bytes>,
-) -> Result<(std::path::PathBuf, Option<String>, Want), FileError> {
-    let wrong = |text: &str| Err(FileError::Arguments(format!("file.write: {text}")));
+fn sort(asked: WriteArguments, data: Option<Bytes>) -> Result<(std::path::PathBuf, Wanted), FileError> {
     let stream = asked.stream.is_some();
     let WriteArguments { path: to, upload, offset, query, commit, abort, folder, .. } = asked;
     if asked.mode.is_some_and(|mode| mode > 0o7777) {
@@ -100,36 +99,39 @@ fn sort(
     }
     let (mode, new_mode, owner, group) = (asked.mode, asked.new_mode, asked.owner, asked.group);
     let finish = |size, sha256| Finish { size, sha256, mode, new_mode, owner, group };
-    let want = match (upload.is_some(), data, query, commit, abort, folder) {
-        (false, None, false, false, false, true) => Want::Folder { mode, owner: finish(0, None) },
-        (false, Some(data), false, false, false, false) if offset.is_none() => {
+    let of = |id, want| Ok(Wanted::Of(id, want));
+    let wanted = match (upload, data, query, commit, abort, folder) {
+        (None, None, false, false, false, true) => {
+            Ok(Wanted::AtOnce(AtOnce::Folder { mode, owner: finish(0, None) }))
+        }
+        (None, Some(data), false, false, false, false) if offset.is_none() => {
             let size = u64::try_from(data.len()).unwrap_or(u64::MAX);
-            Want::Whole { data, finish: finish(size, asked.sha256) }
+            Ok(Wanted::AtOnce(AtOnce::Whole { data, finish: finish(size, asked.sha256) }))
         }
-        (true, None, true, false, false, false) => Want::Query,
-        (true, None, false, commit, false, false) if stream => match offset {
-            Some(offset) => Want::Rest { offset, commit: commit.then(|| finish(0, None)) },
-            None => return wrong("a stream needs the offset at which it begins"),
+        (Some(id), None, true, false, false, false) => of(id, Want::Query),
+        (Some(id), None, false, commit, false, false) if stream => match offset {
+            Some(offset) => of(id, Want::Rest { offset, commit: commit.then(|| finish(0, None)) }),
+            None => wrong("a stream needs the offset at which it begins"),
         },
-        _ if stream => {
-            return wrong("stream goes with upload, offset, and commit if it is to be in its place then");
-        }
-        (true, Some(data), false, false, false, false) => match offset {
-            Some(offset) => Want::Chunk { offset, data },
-            None => return wrong("a chunk of an upload needs its offset"),
+        _ if stream => wrong("stream goes with upload, offset, and commit if it is to be in its place then"),
+        (Some(id), Some(data), false, false, false, false) => match offset {
+            Some(offset) => of(id, Want::Chunk { offset, data }),
+            None => wrong("a chunk of an upload needs its offset"),
         },
-        (true, None, false, true, false, false) => match (asked.size, asked.sha256) {
-            (Some(size), Some(sha256)) => Want::Commit(finish(size, Some(sha256))),
-            _ => return wrong("a commit needs the size and the sha256 of the whole"),
+        (Some(id), None, false, true, false, false) => match (asked.size, asked.sha256) {
+            (Some(size), Some(sha256)) => of(id, Want::Commit(finish(size, Some(sha256)))),
+            _ => wrong("a commit needs the size and the sha256 of the whole"),
         },
-        (true, None, false, false, true, false) => Want::Abort,
-        _ => {
-            return wrong(
-                "give data alone; or an upload with one of data and offset, query, commit, abort; or folder",
-            );
-        }
+        (Some(id), None, false, false, true, false) => of(id, Want::Abort),
+        _ => wrong(
+            "give data alone; or an upload with one of data and offset, query, commit, abort; or folder",
+        ),
     };
-    Ok((path(to), upload, want))
+    Ok((path(to), wanted?))
+}
+
+fn wrong<T>(text: &str) -> Result<T, FileError> {
+    Err(FileError::Arguments(format!("file.write: {text}")))
 }
 
 /// What became of an upload that was streamed.
@@ -153,8 +155,6 @@ impl Added {
 pub(super) struct Upload {
     pub(super) place: Place,
     pub(super) id: String,
-    /// It may stay unfinished, so it counts.
-    pub(super) counted: bool,
 }
 
 impl Upload {
@@ -169,22 +169,18 @@ impl Upload {
     ) -> Result<Option<T>, FileError> {
         let name = files.uploads.temporary(&self.id, &self.place.path())?;
         loop {
-            let Some(held) = files.uploads.slot(&name).take(&ready).await? else { continue };
+            let held = files.uploads.take(&name, &ready).await?;
             if held.part.is_some() {
-                let kept = self.counted;
-                let worked = files.work(move |files, _| end_turn(files, held, &name, kept, work));
-                return worked.await.map(Some);
+                return files.work(move |_, _| end_turn(held, work)).await.map(Some);
             }
-            let (place, name, counted) = (self.place.clone(), name.clone(), self.counted);
+            let (place, name) = (self.place.clone(), name.clone());
             let opened = files.work(move |files, cancelled| {
-                let opened = open(files, &place, &name, (create, counted), cancelled);
-                if let Ok(Some(part)) = opened {
+                let opened = open(files, &place, &name, create, cancelled)?;
+                let is_there = opened.is_some();
+                if let Some(part) = opened {
                     held.found(part);
-                    return Ok(true);
                 }
-                files.uploads.forget(&name);
-                held.leave();
-                opened.map(|_none| false)
+                Ok(is_there)
             });
             if !opened.await? {
                 return Ok(None);
@@ -270,25 +266,18 @@ impl Upload {
 
 /// Does something with a part, on a thread of its own, and decides what becomes of it.
 fn end_turn<T>(
-    files: &Files,
     mut held: Held,
-    name: &OsStr,
-    kept: bool,
     work: impl FnOnce(&mut Part) -> Result<(T, bool), FileError>,
 ) -> Result<T, FileError> {
     let Some(part) = held.part.as_mut() else { return Err(no_upload()) };
     let worked = work(part);
     match &worked {
         Ok((_, true)) => {}
-        Ok((_, false)) => {
-            files.uploads.forget(name);
-            held.end(no_upload());
-        }
+        Ok((_, false)) => held.end(no_upload()),
         // a wrong owner can be put right, and a gap filled
-        Err(error) if kept && !is_fatal(error) => {}
+        Err(error) if !is_fatal(error) => {}
         Err(error) => {
             part.discard();
-            files.uploads.forget(name);
             held.end(error.clone());
         }
     }
@@ -317,7 +306,7 @@ fn open(
     files: &Files,
     place: &Place,
     name: &OsStr,
-    (create, counted): (bool, bool),
+    create: bool,
     cancelled: &Cancelled,
 ) -> Result<Option<Part>, FileError> {
     let guard = files.protected.now();
@@ -328,42 +317,8 @@ fn open(
         Ok(part) => Ok(Some(part)),
         Err(_) if !create => Ok(None),
         Err((spot, name, note)) => {
-            if counted {
-                admit(files)?;
-            }
+            admit(files)?;
             Part::create(spot, name, note).map(Some)
         }
     }
-}
-
-/// Makes a folder, unless there is one.
-fn folder(files: &Files, place: &Place, mode: Option<u32>, owner: &Finish) -> Result<Looks, FileError> {
-    let guard = files.protected.now();
-    let spot = walk(place, &guard)?;
-    let path: &Path = &spot.path;
-    let failed = |doing: &str, errno| FileError::os(doing, path, errno);
-    let made = match mkdirat(&spot.folder, &spot.name, Mode::from_raw_mode(0o755)) {
-        Ok(()) => true,
-        Err(Errno::EXIST) => false,
-        Err(errno) => return Err(failed("make the folder", errno)),
-    };
-    let stat = spot.stat(&guard)?;
-    if kind(&stat) != FileType::Directory {
-        return Err(failed("make the folder", Errno::EXIST));
-    }
-    let uid = number(owner.owner.as_ref(), "user", "/etc/passwd")?.map(Uid::from_raw);
-    let gid = number(owner.group.as_ref(), "group", "/etc/group")?.map(Gid::from_raw);
-    if uid.is_some() || gid.is_some() {
-        let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
-        chownat(&spot.folder, &spot.name, uid, gid, flags).map_err(|errno| failed("give away", errno))?;
-    }
-    if let Some(mode) = mode {
-        let (folder, _) = spot.open_folder(&guard)?;
-        rustix::fs::fchmod(&folder, Mode::from_raw_mode(mode))
-            .map_err(|errno| failed("set the mode of", errno))?;
-    }
-    if made {
-        sync_folder(&spot)?;
-    }
-    Ok(Looks::from(&spot.stat(&guard)?))
 }

@@ -1,0 +1,108 @@
+//! How many uploads there may be, and what becomes of what nobody ends: uploads that are too old, and files in one call whose agent died.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{AtFlags, statat, unlinkat};
+
+use super::Files;
+use super::error::FileError;
+use super::open::walk;
+use super::path::Need;
+use super::upload::is_ours;
+use super::uploads::{Note, UPLOAD, WHOLE};
+
+/// A note without a file is forgotten after this long: until then its file may be about to be made.
+const NOTE_ALONE: Duration = Duration::from_secs(60);
+
+/// Makes sure that there is room for one more.
+pub(super) fn admit(files: &Files) -> Result<(), FileError> {
+    let uploads = &files.uploads;
+    if uploads.notes(UPLOAD).len() < uploads.max {
+        return Ok(());
+    }
+    sweep(files);
+    if uploads.notes(UPLOAD).len() < uploads.max {
+        return Ok(());
+    }
+    let text = format!(
+        "{} uploads are unfinished here, files.uploads of the agent; end them, or wait until they are old",
+        uploads.max
+    );
+    Err(FileError::failed("TooManyUploads", text))
+}
+
+/// Removes what is left of uploads that nobody has added to for long.
+pub(super) fn sweep(files: &Files) {
+    for note in files.uploads.notes(UPLOAD) {
+        let Some(name) = note.file_stem().map(OsStr::to_owned) else { continue };
+        if remove(files, note, &name, files.uploads.age) {
+            let slot = files.uploads.slot(&name);
+            let why = FileError::failed("NoUpload", "the upload was too old, and is removed");
+            if slot.end_idle(why) {
+                files.uploads.forget(&name, &slot);
+            }
+        }
+    }
+}
+
+/// Removes what an agent that died left of files in one call. Only at the start: then nobody writes one.
+pub(super) fn sweep_broken(files: &Files) {
+    for note in files.uploads.notes(WHOLE) {
+        if let Some(name) = note.file_stem().map(OsStr::to_owned) {
+            remove(files, note, &name, Duration::ZERO);
+        }
+    }
+}
+
+/// Removes a temporary file that is so old, and its note; true when they are gone.
+fn remove(files: &Files, note: PathBuf, name: &OsStr, age: Duration) -> bool {
+    let Ok(path) = fs::read(&note) else { return false };
+    let path = PathBuf::from(OsString::from_vec(path));
+    let noted = since(fs::metadata(&note).and_then(|found| found.modified()).ok());
+    match left(files, &path, name, age) {
+        Left::Young => return false,
+        Left::Nothing if noted < NOTE_ALONE.min(age) => return false,
+        Left::Unreachable if noted < files.uploads.age => return false,
+        Left::Nothing | Left::Removed | Left::Unreachable => {}
+    }
+    tracing::info!(?path, "an upload that nobody ended is forgotten");
+    Note(note).forget();
+    true
+}
+
+/// What a sweep found.
+enum Left {
+    Young,
+    Removed,
+    Nothing,
+    Unreachable,
+}
+
+fn left(files: &Files, path: &Path, name: &OsStr, age: Duration) -> Left {
+    let guard = files.protected.now();
+    let place = files.roots.place(path, Need::Write).map_err(FileError::from);
+    let Ok(spot) = place.and_then(|place| walk(&place, &guard)) else { return Left::Unreachable };
+    match statat(&spot.folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(rustix::io::Errno::NOENT) => Left::Nothing,
+        Ok(stat) if is_ours(&stat) => {
+            let written = Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or(0));
+            if since(SystemTime::UNIX_EPOCH.checked_add(written)) < age {
+                return Left::Young;
+            }
+            match unlinkat(&spot.folder, name, AtFlags::empty()) {
+                Ok(()) => Left::Removed,
+                Err(_) => Left::Unreachable,
+            }
+        }
+        Ok(_) | Err(_) => Left::Unreachable,
+    }
+}
+
+/// How long ago that was; not at all when the clock says otherwise.
+fn since(moment: Option<SystemTime>) -> Duration {
+    moment.and_then(|since| SystemTime::now().duration_since(since).ok()).unwrap_or_default()
+}

@@ -1,0 +1,166 @@
+//! Calls that are broken off, and what they leave. The threads are occupied at will, so that each breaks off where it is meant to.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use futures_util::future::BoxFuture;
+use futures_util::poll;
+use redpoll_common::identity::Identity;
+use redpoll_common::wire::{Fault, Raw, RawMap};
+use redpoll_config::FilesConfig;
+use redpoll_net::service::detached_call;
+use redpoll_net::transport::PeerInfo;
+use tempfile::TempDir;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::at_once::AtOnce;
+use super::open::Protected;
+use super::path::{Need, Roots};
+use super::sweep::sweep_broken;
+use super::upload::Finish;
+use super::uploads::Uploads;
+use super::{Cancelled, Files, THREADS, write};
+
+/// The files of an agent, and its disk.
+struct Desk {
+    files: Files,
+    folder: TempDir,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        for name in ["root", "state"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        let root = folder.path().join("root").display().to_string();
+        let config = FilesConfig { uploads: 2, ..FilesConfig::default() };
+        let files = Files {
+            roots: Arc::new(Roots::new(&[], &[root])),
+            protected: Arc::new(Protected::default()),
+            uploads: Arc::new(Uploads::new(&folder.path().join("state"), &config)),
+            places: Arc::new(Semaphore::new(THREADS)),
+            streams: None,
+        };
+        Self { files, folder }
+    }
+
+    fn begin(&self, more: impl FnOnce(RawMap) -> RawMap) -> BoxFuture<'static, Result<Raw, Fault>> {
+        let path = self.folder.path().join("root/x");
+        let kwargs = more(RawMap::new().text("path", path.to_str().unwrap())).finish();
+        let caller = PeerInfo {
+            identity: Identity::parse("spiffe://home/manager/m").unwrap(),
+            address: "test".into(),
+            ip: None,
+            speaks_rp1: true,
+            certificate: None,
+        };
+        let (call, _output, _stop) = detached_call(caller, "file.write", Raw::empty_array(), kwargs);
+        Box::pin(write::write(self.files.clone(), call))
+    }
+
+    /// Occupies so many threads.
+    async fn occupy(&self, threads: usize) -> OwnedSemaphorePermit {
+        let threads = u32::try_from(threads).unwrap();
+        self.files.places.clone().acquire_many_owned(threads).await.unwrap()
+    }
+
+    fn names(&self, folder: &str) -> Vec<String> {
+        let entries = fs::read_dir(self.folder.path().join(folder)).into_iter().flatten().flatten();
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    }
+
+    /// The names in the root, and the notes.
+    fn found(&self) -> (Vec<String>, Vec<String>) {
+        let mut notes = self.names("state/uploads");
+        notes.retain(|name| name != "secret");
+        (self.names("root"), notes)
+    }
+}
+
+#[tokio::test]
+async fn a_file_in_one_call_that_is_broken_off_leaves_nothing_wherever_that_is() {
+    let desk = Desk::new();
+    let mut waits = 0;
+    for before in 0..8 {
+        let mut all = desk.occupy(THREADS).await;
+        let mut writing = desk.begin(|map| map.text("data", "whole"));
+        // it is let on a thread so many times, and broken off while it waits for the next
+        let mut over = poll!(&mut writing).is_ready();
+        for _ in 0..before {
+            if over {
+                break;
+            }
+            waits += 1;
+            drop(all.split(1));
+            over = poll!(&mut writing).is_ready();
+            all.merge(desk.occupy(1).await);
+            over = over || poll!(&mut writing).is_ready();
+        }
+        drop(writing);
+        drop(all);
+        let _everything_is_over = desk.occupy(THREADS).await;
+        let (names, notes) = desk.found();
+        assert!(names.is_empty() || names == ["x"], "{names:?} after {before} threads");
+        assert_eq!((notes, desk.files.uploads.slots_kept()), (vec![], 0), "after {before} threads");
+    }
+    assert!(waits > 0, "it never waited for a thread");
+    let chunk = |id: u8| move |map: RawMap| map.text("upload", &format!("{id:032x}")).uint("offset", 0);
+    for id in 0..2 {
+        desk.begin(|map| chunk(id)(map).text("data", "x")).await.unwrap();
+    }
+    assert_eq!(desk.files.uploads.slots_kept(), 2);
+}
+
+#[tokio::test]
+async fn a_question_for_an_upload_that_is_broken_off_leaves_nothing() {
+    let desk = Desk::new();
+    let upload = |map: RawMap| map.text("upload", &"a".repeat(32));
+    let ask = || desk.begin(|map| upload(map).bool("query", true));
+    let all = desk.occupy(THREADS).await;
+    let (mut first, mut second) = (ask(), ask());
+    assert!(poll!(&mut first).is_pending() && poll!(&mut second).is_pending());
+    drop(first);
+    assert!(poll!(&mut second).is_pending(), "it is its turn now, and there is no thread");
+    drop(second);
+    assert_eq!(desk.files.uploads.slots_kept(), 0);
+    let mut third = ask();
+    assert!(poll!(&mut third).is_pending());
+    drop(all);
+    third.await.unwrap();
+    assert_eq!((desk.found(), desk.files.uploads.slots_kept()), ((vec![], vec![]), 0));
+}
+
+#[tokio::test]
+async fn of_a_file_in_one_call_that_a_dead_agent_began_nothing_stays_after_the_next_start() {
+    let desk = Desk::new();
+    let begin = |map: RawMap| map.text("upload", &"b".repeat(32)).uint("offset", 0).text("data", "x");
+    desk.begin(begin).await.unwrap();
+    // as a file in one call is while it is written, but for its name
+    let (names, _) = desk.found();
+    let (begun, note) =
+        (desk.folder.path().join("root/.redpoll-whole"), "state/uploads/.redpoll-whole.whole");
+    fs::copy(desk.folder.path().join("root").join(&names[0]), &begun).unwrap();
+    fs::write(desk.folder.path().join(note), desk.folder.path().join("root/x").to_str().unwrap()).unwrap();
+    sweep_broken(&desk.files);
+    let (after, notes) = desk.found();
+    assert_eq!((after, notes.len()), (names, 1), "that of the upload, which can be gone on with");
+}
+
+#[tokio::test]
+async fn a_file_in_one_call_that_fails_or_is_broken_off_on_its_thread_is_removed() {
+    let desk = Desk::new();
+    let place = desk.files.roots.place(&desk.folder.path().join("root/x"), Need::Write).unwrap();
+    let write = |size: u64, cancelled: &Cancelled| {
+        let finish = Finish { size, ..Finish::default() };
+        AtOnce::Whole { data: "whole".into(), finish }.write(&desk.files, &place, cancelled)
+    };
+    let cancelled = Cancelled::default();
+    assert!(write(6, &cancelled).unwrap_err().is("Incomplete"));
+    cancelled.0.store(true, Ordering::Release);
+    assert!(write(5, &cancelled).unwrap_err().is("Cancelled"));
+    assert_eq!(desk.found(), (vec![], vec![]));
+    write(5, &Cancelled::default()).unwrap();
+    assert_eq!(desk.found(), (vec!["x".to_owned()], vec![]));
+}
