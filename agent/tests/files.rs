@@ -8,7 +8,7 @@ use files_support::{Desk, pattern, sha256};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{FileExt as _, symlink};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, symlink};
 use std::sync::Arc;
 
 use redpoll_common::identity::Identity;
@@ -267,4 +267,45 @@ async fn a_folder_goes_only_when_it_is_asked_for_and_never_what_a_link_in_it_nam
     assert_eq!(removed["removed"], 4);
     assert_eq!(desk.names(), Vec::<String>::new());
     assert!(desk.folder.path().join("outside/secret").exists());
+}
+
+#[tokio::test]
+async fn a_folder_whose_name_is_swapped_meanwhile_gives_nothing_else_away() {
+    if !rustix::process::geteuid().is_root() {
+        // nobody else can give anything away
+        return;
+    }
+    let desk = Desk::new();
+    let (dir, file) = (desk.path("dir"), desk.path("file"));
+    fs::create_dir(&dir).unwrap();
+    fs::write(&file, "mine").unwrap();
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let (told, names) = (stop.clone(), (dir.clone(), file.clone()));
+    let swapper = std::thread::spawn(move || {
+        let (here, flags) = (rustix::fs::CWD, rustix::fs::RenameFlags::EXCHANGE);
+        while !told.load(std::sync::atomic::Ordering::Relaxed) {
+            for _there_and_back in 0..2 {
+                rustix::fs::renameat_with(here, &names.0, here, &names.1, flags).unwrap();
+            }
+        }
+    });
+    let (mut given, mut refused) = (0, 0);
+    for _ in 0..20_000 {
+        let folder = desk.arguments("dir").bool("folder", true).uint("owner", 54_321).uint("group", 54_321);
+        match desk.call("file.write", folder).await {
+            Ok(looks) => {
+                assert_eq!((&looks["type"], &looks["uid"]), (&"folder".into(), &54_321.into()));
+                given += 1;
+            }
+            Err(_) => refused += 1,
+        }
+        if given > 200 && refused > 200 {
+            break;
+        }
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    swapper.join().unwrap();
+    assert_eq!(fs::metadata(&file).unwrap().uid(), 0, "the file was given away");
+    assert_eq!(fs::metadata(&dir).unwrap().uid(), 54_321);
+    assert!(given > 0 && refused > 0, "{given} given, {refused} refused: nothing was swapped");
 }

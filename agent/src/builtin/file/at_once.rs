@@ -6,7 +6,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use redpoll_net::random;
-use rustix::fs::{FileType, Gid, Mode, Uid, chownat, mkdirat};
+use rustix::fs::{FileType, Gid, Mode, Uid, fchmod, fchown, fstat, mkdirat};
 use rustix::io::Errno;
 
 use super::error::FileError;
@@ -76,17 +76,21 @@ fn folder(files: &Files, place: &Place, mode: Option<u32>, owner: &Finish) -> Re
     }
     let uid = number(owner.owner.as_ref(), "user", "/etc/passwd")?.map(Uid::from_raw);
     let gid = number(owner.group.as_ref(), "group", "/etc/group")?.map(Gid::from_raw);
-    if uid.is_some() || gid.is_some() {
-        let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
-        chownat(&spot.folder, &spot.name, uid, gid, flags).map_err(|errno| failed("give away", errno))?;
-    }
-    if let Some(mode) = mode {
+    let stat = if uid.is_some() || gid.is_some() || mode.is_some() {
+        // by its descriptor alone: the name may stand for something else by now
         let (folder, _) = spot.open_folder(&guard)?;
-        rustix::fs::fchmod(&folder, Mode::from_raw_mode(mode))
-            .map_err(|errno| failed("set the mode of", errno))?;
-    }
+        if uid.is_some() || gid.is_some() {
+            fchown(&folder, uid, gid).map_err(|errno| failed("give away", errno))?;
+        }
+        if let Some(mode) = mode {
+            fchmod(&folder, Mode::from_raw_mode(mode)).map_err(|errno| failed("set the mode of", errno))?;
+        }
+        fstat(&folder).map_err(|errno| failed("look at", errno))?
+    } else {
+        stat
+    };
     if made {
         sync_folder(&spot)?;
     }
-    Ok(Looks::from(&spot.stat(&guard)?))
+    Ok(Looks::from(&stat))
 }
