@@ -5,6 +5,7 @@ use redpoll_net::ProcedureInfo;
 use redpoll_schema::policy::Whose;
 use serde_json::Value;
 
+use super::paths::never_a_path;
 use super::{Asked, Counting, Gate, Subject, moment};
 
 /// What runs any program.
@@ -28,6 +29,7 @@ impl Gate {
                 )
             }));
         }
+        said.extend(rules.policy.rules().iter().filter_map(never_a_path));
         said.extend(self.replaceable());
         said
     }

@@ -5,11 +5,12 @@
 //! - [`Subject`]: what of a procedure matters for that. [`Asked`]: a call as it came, or a trial of one. [`Leave`]: it may run, and
 //!   as whom; [`Refused`]: it may not.
 //! - `rules`: a policy as it was read, with what is left of its rates. `strangers`: names in it that nothing has. `doubts`: what it allows
-//!   more or less than it seems to. `wall`: the time of the day.
+//!   more or less than it seems to. `paths`: those of `file.*`. `wall`: the time of the day.
 //!
 //! What the agent does for the manager itself (`rp.…`) is no procedure and is not judged here.
 
 mod doubts;
+mod paths;
 mod rules;
 mod strangers;
 mod subject;
@@ -254,6 +255,11 @@ impl Gate {
                 named = schema.readable(asked.args, asked.kwargs).map_err(bad)?;
                 // what is left out is what the procedure says it is: no rule is passed by with it
                 schema.fill_defaults(&info.args, &mut named).map_err(bad)?;
+                if let Some(path) = subject.plain_path(info, asked.kwargs)
+                    && let Some(named) = named.as_object_mut()
+                {
+                    named.insert("path".to_owned(), Value::String(path));
+                }
             }
         }
         let verdict = rules.policy.judge(&self.request(info, subject, asked, &named));

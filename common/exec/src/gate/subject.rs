@@ -2,9 +2,12 @@
 
 use std::sync::OnceLock;
 
+use redpoll_common::wire::Raw;
+use redpoll_net::ProcedureInfo;
 use redpoll_schema::Schema;
 use serde_json::Value;
 
+use super::paths;
 use crate::exec::account::Account;
 
 /// What runs when a procedure does.
@@ -32,6 +35,11 @@ impl Subject {
     /// One that was not called yet.
     pub fn new(kind: Kind) -> Self {
         Self { kind, schema: OnceLock::new() }
+    }
+
+    /// The path of a call of `file.*` as it is walked: no rule is passed by with another form of the same.
+    pub(super) fn plain_path(&self, info: &ProcedureInfo, kwargs: &Raw) -> Option<String> {
+        if self.kind == Kind::Inside { paths::plain_path(&info.name, kwargs) } else { None }
     }
 
     /// Its schema, or why there is none.
