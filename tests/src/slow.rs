@@ -1,8 +1,9 @@
-//! A slow line between an agent and its manager: so many bytes a second each way, counted, and little in between.
+//! A slow line between an agent and its manager: so many bytes a second each way, counted, and little in between. All connections share it,
+//! a piece of each in turn: the session, and those that files have of their own.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -37,6 +38,7 @@ impl Slow {
         let (mut serving, count) = (JoinSet::new(), passed.clone());
         serving.spawn(async move {
             let mut lines = JoinSet::new();
+            let (up, down) = (Arc::new(Way::new(per_second)), Arc::new(Way::new(per_second)));
             while let Ok((agent, _)) = listener.accept().await {
                 let Ok(above) = dial(manager).await else { continue };
                 for end in [&agent, &above] {
@@ -44,8 +46,8 @@ impl Slow {
                 }
                 let ((from_agent, to_agent), (from_manager, to_manager)) =
                     (agent.into_split(), above.into_split());
-                lines.spawn(carry(from_agent, to_manager, per_second, count.clone()));
-                lines.spawn(carry(from_manager, to_agent, per_second, count.clone()));
+                lines.spawn(carry(from_agent, to_manager, up.clone(), count.clone()));
+                lines.spawn(carry(from_manager, to_agent, down.clone(), count.clone()));
             }
         });
         Self { address, passed, _serving: serving }
@@ -68,16 +70,34 @@ async fn dial(manager: SocketAddr) -> std::io::Result<TcpStream> {
     socket.connect(manager).await
 }
 
-async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, per_second: u32, passed: Arc<AtomicU64>) {
+/// One way of the line: when the next piece may pass, whosever it is.
+#[derive(Debug)]
+struct Way {
+    per_second: u32,
+    free: Mutex<Instant>,
+}
+
+impl Way {
+    fn new(per_second: u32) -> Self {
+        Self { per_second, free: Mutex::new(Instant::now()) }
+    }
+
+    /// Takes the line for so many bytes, and gives when they have passed.
+    fn take(&self, len: u32) -> Instant {
+        let mut free = self.free.lock().expect("nobody panics with it");
+        *free = (*free).max(Instant::now()) + Duration::from_secs(1) * len / self.per_second;
+        *free
+    }
+}
+
+async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, way: Arc<Way>, passed: Arc<AtomicU64>) {
     let mut piece = vec![0; usize::try_from(PIECE).expect("a small number")];
-    let mut free = Instant::now();
     while let Ok(len @ 1..) = from.read(&mut piece).await {
-        tokio::time::sleep_until(free).await;
+        let bytes = u32::try_from(len).expect("a small number");
+        tokio::time::sleep_until(way.take(bytes)).await;
         if to.write_all(piece.get(..len).expect("what was read")).await.is_err() {
             return;
         }
-        let len = u32::try_from(len).expect("a small number");
-        passed.fetch_add(len.into(), Ordering::Relaxed);
-        free = free.max(Instant::now()) + Duration::from_secs(1) * len / per_second;
+        passed.fetch_add(bytes.into(), Ordering::Relaxed);
     }
 }

@@ -3,18 +3,21 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::process::Stdio;
 use std::time::Duration;
 
-use redpoll_common::api::{AgentState, method};
+use redpoll_common::api::AgentState;
 use redpoll_tests::disk::{Disk, has_own_mounts};
 use redpoll_tests::site::{Site, names, part, pattern, text, word};
 use redpoll_tests::slow::Slow;
 use redpoll_tests::world::HONEST;
-use redpoll_tests::{eventually, in_time, within};
+use redpoll_tests::{in_time, within};
+use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 
@@ -136,7 +139,7 @@ async fn a_folder_goes_there_and_back_without_what_is_no_file() {
 }
 
 #[tokio::test]
-async fn a_copy_that_was_killed_goes_on_where_it_was() {
+async fn a_copy_in_calls_that_was_killed_goes_on_where_it_was() {
     let mut site = Site::bare(&[]).await;
     let slow = Slow::listen(site.world.address, 8 << 20);
     site.agent(HONEST, &[&slow.setting()]).await;
@@ -144,61 +147,37 @@ async fn a_copy_that_was_killed_goes_on_where_it_was() {
     fs::write(&here, pattern(24 * MIB)).unwrap();
     let there = site.remote(HONEST, "there");
     // first rpctl, then the agent
-    let mut child = site.world.rpctl().args(["cp", word(&here), &there]).spawn().unwrap();
+    let mut child = site.world.rpctl().args(["cp", "--via", "calls", word(&here), &there]).spawn().unwrap();
     let first = part(&site.root, ".redpoll-", 2 << 20).await;
     child.kill().await.unwrap();
-    let mut child =
-        site.world.rpctl().args(["cp", word(&here), &there]).stderr(Stdio::null()).spawn().unwrap();
+    let mut child = site
+        .world
+        .rpctl()
+        .args(["cp", "--via", "calls", word(&here), &there])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     part(&site.root, ".redpoll-", first + (2 << 20)).await;
     site.restart_agent(HONEST, &[&slow.setting()]).await;
     assert!(!in_time("rpctl", child.wait()).await.unwrap().success());
-    let output = site.cp(&["-o", "json", word(&here), &there]).await;
+    let output = site.cp(&["-o", "json", "--via", "calls", word(&here), &there]).await;
     let told: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert!(told[0]["resumed"].as_u64().unwrap() >= first, "{told}");
+    assert_eq!(told[0]["streamed"], 0, "{told}");
     assert!(fs::read(site.root.join("there")).unwrap() == pattern(24 * MIB));
     assert_eq!(site.names(), ["there"]);
     // and back
     let folder = site.local("back");
     fs::create_dir(&folder).unwrap();
-    let mut child = site.world.rpctl().args(["cp", &there, word(&folder)]).spawn().unwrap();
+    let mut child = site.world.rpctl().args(["cp", "--via", "calls", &there, word(&folder)]).spawn().unwrap();
     let first = part(&folder, ".rpctl-", 2 << 20).await;
     child.kill().await.unwrap();
-    let output = site.cp(&["-o", "json", &there, word(&folder)]).await;
+    let output = site.cp(&["-o", "json", "--via", "calls", &there, word(&folder)]).await;
     let told: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert!(told[0]["resumed"].as_u64().unwrap() >= first, "{told}");
+    assert_eq!(told[0]["streamed"], 0, "{told}");
     assert!(fs::read(folder.join("there")).unwrap() == pattern(24 * MIB));
     assert_eq!(names(&folder), ["there"]);
-}
-
-#[tokio::test]
-async fn a_transfer_on_a_slow_line_lets_calls_and_pings_pass() {
-    const SIZE: usize = 64 * MIB;
-    /// Between a question and its answer no more than this may pass of the file.
-    const BETWEEN: u64 = 8 << 20;
-    let mut site = Site::bare(&[]).await;
-    let slow = Slow::listen(site.world.address, 8 << 20);
-    site.agent(HONEST, &[&slow.setting()]).await;
-    let (here, back) = (site.local("here"), site.local("back"));
-    fs::write(&here, pattern(SIZE)).unwrap();
-    let there = site.remote(HONEST, "there");
-    for words in [[word(&here), &there], [&there, word(&back)]] {
-        let from = slow.passed();
-        let mut child = site.world.rpctl().arg("cp").args(words).spawn().unwrap();
-        eventually("the transfer is under way", async || (slow.passed() > from + (2 << 20)).then_some(()))
-            .await;
-        for n in 0..8 {
-            let before = slow.passed();
-            in_time("a call", site.world.operator.echo(HONEST, "x")).await.unwrap();
-            let ping = json!({"agent": HONEST, "count": 1});
-            in_time("a ping", site.world.operator.ask(method::AGENTS_PING, &ping)).await.unwrap();
-            let between = slow.passed() - before;
-            assert!(between < BETWEEN, "{between} bytes of the file went before call and ping {n}");
-        }
-        assert!(child.try_wait().unwrap().is_none(), "the transfer was over before they were asked");
-        let ended = within(Duration::from_secs(90), "the end of the copy", child.wait()).await.unwrap();
-        assert!(ended.success());
-    }
-    assert!(fs::read(&back).unwrap() == pattern(SIZE));
 }
 
 #[test]
@@ -230,19 +209,86 @@ async fn an_agent_that_goes_in_the_middle_is_told() {
     let slow = Slow::listen(site.world.address, 4 << 20);
     site.agent(HONEST, &[&slow.setting()]).await;
     fs::write(site.root.join("x"), pattern(32 * MIB)).unwrap();
-    let back = site.local("back");
-    let child = site
-        .world
-        .rpctl()
-        .args(["cp", &site.remote(HONEST, "x"), word(&back)])
-        .stderr(Stdio::piped())
-        .spawn();
-    part(&site.local(""), ".rpctl-", 1 << 20).await;
-    let pid = i32::try_from(site.world.agent_process(HONEST).pid()).unwrap();
-    kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
-    site.world.operator.until(HONEST, AgentState::Away).await;
-    let output = in_time("rpctl", child.unwrap().wait_with_output()).await.unwrap();
-    assert_eq!(output.status.code(), Some(8), "{}", text(&output.stderr));
-    assert!(text(&output.stderr).contains("goes on where it was"), "{}", text(&output.stderr));
-    assert!(!back.exists());
+    for via in ["calls", "stream"] {
+        let folder = site.local(via);
+        fs::create_dir(&folder).unwrap();
+        let mut command = site.world.rpctl();
+        command.args(["cp", "--via", via, &site.remote(HONEST, "x"), word(&folder)]);
+        let child = command.stderr(Stdio::piped()).spawn().unwrap();
+        part(&folder, ".rpctl-", 1 << 20).await;
+        let pid = i32::try_from(site.world.agent_process(HONEST).pid()).unwrap();
+        kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+        site.world.operator.until(HONEST, AgentState::Away).await;
+        let output = in_time("rpctl", child.wait_with_output()).await.unwrap();
+        let error = text(&output.stderr);
+        // in calls the end of the call says it, of a stream also the connection may
+        let code = output.status.code();
+        assert!(code == Some(8) || via == "stream" && code == Some(4), "{via} {code:?}: {error}");
+        assert!(error.contains("goes on where it was"), "{via}: {error}");
+        assert!(!folder.join("x").exists());
+        site.restart_agent(HONEST, &[&slow.setting()]).await;
+    }
+}
+
+/// Runs `rpctl cp` with a terminal as its standard error, and gives the numbers of bytes that its line showed: how many of how many.
+async fn at_a_terminal(site: &Site, words: &[&str]) -> (Vec<(f64, f64)>, Value) {
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let name = ptsname(&terminal, Vec::new()).unwrap();
+    let seat = rustix::fs::open(&name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
+    let mut command = site.world.rpctl();
+    command.args(["cp", "-o", "json"]).args(words).env("TERM", "xterm");
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::from(seat)).spawn().unwrap();
+    // the command holds the terminal open too, and its end is waited for
+    drop(command);
+    let shown = tokio::task::spawn_blocking(move || {
+        let (mut terminal, mut shown, mut piece) = (fs::File::from(terminal), Vec::new(), [0; 4096]);
+        // the end of a terminal is an error
+        while let Ok(read @ 1..) = terminal.read(&mut piece) {
+            shown.extend_from_slice(piece.get(..read).unwrap());
+        }
+        text(&shown)
+    });
+    let output =
+        within(Duration::from_secs(90), "the end of the copy", child.wait_with_output()).await.unwrap();
+    let shown = in_time("the end of the terminal", shown).await.unwrap();
+    assert!(output.status.success(), "{shown}");
+    (numbers(&shown), serde_json::from_slice(&output.stdout).unwrap())
+}
+
+/// The numbers in `1.50 MiB/4.00 MiB`, in MiB.
+fn numbers(shown: &str) -> Vec<(f64, f64)> {
+    let words: Vec<&str> = shown.split_whitespace().collect();
+    let mib = |number: &str, unit: &str| {
+        let unit = ["B", "KiB", "MiB"].iter().position(|known| *known == unit)?;
+        Some(number.parse::<f64>().ok()? / 1024_f64.powi(2 - i32::try_from(unit).unwrap()))
+    };
+    let pair = |words: &[&str]| {
+        let [done, between, last_unit] = words else { return None };
+        let (unit, all) = between.split_once('/')?;
+        Some((mib(done, unit)?, mib(all, last_unit)?))
+    };
+    words.windows(3).filter_map(pair).collect()
+}
+
+#[tokio::test]
+async fn at_a_terminal_a_copy_shows_how_far_it_is_also_when_it_goes_on_and_elsewhere_nothing() {
+    let mut site = Site::bare(&[]).await;
+    let slow = Slow::listen(site.world.address, 2 << 20);
+    site.agent(HONEST, &[&slow.setting(), "limits.run_timeout=2s"]).await;
+    let (here, there) = (site.local("here"), site.remote(HONEST, "there"));
+    fs::write(&here, pattern(7 * MIB)).unwrap();
+    for words in [[word(&here), &there], [&there, word(&site.local("back"))]] {
+        let (shown, told) = at_a_terminal(&site, &[&["--via", "stream"], &words[..]].concat()).await;
+        assert!(told[0]["resumed"].as_u64().unwrap() > 0, "it did not go on by itself: {told}");
+        let last = shown.last().unwrap();
+        assert!(shown.iter().all(|(done, all)| done <= all), "{words:?}: counted twice: {shown:?}");
+        assert!(last.0 > 5.0 && (last.1 - 7.0).abs() < 0.01, "{words:?}: {shown:?}");
+        let mut steps: Vec<_> = shown.iter().map(|(done, _)| done.to_string()).collect();
+        steps.dedup();
+        assert!(steps.len() > 5, "{words:?}: it does not move: {shown:?}");
+    }
+    let output = site.cp(&["--via", "calls", word(&here), &there]).await;
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
 }
