@@ -139,6 +139,14 @@ mod tests {
     }
 
     #[test]
+    fn whatever_form_a_path_has_it_is_walked_as_it_is_judged() {
+        for path in ["/data/in/x", "//data/in/x", "/data//in/x/", "/data/./in/x/.", "/./data/in//./x"] {
+            let place = roots().place(Path::new(path), Need::Write).unwrap();
+            assert_eq!(place.path(), Path::new("/data/in/x"), "{path}");
+        }
+    }
+
+    #[test]
     fn what_is_beneath_no_root_is_refused() {
         for path in ["/var/logs", "/var", "/", "/etc/passwd", "/datax", "/data/in/../../etc", "/data/.."] {
             assert_eq!(names(path, Need::Read), None, "{path}");
