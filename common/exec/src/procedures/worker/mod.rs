@@ -1,13 +1,16 @@
 //! Long-lived processes that take one call after the other.
 //!
 //! - [`Pool`]: the workers of a procedure: which are free, and who waits for one. `restarts`: when another may be started.
-//! - `task`: one worker from its start to its end. `process`: its streams. `talk`: one call. `recent`: the secrets of those
-//!   before.
+//! - `task`: one worker from its start to its end. `process`: its streams. `ready`: until it is. `talk`: one call. `idle`: between two.
+//!   `recent`: the secrets of those before. `overdue`: what is due while it writes without a pause.
 //!
 //! A worker is a task that owns its process. Free ones are in the pool as handles; a handle that is dropped ends its worker, so
 //! that workers of a definition that is replaced go when they are free.
 
+mod idle;
+mod overdue;
 mod process;
+mod ready;
 mod recent;
 mod restarts;
 mod talk;

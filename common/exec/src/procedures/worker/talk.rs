@@ -6,10 +6,12 @@ use redpoll_common::procedure::cancel_line;
 use redpoll_common::session::StopReason;
 use redpoll_common::wire::{Fault, Raw};
 use redpoll_net::service::{Stop, stop_fault};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
 use super::super::ends::{Trouble, too_long};
 use super::super::heard::Hearing;
+use super::overdue::Overdue;
 use super::process::{Process, Step};
 
 /// How long a worker may take to read some of what it is given.
@@ -50,6 +52,7 @@ pub(super) struct Talk<'a> {
     read_by: Option<Instant>,
     /// It was asked to end: what its caller is told, and when it is killed.
     stopping: Option<(Fault, Instant)>,
+    overdue: Overdue,
 }
 
 /// What there is to do next.
@@ -80,6 +83,7 @@ impl<'a> Talk<'a> {
             idle_by: after(times.idle),
             read_by: Some(now + READ_WAIT),
             stopping: None,
+            overdue: Overdue::default(),
         }
     }
 
@@ -99,10 +103,16 @@ impl<'a> Talk<'a> {
                 }
                 Next::Due => self.due(),
             };
-            if let Some(talked) = talked {
-                self.hearing.finish().await;
-                return talked;
+            match talked {
+                None => {}
+                Some(talked @ Talked::Ended(_)) => {
+                    self.hearing.finish().await;
+                    return talked;
+                }
+                // what was left out is told when the worker is dead
+                Some(talked @ (Talked::Kill(_) | Talked::Trouble(_) | Talked::Exited)) => return talked,
             }
+            yield_now().await; // who writes without a pause has not the thread for itself
         }
     }
 
@@ -112,6 +122,9 @@ impl<'a> Talk<'a> {
             Some(_) => kill_by,
             None => [self.run_by, self.idle_by(), self.read_by].into_iter().flatten().min(),
         };
+        if self.overdue.is_over(due.is_some_and(|due| due <= Instant::now())) {
+            return Next::Due;
+        }
         let due = async {
             match due {
                 Some(due) => sleep_until(due).await,

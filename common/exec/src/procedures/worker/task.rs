@@ -7,28 +7,24 @@ use redpoll_common::session::StopReason;
 use redpoll_common::wire::{Fault, Raw};
 use redpoll_net::service::stop_fault;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use super::super::Procedure;
 use super::super::asks::Rights;
 use super::super::ends::{Died, failed};
 use super::super::heard::{Hearing, late, line_limit};
 use super::super::spawn::Prepared;
-use super::process::{Process, Step};
+use super::idle::{Idle, NOT_OFFERED};
+use super::process::Process;
+use super::ready::{NotReady, last_line, until_ready};
 use super::talk::{Talk, Talked, Times};
 use super::{Handle, Living, Work};
 use crate::clock::boot_ms;
 use crate::emitter::Emitter;
 use crate::exec::{self, Tail};
 use crate::telling::not_started;
-
-/// Why a worker of a definition that was replaced goes.
-const NOT_OFFERED: &str = "it is not offered any more";
-
-/// Bytes of the last line of its standard error in the fault of a worker that does not become ready.
-const LAST_LINE: usize = 200;
 
 /// What a worker needs to know of its procedure, which it must not keep alive.
 pub(super) struct Setup {
@@ -71,13 +67,13 @@ impl Procedure {
 }
 
 /// What a worker is for its whole life.
-struct Life {
-    name: String,
+pub(super) struct Life {
+    pub(super) name: String,
     living: Living,
     times: [Times; 2],
     outputs: [u64; 2],
-    idle_shutdown: Option<Duration>,
-    stop: CancellationToken,
+    pub(super) idle_shutdown: Option<Duration>,
+    pub(super) stop: CancellationToken,
     emitter: Emitter,
     rights: Rights,
 }
@@ -113,14 +109,14 @@ pub(super) async fn run(living: Living, setup: Setup, work: Work) {
     let mut process = Process::new(group, pipes, LineMachine::worker(line_limit), cgroup);
     let deadline = Instant::now() + ready_timeout;
     let why = tokio::select! {
-        biased; // a worker that is ready at the last moment is ready
-        why = until_ready(&mut process, deadline, ready_timeout) => why,
+        biased; // a worker that writes without a pause keeps nobody from leaving
         reason = work.stop.stopped() => {
             drop(living);
             answer(work, Err(stop_fault(reason)));
             process.dismiss(grace).await;
             return;
         }
+        why = until_ready(&mut process, deadline, ready_timeout) => why,
     };
     if let Some(why) = why {
         let tail = std::mem::take(&mut process.tail);
@@ -145,52 +141,6 @@ pub(super) async fn run(living: Living, setup: Setup, work: Work) {
         pool.ready();
     }
     Life { name, living, times, outputs, idle_shutdown, stop, emitter, rights }.live(process, work).await;
-}
-
-/// The last line with something on it, safe to show and short.
-fn last_line(text: &str) -> Option<String> {
-    let line = text.lines().map(str::trim).rfind(|line| !line.is_empty())?;
-    let safe: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if safe.len() <= LAST_LINE {
-        return Some(safe);
-    }
-    let end = safe.floor_char_boundary(LAST_LINE - '…'.len_utf8());
-    Some(format!("{}…", safe.get(..end).unwrap_or_default()))
-}
-
-/// Why a worker did not become ready.
-enum NotReady {
-    Exited,
-    Broke(String),
-}
-
-async fn until_ready(process: &mut Process, deadline: Instant, within: Duration) -> Option<NotReady> {
-    loop {
-        let step = tokio::select! {
-            biased; // as above
-            step = process.step() => step,
-            () = sleep_until(deadline) => {
-                let text = format!("it did not say {{\"ready\": true}} within {} s, its ready_timeout", within.as_secs_f64());
-                return Some(NotReady::Broke(text));
-            }
-        };
-        match step {
-            Step::Out => match process.machine.poll_event() {
-                Some(Ok(_ready)) => return None,
-                Some(Err(violation)) => return Some(NotReady::Broke(violation.to_string())),
-                None => {}
-            },
-            Step::Exited => {
-                process.drain().await;
-                return Some(match process.machine.poll_event() {
-                    Some(Err(violation)) => NotReady::Broke(violation.to_string()),
-                    Some(Ok(_)) | None => NotReady::Exited,
-                });
-            }
-            // its end follows, or the deadline
-            Step::OutEnd | Step::Err(_) | Step::Wrote => {}
-        }
-    }
 }
 
 fn answer(work: Work, end: Result<Raw, Fault>) {
@@ -271,70 +221,46 @@ impl Life {
         let mut hearing = Hearing::new(output, limit, self.emitter.clone(), asks);
         let talk = Talk::new(&mut process, &mut hearing, &self.name, call, times);
         let talked = tokio::select! {
-            biased; // an end that is there is told
-            talked = talk.run(&stop) => talked,
+            biased; // a worker that writes without a pause is ended with its call as well
             () = done.closed() => Talked::Kill(stop_fault(StopReason::Cancelled)),
+            talked = talk.run(&stop) => talked,
         };
-        let end = match talked {
-            Talked::Ended(end) => {
-                process.forget_answers();
-                if let Some(pool) = self.living.pool() {
-                    pool.served();
-                }
-                return Some((process, End { done, end: late.end(end) }));
+        if let Talked::Ended(end) = talked {
+            process.forget_answers();
+            if let Some(pool) = self.living.pool() {
+                pool.served();
             }
-            Talked::Kill(fault) => {
-                let end = process.kill().await;
-                info!(procedure = %self.name, ended = %end.words(), "a worker was killed with its call");
-                Err(fault)
-            }
-            Talked::Trouble(trouble) => {
-                let tail = std::mem::take(&mut process.tail);
-                died(&self.living, &self.name, process.kill().await, trouble.words());
-                Err(trouble.fault(&self.name, &tail))
-            }
-            Talked::Exited => {
-                let tail = std::mem::take(&mut process.tail);
-                let end = process.kill().await;
-                died(&self.living, &self.name, end, "it ended in a call");
-                let text =
-                    format!("the worker of {} {} in the call, without a result", self.name, end.words());
-                Err(end.fault(text, &tail))
-            }
-        };
-        End { done, end: late.end(end) }.tell();
+            return Some((process, End { done, end: late.end(end) }));
+        }
+        let end = late.end(Err(self.put_down(process, talked).await));
+        tokio::select! {
+            biased; // whoever has gone is told nothing
+            () = done.closed() => {}
+            // only now: a caller that takes nothing keeps no worker alive
+            () = hearing.finish() => {}
+        }
+        End { done, end }.tell();
         None
     }
 
-    async fn idle(&self, process: &mut Process, given: &mut mpsc::Receiver<Work>) -> Idle {
-        let until = self.idle_shutdown.and_then(|limit| Instant::now().checked_add(limit));
-        let over = async {
-            match until {
-                Some(until) => sleep_until(until).await,
-                None => std::future::pending().await,
+    /// Ends a worker with its call. Gives the fault of the call.
+    async fn put_down(&self, mut process: Process, talked: Talked) -> Fault {
+        let tail = std::mem::take(&mut process.tail);
+        let end = process.kill().await;
+        match talked {
+            Talked::Kill(fault) => {
+                info!(procedure = %self.name, ended = %end.words(), "a worker was killed with its call");
+                fault
             }
-        };
-        tokio::pin!(over);
-        loop {
-            if let Some(Err(violation)) = process.machine.poll_event() {
-                return Idle::Gone(format!("it broke the protocol between two calls: {violation}"));
+            Talked::Trouble(trouble) => {
+                died(&self.living, &self.name, end, trouble.words());
+                trouble.fault(&self.name, &tail)
             }
-            let step = tokio::select! {
-                biased; // what is wrong with it comes before the next call
-                step = process.step() => step,
-                work = given.recv() => {
-                    return work.map_or(Idle::Over(NOT_OFFERED), |work| Idle::Work(Box::new(work)));
-                }
-                () = self.stop.cancelled() => return Idle::Over("the daemon stops"),
-                () = &mut over => return Idle::Over("it had nothing to do"),
-            };
-            match step {
-                Step::Out | Step::Wrote => {}
-                Step::Err(data) => {
-                    debug!(procedure = %self.name, bytes = data.len(), "a worker wrote to its standard error between two calls");
-                }
-                Step::OutEnd => return Idle::Gone("it closed its standard output".to_owned()),
-                Step::Exited => return Idle::Gone("it ended between two calls".to_owned()),
+            Talked::Ended(_) | Talked::Exited => {
+                died(&self.living, &self.name, end, "it ended in a call");
+                let text =
+                    format!("the worker of {} {} in the call, without a result", self.name, end.words());
+                end.fault(text, &tail)
             }
         }
     }
@@ -358,28 +284,5 @@ impl End {
     fn tell(self) {
         // an error means that nobody wants it any more
         let _told = self.done.send(self.end);
-    }
-}
-
-/// What a free worker is told, or does.
-enum Idle {
-    Work(Box<Work>),
-    /// It is not needed any more.
-    Over(&'static str),
-    /// It is of no use any more.
-    Gone(String),
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_last_line_is_one_line_without_control_characters_and_short() {
-        assert_eq!(last_line("a\nNo module named x\n\n"), Some("No module named x".to_owned()));
-        assert_eq!(last_line("a\x1b[31mred\x07"), Some("a [31mred ".to_owned()));
-        assert_eq!(last_line(" \n\n"), None);
-        let long = last_line(&"ä".repeat(300)).unwrap_or_default();
-        assert!(long.len() <= LAST_LINE && long.ends_with("ä…"), "{long}");
     }
 }

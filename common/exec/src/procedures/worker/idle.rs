@@ -1,0 +1,70 @@
+//! A worker between two calls.
+
+use tokio::sync::mpsc;
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep_until};
+use tracing::debug;
+
+use super::Work;
+use super::overdue::Overdue;
+use super::process::{Process, Step};
+use super::task::Life;
+
+/// Why a worker of a definition that was replaced goes.
+pub(super) const NOT_OFFERED: &str = "it is not offered any more";
+
+/// What a free worker is told, or does.
+pub(super) enum Idle {
+    Work(Box<Work>),
+    /// It is not needed any more.
+    Over(&'static str),
+    /// It is of no use any more.
+    Gone(String),
+}
+
+impl Life {
+    /// Watches over it until it is given a call, or goes.
+    pub(super) async fn idle(&self, process: &mut Process, given: &mut mpsc::Receiver<Work>) -> Idle {
+        let until = self.idle_shutdown.and_then(|limit| Instant::now().checked_add(limit));
+        let mut overdue = Overdue::default();
+        loop {
+            if let Some(Err(violation)) = process.machine.poll_event() {
+                return Idle::Gone(format!("it broke the protocol between two calls: {violation}"));
+            }
+            let is_over = self.stop.is_cancelled() || until.is_some_and(|until| until <= Instant::now());
+            if overdue.is_over(is_over || given.is_closed() || !given.is_empty()) {
+                return self.next(given, until).await;
+            }
+            let step = tokio::select! {
+                biased; // what is wrong with it comes before the next call
+                step = process.step() => step,
+                idle = self.next(given, until) => return idle,
+            };
+            match step {
+                Step::Out | Step::Wrote => {}
+                Step::Err(data) => {
+                    debug!(procedure = %self.name, bytes = data.len(), "a worker wrote to its standard error between two calls");
+                }
+                Step::OutEnd => return Idle::Gone("it closed its standard output".to_owned()),
+                Step::Exited => return Idle::Gone("it ended between two calls".to_owned()),
+            }
+            yield_now().await; // who writes without a pause has not the thread for itself
+        }
+    }
+
+    /// What it is told next. Cancel-safe.
+    async fn next(&self, given: &mut mpsc::Receiver<Work>, until: Option<Instant>) -> Idle {
+        let over = async {
+            match until {
+                Some(until) => sleep_until(until).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased; // who is given a call is needed
+            work = given.recv() => work.map_or(Idle::Over(NOT_OFFERED), |work| Idle::Work(Box::new(work))),
+            () = self.stop.cancelled() => Idle::Over("the daemon stops"),
+            () = over => Idle::Over("it had nothing to do"),
+        }
+    }
+}
