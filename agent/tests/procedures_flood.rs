@@ -9,7 +9,8 @@ mod procedures_support;
 use std::time::Duration;
 
 use exec_support::{eventually, lives};
-use procedures_support::{Offer, Started, answering, offer, python_worker};
+use procedures_support::{Offer, Started, answering, offer, offer_within, python_worker};
+use redpoll_agent::builtin::ExecLimits;
 use redpoll_common::session::StopReason;
 use redpoll_common::wire::{Fault, FaultCode};
 use redpoll_config::{Manifest, ProcedureLimits};
@@ -102,6 +103,12 @@ async fn a_time_limit_ends_whoever_writes_without_a_pause_to_a_caller_who_takes_
     let (mut started, pid) = flooded(&worker).await;
     eventually("it is ended", || !lives(&pid)).await;
     assert_eq!(answer(&mut started, "once he takes it").await.unwrap_err().code, FaultCode::TimedOut);
+
+    let much = ExecLimits { output: 1 << 30, ..procedures_support::limits() };
+    let manifest = Manifest { limits: ProcedureLimits::default(), run_timeout: SHORT, ..flooding(ERRORS) };
+    let (mut started, pid) = flooded(&offer_within(manifest, much)).await;
+    eventually("it is ended, too", || !lives(&pid)).await;
+    assert_eq!(answer(&mut started, "the end of the errors").await.unwrap_err().code, FaultCode::TimedOut);
 }
 
 #[tokio::test]
@@ -194,4 +201,37 @@ async fn a_free_worker_that_writes_without_a_pause_goes_with_its_time_its_defini
         tokio::time::timeout(LONG, tracker.wait()).await.unwrap();
         assert!(!lives(&pid), "{flood}");
     }
+}
+
+/// The most memory that this process has had.
+fn peak_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    peak.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[tokio::test]
+async fn whoever_goes_on_writing_when_a_worker_has_ended_is_not_kept_in_memory() {
+    let heir = format!("if os.fork() == 0: {BLANKS}");
+    for (begin, when) in [("", "before it was ready"), ("say(ready=True)\nnext(lines)\n", "in the call")] {
+        let worker = with_yes(python_worker(&format!("{begin}{heir}\ntime.sleep(0.5)\nsys.exit(7)")));
+        let before = peak_kib();
+        let fault = answer(&mut offer(worker).start(&json!([]), &json!({})), when).await.unwrap_err();
+        assert!(fault.message.contains(&format!("exited with 7 {when}")), "{fault}");
+        let grown = peak_kib() - before;
+        assert!(grown < 64 * 1024, "{grown} KiB {when}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_worker_wrote_last_is_heard_when_it_has_ended() {
+    let last = "say(call=call['call'], value='last'); print('oh', file=sys.stderr, flush=True); sys.exit(7)";
+    let (values, fault) = offer(answering(last, "1")).run(json!({})).await;
+    assert!(values.contains(&json!("last")), "{values:?}");
+    assert!(values.contains(&json!({"stream": "stderr", "text": "oh\n"})), "{values:?}");
+    let fault = fault.unwrap_err();
+    assert_eq!((fault.class.as_deref(), fault.trace.as_deref()), (Some("ExitStatus"), Some("oh\n")));
+    // in one piece with its end
+    let end = "os.write(1, json.dumps({'call': call['call'], 'result': 5}).encode()); os._exit(7)";
+    assert_eq!(offer(answering(end, "1")).call(json!({})).await.unwrap(), 5);
 }

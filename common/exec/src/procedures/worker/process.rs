@@ -8,7 +8,7 @@ use redpoll_common::procedure::LineMachine;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::super::ends::Died;
 use super::recent::Recent;
@@ -81,9 +81,10 @@ impl Process {
         let Self { group, stdin, stdout, stderr, input, answers, buffer, .. } = self;
         let mut errors = Vec::new();
         let step = tokio::select! {
-            biased; // what it has said comes before its end, and room for it before more input
+            biased; // its end first, which a flood must not hide: what it said before is read then. Room for that comes before more input
+            () = group.exited() => Step::Exited,
             read = read(stdout, buffer) => if read { Step::Out } else { Step::OutEnd },
-            read = read(stderr, &mut errors) => if read { Step::Err(errors) } else { Step::Err(Vec::new()) },
+            _read = read(stderr, &mut errors) => Step::Err(errors),
             wrote = write(stdin, input, answers) => {
                 if let Err(error) = wrote {
                     // it closed its input, and will end or say why
@@ -92,9 +93,32 @@ impl Process {
                 }
                 Step::Wrote
             }
-            () = group.exited() => Step::Exited,
+        };
+        self.take(&step);
+        step
+    }
+
+    /// After its end: the next of what it said before, for a moment also of what those say who hold its streams now. `None`: that is all.
+    /// To be called when the machine has told what it has: it would hold all of it.
+    pub(super) async fn rest(&mut self, until: Instant) -> Option<Step> {
+        let mut errors = Vec::new();
+        let is_over = Instant::now() >= until || (self.stdout.is_none() && self.stderr.is_none());
+        let step = tokio::select! {
+            biased; // in a flood a read would always be first
+            () = std::future::ready(()), if is_over => None,
+            read = read(&mut self.stdout, &mut self.buffer) => Some(if read { Step::Out } else { Step::OutEnd }),
+            _read = read(&mut self.stderr, &mut errors) => Some(Step::Err(errors)),
+            () = sleep_until(until) => None,
         };
         match &step {
+            Some(step) => self.take(step),
+            None => self.machine.handle_end(),
+        }
+        step
+    }
+
+    fn take(&mut self, step: &Step) {
+        match step {
             Step::Out => {
                 self.machine.handle_bytes(&self.buffer);
                 self.buffer.clear();
@@ -105,27 +129,6 @@ impl Process {
             }
             Step::OutEnd | Step::Wrote | Step::Exited => {}
         }
-        step
-    }
-
-    /// After its end: takes in what it said before, for a moment also from those who hold its streams now.
-    pub(super) async fn drain(&mut self) {
-        let until = Instant::now() + DRAIN;
-        while self.stdout.is_some() {
-            match timeout_at(until, read(&mut self.stdout, &mut self.buffer)).await {
-                Ok(true) => {
-                    self.machine.handle_bytes(&self.buffer);
-                    self.buffer.clear();
-                }
-                Ok(false) | Err(_) => break,
-            }
-        }
-        let mut errors = Vec::new();
-        while let Ok(true) = timeout_at(until, read(&mut self.stderr, &mut errors)).await {
-            self.tail.push(&errors);
-            errors.clear();
-        }
-        self.machine.handle_end();
     }
 
     /// It closed its standard output: if it is about to end, waits for that.

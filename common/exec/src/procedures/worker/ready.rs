@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::overdue::Overdue;
 use super::process::{Process, Step};
+use crate::exec::DRAIN;
 
 /// Bytes of the last line of its standard error in the fault of a worker that does not become ready.
 const LAST_LINE: usize = 200;
@@ -44,17 +45,25 @@ pub(super) async fn until_ready(
                 Some(Err(violation)) => return Some(NotReady::Broke(violation.to_string())),
                 None => {}
             },
-            Step::Exited => {
-                process.drain().await;
-                return Some(match process.machine.poll_event() {
-                    Some(Err(violation)) => NotReady::Broke(violation.to_string()),
-                    Some(Ok(_)) | None => NotReady::Exited,
-                });
-            }
+            Step::Exited => return Some(exited(process).await),
             // its end follows, or the deadline
             Step::OutEnd | Step::Err(_) | Step::Wrote => {}
         }
         yield_now().await; // who writes without a pause has not the thread for itself
+    }
+}
+
+/// What it said at last, if it was bad, is why it is not ready.
+async fn exited(process: &mut Process) -> NotReady {
+    let until = Instant::now() + DRAIN;
+    loop {
+        let is_over = process.rest(until).await.is_none();
+        match process.machine.poll_event() {
+            Some(Err(violation)) => return NotReady::Broke(violation.to_string()),
+            Some(Ok(_ready)) => return NotReady::Exited,
+            None if is_over => return NotReady::Exited,
+            None => {}
+        }
     }
 }
 

@@ -7,12 +7,13 @@ use redpoll_common::session::StopReason;
 use redpoll_common::wire::{Fault, Raw};
 use redpoll_net::service::{Stop, stop_fault};
 use tokio::task::yield_now;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::super::ends::{Trouble, too_long};
 use super::super::heard::Hearing;
 use super::overdue::Overdue;
 use super::process::{Process, Step};
+use crate::exec::DRAIN;
 
 /// How long a worker may take to read some of what it is given.
 const READ_WAIT: Duration = Duration::from_secs(10);
@@ -153,13 +154,8 @@ impl<'a> Talk<'a> {
                 self.read_by = more.map(|_before| Instant::now() + READ_WAIT);
                 return None;
             }
-            Step::Out => {
-                if let Err(trouble) = self.hear().await {
-                    return Some(Talked::Trouble(trouble));
-                }
-            }
-            Step::Err(data) => {
-                if let Err(trouble) = self.hearing.stderr(&data).await {
+            Step::Out | Step::Err(_) => {
+                if let Err(trouble) = self.hear(Some(&step)).await {
                     return Some(Talked::Trouble(trouble));
                 }
             }
@@ -178,14 +174,23 @@ impl<'a> Talk<'a> {
         self.ended()
     }
 
-    /// Passes on what it said; a caller that takes nothing must not keep it from being ended.
-    async fn hear(&mut self) -> Result<(), Trouble> {
+    /// Passes on what it said; a caller that takes nothing must not keep it from being ended. False when there was no more time.
+    async fn hear(&mut self, step: Option<&Step>) -> Result<bool, Trouble> {
         let by = self.stopping.as_ref().map(|(_, kill_by)| *kill_by).or(self.run_by);
-        let hearing = self.hearing.hear(&mut self.process.machine);
-        match by {
-            Some(by) => tokio::time::timeout_at(by, hearing).await.unwrap_or(Ok(())),
-            None => hearing.await,
-        }
+        let Self { hearing, process, .. } = self;
+        let hearing = async {
+            match step {
+                Some(Step::Err(data)) => hearing.stderr(data).await,
+                Some(Step::Out | Step::OutEnd | Step::Wrote | Step::Exited) | None => {
+                    hearing.hear(&mut process.machine).await
+                }
+            }
+        };
+        let heard = match by {
+            Some(by) => timeout_at(by, hearing).await,
+            None => Ok(hearing.await),
+        };
+        heard.map_or(Ok(false), |heard| heard.map(|()| true))
     }
 
     fn ended(&mut self) -> Option<Talked> {
@@ -199,8 +204,7 @@ impl<'a> Talk<'a> {
     }
 
     async fn exited(&mut self) -> Talked {
-        self.process.drain().await;
-        if let Err(trouble) = self.hear().await {
+        if let Err(trouble) = self.rest().await {
             return Talked::Trouble(trouble);
         }
         match (self.hearing.end.take(), self.stopping.take()) {
@@ -209,6 +213,18 @@ impl<'a> Talk<'a> {
             (_, Some((fault, _))) => Talked::Kill(fault),
             (None, None) => Talked::Exited,
         }
+    }
+
+    /// Hears what it said before its end, piece by piece: whoever holds its streams now could say much.
+    async fn rest(&mut self) -> Result<(), Trouble> {
+        let until = Instant::now() + DRAIN;
+        while self.hearing.end.is_none() {
+            let step = self.process.rest(until).await;
+            if !self.hear(step.as_ref()).await? || step.is_none() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn stop(&mut self, fault: Fault) {
