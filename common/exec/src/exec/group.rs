@@ -104,6 +104,12 @@ impl Group {
         is_running(self.lineage.leader)
     }
 
+    /// Whether a signal has stopped the leader, so that it does nothing until another lets it go on.
+    pub(crate) fn is_stopped(&self) -> bool {
+        let look = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        matches!(waitid(WaitId::Pid(self.lineage.leader), look), Ok(Some(status)) if status.stopped())
+    }
+
     /// Ends the whole tree: SIGTERM, after `grace` SIGKILL. Says how many processes outlived even that.
     pub(crate) async fn end(&mut self, grace: Duration) -> usize {
         if !grace.is_zero() {

@@ -41,7 +41,23 @@ struct Work {
     /// Somebody waits until the worker has ended that is killed with this call.
     held: Option<Held>,
     /// Nobody wants the answer any more when the other end is gone.
-    done: oneshot::Sender<Result<Raw, Fault>>,
+    done: oneshot::Sender<Told>,
+}
+
+impl Work {
+    /// The worker is of no use, and nothing ran: another one is to do it.
+    fn give_back(mut self) {
+        let done = std::mem::replace(&mut self.done, oneshot::channel().0);
+        // an error means that nobody wants it any more
+        let _told = done.send(Told::Back(Box::new(self)));
+    }
+}
+
+/// What becomes of a call that a worker was given.
+#[expect(clippy::large_enum_variant, reason = "one a call, and nearly each is an end")]
+enum Told {
+    End(Result<Raw, Fault>),
+    Back(Box<Work>),
 }
 
 /// A free worker.
@@ -107,18 +123,25 @@ impl Pool {
         let CallContext { stop, output, run, run_as, .. } = call;
         // a job's run that is refused is put back by its manager, a recurring one would be lost
         let is_patient = run.is_none() && output.is_recorded();
-        let (done, answer) = oneshot::channel();
         let run = run.map(|run| run.not_after);
-        let work = Work { call: number, line, stop, output, run, held: Programs::hold(), done };
-        if let Some(work) = self.wait(&procedure.manifest().name, work, is_patient).await? {
-            if procedure.setting.stop.is_cancelled() {
-                return Err(Fault::new(FaultCode::ShuttingDown, "this daemon is stopping; nothing ran"));
+        let mut work = Work { call: number, line, stop, output, run, held: Programs::hold(), done: oneshot::channel().0 };
+        loop {
+            let (done, answer) = oneshot::channel();
+            work.done = done;
+            if let Some(work) = self.wait(&procedure.manifest().name, work, is_patient).await? {
+                if procedure.setting.stop.is_cancelled() {
+                    return Err(Fault::new(FaultCode::ShuttingDown, "this daemon is stopping; nothing ran"));
+                }
+                let setup = procedure.worker_setup(run_as.as_deref())?;
+                procedure.setting.tracker.spawn(task::run(Living::new(self), setup, work));
             }
-            let setup = procedure.worker_setup(run_as.as_deref())?;
-            procedure.setting.tracker.spawn(task::run(Living::new(self), setup, work));
+            let gone = || Fault::new(FaultCode::Internal, "the task of the worker ended without an answer");
+            match answer.await.map_err(|_closed| gone())? {
+                Told::End(end) => return end,
+                // each that is of no use is dead, and how soon the next is started has a bound
+                Told::Back(back) => work = *back,
+            }
         }
-        let gone = || Fault::new(FaultCode::Internal, "the task of the worker ended without an answer");
-        answer.await.unwrap_or_else(|_closed| Err(gone()))
     }
 
     /// Waits until a worker is free, which is given the call, or until one may be started for it, which gives it back.

@@ -39,6 +39,9 @@ pub(super) struct Process {
     stderr: Option<ChildStderr>,
     /// Input that it has not taken yet.
     input: BytesMut,
+    /// Bytes of the input that it was given since its present or last call began, and those that lay in its pipe then.
+    given: u64,
+    lay: u64,
     /// What its present call is answered.
     answers: Option<mpsc::Receiver<Bytes>>,
     buffer: Vec<u8>,
@@ -53,7 +56,28 @@ impl Process {
         let Pipes { stdin, stdout, stderr } = pipes;
         let (input, answers, buffer, tail) = (BytesMut::new(), None, Vec::new(), Tail::default());
         let recent = Recent::default();
-        Self { group, stdin, stdout, stderr, input, answers, buffer, machine, tail, recent, _cgroup: cgroup }
+        let (given, lay) = (0, 0);
+        Self {
+            group,
+            stdin,
+            stdout,
+            stderr,
+            input,
+            given,
+            lay,
+            answers,
+            buffer,
+            machine,
+            tail,
+            recent,
+            _cgroup: cgroup,
+        }
+    }
+
+    /// Queues a call.
+    pub(super) fn begin(&mut self, line: &[u8]) {
+        (self.given, self.lay) = (0, self.unread());
+        self.say(line);
     }
 
     /// Queues input.
@@ -76,9 +100,27 @@ impl Process {
         self.input.is_empty() || self.stdin.is_none()
     }
 
+    /// Bytes that lie in its pipe, unread.
+    fn unread(&self) -> u64 {
+        self.stdin.as_ref().and_then(|pipe| rustix::io::ioctl_fionread(pipe).ok()).unwrap_or(0)
+    }
+
+    /// Whether it was given input since its present or last call began, and took nothing at all out of its pipe.
+    pub(super) fn reads_nothing(&self) -> bool {
+        self.given > 0 && self.unread() >= self.lay.saturating_add(self.given)
+    }
+
+    /// Why it is not to be given another call.
+    pub(super) fn unfit(&self) -> Option<&'static str> {
+        if self.group.is_stopped() {
+            return Some("it was stopped by a signal, and would take no call");
+        }
+        self.reads_nothing().then_some("it has not read its last call yet")
+    }
+
     /// The next thing that happens. Cancel-safe.
     pub(super) async fn step(&mut self) -> Step {
-        let Self { group, stdin, stdout, stderr, input, answers, buffer, .. } = self;
+        let Self { group, stdin, stdout, stderr, input, given, answers, buffer, .. } = self;
         let mut errors = Vec::new();
         let step = tokio::select! {
             biased; // its end first, which a flood must not hide: what it said before is read then. Room for that comes before more input
@@ -86,10 +128,13 @@ impl Process {
             read = read(stdout, buffer) => if read { Step::Out } else { Step::OutEnd },
             _read = read(stderr, &mut errors) => Step::Err(errors),
             wrote = write(stdin, input, answers) => {
-                if let Err(error) = wrote {
-                    // it closed its input, and will end or say why
-                    tracing::debug!(%error, "a worker does not take its input");
-                    *stdin = None;
+                match wrote {
+                    Ok(bytes) => *given = given.saturating_add(bytes as u64),
+                    Err(error) => {
+                        // it closed its input, and will end or say why
+                        tracing::debug!(%error, "a worker does not take its input");
+                        *stdin = None;
+                    }
                 }
                 Step::Wrote
             }
@@ -179,7 +224,7 @@ async fn write(
     pipe: &mut Option<ChildStdin>,
     input: &mut BytesMut,
     answers: &mut Option<mpsc::Receiver<Bytes>>,
-) -> io::Result<()> {
+) -> io::Result<usize> {
     let Some(open) = pipe.as_mut() else { return std::future::pending().await };
     if input.is_empty() {
         let Some(answers) = answers else { return std::future::pending().await };
@@ -188,5 +233,5 @@ async fn write(
     }
     let wrote = open.write(input).await?;
     input.advance(wrote);
-    Ok(())
+    Ok(wrote)
 }

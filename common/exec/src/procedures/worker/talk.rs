@@ -15,7 +15,7 @@ use super::overdue::Overdue;
 use super::process::{Process, Step};
 use crate::exec::DRAIN;
 
-/// How long a worker may take to read some of what it is given.
+/// How long a worker may take to read some of what it is given. Who hangs between two calls is found out by that.
 const READ_WAIT: Duration = Duration::from_secs(10);
 
 /// How long a call may take.
@@ -149,9 +149,7 @@ impl<'a> Talk<'a> {
     async fn step(&mut self, step: Step) -> Option<Talked> {
         match step {
             Step::Wrote => {
-                // what comes after its call are answers, which it reads when it wants to
-                let more = self.read_by.filter(|_| !self.process.has_taken_all());
-                self.read_by = more.map(|_before| Instant::now() + READ_WAIT);
+                self.read_by = self.read_by.map(|_before| Instant::now() + READ_WAIT);
                 return None;
             }
             Step::Out | Step::Err(_) => {
@@ -243,6 +241,9 @@ impl<'a> Talk<'a> {
         } else if is_over(self.idle_by()) {
             let silent = Trouble::Silent(self.times.idle.unwrap_or_default());
             self.stop(silent.fault(self.procedure, &self.process.tail));
+        } else if is_over(self.read_by) && self.process.has_taken_all() && !self.process.reads_nothing() {
+            // it has its call; what comes after it are answers, which it reads when it wants to
+            self.read_by = None;
         } else if is_over(self.read_by) {
             let what = format!("it did not read its input for {} s", READ_WAIT.as_secs());
             return Some(Talked::Trouble(Trouble::Protocol(what)));

@@ -20,7 +20,7 @@ use super::idle::{Idle, NOT_OFFERED};
 use super::process::Process;
 use super::ready::{NotReady, last_line, until_ready};
 use super::talk::{Talk, Talked, Times};
-use super::{Handle, Living, Work};
+use super::{Handle, Living, Told, Work};
 use crate::clock::boot_ms;
 use crate::emitter::Emitter;
 use crate::exec::{self, Tail};
@@ -145,7 +145,7 @@ pub(super) async fn run(living: Living, setup: Setup, work: Work) {
 
 fn answer(work: Work, end: Result<Raw, Fault>) {
     // an error means that nobody wants it any more
-    let _told = work.done.send(end);
+    let _told = work.done.send(Told::End(end));
 }
 
 fn died(living: &Living, name: &str, end: Died, why: &str) {
@@ -171,25 +171,28 @@ impl Life {
                 false => Idle::Over(NOT_OFFERED),
             };
             given.close();
-            match (idle, given.try_recv().ok()) {
-                (Idle::Work(next), _) => work = *next,
+            let next = match (idle, given.try_recv().ok()) {
+                (Idle::Work(next), _) => *next,
                 // what was given meanwhile is done, so that nobody is left waiting
-                (Idle::Over(_), Some(next)) => work = next,
+                (Idle::Over(_), Some(next)) => next,
                 (Idle::Over(why), None) => return self.dismiss(process, why).await,
-                (Idle::Gone(why), next) => {
-                    let end = process.kill().await;
-                    died(&self.living, &self.name, end, &why);
-                    let text = format!(
-                        "the worker of {} {} before it was given the call; nothing ran",
-                        self.name,
-                        end.words()
-                    );
-                    if let Some(work) = next {
-                        answer(work, Err(failed("ExitStatus", text, &Tail::default()).with_data(end.data())));
-                    }
-                    return;
-                }
+                (Idle::Gone(why), next) => return self.part(process, &why, next).await,
+            };
+            if let Some(why) = process.unfit() {
+                return self.part(process, why, Some(next)).await;
             }
+            work = next;
+        }
+    }
+
+    /// Ends a worker that is of no use any more, and leaves what it was given meanwhile to another.
+    async fn part(self, process: Process, why: &str, next: Option<Work>) {
+        let end = process.kill().await;
+        died(&self.living, &self.name, end, why);
+        // no worker any more that anybody could wait for
+        drop(self);
+        if let Some(next) = next {
+            next.give_back();
         }
     }
 
@@ -214,7 +217,7 @@ impl Life {
         output.started();
         let late = process.recent.begin(&output);
         process.tail = late.tail();
-        process.say(&line);
+        process.begin(&line);
         let run_by = times.run.and_then(|limit| Instant::now().checked_add(limit));
         let (asks, answers) = self.rights.clone().begin(call, run_by);
         process.answer_with(answers);
@@ -276,13 +279,13 @@ impl Life {
 
 /// The end of a call, and who is to be told.
 struct End {
-    done: oneshot::Sender<Result<Raw, Fault>>,
+    done: oneshot::Sender<Told>,
     end: Result<Raw, Fault>,
 }
 
 impl End {
     fn tell(self) {
         // an error means that nobody wants it any more
-        let _told = self.done.send(self.end);
+        let _told = self.done.send(Told::End(self.end));
     }
 }
