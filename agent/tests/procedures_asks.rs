@@ -53,12 +53,13 @@ fn slow() -> (Asker, Arc<Notify>, watch::Receiver<usize>) {
     let (let_go, waiting) = (Arc::new(Notify::new()), watch::Sender::new(0));
     let (gate, count) = (let_go.clone(), waiting.subscribe());
     let asker = Asker::new(move |_question| {
+        // from here on it is let go with the others, whenever it is looked at first
+        let let_go = gate.clone().notified_owned();
         waiting.send_modify(|n| *n += 1);
         let here = Waiting(waiting.clone());
-        let gate = gate.clone();
         Box::pin(async move {
             let _here = here;
-            gate.notified().await;
+            let_go.await;
             Ok(Raw::text("late"))
         })
     });
@@ -357,4 +358,25 @@ echo '{{{mark}"result":"answered"}}'
         gate.notify_waiters();
         assert_eq!(started.answer().await.unwrap(), "answered");
     }
+}
+
+#[tokio::test]
+async fn once_a_cancel_and_a_time_limit_are_a_line_too_where_the_input_is_open() {
+    let script = "import sys, json, signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nsay = lambda **line: print(json.dumps(line), flush=True)\n\
+                  sys.stdin.readline()\nsay(value='begun')\nsay(value=json.loads(sys.stdin.readline()))\nsay(exception={})";
+    let command = ["python3", "-c", script];
+    let asks = || Manifest {
+        manager: rights(true, &[]),
+        ..manifest(ProcedureMode::Once, ProcedureOutput::Json, &command)
+    };
+    let cancelled = offer(asks(), Asker::default());
+    let mut started = cancelled.start(&json!([]), &json!({}));
+    assert_eq!(started.value().await.unwrap(), "begun");
+    started.stop.stop(redpoll_common::session::StopReason::Cancelled);
+    assert_eq!(started.value().await.unwrap(), json!({"cancel": 1}));
+    assert!(started.answer().await.is_err(), "well within the grace of 20 s");
+    let run_timeout = Some(Duration::from_secs(2));
+    let (values, end) = offer(Manifest { run_timeout, ..asks() }, Asker::default()).run(json!({})).await;
+    assert_eq!(values, [json!("begun"), json!({"cancel": 1})]);
+    assert!(end.is_err());
 }

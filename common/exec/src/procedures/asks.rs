@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use redpoll_common::procedure::{Ask, MAX_ASK_TIMEOUT, Want, answer_line};
+use redpoll_common::procedure::{Ask, MAX_ASK_TIMEOUT, Want, answer_line, cancel_line};
 use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_config::{ManagerRights, Manifest, ProcedureMode};
 use tokio::sync::mpsc;
@@ -192,6 +192,18 @@ impl Asks {
         if let Some(answers) = &self.answers {
             // there is room for each that is open; when the other end is gone, so is the process
             let _written = answers.try_send(line);
+        }
+    }
+
+    /// Tells its process that the call is to end, as long as it has no end: where its input is open.
+    pub(super) fn canceller(&self) -> impl Fn() + Send + use<> {
+        let (call, input) = (self.call, self.answers.as_ref().map(mpsc::Sender::downgrade));
+        move || {
+            // full: it reads nothing, and would not read this either
+            let _said = input
+                .as_ref()
+                .and_then(|input| input.upgrade())
+                .map(|input| input.try_send(cancel_line(call)));
         }
     }
 

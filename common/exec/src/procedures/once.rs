@@ -9,7 +9,7 @@ use redpoll_config::ProcedureOutput;
 use redpoll_net::CallContext;
 use redpoll_net::service::{Output, Stop, stop_fault};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::Procedure;
 use super::asks::{Asks, Rights};
@@ -35,13 +35,14 @@ pub(super) async fn run(procedure: &Procedure, call: CallContext) -> Result<Raw,
     let (running, ended) = oneshot::channel::<()>();
     let run_by = run_timeout.and_then(|limit| Instant::now().checked_add(limit));
     let (asks, answers) = Rights::of(procedure.manifest(), &procedure.setting).begin(number, run_by);
+    let cancel = asks.canceller();
     // without that table, the call is followed by the end of the input
     let answers = procedure.manifest().manager.as_ref().map(|_may_ask| answers);
     let mut taker = Taker::new(procedure, &output, run.is_some(), halt, asks);
     taker.begin(number);
     let program = async {
-        let exit =
-            exec::run_announced(spec, answers, sender, stopped(&stop, halted), || output.started()).await;
+        let stopped = stopped(&stop, halted, run_by, cancel);
+        let exit = exec::run_announced(spec, answers, sender, stopped, || output.started()).await;
         if let Err(ExecError::Slow { .. }) = &exit {
             // nobody knows that it will not start yet, for a moment
             output.started();
@@ -97,21 +98,36 @@ fn by_exit(
     }
 }
 
-async fn stopped(stop: &Stop, halted: oneshot::Receiver<()>) -> StopReason {
+/// Completes when it is to be ended. It is told beforehand, as it is at its time limit, at which it is ended by others.
+async fn stopped(
+    stop: &Stop,
+    halted: oneshot::Receiver<()>,
+    run_by: Option<Instant>,
+    cancel: impl Fn(),
+) -> StopReason {
     let halted = async {
         // nobody halts it any more when the other end is gone
         if halted.await.is_err() {
             std::future::pending::<()>().await;
         }
     };
-    tokio::select! {
+    let never = async {
+        let Some(run_by) = run_by else { return std::future::pending::<StopReason>().await };
+        sleep_until(run_by).await;
+        cancel();
+        std::future::pending().await
+    };
+    let reason = tokio::select! {
         biased; // which is seen first is of no importance
         reason = stop.stopped() => match reason {
             CallStop::TimedOut => StopReason::TimedOut,
             CallStop::Cancelled | CallStop::Closed => StopReason::Cancelled,
         },
         () = halted => StopReason::Cancelled,
-    }
+        never = never => never,
+    };
+    cancel();
+    reason
 }
 
 /// What there is to do next.
