@@ -9,7 +9,8 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 use redpoll_config::{AgentConfig, ExitClass, Manifest, ManifestProblem, PolicyConfig, Side};
-use redpoll_exec::check::{as_warning, check_folder};
+use redpoll_exec::ExecLimits;
+use redpoll_exec::check::{as_warning, capped, check_folder};
 use redpoll_exec::procedures::{account_of, info};
 use redpoll_schema::policy::Whose;
 
@@ -71,14 +72,17 @@ fn check(
 ) -> io::Result<ExitCode> {
     let wrong = ExitCode::from(ExitClass::Configuration.code());
     let is_named = file.is_some();
-    let config = match crate::trial::configuration(file) {
-        Ok(config) => config,
+    let (config, limits) = match crate::trial::configuration(file) {
+        Ok(config) => {
+            let limits = ExecLimits::from(&config.limits);
+            (config, Some(limits))
+        }
         Err(why) if is_named => {
             writeln!(bad, "{why}")?;
             return Ok(wrong);
         }
-        // a machine without an agent, where a folder is prepared for others
-        Err(_) => AgentConfig::default(),
+        // a machine without an agent, where a folder is prepared for others: nobody knows their limits
+        Err(_) => (AgentConfig::default(), None),
     };
     // without a file the default holds; a name that was given says that there is one
     let is_missing =
@@ -89,11 +93,12 @@ fn check(
     }
     let policy = policy.unwrap_or_else(|| config.policy.file.clone());
     let gate = Gate::open(&PolicyConfig { file: policy.clone(), ..config.policy }, Whose::Agent);
-    let refused = |manifest: &Manifest| match &gate {
-        Ok(gate) => never(gate, manifest).into_iter().collect(),
-        Err(_) => Vec::new(),
+    let more = |manifest: &Manifest| {
+        let refused = gate.as_ref().ok().and_then(|gate| never(gate, manifest));
+        let capped = limits.iter().flat_map(|limits| capped(manifest, limits, Side::Agent));
+        refused.into_iter().chain(capped).collect()
     };
-    let checked = check_folder(folder, Side::Agent, refused, (good, bad))?;
+    let checked = check_folder(folder, Side::Agent, more, (good, bad))?;
     let is_good = checked.is_good && gate.is_ok();
     match &gate {
         Err(problems) => {

@@ -5,6 +5,7 @@
 #[path = "../../common/exec/tests/exec_support/mod.rs"]
 mod exec_support;
 mod gate_support;
+mod log_support;
 mod procedures_support;
 
 use std::path::Path;
@@ -61,6 +62,22 @@ async fn ask<T: serde::de::DeserializeOwned>(
 
 async fn switch(offered: &Arc<Offered>, method: &str, procedure: &str) -> Result<SwitchAnswer, Fault> {
     ask(offered, caller(), method, procedure).await
+}
+
+#[tokio::test]
+async fn what_the_limits_do_not_let_be_is_in_the_log_when_it_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let day = Some(std::time::Duration::from_secs(86_400));
+    let off = Manifest { name: "off".to_owned(), enabled: false, grace: day, ..version(1) };
+    // these limits have no longest run
+    let files =
+        Arc::new(Mutex::new((vec![Manifest { grace: day, run_timeout: day, ..version(1) }, off], vec![])));
+    let log = log_support::log();
+    let _offered = offered(&files, folder.path());
+    let warned = log.lines(tracing::Level::WARN);
+    assert_eq!(warned.len(), 1, "{warned:?}");
+    let words = "p.toml: grace: warning: it says 1d, and the agent's limits.grace of 20s holds";
+    assert!(warned.iter().all(|line| line.contains(words)), "{warned:?}");
 }
 
 #[tokio::test]

@@ -109,6 +109,45 @@ fn what_does_less_than_it_seems_to_is_a_warning_and_no_failure() {
 }
 
 #[test]
+fn what_the_limits_of_the_agent_do_not_let_be_is_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = |limits: &str, manifest: &str| {
+        let config = folder.path().join("agent.toml");
+        write(&config, &format!("[manager]\naddresses = [\"m.example:7051\"]\n[limits]\n{limits}\n"));
+        let procedures = folder.path().join("procedures.d");
+        fs::create_dir_all(&procedures).unwrap();
+        let manifest = format!("name = \"a.b\"\ncommand = [\"true\"]\n{manifest}\n");
+        write(&procedures.join("p.toml"), &manifest);
+        let policy = folder.path().join("policy.toml");
+        write(&policy, &OPEN.replace("OWN", &redpoll_agent::gate::Own::of_process().name));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_redpoll-agent"));
+        command.args(["procedures", "check", "--config"]).arg(&config).arg("--policy").arg(&policy);
+        let output = command.arg(&procedures).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(0), "a warning is no failure: {said}");
+        said
+    };
+    let much = "run_timeout = \"2h\"\ngrace = \"1m\"\nlimits.output = \"32MiB\"";
+    let warned = said("", much);
+    assert!(
+        warned.contains(
+            "p.toml:3: run_timeout: warning: it says 2h, and the agent's limits.run_timeout of 1h holds"
+        ),
+        "{warned}"
+    );
+    assert!(
+        warned.contains("p.toml:4: grace: warning: it says 1m, and the agent's limits.grace of 5s holds"),
+        "{warned}"
+    );
+    assert!(warned.contains("p.toml:5: limits.output: warning: it says 33554432 bytes"), "{warned}");
+    assert_eq!(warned.lines().count(), 3, "{warned}");
+    let enough = "run_timeout = \"2h\"\ngrace = \"1m\"\noutput = \"32MiB\"";
+    assert_eq!(said(enough, much), "", "as much as is let");
+    assert_eq!(said("run_timeout = \"0s\"\ngrace = \"1m\"\noutput = \"32MiB\"", much), "", "no limit at all");
+    assert_eq!(said("", &format!("{much}\nenabled = false")), "", "nothing of it runs");
+}
+
+#[test]
 fn what_is_not_enabled_may_name_what_is_not_there() {
     let text = "name = \"a.b\"\ncommand = [\"/nowhere/at/all\"]\nenabled = false\n";
     let (code, good, bad) = told(text, nothing);

@@ -109,7 +109,16 @@ kwargs = { tag = "v1" }
     assert_eq!((m.limits.memory, m.limits.cpu, m.limits.processes), (Some(256 << 20), Some(150), Some(20)));
     assert_eq!((m.limits.output, m.limits.line), (Some(2 << 20), Some(64 << 10)));
     assert_eq!(m.env["STAGE"], "live");
-    assert_eq!(m.idle_shutdown, Duration::ZERO);
+    let seconds = Duration::from_secs;
+    assert_eq!((m.run_timeout, m.idle_timeout), (Some(seconds(600)), Some(seconds(60))));
+    assert_eq!((m.grace, m.ready_timeout, m.idle_shutdown), (Some(seconds(5)), seconds(20), Duration::ZERO));
+    assert_eq!((m.mode, m.output), (ProcedureMode::Worker, ProcedureOutput::Json));
+    assert_eq!((m.name.as_str(), m.description.as_str()), ("web.deploy", "Deploys."));
+    assert_eq!((m.deprecated.as_deref(), m.cwd.as_deref()), (Some("use web.roll"), Some(Path::new("/srv"))));
+    assert_eq!(
+        (m.redact.as_slice(), m.command.get(1).map(String::as_str)),
+        (&["password".to_owned(), "keys.*".to_owned()][..], Some("--now"))
+    );
     let rights = m.manager.as_ref().unwrap();
     assert!(rights.submit && rights.may_call("site.note") && rights.may_call("note@1"));
     assert!(!rights.may_call("note@2"));

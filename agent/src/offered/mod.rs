@@ -18,7 +18,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use redpoll_common::api::ReloadAnswer;
-use redpoll_config::Manifest;
+use redpoll_config::{Manifest, Side};
+use redpoll_exec::check::capped;
 use redpoll_net::Registry;
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -209,6 +210,11 @@ impl Offered {
         }
         for said in self.gate.doubts(&known) {
             warn!(said, "a rule of the policy allows more or less than it may seem to");
+        }
+        for procedure in state.procedures.iter().filter(|procedure| procedure.manifest().enabled) {
+            for said in capped(procedure.manifest(), &changing.setting.limits, Side::Agent) {
+                warn!(%said, "a procedure says more than the limits of the agent let be");
+            }
         }
         let ReloadAnswer { offered, added, changed, removed, .. } = &answer;
         info!(offered, added, changed, removed, problems = problems.len(), "the procedures were read");

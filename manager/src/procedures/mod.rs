@@ -19,6 +19,7 @@ use arc_swap::ArcSwap;
 use redpoll_common::identity::Identity;
 use redpoll_config::{ManagerProceduresConfig, Manifest, Side, load_folder_of};
 use redpoll_exec::ExecLimits;
+use redpoll_exec::check::capped;
 use redpoll_exec::exec::cgroup::Hierarchy;
 use redpoll_exec::exec::confine;
 use redpoll_exec::gate::{Gate, Kind, Own, Subject};
@@ -122,6 +123,12 @@ impl Offering {
         }
         for problem in &problems {
             warn!(problem, "a procedure of the manager is not offered as described");
+        }
+        let entries = offered.entries.values().flat_map(BTreeMap::values);
+        for manifest in entries.map(|entry| entry.procedure.manifest()).filter(|manifest| manifest.enabled) {
+            for said in capped(manifest, &self.setting.limits, Side::Manager) {
+                warn!(%said, "a procedure says more than the limits of the manager let be");
+            }
         }
         let count = offered.registry.procedures().count();
         if count > 0 || !problems.is_empty() || !before.entries.is_empty() {

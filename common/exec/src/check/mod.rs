@@ -1,8 +1,9 @@
 //! The check of a folder of manifests without a daemon: what is wrong with each, what it names that this machine does not have, and
 //! what does less than it seems to. `redpoll-agent procedures check` and `redpoll-manager procedures check` are this.
 //!
-//! `machine`: what a manifest names that is not here. `keywords`: what is in a schema and checks nothing.
+//! `machine`: what a manifest names that is not here. `keywords`: what is in a schema and checks nothing. `capped`: what limits do not let be.
 
+mod capped;
 mod keywords;
 mod machine;
 
@@ -10,6 +11,8 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use redpoll_config::{Manifest, ManifestProblem, Side, load_folder_of};
+
+pub use capped::capped;
 
 /// What was found in a folder.
 #[derive(Debug)]
