@@ -5,6 +5,7 @@
 #[path = "../../common/exec/tests/exec_support/mod.rs"]
 mod exec_support;
 
+use std::error::Error as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -86,9 +87,12 @@ async fn a_program_that_is_not_there_is_found_out_before_anything_runs() {
     let denied = collect(confined(spec(&["/etc/passwd"]), free())).await.unwrap_err();
     assert!(matches!(denied, ExecError::Denied { .. }), "{denied}");
     let group = Confine { cgroup: Some("/nowhere".into()), ..free() };
-    let run = collect(confined(spec(&["true"]), group)).await.unwrap();
-    let said = String::from_utf8(run.stderr).unwrap();
-    assert!(run.exit.code == Some(126) && said.contains("control group"), "{said}");
+    let failed = collect(confined(spec(&["true"]), group)).await.unwrap_err();
+    let why = failed.source().map(ToString::to_string).unwrap_or_default();
+    assert!(
+        matches!(failed, ExecError::System { .. }) && why.starts_with("joining its control group: "),
+        "{why}"
+    );
 }
 
 /// Forks twice, makes a session of its own, clears its environment, lets go of all streams, and writes its number.

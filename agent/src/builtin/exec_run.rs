@@ -38,7 +38,7 @@ pub(super) fn info() -> ProcedureInfo {
                 "type": "object",
                 "description": "Variables, texts or binary, beside the inherited PATH, LANG, TZ and HOME."
             },
-            "cwd": {"type": "string", "description": "The working directory; the agent's own if absent."},
+            "cwd": {"type": "string", "description": "The working directory; the agent's own, or /, if absent."},
             "stdin": {"description": "The standard input, a text or binary; empty if absent."},
             "output_limit": {
                 "type": "integer", "minimum": 0,

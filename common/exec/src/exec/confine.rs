@@ -4,7 +4,14 @@
 //! The usual ways run code between `fork` and `exec`, which is unsafe in a process with threads. Here a second start of the
 //! same executable does it, with nothing but one thread. It costs a start of its own, so it is used only when a user, a
 //! group or limits ask for it.
+//!
+//! **The second start begins with the rights of the first**, root's mostly, and nothing that a caller says may reach it before it
+//! has given them up. It is told of the program by its arguments, which no loader reads, and by variables under
+//! [other names](super::handed); it has three pipes, and opens nothing but its control group. Whatever depends on a path that
+//! the caller names is done by the other user: the working directory, where the program is, and whether it can be executed.
 
+use std::convert::Infallible;
+use std::env::set_current_dir;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
@@ -18,7 +25,8 @@ use rustix::thread;
 
 use super::account::Account;
 use super::cgroup::Usage;
-use super::inherited;
+use super::handed::Handed;
+use super::{ExecError, inherited, lookup, verdict};
 
 /// The first argument of a start that confines.
 const WORD: &str = "__confine";
@@ -62,26 +70,35 @@ pub fn intercept() -> Option<ExitCode> {
         INTERCEPTS.store(true, Ordering::Release);
         return None;
     }
-    let failure = become_program(arguments);
-    complain(&failure);
+    let Failure { why, is_told } = become_program(arguments);
+    if !is_told {
+        // nobody is left to be told when this fails
+        let _told = verdict::refuses(io::stdout(), &why);
+    }
+    complain(&why);
     Some(ExitCode::from(NOT_STARTED))
 }
 
-/// Says on the standard error, where the agent looks for the reason, why nothing was started.
-fn complain(failure: &Failure) {
+/// Says on the standard error why nothing was started: the only word of what fails at the very last.
+fn complain(why: &ExecError) {
     use std::io::Write as _;
+    let cause = std::error::Error::source(why).map(|cause| format!(": {cause}")).unwrap_or_default();
     // nobody is left to be told when this fails
-    let _told = writeln!(io::stderr(), "redpoll: the program was not started: {failure}");
+    let _told = writeln!(io::stderr(), "redpoll: the program was not started: {why}{cause}");
 }
 
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error("the order to confine it cannot be read")]
-    Order,
-    #[error("{what}: {source}")]
-    System { what: &'static str, source: io::Error },
-    #[error("{}: {source}", program.display())]
-    Exec { program: PathBuf, source: io::Error },
+/// Why this process did not become the program.
+#[derive(Debug)]
+struct Failure {
+    why: ExecError,
+    /// The agent has heard that it would.
+    is_told: bool,
+}
+
+impl From<ExecError> for Failure {
+    fn from(why: ExecError) -> Self {
+        Self { why, is_told: false }
+    }
 }
 
 impl Confine {
@@ -103,17 +120,52 @@ impl Confine {
 }
 
 /// Only returns when it did not come to that.
-fn become_program(mut arguments: impl Iterator<Item = OsString>) -> Failure {
-    let (order, cgroup) = (arguments.next(), arguments.next());
-    let (Some(order), Some(cgroup), Some(program)) = (order, cgroup, arguments.next()) else {
-        return Failure::Order;
-    };
-    let Some(order) = order.to_str().and_then(Order::read) else { return Failure::Order };
-    if let Err(failure) = order.obey(Path::new(&cgroup)) {
-        return failure;
+fn become_program(arguments: impl Iterator<Item = OsString>) -> Failure {
+    match try_to_become_program(arguments) {
+        Ok(never) => match never {},
+        Err(failure) => failure,
     }
-    let source = Command::new(&program).args(arguments).exec();
-    Failure::Exec { program: PathBuf::from(program), source }
+}
+
+fn try_to_become_program(mut arguments: impl Iterator<Item = OsString>) -> Result<Infallible, Failure> {
+    let (order, cgroup, program) = (arguments.next(), arguments.next(), arguments.next());
+    let program = program.ok_or(ExecError::NoProgram)?;
+    let name = program.to_string_lossy().into_owned();
+    let failed = |what: &str, source: io::Error| {
+        let source = io::Error::new(source.kind(), format!("{what}: {source}"));
+        ExecError::System { program: name.clone(), source }
+    };
+    let order = order.as_ref().and_then(|order| Order::read(order.to_str()?));
+    let order = order.ok_or_else(|| failed("its order", io::ErrorKind::InvalidData.into()))?;
+    let Handed { environment, cwd } = Handed::read(std::env::vars_os());
+    let is_other = order.account.is_some();
+    let memory = order.memory;
+    order
+        .obey(&cgroup.map(PathBuf::from).unwrap_or_default())
+        .map_err(|(what, source)| failed(what, source))?;
+    // from here on it is whoever the program runs as, and sees what that one sees
+    match cwd.map(PathBuf::from) {
+        Some(cwd) => set_current_dir(&cwd).map_err(|source| ExecError::Directory { cwd, source })?,
+        None if is_other => enter_own_again().map_err(|source| failed("the working directory", source))?,
+        None => {}
+    }
+    let path = lookup::find_own(&program, environment.get(OsStr::new("PATH")).map(OsString::as_os_str))?;
+    let mut command = Command::new(&path);
+    command.arg0(&program).args(arguments).env_clear().envs(environment);
+    if memory.is_some() {
+        let limit = Rlimit { current: memory, maximum: memory };
+        setrlimit(Resource::As, limit).map_err(|source| failed("the limit of memory", source.into()))?;
+    }
+    // who cannot be told does not wait for it either
+    verdict::goes_on(io::stdout()).map_err(|source| failed("telling of it", source))?;
+    let source = command.exec();
+    Err(Failure { why: ExecError::of_start(path.to_string_lossy().into_owned(), source), is_told: true })
+}
+
+/// Enters the working directory as somebody else, or `/` if that one could not: a folder that was entered with more rights is
+/// a way past those above it.
+fn enter_own_again() -> io::Result<()> {
+    std::env::current_dir().and_then(set_current_dir).or_else(|_refused| set_current_dir("/"))
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -143,18 +195,16 @@ impl Order {
         Some(order)
     }
 
-    /// Sets all of it for this process; what it gives up last is what it needs for the rest.
-    fn obey(self, cgroup: &Path) -> Result<(), Failure> {
-        let system = |what| move |error: rustix::io::Errno| Failure::System { what, source: error.into() };
+    /// Sets all of it but the limit of memory, which this process might not keep itself; what it gives up last is what it needs
+    /// for the rest. Tells what failed.
+    fn obey(self, cgroup: &Path) -> Result<(), (&'static str, io::Error)> {
+        let system = |what| move |error: rustix::io::Errno| (what, error.into());
         if !cgroup.as_os_str().is_empty() {
             fs::write(cgroup.join("cgroup.procs"), "0")
-                .map_err(|source| Failure::System { what: "joining its control group", source })?;
+                .map_err(|source| ("joining its control group", source))?;
         }
         let limit = |limit: Option<u64>| Rlimit { current: limit, maximum: limit };
         setrlimit(Resource::Core, limit(Some(0))).map_err(system("the limit of core files"))?;
-        if self.memory.is_some() {
-            setrlimit(Resource::As, limit(self.memory)).map_err(system("the limit of memory"))?;
-        }
         if self.processes.is_some() {
             setrlimit(Resource::Nproc, limit(self.processes)).map_err(system("the limit of processes"))?;
         }
@@ -202,6 +252,9 @@ mod tests {
         for order in ["as=1", "as=1:2", "as=x:1:", "as=1:2:x", "memory=-1", "unknown=1", "memory"] {
             assert_eq!(Order::read(order), None, "{order}");
         }
-        assert!(matches!(become_program([OsString::from("")].into_iter()), Failure::Order));
+        let failure = |words: &[&str]| become_program(words.iter().map(OsString::from));
+        assert!(matches!(failure(&["", ""]).why, ExecError::NoProgram));
+        let Failure { why, is_told } = failure(&["as=1", "", "true"]);
+        assert!(!is_told && matches!(why, ExecError::System { .. }), "{why}");
     }
 }

@@ -47,8 +47,8 @@ pub enum ExecError {
         /// The program.
         program: String,
     },
-    /// The agent's user may not execute it.
-    #[error("{program:?} may not be executed by the daemon's user; is it an executable file?")]
+    /// The user that it would run as may not execute it.
+    #[error("{program:?} may not be executed by the user that it would run as; is it an executable file?")]
     Denied {
         /// The program.
         program: String,
@@ -71,7 +71,7 @@ pub enum ExecError {
         program: String,
     },
     /// The machine has no room for another process, or something unforeseen.
-    #[error("{program:?} could not be started: {source}")]
+    #[error("{program:?} could not be started")]
     System {
         /// The program.
         program: String,
@@ -94,6 +94,16 @@ impl ExecError {
             | Self::TooLarge
             | Self::Slow { .. }
             | Self::System { .. } => false,
+        }
+    }
+
+    /// What the operating system said about starting the helper that would become `program`.
+    pub(super) fn of_helper(program: String, source: io::Error) -> Self {
+        use rustix::io::Errno;
+        match Errno::from_io_error(&source) {
+            Some(Errno::TOOBIG) => Self::TooLarge,
+            // it is not the program that is missing then
+            Some(_) | None => Self::System { program, source },
         }
     }
 

@@ -4,8 +4,10 @@
 //! shell, and a program that is not confined is refused then.
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
 
 use super::ExecError;
 
@@ -17,7 +19,7 @@ const TAUGHT: &str = "/proc/sys/fs/binfmt_misc";
 /// Refuses what the kernel would not execute. What cannot be read is left to the kernel.
 pub(super) fn check(path: &Path, program: &str) -> Result<(), ExecError> {
     let mut head = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(HEAD).read_to_end(&mut head));
+    let read = open(path).and_then(|file| file.take(HEAD).read_to_end(&mut head));
     if read.is_err() {
         return Ok(());
     }
@@ -36,6 +38,17 @@ pub(super) fn check(path: &Path, program: &str) -> Result<(), ExecError> {
         return Ok(());
     }
     Err(ExecError::Format { program: program.to_owned() })
+}
+
+/// Opens a regular file, and does not wait for one: by now the path may lead to a pipe that nobody ever writes to, or to a
+/// device that does something when it is opened.
+fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::ErrorKind::InvalidInput.into()),
+    }
 }
 
 /// Whether the kernel knows more forms than its own.
@@ -70,5 +83,17 @@ mod tests {
             super::check(&folder.path().join("missing"), "x").map_err(|error| error.to_string()),
             Ok(())
         );
+    }
+
+    #[test]
+    fn what_is_no_file_is_neither_waited_for_nor_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        let (done, told) = std::sync::mpsc::sync_channel(1);
+        std::thread::spawn(move || done.send(check(&pipe, "x").is_ok()));
+        let told = told.recv_timeout(std::time::Duration::from_secs(20));
+        assert_eq!(told, Ok(true), "the pipe was waited for, or judged");
     }
 }

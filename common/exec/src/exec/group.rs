@@ -2,8 +2,8 @@
 
 mod dropped;
 
-use std::ffi::OsStr;
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::adopted::Leader;
 use super::death::Death;
-use super::form;
+use super::handed;
 use super::mark::{Given, Mark};
 use super::name::unique_name;
 use super::programs::Held;
@@ -72,7 +72,10 @@ impl Group {
         let run = unique_name();
         let mut command = command(spec, &run).ok_or(ExecError::NoProgram)?;
         let (given, started) = Mark::on(|| command.spawn());
-        let mut child = started.map_err(|source| ExecError::of_start(program.clone(), source))?;
+        let mut child = started.map_err(|source| match &spec.confine {
+            None => ExecError::of_start(program.clone(), source),
+            Some(_) => ExecError::of_helper(program.clone(), source),
+        })?;
         let leader = Pid::from_child(&child);
         let watched = Death::of(leader).and_then(|death| Ok((death, Pipes::of(&mut child)?)));
         let (death, pipes) = match watched {
@@ -257,31 +260,35 @@ fn signal_tree(lineage: &Lineage, members: &[Process], signal: Signal) {
 
 fn command(spec: &ProcessSpec, run: &str) -> Option<Command> {
     let (program, arguments) = spec.argv.split_first()?;
+    let mut environment: BTreeMap<&OsStr, OsString> =
+        INHERITED.iter().filter_map(|name| Some((OsStr::new(name), std::env::var_os(name)?))).collect();
+    environment.extend(spec.env.iter().map(|(name, value)| (name.as_os_str(), value.clone())));
+    environment.insert(OsStr::new(RUN_VARIABLE), run.into());
     let mut command = match &spec.confine {
-        None => Command::new(program),
+        None => {
+            let mut command = Command::new(program);
+            command.env_clear().envs(environment);
+            spec.cwd.iter().for_each(|cwd| _ = command.current_dir(cwd));
+            command
+        }
         Some(confine) => {
             let mut command = Command::new(&confine.helper);
             command.args(confine.arguments()).arg(program);
+            // it begins as this process's user: nothing that the caller says may have a meaning for it
+            command.env_clear().envs(handed::over(environment, spec.cwd.as_deref()));
             command
         }
     };
-    command.args(arguments).env_clear();
+    command.args(arguments);
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
-    for name in INHERITED {
-        if let Some(value) = std::env::var_os(name) {
-            command.env(name, value);
-        }
-    }
-    command.envs(&spec.env).env(RUN_VARIABLE, run);
-    if let Some(cwd) = &spec.cwd {
-        command.current_dir(cwd);
-    }
     let stdin = if spec.stdin.is_some() { Stdio::piped() } else { Stdio::null() };
     command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
     Some(command)
 }
 
 /// Finds what the operating system would refuse without saying why. Returns the program's name for messages.
+///
+/// What a confined program finds where is for its helper to say: this process sees paths that the program's user does not.
 fn check(spec: &ProcessSpec) -> Result<String, ExecError> {
     use std::os::unix::ffi::OsStrExt as _;
     let has_nul = |text: &OsStr| text.as_bytes().contains(&0);
@@ -297,10 +304,10 @@ fn check(spec: &ProcessSpec) -> Result<String, ExecError> {
             return Err(ExecError::Variable { name: name.to_string_lossy().into_owned() });
         }
     }
-    if let Some(cwd) = &spec.cwd {
-        if has_nul(cwd.as_os_str()) {
-            return Err(ExecError::Nul { what: "the working directory" });
-        }
+    if spec.cwd.as_ref().is_some_and(|cwd| has_nul(cwd.as_os_str())) {
+        return Err(ExecError::Nul { what: "the working directory" });
+    }
+    if let Some(cwd) = spec.cwd.as_ref().filter(|_| spec.confine.is_none()) {
         let refused = |source| ExecError::Directory { cwd: cwd.clone(), source };
         if !std::fs::metadata(cwd).map_err(refused)?.is_dir() {
             return Err(refused(std::io::ErrorKind::NotADirectory.into()));
@@ -308,42 +315,7 @@ fn check(spec: &ProcessSpec) -> Result<String, ExecError> {
         let enter = rustix::fs::Access::EXEC_OK;
         rustix::fs::access(cwd, enter).map_err(|error| refused(error.into()))?;
     }
-    let name = program.to_string_lossy().into_owned();
-    if spec.confine.is_some() {
-        let path = spec.env.get(OsStr::new("PATH"));
-        find_program(program, spec.cwd.as_deref(), path.map(|path| path.as_os_str()))?;
-    }
-    Ok(name)
-}
-
-/// Finds a program as a start does: by its path, from `cwd` on, or in `path`, which is this process's `PATH` unless given.
-///
-/// For those who cannot ask the operating system by starting it: it is started by somebody else, or not now.
-///
-/// # Errors
-/// [`ExecError`]: it is not there, or cannot be executed.
-pub fn find_program(program: &OsStr, cwd: Option<&Path>, path: Option<&OsStr>) -> Result<(), ExecError> {
-    use std::os::unix::ffi::OsStrExt as _;
-    use std::os::unix::fs::PermissionsExt as _;
-    let looks_good = |path: &Path| {
-        std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
-    };
-    let name = &program.to_string_lossy();
-    if program.as_bytes().contains(&b'/') {
-        let path = cwd.unwrap_or_else(|| Path::new(".")).join(program);
-        return match (path.exists(), looks_good(&path)) {
-            (_, true) => form::check(&path, name),
-            (true, false) => Err(ExecError::Denied { program: name.to_string() }),
-            (false, false) => Err(ExecError::NotFound { program: name.to_string() }),
-        };
-    }
-    let path = path.map(OsStr::to_owned).or_else(|| std::env::var_os("PATH"));
-    let path = path.unwrap_or_else(|| "/bin:/usr/bin".into());
-    let found = std::env::split_paths(&path).map(|folder| folder.join(program)).find(|path| looks_good(path));
-    match found {
-        Some(path) => form::check(&path, name),
-        None => Err(ExecError::NotFound { program: name.to_string() }),
-    }
+    Ok(program.to_string_lossy().into_owned())
 }
 
 #[cfg(test)]

@@ -24,13 +24,16 @@ mod error;
 mod feed;
 mod form;
 mod group;
+mod handed;
 mod inherited;
 pub mod leftovers;
+mod lookup;
 mod mark;
 mod name;
 mod output;
 pub mod programs;
 mod tree;
+mod verdict;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -42,10 +45,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 pub use error::ExecError;
-pub use group::find_program;
+pub use lookup::find_program;
 
 use crate::clock::boot_ms;
 
@@ -315,18 +318,28 @@ pub async fn run_announced(
 pub(crate) async fn start(spec: ProcessSpec) -> Result<(Group, Pipes, ProcessSpec), ExecError> {
     let program = spec.argv.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default();
     let held = Programs::hold();
-    let starting = tokio::task::spawn_blocking(move || {
+    let spawning = tokio::task::spawn_blocking(move || {
         if spec.not_after.is_some_and(|at| at <= boot_ms()) {
             return Err(ExecError::Late);
         }
         // should nobody wait any more when this is done, the group is dropped, and with it the program killed
         Group::spawn(&spec, held).map(|(group, pipes)| (group, pipes, spec))
     });
-    match tokio::time::timeout(START_WAIT, starting).await {
-        Ok(Ok(started)) => started,
-        Ok(Err(error)) => Err(ExecError::System { program, source: error.into() }),
-        Err(_) => Err(ExecError::Slow { program }),
-    }
+    let name = program.clone();
+    let starting = async move {
+        let spawned = spawning.await;
+        let (group, mut pipes, spec) =
+            spawned.map_err(|error| ExecError::System { program: name, source: error.into() })??;
+        if spec.confine.is_some()
+            && let Err(error) = verdict::hear(&mut pipes.stdout, &spec).await
+        {
+            let _status = group.reap().await;
+            return Err(error);
+        }
+        Ok((group, pipes, spec))
+    };
+    // what a helper looks up as another user may be made to hang by that user: it is killed with its group then
+    timeout(START_WAIT, starting).await.unwrap_or(Err(ExecError::Slow { program }))
 }
 
 /// What may end the waiting of [`watch_over`].
