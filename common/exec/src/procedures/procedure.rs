@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redpoll_common::identity::Role;
 use redpoll_common::procedure::CallLine;
@@ -87,9 +87,22 @@ impl Procedure {
 
     /// The workers of a user: nobody is served by one that runs as somebody else.
     fn pool(&self, run_as: Option<&str>) -> Arc<Pool> {
+        self.pools().entry(run_as.map(str::to_owned)).or_default().clone()
+    }
+
+    fn pools(&self) -> MutexGuard<'_, BTreeMap<Option<String>, Arc<Pool>>> {
         // nothing panics while it holds the lock
-        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        pools.entry(run_as.map(str::to_owned)).or_default().clone()
+        self.pools.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Before a worker is started for a call, which holds a place: lets as many free workers of other users go as have no place
+    /// any more. All users together have no more workers than there are places.
+    pub(super) fn make_room(&self, pool: &Arc<Pool>) {
+        let Some(places) = &self.places else { return };
+        let mut spare = places.available_permits();
+        for other in self.pools().values().filter(|other| !Arc::ptr_eq(other, pool)) {
+            spare = spare.saturating_sub(other.keep(spare));
+        }
     }
 
     /// Whom a call runs as, if that is not the agent's own user.

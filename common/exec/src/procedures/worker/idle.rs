@@ -11,7 +11,7 @@ use super::process::{Process, Step};
 use super::task::Life;
 
 /// Why a worker of a definition that was replaced goes.
-pub(super) const NOT_OFFERED: &str = "it is not offered any more";
+pub(super) const NOT_OFFERED: &str = "it is not offered any more, or its place is another user's";
 
 /// What a free worker is told, or does.
 pub(super) enum Idle {

@@ -133,6 +133,7 @@ impl Pool {
                     return Err(Fault::new(FaultCode::ShuttingDown, "this daemon is stopping; nothing ran"));
                 }
                 let setup = procedure.worker_setup(run_as.as_deref())?;
+                procedure.make_room(self);
                 procedure.setting.tracker.spawn(task::run(Living::new(self), setup, work));
             }
             let gone = || Fault::new(FaultCode::Internal, "the task of the worker ended without an answer");
@@ -184,6 +185,16 @@ impl Pool {
                 }
             }
         }
+    }
+
+    /// Lets free workers go but for these many, those first that have had nothing to do for longest. Gives how many stay.
+    pub(super) fn keep(&self, most: usize) -> usize {
+        let mut free = lock(&self.free);
+        free.retain(|Handle(worker)| !worker.is_closed());
+        let surplus = free.len().saturating_sub(most);
+        // a worker whose handle is gone ends
+        free.drain(..surplus);
+        free.len()
     }
 
     /// A worker is free.
