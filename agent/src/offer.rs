@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use redpoll_config::daemon::Failure;
-use redpoll_config::{AgentConfig, ExitClass, Manifest, Procedures, load_folder};
+use redpoll_config::{AgentConfig, ExitClass, Manifest, Procedures, RunGroups, load_folder};
 use redpoll_net::Registry;
 use redpoll_schema::policy::Whose;
 use tokio_util::sync::CancellationToken;
@@ -47,10 +47,12 @@ pub(crate) fn offer(
     if let Err(error) = &adopts {
         warn!(%error, "orphans of runs that replaced their environment are not found");
     }
-    let (helper, cgroups) = (confine::own_helper(), control_groups());
+    let (helper, cgroups) = (confine::own_helper(), control_groups(config.procedures.groups));
     let confinement = Confinement::of(&cgroups, helper.is_some(), adopts.is_ok());
-    let base = builtin::install_but_list(registry, &config.procedures, &config.limits, Some(confinement))
-        .map_err(refused)?;
+    let groups = cgroups.as_ref().ok().cloned();
+    let base =
+        builtin::install_but_list(registry, &config.procedures, &config.limits, Some(confinement), groups);
+    let base = base.map_err(refused)?;
     let base = builtin::leftovers::install(base, &config.procedures, leftovers).map_err(refused)?;
     let setting = Setting {
         agent: leftovers.agent().clone(),
@@ -83,12 +85,22 @@ fn read_manifests(folder: &Path) -> (Vec<Manifest>, Vec<String>) {
 }
 
 /// The agent's own part of the control groups, or why it has none.
-fn control_groups() -> Result<Arc<Hierarchy>, String> {
-    let taken = Hierarchy::take().map(Arc::new);
+fn control_groups(groups: RunGroups) -> Result<Arc<Hierarchy>, String> {
+    let taken = Hierarchy::take(groups).map(Arc::new);
     match &taken {
         Ok(hierarchy) => {
-            let controllers = hierarchy.controllers().join(", ");
-            info!(controllers, "limits of procedures are kept by control groups, for the whole tree");
+            let (controllers, all_runs) = (hierarchy.controllers().join(", "), hierarchy.is_for_all());
+            let missing = hierarchy.missing();
+            if missing.is_empty() {
+                info!(
+                    controllers,
+                    all_runs, "limits of procedures are kept by control groups, for the whole tree"
+                );
+            } else {
+                let what = "control groups keep a part of the limits of procedures: of what they lack, memory and processes (pids) are \
+                            limited for each process by itself, and cpu is not";
+                warn!(controllers, missing = missing.join(", "), all_runs, "{what}");
+            }
         }
         Err(why) => info!(
             why,

@@ -16,6 +16,7 @@ use crate::permissions::{PermissionError, check_private};
 use crate::policy::PolicyConfig;
 use crate::secret::Secret;
 use crate::sections::{DEADLINE, LogConfig, SessionConfig, TlsConfig};
+use crate::values::choice::choice;
 use crate::values::{duration, list, number, size};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -104,11 +105,29 @@ pub struct ProceduresConfig {
     pub builtin: Vec<String>,
     /// The folder whose files describe executables that are offered. A folder that is not there offers none.
     pub dir: PathBuf,
+    /// Which runs have a control group of their own, where the agent has control groups at all.
+    pub groups: RunGroups,
 }
 
 impl Default for ProceduresConfig {
     fn default() -> Self {
-        Self { builtin: vec!["sys.*".to_owned()], dir: PathBuf::from("/etc/redpoll/procedures.d") }
+        Self {
+            builtin: vec!["sys.*".to_owned()],
+            dir: PathBuf::from("/etc/redpoll/procedures.d"),
+            groups: RunGroups::Auto,
+        }
+    }
+}
+
+choice! {
+    /// Which runs have a control group of their own, which is what keeps their limits and finds all of their processes.
+    RunGroups, "auto, all or limited", {
+        /// All of them, where the daemon finds processes that got away by nothing else; else those with limits.
+        Auto = "auto",
+        /// All of them.
+        All = "all",
+        /// Those with limits.
+        Limited = "limited",
     }
 }
 

@@ -61,7 +61,7 @@ mod values;
 
 pub use access::AccessConfig;
 pub use address::{Address, AddressError, DEFAULT_PORT};
-pub use agent::{AgentConfig, AgentSection, DialConfig, LimitsConfig, ProceduresConfig};
+pub use agent::{AgentConfig, AgentSection, DialConfig, LimitsConfig, ProceduresConfig, RunGroups};
 pub use agents::{ANY, AgentsConfig, ITSELF};
 pub use effective::{Effective, report};
 pub use error::{ConfigError, Origin, Problem};

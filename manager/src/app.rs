@@ -8,7 +8,7 @@ use redpoll_common::identity::Role;
 use redpoll_config::daemon::logging::LogControl;
 use redpoll_config::daemon::{Failure, credentials, reload, write_whole};
 use redpoll_config::{
-    Effective, ExitClass, Loaded, ManagerConfig, ManagerProceduresConfig, Sources, check_state_dir,
+    Effective, ExitClass, Loaded, ManagerConfig, ManagerProceduresConfig, RunGroups, Sources, check_state_dir,
 };
 use redpoll_exec::exec::cgroup::Hierarchy;
 use redpoll_exec::gate::Gate;
@@ -238,9 +238,9 @@ async fn read_procedures(procedures: Arc<Offering>) {
     }
 }
 
-/// The manager's own part of the control groups, if it has one.
+/// The manager's own part of the control groups, if it has one. It adopts no orphans, so nothing else finds those that got away.
 fn control_groups() -> Option<Arc<Hierarchy>> {
-    match Hierarchy::take() {
+    match Hierarchy::take(RunGroups::All) {
         Ok(hierarchy) => Some(Arc::new(hierarchy)),
         Err(why) => {
             debug!(why, "no control groups: limits of procedures are kept for each process by itself");

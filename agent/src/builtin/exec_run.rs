@@ -1,6 +1,7 @@
 //! `exec.run`: any program, for those who may.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use redpoll_common::session::StopReason as CallStop;
@@ -15,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::arguments::answer;
 use super::exec_arguments::{ExecArguments, Octets};
-use crate::exec::cgroup::Usage;
+use crate::exec::cgroup::{Cgroup, Hierarchy, Usage};
 use crate::exec::confine::{self, Confine};
 use crate::exec::{self, Chunk, EndedBy, ExecError, Exit, ProcessSpec, StopReason};
 use crate::procedures::run_as_account;
@@ -106,16 +107,18 @@ impl From<&Exit> for Summary {
 /// Exit code 0 is a result; any other, or a signal, is a fault `failed` of class `ExitStatus` with the end of the
 /// standard error as its trace. A program that cannot be started is a fault `failed` of class `SpawnError`; one that
 /// was stopped answers `cancelled`, `timed_out` or `shutting_down` once nothing of it is left.
-pub(super) async fn exec_run(call: CallContext, limits: ExecLimits) -> Result<Raw, Fault> {
+pub(super) async fn exec_run(
+    call: CallContext,
+    limits: ExecLimits,
+    cgroups: Option<Arc<Hierarchy>>,
+) -> Result<Raw, Fault> {
     let CallContext { args, kwargs, stop, output, caller, run, run_as, .. } = call;
     let arguments = ExecArguments::read(&args, &kwargs)?;
     let mut spec = match &run {
         None => specify(arguments, limits),
         Some(run) => specify_run(arguments, run),
     };
-    if let Some(user) = run_as {
-        become_other(&mut spec, &user)?;
-    }
+    let _cgroup = confine(&mut spec, run_as.as_deref(), cgroups.as_deref())?;
     drop((args, kwargs)); // the input lives on in the specification alone
     let program = shown(&spec);
     let run_timeout = spec.run_timeout;
@@ -189,19 +192,34 @@ fn specify_run(arguments: ExecArguments, run: &RunContext) -> ProcessSpec {
     ProcessSpec { not_after: run.not_after, ..spec }
 }
 
-/// Has it run as another user, as the policy of the machine's owner says.
-fn become_other(spec: &mut ProcessSpec, user: &str) -> Result<(), Fault> {
-    let Some(account) = run_as_account(user)? else { return Ok(()) };
-    let Some(helper) = confine::own_helper() else {
+/// Has it run as another user, as the policy of the machine's owner says, and in a control group of its own, where all runs are.
+fn confine(
+    spec: &mut ProcessSpec,
+    run_as: Option<&str>,
+    cgroups: Option<&Hierarchy>,
+) -> Result<Option<Cgroup>, Fault> {
+    let account = run_as.map(run_as_account).transpose()?.flatten();
+    let helper = confine::own_helper();
+    if let (Some(user), Some(_), None) = (run_as, &account, &helper) {
         let text = format!(
             "the agent's policy says that it runs as {user}, which needs an agent whose main calls \
              exec::confine::intercept first; nothing ran"
         );
         return Err(Fault::new(FaultCode::Rejected, text));
-    };
-    spec.env.entry("HOME".into()).or_insert_with(|| account.home.clone().into());
-    spec.confine = Some(Confine { helper, account: Some(account), rlimits: Usage::default(), cgroup: None });
-    Ok(())
+    }
+    let Some(helper) = helper else { return Ok(None) };
+    let cgroup = cgroups.map(|cgroups| cgroups.hold(&Usage::default())).transpose();
+    let cgroup = cgroup.map_err(|error| Fault::new(FaultCode::Internal, error.to_string()))?;
+    let cgroup = cgroup.and_then(|(cgroup, _no_limits)| cgroup);
+    if account.is_none() && cgroup.is_none() {
+        return Ok(None);
+    }
+    if let Some(account) = &account {
+        spec.env.entry("HOME".into()).or_insert_with(|| account.home.clone().into());
+    }
+    let path = cgroup.as_ref().map(|group| group.path().to_owned());
+    spec.confine = Some(Confine { helper, account, rlimits: Usage::default(), cgroup: path });
+    Ok(cgroup)
 }
 
 /// The program's name for messages: the last part of its path, in one line.

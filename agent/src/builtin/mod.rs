@@ -11,6 +11,8 @@ pub mod file;
 pub mod leftovers;
 mod sys;
 
+use std::sync::Arc;
+
 use redpoll_common::nearest::nearest;
 use redpoll_common::wire::Raw;
 use redpoll_common::wire::raw::RawError;
@@ -18,6 +20,7 @@ use redpoll_config::{LimitsConfig, ProceduresConfig};
 use redpoll_net::registry::Duplicate;
 use redpoll_net::{ProcedureInfo, Registry};
 
+use crate::exec::cgroup::Hierarchy;
 use crate::facts::Confinement;
 use crate::gate::Kind;
 
@@ -94,11 +97,12 @@ pub fn install(
     offered: &ProceduresConfig,
     limits: &LimitsConfig,
 ) -> Result<Registry, InstallError> {
-    let registry = install_but_list(registry, offered, limits, None)?;
+    let registry = install_but_list(registry, offered, limits, None, None)?;
     if offered.offers(LIST) { with_list(registry) } else { Ok(registry) }
 }
 
-/// The same without `sys.procedures`, for whoever adds more: then [`with_list`] comes last. `sys.facts` tells of `confinement`.
+/// The same without `sys.procedures`, for whoever adds more: then [`with_list`] comes last. `sys.facts` tells of `confinement`, and
+/// `exec.run` takes its groups from `cgroups`.
 ///
 /// # Errors
 /// As [`install`].
@@ -107,12 +111,14 @@ pub fn install_but_list(
     offered: &ProceduresConfig,
     limits: &LimitsConfig,
     confinement: Option<Confinement>,
+    cgroups: Option<Arc<Hierarchy>>,
 ) -> Result<Registry, InstallError> {
     refuse_unknown(offered)?;
     let mut registry = registry;
     if offered.offers("exec.run") {
         let limits = ExecLimits::from(limits);
-        registry = registry.with_program(exec_run::info(), move |call| exec_run::exec_run(call, limits))?;
+        let run = move |call| exec_run::exec_run(call, limits, cgroups.clone());
+        registry = registry.with_program(exec_run::info(), run)?;
     }
     if offered.offers("sys.echo") {
         registry = registry.with(sys::echo_info(), sys::echo)?;

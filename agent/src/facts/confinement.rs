@@ -15,7 +15,7 @@ pub struct Confinement {
     /// The controllers of cgroup v2 that keep limits of a procedure for its whole tree. Without any, the kernel limits each process
     /// by itself, and `cpu` is not limited.
     pub cgroups: Vec<String>,
-    /// Why there are none.
+    /// Why there are none, or not all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cgroups_missing: Option<String>,
     /// Whether procedures can have users, groups and limits at all: an agent of one's own has to see to that.
@@ -34,9 +34,15 @@ impl Confinement {
     pub fn of(cgroups: &Result<Arc<Hierarchy>, String>, helper: bool, subreaper: bool) -> Self {
         let status = super::read(std::path::Path::new("/proc/self/status")).unwrap_or_default();
         let own = Own::read(&status);
+        let missing = match cgroups {
+            Ok(groups) => Some(groups.missing())
+                .filter(|missing| !missing.is_empty())
+                .map(|missing| format!("{} of the control groups are not the agent's", missing.join(", "))),
+            Err(why) => Some(why.clone()),
+        };
         Self {
             cgroups: cgroups.as_ref().map(|groups| groups.controllers().to_vec()).unwrap_or_default(),
-            cgroups_missing: cgroups.as_ref().err().and_then(|why| super::clean(why)),
+            cgroups_missing: missing.and_then(|why| super::clean(&why)),
             helper,
             users: helper && rustix::process::geteuid().is_root() && own.may_change_user,
             subreaper,

@@ -7,6 +7,13 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use redpoll_config::RunGroups;
+use rustix::io::Errno;
+use rustix::thread::CapabilitySet;
+
+use super::unique_name;
 
 /// What a run may use. `None`: no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -27,11 +34,16 @@ impl Usage {
 }
 
 /// The part of the hierarchy that is the agent's.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Hierarchy {
     base: PathBuf,
     controllers: Vec<String>,
+    is_for_all: bool,
+    remains: Remains,
 }
+
+/// Groups whose run has ended and in which a process is left, such as a daemon that was started on purpose.
+type Remains = Arc<Mutex<Vec<PathBuf>>>;
 
 /// The controllers that are used.
 const CONTROLLERS: [&str; 3] = ["memory", "pids", "cpu"];
@@ -45,18 +57,23 @@ impl Hierarchy {
     ///
     /// # Errors
     /// Why there is none, for the log.
-    pub fn take() -> Result<Self, String> {
+    pub fn take(groups: RunGroups) -> Result<Self, String> {
+        let is_for_all = match groups {
+            RunGroups::All => true,
+            RunGroups::Limited => false,
+            RunGroups::Auto => !may_read_marks(),
+        };
         let own = fs::read_to_string("/proc/self/cgroup").map_err(|error| error.to_string())?;
         let mounts = fs::read_to_string("/proc/self/mountinfo").map_err(|error| error.to_string())?;
         let own = own_group(&own, &mounts).ok_or("no cgroup v2 is mounted")?;
-        Self::take_at(own, std::process::id())
+        Self::take_at(own, std::process::id(), is_for_all)
     }
 
-    /// The same, of a group that is known.
+    /// The same, of a group that is known. Unless all runs have a group, it has to be of use for limits.
     ///
     /// # Errors
     /// Why it cannot be used.
-    pub fn take_at(own: PathBuf, agent: u32) -> Result<Self, String> {
+    pub fn take_at(own: PathBuf, agent: u32, is_for_all: bool) -> Result<Self, String> {
         let said = |what: &str, error: &io::Error| format!("{}: {what}: {error}", own.display());
         let read = |name: &str| fs::read_to_string(own.join(name)).map_err(|error| said(name, &error));
         let offered = read("cgroup.controllers")?;
@@ -65,7 +82,7 @@ impl Hierarchy {
             .filter(|wanted| offered.split_whitespace().any(|offered| offered == *wanted))
             .map(str::to_owned)
             .collect();
-        if controllers.is_empty() {
+        if controllers.is_empty() && !is_for_all {
             return Err(format!("{} offers none of memory, pids and cpu", own.display()));
         }
         let agent = agent.to_string();
@@ -78,10 +95,17 @@ impl Hierarchy {
         let leaf = own.join(OWN);
         make(&leaf).map_err(|error| said("a group in it cannot be made", &error))?;
         fs::write(leaf.join("cgroup.procs"), &agent).map_err(|error| said("moving into it", &error))?;
-        let all: Vec<String> = controllers.iter().map(|name| format!("+{name}")).collect();
-        fs::write(own.join("cgroup.subtree_control"), all.join(" "))
-            .map_err(|error| said("cgroup.subtree_control", &error))?;
-        Ok(Self { base: own, controllers })
+        if !controllers.is_empty() {
+            let all: Vec<String> = controllers.iter().map(|name| format!("+{name}")).collect();
+            fs::write(own.join("cgroup.subtree_control"), all.join(" "))
+                .map_err(|error| said("cgroup.subtree_control", &error))?;
+        }
+        Ok(Self { base: own, controllers, is_for_all, remains: Remains::default() })
+    }
+
+    /// Whether a run without limits has a group, too.
+    pub fn is_for_all(&self) -> bool {
+        self.is_for_all
     }
 
     /// The controllers that can be used, for the log.
@@ -89,12 +113,47 @@ impl Hierarchy {
         &self.controllers
     }
 
-    /// Whether all of these limits can be kept.
-    pub fn keeps(&self, usage: &Usage) -> bool {
-        let has = |name: &str| self.controllers.iter().any(|offered| offered == name);
-        (usage.memory.is_none() || has("memory"))
-            && (usage.processes.is_none() || has("pids"))
-            && (usage.cpu.is_none() || has("cpu"))
+    /// The controllers that are used where they are there, and are not: limits of theirs are not kept by groups.
+    pub fn missing(&self) -> Vec<&'static str> {
+        CONTROLLERS.into_iter().filter(|name| !self.has(name)).collect()
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.controllers.iter().any(|offered| offered == name)
+    }
+
+    /// Those of the limits that groups keep here, and the others.
+    pub fn divide(&self, usage: &Usage) -> (Usage, Usage) {
+        let kept = Usage {
+            memory: usage.memory.filter(|_| self.has("memory")),
+            processes: usage.processes.filter(|_| self.has("pids")),
+            cpu: usage.cpu.filter(|_| self.has("cpu")),
+        };
+        let other = Usage {
+            memory: usage.memory.filter(|_| !self.has("memory")),
+            processes: usage.processes.filter(|_| !self.has("pids")),
+            cpu: usage.cpu.filter(|_| !self.has("cpu")),
+        };
+        (kept, other)
+    }
+
+    /// The group of a run with these limits, if it has one, and those that it does not keep.
+    ///
+    /// # Errors
+    /// When a limit cannot be set. A group that nothing depends on and that cannot be made is left out.
+    pub fn hold(&self, usage: &Usage) -> io::Result<(Option<Cgroup>, Usage)> {
+        let (kept, other) = self.divide(usage);
+        if kept.is_unlimited() && !self.is_for_all {
+            return Ok((None, other));
+        }
+        match self.group(&unique_name(), &kept) {
+            Ok(group) => Ok((Some(group), other)),
+            Err(error) if kept.is_unlimited() => {
+                tracing::warn!(%error, "a run has no control group: one cannot be made");
+                Ok((None, other))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Makes a group for a run.
@@ -102,9 +161,10 @@ impl Hierarchy {
     /// # Errors
     /// When a file cannot be written; the group is gone again.
     pub fn group(&self, name: &str, usage: &Usage) -> io::Result<Cgroup> {
+        lock(&self.remains).retain(|path| fs::remove_dir(path).is_err_and(|error| is_in_use(&error)));
         let path = self.base.join(format!("run-{name}"));
         make(&path)?;
-        let group = Cgroup { path };
+        let group = Cgroup { path, remains: self.remains.clone() };
         let set = |file: &str, value: String| fs::write(group.path.join(file), value);
         if let Some(memory) = usage.memory {
             set("memory.max", memory.to_string())?;
@@ -128,10 +188,25 @@ fn make(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The group of one run. Dropped, it is removed, unless a process is left in it.
-#[derive(Debug, PartialEq, Eq)]
+/// Whether this process finds orphans of a run by what they [inherited](super::mark), wherever they are.
+fn may_read_marks() -> bool {
+    rustix::thread::capabilities(None).is_ok_and(|own| own.effective.contains(CapabilitySet::SYS_NICE))
+}
+
+fn is_in_use(error: &io::Error) -> bool {
+    Errno::from_io_error(error) == Some(Errno::BUSY)
+}
+
+/// Nothing panics while it holds the lock.
+fn lock(remains: &Remains) -> MutexGuard<'_, Vec<PathBuf>> {
+    remains.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The group of one run. Dropped, it is removed; if a process is left in it, once that is gone and another group is made.
+#[derive(Debug)]
 pub struct Cgroup {
     path: PathBuf,
+    remains: Remains,
 }
 
 impl Cgroup {
@@ -160,8 +235,11 @@ pub(super) fn processes_of(path: &Path) -> Vec<i32> {
 impl Drop for Cgroup {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir(&self.path) {
-            // a daemon was left behind on purpose, or the kernel is not done yet: the next of this name uses it again
+            // a daemon was left behind on purpose, or the kernel is not done yet
             tracing::debug!(group = %self.path.display(), %error, "a control group cannot be removed");
+            if is_in_use(&error) {
+                lock(&self.remains).push(std::mem::take(&mut self.path));
+            }
         }
     }
 }
@@ -193,7 +271,7 @@ mod tests {
     #[test]
     fn the_agent_moves_down_and_shares_out_what_is_there() {
         let folder = stand_in("cpuset cpu io memory pids\n", "77\n");
-        let hierarchy = Hierarchy::take_at(folder.path().to_owned(), 77).unwrap();
+        let hierarchy = Hierarchy::take_at(folder.path().to_owned(), 77, false).unwrap();
         let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
         assert_eq!(read("cgroup.subtree_control"), "+memory +pids +cpu");
         assert_eq!(read("agent/cgroup.procs"), "77");
@@ -203,7 +281,7 @@ mod tests {
     #[test]
     fn a_group_says_its_limits_and_no_others() {
         let folder = stand_in("memory pids cpu", "");
-        let hierarchy = Hierarchy::take_at(folder.path().to_owned(), 1).unwrap();
+        let hierarchy = Hierarchy::take_at(folder.path().to_owned(), 1, false).unwrap();
         let usage = Usage { memory: Some(4096), cpu: Some(150), processes: Some(9) };
         let group = hierarchy.group("a", &usage).unwrap();
         let read = |name: &str| fs::read_to_string(group.path().join(name)).unwrap();
@@ -224,15 +302,40 @@ mod tests {
     #[test]
     fn what_cannot_be_used_is_said_and_left_alone() {
         let none = stand_in("cpuset io", "77");
-        assert!(Hierarchy::take_at(none.path().to_owned(), 77).unwrap_err().contains("none of memory"));
+        assert!(
+            Hierarchy::take_at(none.path().to_owned(), 77, false).unwrap_err().contains("none of memory")
+        );
         let shared = stand_in("memory", "77\n78\n");
-        let said = Hierarchy::take_at(shared.path().to_owned(), 77).unwrap_err();
+        let said = Hierarchy::take_at(shared.path().to_owned(), 77, false).unwrap_err();
         assert!(said.contains("shared") && !shared.path().join(OWN).exists(), "{said}");
-        assert!(Hierarchy::take_at(PathBuf::from("/nowhere"), 1).is_err());
+        assert!(Hierarchy::take_at(PathBuf::from("/nowhere"), 1, true).is_err());
         let memory = stand_in("memory", "");
-        let hierarchy = Hierarchy::take_at(memory.path().to_owned(), 1).unwrap();
-        assert!(hierarchy.keeps(&Usage { memory: Some(1), ..Usage::default() }));
-        assert!(!hierarchy.keeps(&Usage { processes: Some(1), ..Usage::default() }));
+        let hierarchy = Hierarchy::take_at(memory.path().to_owned(), 1, false).unwrap();
+        assert_eq!(hierarchy.missing(), ["pids", "cpu"]);
+        let usage = Usage { memory: Some(1), cpu: Some(50), processes: Some(7) };
+        let (kept, other) = hierarchy.divide(&usage);
+        assert_eq!(kept, Usage { memory: Some(1), ..Usage::default() });
+        assert_eq!(other, Usage { memory: None, ..usage });
+    }
+
+    #[test]
+    fn a_run_without_limits_that_groups_keep_has_one_only_where_all_have() {
+        let usage = Usage { processes: Some(7), ..Usage::default() };
+        for is_for_all in [false, true] {
+            let folder = stand_in("memory", "");
+            let hierarchy = Hierarchy::take_at(folder.path().to_owned(), 1, is_for_all).unwrap();
+            for usage in [Usage::default(), usage] {
+                let (group, other) = hierarchy.hold(&usage).unwrap();
+                assert_eq!((group.is_some(), other), (is_for_all, usage));
+            }
+            let limited = Usage { memory: Some(1), ..usage };
+            let (group, other) = hierarchy.hold(&limited).unwrap();
+            assert_eq!((group.is_some(), other), (true, usage));
+        }
+        let none = stand_in("cpuset io", "77");
+        let hierarchy = Hierarchy::take_at(none.path().to_owned(), 77, true).unwrap();
+        assert!(hierarchy.hold(&Usage::default()).unwrap().0.is_some(), "to end all of a run it is of use");
+        assert!(!none.path().join("cgroup.subtree_control").exists());
     }
 
     #[test]

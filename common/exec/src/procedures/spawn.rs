@@ -12,10 +12,10 @@ use redpoll_net::service::RunContext;
 
 use super::Procedure;
 use super::heard::LINE;
+use crate::exec::ProcessSpec;
 use crate::exec::account::Account;
 use crate::exec::cgroup::{Cgroup, Usage};
 use crate::exec::confine::Confine;
-use crate::exec::{ProcessSpec, unique_name};
 
 /// What to start, and the control group that is its own for as long as this lives.
 #[derive(Debug)]
@@ -103,21 +103,23 @@ impl Procedure {
     /// As whom and within what it runs, if it is not as the agent does.
     fn confine(&self, account: Option<Account>) -> Result<(Option<Confine>, Option<Cgroup>), Fault> {
         let usage = usage(self.manifest());
-        if account.is_none() && usage.is_unlimited() {
+        let groups = self.setting.cgroups.as_ref();
+        let is_needed = account.is_some() || !usage.is_unlimited();
+        if !is_needed && !groups.is_some_and(|groups| groups.is_for_all()) {
             return Ok((None, None));
         }
         let Some(helper) = self.setting.helper.clone() else {
-            return Err(Fault::new(FaultCode::Internal, "programs cannot be confined here; nothing ran"));
+            let text = "programs cannot be confined here; nothing ran";
+            return if is_needed { Err(Fault::new(FaultCode::Internal, text)) } else { Ok((None, None)) };
         };
-        let kept =
-            self.setting.cgroups.as_ref().filter(|groups| !usage.is_unlimited() && groups.keeps(&usage));
-        let cgroup =
-            kept.map(|groups| groups.group(&unique_name(), &usage)).transpose().map_err(|error| {
+        // what is kept for the whole tree is not kept for each process, too: a limit of addresses is a poor one of memory
+        let (cgroup, rlimits) = match groups {
+            None => (None, usage),
+            Some(groups) => groups.hold(&usage).map_err(|error| {
                 let text = format!("a control group for it cannot be made, and nothing ran: {error}");
                 Fault::new(FaultCode::Internal, text)
-            })?;
-        // not both: a limit of the addresses of each process is a poor substitute for one of memory
-        let rlimits = if cgroup.is_some() { Usage::default() } else { usage };
+            })?,
+        };
         let path = cgroup.as_ref().map(|group| group.path().to_owned());
         Ok((Some(Confine { helper, account, rlimits, cgroup: path }), cgroup))
     }
