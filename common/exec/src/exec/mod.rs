@@ -333,6 +333,7 @@ pub(crate) async fn start(spec: ProcessSpec) -> Result<(Group, Pipes, ProcessSpe
         if spec.confine.is_some()
             && let Err(error) = verdict::hear(&mut pipes.stdout, &spec).await
         {
+            drop(pipes); // nobody reads what else it may write
             let _status = group.reap().await;
             return Err(error);
         }
