@@ -94,6 +94,26 @@ async fn which_runs_have_a_group_of_their_own_is_a_setting() {
 }
 
 #[tokio::test]
+async fn a_group_in_which_a_daemon_was_left_is_removed_once_that_is_gone() {
+    let Some(part) = Part::of(rustix::process::geteuid().as_raw()) else { return };
+    let mut world = World::quiet(&[]).await;
+    world.agent_under(&part.wrapper(""), AGENT, &["procedures.groups=all"]).await;
+    let leave = "setsid sleep 300 > /dev/null 2>&1 & echo $!";
+    let pid = said(&world, &["exec.run", "--", "sh", "-c", leave]).await.trim().to_owned();
+    assert!(lives(&pid) && part.runs() == 1, "it was left on purpose, and so is its group");
+    said(&world, &["exec.run", "--", "true"]).await;
+    assert_eq!(part.runs(), 1, "and stays");
+    let number = rustix::process::Pid::from_raw(pid.parse().unwrap()).unwrap();
+    rustix::process::kill_process(number, rustix::process::Signal::KILL).unwrap();
+    redpoll_tests::eventually("the daemon is gone", async || (!lives(&pid)).then_some(())).await;
+    redpoll_tests::eventually("its group is removed with the next start", async || {
+        said(&world, &["exec.run", "--", "true"]).await;
+        (part.runs() == 0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn nothing_gets_away_from_an_agent_that_finds_its_processes_by_groups_alone() {
     let Some(part) = Part::of(NOBODY) else { return };
     let place = tempfile::tempdir().unwrap();
