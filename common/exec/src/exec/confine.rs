@@ -7,7 +7,7 @@
 //!
 //! **The second start begins with the rights of the first**, root's mostly, and nothing that a caller says may reach it before it
 //! has given them up. It is told of the program by its arguments, which no loader reads, and by variables under
-//! [other names](super::handed); it has three pipes, and opens nothing but its control group. Whatever depends on a path that
+//! other names, see `handed`; it has three pipes, and opens nothing but its control group. Whatever depends on a path that
 //! the caller names is done by the other user: the working directory, where the program is, and whether it can be executed.
 
 use std::convert::Infallible;
