@@ -59,7 +59,7 @@ async fn repeated(engine: &Engine, call: &CallContext, refused: Fault) -> Result
     let submitter = Submitter::of(&call.caller.identity);
     let (digest, redact) = (digest::of(&asked), Arc::default());
     let (spec, agents) = (Arc::new(asked.spec), Vec::new());
-    let job = NewJob { submitter, spec, digest, agents, idempotent: false, redact };
+    let job = NewJob { submitter, spec, digest, agents, idempotent: false, admin: Arc::default(), redact };
     match engine.submit(job).await {
         Err(fault) if !is_about_key(&fault.code) => Err(refused),
         found => found,

@@ -28,14 +28,11 @@ mod upload;
 mod uploads;
 mod write;
 
-use std::ffi::OsStr;
 use std::fmt::Write as _;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use redpoll_common::wire::{Fields, Raw};
 use redpoll_config::{AgentConfig, FilesConfig, ProceduresConfig};
 use redpoll_net::registry::Duplicate;
 use redpoll_net::tls::TlsTransport;

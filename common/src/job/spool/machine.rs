@@ -151,13 +151,7 @@ impl<T> Spool<T> {
         (live, self.rows.len().saturating_sub(live + self.refused.len()))
     }
 
-    fn offer(
-        &mut self,
-        token: T,
-        offer: Box<Offer>,
-        (admin, verdict): (bool, Result<(), Fault>),
-        now: Now,
-    ) {
+    fn offer(&mut self, token: T, offer: Box<Offer>, (admin, verdict): (bool, Result<(), Fault>), now: Now) {
         let run = offer.run;
         if run.dno <= self.max_dno {
             let state = self.state_of(run);

@@ -124,7 +124,15 @@ impl Pool {
         // a job's run that is refused is put back by its manager, a recurring one would be lost
         let is_patient = run.is_none() && output.is_recorded();
         let run = run.map(|run| run.not_after);
-        let mut work = Work { call: number, line, stop, output, run, held: Programs::hold(), done: oneshot::channel().0 };
+        let mut work = Work {
+            call: number,
+            line,
+            stop,
+            output,
+            run,
+            held: Programs::hold(),
+            done: oneshot::channel().0,
+        };
         loop {
             let (done, answer) = oneshot::channel();
             work.done = done;
