@@ -149,7 +149,7 @@ pub(crate) fn job(n: u64, agents: &[&str], spec: JobSpec) -> JobRecord {
         spec: Arc::new(spec),
         agents: agents.iter().map(|name| peer(name)).collect(),
         idempotent: true,
-        admin: agents.iter().take(1).map(|name| peer(name)).collect(),
+        admin: Arc::default(),
         redact: Arc::default(),
         submitted_ms: NOON + n,
         released_ms: Some(NOON + n),

@@ -29,7 +29,8 @@ fn secret(n: u64, redact: &[&str]) -> JobRecord {
     let (args, kwargs) = (Raw::encode(&args).unwrap(), Raw::encode(&kwargs).unwrap());
     let spec = JobSpec { args, kwargs, key: Some(format!("k{n}")), ..full_spec() };
     let redact = redact.iter().map(|&path| path.to_owned()).collect();
-    JobRecord { redact, ..job(n, &["a1"], spec) }
+    let admin = [peer("a1")].into();
+    JobRecord { redact, admin, ..job(n, &["a1"], spec) }
 }
 
 async fn found(rig: &Rig, n: u64) -> JobRecord {
@@ -44,6 +45,7 @@ async fn assert_hidden(rig: &Rig, n: u64, was: &JobRecord) {
         JobSpec { args: was.spec.args.clone(), kwargs: was.spec.kwargs.clone(), ..(*now.spec).clone() };
     assert_eq!(spec, *was.spec);
     assert_eq!((now.digest, &now.submitter, &now.redact), (was.digest, &was.submitter, &was.redact));
+    assert_eq!(now.admin, was.admin, "also after what else is secret was found out");
     for listed in rig.store.list(redpoll_manager::store::Filter::default(), None, 9).await.unwrap() {
         assert_eq!(arguments(&listed.spec), hidden());
     }
