@@ -240,7 +240,7 @@ mod tests {
             asked.idempotent = said;
             let JobSpec { procedure, args, kwargs, info, .. } = asked.clone();
             let parts =
-                Parts { procedure, args, kwargs, queue: None, key: None, info, rest: rest(&asked, &[]) };
+                Parts { procedure, args, kwargs, queue: None, key: None, info, rest: rest(&asked, &[], &[]) };
             assert_eq!(spec(parts).unwrap(), asked);
         }
     }

@@ -65,7 +65,7 @@ mod tests {
         for path in ["", "data", "./data", "/data/..", "/data/../x"] {
             assert_eq!(plain(Path::new(path)), None, "{path}");
         }
-        let odd = std::ffi::OsStr::from_bytes(b"/data/\xff");
+        let odd = OsStr::from_bytes(b"/data/\xff");
         assert_eq!(plain(Path::new(odd)).as_deref(), Some("/data/\u{fffd}"));
     }
 }

@@ -1,5 +1,7 @@
 //! Groups with real processes, where it matters what they hold.
 
+use std::path::Path;
+
 use super::super::adopted;
 use super::*;
 
