@@ -1,13 +1,13 @@
-//! What an agent has no room for waits on, and what is told late of a connection changes nothing.
+//! What an agent has no room for waits on, what the manager has none for is refused, and what is told late of a connection changes nothing.
 
 mod jobs_support;
 
-use jobs_support::alone::{Manager, ids, offers};
+use jobs_support::alone::{Manager, answers, ids, offers};
 use jobs_support::{Plan, agent, job};
 use redpoll_common::ids::ConnectionId;
 use redpoll_common::job::{Attempt, Outcome};
-use redpoll_common::wire::{Fault, FaultCode};
-use redpoll_manager_core::jobs::{Effect, Input, Jobs, Offer, OfferAnswer, Settings};
+use redpoll_common::wire::{Fault, FaultCode, Raw};
+use redpoll_manager_core::jobs::{Answer, Effect, Input, Jobs, Offer, OfferAnswer, Refusal, Scope, Settings};
 
 fn refused(offer: &Offer, code: FaultCode) -> Input<u32> {
     let answer = OfferAnswer::Refused(Fault::new(code, "no"));
@@ -191,4 +191,28 @@ fn what_looks_after_the_machine_does_so_after_a_restart_of_the_manager() {
     manager.submit(10, &plan, &[("a", false)]);
     manager.jobs = Jobs::recover(settings, manager.store.records(), manager.now);
     assert_eq!(ids(&manager.up("a")), [job(10), job(1)]);
+}
+
+#[test]
+fn arguments_in_memory_have_a_limit_in_bytes_also_after_a_restart() {
+    let settings = Settings { open_bytes: 250, ..Settings::default() };
+    let mut manager = Manager::new(settings);
+    let large = Plan { info: Some(Raw::encode(&"x".repeat(90)).unwrap()), ..Plan::default() };
+    let refused = |effects: &[Effect<u32>]| match answers(effects).pop() {
+        Some(Err(Refusal::TooManyBytes { bytes, limit: 250 })) => bytes > 250,
+        Some(Ok(Answer::Submitted { .. })) => false,
+        other => panic!("{other:?}"),
+    };
+    for n in 1..=2 {
+        manager.submit(n, &large, &[("a", false)]);
+    }
+    let submit =
+        |manager: &mut Manager, n: u64| manager.feed(Input::Submit(large.submit(0, job(n), &[("a", false)])));
+    assert!(refused(&submit(&mut manager, 3)));
+    assert!(!manager.store.jobs.contains_key(&job(3)), "nothing was stored");
+    manager.jobs = Jobs::recover(settings, manager.store.records(), 5_000);
+    assert!(refused(&submit(&mut manager, 4)));
+    manager.cancel(Scope::Job(job(1)), false);
+    assert!(!refused(&submit(&mut manager, 5)), "the end of one makes room");
+    assert!(refused(&submit(&mut manager, 6)));
 }

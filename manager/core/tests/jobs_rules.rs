@@ -387,27 +387,3 @@ fn a_hundred_thousand_waiting_runs_are_cheap() {
     println!("{per_run} bytes per waiting run");
     assert!(per_run <= 900, "{per_run} bytes per waiting run");
 }
-
-#[test]
-fn arguments_in_memory_have_a_limit_in_bytes_also_after_a_restart() {
-    let settings = Settings { open_bytes: 250, ..Settings::default() };
-    let mut manager = Manager::new(settings);
-    let large = Plan { info: Some(Raw::encode(&"x".repeat(90)).unwrap()), ..Plan::default() };
-    let refused = |effects: &[Effect<u32>]| match answers(effects).pop() {
-        Some(Err(Refusal::TooManyBytes { bytes, limit: 250 })) => bytes > 250,
-        Some(Ok(Answer::Submitted { .. })) => false,
-        other => panic!("{other:?}"),
-    };
-    for n in 1..=2 {
-        manager.submit(n, &large, &[("a", false)]);
-    }
-    let submit =
-        |manager: &mut Manager, n: u64| manager.feed(Input::Submit(large.submit(0, job(n), &[("a", false)])));
-    assert!(refused(&submit(&mut manager, 3)));
-    assert!(!manager.store.jobs.contains_key(&job(3)), "nothing was stored");
-    manager.jobs = Jobs::recover(settings, manager.store.records(), 5_000);
-    assert!(refused(&submit(&mut manager, 4)));
-    manager.cancel(Scope::Job(job(1)), false);
-    assert!(!refused(&submit(&mut manager, 5)), "the end of one makes room");
-    assert!(refused(&submit(&mut manager, 6)));
-}

@@ -34,13 +34,13 @@ mod output;
 pub mod programs;
 mod tree;
 mod verdict;
+mod watching;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -57,6 +57,7 @@ pub(crate) use group::{Group, Pipes};
 pub(crate) use name::unique_name;
 use output::{Outlet, Phase};
 use programs::Programs;
+use watching::{Stop, watch_over};
 
 /// The most bytes one [`Chunk::Data`] carries.
 pub const CHUNK: usize = 16 * 1024;
@@ -341,65 +342,4 @@ pub(crate) async fn start(spec: ProcessSpec) -> Result<(Group, Pipes, ProcessSpe
     };
     // what a helper looks up as another user may be made to hang by that user: it is killed with its group then
     timeout(START_WAIT, starting).await.unwrap_or(Err(ExecError::Slow { program }))
-}
-
-/// What may end the waiting of [`watch_over`].
-struct Stop<F> {
-    stop: F,
-    all_delivered: oneshot::Receiver<()>,
-}
-
-/// Waits for the program's end, or brings it about, and tells the streams how long they may still take.
-async fn watch_over<F: Future<Output = StopReason> + Send>(
-    group: &mut Group,
-    phase: &watch::Sender<Phase>,
-    grace: Duration,
-    deadline: Option<Instant>,
-    waiting: Stop<F>,
-) -> (EndedBy, usize) {
-    let Stop { stop, all_delivered } = waiting;
-    let mut stop = std::pin::pin!(stop);
-    match stopped(group, stop.as_mut(), deadline).await {
-        Some(reason) if group.is_running() => {
-            let left_behind = group.end(grace).await;
-            phase.send_replace(Phase::Abandoned { until: Instant::now() + DRAIN });
-            (EndedBy::Stopped(reason), left_behind)
-        }
-        // it had ended, and we had not heard of it yet
-        Some(_) => {
-            phase.send_replace(Phase::Abandoned { until: Instant::now() + DRAIN });
-            (EndedBy::Itself, 0)
-        }
-        None => {
-            phase.send_replace(Phase::Ended { until: Instant::now() + DRAIN });
-            tokio::select! {
-                biased; // what is delivered already needs no stop any more
-                _ = all_delivered => {}
-                _ = stop => {
-                    phase.send_replace(Phase::Abandoned { until: Instant::now() + DRAIN });
-                }
-            }
-            (EndedBy::Itself, 0)
-        }
-    }
-}
-
-/// Waits until the program should be stopped; `None` when it has ended before.
-async fn stopped<F: Future<Output = StopReason>>(
-    group: &mut Group,
-    stop: Pin<&mut F>,
-    deadline: Option<Instant>,
-) -> Option<StopReason> {
-    let time_is_over = async {
-        match deadline {
-            Some(deadline) => tokio::time::sleep_until(deadline).await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        biased; // a program that has ended is not reported as stopped
-        () = group.exited() => None,
-        reason = stop => Some(reason),
-        () = time_is_over => Some(StopReason::TimedOut),
-    }
 }
