@@ -11,6 +11,7 @@ use redpoll_common::api::submit::SubmitArguments;
 use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_tests::disk::{Disk, has_own_mounts};
 use redpoll_tests::operator::Operator;
+use redpoll_tests::process::Sleeper;
 use redpoll_tests::work::{Oracle, numbers};
 use redpoll_tests::world::{HONEST, World};
 use redpoll_tests::{eventually, within};
@@ -333,4 +334,35 @@ async fn an_agent_that_starts_without_any_room_waits_for_it_and_then_tells_what_
     }
     let after = submitted(&operator, &oracle.job("small-1", "seq 5")).await;
     oracle.succeeded_once(&operator, &after, &numbers(5)).await;
+}
+
+#[tokio::test]
+async fn a_run_that_is_over_its_time_ends_also_where_nothing_can_be_recorded() {
+    if !has_own_mounts("a_run_that_is_over_its_time_ends_also_where_nothing_can_be_recorded") {
+        return;
+    }
+    let disk = Disk::mount(32);
+    let mut world = World::quiet(&[]).await;
+    let state = disk.path().join("state");
+    let setting = format!("agent.state_dir={}", state.display());
+    world.agent("small-1", &[&setting]).await;
+    let (oracle, operator) = (Oracle::new(world.directory(), "over"), world.operator.clone());
+    let (sleeper, argv) = Sleeper::new(world.directory(), "sleeper");
+    // what it says finds no room, and whatever comes after that waits behind it
+    let gate = world.directory().join("gate");
+    let script = format!("{}; head -c 60000 /dev/zero; {}", until(&gate), argv.last().unwrap());
+    let mut submit = oracle.job("small-1", &script);
+    submit.spec.limits.run_timeout = Some(Duration::from_secs(8));
+    let job = operator.submit(&submit).await.unwrap();
+    oracle.started(&job).await;
+    leave_nothing(&disk, &state.join("spool"));
+    open(&gate);
+    world.agent_process("small-1").logged(&["not even for ends"]).await;
+    sleeper.running().await;
+    sleeper.ended().await;
+    assert_eq!(operator.state_of(&job).await, "running", "nobody could be told");
+    disk.free();
+    let run = operator.job_ended(&job).await;
+    assert_eq!(run.end.as_ref().map(|end| end.outcome.as_str()), Some("timed_out"));
+    oracle.agrees(&job, &run);
 }

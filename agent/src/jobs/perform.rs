@@ -25,11 +25,39 @@ impl Runner {
                 self.outputs.push_back(output);
             }
             if self.commit.is_some() {
+                if *self.full.borrow() {
+                    self.end_what_runs();
+                }
                 return;
             }
             let Some(output) = self.outputs.pop_front() else { return };
             self.perform_one(output);
         }
+    }
+
+    /// A disk without any room is waited for, and a commit with it. A run that is over its time, or cancelled, does not wait: its start is
+    /// on disk, and it may be what takes the room.
+    fn end_what_runs(&mut self) {
+        let Self { outputs, executions, .. } = self;
+        outputs.retain(|output| {
+            let (dno, act): (_, fn(&Execution)) = match output {
+                Output::Terminate(dno) => (dno, Execution::terminate),
+                Output::Kill(dno) => (dno, Execution::kill),
+                Output::Commit(_)
+                | Output::OfferAnswer(..)
+                | Output::CancelAnswer(..)
+                | Output::Spawn { .. }
+                | Output::Pause(_)
+                | Output::Unpause(_)
+                | Output::Resume(..)
+                | Output::Report(..)
+                | Output::Load { .. } => return true,
+            };
+            // one that has not begun yet is ended in its turn
+            let Some(execution) = executions.get(dno) else { return true };
+            act(execution);
+            false
+        });
     }
 
     fn perform_one(&mut self, output: Output) {

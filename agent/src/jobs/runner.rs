@@ -82,7 +82,7 @@ pub struct Runner {
     pub(super) ending: bool,
     kill_at: Option<Instant>,
     closing: Option<oneshot::Sender<()>>,
-    full: watch::Receiver<bool>,
+    pub(super) full: watch::Receiver<bool>,
     look_for_room: Option<Instant>,
     pub(super) work: mpsc::Sender<Input>,
     pub(super) worked: mpsc::Receiver<Input>,

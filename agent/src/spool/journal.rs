@@ -203,14 +203,16 @@ impl Journal {
         }
         match self.append(block, places)? {
             Written::Whole => self.delete_dead(),
-            Written::NoRoom => {
-                // something else comes next: no part of this may stand behind it
-                let cut = self.active.file.set_len(self.active.len);
-                cut.map_err(SpoolError::failed("take back a block of"))?;
-                self.space.moved();
-                Ok(())
-            }
+            Written::NoRoom => self.take_back(),
         }
+    }
+
+    /// After a block that found no room, when something else comes next: no part of it may stand behind that.
+    pub(super) fn take_back(&mut self) -> Result<(), SpoolError> {
+        let cut = self.active.file.set_len(self.active.len);
+        cut.map_err(SpoolError::failed("take back a block of"))?;
+        self.space.moved();
+        Ok(())
     }
 
     /// The items of a run from number `from` on: about `bytes` bytes, at least one if it is there.

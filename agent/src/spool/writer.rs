@@ -108,7 +108,7 @@ fn write(
             Ok(Written::NoRoom) if queue.is_closed() => {
                 // the process ends: nobody relies on it, and the next start finds what was there before it
                 group.clear();
-                return Ok(());
+                return journal.take_back();
             }
             Ok(Written::NoRoom) => {
                 if !std::mem::replace(&mut waited, true) {

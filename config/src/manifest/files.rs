@@ -80,7 +80,8 @@ fn refuse_folder_of(path: &Path) -> Result<(), String> {
 /// Why somebody other than root may put another file in the place of this one, or make it: whom something of the way to it belongs to,
 /// or that others may write there.
 pub(crate) fn replaceable_beside_root(path: &Path) -> Option<String> {
-    let real = fs::canonicalize(path).ok();
+    // of one that is not there, the way to where it would be
+    let real = path.ancestors().find_map(|step| fs::canonicalize(step).ok());
     let ways = [Some(path), real.as_deref()];
     let mut steps =
         ways.into_iter().flatten().flat_map(Path::ancestors).filter(|step| !step.as_os_str().is_empty());

@@ -53,7 +53,8 @@ pub(super) async fn submit(manager: &Manager, engine: &Engine, call: &CallContex
 /// nothing was stored would be wrong. Without an agent the machine stores nothing, but answers for the key.
 async fn repeated(engine: &Engine, call: &CallContext, refused: Fault) -> Result<Stored, Fault> {
     let Ok(asked) = SubmitArguments::read(&call.kwargs) else { return Err(refused) };
-    if asked.spec.key.is_none() {
+    // whoever is too fast comes again, and is answered then
+    if asked.spec.key.is_none() || refused.code == FaultCode::Overloaded {
         return Err(refused);
     }
     let submitter = Submitter::of(&call.caller.identity);

@@ -46,8 +46,9 @@ pub fn rest(spec: &JobSpec, redact: &[String], admin: &[PeerId]) -> Raw {
     // older versions have the first of the two alone, and take it for both
     let map = if spec.idempotent == Some(false) { map.bool("never_repeated", true) } else { map };
     let map = if redact.is_empty() { map } else { map.texts("redact", redact) };
-    let names: Vec<String> = admin.iter().map(PeerId::to_string).collect();
-    let map = if names.is_empty() { map } else { map.texts("admin", &names) };
+    // one text, as the column of the agents: a list of all of them may have more values than is read back
+    let names: Vec<&str> = admin.iter().map(PeerId::as_str).collect();
+    let map = if names.is_empty() { map } else { map.text("admin", &names.join(" ")) };
     let map = match &spec.callback {
         Some(Callback::Webhook(url)) => map.text("webhook", url),
         Some(Callback::Procedure(name)) => map.text("callback", name),
@@ -120,9 +121,8 @@ pub fn redact(rest: &Raw) -> Result<Vec<String>, DecodeError> {
 /// # Errors
 /// [`DecodeError`] when they are something else.
 pub fn admin(rest: &Raw) -> Result<Vec<PeerId>, DecodeError> {
-    let Some(names) = Fields::of(rest)?.opt_array("admin")? else { return Ok(Vec::new()) };
-    let names: Vec<String> = names.decode().map_err(|_error| wrong("admin", "a list of agents"))?;
-    let names = names.iter().map(|name| PeerId::parse(name)).collect::<Result<Vec<_>, _>>();
+    let Some(names) = Fields::of(rest)?.opt_text("admin", usize::MAX)? else { return Ok(Vec::new()) };
+    let names = names.split(' ').map(PeerId::parse).collect::<Result<Vec<_>, _>>();
     names.map_err(|_not_a_name| wrong("admin", "a list of agents"))
 }
 

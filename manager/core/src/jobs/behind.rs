@@ -58,8 +58,17 @@ impl<T> Jobs<T> {
         }
         let stale = self.stale.as_mut().and_then(|stale| stale.remove(agent)).unwrap_or_default();
         for at in stale {
-            if self.run(at).is_some_and(|run| matches!(run.phase, Phase::Held | Phase::Queued)) {
-                // those that may be tried again are not among them
+            if !self.run(at).is_some_and(|run| matches!(run.phase, Phase::Held | Phase::Queued)) {
+                continue;
+            }
+            if self.job_of(at).is_some_and(Job::may_run_again) {
+                // it starts, but that it never ran nobody can say any more
+                let run = self.jobs.get_mut(&at.job).and_then(|job| job.run_mut(at.index));
+                if let Some(run) = run.filter(|run| run.earlier.is_none()) {
+                    run.earlier = Some(Outcome::Unknown);
+                    self.write(at);
+                }
+            } else {
                 self.end_unknown_for_good(at, STORE_BEHIND, now_ms);
             }
         }
@@ -80,11 +89,12 @@ impl<T> Jobs<T> {
 }
 
 impl Job {
-    /// Whether a run waits that must not be started twice.
+    fn may_run_again(&self) -> bool {
+        self.record.idempotent && self.record.spec.max_attempts > 1
+    }
+
     fn waits(&self, index: u32) -> bool {
-        let repeatable = self.record.idempotent && self.record.spec.max_attempts > 1;
-        let waits = |phase| matches!(phase, Phase::Held | Phase::Queued);
-        !repeatable && self.run(index).is_some_and(|run| waits(run.phase))
+        self.run(index).is_some_and(|run| matches!(run.phase, Phase::Held | Phase::Queued))
     }
 }
 

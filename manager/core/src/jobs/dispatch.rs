@@ -71,11 +71,10 @@ impl<T> Jobs<T> {
                 (Some((_, at)), None) => self.offer_next(at, now_ms),
                 (Some((seq, at)), Some((other, _))) if seq < other => self.offer_next(at, now_ms),
                 (_, Some((seq, queue))) => {
+                    // of both classes: there may be room for both, and in its queue each run waits for its turn
+                    self.unblock(agent, &queue);
                     if let Some(entry) = self.agents.get_mut(agent) {
                         entry.blocked.remove(&(class, seq, queue.clone()));
-                    }
-                    if let Some(entry) = self.queues.get_mut(&queue) {
-                        entry.heads.insert((seq, agent.clone(), class));
                     }
                     self.pump_queue(&queue, now_ms);
                 }

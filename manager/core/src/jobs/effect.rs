@@ -187,7 +187,9 @@ pub enum Refusal {
         limit: usize,
     },
     /// The jobs in memory have too many arguments.
-    #[error("open jobs have {bytes} bytes of args, kwargs and info with this one, and {limit} are the limit")]
+    #[error(
+        "jobs that are open, or ended as unknown, have {bytes} bytes of args, kwargs and info with this one, and {limit} are the limit"
+    )]
     TooManyBytes {
         /// How many bytes it would be.
         bytes: u64,

@@ -191,7 +191,7 @@ impl<T> Jobs<T> {
 
     /// The agent may have room for an offer and the queue may have a slot, both by the same input: its first runs there
     /// must not be overtaken meanwhile.
-    fn unblock(&mut self, agent: &PeerId, key: &QueueKey) {
+    pub(super) fn unblock(&mut self, agent: &PeerId, key: &QueueKey) {
         for class in Class::ALL {
             let Some((seq, _)) = self.lane_head(agent, class, Some(key)) else { continue };
             let blocked = self

@@ -41,6 +41,8 @@ pub(super) struct Process {
     input: BytesMut,
     /// Bytes of the input that it was given since its present or last call began, and those that lay in its pipe then.
     given: u64,
+    /// How much of that is its call, and what was queued before.
+    call: u64,
     lay: u64,
     /// What its present call is answered.
     answers: Option<mpsc::Receiver<Bytes>>,
@@ -64,6 +66,7 @@ impl Process {
             stderr,
             input,
             given,
+            call: 0,
             lay,
             answers,
             buffer,
@@ -78,6 +81,7 @@ impl Process {
     pub(super) fn begin(&mut self, line: &[u8]) {
         (self.given, self.lay) = (0, self.unread());
         self.say(line);
+        self.call = u64::try_from(self.input.len()).unwrap_or(u64::MAX);
     }
 
     /// Queues input.
@@ -95,9 +99,9 @@ impl Process {
         self.answers = None;
     }
 
-    /// Whether it has taken all input.
-    pub(super) fn has_taken_all(&self) -> bool {
-        self.input.is_empty() || self.stdin.is_none()
+    /// Whether its call is in its pipe, as a whole.
+    pub(super) fn has_its_call(&self) -> bool {
+        self.given >= self.call || self.stdin.is_none()
     }
 
     /// Bytes that lie in its pipe, unread.

@@ -241,7 +241,7 @@ impl<'a> Talk<'a> {
         } else if is_over(self.idle_by()) {
             let silent = Trouble::Silent(self.times.idle.unwrap_or_default());
             self.stop(silent.fault(self.procedure, &self.process.tail));
-        } else if is_over(self.read_by) && self.process.has_taken_all() && !self.process.reads_nothing() {
+        } else if is_over(self.read_by) && self.process.has_its_call() && !self.process.reads_nothing() {
             // it has its call; what comes after it are answers, which it reads when it wants to
             self.read_by = None;
         } else if is_over(self.read_by) {

@@ -100,9 +100,13 @@ impl Model {
         for at in self.all() {
             let job = &self.jobs[at.0];
             let again = job.is_repeatable() && job.submit.spec.max_attempts > 1;
-            let old = job.submitted < self.began && !again;
+            let old = job.submitted < self.began;
             let run = self.run(at);
             if old && run.agent == *id && matches!(run.state, State::Held | State::Queued) {
+                if again {
+                    run.earlier = run.earlier.or(Some(Outcome::Unknown));
+                    continue;
+                }
                 let started = run.started.then_some(true);
                 self.end(at, Outcome::Unknown, started);
             }
