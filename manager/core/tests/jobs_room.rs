@@ -5,7 +5,8 @@ mod jobs_support;
 use jobs_support::alone::{Manager, answers, ids, offers};
 use jobs_support::{Plan, agent, job};
 use redpoll_common::ids::ConnectionId;
-use redpoll_common::job::{Attempt, Outcome};
+use redpoll_common::job::wire::RunReport;
+use redpoll_common::job::{Attempt, Ending, Outcome};
 use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_manager_core::jobs::{Answer, Effect, Input, Jobs, Offer, OfferAnswer, Refusal, Scope, Settings};
 
@@ -215,4 +216,28 @@ fn arguments_in_memory_have_a_limit_in_bytes_also_after_a_restart() {
     manager.cancel(Scope::Job(job(1)), false);
     assert!(!refused(&submit(&mut manager, 5)), "the end of one makes room");
     assert!(refused(&submit(&mut manager, 6)));
+}
+
+#[test]
+fn in_a_queue_an_admin_run_overtakes_nobody_also_when_both_find_room_at_once() {
+    let settings = Settings { runs_per_agent: 2, admin_reserve: 1, ..Settings::default() };
+    let mut manager = Manager::new(settings);
+    manager.up("a");
+    let admin = |plan| Plan { admin: true, ..plan };
+    let first = offers(&manager.submit(1, &Plan::default(), &[("a", true)])).remove(0);
+    let second = offers(&manager.submit(2, &Plan::default(), &[("a", true)])).remove(0);
+    let third = offers(&manager.submit(3, &admin(Plan::default()), &[("a", true)])).remove(0);
+    assert_eq!(ids(&manager.submit(4, &Plan::queued("q", 1), &[("a", true)])), []);
+    assert_eq!(ids(&manager.submit(5, &admin(Plan::queued("q", 1)), &[("a", true)])), []);
+    // two end in one report, so that there is room for both
+    let connection = ConnectionId(1);
+    let report = |offer: &Offer| {
+        let mut done = Ending::unstarted(Outcome::Succeeded, Fault::new(FaultCode::Internal, ""));
+        (done.started, done.fault) = (Some(true), None);
+        RunReport { done: Some(done), ..RunReport::about(offer.run) }
+    };
+    let reports = vec![report(&first), report(&third)];
+    let effects = manager.feed(Input::Report { token: 0, agent: agent("a"), connection, reports });
+    assert_eq!(ids(&effects), [job(4)], "it came first");
+    assert_eq!(ids(&manager.done(&second, Outcome::Succeeded)), []);
 }
