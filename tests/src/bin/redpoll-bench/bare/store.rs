@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use redpoll_common::identity::Role;
 use redpoll_manager::store::{Sqlite, Store as _};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Mutex;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::client::TlsStream;
 use tokio_util::task::TaskTracker;
@@ -81,8 +82,11 @@ async fn answer(
             if std::mem::take(&mut is_hello) {
                 continue;
             }
-            let changes = machine.lock().unwrap_or_else(PoisonError::into_inner).submit()?;
-            store.commit(changes).await?;
+            // handed over in the order in which they were decided, as the manager's one task does
+            let mut machine = machine.lock().await;
+            let durable = store.enqueue(machine.submit()?).await;
+            drop(machine);
+            durable.await?;
             put(&mut out, &[7; FRAME_LEN])?;
         }
         stream.write_all(&out).await?;
