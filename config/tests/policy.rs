@@ -104,6 +104,10 @@ fn root_can_be_the_only_one_that_may_change_it_by_any_way_to_it() {
     }
     let loaded = load_policy(&file, PolicyOwner::Agent).unwrap();
     assert!(loaded.replaceable.unwrap().contains("/a belongs to user 65534"));
+    // where it would be is found by way of a linked folder, too
+    let folders = folder.path().join("folders");
+    std::os::unix::fs::symlink(&deep, &folders).unwrap();
+    assert!(why(&folders.join("none.toml")).unwrap().contains("/a belongs to user 65534"));
     std::os::unix::fs::chown(&above, Some(0), None).unwrap();
     std::os::unix::fs::lchown(&link, Some(65534), None).unwrap();
     assert!(why(&link).unwrap().contains("link.toml belongs to user 65534"));

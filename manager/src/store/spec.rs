@@ -244,4 +244,15 @@ mod tests {
             assert_eq!(spec(parts).unwrap(), asked);
         }
     }
+
+    #[test]
+    fn as_many_agents_as_there_may_be_are_read_back() {
+        let asked = SubmitArguments::new(Vec::new(), "p").spec;
+        let agents: Vec<PeerId> =
+            (0..100_000).map(|n| PeerId::parse(&format!("agent-{n}")).unwrap()).collect();
+        let stored = rest(&asked, &[], &agents).as_bytes().to_vec();
+        // as the store does
+        let stored = Raw::parse(stored.into()).unwrap();
+        assert!(admin(&stored).unwrap() == agents);
+    }
 }
