@@ -15,7 +15,8 @@ use tokio::runtime::Builder;
 /// The Redpoll manager: agents dial it, operators ask it.
 ///
 /// Configuration: built-in defaults, then the file, then REDPOLL_MANAGER_… variables, then --set.
-/// Signals: SIGTERM finishes what runs and ends, a second one ends now; SIGHUP reads certificates, log level and procedures again.
+/// Signals: SIGTERM finishes what runs and ends, a second one ends now; SIGHUP reads certificates, log level, roles, procedures and
+/// their policy again.
 /// Exit: 0 ended in order · 64 configuration · 69 cannot bind · 70 internal · 77 file permissions.
 #[derive(Debug, Parser)]
 #[command(name = "redpoll-manager", version, verbatim_doc_comment, args_conflicts_with_subcommands = true)]
