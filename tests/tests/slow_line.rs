@@ -48,7 +48,8 @@ async fn a_transfer_lets_calls_and_pings_pass() {
             let under_way = async || (slow.passed() > from + 768 * KIB).then_some(());
             eventually("the transfer is under way", under_way).await;
             let mut between = Vec::new();
-            for _ in 0..5 {
+            // no more of them than fit into the rest of the transfer
+            for _ in 0..3 {
                 let before = slow.passed();
                 in_time("a call", site.world.operator.echo(HONEST, "x")).await.unwrap();
                 ping(&site).await;
@@ -94,7 +95,8 @@ async fn a_chatty_job_slows_neither_pings_nor_other_jobs_and_is_cancelled_at_onc
         pings.push(slow.passed() - before);
     }
     println!("pings: {pings:?} bytes passed");
-    assert!(median(pings.clone()) < SECOND, "{pings:?} bytes went before pings");
+    // what is to be held is half a second for the slowest, on a machine that does nothing else
+    assert!(median(pings.clone()) < SECOND / 2, "{pings:?} bytes went before pings");
     let mut others = Vec::new();
     for _ in 0..3 {
         let before = slow.passed();
@@ -104,7 +106,7 @@ async fn a_chatty_job_slows_neither_pings_nor_other_jobs_and_is_cancelled_at_onc
         others.push(slow.passed() - before);
     }
     println!("other jobs: {others:?} bytes passed");
-    assert!(median(others.clone()) < 3 * SECOND, "{others:?} bytes went before other jobs");
+    assert!(median(others.clone()) < SECOND, "{others:?} bytes went before other jobs");
     assert_eq!(operator.state_of(&chatty).await, "running", "it goes on meanwhile");
     assert!(alive.exists());
     let before = slow.passed();

@@ -26,6 +26,11 @@ use crate::transport::{Connection, PeerInfo, TransportError, WRITE_MARK};
 const SCRATCH_LEN: usize = 64 * 1024;
 /// How often one poll reads before it lets the task's other work have a turn: 512 KiB of a large frame.
 const READS_PER_POLL: usize = 8;
+/// Bytes that a line that makes its writer wait is given before it has taken them. One payload may go beyond.
+const SLOW_MARK: usize = 16 * 1024;
+/// Bytes that leave at once before a line that made its writer wait is given more at a time. More than a kernel takes of a full line when it
+/// has room again.
+const TRUSTED: usize = 256 * 1024;
 /// The largest rest of a batch that is copied so that the batch's buffer can go, in bytes.
 const SMALL_REST: usize = 4 * 1024;
 /// From so many missing bytes on, the rest of a frame is read into its place.
@@ -55,6 +60,43 @@ pub struct Framed<S> {
     /// Frames not yet handed to the stream.
     output: Outgoing,
     sending: Half,
+    pace: Pace,
+}
+
+/// Whether the line takes what it is given, and how much it was given since it had taken everything.
+///
+/// What is written cannot be overtaken any more: on a line that is full a ping waits for all of it, here, in the TLS below and in the
+/// kernel. A line that made its writer wait is therefore given little at a time, and more only when that has left.
+#[derive(Debug, Default)]
+struct Pace {
+    /// Bytes taken since the last flush that left nothing behind.
+    given: usize,
+    /// Whether the stream has made us wait since then.
+    waited: bool,
+    /// Bytes that have to leave without a wait before the line is not slow any more.
+    doubt: usize,
+}
+
+impl Pace {
+    /// Notes that the stream took no more.
+    fn wait(&mut self) {
+        self.waited = true;
+        self.doubt = TRUSTED;
+    }
+
+    /// Notes that everything has left.
+    fn flushed(&mut self) {
+        if !self.waited {
+            self.doubt = self.doubt.saturating_sub(self.given);
+        }
+        self.waited = false;
+        self.given = 0;
+    }
+
+    /// Whether what was given has to leave before there is more.
+    fn is_over(&self) -> bool {
+        self.doubt > 0 && self.given >= SLOW_MARK
+    }
 }
 
 /// What one direction of a connection has come to.
@@ -78,6 +120,7 @@ impl<S: ByteStream> Framed<S> {
             receiving: Half::Open,
             output: Outgoing::default(),
             sending: Half::Open,
+            pace: Pace::default(),
         }
     }
 
@@ -147,7 +190,11 @@ impl<S: ByteStream> Framed<S> {
         while self.output.len() > left {
             let (slices, count) = self.output.slices();
             let slices = slices.get(..count).unwrap_or_default();
-            match ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices)) {
+            let Poll::Ready(written) = Pin::new(&mut self.stream).poll_write_vectored(cx, slices) else {
+                self.pace.wait();
+                return Poll::Pending;
+            };
+            match written {
                 Ok(0) => return self.fail_sending(cx, io::ErrorKind::WriteZero.into()),
                 Ok(written) => self.output.advance(written),
                 Err(error) => return self.fail_sending(cx, error),
@@ -208,6 +255,9 @@ impl<S: ByteStream> Connection for Framed<S> {
     }
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
+        if self.pace.is_over() {
+            return self.poll_flush(cx);
+        }
         self.poll_drain(cx, WRITE_MARK - 1)
     }
 
@@ -223,15 +273,23 @@ impl<S: ByteStream> Connection for Framed<S> {
             len if len > max => return Err(TransportError::Frame(FrameError::TooLong { len, max })),
             _ => {}
         }
+        self.pace.given += payload.len();
         self.output.put(payload);
         Ok(())
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), TransportError>> {
         ready!(self.poll_drain(cx, 0))?;
-        match ready!(Pin::new(&mut self.stream).poll_flush(cx)) {
-            Ok(()) => Poll::Ready(Ok(())),
-            Err(error) => self.fail_sending(cx, error),
+        match Pin::new(&mut self.stream).poll_flush(cx) {
+            Poll::Pending => {
+                self.pace.wait();
+                Poll::Pending
+            }
+            Poll::Ready(Ok(())) => {
+                self.pace.flushed();
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(error)) => self.fail_sending(cx, error),
         }
     }
 

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use redpoll_common::ids::PeerId;
-use redpoll_common::job::spool::{BATCH_BYTES, Options, Output, REPORTS_IN_FLIGHT};
+use redpoll_common::job::spool::{Options, Output, REPORT_BYTES, REPORTS_IN_FLIGHT};
 use redpoll_common::job::wire::{Ack, Report, RunRef};
 use redpoll_common::job::{Dno, Item, ItemKind, Overflow};
 use redpoll_manager::store::queue::{CALL_BYTES, QUEUE_BYTES};
@@ -124,7 +124,7 @@ impl World {
     pub(super) fn check_agent_queue(&self, agent: &PeerId, queued: usize, asked: usize) -> Check {
         let reports = u64::try_from(REPORTS_IN_FLIGHT).unwrap_or(u64::MAX);
         // its reports, and answers to what the manager asks
-        let most = usize::try_from(BATCH_BYTES * reports).unwrap_or(usize::MAX);
+        let most = usize::try_from(REPORT_BYTES * reports).unwrap_or(usize::MAX);
         bounded(queued <= most && asked <= REPORTS_IN_FLIGHT + 1, || {
             format!("the session of {agent} holds {queued} bytes and {asked} requests")
         })

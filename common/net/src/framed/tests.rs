@@ -150,3 +150,61 @@ async fn a_peer_that_always_has_more_lets_the_task_do_other_things() {
     let count = in_one_turn.await;
     assert!((1..1000).contains(&count), "{count} payloads in one turn");
 }
+
+/// Gives payloads of 4 KiB until the connection makes its caller wait, and says how many bytes it took.
+fn given(connection: &mut Pipe) -> usize {
+    const LEN: usize = 4 * 1024;
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    let mut taken = 0;
+    while taken < 4 * WRITE_MARK && connection.poll_ready(&mut cx).is_ready() {
+        connection.start_send(vec![7; LEN].into()).unwrap();
+        taken += LEN;
+    }
+    let _flushed = connection.poll_flush(&mut cx);
+    taken
+}
+
+/// Lets so many bytes pass, writing what there is.
+async fn pass(connection: &mut Pipe, far: &mut DuplexStream, mut count: usize) {
+    let mut scratch = [0; 1024];
+    while count > 0 {
+        // or the runtime lets nothing more happen in this turn
+        tokio::task::yield_now().await;
+        let _flushed = connection.poll_flush(&mut Context::from_waker(std::task::Waker::noop()));
+        let len = scratch.len().min(count);
+        count -= far.read(&mut scratch[..len]).await.unwrap();
+    }
+}
+
+/// What is given to a line that is full stands before each ping: so it is little, until the line takes what it gets.
+#[tokio::test]
+async fn a_line_that_is_slow_is_given_little_at_a_time() {
+    let (near, mut far) = tokio::io::duplex(1024);
+    let manager = Identity::parse("spiffe://home/manager/m").unwrap();
+    let mut connection = Framed::new(Metered::new(near), peer(manager));
+    connection.set_payload_limit(1024 * 1024);
+    let wire = |bytes: usize| bytes + bytes / 4096 * 4;
+    let first = given(&mut connection);
+    assert!(first >= WRITE_MARK, "{first} bytes: nothing was known of the line yet");
+    let mut left = wire(first);
+    for _ in 0..3 {
+        pass(&mut connection, &mut far, left / 2).await;
+        assert_eq!(given(&mut connection), 0, "half of it is still here");
+        pass(&mut connection, &mut far, left - left / 2).await;
+        // once more, as a driver does that has nothing else to write
+        assert!(connection.poll_flush(&mut Context::from_waker(std::task::Waker::noop())).is_ready());
+        let next = given(&mut connection);
+        assert_eq!(next, SLOW_MARK);
+        left = wire(next);
+    }
+    pass(&mut connection, &mut far, left).await;
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    assert!(connection.poll_flush(&mut cx).is_ready(), "all of it has left");
+    for round in 0..TRUSTED / 512 {
+        assert_eq!(connection.pace.doubt, TRUSTED - round * 512);
+        connection.start_send(vec![7; 512].into()).unwrap();
+        assert!(connection.poll_flush(&mut cx).is_ready(), "this one leaves at once");
+        pass(&mut connection, &mut far, 4 + 512).await;
+    }
+    assert!(given(&mut connection) >= WRITE_MARK, "it takes what it gets again");
+}

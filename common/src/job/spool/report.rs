@@ -2,7 +2,7 @@
 
 use super::resume::Session;
 use super::row::{Phase, Row};
-use super::{BATCH_BYTES, Cause, Now, Options, Output, REPORTS_IN_FLIGHT, RETRY_MS, Record, Spool};
+use super::{Cause, Now, Options, Output, REPORT_BYTES, REPORTS_IN_FLIGHT, RETRY_MS, Record, Spool};
 use crate::job::ids::{Attempt, Dno, JobId};
 use crate::job::item::{Item, data_cost};
 use crate::job::run::Ending;
@@ -48,8 +48,8 @@ impl<T> Spool<T> {
         let after = self.ready.range((std::ops::Bound::Excluded(self.turn), std::ops::Bound::Unbounded));
         let order: Vec<Dno> =
             after.chain(self.ready.range(..=self.turn)).copied().take(MAX_REPORTS).collect();
-        let quantum = QUANTUM.max(BATCH_BYTES / u64::try_from(order.len().max(1)).unwrap_or(1));
-        let mut budget = BATCH_BYTES;
+        let quantum = QUANTUM.max(REPORT_BYTES / u64::try_from(order.len().max(1)).unwrap_or(1));
+        let mut budget = REPORT_BYTES;
         let (mut reports, mut in_flight) = (Vec::new(), Vec::new());
         for dno in order {
             if budget < REPORT_OVERHEAD && !reports.is_empty() {

@@ -15,7 +15,7 @@ fn index(n: u64) -> usize {
 }
 
 /// Reports that may wait for their answer.
-const REPORTS: usize = 4;
+const REPORTS: usize = 8;
 
 impl Model {
     /// The agent starts with what is on its disk; `left`: what still runs of runs that nobody knows the end of.
