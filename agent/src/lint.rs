@@ -1,21 +1,17 @@
 //! `redpoll-agent procedures …`: what is wrong with a folder of manifests, and what is offered, without a daemon.
 //!
-//! The check of the folder itself is [`redpoll_exec::check`]; here it is asked what the policy of the machine makes of it.
+//! The check itself is [`redpoll_exec::check`]; here it is said where the policy and the limits of the machine are.
 
-use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use redpoll_config::{AgentConfig, ExitClass, Manifest, ManifestProblem, PolicyConfig, Side};
+use redpoll_config::{AgentConfig, ExitClass, Manifest, PolicyConfig, Side};
 use redpoll_exec::ExecLimits;
-use redpoll_exec::check::{as_warning, capped, check_folder};
-use redpoll_exec::procedures::{account_of, info};
-use redpoll_schema::policy::Whose;
+use redpoll_exec::check::{Judges, capped, check_judged};
 
 use crate::builtin::NAMES;
-use crate::gate::{Gate, Kind, Subject};
 
 /// `redpoll-agent procedures …`
 #[derive(Debug, Clone, Subcommand)]
@@ -84,48 +80,18 @@ fn check(
         // a machine without an agent, where a folder is prepared for others: nobody knows their limits
         Err(_) => (AgentConfig::default(), None),
     };
-    // without a file the default holds; a name that was given says that there is one
-    let is_missing =
-        |file: &PathBuf| fs::symlink_metadata(file).is_err_and(|why| why.kind() == io::ErrorKind::NotFound);
-    if let Some(named) = policy.as_ref().filter(|file| is_missing(file)) {
-        writeln!(bad, "{}: there is no such policy; the folder was not checked", named.display())?;
-        return Ok(wrong);
-    }
-    let policy = policy.unwrap_or_else(|| config.policy.file.clone());
-    let gate = Gate::open(&PolicyConfig { file: policy.clone(), ..config.policy }, Whose::Agent);
     let more = |manifest: &Manifest| {
-        let refused = gate.as_ref().ok().and_then(|gate| never(gate, manifest));
-        let capped = limits.iter().flat_map(|limits| capped(manifest, limits, Side::Agent));
-        refused.into_iter().chain(capped).collect()
+        limits.iter().flat_map(|limits| capped(manifest, limits, Side::Agent)).collect()
     };
-    let checked = check_folder(folder, Side::Agent, more, (good, bad))?;
-    let is_good = checked.is_good && gate.is_ok();
-    match &gate {
-        Err(problems) => {
-            for problem in problems {
-                writeln!(bad, "{problem}")?;
-            }
-        }
-        // of a file with a mistake the name may be another
-        Ok(gate) if checked.is_whole => {
-            let described =
-                checked.manifests.iter().map(|manifest| (manifest.name.clone(), manifest.version));
-            let programs = config.procedures.offers("exec.run").then(|| ("exec.run".to_owned(), 1));
-            let known: Vec<_> = described.chain(programs).collect();
-            for said in gate.strangers(&known, &NAMES).into_iter().chain(gate.doubts(&known)) {
-                writeln!(bad, "{}: warning: {said}", policy.display())?;
-            }
-        }
-        Ok(_) => {}
-    }
-    Ok(if is_good { ExitCode::SUCCESS } else { wrong })
-}
-
-/// That nobody may call it.
-fn never(gate: &Gate, manifest: &Manifest) -> Option<ManifestProblem> {
-    let subject = Subject::new(Kind::Manifest(account_of(manifest).ok()?));
-    let why = gate.never(&info(manifest), &subject)?;
-    let what = format!("nobody may call {}@{}: {why}", manifest.name, manifest.version);
-    let field = if manifest.user.is_some() { "user" } else { "name" }.to_owned();
-    ManifestProblem::of_fields(&manifest.file, [(field, what)]).into_iter().next().map(as_warning)
+    let is_named = policy.is_some();
+    let file = policy.unwrap_or_else(|| config.policy.file.clone());
+    let programs = config.procedures.offers("exec.run").then(|| ("exec.run".to_owned(), 1));
+    let judges = Judges {
+        policy: PolicyConfig { file, ..config.policy },
+        is_named,
+        offered: programs.into_iter().collect(),
+        built_in: &NAMES,
+    };
+    let checked = check_judged(folder, Side::Agent, judges, more, (good, bad))?;
+    Ok(if checked.is_good { ExitCode::SUCCESS } else { wrong })
 }

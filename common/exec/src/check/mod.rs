@@ -1,9 +1,11 @@
 //! The check of a folder of manifests without a daemon: what is wrong with each, what it names that this machine does not have, and
 //! what does less than it seems to. `redpoll-agent procedures check` and `redpoll-manager procedures check` are this.
 //!
-//! `machine`: what a manifest names that is not here. `keywords`: what is in a schema and checks nothing. `capped`: what limits do not let be.
+//! `machine`: what a manifest names that is not here. `keywords`: what is in a schema and checks nothing. `capped`: what limits do not let be. `judged`: what the
+//! policy makes of it.
 
 mod capped;
+mod judged;
 mod keywords;
 mod machine;
 
@@ -13,6 +15,7 @@ use std::path::Path;
 use redpoll_config::{Manifest, ManifestProblem, Side, load_folder_of};
 
 pub use capped::capped;
+pub use judged::{Judges, check_judged};
 
 /// What was found in a folder.
 #[derive(Debug)]
