@@ -119,6 +119,8 @@ impl App {
         tracker.spawn(bury);
         let watch = serving.leftovers.clone().watch();
         tracker.spawn(serving.stop_workers.clone().run_until_cancelled_owned(watch));
+        let end = serving.leftovers.clone().end_workers();
+        tracker.spawn(serving.stop_workers.clone().run_until_cancelled_owned(end));
         let follow = recurring::follow(serving.offered.schedules(), schedules, serving.recurring.clone());
         tracker.spawn(serving.stop_workers.clone().run_until_cancelled_owned(follow));
         schedule::spawn(driver, &tracker);
@@ -242,7 +244,9 @@ impl Serving {
             tracker.wait().await;
             programs::settled().await;
         };
-        match tokio::time::timeout(farewell, ended).await {
+        let stopped = tokio::time::timeout(farewell, ended).await;
+        let _late = tokio::time::timeout(HURRIED_FAREWELL, self.leftovers.flush()).await;
+        match stopped {
             Ok(()) => info!("stopped"),
             Err(_elapsed) => warn!(left = tracker.len(), "stopped with tasks or programs still running"),
         }

@@ -50,8 +50,13 @@ pub(crate) fn offer(
     let (helper, cgroups) = (confine::own_helper(), control_groups(config.procedures.groups));
     let confinement = Confinement::of(&cgroups, helper.is_some(), adopts.is_ok());
     let groups = cgroups.as_ref().ok().cloned();
-    let base =
-        builtin::install_but_list(registry, &config.procedures, &config.limits, Some(confinement), groups);
+    let base = builtin::install_but_list(
+        registry,
+        &config.procedures,
+        &config.limits,
+        Some(confinement),
+        (groups, leftovers.notes()),
+    );
     let base = base.map_err(refused)?;
     let base = builtin::leftovers::install(base, &config.procedures, leftovers).map_err(refused)?;
     let setting = Setting {
@@ -63,6 +68,7 @@ pub(crate) fn offer(
         stop: stop.clone(),
         emitter: manager.emitter(tracker, stop),
         asker: manager.asker(),
+        notes: leftovers.notes(),
     };
     let folder = config.procedures.dir.clone();
     let source = Box::new(move || read_manifests(&folder));

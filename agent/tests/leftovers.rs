@@ -117,11 +117,11 @@ async fn what_ends_by_itself_is_forgotten_and_keeps_nobody_away() {
     opened.spool.close().await;
     let agent = world.agent().await;
     agent.leftovers.notice();
-    assert!(agent.leftovers.refuse(run(1).job).is_err());
+    assert!(agent.leftovers.refuse(run(1).job, "exec.run").is_err());
     drop(orphan);
     eventually("nothing keeps other attempts away", || {
         agent.leftovers.notice();
-        agent.leftovers.refuse(run(1).job).is_ok()
+        agent.leftovers.refuse(run(1).job, "exec.run").is_ok()
     })
     .await;
     assert!(agent.leftovers.list().is_empty());

@@ -31,7 +31,8 @@ type Files = Arc<Mutex<(Vec<Manifest>, Vec<String>)>>;
 
 fn offered(files: &Files, state: &Path) -> Arc<Offered> {
     let config = ProceduresConfig::default();
-    let base = install_but_list(Registry::new(), &config, &LimitsConfig::default(), None, None).unwrap();
+    let base =
+        install_but_list(Registry::new(), &config, &LimitsConfig::default(), None, (None, None)).unwrap();
     let files = files.clone();
     let source = Box::new(move || files.lock().unwrap().clone());
     let offered = Offered::new(base, true, setting().0, source, state, open_gate()).unwrap();

@@ -37,7 +37,8 @@ fn offered(rules: Vec<Rule>, folder: &Path) -> (Arc<Offered>, Arc<Gate>) {
     let version = move |version| Manifest { version, args: schema.clone(), ..json_shell(&script) };
     let config =
         ProceduresConfig { builtin: vec!["sys.*".into(), "exec.run".into()], ..ProceduresConfig::default() };
-    let base = install_but_list(Registry::new(), &config, &LimitsConfig::default(), None, None).unwrap();
+    let base =
+        install_but_list(Registry::new(), &config, &LimitsConfig::default(), None, (None, None)).unwrap();
     let source = Box::new(move || (vec![version(1), version(2)], Vec::new()));
     let gate = gate(rules);
     let offered = Offered::new(base, true, setting().0, source, folder, gate.clone()).unwrap();

@@ -18,6 +18,7 @@ use super::arguments::answer;
 use super::exec_arguments::{ExecArguments, Octets};
 use crate::exec::cgroup::{Cgroup, Hierarchy, Usage};
 use crate::exec::confine::{self, Confine};
+use crate::exec::note::{Kind, Notes};
 use crate::exec::{self, Chunk, EndedBy, ExecError, Exit, ProcessSpec, StopReason};
 use crate::procedures::run_as_account;
 
@@ -110,12 +111,15 @@ impl From<&Exit> for Summary {
 pub(super) async fn exec_run(
     call: CallContext,
     limits: ExecLimits,
-    cgroups: Option<Arc<Hierarchy>>,
+    (cgroups, notes): (Option<Arc<Hierarchy>>, Option<Notes>),
 ) -> Result<Raw, Fault> {
     let CallContext { args, kwargs, stop, output, caller, run, run_as, .. } = call;
     let arguments = ExecArguments::read(&args, &kwargs)?;
     let mut spec = match &run {
-        None => specify(arguments, limits),
+        None => {
+            let noting = notes.map(|notes| notes.of(Kind::Call, "exec.run"));
+            ProcessSpec { noting, ..specify(arguments, limits) }
+        }
         Some(run) => specify_run(arguments, run),
     };
     let _cgroup = confine(&mut spec, run_as.as_deref(), cgroups.as_deref())?;
@@ -173,6 +177,7 @@ fn specify(arguments: ExecArguments, limits: ExecLimits) -> ProcessSpec {
         output_limit: arguments.output_limit.map_or(limits.output, |wanted| wanted.min(limits.output)),
         not_after: None,
         confine: None,
+        noting: None,
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use super::InstallError;
 use super::arguments::{BadArguments, answer, no_arguments};
 use crate::exec::leftovers::Leftover;
-use crate::leftovers::{LeftOfRun, Leftovers};
+use crate::leftovers::{LeftOfOther, LeftOfRun, Leftovers};
 
 /// The built-in that lists what is left.
 const LIST: &str = "sys.leftovers";
@@ -53,8 +53,23 @@ struct Run {
 }
 
 #[derive(Debug, Serialize)]
+struct Other {
+    mark: String,
+    kind: &'static str,
+    procedure: String,
+    found_ms_ago: u64,
+    processes: Vec<Process>,
+    /// Processes beyond those listed.
+    #[serde(skip_serializing_if = "is_zero")]
+    more: usize,
+}
+
+#[derive(Debug, Serialize)]
 struct List {
     runs: Vec<Run>,
+    /// What is no run of a job.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    others: Vec<Other>,
     /// Runs beyond those listed.
     #[serde(skip_serializing_if = "is_zero")]
     more: usize,
@@ -106,7 +121,7 @@ pub fn infos() -> [ProcedureInfo; 2] {
 fn list_info() -> ProcedureInfo {
     let schema = json!({"type": "object", "properties": {}, "additionalProperties": false});
     let text =
-        "Lists processes that are left of runs which ended as unknown because the agent died while they ran.";
+        "Lists processes that are left of runs, calls and workers because the agent died while they ran.";
     ProcedureInfo::new(LIST, text, schema)
 }
 
@@ -117,13 +132,16 @@ fn stop_info() -> ProcedureInfo {
             "job": {
                 "type": "string", "pattern": "^[0-9a-f]{32}$",
                 "description": "The job whose leftovers are ended: SIGTERM, the agent's limits.grace, SIGKILL."
+            },
+            "mark": {
+                "type": "string", "pattern": "^[0-9a-f.]{1,100}$",
+                "description": "The mark of what is no run of a job, as sys.leftovers lists it, in place of a job."
             }
         },
-        "required": ["job"],
         "x-positional": ["job"],
         "additionalProperties": false
     });
-    let text = "Ends processes that are left of a job whose run ended as unknown because the agent died; says which.";
+    let text = "Ends processes that are left of a job, or of what has a mark, because the agent died while it ran; says which.";
     ProcedureInfo { idempotent: true, ..ProcedureInfo::new(STOP, text, schema) }
 }
 
@@ -133,14 +151,15 @@ async fn list(call: CallContext, leftovers: Leftovers, turn: Arc<Semaphore>) -> 
         let turn = turn.acquire_owned().await;
         tokio::task::spawn_blocking(move || {
             let _turn = turn; // kept until the thread is done, also when nobody waits for it any more
-            leftovers.list()
+            (leftovers.list(), leftovers.known_others())
         })
         .await
     });
     match listed.await {
-        Ok(Ok(all)) => {
-            let (runs, more) = first(&all, MAX_RUNS, run);
-            Ok(answer(&List { runs, more })?)
+        Ok(Ok((runs, others))) => {
+            let (runs, more) = first(&runs, MAX_RUNS, run);
+            let (others, beyond) = first(&others, MAX_RUNS - runs.len(), other);
+            Ok(answer(&List { runs, others, more: more + beyond })?)
         }
         Ok(Err(_)) => Err(Fault::new(FaultCode::Internal, "looking for leftovers ended unexpectedly")),
         Err(_) => {
@@ -167,29 +186,53 @@ fn run(left: &LeftOfRun) -> Run {
     }
 }
 
+fn other(left: &LeftOfOther) -> Other {
+    let (processes, more) = first(&left.processes, MAX_PROCESSES, Process::from);
+    Other {
+        mark: left.mark.clone(),
+        kind: left.kind.as_str(),
+        procedure: left.procedure.clone(),
+        found_ms_ago: left.found_ms_ago,
+        processes,
+        more,
+    }
+}
+
 async fn stop(call: CallContext, leftovers: Leftovers) -> Result<Raw, Fault> {
-    let job = job_of(&call.args, &call.kwargs)?;
-    let ended = leftovers.stop(job).await?;
+    let ended = match target_of(&call.args, &call.kwargs)? {
+        Target::Job(job) => leftovers.stop(job).await?,
+        Target::Mark(mark) => leftovers.stop_other(&mark).await?,
+    };
     let (ended, left) = (ended.ended, ended.left);
     let (ended, beyond) = first(&ended, MAX_PROCESSES, Process::from);
     let (left, more) = first(&left, MAX_PROCESSES, Process::from);
     Ok(answer(&Stopped { ended, left, more: beyond + more })?)
 }
 
-fn job_of(args: &Raw, kwargs: &Raw) -> Result<JobId, BadArguments> {
+/// Whose leftovers are ended.
+#[derive(Debug, PartialEq, Eq)]
+enum Target {
+    Job(JobId),
+    Mark(String),
+}
+
+fn target_of(args: &Raw, kwargs: &Raw) -> Result<Target, BadArguments> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Named {
         job: Option<String>,
+        mark: Option<String>,
     }
-    let what = || BadArguments(format!("{STOP} takes one argument, job: the id of a job"));
+    let what = || BadArguments(format!("{STOP} takes one argument, job: the id of a job, or mark"));
     let positional: Vec<String> = args.decode().map_err(|_other| what())?;
-    let Named { job: named } = kwargs.decode().map_err(|_other| what())?;
-    match (named, positional.as_slice()) {
-        (Some(job), []) => JobId::parse(&job),
-        (None, [job]) => JobId::parse(job),
+    let Named { job: named, mark } = kwargs.decode().map_err(|_other| what())?;
+    match (named, positional.as_slice(), mark) {
+        (Some(job), [], None) => JobId::parse(&job),
+        (None, [job], None) => JobId::parse(job),
+        (None, [], Some(mark)) => return Ok(Target::Mark(mark)),
         _ => return Err(what()),
     }
+    .map(Target::Job)
     .map_err(|error| BadArguments(format!("job: {error}")))
 }
 
@@ -233,7 +276,7 @@ mod tests {
         let double = |n: &u32| n * 2;
         assert_eq!(first(&[1, 2, 3], 2, double), (vec![2, 4], 1));
         assert_eq!(first(&[1, 2], 2, double), (vec![2, 4], 0));
-        let list = List { runs: Vec::new(), more: 0 };
+        let list = List { runs: Vec::new(), others: Vec::new(), more: 0 };
         let told: serde_json::Value = Raw::encode(&list).unwrap().decode().unwrap();
         assert_eq!(told, json!({"runs": []}), "nothing beyond is nothing said");
     }
@@ -243,14 +286,20 @@ mod tests {
         let id = "05".repeat(16);
         let read = |args: serde_json::Value, kwargs: serde_json::Value| {
             let (args, kwargs) = (Raw::encode(&args).unwrap(), Raw::encode(&kwargs).unwrap());
-            job_of(&args, &kwargs).map(|job| job.to_string()).map_err(|BadArguments(text)| text)
+            let shown = |target| match target {
+                Target::Job(job) => job.to_string(),
+                Target::Mark(mark) => format!("mark {mark}"),
+            };
+            target_of(&args, &kwargs).map(shown).map_err(|BadArguments(text)| text)
         };
         assert_eq!(read(json!([id]), json!({})), Ok(id.clone()));
         assert_eq!(read(json!([]), json!({"job": id})), Ok(id.clone()));
+        assert_eq!(read(json!([]), json!({"mark": "7.a.1"})), Ok("mark 7.a.1".to_owned()));
         for (args, kwargs) in [
             (json!([]), json!({})),
             (json!([id]), json!({"job": id})),
             (json!([id, id]), json!({})),
+            (json!([id]), json!({"mark": "7.a.1"})),
             (json!([7]), json!({})),
             (json!([]), json!({"job": id, "force": true})),
             (json!([]), json!({"job": "x"})),

@@ -21,6 +21,7 @@ use redpoll_net::registry::Duplicate;
 use redpoll_net::{ProcedureInfo, Registry};
 
 use crate::exec::cgroup::Hierarchy;
+use crate::exec::note::Notes;
 use crate::facts::Confinement;
 use crate::gate::Kind;
 
@@ -97,12 +98,12 @@ pub fn install(
     offered: &ProceduresConfig,
     limits: &LimitsConfig,
 ) -> Result<Registry, InstallError> {
-    let registry = install_but_list(registry, offered, limits, None, None)?;
+    let registry = install_but_list(registry, offered, limits, None, (None, None))?;
     if offered.offers(LIST) { with_list(registry) } else { Ok(registry) }
 }
 
 /// The same without `sys.procedures`, for whoever adds more: then [`with_list`] comes last. `sys.facts` tells of `confinement`, and
-/// `exec.run` takes its groups from `cgroups`.
+/// `exec.run` takes its groups from `cgroups` and notes what runs in `notes`.
 ///
 /// # Errors
 /// As [`install`].
@@ -111,13 +112,13 @@ pub fn install_but_list(
     offered: &ProceduresConfig,
     limits: &LimitsConfig,
     confinement: Option<Confinement>,
-    cgroups: Option<Arc<Hierarchy>>,
+    (cgroups, notes): (Option<Arc<Hierarchy>>, Option<Notes>),
 ) -> Result<Registry, InstallError> {
     refuse_unknown(offered)?;
     let mut registry = registry;
     if offered.offers("exec.run") {
         let limits = ExecLimits::from(limits);
-        let run = move |call| exec_run::exec_run(call, limits, cgroups.clone());
+        let run = move |call| exec_run::exec_run(call, limits, (cgroups.clone(), notes.clone()));
         registry = registry.with_program(exec_run::info(), run)?;
     }
     if offered.offers("sys.echo") {

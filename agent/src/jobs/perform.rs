@@ -138,7 +138,9 @@ impl Runner {
             return self.machine.handle(rules::Input::NotSpawned(run.dno, why), now());
         };
         // its offer was accepted in an earlier life, which had begun another attempt; of this life none is
-        if let Some(Err(fault)) = self.leftovers.as_ref().map(|leftovers| leftovers.refuse(run.job)) {
+        if let Some(Err(fault)) =
+            self.leftovers.as_ref().map(|leftovers| leftovers.refuse(run.job, &offer.procedure))
+        {
             let why = NotSpawned::Refused(Box::new(fault));
             return self.machine.handle(rules::Input::NotSpawned(run.dno, why), now());
         }

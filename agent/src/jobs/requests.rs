@@ -64,7 +64,7 @@ impl Jobs {
         // first: what is only put off takes nothing of a rate
         let offered = self.shared.offered.now();
         let admin = offered.is_admin(procedure);
-        let verdict = self.shared.leftovers.refuse(offer.run.job).and_then(|()| {
+        let verdict = self.shared.leftovers.refuse(offer.run.job, &offer.procedure).and_then(|()| {
             let judged = offered.judge(procedure, asked);
             judged.map(|_leave| ()).map_err(|refused| proving(refused.into()))
         });

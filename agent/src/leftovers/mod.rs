@@ -1,10 +1,11 @@
 //! What is left of runs whose agent died while they ran: found at the next start, told, listed, and ended when somebody asks for it.
 //!
 //! Nothing is ended by itself: the run may be the very upgrade that starts the agent anew. As long as something is left of a job, no
-//! other attempt of it is taken here; the manager offers it again. Finding and ending are [`exec::leftovers`](crate::exec::leftovers);
+//! other attempt of it is taken here; the manager offers it again. `others` are no runs of jobs. Finding and ending are [`exec::leftovers`](crate::exec::leftovers);
 //! `notes` remembers the runs across further starts.
 
 mod notes;
+mod others;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -21,10 +22,13 @@ use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use crate::clock::boot_ms;
-use crate::exec::leftovers::{Ended, Left, Leftover, end, find};
+use crate::exec::leftovers::{Ended, Left, Leftover, Owner, end, find};
+use crate::exec::note::Notes;
 use notes::{MAX_RUNS, Note};
+use others::Other;
 
 pub use notes::LeftoversError;
+pub use others::LeftOfOther;
 
 /// Process numbers that are told in words.
 const TOLD_PIDS: usize = 8;
@@ -34,6 +38,8 @@ const TOLD_PROGRAMS: usize = 30;
 const TOLD_RUNS: usize = 50;
 /// How often to look whether what is left has ended, and after how long another attempt is worth offering again.
 const PAUSE: Duration = Duration::from_secs(5);
+/// The notes of what runs, in the agent's state folder.
+const RUNNING: &str = "running";
 
 /// The runs that have left something. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -49,6 +55,10 @@ struct Shared {
     /// `None`: nothing is remembered across a start.
     folder: Option<PathBuf>,
     runs: Mutex<BTreeMap<RunRef, Run>>,
+    /// What is left of everything else, by its mark.
+    others: Mutex<BTreeMap<String, Other>>,
+    /// Of what runs now.
+    notes: Option<Notes>,
     /// What the file says.
     written: Mutex<BTreeMap<RunRef, Note>>,
     /// That it cannot be written was said.
@@ -83,24 +93,28 @@ impl Leftovers {
     /// [`LeftoversError`] when what was remembered cannot be read, or makes no sense and cannot be moved away.
     pub fn open(agent: PeerId, grace: Duration, folder: &Path) -> Result<Self, LeftoversError> {
         let remembered = notes::read(folder)?;
-        Ok(Self::new(agent, grace, Some(folder.to_owned()), remembered))
+        let (notes, found) = others::open(&folder.join(RUNNING));
+        let leftovers = Self::new(agent, grace, (Some(folder.to_owned()), notes), remembered);
+        leftovers.others().extend(found);
+        Ok(leftovers)
     }
 
     /// Of an agent that remembers nothing across its starts.
     pub fn forgetful(agent: PeerId, grace: Duration) -> Self {
-        Self::new(agent, grace, None, BTreeMap::new())
+        Self::new(agent, grace, (None, None), BTreeMap::new())
     }
 
     fn new(
         agent: PeerId,
         grace: Duration,
-        folder: Option<PathBuf>,
+        (folder, notes): (Option<PathBuf>, Option<Notes>),
         remembered: BTreeMap<RunRef, Note>,
     ) -> Self {
         let run = |(run, note): (&RunRef, &Note)| (*run, Run { note: note.clone(), processes: Vec::new() });
         let runs = Mutex::new(remembered.iter().map(run).collect());
         let (written, complained) = (Mutex::new(remembered), AtomicBool::new(false));
-        Self { shared: Arc::new(Shared { agent, grace, folder, runs, written, complained }) }
+        let others = Mutex::default();
+        Self { shared: Arc::new(Shared { agent, grace, folder, runs, others, notes, written, complained }) }
     }
 
     /// Whose they are.
@@ -133,13 +147,16 @@ impl Leftovers {
             }
         }
         self.tell();
+        self.tell_others();
     }
 
-    /// Why no attempt of a job is taken, if something of an earlier one is left here.
+    /// Why no attempt of a job is taken, if something of an earlier one is left here, or may be: a worker of the procedure that is
+    /// being ended.
     ///
     /// # Errors
     /// The fault `overloaded`: the manager offers the attempt again after a while.
-    pub fn refuse(&self, job: JobId) -> Result<(), Fault> {
+    pub fn refuse(&self, job: JobId, procedure: &str) -> Result<(), Fault> {
+        self.refuse_beside(procedure)?;
         let runs = self.runs();
         let Some((_, run)) = runs.iter().find(|(run, _)| run.job == job) else { return Ok(()) };
         let text = format!(
@@ -163,16 +180,12 @@ impl Leftovers {
     /// The fault `internal` when the processes of the machine cannot be read.
     pub async fn stop(&self, job: JobId) -> Result<Ended, Fault> {
         let of_job = |run: &&RunRef| run.job == job;
-        let runs: BTreeSet<RunRef> = self.runs().keys().filter(of_job).copied().collect();
+        let runs: BTreeSet<Owner> = self.runs().keys().filter(of_job).map(|run| Owner::Run(*run)).collect();
         if runs.is_empty() {
             return Ok(Ended::default());
         }
         info!(%job, "ending what is left of a job, as asked");
-        let ended = end(&self.shared.agent, &runs, self.shared.grace).await.map_err(|error| {
-            let text =
-                format!("the processes of the machine cannot be read, and nothing more was ended: {error}");
-            Fault::new(FaultCode::Internal, text)
-        })?;
+        let ended = end(&self.shared.agent, &runs, self.shared.grace).await.map_err(unread)?;
         info!(%job, ended = shown(&ended.ended), left = shown(&ended.left), "what was left of a job was ended");
         let again = self.clone();
         // an error means that the runtime is going down
@@ -184,7 +197,8 @@ impl Leftovers {
     pub async fn watch(self) {
         loop {
             sleep(PAUSE).await;
-            if self.runs().is_empty() {
+            let is_behind = self.shared.notes.as_ref().is_some_and(Notes::is_behind);
+            if self.runs().is_empty() && self.others().is_empty() && !is_behind {
                 continue;
             }
             let again = self.clone();
@@ -204,6 +218,11 @@ impl Leftovers {
         self.shared.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn others(&self) -> MutexGuard<'_, BTreeMap<String, Other>> {
+        // as above
+        self.shared.others.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn known(&self) -> Vec<LeftOfRun> {
         let now = boot_ms();
         let run = |(run, Run { note, processes }): (&RunRef, &Run)| LeftOfRun {
@@ -217,17 +236,38 @@ impl Leftovers {
 
     /// Takes in what the machine shows now; `lazily`: not of runs of which a process lives that is known. False when it shows nothing.
     fn look(&self, lazily: bool) -> bool {
-        let lives = |run: &Run| lazily && run.processes.iter().any(Leftover::lives);
-        let open: BTreeSet<RunRef> =
-            self.runs().iter().filter(|(_, run)| !lives(run)).map(|(run, _)| *run).collect();
+        let lives = |processes: &[Leftover]| lazily && processes.iter().any(Leftover::lives);
+        let mut open: BTreeSet<Owner> = self
+            .runs()
+            .iter()
+            .filter(|(_, run)| !lives(&run.processes))
+            .map(|(run, _)| Owner::Run(*run))
+            .collect();
+        open.extend(
+            self.others()
+                .iter()
+                .filter(|(_, other)| !lives(&other.processes))
+                .map(|(mark, _)| Owner::Other(mark.clone())),
+        );
         match find(&self.shared.agent, &open) {
             Ok(mut found) => {
                 let mut runs = self.runs();
-                for (run, known) in runs.iter_mut().filter(|(run, _)| open.contains(run)) {
-                    let Left { procedure, processes } = found.remove(run).unwrap_or_default();
+                for (run, known) in runs.iter_mut() {
+                    let owner = Owner::Run(*run);
+                    if !open.contains(&owner) {
+                        continue;
+                    }
+                    let Left { procedure, processes } = found.remove(&owner).unwrap_or_default();
                     known.processes = processes;
                     if known.note.procedure.is_empty() {
                         known.note.procedure = procedure;
+                    }
+                }
+                drop(runs);
+                for (mark, known) in self.others().iter_mut() {
+                    let owner = Owner::Other(mark.clone());
+                    if open.contains(&owner) {
+                        known.processes = found.remove(&owner).unwrap_or_default().processes;
                     }
                 }
                 true
@@ -241,6 +281,7 @@ impl Leftovers {
 
     /// Forgets runs of which nothing is left, and writes down the others. Blocks.
     fn settle(&self) {
+        self.settle_others();
         let notes: BTreeMap<RunRef, Note> = {
             let mut runs = self.runs();
             runs.retain(|_, run| !run.processes.is_empty());
@@ -298,6 +339,11 @@ fn forget_beyond(runs: &mut BTreeMap<RunRef, Run>, max: usize) {
         warn!(job = %oldest.job, max, "too many runs have left something: one of them is forgotten");
         runs.remove(&oldest);
     }
+}
+
+fn unread(error: std::io::Error) -> Fault {
+    let text = format!("the processes of the machine cannot be read, and nothing more was ended: {error}");
+    Fault::new(FaultCode::Internal, text)
 }
 
 /// Processes with their programs, for the log.

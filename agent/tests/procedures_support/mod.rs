@@ -107,6 +107,7 @@ pub(crate) fn setting() -> (Setting, TaskTracker, CancellationToken) {
         stop: stop.clone(),
         emitter: Emitter::default(),
         asker: Asker::default(),
+        notes: None,
     };
     (setting, tracker, stop)
 }

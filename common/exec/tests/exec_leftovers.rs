@@ -13,7 +13,7 @@ use exec_support::{LOOK_DEAD, eventually, lives};
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::wire::RunRef;
 use redpoll_common::job::{Attempt, Dno, JobId};
-use redpoll_exec::exec::leftovers::{Left, end, find};
+use redpoll_exec::exec::leftovers::{Left, Owner, end, find};
 
 /// Runs that no other test has: the processes of all tests are seen.
 fn run(number: u8, attempt: u16) -> RunRef {
@@ -76,7 +76,10 @@ const ONE: &str = "setsid sh -c 'echo $$ > $DIR/one; exec sleep 1000' & exit 0";
 async fn until_found(run: RunRef, count: usize) -> Left {
     let mut left = Left::default();
     eventually("its processes are found", || {
-        left = find(&web(), &BTreeSet::from([run])).unwrap().remove(&run).unwrap_or_default();
+        left = find(&web(), &BTreeSet::from([Owner::Run(run)]))
+            .unwrap()
+            .remove(&Owner::Run(run))
+            .unwrap_or_default();
         left.processes.len() == count
     })
     .await;
@@ -84,7 +87,7 @@ async fn until_found(run: RunRef, count: usize) -> Left {
 }
 
 fn nothing_of(run: RunRef) -> bool {
-    find(&web(), &BTreeSet::from([run])).unwrap().is_empty()
+    find(&web(), &BTreeSet::from([Owner::Run(run)])).unwrap().is_empty()
 }
 
 #[tokio::test]
@@ -105,17 +108,18 @@ async fn all_of_a_run_is_found_and_ended_and_nothing_of_others() {
     assert_eq!((found, left.procedure.as_str()), (pids.clone(), "web.deploy"));
     assert!(left.processes.iter().all(|leftover| leftover.lives() && leftover.age_ms < 60_000));
     eventually("they are what they run", || {
-        let left = find(&web(), &BTreeSet::from([mine])).unwrap().remove(&mine).unwrap();
+        let left =
+            find(&web(), &BTreeSet::from([Owner::Run(mine)])).unwrap().remove(&Owner::Run(mine)).unwrap();
         left.processes.iter().all(|leftover| leftover.program == "sleep")
     })
     .await;
 
-    let ended = end(&web(), &BTreeSet::from([mine]), Duration::from_millis(50)).await.unwrap();
+    let ended = end(&web(), &BTreeSet::from([Owner::Run(mine)]), Duration::from_millis(50)).await.unwrap();
     assert_eq!((ended.ended.len(), ended.left.len()), (3, 0), "{ended:?}");
     assert!(pids.iter().all(|pid| !lives(pid)) && left.processes.iter().all(|leftover| !leftover.lives()));
     assert!(nothing_of(mine));
     assert!(strangers.iter().all(|pid| lives(pid)), "others are not touched");
-    assert_eq!(end(&web(), &BTreeSet::from([mine]), Duration::ZERO).await.unwrap().ended, []);
+    assert_eq!(end(&web(), &BTreeSet::from([Owner::Run(mine)]), Duration::ZERO).await.unwrap().ended, []);
 }
 
 #[tokio::test]
@@ -125,7 +129,7 @@ async fn what_heeds_sigterm_has_the_grace_to_end_in_order() {
     let orphans = Orphans::of("web-1", mine, script, &["one"]);
     orphans.running().await;
     until_found(mine, 2).await;
-    let ended = end(&web(), &BTreeSet::from([mine]), Duration::from_secs(20)).await.unwrap();
+    let ended = end(&web(), &BTreeSet::from([Owner::Run(mine)]), Duration::from_secs(20)).await.unwrap();
     assert_eq!((ended.ended.len(), ended.left.len()), (2, 0));
     assert!(Path::new(&orphans.file("end")).exists(), "it was asked before it was killed");
 }
@@ -142,7 +146,7 @@ async fn what_looks_dead_because_its_first_thread_has_ended_is_found_and_ended()
     eventually("it looks dead", || stat().contains(") Z ")).await;
     assert!(lives(&pids[0]));
     until_found(mine, 1).await;
-    let ended = end(&web(), &BTreeSet::from([mine]), Duration::ZERO).await.unwrap();
+    let ended = end(&web(), &BTreeSet::from([Owner::Run(mine)]), Duration::ZERO).await.unwrap();
     assert_eq!((ended.ended.len(), ended.left.len()), (1, 0));
     assert!(!lives(&pids[0]));
 }

@@ -89,6 +89,7 @@ impl Offering {
             stop: stop.clone(),
             emitter: Emitter::default(),
             asker: Asker::default(),
+            notes: None,
         };
         Self {
             own,

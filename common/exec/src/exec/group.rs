@@ -17,6 +17,7 @@ use super::death::Death;
 use super::handed;
 use super::mark::{Given, Mark};
 use super::name::unique_name;
+use super::note::Noted;
 use super::programs::Held;
 use super::tree::{self, Lineage, Process};
 use super::{ExecError, INHERITED, KILL_WAIT, ProcessSpec, RUN_VARIABLE};
@@ -38,6 +39,8 @@ pub(crate) struct Group {
     gave_up: bool,
     /// It was dropped, and is ended by a task of its own.
     is_dropped: bool,
+    /// Whoever comes after this process knows that it ran.
+    noted: Option<Noted>,
 }
 
 /// A child of this process, and what tells of its end. The runtime's own children would have a second descriptor for that.
@@ -71,6 +74,7 @@ impl Group {
         let system = |source| ExecError::System { program: program.clone(), source };
         let run = unique_name();
         let mut command = command(spec, &run).ok_or(ExecError::NoProgram)?;
+        let noted = spec.noting.as_ref().map(|noting| noting.begin(&run));
         let (given, started) = Mark::on(|| command.spawn());
         let mut child = started.map_err(|source| match &spec.confine {
             None => ExecError::of_start(program.clone(), source),
@@ -91,7 +95,7 @@ impl Group {
         let mark = given.as_ref().and_then(Given::mark);
         let lineage = Lineage { leader, run, mark, cgroup };
         let own = Own { child, death, _mine: Leader::new(leader), _given: given };
-        Ok((Self { leader: Some(own), lineage, held, gave_up: false, is_dropped: false }, pipes))
+        Ok((Self { leader: Some(own), lineage, held, gave_up: false, is_dropped: false, noted }, pipes))
     }
 
     /// Completes when the leader has ended. It stays a zombie until [`Group::reap`]. Cancel-safe.

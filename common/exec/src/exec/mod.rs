@@ -30,6 +30,7 @@ pub mod leftovers;
 mod lookup;
 mod mark;
 mod name;
+pub mod note;
 mod output;
 pub mod programs;
 mod tree;
@@ -55,6 +56,7 @@ use crate::clock::boot_ms;
 use confine::Confine;
 pub(crate) use group::{Group, Pipes};
 pub(crate) use name::unique_name;
+use note::Noting;
 use output::{Outlet, Phase};
 use programs::Programs;
 use watching::{Stop, watch_over};
@@ -97,6 +99,8 @@ pub struct ProcessSpec {
     pub not_after: Option<u64>,
     /// As whom and within what; `None`: as the agent, without limits.
     pub confine: Option<Confine>,
+    /// As what it is noted while it runs; `None`: a run of a job is written down elsewhere.
+    pub noting: Option<Noting>,
 }
 
 impl fmt::Debug for ProcessSpec {

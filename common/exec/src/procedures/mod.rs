@@ -34,6 +34,7 @@ use tokio_util::task::TaskTracker;
 use crate::asker::Asker;
 use crate::emitter::Emitter;
 use crate::exec::cgroup::Hierarchy;
+use crate::exec::note::Notes;
 use crate::limits::ExecLimits;
 
 pub use procedure::Procedure;
@@ -58,6 +59,8 @@ pub struct Setting {
     pub emitter: Emitter,
     /// Asks the manager for what they want of it.
     pub asker: Asker,
+    /// Where it is noted what runs of them; `None`: nobody looks for what is left.
+    pub notes: Option<Notes>,
 }
 
 /// A manifest that is not offered, and why.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use redpoll_common::identity::Role;
 use redpoll_common::procedure::LineMachine;
 use redpoll_common::session::StopReason as CallStop;
 use redpoll_common::wire::{Fault, Raw};
@@ -26,9 +27,12 @@ const LINGER: Duration = Duration::from_secs(10);
 
 pub(super) async fn run(procedure: &Procedure, call: CallContext) -> Result<Raw, Fault> {
     let (number, line) = procedure.call_line(&call)?;
-    let CallContext { stop, output, run, run_as, args, kwargs, .. } = call;
+    let CallContext { stop, output, run, run_as, args, kwargs, caller, .. } = call;
+    // an agent calls its own procedures by its schedules alone
+    let is_own = caller.identity.role == Role::Agent && caller.identity.id == procedure.setting.agent;
     drop((args, kwargs)); // they live on in the line alone
-    let Prepared { spec, cgroup: _cgroup } = procedure.prepare(run.as_deref(), run_as.as_deref(), line)?;
+    let Prepared { spec, cgroup: _cgroup } =
+        procedure.prepare(run.as_deref(), is_own, run_as.as_deref(), line)?;
     let run_timeout = spec.run_timeout;
     let (sender, receiver) = mpsc::channel(CHUNKS_IN_FLIGHT);
     let (halt, halted) = oneshot::channel();

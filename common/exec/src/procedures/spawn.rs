@@ -16,6 +16,7 @@ use crate::exec::ProcessSpec;
 use crate::exec::account::Account;
 use crate::exec::cgroup::{Cgroup, Usage};
 use crate::exec::confine::Confine;
+use crate::exec::note::{Kind, Noting};
 
 /// What to start, and the control group that is its own for as long as this lives.
 #[derive(Debug)]
@@ -25,10 +26,11 @@ pub(super) struct Prepared {
 }
 
 impl Procedure {
-    /// Prepares the start of a process, for a run of a job or a call, or of a worker.
+    /// Prepares the start of a process, for a run of a job or a call, or of a worker; `is_own`: nobody has called.
     pub(super) fn prepare(
         &self,
         run: Option<&RunContext>,
+        is_own: bool,
         run_as: Option<&str>,
         stdin: Bytes,
     ) -> Result<Prepared, Fault> {
@@ -61,8 +63,20 @@ impl Procedure {
             output_limit,
             not_after: run.and_then(|run| run.not_after),
             confine,
+            noting: self.noting(run, is_own),
         };
         Ok(Prepared { spec, cgroup })
+    }
+
+    /// As what a process is noted that is for no run of a job.
+    fn noting(&self, run: Option<&RunContext>, is_own: bool) -> Option<Noting> {
+        let kind = match self.manifest().mode {
+            ProcedureMode::Worker => Kind::Worker,
+            ProcedureMode::Once if is_own => Kind::Recurring,
+            ProcedureMode::Once => Kind::Call,
+        };
+        let notes = self.setting.notes.as_ref().filter(|_| run.is_none());
+        notes.map(|notes| notes.of(kind, &self.manifest().name))
     }
 
     /// How long its processes have between TERM and KILL. A job that allows less sees to that itself.

@@ -27,6 +27,7 @@ pub(crate) fn spec(argv: &[&str]) -> ProcessSpec {
         output_limit: u64::MAX,
         not_after: None,
         confine: None,
+        noting: None,
     }
 }
 

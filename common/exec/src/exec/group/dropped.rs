@@ -54,6 +54,7 @@ impl Drop for Group {
             held: self.held.take(),
             gave_up: self.gave_up,
             is_dropped: true,
+            noted: self.noted.take(),
         };
         match Handle::try_current() {
             // a task that is dropped has no runtime any more

@@ -17,6 +17,7 @@ fn shell(script: &str) -> Group {
         output_limit: 0,
         not_after: None,
         confine: None,
+        noting: None,
     };
     Group::spawn(&spec, None).unwrap().0
 }

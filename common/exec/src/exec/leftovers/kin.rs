@@ -5,40 +5,38 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use redpoll_common::job::wire::RunRef;
-
 use super::super::tree::Process;
 
 /// What was seen.
-#[derive(Debug, Default)]
-pub(super) struct Scene {
+#[derive(Debug)]
+pub(super) struct Scene<R> {
     /// Every process.
     pub(super) all: Vec<Process>,
     /// The run that a process says it was started for.
-    pub(super) marked: BTreeMap<i32, RunRef>,
+    pub(super) marked: BTreeMap<i32, R>,
     /// The control group of its own in which a process is.
     pub(super) cgroups: BTreeMap<i32, String>,
     /// Who looks: neither this process nor what it has started is a leftover, even if a run has started it.
     pub(super) own: i32,
 }
 
-impl Scene {
+impl<R: Ord + Clone> Scene<R> {
     /// The living processes of each run that has some.
-    pub(super) fn belonging(&self) -> BTreeMap<RunRef, Vec<Process>> {
+    pub(super) fn belonging(&self) -> BTreeMap<R, Vec<Process>> {
         let own = descendants(&self.all, &BTreeSet::from([self.own]));
         let others: Vec<Process> =
             self.all.iter().filter(|process| !own.contains(&process.pid)).copied().collect();
-        let runs: BTreeSet<RunRef> = self.marked.values().copied().collect();
-        let of_run = |run: RunRef| {
-            let mut members = self.of_run(run, &others);
+        let runs: BTreeSet<R> = self.marked.values().cloned().collect();
+        let of_run = |run: R| {
+            let mut members = self.of_run(&run, &others);
             members.retain(|process| !process.zombie);
             (run, members)
         };
         runs.into_iter().map(of_run).filter(|(_, members)| !members.is_empty()).collect()
     }
 
-    fn of_run(&self, run: RunRef, others: &[Process]) -> Vec<Process> {
-        let is_marked = |process: &&Process| self.marked.get(&process.pid) == Some(&run);
+    fn of_run(&self, run: &R, others: &[Process]) -> Vec<Process> {
+        let is_marked = |process: &&Process| self.marked.get(&process.pid) == Some(run);
         let marked: Vec<Process> = others.iter().filter(is_marked).copied().collect();
         let Some(since) = marked.iter().map(|process| process.started).min() else { return Vec::new() };
         let groups: BTreeSet<i32> = marked
@@ -59,10 +57,10 @@ impl Scene {
 
     /// Whether a process group in which a process of the run is was made by the run: its founder is of the run, or gone, and nobody in
     /// it was there before the run. A process can enter the group of a stranger, such as the one that starts the agent anew.
-    fn is_of_run(&self, group: i32, run: RunRef, since: u64) -> bool {
+    fn is_of_run(&self, group: i32, run: &R, since: u64) -> bool {
         let mut members = self.all.iter().filter(|process| process.group == group);
         let founder = self.all.iter().find(|process| process.pid == group && !process.zombie);
-        founder.is_none_or(|founder| self.marked.get(&founder.pid) == Some(&run))
+        founder.is_none_or(|founder| self.marked.get(&founder.pid) == Some(run))
             && members.all(|process| process.started >= since && process.pid != self.own)
     }
 }
@@ -85,6 +83,7 @@ fn descendants(all: &[Process], begin: &BTreeSet<i32>) -> BTreeSet<i32> {
 
 #[cfg(test)]
 mod tests {
+    use redpoll_common::job::wire::RunRef;
     use redpoll_common::job::{Attempt, Dno, JobId};
 
     use super::*;
@@ -97,7 +96,7 @@ mod tests {
         Process { pid, parent, group, zombie: false, started }
     }
 
-    fn found(scene: &Scene, number: u8) -> Vec<i32> {
+    fn found(scene: &Scene<RunRef>, number: u8) -> Vec<i32> {
         let mut found: Vec<i32> =
             scene.belonging().remove(&run(number)).unwrap_or_default().iter().map(|one| one.pid).collect();
         found.sort_unstable();
@@ -105,7 +104,7 @@ mod tests {
     }
 
     /// The agent is 5; before it, another that has died ran the runs 1 and 2.
-    fn scene() -> Scene {
+    fn scene() -> Scene<RunRef> {
         let all = vec![
             process(1, 0, 1, 0),
             process(3, 1, 3, 10), // a shell that starts agents

@@ -4,6 +4,8 @@
 //! All four together are given to one run of one agent and never again, so that neither another agent of the machine nor another run
 //! is taken for it. What such processes vouch for belongs to the run as well: their descendants, what is in a process group that the
 //! run made, what is in the run's control group. The rule is in `kin`.
+//! What is no run of a job, a call or a worker say, is known by the mark alone, and by that only while there is a [note](super::note) of it:
+//! no other process of the machine ever had the same.
 //!
 //! What replaced its environment, has lost its parents and left the group and the control group is not found: the timer
 //! slack, by which a living agent finds it, says nothing about the runs of another.
@@ -22,9 +24,9 @@ use redpoll_common::wire::MAX_METHOD_LEN;
 use rustix::process::Signal;
 use tokio::time::{Instant, sleep};
 
-use super::KILL_WAIT;
 use super::name::is_unique_name;
 use super::tree::{self, Process, scan, signal_one};
+use super::{KILL_WAIT, RUN_VARIABLE};
 use crate::clock::boot_ms;
 use kin::Scene;
 
@@ -66,6 +68,24 @@ impl Leftover {
     }
 }
 
+/// What left something.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Owner {
+    /// A run of a job.
+    Run(RunRef),
+    /// Anything else, by the mark that its agent gave it, which no other has.
+    Other(String),
+}
+
+impl Owner {
+    fn run(&self) -> Option<RunRef> {
+        match self {
+            Self::Run(run) => Some(*run),
+            Self::Other(_) => None,
+        }
+    }
+}
+
 /// What is left of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Left {
@@ -81,12 +101,12 @@ pub struct Left {
 ///
 /// # Errors
 /// When `/proc` cannot be read.
-pub fn find(agent: &PeerId, runs: &BTreeSet<RunRef>) -> io::Result<BTreeMap<RunRef, Left>> {
+pub fn find(agent: &PeerId, runs: &BTreeSet<Owner>) -> io::Result<BTreeMap<Owner, Left>> {
     if runs.is_empty() {
         return Ok(BTreeMap::new());
     }
     let (scene, mut procedures) = look(agent, runs)?;
-    let left = |(run, mut processes): (RunRef, Vec<Process>)| {
+    let left = |(run, mut processes): (Owner, Vec<Process>)| {
         processes.sort_unstable_by_key(|process| (process.started, process.pid));
         let procedure = procedures.remove(&run).unwrap_or_default();
         (run, Left { procedure, processes: processes.into_iter().map(Leftover::of).collect() })
@@ -108,7 +128,7 @@ pub struct Ended {
 ///
 /// # Errors
 /// When `/proc` cannot be read.
-pub async fn end(agent: &PeerId, runs: &BTreeSet<RunRef>, grace: Duration) -> io::Result<Ended> {
+pub async fn end(agent: &PeerId, runs: &BTreeSet<Owner>, grace: Duration) -> io::Result<Ended> {
     // by number and start, which together name a process for good
     let mut seen: BTreeMap<(i32, u64), Leftover> = BTreeMap::new();
     let key = |leftover: &Leftover| (leftover.pid, leftover.process.started);
@@ -143,24 +163,30 @@ pub async fn end(agent: &PeerId, runs: &BTreeSet<RunRef>, grace: Duration) -> io
     Ok(Ended { ended: seen.into_values().collect(), left })
 }
 
-async fn look_again(agent: PeerId, runs: BTreeSet<RunRef>) -> io::Result<Vec<Leftover>> {
+async fn look_again(agent: PeerId, runs: BTreeSet<Owner>) -> io::Result<Vec<Leftover>> {
     let found = tokio::task::spawn_blocking(move || find(&agent, &runs)).await;
     let found = found.map_err(io::Error::other)??;
     Ok(found.into_values().flat_map(|left| left.processes).collect())
 }
 
 /// Reads `/proc`.
-fn look(agent: &PeerId, runs: &BTreeSet<RunRef>) -> io::Result<(Scene, BTreeMap<RunRef, String>)> {
+fn look(agent: &PeerId, runs: &BTreeSet<Owner>) -> io::Result<(Scene<Owner>, BTreeMap<Owner, String>)> {
     let all = scan(Path::new("/proc"))?;
     let own = rustix::process::getpid().as_raw_pid();
-    let wanted: BTreeMap<Mark, RunRef> = runs.iter().map(|run| (Mark::of(agent, *run), *run)).collect();
+    let wanted: BTreeMap<Mark, &Owner> =
+        runs.iter().filter_map(|owner| Some((Mark::of(agent, owner.run()?), owner))).collect();
     let (mut marked, mut procedures) = (BTreeMap::new(), BTreeMap::new());
     for process in &all {
-        if let Some((mark, procedure)) = Mark::read(&tree::environment(process.pid))
-            && let Some(run) = wanted.get(&mark)
+        let environment = tree::environment(process.pid);
+        if let Some((mark, procedure)) = Mark::read(&environment)
+            && let Some(&run) = wanted.get(&mark)
         {
-            marked.insert(process.pid, *run);
-            procedures.entry(*run).or_insert(procedure);
+            marked.insert(process.pid, run.clone());
+            procedures.entry(run.clone()).or_insert(procedure);
+        } else if let Some(mark) = run_mark(&environment)
+            && let Some(owner) = runs.get(&Owner::Other(mark.to_owned()))
+        {
+            marked.insert(process.pid, owner.clone());
         }
     }
     let cgroups = match marked.is_empty() {
@@ -168,6 +194,25 @@ fn look(agent: &PeerId, runs: &BTreeSet<RunRef>) -> io::Result<(Scene, BTreeMap<
         false => all.iter().filter_map(|process| Some((process.pid, run_cgroup(process.pid)?))).collect(),
     };
     Ok((Scene { all, marked, cgroups, own }, procedures))
+}
+
+/// The mark that its agent gave to the tree of a process.
+fn run_mark(environment: &[u8]) -> Option<&str> {
+    let mut entries = environment.split(|byte| *byte == 0);
+    let value = entries.find_map(|entry| entry.strip_prefix(RUN_VARIABLE.as_bytes())?.strip_prefix(b"="))?;
+    std::str::from_utf8(value).ok()
+}
+
+/// Whether this very process was started by what has a mark, or by one of its processes: to end that could end what starts it.
+pub fn has_started_this(mark: &str, left: &[Leftover]) -> bool {
+    if fs::read("/proc/self/environ").is_ok_and(|environment| run_mark(&environment) == Some(mark)) {
+        return true;
+    }
+    let all = scan(Path::new("/proc")).unwrap_or_default();
+    let parent = |pid: i32| all.iter().find(|process| process.pid == pid).map(|process| process.parent);
+    let own = rustix::process::getpid().as_raw_pid();
+    let mut ancestors = std::iter::successors(parent(own), |pid| parent(*pid));
+    ancestors.any(|pid| left.iter().any(|leftover| leftover.pid == pid))
 }
 
 /// What tells the run of a process, in the words of its environment.

@@ -53,7 +53,7 @@ impl Procedure {
         };
         Ok(Setup {
             name: manifest.name.clone(),
-            prepared: self.prepare(None, run_as, bytes::Bytes::new())?,
+            prepared: self.prepare(None, false, run_as, bytes::Bytes::new())?,
             line_limit: line_limit(manifest),
             ready_timeout: manifest.ready_timeout,
             idle_shutdown: Some(manifest.idle_shutdown).filter(|limit| !limit.is_zero()),

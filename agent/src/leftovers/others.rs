@@ -1,0 +1,191 @@
+//! What is left of what is no run of a job: calls, runs that the agent made by itself, and workers.
+//!
+//! Workers are ended by the next start itself, as the agent ends them with all they started when it stops: nobody can reach them
+//! any more, and what they work for ends as unknown. But for one that has started this very agent. The others wait until somebody asks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use redpoll_common::wire::{Fault, FaultCode};
+use tracing::{info, warn};
+
+use super::{Leftovers, TOLD_RUNS, shown};
+use crate::clock::boot_ms;
+use crate::exec::leftovers::{Ended, Leftover, Owner, end, has_started_this};
+use crate::exec::note::{Kind, Note, Notes};
+
+/// What has left something.
+#[derive(Debug, Clone)]
+pub(super) struct Other {
+    note: Note,
+    since_ms: u64,
+    /// As they were last seen.
+    pub(super) processes: Vec<Leftover>,
+    /// It is being ended.
+    ending: bool,
+}
+
+/// What is left of a call, of a run that the agent made by itself, or of a worker, for whoever asks.
+#[derive(Debug, Clone)]
+pub struct LeftOfOther {
+    /// The agent's mark of it, `REDPOLL_RUN` in the environment of its processes.
+    pub mark: String,
+    /// What it was.
+    pub kind: Kind,
+    /// The procedure; empty when nobody knows it.
+    pub procedure: String,
+    /// Milliseconds since the agent found it.
+    pub found_ms_ago: u64,
+    /// The processes, those that were started first first.
+    pub processes: Vec<Leftover>,
+}
+
+/// Opens the notes of what runs, and gives what was noted before the start. Without them the agent runs all the same.
+pub(super) fn open(file: &Path) -> (Option<Notes>, BTreeMap<String, Other>) {
+    match Notes::open(file) {
+        Ok((notes, found)) => {
+            (Some(notes), found.into_iter().map(|(mark, note)| (mark, Other::of(note))).collect())
+        }
+        Err(error) => {
+            warn!(
+                %error,
+                help = "look at the disk of the agent's state folder, and with ps for processes whose environment has REDPOLL_RUN",
+                "what runs cannot be noted, and what is left of calls and workers of before is not known"
+            );
+            (None, BTreeMap::new())
+        }
+    }
+}
+
+impl Other {
+    fn of(note: Note) -> Self {
+        let ending = note.kind == Kind::Worker;
+        Self { note, since_ms: boot_ms(), processes: Vec::new(), ending }
+    }
+}
+
+impl Leftovers {
+    /// Where it is noted what runs.
+    pub fn notes(&self) -> Option<Notes> {
+        self.shared.notes.clone()
+    }
+
+    /// Writes down that what has ended has.
+    pub async fn flush(&self) {
+        let Some(notes) = self.notes() else { return };
+        // an error means that the runtime is going down
+        let _flushed = tokio::task::spawn_blocking(move || notes.flush()).await;
+    }
+
+    /// Forgets those of which nothing is left, and their notes.
+    pub(super) fn settle_others(&self) {
+        let mut gone = Vec::new();
+        self.others().retain(|mark, other| {
+            let stays = !other.processes.is_empty();
+            if !stays {
+                gone.push(mark.clone());
+            }
+            stays
+        });
+        if let Some(notes) = &self.shared.notes {
+            gone.iter().for_each(|mark| notes.forget(mark));
+            notes.flush();
+        }
+    }
+
+    /// Says in the log what is left, and what to do.
+    pub(super) fn tell_others(&self) {
+        for other in self.known_others().iter().filter(|other| other.kind != Kind::Worker).take(TOLD_RUNS) {
+            warn!(
+                mark = other.mark,
+                kind = other.kind.as_str(),
+                procedure = other.procedure,
+                processes = shown(&other.processes),
+                help = "call sys.leftovers to list them, sys.leftovers.stop with the mark to end them",
+                "processes of something that ran when the agent died still run"
+            );
+        }
+    }
+
+    /// What is left as it was last seen.
+    pub fn known_others(&self) -> Vec<LeftOfOther> {
+        let now = boot_ms();
+        let other = |(mark, other): (&String, &Other)| LeftOfOther {
+            mark: mark.clone(),
+            kind: other.note.kind,
+            procedure: other.note.procedure.clone(),
+            found_ms_ago: now.saturating_sub(other.since_ms),
+            processes: other.processes.clone(),
+        };
+        self.others().iter().map(other).collect()
+    }
+
+    /// Why no run of a procedure is taken, if a worker of it is being ended that may work for the attempt before.
+    pub(super) fn refuse_beside(&self, procedure: &str) -> Result<(), Fault> {
+        let name = procedure.split('@').next().unwrap_or_default();
+        let is_ending = |other: &Other| other.ending && other.note.procedure == name;
+        if !self.others().values().any(is_ending) {
+            return Ok(());
+        }
+        let text = format!(
+            "a worker of {name} from before the agent's start is being ended; nothing ran, and it is offered again"
+        );
+        let retry_after_ms = u64::try_from(super::PAUSE.as_millis()).ok();
+        Err(Fault { retry_after_ms, ..Fault::new(FaultCode::Overloaded, text) })
+    }
+
+    /// Ends what has a mark. Nothing left is as good as something ended.
+    ///
+    /// # Errors
+    /// The fault `internal` when the processes of the machine cannot be read.
+    pub async fn stop_other(&self, mark: &str) -> Result<Ended, Fault> {
+        // of nothing but what is noted: any other mark may be one of this life
+        if !self.others().contains_key(mark) {
+            return Ok(Ended::default());
+        }
+        info!(mark, "ending what is left of something, as asked");
+        let ended = self.end_one(mark).await?;
+        info!(mark, ended = shown(&ended.ended), left = shown(&ended.left), "what was left of it was ended");
+        Ok(ended)
+    }
+
+    /// Ends the workers of before, but for those that have started this agent.
+    pub async fn end_workers(self) {
+        let workers: Vec<LeftOfOther> =
+            self.known_others().into_iter().filter(|other| other.kind == Kind::Worker).collect();
+        for LeftOfOther { mark, procedure, processes, .. } in workers {
+            let spared = has_started_this(&mark, &processes);
+            if spared {
+                warn!(
+                    mark,
+                    procedure,
+                    processes = shown(&processes),
+                    help = "call sys.leftovers.stop with the mark to end it",
+                    "a worker of before has started this agent, and is left"
+                );
+            } else {
+                match self.end_one(&mark).await {
+                    Ok(ended) => info!(
+                        procedure,
+                        ended = shown(&ended.ended),
+                        left = shown(&ended.left),
+                        "a worker from before the start was ended"
+                    ),
+                    Err(error) => warn!(%error, procedure, "a worker from before the start cannot be ended"),
+                }
+            }
+            if let Some(other) = self.others().get_mut(&mark) {
+                other.ending = false;
+            }
+        }
+    }
+
+    async fn end_one(&self, mark: &str) -> Result<Ended, Fault> {
+        let owners = BTreeSet::from([Owner::Other(mark.to_owned())]);
+        let ended = end(&self.shared.agent, &owners, self.shared.grace).await.map_err(super::unread)?;
+        let again = self.clone();
+        // an error means that the runtime is going down
+        let _listed = tokio::task::spawn_blocking(move || again.list()).await;
+        Ok(ended)
+    }
+}
