@@ -167,6 +167,42 @@ async fn a_cancel_and_each_time_limit_end_the_whole_tree_and_say_which_it_was() 
     assert!(!lives(&pid()));
 }
 
+/// Says `{"value":1}`, and on SIGTERM what `last` prints.
+fn heeding(last: &str) -> redpoll_config::Manifest {
+    json_shell(&format!(r#"trap '{last}; exit 0' TERM; echo '{{"value":1}}'; while :; do sleep 0.1; done"#))
+}
+
+/// What a call is answered that is cancelled once it has given something.
+async fn cancelled(manifest: redpoll_config::Manifest) -> Result<Value, Fault> {
+    let mut started = offer(manifest).start(&json!([]), &json!({}));
+    started.value().await.unwrap();
+    started.stop.stop(StopReason::Cancelled);
+    started.answer().await
+}
+
+#[tokio::test]
+async fn a_program_that_heeds_its_stop_was_stopped_unless_it_gave_its_result() {
+    let exception = r#"echo "{\"exception\":{\"class\":\"Cancelled\",\"message\":\"m\"}}""#;
+    for last in [exception, r#"printf "{\"result\":""#, "true"] {
+        let fault = cancelled(heeding(last)).await.unwrap_err();
+        assert_eq!(fault.code, FaultCode::Cancelled, "{last}: {fault}");
+        assert_eq!(fault.data.unwrap().decode::<Value>().unwrap(), json!({"exit": 0, "signal": null}));
+        let limited =
+            redpoll_config::Manifest { run_timeout: Some(Duration::from_millis(300)), ..heeding(last) };
+        let fault = offer(limited).call(json!({})).await.unwrap_err();
+        assert!(fault.code == FaultCode::TimedOut && fault.message.contains("0.3 s"), "{last}: {fault}");
+    }
+    assert_eq!(cancelled(heeding(r#"echo "{\"result\":6}""#)).await.unwrap(), 6);
+}
+
+#[tokio::test]
+async fn an_exception_before_the_stop_is_the_end_that_holds() {
+    // more empty lines than the pipe takes: what stands before them has been heard when the note comes
+    let script = r#"echo '{"exception":{"class":"Broken"}}'; head -c 300000 /dev/zero | tr '\0' '\n'; echo note >&2; exec sleep 300"#;
+    let fault = cancelled(json_shell(script)).await.unwrap_err();
+    assert_eq!((fault.code, fault.class.as_deref()), (FaultCode::Failed, Some("Broken")));
+}
+
 #[tokio::test]
 async fn what_exceeds_the_output_limit_is_counted_and_the_result_still_comes() {
     let script = r#"i=0; while [ $i -lt 10 ]; do echo '{"value":"0123456789"}'; i=$((i+1)); done; echo err >&2; echo '{"result":"end"}'"#;

@@ -1,5 +1,6 @@
 //! A fresh process for each run.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use redpoll_common::identity::Role;
@@ -44,8 +45,9 @@ pub(super) async fn run(procedure: &Procedure, call: CallContext) -> Result<Raw,
     let answers = procedure.manifest().manager.as_ref().map(|_may_ask| answers);
     let mut taker = Taker::new(procedure, &output, run.is_some(), halt, asks);
     taker.begin(number);
+    let asked = OnceLock::new();
     let program = async {
-        let stopped = stopped(&stop, halted, run_by, cancel);
+        let stopped = stopped(&stop, halted, run_by, &asked, cancel);
         let exit = exec::run_announced(spec, answers, sender, stopped, || output.started()).await;
         if let Err(ExecError::Slow { .. }) = &exit {
             // nobody knows that it will not start yet, for a moment
@@ -64,9 +66,13 @@ pub(super) async fn run(procedure: &Procedure, call: CallContext) -> Result<Raw,
     let (exit, ()) = tokio::join!(program, taking);
     let exit = exit.map_err(|error| not_started(&error))?;
     let name = &procedure.manifest().name;
+    let is_told = taker.is_told(asked.get().copied()) && exit.ended_by != EndedBy::Itself;
     let (trouble, end) = (taker.trouble, taker.hearing.end);
     tracing::debug!(procedure = %name, code = exit.code, signal = exit.signal, ?trouble, "a program ended");
     match (trouble, end) {
+        (None, Some(Ok(result))) => Ok(result),
+        // it heeded its stop, with an exception or in the middle of a line
+        _ if is_told => by_exit(procedure, &exit, &stop, run_timeout),
         // what it said before it was silent is what it said
         (Some(Trouble::Silent(_)) | None, Some(end)) => end,
         (Some(trouble), _) => Err(trouble.fault(name, &exit.stderr_tail)),
@@ -102,11 +108,13 @@ fn by_exit(
     }
 }
 
-/// Completes when it is to be ended. It is told beforehand, as it is at its time limit, at which it is ended by others.
+/// Completes when it is to be ended. It is told beforehand, as it is at its time limit, at which it is ended by others. `asked`
+/// becomes the moment from which it is not wanted any more.
 async fn stopped(
     stop: &Stop,
     halted: oneshot::Receiver<()>,
     run_by: Option<Instant>,
+    asked: &OnceLock<Instant>,
     cancel: impl Fn(),
 ) -> StopReason {
     let halted = async {
@@ -118,14 +126,18 @@ async fn stopped(
     let never = async {
         let Some(run_by) = run_by else { return std::future::pending::<StopReason>().await };
         sleep_until(run_by).await;
+        asked.get_or_init(Instant::now);
         cancel();
         std::future::pending().await
     };
     let reason = tokio::select! {
         biased; // which is seen first is of no importance
-        reason = stop.stopped() => match reason {
-            CallStop::TimedOut => StopReason::TimedOut,
-            CallStop::Cancelled | CallStop::Closed => StopReason::Cancelled,
+        reason = stop.stopped() => {
+            asked.get_or_init(Instant::now);
+            match reason {
+                CallStop::TimedOut => StopReason::TimedOut,
+                CallStop::Cancelled | CallStop::Closed => StopReason::Cancelled,
+            }
         },
         () = halted => StopReason::Cancelled,
         never = never => never,
@@ -150,6 +162,7 @@ struct Taker<'a> {
     idle_timeout: Option<Duration>,
     halt: Option<oneshot::Sender<()>>,
     trouble: Option<Trouble>,
+    /// When it gave its end, or what counts as one.
     ended_at: Option<Instant>,
     deaf: bool,
 }
@@ -221,10 +234,15 @@ impl<'a> Taker<'a> {
         if let Some(machine) = self.machine.as_mut().filter(|_| self.trouble.is_none()) {
             machine.handle_end();
             if let Err(trouble) = self.hearing.hear(machine).await {
-                self.trouble = Some(trouble);
+                self.give_up(Some(trouble));
             }
         }
         self.hearing.finish().await;
+    }
+
+    /// Whether what it gave as its end came after it was asked to end.
+    fn is_told(&self, asked: Option<Instant>) -> bool {
+        asked.is_some_and(|asked| self.ended_at.is_none_or(|ended| asked <= ended))
     }
 
     /// When it is ended although it goes on.
@@ -243,6 +261,7 @@ impl<'a> Taker<'a> {
         if self.trouble.is_none() {
             self.trouble = trouble;
         }
+        self.ended_at.get_or_insert_with(Instant::now);
         if let Some(halt) = self.halt.take() {
             // an error means that it has ended
             let _halted = halt.send(());
@@ -257,8 +276,8 @@ impl<'a> Taker<'a> {
                 }
                 machine.handle_bytes(&data);
                 let heard = self.hearing.hear(machine).await;
-                if self.hearing.end.is_some() && self.ended_at.is_none() {
-                    self.ended_at = Some(Instant::now());
+                if self.hearing.end.is_some() {
+                    self.ended_at.get_or_insert_with(Instant::now);
                 }
                 heard
             }
