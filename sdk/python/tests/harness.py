@@ -56,8 +56,11 @@ def parse(line: bytes, worker: bool) -> "dict[str, Any]":
         raise Violation(f"not exactly one kind: {sorted(message)}")
     if worker and "call" not in message:
         raise Violation("a worker's line without `call`")
-    if kinds[0] == "progress" and not set(message["progress"]) <= {"completed", "total", "details"}:
-        raise Violation(f"strange progress: {message}")
+    if kinds[0] == "progress":
+        said = message["progress"]
+        numbers = [said.get("completed"), said.get("total", 0)]
+        if not set(said) <= {"completed", "total", "details"} or not all(_counts(number) for number in numbers):
+            raise Violation(f"strange progress: {message}")
     if kinds[0] == "emit" and not (set(message["emit"]) <= {"type", "data"} and isinstance(message["emit"].get("type"), str)):
         raise Violation(f"strange event: {message}")
     if kinds[0] == "ask":
@@ -68,6 +71,11 @@ def parse(line: bytes, worker: bool) -> "dict[str, Any]":
     if kinds[0] == "exception" and not (set(message["exception"]) <= FAULT and {"class", "message"} <= set(message["exception"])):
         raise Violation(f"strange exception: {sorted(message['exception'])}")
     return message
+
+
+def _counts(number: Any) -> bool:
+    """Whether the agent takes it in progress."""
+    return type(number) in (int, float) and 0 <= number < 2**64 and not str(number).startswith("-")
 
 
 def _constant(name: str) -> Any:

@@ -60,6 +60,32 @@ TEXT = """
         for thread in started: thread.join()
         return found
 
+    @redpoll.procedure
+    async def both():
+        await asyncio.gather(*(asyncio.to_thread(redpoll.submit, "web.deploy", key=key) for key in "ab"))
+
+    LEFT = []
+
+    @redpoll.procedure
+    def leaves():
+        call = redpoll.current()
+        def work():
+            for _ in range(2):
+                try:
+                    call.submit("web.deploy")
+                except (redpoll.ManagerFault, redpoll.CallEnded) as error:
+                    LEFT.append(type(error).__name__ + ": " + str(error))
+        thread = threading.Thread(target=work)
+        LEFT.append(thread)
+        thread.start()
+        redpoll.call_manager("site.note")
+        return "left it"
+
+    @redpoll.procedure
+    def found():
+        LEFT.pop(0).join()
+        return LEFT
+
     @redpoll.procedure(cancel="poll")
     def patient():
         return redpoll.call_manager("site.note")
@@ -156,6 +182,26 @@ def test_a_cancel_ends_the_wait_unless_the_procedure_polls(worker: Served) -> No
         process.cancel(call)
         process.answer(call, ask, result="patient")
         assert process.finish(call).result == "patient"
+
+
+def test_a_cancel_ends_the_wait_of_every_thread(worker: Served) -> None:
+    with worker(TEXT, MAY) as process:
+        for _ in range(5):
+            call = process.start("both")
+            assert {process.asked(call)["submit"]["key"] for _ in range(2)} == {"a", "b"}
+            process.cancel(call)
+            assert process.finish(call).exception["class"] == "Cancelled"
+
+
+def test_the_end_of_a_call_ends_the_wait_of_its_threads(worker: Served) -> None:
+    with worker(TEXT, MAY) as process:
+        call = process.start("leaves")
+        asks = {"submit" in ask: ask for ask in (process.asked(call), process.asked(call))}
+        process.answer(call, asks[False], result=None)
+        assert process.finish(call).result == "left it"
+        first, second = process.call("found").result
+        assert first.startswith("ManagerFault: agent_gone: the call of leaves has ended")
+        assert second.startswith("CallEnded: ")
 
 
 def test_a_process_of_one_call_is_interrupted_while_it_waits(once: Served) -> None:

@@ -9,7 +9,7 @@ import pytest
 from conftest import Served
 
 TEXT = """
-    import asyncio, time
+    import asyncio, threading, time
 
     @redpoll.procedure
     def counts():
@@ -84,6 +84,71 @@ TEXT = """
             await asyncio.sleep(0)
 
     @redpoll.procedure
+    async def pours():
+        # never waits: the loop has its turn all the same
+        while True:
+            yield 0
+
+    @redpoll.procedure
+    async def cleans():
+        try:
+            while True:
+                yield 0
+        except redpoll.Cancelled as cancelled:
+            yield "last words"
+            await asyncio.sleep(0.01)
+            redpoll.progress(1)
+            raise cancelled
+
+    @redpoll.procedure
+    async def reports():
+        redpoll.progress(0)
+        try:
+            while True:
+                # may be the first to hear of it, and the loop does not tell it again
+                redpoll.progress(1)
+                await asyncio.sleep(0)
+        except (redpoll.Cancelled, asyncio.CancelledError):
+            await asyncio.sleep(0.01)
+            redpoll.progress(2)
+            return "tidy"
+
+    @redpoll.procedure
+    async def beside():
+        async def other():
+            while True:
+                try:
+                    redpoll.progress(1)
+                except redpoll.Cancelled:
+                    pass
+                await asyncio.sleep(0)
+        task = asyncio.create_task(other())
+        await asyncio.sleep(1000)
+
+    @redpoll.procedure
+    def watched():
+        call, over = redpoll.current(), threading.Event()
+        def reports():
+            while not over.is_set():
+                try:
+                    call.progress(1)
+                except redpoll.Cancelled:
+                    heard.set()
+        heard = threading.Event()
+        thread = threading.Thread(target=reports)
+        thread.start()
+        try:
+            yield 0
+            while True:
+                # whoever is told first, all are told
+                if redpoll.cancelled(): heard.wait()
+                yield 1
+        finally:
+            over.set()
+            thread.join()
+            redpoll.log("cleaned up")
+
+    @redpoll.procedure
     def stubborn():
         yield 0
         try:
@@ -111,7 +176,7 @@ TEXT = """
     def fine(): return "fine"
 """
 
-CANCELLED = ["counts", "works", "sleeps", "blocks", "deaf", "busy", "awaits", "drips"]
+CANCELLED = ["counts", "works", "sleeps", "blocks", "deaf", "busy", "awaits", "drips", "pours", "cleans", "beside", "watched"]
 
 
 @pytest.mark.parametrize("name", CANCELLED)
@@ -126,7 +191,21 @@ def test_a_cancelled_call_ends_as_cancelled_and_the_worker_goes_on(worker: Serve
             assert (exception["class"], exception["module"]) == ("Cancelled", "redpoll"), exception
             assert process.call("fine").result == "fine"
         assert process.close() == 0
-        assert process.stderr().count("cleaned up") == (3 if name == "counts" else 0)
+        assert process.stderr().count("cleaned up") == (3 if name in ("counts", "watched") else 0)
+
+
+def test_a_coroutine_hears_of_its_cancel_once(worker: Served) -> None:
+    with worker(TEXT) as process:
+        for _ in range(20):
+            call = process.start("reports")
+            process.next(call)
+            process.cancel(call)
+            assert process.finish(call).result == "tidy"
+            call = process.start("cleans")
+            process.next(call)
+            process.cancel(call)
+            answer = process.finish(call)
+            assert answer.values[-1] == "last words" and answer.progress and answer.exception["class"] == "Cancelled"
 
 
 def test_a_procedure_that_polls_decides_itself(worker: Served) -> None:
@@ -170,7 +249,7 @@ def test_a_second_call_while_one_runs_is_refused_and_the_first_goes_on(worker: S
         assert process.finish(first).exception["class"] == "Cancelled"
 
 
-@pytest.mark.parametrize("name", ["counts", "works", "sleeps", "once_blocks", "awaits", "drips"])
+@pytest.mark.parametrize("name", ["counts", "works", "sleeps", "once_blocks", "awaits", "drips", "pours"])
 def test_sigterm_cancels_a_process_of_one_call_wherever_it_is(once: Served, name: str) -> None:
     with once(TEXT) as process:
         call = process.start(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from typing import Any
 
 import pytest
 
@@ -26,6 +27,24 @@ TEXT = """
         except redpoll.ValueRefused as refused:
             yield f"refused: {refused}"
         return "went on"
+
+    @redpoll.procedure
+    async def yields_later(what: str):
+        try:
+            yield eval(what)
+        except redpoll.ValueRefused as refused:
+            yield f"refused: {refused}"
+            try:
+                yield eval(what)
+            except redpoll.ValueRefused:
+                yield "again"
+
+    @redpoll.procedure
+    def counts(what: str):
+        try:
+            redpoll.progress(*eval(what))
+        except redpoll.ValueRefused as refused:
+            return f"refused: {refused}"
 
     @redpoll.procedure(limits={"line": "16MiB"})
     def blob(size: int):
@@ -55,6 +74,41 @@ REFUSED = [
     ("{'\\udc80': 1}", "half of a surrogate pair"),
     ("object()", "builtins.object has no JSON form"),
 ]
+
+
+#: What progress is told, and what the agent is, or what is said of it.
+COUNTS = [
+    ("(0, 2**64 - 1)", {"completed": 0, "total": 2**64 - 1}),
+    ("(1.5, None)", {"completed": 1.5}),
+    ("(-0.0, -0.0)", {"completed": 0, "total": 0}),
+    ("(1, 2, -3)", {"completed": 1, "total": 2, "details": -3}),
+    ("(-1,)", "completed is a number from 0 on"),
+    ("(1, -0.5)", "total is a number from 0 on"),
+    ("(1e30,)", "completed is a number from 0 on, of 64 bits"),
+    ("(2**64,)", "completed is a number from 0 on, of 64 bits"),
+    ("(float('nan'),)", "completed is a number from 0 on"),
+    ("(1, float('inf'))", "total is a number from 0 on"),
+    ("(None,)", "completed is a number, not NoneType"),
+    ("(True,)", "completed is a number, not bool"),
+    ("('1',)", "completed is a number, not str"),
+]
+
+
+@pytest.mark.parametrize(("what", "expected"), COUNTS)
+def test_progress_is_what_the_agent_takes_or_refused(worker: Served, what: str, expected: Any) -> None:
+    with worker(TEXT) as process:
+        answer = process.call("counts", what=what)
+        if isinstance(expected, str):
+            assert answer.progress == [] and answer.result.startswith("refused: progress: ") and expected in answer.result
+        else:
+            assert (answer.progress, answer.result) == ([expected], None)
+
+
+def test_an_asynchronous_generator_is_told_at_its_yield_what_cannot_be_sent(worker: Served) -> None:
+    with worker(TEXT) as process:
+        answer = process.call("yields_later", what="object()")
+        assert answer.values[0].startswith("refused: the value: builtins.object") and answer.values[1:] == ["again"]
+        assert answer.result is None
 
 
 def test_text_of_any_kind_comes_back_as_it_was(worker: Served) -> None:

@@ -78,9 +78,14 @@ class Questions:
             question.woken.set()
 
     def refuse(self, code: str, message: str) -> None:
-        """Nobody answers from now on."""
+        """Nobody answers from now on, and nobody needs to ask."""
         with self._lock:
             self._refusal = self._refusal or ManagerFault(code, message)
+        self.end(code, message)
+
+    def end(self, code: str, message: str) -> None:
+        """Nobody answers what is open."""
+        with self._lock:
             waiting = list(self._open.values())
         for question in waiting:
             self.answered({"id": question.id, "fault": {"code": code, "message": message}})
@@ -161,10 +166,10 @@ class Asking:
             self._say({"ask": {"id": question.id, **message}})
             # the agent gives every ask its end in time, so there is no clock here
             while question.answer is None:
+                # before each wait: a cancel that comes after this finds the question, and wakes it
+                self.raise_if_cancelled()
                 question.woken.wait()
                 question.woken.clear()
-                if question.answer is None:
-                    self.raise_if_cancelled()
         finally:
             self.questions.forget(question)
         return _result(question.answer)

@@ -29,6 +29,7 @@ class Call(Asking):
         self._lock = threading.Lock()
         self._ended = False
         self._asked = threading.Event()
+        #: Whether the procedure's main line of work has heard of its cancel; it does so once.
         self._told = False
         self._on_cancel: "list[Callable[[], None]]" = []
         self._shields = 0
@@ -40,6 +41,8 @@ class Call(Asking):
         self.cancel_by = "raise"
         #: Whether an event loop runs it, which has a way of its own to cancel.
         self.asynchronous = False
+        #: Then, whether the main task of it is at work.
+        self.in_main_task: Callable[[], bool] = lambda: True
         #: Whether the procedure's own code runs in the main thread just now.
         self.interruptible = False
 
@@ -93,10 +96,9 @@ class Call(Asking):
     def progress(self, completed: float, total: Optional[float] = None, details: Any = None) -> None:
         """Says how far the work is. Raises Cancelled when the call was cancelled and the procedure lets it."""
         self.raise_if_cancelled()
-        parts = {"completed": completed, "total": total, "details": details}
-        for name in ("completed", "total"):
-            if isinstance(parts[name], bool) or not isinstance(parts[name], (int, float, type(None))):
-                raise ValueRefused(f"progress: {name} is a number, not {type(parts[name]).__name__}")
+        parts: "dict[str, Any]" = {"completed": _counted("completed", completed), "details": details}
+        if total is not None:
+            parts["total"] = _counted("total", total)
         self._say({"progress": plain({name: part for name, part in parts.items() if part is not None})})
 
     def emit(self, type: str, data: Any = None) -> None:
@@ -119,17 +121,29 @@ class Call(Asking):
         self.raise_if_cancelled()
 
     def raise_if_cancelled(self) -> None:
-        """Raises Cancelled, once, when the call was cancelled and the procedure did not choose to poll."""
+        """Raises Cancelled when the call was cancelled and the procedure did not choose to poll.
+
+        Once in its main line of work, so that cleaning up may report too; every time in threads and tasks beside it, each of which has to end.
+        """
         if self._port.gone and not self._port.is_fork():
             self._raise("nobody listens any more")
-        if self.cancelled and not self._told and self.cancel_by != "poll":
+        if self.cancelled and self.cancel_by != "poll" and not (self._told and self._is_main()):
             self._raise("the call was cancelled")
 
+    def _is_main(self) -> bool:
+        return threading.current_thread() is threading.main_thread() and self.in_main_task()
+
     def _raise(self, why: str) -> NoReturn:
-        self._told = True
+        if self._is_main():
+            self._told = True
         raise Cancelled(why)
 
     # What follows is for this package alone.
+
+    def is_to_hear(self) -> bool:
+        """Notes that the main line of work hears of its cancel now. False: it has before. Only in the main thread."""
+        told, self._told = self._told, True
+        return not told
 
     def ask_to_cancel(self) -> None:
         """The agent says that it is not wanted any more."""
@@ -166,6 +180,8 @@ class Call(Asking):
             if self._ended:
                 return False
             self._ended = True
+        # threads that ask would wait for answers that are thrown away from now on
+        self.questions.end("agent_gone", f"the call of {self.procedure} has ended; what was asked may be done all the same")
         self._port.write(line)
         return True
 
@@ -208,6 +224,16 @@ class Call(Asking):
             self._shields -= 1
             if self._shields == 0:
                 self.interrupt()
+
+
+def _counted(name: str, number: Any) -> Any:
+    """A number as an agent takes it in progress."""
+    if isinstance(number, bool) or not isinstance(number, (int, float)):
+        raise ValueRefused(f"progress: {name} is a number, not {type(number).__name__}")
+    if not 0 <= number < 2**64:
+        raise ValueRefused(f"progress: {name} is a number from 0 on, of 64 bits, not {number!r}")
+    # -0.0 is 0, too
+    return number or 0
 
 
 CURRENT: "contextvars.ContextVar[Call]" = contextvars.ContextVar("redpoll_call")

@@ -68,7 +68,7 @@ def _work(procedure: Procedure, work: Callable[[], Any], call: Call, port: Port)
     if inspect.isgenerator(result):
         return _generator(result, call, port)
     if inspect.iscoroutine(result) or inspect.isasyncgen(result):
-        return _asynchronous(result, call)
+        return _asynchronous(result, call, port)
     return result
 
 
@@ -109,7 +109,7 @@ def _generator(values: "Generator[Any, None, Any]", call: Call, port: Port) -> A
             _own(call, values.close)
 
 
-def _asynchronous(work: Any, call: Call) -> Any:
+def _asynchronous(work: Any, call: Call, port: Port) -> Any:
     import asyncio
 
     call.asynchronous = True
@@ -117,26 +117,65 @@ def _asynchronous(work: Any, call: Call) -> Any:
     async def main() -> Any:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
 
+        def is_main() -> bool:
+            try:
+                return asyncio.current_task() is task
+            except RuntimeError:
+                # no loop runs here
+                return True
+
+        def tell() -> None:
+            # once: progress() may have raised it there already
+            if task is not None and call.is_to_hear():
+                task.cancel()
+
         def cancel() -> None:
             try:
-                if task is not None:
-                    loop.call_soon_threadsafe(task.cancel)
+                loop.call_soon_threadsafe(tell)
             except RuntimeError:
                 # it ended in the same moment
                 pass
 
+        call.in_main_task = is_main
         if call.cancel_by != "poll":
             call.when_cancelled(cancel)
         if inspect.iscoroutine(work):
             return await work
-        try:
-            async for value in work:
-                call.value(value)
-        finally:
-            await work.aclose()
-        return None
+        return await _async_generator(work, call, port)
 
     return asyncio.run(main())
+
+
+async def _async_generator(values: Any, call: Call, port: Port) -> None:
+    """As :func:`_generator`. The loop has its turn after each value, also where the procedure itself never waits."""
+    import asyncio
+
+    raised: Optional[BaseException] = None
+    nobody = False
+    try:
+        while True:
+            try:
+                if raised is None:
+                    value = await values.__anext__()
+                else:
+                    error, raised = raised, None
+                    value = await values.athrow(error)
+            except StopAsyncIteration:
+                return
+            try:
+                call.value(value)
+                call.raise_if_cancelled()
+                await asyncio.sleep(0)
+            except asyncio.CancelledError as problem:
+                # not at a wait of its own, so it is told as at any yield
+                is_ours = call.cancelled and call.cancel_by != "poll"
+                raised = Cancelled("the call was cancelled") if is_ours else problem
+            except (Cancelled, ValueRefused) as problem:
+                if nobody:
+                    raise
+                raised, nobody = problem, port.gone
+    finally:
+        await values.aclose()
 
 
 def _leave_fork(error: Optional[BaseException]) -> NoReturn:
