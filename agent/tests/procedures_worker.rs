@@ -9,7 +9,7 @@ mod procedures_support;
 use std::time::Duration;
 
 use exec_support::{eventually, lives};
-use procedures_support::{Offer, answering, offer, python_worker};
+use procedures_support::{Offer, answering, limits, offer, offer_within, python_worker};
 use redpoll_common::session::StopReason;
 use redpoll_common::wire::{Fault, FaultCode};
 use redpoll_config::Manifest;
@@ -132,6 +132,41 @@ async fn a_worker_that_breaks_the_protocol_is_killed_and_its_call_fails() {
         assert!(fault.message.contains(words), "{act}: {fault}");
         assert!(!lives(&pid.to_string()), "{act}");
         assert_ne!(worker.call(json!({})).await.unwrap(), pid, "{act}");
+    }
+}
+
+/// Gives `bad`, more than a message carries, and ends when it is cancelled or, at once, with a result.
+fn spoiling(bad: &str, waits: bool) -> String {
+    let then = if waits { "assert next(lines)['cancel'] == call['call']" } else { "0" };
+    format!("say(call=call['call'], {bad}); say(call=call['call'], value='after'); {then}")
+}
+
+#[tokio::test]
+async fn a_value_that_cannot_be_told_fails_its_call_and_leaves_the_worker() {
+    let (many, large) = ("value=list(range(70_000))", "value='x' * 1_100_000");
+    for (act, code, words) in [
+        (spoiling(many, true), FaultCode::Failed, "value does not fit a message"),
+        (spoiling(many, false), FaultCode::Failed, "value does not fit a message"),
+        (spoiling("progress={'completed': 1, 'details': {'$b64': '?'}}", true), FaultCode::Failed, "base64"),
+        (spoiling(large, true), FaultCode::TooLarge, "exceeds the limit"),
+        (
+            "say(call=call['call'], result=list(range(70_000))); continue".to_owned(),
+            FaultCode::Failed,
+            "result does",
+        ),
+    ] {
+        let mut manifest = sometimes(&act);
+        manifest.limits.line = Some(2 << 20);
+        let roomy = redpoll_agent::builtin::ExecLimits { output: 16 << 20, ..limits() };
+        let worker = offer_within(manifest, roomy);
+        let pid = worker.call(json!({})).await.unwrap();
+        for _ in 0..3 {
+            let (values, answer) = worker.run(json!({"bad": true})).await;
+            let fault = answer.unwrap_err();
+            assert!(fault.code == code && fault.message.contains(words), "{act}: {fault}");
+            assert!(!values.contains(&json!("after")), "{act}: {values:?}");
+        }
+        assert_eq!(worker.call(json!({})).await.unwrap(), pid, "{act}");
     }
 }
 

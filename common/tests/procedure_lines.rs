@@ -131,7 +131,10 @@ fn unreachable_in_test(context: &str) {
 }
 
 fn flaw(line: &str) -> String {
-    say(&mut machine(State::OnceBusy), line).unwrap_err().to_string()
+    match say(&mut machine(State::OnceBusy), line) {
+        Err(violation) | Ok(Event::Unfit(violation)) => violation.to_string(),
+        Ok(said) => unreachable_in_test_as(&format!("{line}: {said:?}")),
+    }
 }
 
 #[test]
@@ -231,6 +234,7 @@ impl KindText for Event {
             Self::Ready => "ready",
             Self::Emit { .. } => "emit",
             Self::Ask(_) => "ask",
+            Self::Unfit(_) => "unfit",
         }
     }
 }

@@ -30,6 +30,8 @@ pub enum Event {
     },
     /// Something that it asks the manager for, in the present call.
     Ask(Box<Ask>),
+    /// Any of these but an ask, whose content no message can carry. The line counts as what it is: the end of a call is its end.
+    Unfit(Violation),
 }
 
 /// Where it is.

@@ -37,7 +37,14 @@ pub(super) fn parse(text: &[u8], line: u64) -> Result<Option<Said>, Violation> {
             }
             continue;
         }
-        let said = content_of(&key, value, line)?;
+        let said = match content_of(&key, value, line) {
+            Err(violation) => {
+                let kind = violation.of_content().filter(|&kind| kind != Kind::Ask);
+                let Some(kind) = kind else { return Err(violation) };
+                (kind, Event::Unfit(violation))
+            }
+            Ok(said) => said,
+        };
         if content.replace(said).is_some() {
             return Err(shape("it says more than one thing: a value, progress, result or exception a line"));
         }
@@ -183,8 +190,8 @@ impl Reader {
 fn whole(value: &Tree) -> Option<u64> {
     match value {
         Tree::Unsigned(n) => Some(*n),
-        // written out it has no exponent; what is below 0 or beyond 64 bits does not read back
-        Tree::Double(n) => n.floor().to_string().parse().ok(),
+        // written out it has no exponent; what is below 0 or beyond 64 bits does not read back, but -0.0 is 0
+        Tree::Double(n) => (n.floor() + 0.0).to_string().parse().ok(),
         Tree::Nil
         | Tree::Bool(_)
         | Tree::Signed(_)

@@ -152,3 +152,22 @@ pub enum Violation {
         line: u64,
     },
 }
+
+impl Violation {
+    /// What the line is, when nothing but its content is wrong.
+    pub(super) fn of_content(&self) -> Option<Kind> {
+        match self {
+            Self::Base64 { kind, .. } | Self::Unfit { kind, .. } => Some(*kind),
+            Self::TooLong { .. }
+            | Self::NotJson { .. }
+            | Self::Shape { .. }
+            | Self::SecondEnd { .. }
+            | Self::AfterEnd { .. }
+            | Self::StrangeCall { .. }
+            | Self::NoCall { .. }
+            | Self::NotReady { .. }
+            | Self::ReadyAgain { .. }
+            | Self::NoWorker { .. } => None,
+        }
+    }
+}

@@ -56,6 +56,9 @@ def parse(line: bytes, worker: bool) -> "dict[str, Any]":
         raise Violation(f"not exactly one kind: {sorted(message)}")
     if worker and "call" not in message:
         raise Violation("a worker's line without `call`")
+    values, levels = _cost(message[kinds[0]]) if kinds[0] in ("value", "result") else (0, 0)
+    if values > 32 * 1024 or levels > 24:
+        raise Violation(f"{values} values in {levels} levels, which the record of a job does not take")
     if kinds[0] == "progress":
         said = message["progress"]
         numbers = [said.get("completed"), said.get("total", 0)]
@@ -71,6 +74,18 @@ def parse(line: bytes, worker: bool) -> "dict[str, Any]":
     if kinds[0] == "exception" and not (set(message["exception"]) <= FAULT and {"class", "message"} <= set(message["exception"])):
         raise Violation(f"strange exception: {sorted(message['exception'])}")
     return message
+
+
+def _cost(value: Any) -> "tuple[int, int]":
+    """Values, keys included, and levels of lists and maps, as an agent counts them."""
+    if isinstance(value, dict):
+        parts, more = list(value.values()), len(value)
+    elif isinstance(value, list):
+        parts, more = value, 0
+    else:
+        return 1, 0
+    costs = [_cost(part) for part in parts]
+    return 1 + more + sum(values for values, _ in costs), 1 + max((levels for _, levels in costs), default=0)
 
 
 def _counts(number: Any) -> bool:

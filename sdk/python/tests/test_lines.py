@@ -52,8 +52,8 @@ TEXT = """
         return "x" * size
 
     @redpoll.procedure
-    def nested(depth: int):
-        value = 1
+    def nested(depth: int, leaf: str = "1"):
+        value = eval(leaf)
         for _ in range(depth):
             value = [value]
         return value
@@ -72,6 +72,8 @@ REFUSED = [
     ("iter([1])", "`yield from`"),
     ("'\\ud800'", "half of a surrogate pair"),
     ("{'\\udc80': 1}", "half of a surrogate pair"),
+    ("[{'$b64': 'no base64'}]", "at [0]: a map with the key $b64 alone"),
+    ("{'$b64': 'AB=='}", "not base64"),
     ("object()", "builtins.object has no JSON form"),
 ]
 
@@ -135,9 +137,32 @@ def test_a_value_without_a_json_form_is_refused_with_its_place(worker: Served, l
 
 def test_values_within_each_other_have_a_bound(worker: Served) -> None:
     with worker(TEXT) as process:
-        assert process.call("nested", depth=32).result
-        assert "more than 32 levels" in process.call("nested", depth=33).exception["message"]
-        assert "more than 32 levels" in process.call("nested", depth=100_000).exception["message"]
+        assert process.call("nested", depth=24).result
+        assert process.call("nested", depth=23, leaf="__import__('pathlib').Path('/')").result
+        for depth in (25, 100_000):
+            assert "more than 24 levels" in process.call("nested", depth=depth).exception["message"]
+
+
+#: An expression, and whether it has at most as many values as one may have.
+MANY = [
+    ("list(range(32_767))", True),
+    ("list(range(32_768))", False),
+    ("[[0] * 181] * 180", True),
+    ("[[0] * 182] * 180", False),
+    ("{str(n): n for n in range(16_383)}", True),
+    ("{str(n): n for n in range(16_384)}", False),
+    ("set(range(70_000))", False),
+]
+
+
+@pytest.mark.parametrize(("what", "fits"), MANY)
+def test_values_in_one_have_a_bound(worker: Served, what: str, fits: bool) -> None:
+    with worker(TEXT) as process:
+        answer = process.call("gives", what=what)
+        if fits:
+            assert answer.result
+        else:
+            assert "more than 32768 values in one" in answer.exception["message"]
 
 
 def test_values_of_ten_mebibytes_cross(worker: Served) -> None:

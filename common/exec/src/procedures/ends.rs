@@ -12,6 +12,8 @@ use crate::exec::Tail;
 pub(super) enum Trouble {
     /// It broke the protocol; what it did.
     Protocol(String),
+    /// What it said in the call holds what no message can carry; what that is.
+    Unfit(String),
     /// A value that nobody can be sent.
     TooLarge(String),
     /// It said nothing for so long.
@@ -22,15 +24,23 @@ impl Trouble {
     /// For the log.
     pub(super) fn words(&self) -> &str {
         match self {
-            Self::Protocol(what) | Self::TooLarge(what) => what,
+            Self::Protocol(what) | Self::Unfit(what) | Self::TooLarge(what) => what,
             Self::Silent(_) => "it was silent",
+        }
+    }
+
+    /// Whether it is about what was said in a call, and not about who said it.
+    pub(super) fn is_of_call(&self) -> bool {
+        match self {
+            Self::Unfit(_) | Self::TooLarge(_) => true,
+            Self::Protocol(_) | Self::Silent(_) => false,
         }
     }
 
     /// The fault of the call.
     pub(super) fn fault(self, procedure: &str, tail: &Tail) -> Fault {
         match self {
-            Self::Protocol(what) => {
+            Self::Protocol(what) | Self::Unfit(what) => {
                 failed("ProtocolError", format!("{procedure} broke the protocol: {what}"), tail)
             }
             Self::TooLarge(what) => Fault::new(FaultCode::TooLarge, format!("{procedure} gave {what}")),

@@ -31,16 +31,19 @@ pub(super) struct Hearing {
     dropped: (u64, u64),
     /// Nobody takes anything any more.
     deaf: bool,
+    /// Something of it cannot be sent, and so nothing is that comes after.
+    is_spoilt: bool,
     /// The end that it gave.
     pub(super) end: Option<Result<Raw, Fault>>,
 }
 
 impl Hearing {
     pub(super) fn new(output: Output, limit: u64, emitter: Emitter, asks: Asks) -> Self {
-        Self { output, emitter, asks, left: limit, dropped: (0, 0), deaf: false, end: None }
+        Self { output, emitter, asks, left: limit, dropped: (0, 0), deaf: false, is_spoilt: false, end: None }
     }
 
-    /// Passes on everything that the machine has understood until the end of the call. Waits while nobody takes it.
+    /// Passes on everything that the machine has understood until the end of the call. Waits while nobody takes it. After trouble
+    /// [of the call](Trouble::is_of_call) it can go on.
     pub(super) async fn hear(&mut self, machine: &mut LineMachine) -> Result<(), Trouble> {
         while let Some(event) = machine.poll_event() {
             match event.map_err(|violation| Trouble::Protocol(violation.to_string()))? {
@@ -56,6 +59,13 @@ impl Hearing {
                 }
                 Event::Ask(ask) => self.asks.hear(*ask)?,
                 Event::Ready => {}
+                Event::Unfit(violation) => {
+                    self.is_spoilt = true;
+                    if machine.is_free() {
+                        self.asks.close();
+                    }
+                    return Err(Trouble::Unfit(violation.to_string()));
+                }
             }
             if self.end.is_some() {
                 self.asks.close();
@@ -68,6 +78,9 @@ impl Hearing {
     }
 
     async fn value(&mut self, value: Raw) -> Result<(), Trouble> {
+        if self.is_spoilt {
+            return Ok(());
+        }
         let len = value.len() as u64;
         if len > self.left {
             self.left = 0; // nothing after a gap
@@ -102,6 +115,7 @@ impl Hearing {
                 Ok(())
             }
             Err(error @ (OutputError::TooDeep | OutputError::TooLarge { .. })) => {
+                self.is_spoilt = true;
                 Err(Trouble::TooLarge(format!("what cannot be sent: {error}")))
             }
         }

@@ -12,42 +12,94 @@ from typing import Any, Union
 
 from ._errors import ValueRefused
 
-#: Levels of lists and maps within each other. The wire has no more.
-MAX_DEPTH = 32
+#: Levels of lists and maps within each other, and values, keys included, in one value. The wire has 32 and 65,536; the record of a job
+#: needs a part of them for itself.
+MAX_DEPTH, MAX_VALUES = 24, 32 * 1024
 
 #: What the wire can carry: 64 bit, with a sign or without.
 MIN_INTEGER, MAX_INTEGER = -(2**63), 2**64 - 1
+
+#: The largest integer of TOML.
+MAX_TOML = 2**63 - 1
 
 Binary = Union[bytes, bytearray, memoryview]
 BINARY = (bytes, bytearray, memoryview)
 
 
-def plain(value: Any, path: str = "", depth: int = 0) -> Any:
+def plain(value: Any) -> Any:
     """The JSON form of ``value``: dataclasses and maps become maps, tuples and sets lists, members of enums their values.
 
     Raises ValueRefused, which names the place.
     """
-    kind = type(value)
-    if value is None or kind is bool or kind is str:
-        return value
-    if kind is int:
-        return _integer(value, path)
-    if kind is float:
-        return _number(value, path)
-    if depth >= MAX_DEPTH:
-        raise ValueRefused(f"{_at(path)} more than {MAX_DEPTH} levels of lists and maps within each other")
-    if isinstance(value, enum.Enum):
-        return plain(value.value, path, depth + 1)
-    if isinstance(value, dict):
-        return {_key(key, path): plain(part, _below(path, key), depth + 1) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(part, f"{path}[{place}]", depth + 1) for place, part in enumerate(value)]
-    if isinstance(value, (set, frozenset)):
-        return [plain(part, f"{path}[…]", depth + 1) for part in _ordered(value)]
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = dataclasses.fields(value)
-        return {f.name: plain(getattr(value, f.name), _below(path, f.name), depth + 1) for f in fields}
-    return _other(value, path)
+    return _Plain().of(value, "", 0)
+
+
+class _Plain:
+    """Makes the JSON form of one value."""
+
+    def __init__(self) -> None:
+        self._left = MAX_VALUES - 1
+
+    def of(self, value: Any, path: str, depth: int) -> Any:
+        kind = type(value)
+        if value is None or kind is bool or kind is str:
+            return value
+        if kind is int:
+            return _integer(value, path)
+        if kind is float:
+            return _number(value, path)
+        if isinstance(value, enum.Enum):
+            return self.of(value.value, path, depth)
+        if isinstance(value, dict):
+            self._enter(2 * len(value), path, depth)
+            return _marked({_key(key, path): self.of(part, _below(path, key), depth + 1) for key, part in value.items()}, path)
+        if isinstance(value, (list, tuple)):
+            self._enter(len(value), path, depth)
+            return [self.of(part, f"{path}[{place}]", depth + 1) for place, part in enumerate(value)]
+        if isinstance(value, (set, frozenset)):
+            self._enter(len(value), path, depth)
+            return [self.of(part, f"{path}[…]", depth + 1) for part in _ordered(value)]
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            fields = dataclasses.fields(value)
+            self._enter(2 * len(fields), path, depth)
+            return {f.name: self.of(getattr(value, f.name), _below(path, f.name), depth + 1) for f in fields}
+        return _other(value, path)
+
+    def _enter(self, count: int, path: str, depth: int) -> None:
+        if depth >= MAX_DEPTH:
+            raise ValueRefused(f"{_at(path)} more than {MAX_DEPTH} levels of lists and maps within each other")
+        self._left -= count
+        if self._left < 0:
+            raise ValueRefused(f"{_at(path)} more than {MAX_VALUES} values in one, keys of maps included; yield it in pieces")
+
+
+def _marked(value: "dict[str, Any]", path: str) -> "dict[str, Any]":
+    """What stands for bytes to an agent has to be bytes."""
+    text = value.get("$b64") if len(value) == 1 else None
+    if isinstance(text, str):
+        try:
+            sound = base64.b64encode(base64.b64decode(text.encode("ascii"), validate=True)).decode("ascii") == text
+        except ValueError:
+            sound = False
+        if not sound:
+            raise ValueRefused(f"{_at(path)} a map with the key $b64 alone stands for bytes, and this is not base64")
+    return value
+
+
+def shown(value: Any) -> Any:
+    """A default or an example as a schema shows it. None when it has no form there: TOML, in which manifests are written, has neither null nor
+    integers of more than 63 bits."""
+    try:
+        found = plain(value)
+    except ValueRefused:
+        return None
+    left = [found]
+    while left:
+        part = left.pop()
+        if part is None or (type(part) is int and part > MAX_TOML):
+            return None
+        left.extend(part.values() if isinstance(part, dict) else part if isinstance(part, list) else ())
+    return found
 
 
 def _other(value: Any, path: str) -> Any:

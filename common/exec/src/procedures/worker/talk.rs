@@ -53,6 +53,8 @@ pub(super) struct Talk<'a> {
     read_by: Option<Instant>,
     /// It was asked to end: what its caller is told, and when it is killed.
     stopping: Option<(Fault, Instant)>,
+    /// Something that it said cannot be told: no result makes up for that.
+    is_spoilt: bool,
     overdue: Overdue,
 }
 
@@ -84,6 +86,7 @@ impl<'a> Talk<'a> {
             idle_by: after(times.idle),
             read_by: Some(now + READ_WAIT),
             stopping: None,
+            is_spoilt: false,
             overdue: Overdue::default(),
         }
     }
@@ -153,8 +156,8 @@ impl<'a> Talk<'a> {
                 return None;
             }
             Step::Out | Step::Err(_) => {
-                if let Err(trouble) = self.hear(Some(&step)).await {
-                    return Some(Talked::Trouble(trouble));
+                if let Some(talked) = self.heard(&step).await {
+                    return Some(talked);
                 }
             }
             Step::OutEnd => {
@@ -170,6 +173,36 @@ impl<'a> Talk<'a> {
         }
         self.idle_by = self.times.idle.and_then(|limit| Instant::now().checked_add(limit));
         self.ended()
+    }
+
+    /// Hears what it said, all of it.
+    async fn heard(&mut self, step: &Step) -> Option<Talked> {
+        let mut step = Some(step);
+        loop {
+            match self.hear(step.take()).await {
+                Ok(_is_all) => return None,
+                Err(trouble) if trouble.is_of_call() => {
+                    if let Some(talked) = self.spoil(trouble) {
+                        return Some(talked);
+                    }
+                }
+                Err(trouble) => return Some(Talked::Trouble(trouble)),
+            }
+        }
+    }
+
+    /// Ends the call, but not the worker, for something that cannot be told.
+    fn spoil(&mut self, trouble: Trouble) -> Option<Talked> {
+        self.is_spoilt = true;
+        let fault = trouble.fault(self.procedure, &self.process.tail);
+        if self.process.machine.is_free() {
+            // it was the end of the call
+            return Some(Talked::Ended(Err(self.stopping.take().map_or(fault, |(first, _)| first))));
+        }
+        if self.stopping.is_none() {
+            self.stop(fault);
+        }
+        None
     }
 
     /// Passes on what it said; a caller that takes nothing must not keep it from being ended. False when there was no more time.
@@ -195,9 +228,9 @@ impl<'a> Talk<'a> {
         let end = self.hearing.end.take()?;
         Some(Talked::Ended(match (end, self.stopping.take()) {
             // it was done before it was stopped
-            (Ok(result), _) => Ok(result),
-            (Err(_), Some((fault, _))) => Err(fault),
-            (Err(fault), None) => Err(fault),
+            (Ok(result), _) if !self.is_spoilt => Ok(result),
+            (_, Some((fault, _))) => Err(fault),
+            (end, None) => end,
         }))
     }
 
@@ -206,9 +239,9 @@ impl<'a> Talk<'a> {
             return Talked::Trouble(trouble);
         }
         match (self.hearing.end.take(), self.stopping.take()) {
-            (Some(Ok(result)), _) => Talked::Ended(Ok(result)),
-            (Some(Err(fault)), None) => Talked::Ended(Err(fault)),
+            (Some(Ok(result)), _) if !self.is_spoilt => Talked::Ended(Ok(result)),
             (_, Some((fault, _))) => Talked::Kill(fault),
+            (Some(end), None) => Talked::Ended(end),
             (None, None) => Talked::Exited,
         }
     }
