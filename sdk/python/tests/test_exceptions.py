@@ -68,6 +68,54 @@ TEXT = """
     def odd(): raise redpoll.Failure("odd", data={"f": float("nan"), "o": print, "i": 1 << 70, "s": "\\ud800"})
 
     @redpoll.procedure
+    def without_args():
+        class Other(Exception):
+            args = None
+        raise Other("a", 1)
+
+    @redpoll.procedure
+    def other_args():
+        class Other(Exception):
+            @property
+            def args(self): raise RuntimeError("no")
+            @property
+            def __dict__(self): raise RuntimeError("no")
+        Other.__module__ = None
+        raise Other("a", 1)
+
+    @redpoll.procedure
+    def text_of_its_own():
+        class Text(str):
+            def __len__(self): raise RuntimeError("no")
+            def encode(self, *more): return self
+            def decode(self, *more): return 7
+        class Other(Exception):
+            def __str__(self): return Text("said")
+        raise Other(Text("a"))
+
+    @redpoll.procedure
+    def unset():
+        import dataclasses
+        @dataclasses.dataclass
+        class Half:
+            a: int
+            b: int = dataclasses.field(init=False)
+        raise redpoll.Failure("half", data=Half(1))
+
+    @redpoll.procedure
+    def other_data():
+        class Other(redpoll.Failure):
+            @property
+            def data(self): raise RuntimeError("no")
+            @data.setter
+            def data(self, value): pass
+        raise Other("no data")
+
+    @redpoll.procedure
+    def carries(size: int, message: str = "no space"):
+        raise redpoll.Failure(message, data="d" * size)
+
+    @redpoll.procedure
     def fine(): return "fine"
 """
 
@@ -124,3 +172,31 @@ def test_what_is_said_of_an_exception_has_a_bound(worker: Served) -> None:
 
     with worker(TEXT) as process:
         assert len(json.dumps(process.call("large").end)) < 1_000_000
+
+
+def test_a_class_that_has_something_else_where_an_exception_has_its_own_is_described_all_the_same(worker: Served) -> None:
+    with worker(TEXT) as process:
+        for name, message, args in [
+            ("without_args", "a", ["a", 1]),
+            ("other_args", "a", ["a", 1]),
+            ("text_of_its_own", "said", ["'a'"]),
+            ("other_data", "no data", ["no data"]),
+        ]:
+            exception = process.call(name).exception
+            assert args == exception["args"] and (message in exception["message"] or "('a', 1)" in exception["message"]), exception
+        exception = process.call("unset").exception
+        assert exception["message"] == "half" and "whose repr cannot be had" in exception["data"]
+        assert process.call("fine").result == "fine"
+        assert process.close() == 0
+
+
+def test_an_exception_that_is_too_long_for_a_line_keeps_its_class_and_message(worker: Served) -> None:
+    with worker(TEXT) as process:
+        exception = process.call("carries", size=2_000_000).exception
+        assert (exception["class"], exception["message"], exception["data"]) == ("Failure", "no space", None)
+        assert "args, state and data were left out" in exception["trace"] and "raise redpoll.Failure" in exception["trace"]
+    for limit in (2000, 1200):
+        with worker(TEXT, {"REDPOLL_LINE_LIMIT": str(limit)}) as process:
+            exception = process.call("carries", size=10, message="begin" + "x" * 5000).exception
+            assert exception["class"] == "Failure" and exception["message"].startswith("begin")
+            assert process.call("fine").result == "fine"

@@ -93,7 +93,8 @@ def test_the_worker_in_plain_python_is_cancelled(tmp_path: Path) -> None:
         (tmp_path / str(number)).touch()
     with start("tree.digest") as process:
         call = process.start("tree.digest", path=str(tmp_path))
-        process.next(call)
+        # while it looks for files it does not know how many there are
+        assert process.next(call)["progress"] == {"completed": 0, "details": "1000 files and folders found"}
         process.cancel(call)
         answer = process.finish(call)
         assert answer.exception["class"] == "Cancelled" and len(answer.values) < 20_000

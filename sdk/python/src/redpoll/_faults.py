@@ -6,7 +6,7 @@ import math
 import os
 import traceback
 from types import TracebackType
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 from ._errors import Failure
 from ._values import MAX_INTEGER, MIN_INTEGER, plain
@@ -24,32 +24,56 @@ def describe(error: BaseException) -> "dict[str, Any]":
     """The object that goes behind ``"exception"``."""
     budget = [MAX_PARTS]
     kind = type(error)
+    name: str = _or(lambda: sound(kind.__qualname__, MAX_PART), "an exception")
     return {
-        "class": sound(kind.__qualname__, MAX_PART),
-        "module": sound(str(kind.__module__), MAX_PART),
-        "message": _message(error),
-        "trace": _trace(error),
-        "args": [_part(part, budget, 1) for part in _few(error.args)],
-        "state": _state(error, budget),
-        "data": _data(error, budget),
+        "class": name,
+        "module": _or(lambda: sound(str(kind.__module__), MAX_PART), ""),
+        "message": _or(lambda: _message(error), f"<{name}, whose text cannot be had>"),
+        "trace": _or(lambda: _trace(error), "<no trace: it cannot be written>"),
+        "args": _or(lambda: _args(error, budget), []),
+        "state": _or(lambda: _state(error, budget), {}),
+        "data": _or(lambda: _data(error, budget), None),
     }
+
+
+def shorter(described: "dict[str, Any]", step: int) -> "Optional[dict[str, Any]]":
+    """What is left of an exception that is too long for a line: first without what else it carries, then with ever less text."""
+    if step >= len(_STEPS):
+        return None
+    room = _STEPS[step]
+    trace = described["trace"]
+    trace = f"{sound(trace, room) if len(trace) > room else trace}\n(args, state and data were left out: they do not fit a line)"
+    message = sound(described["message"], max(room, 200))
+    return {**described, "message": message, "trace": trace, "args": [], "state": {}, "data": None}
+
+
+#: Characters of a trace.
+_STEPS = (MAX_TRACE, 4096, 256)
+
+
+def _or(part: "Callable[[], Any]", otherwise: Any) -> Any:
+    """A part of an exception, whose own code may do anything when it is asked for it."""
+    try:
+        return part()
+    except Exception:
+        return otherwise
 
 
 def _message(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         return f"the procedure called sys.exit({_repr(error.code)}); it ends by returning, or by raising Failure"
-    try:
-        return sound(str(error), MAX_MESSAGE)
-    except Exception:
-        return f"<{type(error).__qualname__}, whose text cannot be had>"
+    return sound(str(error), MAX_MESSAGE)
 
 
 def _trace(error: BaseException) -> str:
-    try:
-        lines = traceback.format_exception(type(error), error, _own(error.__traceback__))
-        return sound("".join(lines), MAX_TRACE)
-    except Exception:
-        return "<no trace: it cannot be written>"
+    lines = traceback.format_exception(type(error), error, _own(error.__traceback__))
+    return sound("".join(lines), MAX_TRACE)
+
+
+def _args(error: BaseException, budget: "list[int]") -> "list[Any]":
+    # its class may have another attribute of this name
+    args = vars(BaseException)["args"].__get__(error)
+    return [_part(part, budget, 1) for part in _few(args)]
 
 
 def _own(trace: Optional[TracebackType]) -> Optional[TracebackType]:
@@ -61,10 +85,7 @@ def _own(trace: Optional[TracebackType]) -> Optional[TracebackType]:
 
 
 def _state(error: BaseException, budget: "list[int]") -> "dict[str, Any]":
-    try:
-        state = dict(vars(error))
-    except Exception:
-        return {}
+    state = dict(vars(error))
     if isinstance(error, Failure):
         state.pop("data", None)
     return {sound(str(name), MAX_PART): _part(state[name], budget, 1) for name in _few(list(state))}
@@ -77,7 +98,7 @@ def _data(error: BaseException, budget: "list[int]") -> Any:
         data = plain(error.data)
         _encodable(data)
         return data
-    except (ValueError, RecursionError):
+    except Exception:
         return _part(error.data, budget, 0)
 
 
@@ -127,6 +148,7 @@ def _repr(value: Any) -> str:
 
 def sound(text: str, limit: int) -> str:
     """Text that UTF-8 can carry, of at most ``limit`` characters: its beginning and its end."""
+    text = str.__str__(text)
     if len(text) > limit:
         half = limit // 2
         text = f"{text[:half]}\n… {len(text) - 2 * half} characters left out …\n{text[-half:]}"

@@ -10,10 +10,10 @@ import sys
 import typing
 from typing import Annotated, Any, Callable, Literal, Optional, Union, get_args, get_origin, get_type_hints
 
-from ._errors import DeclarationError, ValueRefused
+from ._errors import DeclarationError
 from ._kinds import Base64, Choice, Either, Field, Integer, Items, Kind, Map, Named, Number, Path, Plain, Record, Row, members
 from ._limits import Arg, Narrowed
-from ._values import plain
+from ._values import shown
 
 _UNIONS: "tuple[Any, ...]" = (Union,)
 if sys.version_info >= (3, 10):
@@ -75,6 +75,9 @@ def _generic(hint: Any, origin: Any, where: str, classes: Classes) -> Kind:
         return _literal(parts, where)
     if origin in _UNIONS:
         return Either([kind_of(part, where, classes) for part in parts])
+    if not parts and isinstance(origin, type) and (origin is not tuple or hint is typing.Tuple):
+        # List and the like by themselves
+        return _class(origin, where, classes)
     if origin is tuple:
         if len(parts) == 2 and parts[1] is Ellipsis:
             return Items(kind_of(parts[0], where, classes), tuple, unique=False)
@@ -172,14 +175,6 @@ def resolved(thing: Any, where: str) -> "dict[str, Any]":
         if sys.version_info < (3, 10) and "|" in str(error):
             hint = "; before Python 3.10 write Optional[…] or Union[…] for `|`"
         raise DeclarationError(f"{where}: a type hint cannot be understood: {error}{hint}") from None
-
-
-def shown(default: Any) -> Any:
-    """A default as the schema shows it; None when it has no JSON form."""
-    try:
-        return plain(default)
-    except ValueRefused:
-        return None
 
 
 def _name(hint: Any) -> str:

@@ -57,6 +57,10 @@ class Kind:
         """What the function gets for this JSON value. Raises ArgumentError."""
         return value
 
+    def measured(self, value: Any) -> Any:
+        """The JSON value as its schema sees it, once it has been read."""
+        return value
+
     def inside(self) -> "Sequence[Kind]":
         """The kinds of what is within."""
         return ()
@@ -116,10 +120,12 @@ class Base64(Kind):
     def schema(self) -> "dict[str, Any]":
         return {"type": "string", "contentEncoding": "base64"}
 
-    def read(self, value: Any, path: str) -> Any:
+    def measured(self, value: Any) -> Any:
         # what was bytes on the wire, rather than a text, comes marked
-        if type(value) is dict and list(value) == ["$b64"]:
-            value = value["$b64"]
+        return value["$b64"] if type(value) is dict and list(value) == ["$b64"] else value
+
+    def read(self, value: Any, path: str) -> Any:
+        value = self.measured(value)
         if type(value) is not str:
             raise wrong(path, self.words, value)
         try:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass
 from typing import Any, Optional, Sequence, Union
 
 from ._errors import ArgumentError, DeclarationError
 from ._kinds import Kind
+from ._values import shown
 
 _NUMBERS = ("integer", "number")
 
@@ -45,11 +47,18 @@ class Narrowed(Kind):
             raise DeclarationError(f"{where}: min_length and max_length are for text, lists and maps; this is {kind.words}")
         if arg.pattern is not None and name != "string":
             raise DeclarationError(f"{where}: pattern is for text; this is {kind.words}")
+        for bound in (arg.min, arg.max):
+            if bound is not None and not (type(bound) in (int, float) and abs(bound) <= sys.float_info.max):
+                raise DeclarationError(f"{where}: min and max are finite numbers; leave out what has no bound")
+        self._examples = [example for example in map(shown, arg.examples) if example is not None]
         self._pattern = _compiled(arg.pattern, where)
         self._lengths = {"string": "Length", "array": "Items", "object": "Properties"}.get(str(name), "")
 
     def inside(self) -> "Sequence[Kind]":
         return [self._kind]
+
+    def measured(self, value: Any) -> Any:
+        return self._kind.measured(value)
 
     def schema(self) -> "dict[str, Any]":
         schema, arg = self._kind.schema(), self._arg
@@ -60,7 +69,7 @@ class Narrowed(Kind):
             f"max{self._lengths}": arg.max_length,
             "pattern": arg.pattern,
             "description": arg.description,
-            "examples": list(arg.examples) or None,
+            "examples": list(self._examples) or None,
         }
         schema.update({rule: value for rule, value in rules.items() if value is not None})
         return schema
@@ -72,6 +81,7 @@ class Narrowed(Kind):
         if arg.max is not None and read > arg.max:
             raise ArgumentError(path, f"expected at most {arg.max}")
         # of the JSON, as the schema counts: bytes are longer as base64
+        value = self.measured(value)
         if arg.min_length is not None and len(value) < arg.min_length:
             raise ArgumentError(path, f"expected a length of at least {arg.min_length}, found {len(value)}")
         if arg.max_length is not None and len(value) > arg.max_length:

@@ -37,10 +37,19 @@ def call_here(registry: Registry, name: str, words: Sequence[str], kwargs: Optio
         reader = threading.Thread(target=lambda: ends.append(_show(source, shown)))
         reader.start()
 
+        woken, wake = os.pipe()
+
+        def obeys() -> None:
+            if os.read(woken, 1):
+                call.ask_to_cancel()
+
         def asked(_signal: int, _frame: Optional[FrameType]) -> None:
+            # no lock may be taken here: the thread does what takes one, and wakes coroutines
             call.terminated = True
+            os.write(wake, b"\0")
             call.interrupt()
 
+        threading.Thread(target=obeys, daemon=True).start()
         signal.signal(signal.SIGINT, asked)
         run(registry, message, call, port)
         port.close()

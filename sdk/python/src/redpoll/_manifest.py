@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any, Sequence
 
 from ._procedure import Procedure
+from ._values import MAX_TOML
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+\Z")
 
@@ -35,9 +37,31 @@ def manifest(procedure: Procedure, command: Sequence[str], mode: str) -> str:
         "limits": dict(options.limits) or None,
         "redact": list(options.redact) or None,
         "manager": None if options.manager is None else dict(options.manager),
-        "args": procedure.schema(),
+        "args": written(procedure.schema()),
     }
     return "".join(f"{key} = {toml(value)}\n" for key, value in fields.items() if value is not None)
+
+
+def written(schema: Any, key: str = "") -> Any:
+    """A schema as TOML can write it, whose integers have 63 bits: bounds beyond become floating, never narrower; choices beyond are left to the function."""
+    if isinstance(schema, dict):
+        return {name: written(part, name) for name, part in schema.items() if not (name == "enum" and _has_beyond(part))}
+    if isinstance(schema, list):
+        return [written(part) for part in schema]
+    if _is_beyond(schema):
+        near = float(schema)
+        if key == "minimum" and near > schema:
+            return math.nextafter(near, -math.inf)
+        return math.nextafter(near, math.inf) if key == "maximum" and near < schema else near
+    return schema
+
+
+def _has_beyond(values: Any) -> bool:
+    return isinstance(values, list) and any(_is_beyond(value) for value in values)
+
+
+def _is_beyond(value: Any) -> bool:
+    return isinstance(value, int) and not -(2**63) <= value <= MAX_TOML
 
 
 def toml(value: Any) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Callable, Generator, NoReturn, Optional
 from ._call import CURRENT, Call
 from ._declare import Registry
 from ._errors import ArgumentError, Cancelled, ValueRefused
-from ._faults import describe
+from ._faults import describe, shorter
 from ._port import Gone, Port
 from ._procedure import Procedure
 from ._values import labelled
@@ -45,14 +45,23 @@ def _arguments(message: "dict[str, Any]") -> "tuple[list[Any], dict[str, Any]]":
 
 
 def _say_end(call: Call, end: "dict[str, Any]") -> None:
-    try:
-        call.end(end)
-    except (ValueRefused, RecursionError) as refused:
-        call.end({"exception": describe(refused)})
+    step = 0
+    while True:
+        try:
+            call.end(end)
+            return
+        except (ValueRefused, RecursionError) as refused:
+            if "exception" not in end:
+                end = {"exception": describe(refused)}
+                continue
+            rest = shorter(end["exception"], step)
+            if rest is None:
+                raise
+            end, step = {"exception": rest}, step + 1
 
 
 def _described(error: BaseException, call: Call) -> "dict[str, Any]":
-    if call.cancelled and type(error).__name__ == "CancelledError" and type(error).__module__.startswith("asyncio"):
+    if call.cancelled and type(error).__name__ == "CancelledError" and str(type(error).__module__).startswith("asyncio"):
         # asyncio's own word for the same thing
         error = Cancelled("the call was cancelled").with_traceback(error.__traceback__)
     return describe(error)

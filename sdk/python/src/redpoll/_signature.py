@@ -6,8 +6,9 @@ import inspect
 from typing import Any, Callable, Optional, Sequence
 
 from ._errors import ArgumentError, DeclarationError
-from ._hints import Classes, kind_of, resolved, shown
+from ._hints import Classes, kind_of, resolved
 from ._kinds import Field, Kind, object_schema, unknown_key
+from ._values import shown
 
 #: The keyword of a schema that says what arguments without a name mean.
 POSITIONAL = "x-positional"
