@@ -36,15 +36,19 @@ def listen():
     CALLS.put(None)
 
 
-def files_below(folder):
+def files_below(folder, walked):
+    """All files; calls `walked` for each file and folder that it comes by."""
+
     def unreadable(error):
         print(f"left out: {error}", file=sys.stderr)
 
     if not os.path.isdir(folder):
         raise NotADirectoryError(f"{folder} is no folder")
     for parent, folders, names in os.walk(folder, onerror=unreadable):
+        walked()
         folders.sort()
         for name in sorted(names):
+            walked()
             path = os.path.join(parent, name)
             if os.path.isfile(path) and not os.path.islink(path):
                 yield path
@@ -66,7 +70,17 @@ def tree_digest(call, path, largest=1 << 30):
         if call in CANCELLED:
             raise Cancelled("the call was cancelled")
 
-    files = list(files_below(path))
+    entries = 0
+
+    def walked():
+        # a large tree takes its time: whoever waits can cancel, and sees that something happens
+        nonlocal entries
+        stop()
+        entries += 1
+        if entries % 1000 == 0:
+            say(call=call, progress={"completed": 0, "details": f"{entries} files and folders found"})
+
+    files = list(files_below(path, walked))
     done = left_out = 0
     for number, file in enumerate(files):
         stop()
