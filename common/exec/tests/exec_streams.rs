@@ -78,6 +78,57 @@ async fn single_bytes_are_joined_into_larger_chunks() {
 }
 
 #[tokio::test]
+async fn chunks_of_a_text_are_texts() {
+    let text = format!("x{}", "ä€😀".repeat(30_000));
+    let (sender, mut receiver) = mpsc::channel(1);
+    let mut cat = shell("cat; cat >&2 <<'END'\nä\nEND");
+    cat.stdin = Some(Bytes::from(text.clone()));
+    let reading = async {
+        let (mut all, mut count) = (String::new(), 0);
+        while let Some(chunk) = receiver.recv().await {
+            let Chunk::Data { stream, data } = chunk else { panic!("nothing may be thrown away") };
+            let piece = std::str::from_utf8(&data).unwrap_or_else(|error| panic!("chunk {count}: {error}"));
+            if stream == StreamName::Stdout {
+                all.push_str(piece);
+            }
+            count += 1;
+        }
+        (all, count)
+    };
+    let (exit, (all, count)) = tokio::join!(run(cat, sender, never()), reading);
+    assert!(all == text && count > 10, "{count} chunks");
+    assert_eq!((exit.unwrap().stdout_bytes, all.len()), (text.len() as u64, text.len()));
+}
+
+#[tokio::test]
+async fn half_a_character_is_delivered_when_the_rest_does_not_come() {
+    let (sender, mut receiver) = mpsc::channel(1);
+    let (gone, stop) = tokio::sync::oneshot::channel::<()>();
+    let running = run(shell(r"printf 'name: \342\202'; sleep 1000"), sender, async {
+        stop.await.ok();
+        StopReason::Cancelled
+    });
+    let reading = async {
+        assert_eq!(next_text(&mut receiver).await, "name: ", "a prompt does not wait");
+        let Some(Chunk::Data { data, .. }) = receiver.recv().await else { panic!("no more came") };
+        drop(gone);
+        data
+    };
+    let (exit, rest) = tokio::join!(running, reading);
+    assert_eq!((&rest[..], exit.unwrap().stdout_bytes), (&[0xe2, 0x82][..], 8));
+
+    let got = collect(shell(r"printf 'a\303'; printf 'b\360\237\230' >&2")).await.unwrap();
+    assert_eq!((&got.stdout[..], &got.stderr[..]), (&b"a\xc3"[..], &b"b\xf0\x9f\x98"[..]));
+    assert_eq!((got.exit.stdout_bytes, got.exit.stderr_bytes, got.exit.dropped), (2, 4, 0));
+    assert_eq!(got.exit.stderr_tail.as_bytes(), b"b\xf0\x9f\x98");
+
+    let mut limited = shell(r"printf 'a\303\244\342\202\254'");
+    limited.output_limit = 2;
+    let got = collect(limited).await.unwrap();
+    assert_eq!((&got.stdout[..], got.exit.dropped, got.exit.stdout_bytes), (&b"a\xc3"[..], 4, 6));
+}
+
+#[tokio::test]
 async fn a_slow_taker_holds_the_program_back_and_loses_nothing() {
     const TOTAL: u64 = 10 * 1024 * 1024;
     let (sender, mut receiver) = mpsc::channel(1);

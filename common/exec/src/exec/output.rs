@@ -2,6 +2,7 @@
 
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes};
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -9,6 +10,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{BATCH, CHUNK, Chunk, StreamName, Tail};
+
+/// How long the begin of a character waits for the rest of it: what a full pipe or a full chunk cut in two comes at once.
+const HOLD: Duration = Duration::from_millis(200);
 
 /// How long output is waited for, and how long for whoever takes it.
 #[derive(Debug, Clone, Copy)]
@@ -85,7 +89,8 @@ async fn abandoned(phase: &mut watch::Receiver<Phase>) {
     }
 }
 
-/// Moves one stream until its end, and closes it with [`Chunk::Truncated`] if bytes were thrown away.
+/// Moves one stream until its end, and closes it with [`Chunk::Truncated`] if bytes were thrown away. A chunk of a text is a text: it does
+/// not end within a character, unless the rest of that does not come, or has no room within the limit.
 pub(super) async fn pump<P: AsyncRead + AsFd + Unpin>(
     pipe: Option<P>,
     stream: StreamName,
@@ -96,15 +101,11 @@ pub(super) async fn pump<P: AsyncRead + AsFd + Unpin>(
     let Some(pipe) = pipe else { return pumped };
     let mut reader = Reader { pipe, buffer: Vec::new(), residue: None };
     loop {
-        match reader.fill(&mut phase).await {
-            Filled::Data => {}
-            Filled::End => break,
-            Filled::Held => {
-                pumped.held = true;
-                break;
-            }
-        }
-        let read = reader.buffer.len();
+        let filled = reader.fill(&mut phase).await;
+        let read = match filled {
+            Filled::Data => reader.buffer.len() - unfinished(&reader.buffer),
+            Filled::Waited | Filled::End | Filled::Held => reader.buffer.len(),
+        };
         let kept = outlet.take(read);
         let mut lost = read - kept;
         if let Some(data) = reader.buffer.get(..kept).filter(|data| !data.is_empty()) {
@@ -114,11 +115,21 @@ pub(super) async fn pump<P: AsyncRead + AsFd + Unpin>(
                 lost = read;
             }
         }
+        let read = reader.buffer.drain(..read);
         if stream == StreamName::Stderr {
-            pumped.tail.push(&reader.buffer);
+            pumped.tail.push(read.as_slice());
         }
-        pumped.bytes += read as u64;
+        pumped.bytes += read.len() as u64;
         pumped.dropped += lost as u64;
+        drop(read);
+        match filled {
+            Filled::Data | Filled::Waited => {}
+            Filled::End => break,
+            Filled::Held => {
+                pumped.held = true;
+                break;
+            }
+        }
     }
     if pumped.dropped > 0 {
         outlet.deliver(Chunk::Truncated { stream, dropped: pumped.dropped }, &mut phase).await;
@@ -126,8 +137,20 @@ pub(super) async fn pump<P: AsyncRead + AsFd + Unpin>(
     pumped
 }
 
+/// How many bytes at the end are the begin of a character in UTF-8, whose rest is missing.
+fn unfinished(bytes: &[u8]) -> usize {
+    let is_begin = |back: &usize| {
+        let end = bytes.get(bytes.len().saturating_sub(*back)..).unwrap_or_default();
+        std::str::from_utf8(end).is_err_and(|error| error.valid_up_to() == 0 && error.error_len().is_none())
+    };
+    (1..=bytes.len().min(3)).find(is_begin).unwrap_or(0)
+}
+
 enum Filled {
+    /// At least one byte more.
     Data,
+    /// What was left of a character has waited for long enough.
+    Waited,
     /// Everybody closed the pipe.
     End,
     /// Somebody has not, and the time for that is over.
@@ -136,15 +159,16 @@ enum Filled {
 
 struct Reader<P> {
     pipe: P,
+    /// What was read and not yet taken out: between two reads the begin of a character at most.
     buffer: Vec<u8>,
     /// After the program's end: how many bytes of its own may still be in the pipe.
     residue: Option<u64>,
 }
 
 impl<P: AsyncRead + AsFd + Unpin> Reader<P> {
-    /// Reads the next 1 to [`CHUNK`] bytes into the buffer.
+    /// Reads more into the buffer, up to [`CHUNK`] bytes with what is there.
     async fn fill(&mut self, phase: &mut watch::Receiver<Phase>) -> Filled {
-        self.buffer.clear();
+        let hold_until = (!self.buffer.is_empty()).then(|| Instant::now() + HOLD);
         loop {
             let now = *phase.borrow_and_update();
             let until = match now {
@@ -156,6 +180,7 @@ impl<P: AsyncRead + AsFd + Unpin> Reader<P> {
                             None => return Filled::End,
                         },
                         _ = phase.changed() => continue,
+                        () = waited(hold_until) => return Filled::Waited,
                     }
                     return Filled::Data;
                 }
@@ -181,16 +206,28 @@ impl<P: AsyncRead + AsFd + Unpin> Reader<P> {
         let pipe = &self.pipe;
         let residue = *self.residue.get_or_insert_with(|| rustix::io::ioctl_fionread(pipe).unwrap_or(0));
         let over = residue == 0 && Instant::now() >= until;
+        let held = self.buffer.len();
         // a timeout polls the read first: what is in the pipe is read even when the time is over
         match timeout_at(until, read_some(&mut self.pipe, &mut self.buffer)).await {
             Ok(None) => Filled::End,
-            Ok(Some(_)) if over => Filled::Held,
+            Ok(Some(_)) if over => {
+                self.buffer.truncate(held);
+                Filled::Held
+            }
             Ok(Some(read)) => {
                 self.residue = Some(residue.saturating_sub(read));
                 Filled::Data
             }
             Err(_) => Filled::Held,
         }
+    }
+}
+
+/// Completes at that time, if there is one.
+async fn waited(until: Option<Instant>) {
+    match until {
+        Some(until) => sleep_until(until).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -205,5 +242,28 @@ async fn read_some<P: AsyncRead + Unpin>(pipe: &mut P, buffer: &mut Vec<u8>) -> 
             tracing::debug!(%error, "a program's output cannot be read");
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unfinished;
+
+    #[test]
+    fn the_begin_of_a_character_at_the_end_is_seen_and_nothing_else_is() {
+        for text in ["a", "ä", "€", "😀", "\u{10ffff}"] {
+            for end in 0..=text.len() {
+                let cut = [b"xx", text.as_bytes().get(..end).unwrap_or_default()].concat();
+                let expected = if end == text.len() { 0 } else { end };
+                assert_eq!(unfinished(&cut), expected, "{text} {end}");
+            }
+        }
+        // never part of a text: alone, overlong, half of a pair, beyond the last
+        for end in
+            [&[0x80][..], &[0xc0], &[0xc1], &[0xf5], &[0xff], &[0xe0, 0x80], &[0xed, 0xa0], &[0xf4, 0x90]]
+        {
+            assert_eq!(unfinished(end), 0, "{end:x?}");
+        }
+        assert_eq!((unfinished(b""), unfinished(&[0xff, 0xc3]), unfinished(&[0xc3, 0xc3])), (0, 1, 1));
     }
 }
