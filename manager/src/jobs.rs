@@ -63,16 +63,7 @@ async fn open(config: &ManagerConfig) -> Result<Arc<dyn Store>, Failure> {
         Failure::new(ExitClass::Internal, "the store of jobs cannot be opened").caused_by(panic)
     })?;
     let store = opened.map_err(|error| {
-        let class = match &error {
-            OpenError::Permissions(_) => ExitClass::Permissions,
-            OpenError::File { .. }
-            | OpenError::InUse { .. }
-            | OpenError::NotAStore { .. }
-            | OpenError::Newer { .. }
-            | OpenError::Migration { .. }
-            | OpenError::Damaged { .. }
-            | OpenError::Refused { .. } => ExitClass::Internal,
-        };
+        let class = error.exit_class();
         Failure::new(class, format!("the store of jobs cannot be used: {}", chain(&error)))
     })?;
     Ok(Arc::new(store))

@@ -32,7 +32,7 @@ enum Command {
     /// Executables as procedures of the manager.
     #[command(subcommand)]
     Procedures(ProceduresCommand),
-    /// The store of jobs, while no manager runs.
+    /// The store of jobs: copy it, put a copy back, write it anew.
     #[command(subcommand)]
     Store(StoreCommand),
 }

@@ -5,7 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use redpoll_common::api::{AgentState, method};
-use redpoll_tests::process::Sleeper;
+use redpoll_tests::in_time;
+use redpoll_tests::process::{Sleeper, command};
 use redpoll_tests::work::{Oracle, numbers};
 use redpoll_tests::world::World;
 use rustix::process::Signal;
@@ -129,4 +130,73 @@ async fn what_waited_in_an_older_store_does_not_start_twice_and_what_runs_is_fol
     }
     let late = world.operator.submit(&queued("seq 5")).await.unwrap();
     oracle.succeeded_once(&world.operator, &late, &numbers(5)).await;
+}
+
+/// `redpoll-manager store …` with the configuration of a world.
+async fn store(world: &World, folder: &Path, arguments: &[&str]) -> (Option<i32>, String) {
+    let mut command = command("redpoll-manager");
+    command.arg("store").args(arguments).arg("--config").arg(world.directory().join("manager.toml"));
+    command.env("REDPOLL_MANAGER_STORE__PATH", folder);
+    let output = in_time("the end of the command", command.output()).await.unwrap();
+    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+    (output.status.code(), said)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_is_restored_beside_the_hot_log_of_a_killed_manager() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let jobs = elsewhere.path().join("jobs");
+    let mut world = World::quiet(&[&format!("store.path={}", jobs.display())]).await;
+    world.agent(AGENT, &[]).await;
+    let oracle = Oracle::new(world.directory(), AGENT);
+    let early = world.operator.submit(&oracle.job(AGENT, "seq 3")).await.unwrap();
+    oracle.succeeded_once(&world.operator, &early, &numbers(3)).await;
+    let copy = world.directory().join("copy.db");
+    let copy = copy.to_str().unwrap();
+    let (code, said) = store(&world, &jobs, &["backup", copy]).await;
+    assert!(code == Some(0) && said.contains("head of the history "), "{said}");
+    let (code, said) = store(&world, &jobs, &["backup", copy]).await;
+    assert!(code == Some(70) && said.contains("nothing is overwritten"), "{said}");
+    let (code, said) = store(&world, &jobs, &["restore", copy, "--yes"]).await;
+    assert!(code == Some(70) && said.contains("is open already"), "{said}");
+
+    let mut late = Vec::new();
+    for n in 4..40 {
+        late.push(world.operator.submit(&oracle.job(AGENT, &format!("seq {n}"))).await.unwrap());
+    }
+    oracle.succeeded_once(&world.operator, late.last().unwrap(), &numbers(39)).await;
+    world.manager.kill().await;
+    assert!(fs::metadata(jobs.join("jobs.db-wal")).unwrap().len() > 0, "the log is hot");
+
+    // as it must not be done
+    let old = fs::read(jobs.join("jobs.db")).unwrap();
+    fs::copy(copy, jobs.join("jobs.db")).unwrap();
+    world.restart_manager_under(&[]);
+    assert_eq!(world.manager.ended().await.code(), Some(70));
+    assert!(world.manager.log().contains("store restore"), "{}", world.manager.log());
+    fs::write(jobs.join("jobs.db"), old).unwrap();
+
+    let (code, said) = store(&world, &jobs, &["restore", copy]).await;
+    assert!(code == Some(2) && said.contains("needs --yes"), "{said}");
+    let (code, said) = store(&world, &jobs, &["restore", copy, "--yes"]).await;
+    assert!(code == Some(0) && said.contains("is kept as "), "{said}");
+    world.restart_manager().await;
+    world.operator.until(AGENT, AgentState::Connected).await;
+    oracle.succeeded_once(&world.operator, &early, &numbers(3)).await;
+    assert!(world.operator.show(&late[0]).await.is_err(), "it is in no copy");
+    let next = world.operator.submit(&oracle.job(AGENT, "seq 5")).await.unwrap();
+    oracle.succeeded_once(&world.operator, &next, &numbers(5)).await;
+
+    // the undo: all that was there when it was killed
+    world.manager.kill().await;
+    let kept = said.trim().rsplit_once(' ').unwrap().1.to_owned();
+    let (code, said) = store(&world, &jobs, &["restore", &kept, "--yes"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    let (code, said) = store(&world, &jobs, &["compact"]).await;
+    assert!(code == Some(0) && said.contains("nothing deleted is left"), "{said}");
+    world.restart_manager().await;
+    for job in &late {
+        assert!(world.operator.show(job).await.is_ok(), "{job} is back");
+    }
+    assert!(!world.directory().join("manager-state/jobs.db").exists(), "nobody looked into the state folder");
 }

@@ -8,15 +8,14 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OpenFlags, params};
+use rusqlite::params;
 
 use super::files::{Files, private};
-use super::{OpenError, is_refusal, migrations, opening, writer};
+use super::whole::{self, MARGIN, file, free, log_of, size, sync_folder};
+use super::{OpenError, is_refusal, opening};
 
 /// The new database until it is whole.
 const DRAFT: &str = "jobs.db.compact";
-/// Bytes that must be free beyond the size of the database and its log.
-const MARGIN: u64 = 16 * 1024 * 1024;
 
 /// Why a store was not compacted. It is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +24,7 @@ pub enum CompactError {
     #[error(transparent)]
     Open(#[from] OpenError),
     /// There is no store.
-    #[error("there is no {}\nhelp: is this the manager's state folder?", path.display())]
+    #[error("there is no {}\nhelp: is this the folder of the manager's store?", path.display())]
     Missing {
         /// Where it would be.
         path: PathBuf,
@@ -81,9 +80,9 @@ pub fn compact(folder: &Path) -> Result<Compacted, CompactError> {
     let replace = || {
         File::open(&draft)?.sync_all()?;
         // the log is gone for good, before there is a database to which its changes would be applied
-        File::open(folder)?.sync_all()?;
+        sync_folder(folder)?;
         fs::rename(&draft, &database)?;
-        File::open(folder)?.sync_all()
+        sync_folder(folder)
     };
     replace().map_err(|source| file(&database, source))?;
     Ok(Compacted { before, after: size(&database) })
@@ -96,9 +95,8 @@ fn write(database: &Path, draft: &Path) -> Result<(), CompactError> {
         true => OpenError::Refused { path: database.to_owned(), source: error.into() },
         false => opening(database, error),
     };
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let old = Connection::open_with_flags(database, flags).map_err(at)?;
-    check(&old, database)?;
+    let old = whole::connect(database).map_err(at)?;
+    whole::version(&old, database)?;
     old.pragma_update(None, "secure_delete", true).map_err(at)?;
     old.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_row| Ok(())).map_err(at)?;
     old.execute("VACUUM INTO ?1", params![draft.to_string_lossy()]).map_err(at)?;
@@ -107,45 +105,11 @@ fn write(database: &Path, draft: &Path) -> Result<(), CompactError> {
     if size(&log) > 0 {
         // its changes would be applied to the new database, whose pages are others
         let source = io::Error::other("the log is not empty after the last connection was closed");
-        return Err(file(&log, source));
+        return Err(file(&log, source).into());
     }
     let _empty = fs::remove_file(&log);
-    let new = Connection::open_with_flags(draft, flags).map_err(at)?;
-    let said: String = new.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0)).map_err(at)?;
+    let new = whole::connect(draft).map_err(at)?;
+    let flaw = whole::flaw(&new, "integrity_check").map_err(at)?;
     new.close().map_err(|(_connection, error)| at(error))?;
-    if said == "ok" { Ok(()) } else { Err(CompactError::Damaged(said)) }
-}
-
-/// Refuses what is no store, and what a later build wrote.
-fn check(connection: &Connection, path: &Path) -> Result<(), CompactError> {
-    let at = |error| opening(path, error);
-    let read = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-    if read("application_id").map_err(at)? != writer::APPLICATION {
-        return Err(OpenError::NotAStore { path: path.to_owned() }.into());
-    }
-    let (found, known) = (read("user_version").map_err(at)?, migrations::VERSION);
-    match usize::try_from(found) {
-        Ok(version) if version <= known => Ok(()),
-        Ok(_) | Err(_) => Err(OpenError::Newer { path: path.to_owned(), found, known }.into()),
-    }
-}
-
-fn log_of(database: &Path) -> PathBuf {
-    let mut log = database.as_os_str().to_owned();
-    log.push("-wal");
-    log.into()
-}
-
-fn size(path: &Path) -> u64 {
-    fs::metadata(path).map_or(0, |found| found.len())
-}
-
-/// Bytes that this user may still write on the disk of a folder.
-fn free(folder: &Path) -> io::Result<u64> {
-    let disk = rustix::fs::statvfs(folder)?;
-    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
-}
-
-fn file(path: &Path, source: io::Error) -> CompactError {
-    OpenError::File { path: path.to_owned(), source }.into()
+    flaw.map_or(Ok(()), |said| Err(CompactError::Damaged(said)))
 }

@@ -2,13 +2,14 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use redpoll_config::{check_private, check_state_dir};
 use rustix::fs::FlockOperation;
 
-use super::OpenError;
+use super::whole::{log_of, size};
+use super::{OpenError, restore};
 
 /// The database, in the store's folder. SQLite keeps `jobs.db-wal` and `jobs.db-shm` beside it, with the same mode.
 pub const DATABASE: &str = "jobs.db";
@@ -18,6 +19,12 @@ const LOCK: &str = "jobs.lock";
 const RESERVE: &str = "jobs.reserve";
 
 const PRIVATE_FILE: u32 = 0o600;
+/// "RPjc": says that a database is a copy that was made by `backup`. The first start with it takes the mark away.
+pub(super) const COPY: i32 = 0x5250_6a63;
+/// What a database begins with.
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+/// Where a database says whose it is, as a big-endian number.
+const APPLICATION_AT: u64 = 68;
 
 /// Where things are.
 #[derive(Debug, Clone)]
@@ -33,20 +40,71 @@ pub(super) struct Lock {
 }
 
 impl Files {
-    /// Makes what is missing, refuses what others could read, and locks the folder.
+    /// Makes what is missing, refuses what others could read, and locks the folder. A restore that was broken off is finished.
     pub(super) fn prepare(folder: &Path) -> Result<(Self, Lock), OpenError> {
-        check_state_dir(folder)?;
-        let files = Self { database: folder.join(DATABASE), reserve: folder.join(RESERVE) };
-        let lock = lock(folder)?;
+        let (files, lock) = Self::lock(folder)?;
+        let at = |source| OpenError::File { path: files.database.clone(), source };
+        if let Some(kept) = restore::finish(&files.database).map_err(at)? {
+            tracing::warn!(kept = %kept.display(), "a restore that was broken off is finished");
+        }
         // made here, because SQLite would make it as the umask says
-        private(&files.database)
-            .map_err(|source| OpenError::File { path: files.database.clone(), source })?;
+        private(&files.database).map_err(at)?;
         check_private(&files.database)?;
+        refuse_foreign_log(&files.database)?;
+        unmark(&files.database).map_err(at)?;
         // a new name is durable only when its folder is
         let synced = File::open(folder).and_then(|folder| folder.sync_all());
         synced.map_err(|source| OpenError::File { path: folder.to_owned(), source })?;
         Ok((files, lock))
     }
+
+    /// Locks the folder, makes it if it is missing, and touches nothing in it.
+    pub(super) fn lock(folder: &Path) -> Result<(Self, Lock), OpenError> {
+        check_state_dir(folder)?;
+        let files = Self { database: folder.join(DATABASE), reserve: folder.join(RESERVE) };
+        let lock = lock(folder)?;
+        Ok((files, lock))
+    }
+
+    /// Whether a name in the folder is one that a store or SQLite uses.
+    pub(super) fn is_own(name: &str) -> bool {
+        const SUFFIXES: [&str; 7] = ["", "-wal", "-shm", "-journal", ".compact", ".restore", ".restored"];
+        [LOCK, RESERVE].contains(&name)
+            || name.strip_prefix(DATABASE).is_some_and(|suffix| SUFFIXES.contains(&suffix))
+    }
+}
+
+/// Refuses a copy that lies beside the log of the database whose place it took: SQLite would apply one to the other.
+pub(super) fn refuse_foreign_log(database: &Path) -> Result<(), OpenError> {
+    let marked = File::open(database).and_then(|file| is_copy(&file));
+    let marked = marked.map_err(|source| OpenError::File { path: database.to_owned(), source })?;
+    if marked && size(&log_of(database)) > 0 {
+        return Err(OpenError::ForeignLog { path: database.to_owned(), log: log_of(database) });
+    }
+    Ok(())
+}
+
+/// Whether a file is a database that says it is a copy.
+pub(super) fn is_copy(file: &File) -> io::Result<bool> {
+    let (mut magic, mut application) = ([0; MAGIC.len()], [0; 4]);
+    let read =
+        file.read_exact_at(&mut magic, 0).and_then(|()| file.read_exact_at(&mut application, APPLICATION_AT));
+    match read {
+        Ok(()) => Ok(&magic == MAGIC && i32::from_be_bytes(application) == COPY),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes a store of a copy. Not by SQLite, whose log would be one until it is moved.
+fn unmark(database: &Path) -> io::Result<()> {
+    let file = OpenOptions::new().read(true).write(true).open(database)?;
+    if is_copy(&file)? {
+        let ours = i32::try_from(super::writer::APPLICATION).unwrap_or(0);
+        file.write_all_at(&ours.to_be_bytes(), APPLICATION_AT)?;
+        file.sync_all()?;
+    }
+    Ok(())
 }
 
 fn lock(folder: &Path) -> Result<Lock, OpenError> {
@@ -62,4 +120,9 @@ fn lock(folder: &Path) -> Result<Lock, OpenError> {
 /// Opens or makes a file that only its owner may read.
 pub(super) fn private(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(PRIVATE_FILE).open(path)
+}
+
+/// Makes a file that only its owner may read, where there is none.
+pub(super) fn new_private(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(PRIVATE_FILE).open(path)
 }

@@ -3,28 +3,32 @@
 //! - [`Sqlite`]: opens it, hands changes to the writer and questions to the readers.
 //! - `writer`: the thread; `write`: changes as SQL; `space`: what happens when the disk is full; `trouble`: what else can.
 //! - `pool`: the reading connections; `read`: questions as SQL; `rows`: rows as records.
-//! - `chain`: the hashes over the history. `compact`: writes the file anew, without what was deleted.
-//! - `migrations`: from the version of an older build to ours; `files`: folder, modes and lock.
+//! - `chain`: the hashes over the history. `compact`: writes the file anew, without what was deleted; `backup`: copies it; `restore`:
+//!   puts a copy in place; `whole`: what the three share.
+//! - `migrations`: from the version of an older build to ours; `files`: folder, modes and lock; `opening`: why it does not open.
 //!
 //! WAL, `synchronous=FULL`: a commit is on disk when it returns, by one fsync of the log. The writer itself moves the log into
 //! the database between two commits, so that an error there is seen too. Only one process may have the store open. No
 //! network file systems: their locks and fsyncs cannot be relied on.
 
+mod backup;
 mod chain;
 mod compact;
 mod files;
 mod mask;
 mod migrations;
+mod opening;
 mod pool;
 mod read;
+mod restore;
 mod rows;
 mod space;
 mod trouble;
+mod whole;
 mod write;
 mod writer;
 
 use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -33,7 +37,6 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::{Attempt, Item, JobId, RunKey, Submitter};
-use redpoll_config::PermissionError;
 use redpoll_manager_core::jobs::record::{
     CallbackRecord, Change, EventRecord, JobRecord, Progress, Records, RunRecord, Summary,
 };
@@ -45,12 +48,17 @@ use super::{
     Room, Store,
 };
 use crate::clock::{Clock, Hands};
+use opening::{is_refusal, opening};
 use pool::Pool;
 use space::Gauge;
 
+pub use backup::{BackupError, backup};
 pub use compact::{CompactError, Compacted, compact};
 pub use files::DATABASE;
 pub use migrations::VERSION;
+pub use opening::OpenError;
+pub use restore::{Ready, RestoreError};
+pub use whole::Extent;
 
 /// How a store is kept.
 #[derive(Debug, Clone)]
@@ -82,81 +90,6 @@ impl Default for Options {
             faults: Faults::default(),
         }
     }
-}
-
-/// Why a store cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Others could read the folder or the database, or it belongs to somebody else.
-    #[error(transparent)]
-    Permissions(#[from] PermissionError),
-    /// A file cannot be made or opened.
-    #[error("cannot use {}", path.display())]
-    File {
-        /// Which one.
-        path: PathBuf,
-        /// What the operating system said.
-        #[source]
-        source: io::Error,
-    },
-    /// Another process has it open.
-    #[error(
-        "the store in {} is open already\nhelp: is another manager running with this state folder?",
-        folder.display()
-    )]
-    InUse {
-        /// Its folder.
-        folder: PathBuf,
-    },
-    /// The file is something else.
-    #[error("{} is not a store of jobs\nhelp: move it away, or name another state folder", path.display())]
-    NotAStore {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A later build wrote it.
-    #[error(
-        "{} has version {found}, this build knows versions up to {known}\n\
-         help: run the build that wrote it, or restore the copy made before the upgrade",
-        path.display()
-    )]
-    Newer {
-        /// The database.
-        path: PathBuf,
-        /// Its version.
-        found: i64,
-        /// The version of this build.
-        known: usize,
-    },
-    /// It could not be brought to the version of this build, and is as it was.
-    #[error("{} cannot be brought to version {version}", path.display())]
-    Migration {
-        /// The database.
-        path: PathBuf,
-        /// The step that failed; 0 when its version could not be read.
-        version: usize,
-        /// What the database said.
-        #[source]
-        source: super::Cause,
-    },
-    /// It is damaged.
-    #[error("{} is damaged\nhelp: restore it from a backup; move it away to begin with nothing", path.display())]
-    Damaged {
-        /// The database.
-        path: PathBuf,
-        /// What the database said.
-        #[source]
-        source: super::Cause,
-    },
-    /// The database refuses for another reason.
-    #[error("cannot open {}", path.display())]
-    Refused {
-        /// The database.
-        path: PathBuf,
-        /// What the database said.
-        #[source]
-        source: super::Cause,
-    },
 }
 
 /// A store in a folder.
@@ -209,24 +142,6 @@ impl Sqlite {
     fn intake(&self) -> Option<Intake> {
         self.intake.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
-}
-
-/// Why a database does not open, in the words of [`OpenError`].
-fn opening(path: &Path, error: rusqlite::Error) -> OpenError {
-    let path = path.to_owned();
-    match error.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::NotADatabase) => OpenError::NotAStore { path },
-        Some(rusqlite::ErrorCode::DatabaseCorrupt) => OpenError::Damaged { path, source: error.into() },
-        _ => OpenError::Refused { path, source: error.into() },
-    }
-}
-
-/// Whether it is not the file that is wrong.
-fn is_refusal(error: &rusqlite::Error) -> bool {
-    !matches!(
-        error.sqlite_error_code(),
-        Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt)
-    )
 }
 
 impl From<rusqlite::Error> for ReadError {

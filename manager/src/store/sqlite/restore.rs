@@ -1,0 +1,249 @@
+//! Puts a copy into the place of the store, and keeps what was there.
+//!
+//! The log of the old database must never be applied to the copy, whatever happens in between. So the copy is made whole and looked at
+//! beside the store, and then gets the name [`READY`], which is the one step that counts: whoever locks the folder after that
+//! moves the old database and its log aside first, and gives the copy its place.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use super::files::{self, Files, Lock};
+use super::whole::{self, Extent, MARGIN, beside, file, folder_of, free, log_of, size, sync_folder};
+use super::{OpenError, opening};
+
+/// The copy until it is whole, behind the name of the database.
+const DRAFT: &str = ".restore";
+/// The copy once it shall take its place.
+const READY: &str = ".restored";
+/// Before the milliseconds since 1970 in the name of what was there.
+const BEFORE: &str = ".before-";
+/// What SQLite keeps beside a database and would apply to another one of its name.
+const LOGS: [&str; 2] = ["-wal", "-journal"];
+
+/// Why a copy was not put into the place of the store, which is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The folder or the files cannot be used.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The copy cannot be read.
+    #[error("cannot read {}", path.display())]
+    Unreadable {
+        /// The copy.
+        path: PathBuf,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The copy is something else.
+    #[error("{} is no copy of a store of jobs", path.display())]
+    NotAStore {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A later build wrote it.
+    #[error(
+        "{} has version {found}, this build knows versions up to {known}\nhelp: run the build that wrote it",
+        path.display()
+    )]
+    Newer {
+        /// The copy.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// The version of this build.
+        known: usize,
+    },
+    /// The copy is damaged.
+    #[error("{} is damaged: {said}\nhelp: use another copy", path.display())]
+    Damaged {
+        /// The copy.
+        path: PathBuf,
+        /// What the database said.
+        said: String,
+    },
+    /// The disk has no room for it beside what is there.
+    #[error("{} needs {needed} bytes for the copy, and {free} are free\nhelp: make space", folder.display())]
+    NoSpace {
+        /// The folder of the store.
+        folder: PathBuf,
+        /// Bytes that must be free.
+        needed: u64,
+        /// Bytes that are.
+        free: u64,
+    },
+}
+
+/// A copy that is whole, on disk and beside a store that nobody has open. Dropped, it is removed.
+#[derive(Debug)]
+#[must_use = "the store is as it was until it is put in place"]
+pub struct Ready {
+    files: Files,
+    draft: PathBuf,
+    extent: Extent,
+    _lock: Lock,
+}
+
+impl Ready {
+    /// Looks at a copy, as it is or with the log beside it, and brings it into the folder of a store. Blocks for as long as the disk takes
+    /// to copy and to read it.
+    ///
+    /// # Errors
+    /// [`RestoreError`].
+    pub fn prepare(folder: &Path, copy: &Path) -> Result<Self, RestoreError> {
+        let (files, lock) = Files::lock(folder)?;
+        // of an earlier one that was broken off: it counts
+        let _kept = finish(&files.database).map_err(|source| file(&files.database, source))?;
+        let draft = beside(&files.database, DRAFT);
+        remove(&draft);
+        match bring(folder, copy, &draft).and_then(|()| look(copy, &draft)) {
+            Ok(extent) => Ok(Self { files, draft, extent, _lock: lock }),
+            Err(error) => {
+                remove(&draft);
+                Err(error)
+            }
+        }
+    }
+
+    /// What is in the copy.
+    pub fn extent(&self) -> Extent {
+        self.extent
+    }
+
+    /// Puts it in place. Gives what was there and is kept, if there was anything.
+    ///
+    /// # Errors
+    /// [`RestoreError::Open`]. If it can be put in place later, the next start does it.
+    pub fn put(self) -> Result<Option<PathBuf>, RestoreError> {
+        let database = &self.files.database;
+        let ready = beside(database, READY);
+        fs::rename(&self.draft, &ready).map_err(|source| file(&ready, source))?;
+        let put = sync_folder(folder_of(database)).and_then(|()| finish(database));
+        Ok(put.map_err(|source| file(database, source))?)
+    }
+}
+
+impl Drop for Ready {
+    fn drop(&mut self) {
+        // has another name once it counts
+        remove(&self.draft);
+    }
+}
+
+/// Whether a copy waits to take the place of a database.
+pub(super) fn is_broken_off(database: &Path) -> bool {
+    beside(database, READY).exists()
+}
+
+/// Gives a copy that is ready its place, also where an earlier try ended in the middle. For whoever holds the lock.
+pub(super) fn finish(database: &Path) -> io::Result<Option<PathBuf>> {
+    let (ready, folder) = (beside(database, READY), folder_of(database));
+    let found = match fs::metadata(&ready) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    // the same in each try
+    let at = found.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    let kept = beside(database, &format!("{BEFORE}{at}"));
+    for suffix in LOGS.iter().chain(&[""]) {
+        aside(&beside(database, suffix), &beside(&kept, suffix))?;
+    }
+    let _index = fs::remove_file(beside(database, "-shm"));
+    // the old log is gone for good before the copy has the name that it belongs to
+    sync_folder(folder)?;
+    fs::rename(&ready, database)?;
+    sync_folder(folder)?;
+    Ok((kept.exists() || log_of(&kept).exists()).then_some(kept))
+}
+
+/// Moves a file away, if it is there, over nothing.
+fn aside(from: &Path, to: &Path) -> io::Result<()> {
+    if !from.exists() {
+        return Ok(());
+    }
+    if to.exists() {
+        return Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            format!("{} is there already", to.display()),
+        ));
+    }
+    fs::rename(from, to)
+}
+
+/// Copies a database and its log, if it has one of its own, byte by byte: reading it where it is could change it.
+fn bring(folder: &Path, copy: &Path, draft: &Path) -> Result<(), RestoreError> {
+    let unreadable = |source| RestoreError::Unreadable { path: copy.to_owned(), source };
+    let mut from = File::open(copy).map_err(unreadable)?;
+    if !from.metadata().map_err(unreadable)?.is_file() {
+        return Err(RestoreError::NotAStore { path: copy.to_owned() });
+    }
+    let log = log_of(copy);
+    // what `backup` makes has none: it is that of another database
+    let has_log = size(&log) > 0 && !files::is_copy(&from).map_err(unreadable)?;
+    let needed = size(copy) + if has_log { size(&log) } else { 0 } + MARGIN;
+    let free = free(folder).map_err(|source| file(folder, source))?;
+    if free < needed {
+        return Err(RestoreError::NoSpace { folder: folder.to_owned(), needed, free });
+    }
+    let write = |from: &mut File, to: &Path| {
+        let copied = files::new_private(to).and_then(|mut to| io::copy(from, &mut to));
+        copied.map(drop).map_err(|source| RestoreError::from(file(to, source)))
+    };
+    write(&mut from, draft)?;
+    if has_log {
+        let mut from =
+            File::open(&log).map_err(|source| RestoreError::Unreadable { path: log.clone(), source })?;
+        write(&mut from, &log_of(draft))?;
+    }
+    Ok(())
+}
+
+/// Looks at a copy of a copy, and makes one file of it, that is on disk.
+fn look(copy: &Path, draft: &Path) -> Result<Extent, RestoreError> {
+    let path = copy.to_owned();
+    let at = |error| of_copy(opening(draft, error), copy);
+    let connection = whole::connect(draft).map_err(at)?;
+    let version = whole::version(&connection, draft).map_err(|error| of_copy(error, copy))?;
+    if let Some(said) = whole::flaw(&connection, "quick_check").map_err(at)? {
+        return Err(RestoreError::Damaged { path, said });
+    }
+    // moves its log into it, and removes that
+    connection.pragma_update_and_check(None, "journal_mode", "delete", |_row| Ok(())).map_err(at)?;
+    let extent = Extent::of(&connection, draft, version).map_err(at)?;
+    connection.close().map_err(|(_connection, error)| at(error))?;
+    let whole = || {
+        let log = log_of(draft);
+        if size(&log) > 0 {
+            return Err(io::Error::other("its log was not moved into it"));
+        }
+        File::open(draft)?.sync_all()
+    };
+    whole().map_err(|source| file(draft, source))?;
+    Ok(Extent { bytes: size(draft), ..extent })
+}
+
+/// What is wrong with a copy, said of the copy itself.
+fn of_copy(error: OpenError, copy: &Path) -> RestoreError {
+    let path = copy.to_owned();
+    match error {
+        OpenError::NotAStore { .. } => RestoreError::NotAStore { path },
+        OpenError::Newer { found, known, .. } => RestoreError::Newer { path, found, known },
+        OpenError::Damaged { source, .. } => RestoreError::Damaged { path, said: source.to_string() },
+        other @ (OpenError::Permissions(_)
+        | OpenError::File { .. }
+        | OpenError::InUse { .. }
+        | OpenError::Migration { .. }
+        | OpenError::ForeignLog { .. }
+        | OpenError::Refused { .. }) => other.into(),
+    }
+}
+
+/// Removes a draft and what belongs to it.
+fn remove(draft: &Path) {
+    for suffix in LOGS.iter().chain(&["-shm", ""]) {
+        let _gone = fs::remove_file(beside(draft, suffix));
+    }
+}
