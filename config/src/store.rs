@@ -21,7 +21,7 @@ pub struct StoreConfig {
     /// Bytes set aside for the day the disk is full, so that what is under way can still be recorded; zero is none.
     #[serde(with = "size")]
     pub reserve: u64,
-    /// The largest size of the database in bytes, the reserve included; zero is no limit but the disk's.
+    /// The largest size of the database in bytes, the reserve included and the log beside it not; zero is no limit but the disk's.
     #[serde(with = "size")]
     pub max_size: u64,
     /// How long a change waits for space when the disk is full and the reserve is used up, before it fails.

@@ -2,7 +2,7 @@
 //!
 //! - [`Sqlite`]: opens it, hands changes to the writer and questions to the readers.
 //! - `writer`: the thread; `write`: changes as SQL; `space`: what happens when the disk is full; `trouble`: what else can.
-//! - `pool`: the reading connections; `read`: questions as SQL; `rows`: rows as records.
+//! - `log`: keeps its log short. `pool`: the reading connections; `read`: questions as SQL; `rows`: rows as records.
 //! - `chain`: the hashes over the history. `compact`: writes the file anew, without what was deleted; `backup`: copies it; `restore`:
 //!   puts a copy in place; `whole`: what the three share.
 //! - `migrations`: from the version of an older build to ours; `files`: folder, modes and lock; `opening`: why it does not open.
@@ -15,6 +15,7 @@ mod backup;
 mod chain;
 mod compact;
 mod files;
+mod log;
 mod mask;
 mod migrations;
 mod opening;
@@ -69,6 +70,8 @@ pub struct Options {
     /// The largest size of the database file in bytes, the reserve of which stays for what is under way. `None` is no limit
     /// but the disk's.
     pub max_bytes: Option<u64>,
+    /// Bytes of the log beyond which questions are held back for a moment, so that it can be cut.
+    pub log_bytes: u64,
     /// How long a call waits for space when the reserve is used up too, before it fails.
     pub full_patience: Duration,
     /// Ends the process when the disk fails.
@@ -84,6 +87,7 @@ impl Default for Options {
         Self {
             reserve_bytes: 64 * 1024 * 1024,
             max_bytes: None,
+            log_bytes: 256 * 1024 * 1024,
             full_patience: Duration::from_secs(30),
             abort: AbortHook::default(),
             hands: Hands::default(),
@@ -125,7 +129,8 @@ impl Sqlite {
         let clock = Clock::begin(options.hands.clone(), kept, newest_ms);
         let (intake, outlet) = queue::queue();
         let path = files.database.clone();
-        let writer = writer::Writer::new(connection, outlet, files, lock, options, gauge.clone());
+        let writer =
+            writer::Writer::new(connection, outlet, (files, lock), options, gauge.clone(), readers.turns());
         let writer = writer.map_err(|error| opening(&path, error))?;
         let writer = std::thread::Builder::new().name("store".to_owned()).spawn(move || writer.run());
         let writer = writer.map_err(|source| OpenError::File { path: folder.to_owned(), source })?;

@@ -2,17 +2,21 @@
 //! its transaction over. So no read transaction outlives a question, and the log can always be moved into the database.
 
 use std::path::Path;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use rusqlite::{Connection, OpenFlags};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
 use crate::store::ReadError;
 
 /// How many questions are answered at a time; others wait in their order.
-pub(super) const READERS: usize = 4;
+const READERS: u32 = 4;
 /// The page cache of each, in KiB.
 const CACHE_KIB: i64 = 4096;
 /// How many prepared statements each keeps.
@@ -31,9 +35,14 @@ impl Pool {
         let connections = (0..READERS).map(|_| connect(database)).collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
             free: Arc::new(Mutex::new(connections)),
-            turns: Arc::new(Semaphore::new(READERS)),
+            turns: Arc::new(Semaphore::new(READERS as usize)),
             questions: TaskTracker::new(),
         })
+    }
+
+    /// What questions take before they are asked.
+    pub(super) fn turns(&self) -> Turns {
+        Turns(self.turns.clone())
     }
 
     /// Asks a question. All its statements see the same state.
@@ -63,6 +72,45 @@ impl Pool {
         self.questions.close();
         self.questions.wait().await;
         self.free.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+/// The turns of the questions, for somebody who wants that none is under way.
+#[derive(Debug, Clone)]
+pub(super) struct Turns(Arc<Semaphore>);
+
+impl Turns {
+    /// Holds new questions back and waits for those under way, up to a limit. Gives nothing when they last longer. Blocks; the questions
+    /// go on when what it gives is dropped.
+    pub(super) fn hold(&self, within: Duration) -> Option<OwnedSemaphorePermit> {
+        // fair: who asks later waits behind it
+        wait(self.0.clone().acquire_many_owned(READERS), within)?.ok()
+    }
+}
+
+/// Wakes a thread.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Waits on this thread, which has no runtime, for something that needs none.
+fn wait<F: Future>(future: F, within: Duration) -> Option<F::Output> {
+    let deadline = Instant::now() + within;
+    let waker = Arc::new(Unpark(std::thread::current())).into();
+    let (mut context, mut future) = (Context::from_waker(&waker), pin!(future));
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return Some(output);
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return None;
+        }
+        std::thread::park_timeout(left);
     }
 }
 

@@ -17,6 +17,7 @@ use rustix::fs::FallocateFlags;
 
 use super::Options;
 use super::files::private;
+use super::log;
 use super::trouble::is_full;
 use crate::store::Room;
 
@@ -146,7 +147,8 @@ impl Space {
             Err(error) => {
                 tracing::debug!(%error, "no space for the reserve yet");
                 connection.execute_batch(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
-                connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_row| Ok(()))
+                // the writer waits for nobody who reads: it looks again soon
+                log::cut(connection).map(|_is_cut| ())
             }
         }
     }
@@ -169,7 +171,7 @@ fn allocate(file: &File, bytes: u64) -> io::Result<()> {
     Ok(rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes)?)
 }
 
-fn page_size(connection: &Connection) -> rusqlite::Result<u64> {
+pub(super) fn page_size(connection: &Connection) -> rusqlite::Result<u64> {
     let size: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
     Ok(u64::try_from(size).unwrap_or(0).max(1))
 }

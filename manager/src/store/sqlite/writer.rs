@@ -6,20 +6,20 @@ use std::time::{Duration, Instant};
 
 use redpoll_manager_core::chain::Chain;
 use redpoll_manager_core::jobs::record::Change;
-use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
+use rusqlite::{Connection, OpenFlags, ffi};
 
 use super::files::{Files, Lock};
+use super::log::{self, Log};
 use super::mask;
 use super::migrations::{self, MigrationError};
-use super::space::{Gauge, Space};
+use super::pool::Turns;
+use super::space::{Gauge, Space, page_size};
 use super::trouble::{Trouble, io_error};
 use super::{OpenError, Options, chain, is_refusal, opening, write};
 use crate::store::faults::Fault;
 use crate::store::queue::{Beginning, Call, Closed, Outlet};
 use crate::store::{AbortHook, CommitError, Faults, Room};
 
-/// Pages of the log after which it is moved into the database: 16 MiB.
-const LOG_PAGES: i64 = 4096;
 /// How long a connection waits for a lock. Nobody else writes, so it does so only while a log is recovered.
 pub(super) const BUSY: Duration = Duration::from_secs(5);
 /// How often the writer looks after the space while it is scarce.
@@ -113,6 +113,7 @@ fn prepare(path: &std::path::Path) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "temp_store", "memory")?;
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    connection.pragma_update(None, "journal_size_limit", i64::try_from(log::KEPT_BYTES).unwrap_or(-1))?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(connection)
 }
@@ -124,6 +125,7 @@ pub(super) struct Writer {
     /// The number of the last event that was there when it began.
     found: u64,
     space: Space,
+    log: Log,
     patience: Duration,
     abort: AbortHook,
     faults: Faults,
@@ -139,12 +141,13 @@ impl Writer {
     pub(super) fn new(
         connection: Connection,
         outlet: Outlet,
-        files: Files,
-        lock: Lock,
+        (files, lock): (Files, Lock),
         options: Options,
         gauge: Gauge,
+        turns: Turns,
     ) -> rusqlite::Result<Self> {
         let space = Space::new(&connection, files.reserve, &options, gauge)?;
+        let log = Log::new(turns, options.log_bytes, page_size(&connection)?);
         let chain = chain::load(&connection)?;
         let Options { full_patience, abort, faults, .. } = options;
         // who died before the log was cut left it behind
@@ -157,6 +160,7 @@ impl Writer {
             chain,
             found,
             space,
+            log,
             patience,
             abort,
             faults,
@@ -242,7 +246,7 @@ impl Writer {
                         return Ok(());
                     }
                     std::thread::sleep(FULL_RETRY);
-                    self.move_log()?;
+                    log::move_into(&self.connection)?;
                 }
             }
         }
@@ -309,9 +313,7 @@ impl Writer {
     }
 
     fn tidy(&mut self) -> Result<(), Trouble> {
-        if self.log_pages()? >= LOG_PAGES {
-            self.move_log()?;
-        }
+        self.log.tidy(&self.connection)?;
         if self.space.is_due(SPACE_CHECK) {
             let restored = self.space.restore(&self.connection);
             restored.map_err(Trouble::from).or_else(Trouble::only_broken)?;
@@ -325,29 +327,10 @@ impl Writer {
         if self.scrub.is_none_or(|since| !idle && since.elapsed() < SCRUB_WITHIN) {
             return Ok(());
         }
-        self.connection.busy_timeout(Duration::ZERO)?;
-        let cut =
-            self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
-        self.connection.busy_timeout(BUSY)?;
-        match cut {
-            Ok(0) => self.scrub = None,
-            Ok(_busy) => {}
-            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {}
-            Err(error) => return Trouble::from(error).only_broken(),
+        if log::cut(&self.connection)? {
+            self.scrub = None;
         }
         Ok(())
-    }
-
-    fn log_pages(&self) -> rusqlite::Result<i64> {
-        let mut statement = self.connection.prepare_cached("PRAGMA wal_checkpoint(NOOP)")?;
-        statement.query_row([], |row| row.get(1))
-    }
-
-    /// Moves the log into the database, as far as readers let it. Without space for that the log stays as it is.
-    fn move_log(&self) -> Result<(), Trouble> {
-        let moved = self.connection.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)");
-        let moved = moved.and_then(|mut statement| statement.query_row([], |_row| Ok(())));
-        moved.map_err(Trouble::from).or_else(Trouble::only_broken)
     }
 }
 
