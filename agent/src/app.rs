@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use crate::builtin::{self, file::Protected};
-use crate::exec::{adopted, programs};
+use crate::exec::{adopted, open_files, programs};
 use crate::footprint;
 use crate::jobs::{Jobs, JobsOptions, Runner};
 use crate::leftovers::Leftovers;
@@ -61,6 +61,7 @@ impl App {
     pub fn new(loaded: Loaded<AgentConfig>, own: impl Into<Own>) -> Result<Self, Failure> {
         let Own { registry, manager, schedules } = own.into();
         let Loaded { config, file, effective } = loaded;
+        open_files::raise();
         check_state_dir(&config.agent.state_dir)?;
         let secret = config.manager.credentials()?;
         let credentials = credentials(&config.tls, Role::Agent)?;

@@ -11,6 +11,7 @@ use redpoll_config::{
     Effective, ExitClass, Loaded, ManagerConfig, ManagerProceduresConfig, RunGroups, Sources, check_state_dir,
 };
 use redpoll_exec::exec::cgroup::Hierarchy;
+use redpoll_exec::exec::open_files;
 use redpoll_exec::gate::Gate;
 use redpoll_net::shutdown::{Asked, Signals};
 use redpoll_net::socket::SocketOptions;
@@ -57,6 +58,7 @@ impl App {
     /// A [`Failure`] with the exit code: configuration, permissions, or an address that cannot be bound.
     pub async fn start(loaded: Loaded<ManagerConfig>) -> Result<Self, Failure> {
         let Loaded { config, effective, .. } = loaded;
+        open_files::raise();
         check_state_dir(&config.manager.state_dir)?;
         let credentials = credentials(&config.tls, Role::Manager)?;
         let identity = credentials.info.identity.clone();

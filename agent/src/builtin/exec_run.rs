@@ -7,7 +7,7 @@ use std::time::Duration;
 use redpoll_common::session::StopReason as CallStop;
 use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_exec::ExecLimits;
-use redpoll_exec::telling::{given_up, kind, not_started};
+use redpoll_exec::telling::{given_up, kind, no_room, not_started};
 use redpoll_net::service::{Output, RunContext, Stop, stop_fault};
 use redpoll_net::{CallContext, ProcedureInfo};
 use serde::Serialize;
@@ -19,7 +19,7 @@ use super::exec_arguments::{ExecArguments, Octets};
 use crate::exec::cgroup::{Cgroup, Hierarchy, Usage};
 use crate::exec::confine::{self, Confine};
 use crate::exec::note::{Kind, Notes};
-use crate::exec::{self, Chunk, EndedBy, ExecError, Exit, ProcessSpec, StopReason};
+use crate::exec::{self, Chunk, EndedBy, ExecError, Exit, ProcessSpec, StopReason, is_no_room};
 use crate::procedures::run_as_account;
 
 /// Chunks between the program's pipes and the connection, beside the one on either side. When it is full, the
@@ -214,7 +214,10 @@ fn confine(
     }
     let Some(helper) = helper else { return Ok(None) };
     let cgroup = cgroups.map(|cgroups| cgroups.hold(&Usage::default())).transpose();
-    let cgroup = cgroup.map_err(|error| Fault::new(FaultCode::Internal, error.to_string()))?;
+    let cgroup = cgroup.map_err(|error| match is_no_room(&error) {
+        true => no_room(format!("a control group for it cannot be made, and nothing ran: {error}")),
+        false => Fault::new(FaultCode::Internal, error.to_string()),
+    })?;
     let cgroup = cgroup.and_then(|(cgroup, _no_limits)| cgroup);
     if account.is_none() && cgroup.is_none() {
         return Ok(None);

@@ -1,11 +1,14 @@
 //! Does what the rules say, in their order: nothing passes a commit before it is durable.
 
+use std::time::Duration;
+
 use redpoll_common::job::Dno;
 use redpoll_common::job::spool::{self as rules, NotSpawned, Record};
 use redpoll_common::job::wire::{Offer, OfferAnswer, StateAnswer};
 use redpoll_common::wire::{Fault, FaultCode};
 use redpoll_net::failpoint;
 use redpoll_net::service::run_call;
+use tokio::time::sleep;
 
 use super::Output;
 use super::execution::Execution;
@@ -13,6 +16,9 @@ use super::notes::{self, Notes};
 use super::runner::Runner;
 use super::session::Ask;
 use crate::clock::now;
+
+/// How soon items are asked for again that could not be read, because too many files are open.
+const LOAD_AGAIN: Duration = Duration::from_secs(1);
 
 impl Runner {
     /// Does what can be done now.
@@ -158,8 +164,14 @@ impl Runner {
     fn load(&self, dno: Dno, from: u64, bytes: u64) {
         let (journal, answers) = (self.journal.clone(), self.answers.clone());
         self.tracker.spawn(async move {
+            let loaded = loop {
+                match journal.load(dno, from, bytes).await {
+                    Err(error) if error.passes() => sleep(LOAD_AGAIN).await,
+                    loaded => break loaded,
+                }
+            };
             // when the journal has failed nothing matters any more
-            if let Ok(items) = journal.load(dno, from, bytes).await {
+            if let Ok(items) = loaded {
                 let _ended = answers.send(rules::Input::Loaded(dno, items)).await;
             }
         });

@@ -91,7 +91,7 @@ impl OpenError {
     }
 }
 
-/// Why something was not written or not read. The spool does nothing any more after it.
+/// Why something was not written or not read. The spool does nothing any more after it, unless it [passes](Self::passes).
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum SpoolError {
     /// Writing, syncing or reading failed. What was not acknowledged may be on disk or not.
@@ -102,6 +102,9 @@ pub enum SpoolError {
         /// What the operating system said.
         reason: String,
     },
+    /// Too many files are open to read an older one now; it was not tried.
+    #[error("the spool cannot open a file: too many are open")]
+    NoDescriptor,
     /// The spool was closed, or failed before.
     #[error("the spool is closed")]
     Closed,
@@ -110,5 +113,13 @@ pub enum SpoolError {
 impl SpoolError {
     pub(super) fn failed(what: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |error| Self::Failed { what, reason: error.to_string() }
+    }
+
+    /// Whether the spool goes on, and the same may be asked for again.
+    pub fn passes(&self) -> bool {
+        match self {
+            Self::NoDescriptor => true,
+            Self::Failed { .. } | Self::Closed => false,
+        }
     }
 }

@@ -15,7 +15,7 @@ use super::block::{BlockWriter, FILE_HEAD, FileHead, check_record};
 use super::error::SpoolError;
 use super::index::{Index, Kind, Place, key_of};
 use super::secrets::Secrets;
-use super::space::{Space, is_no_room};
+use super::space::{Space, is_no_descriptor, is_no_room};
 use super::{OpenOptions, file_name};
 
 /// The file that is written.
@@ -139,7 +139,7 @@ impl Journal {
         let file = match create(&self.folder, head, &self.options, &self.folder_handle) {
             Ok(file) => file,
             // the present file goes on; its reserve is still there
-            Err(error) if is_no_room(&error) => {
+            Err(error) if is_no_room(&error) || is_no_descriptor(&error) => {
                 let _gone = fs::remove_file(self.folder.join(file_name(number)));
                 return Ok(());
             }
@@ -169,7 +169,9 @@ impl Journal {
         {
             self.compact_oldest()?;
         }
-        if self.files.first_key_value().is_some_and(|(oldest, _)| *oldest > last || self.files.len() == 1) {
+        // where no new file could be begun they are in the present one still, and it is tried again
+        let is_past = |oldest: u64| oldest > last || self.active.len <= to_u64(FILE_HEAD);
+        if self.files.first_key_value().is_some_and(|(oldest, _)| is_past(*oldest)) {
             self.secrets.done();
         }
         Ok(())
@@ -198,7 +200,10 @@ impl Journal {
         }
         let (mut block, mut places) = (BlockWriter::new(), Vec::new());
         for (dno, kind, place) in self.index.of_file(oldest) {
-            let record = self.read(place)?;
+            let record = match self.read(place) {
+                Err(error) if error.passes() => return Ok(()), // another time: nothing waits for it
+                read => read?,
+            };
             places.push((dno, kind, block.add(&record)));
         }
         match self.append(block, places)? {
@@ -238,7 +243,9 @@ impl Journal {
         let file = if place.file == self.active.number {
             &self.active.file
         } else {
-            other = File::open(self.folder.join(file_name(place.file))).map_err(failed("read"))?;
+            other = File::open(self.folder.join(file_name(place.file))).map_err(|error| {
+                if is_no_descriptor(&error) { SpoolError::NoDescriptor } else { failed("read")(error) }
+            })?;
             &other
         };
         let mut bytes = vec![0; usize::try_from(place.len).unwrap_or(0) + 4];

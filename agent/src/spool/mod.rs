@@ -135,7 +135,8 @@ impl Spool {
     /// acknowledged.
     ///
     /// # Errors
-    /// [`SpoolError`] when the disk cannot be read, or holds something else than was written.
+    /// [`SpoolError`] when the disk cannot be read, or holds something else than was written. Ask again when it
+    /// [passes](SpoolError::passes).
     pub async fn load(&self, dno: Dno, from: u64, bytes: u64) -> Result<Vec<Item>, SpoolError> {
         let (done, loaded) = oneshot::channel();
         let command = Command::Load { dno, from, bytes, done };

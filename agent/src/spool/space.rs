@@ -55,6 +55,11 @@ pub(super) fn is_no_room(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
+/// Whether an error says that this process, or the machine, has too many files open: it passes, and says nothing of the disk.
+pub(super) fn is_no_descriptor(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
+}
+
 /// Gives a file blocks of the disk beyond its end, without changing its length.
 ///
 /// # Errors

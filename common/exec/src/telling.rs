@@ -7,6 +7,9 @@ use tokio::sync::oneshot;
 
 use crate::exec::{DRAIN, ExecError, StreamName};
 
+/// How soon what found no room may be tried again.
+const RETRY_MS: u64 = 5_000;
+
 /// Completes when the program has ended and a caller who stopped the call did not take its last output either.
 pub async fn given_up(ended: oneshot::Receiver<()>, stop: &Stop) {
     ended.await.ok();
@@ -41,14 +44,35 @@ pub fn not_started(error: &ExecError) -> Fault {
     if let Some(cause) = std::error::Error::source(error) {
         text = format!("{text}: {cause}");
     }
+    if error.is_passing() {
+        return no_room(format!("{text}; nothing ran"));
+    }
     let mut fault = Fault::new(FaultCode::Failed, text);
     fault.class = Some("SpawnError".to_owned());
     fault
 }
 
+/// The fault of what there is no room for now: a job is put back, a caller may try again.
+pub fn no_room(text: String) -> Fault {
+    Fault { retry_after_ms: Some(RETRY_MS), ..Fault::new(FaultCode::Overloaded, text) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_machine_has_no_room_for_may_be_tried_again_and_what_cannot_be_started_not() {
+        use rustix::io::Errno;
+        let of = |source: std::io::Error| not_started(&ExecError::System { program: "p".to_owned(), source });
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::AGAIN, Errno::NOMEM] {
+            let fault = of(errno.into());
+            assert_eq!((fault.code.clone(), fault.retry_after_ms), (FaultCode::Overloaded, Some(RETRY_MS)));
+            assert!(fault.message.ends_with("; nothing ran"), "{fault}");
+        }
+        assert_eq!(of(Errno::IO.into()).code, FaultCode::Failed);
+        assert_eq!(of(std::io::Error::other("EMFILE")).code, FaultCode::Failed);
+    }
 
     #[test]
     fn a_fault_says_how_many_processes_go_on_and_nothing_when_none_does() {

@@ -6,6 +6,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use futures_util::future::{Either, FusedFuture as _, FutureExt as _, join, select};
+use redpoll_exec::exec::open_files;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
@@ -119,6 +120,7 @@ impl Group {
         let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
         let leader = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         let leader = leader.ok_or("the new process has no number")?;
+        open_files::give_back(leader);
         Ok((Self { child, leader, deaths, reaped: false }, stdin, stderr))
     }
 

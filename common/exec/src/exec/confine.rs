@@ -20,13 +20,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::process::{Gid, Resource, Rlimit, Uid, setrlimit};
+use rustix::process::{Gid, Resource, Rlimit, Uid, getrlimit, setrlimit};
 use rustix::thread;
 
 use super::account::Account;
 use super::cgroup::Usage;
 use super::handed::Handed;
-use super::{ExecError, inherited, lookup, verdict};
+use super::{ExecError, inherited, lookup, open_files, verdict};
 
 /// The first argument of a start that confines.
 const WORD: &str = "__confine";
@@ -115,6 +115,7 @@ impl Confine {
         }
         words.extend(self.rlimits.memory.map(|bytes| format!("memory={bytes}")));
         words.extend(self.rlimits.processes.map(|count| format!("processes={count}")));
+        words.extend(open_files::of_programs().map(|count| format!("files={count}")));
         words.join(",")
     }
 }
@@ -173,6 +174,7 @@ struct Order {
     account: Option<(u32, u32, Vec<u32>)>,
     memory: Option<u64>,
     processes: Option<u64>,
+    files: Option<u64>,
 }
 
 impl Order {
@@ -189,6 +191,7 @@ impl Order {
                 }
                 ("memory", bytes) => order.memory = Some(bytes.parse().ok()?),
                 ("processes", count) => order.processes = Some(count.parse().ok()?),
+                ("files", count) => order.files = Some(count.parse().ok()?),
                 (_, _) => return None,
             }
         }
@@ -207,6 +210,11 @@ impl Order {
         setrlimit(Resource::Core, limit(Some(0))).map_err(system("the limit of core files"))?;
         if self.processes.is_some() {
             setrlimit(Resource::Nproc, limit(self.processes)).map_err(system("the limit of processes"))?;
+        }
+        if self.files.is_some() {
+            // the soft one alone: a program that is made for more raises it
+            let files = Rlimit { current: self.files, ..getrlimit(Resource::Nofile) };
+            setrlimit(Resource::Nofile, files).map_err(system("the limit of open files"))?;
         }
         let Some((uid, gid, groups)) = self.account else { return Ok(()) };
         let groups: Vec<Gid> = groups.into_iter().map(Gid::from_raw).collect();
@@ -241,7 +249,12 @@ mod tests {
         };
         let [word, order, cgroup] = confine.arguments();
         assert_eq!((word, cgroup), (WORD.into(), OsString::new()));
-        let expected = Order { account: Some((1001, 100, vec![4, 33])), memory: Some(7), processes: Some(9) };
+        let expected = Order {
+            account: Some((1001, 100, vec![4, 33])),
+            memory: Some(7),
+            processes: Some(9),
+            files: None,
+        };
         assert_eq!(Order::read(order.to_str().unwrap()), Some(expected));
         let free = Confine { account: None, rlimits: Usage::default(), ..confine };
         assert_eq!(Order::read(&free.order()), Some(Order::default()));

@@ -97,6 +97,24 @@ impl ExecError {
         }
     }
 
+    /// Whether the machine or this process has no room for another program now, and may have some soon.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::System { source, .. } => is_no_room(source),
+            Self::Late
+            | Self::NoProgram
+            | Self::Nul { .. }
+            | Self::Variable { .. }
+            | Self::Directory { .. }
+            | Self::NotFound { .. }
+            | Self::Interpreter { .. }
+            | Self::Denied { .. }
+            | Self::Format { .. }
+            | Self::TooLarge
+            | Self::Slow { .. } => false,
+        }
+    }
+
     /// What the operating system said about starting the helper that would become `program`.
     pub(super) fn of_helper(program: String, source: io::Error) -> Self {
         use rustix::io::Errno;
@@ -119,6 +137,12 @@ impl ExecError {
             Some(_) | None => Self::System { program, source },
         }
     }
+}
+
+/// Whether an error says that there are too many open files or processes, or too little memory for one more: unlike others it passes.
+pub fn is_no_room(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::AGAIN | Errno::NOMEM))
 }
 
 /// Whether a path that does not depend on a working directory names a file.

@@ -20,7 +20,7 @@ use super::name::unique_name;
 use super::note::Noted;
 use super::programs::Held;
 use super::tree::{self, Lineage, Process};
-use super::{ExecError, INHERITED, KILL_WAIT, ProcessSpec, RUN_VARIABLE};
+use super::{ExecError, INHERITED, KILL_WAIT, ProcessSpec, RUN_VARIABLE, open_files};
 
 /// The longest pause between two looks for processes that were born while others were killed.
 const KILL_ROUND: Duration = Duration::from_millis(50);
@@ -81,6 +81,9 @@ impl Group {
             Some(_) => ExecError::of_helper(program.clone(), source),
         })?;
         let leader = Pid::from_child(&child);
+        if spec.confine.is_none() {
+            open_files::give_back(leader); // a helper does it before it becomes somebody else
+        }
         let watched = Death::of(leader).and_then(|death| Ok((death, Pipes::of(&mut child)?)));
         let (death, pipes) = match watched {
             Ok(watched) => watched,

@@ -31,6 +31,7 @@ mod lookup;
 mod mark;
 mod name;
 pub mod note;
+pub mod open_files;
 mod output;
 pub mod programs;
 mod tree;
@@ -48,7 +49,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 
-pub use error::ExecError;
+pub use error::{ExecError, is_no_room};
 pub use lookup::find_program;
 
 use crate::clock::boot_ms;

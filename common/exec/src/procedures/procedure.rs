@@ -15,6 +15,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::worker::Pool;
 use super::{Setting, once};
 use crate::exec::account::{Account, AccountError};
+use crate::exec::is_no_room;
+use crate::telling::no_room;
 
 /// Calls that may wait for a place of one procedure; further ones are answered `overloaded`.
 const WAITING: usize = 256;
@@ -177,11 +179,16 @@ fn places_of(manifest: &Manifest) -> Option<usize> {
 /// The account that a policy says something runs as; `None`: the agent is that already.
 ///
 /// # Errors
-/// `rejected`: nothing must run as anybody else then.
+/// `rejected`: nothing must run as anybody else then. `overloaded` while no file can be opened.
 pub fn run_as_account(user: &str) -> Result<Option<Account>, Fault> {
     let found = Account::find(user, None).and_then(own_or_other);
     found.map_err(|error| {
         let text = format!("the agent's policy says that it runs as {user}, and nothing ran: {error}");
+        if let AccountError::Unreadable { source, .. } = &error
+            && is_no_room(source)
+        {
+            return no_room(text);
+        }
         Fault::new(FaultCode::Rejected, text)
     })
 }

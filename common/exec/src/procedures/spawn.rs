@@ -12,11 +12,12 @@ use redpoll_net::service::RunContext;
 
 use super::Procedure;
 use super::heard::LINE;
-use crate::exec::ProcessSpec;
 use crate::exec::account::Account;
 use crate::exec::cgroup::{Cgroup, Usage};
 use crate::exec::confine::Confine;
 use crate::exec::note::{Kind, Noting};
+use crate::exec::{ProcessSpec, is_no_room};
+use crate::telling::no_room;
 
 /// What to start, and the control group that is its own for as long as this lives.
 #[derive(Debug)]
@@ -131,7 +132,7 @@ impl Procedure {
             None => (None, usage),
             Some(groups) => groups.hold(&usage).map_err(|error| {
                 let text = format!("a control group for it cannot be made, and nothing ran: {error}");
-                Fault::new(FaultCode::Internal, text)
+                if is_no_room(&error) { no_room(text) } else { Fault::new(FaultCode::Internal, text) }
             })?,
         };
         let path = cgroup.as_ref().map(|group| group.path().to_owned());
