@@ -1,8 +1,10 @@
 //! An agent from its start to its end.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::{FusedFuture as _, FutureExt as _};
 use redpoll_common::api::notice;
 use redpoll_common::identity::Role;
 use redpoll_common::ids::PeerId;
@@ -24,7 +26,7 @@ use tracing::{error, info, warn};
 use crate::builtin::{self, file::Protected};
 use crate::exec::{adopted, open_files, programs};
 use crate::footprint;
-use crate::jobs::{Jobs, JobsOptions, Runner};
+use crate::jobs::{Jobs, JobsOptions, Runner, Status};
 use crate::leftovers::Leftovers;
 use crate::link::AgentLink;
 use crate::offer::offer;
@@ -36,10 +38,17 @@ use crate::spool::{OpenError, OpenOptions, Spool, SpoolError};
 
 /// How long the session has to end after the goodbye.
 const FAREWELL: Duration = Duration::from_secs(5);
-/// The same after a second signal. Programs that still run then are killed.
-const HURRIED_FAREWELL: Duration = Duration::from_secs(1);
-/// What a run of a job has between TERM and KILL after a second signal.
-const HURRIED_GRACE: Duration = Duration::from_millis(500);
+/// The same, and what a run has between TERM and KILL, after a second signal.
+const HURRIED: Last = Last { grace: Duration::from_millis(500), farewell: Duration::from_secs(1) };
+
+/// How much time there is when what runs is ended.
+#[derive(Debug, Clone, Copy)]
+struct Last {
+    /// Between TERM and KILL.
+    grace: Duration,
+    /// For each of what follows: records, the goodbye, programs that are killed.
+    farewell: Duration,
+}
 
 /// An agent that is ready to dial.
 #[derive(Debug)]
@@ -203,6 +212,11 @@ impl Serving {
         let within = self.config.agent.drain_timeout;
         let (calls, runs) = (self.service.running(), self.jobs.status().running);
         info!(running = calls, runs, ?within, "stopping");
+        if self.jobs.status().no_room {
+            warn!(
+                "the disk of the spool has no room: what is to be recorded is waited for as long as the stop may take"
+            );
+        }
         let peer = self.link.present();
         let bye = Bye::new(ByeCode::ShuttingDown, "the agent is stopping");
         let finished = async {
@@ -217,26 +231,30 @@ impl Serving {
             peer.finish(bye.clone());
             peer.closed().await;
         };
-        let (mut farewell, mut grace) = (FAREWELL, self.config.limits.grace);
+        let mut last = Last { grace: self.config.limits.grace, farewell: FAREWELL };
+        let mut hurry = pin!(hurry.fuse());
         tokio::select! {
             biased;
             () = finished => {}
-            () = hurry => {
-                (farewell, grace) = (HURRIED_FAREWELL, HURRIED_GRACE);
+            () = &mut hurry => {
+                last = HURRIED;
                 warn!(running = self.service.running(), "stopping now although calls are running");
             }
             () = tokio::time::sleep(within) => {
                 warn!(running = self.service.running(), "stopping although calls are running");
             }
         }
-        if tokio::time::timeout(self.config.limits.grace.saturating_add(farewell), self.recurring.end())
-            .await
-            .is_err()
-        {
-            warn!("recurring procedures are not recorded as ended: they will be unknown");
+        tokio::select! {
+            biased;
+            () = self.end_runs(last) => {}
+            () = &mut hurry, if !hurry.is_terminated() => {
+                last = HURRIED;
+                warn!("stopping now although runs are given time to end");
+                self.end_runs(last).await;
+            }
         }
         self.stop_workers.cancel();
-        self.end_jobs(grace, farewell).await;
+        self.close_jobs(last.farewell).await;
         if let Some(peer) = peer {
             peer.close(bye);
         }
@@ -245,7 +263,7 @@ impl Serving {
             tracker.wait().await;
             programs::settled().await;
         };
-        let stopped = tokio::time::timeout(farewell, ended).await;
+        let stopped = tokio::time::timeout(last.farewell, ended).await;
         let _late = tokio::time::timeout(HURRIED_FAREWELL, self.leftovers.flush()).await;
         match stopped {
             Ok(()) => info!("stopped"),
@@ -253,8 +271,8 @@ impl Serving {
         }
     }
 
-    /// Ends the runs that are left, each with a record of it, tells the manager if it listens, and closes the spool.
-    async fn end_jobs(&self, grace: Duration, farewell: Duration) {
+    /// Ends what is left of runs and of recurring procedures, at the same time, each with a record of it.
+    async fn end_runs(&self, last: Last) {
         let left = self.jobs.status().running;
         if left > 0 {
             warn!(
@@ -263,14 +281,24 @@ impl Serving {
             );
         }
         // what a killed process still needs to disappear, and the disk to take the record
-        let patience = grace.saturating_add(farewell);
-        if tokio::time::timeout(patience, self.jobs.end(grace)).await.is_err() {
-            let left = self.jobs.status().running;
-            warn!(runs = left, "runs are not recorded as ended: they will be unknown");
+        let patience = last.grace.saturating_add(last.farewell);
+        let recurring = tokio::time::timeout(patience, self.recurring.end(last.grace));
+        let jobs = tokio::time::timeout(patience, self.jobs.end(last.grace));
+        let (recurring, jobs) = tokio::join!(recurring, jobs);
+        if recurring.is_err() {
+            warn!("recurring procedures are not recorded as ended: they will be unknown");
         }
-        self.told(HURRIED_FAREWELL).await;
+        if jobs.is_err() {
+            let Status { running: runs, no_room, .. } = self.jobs.status();
+            warn!(runs, no_room, "runs are not recorded as ended: they will be unknown");
+        }
+    }
+
+    /// Tells the manager how runs ended, if it listens, and closes the spool.
+    async fn close_jobs(&self, farewell: Duration) {
+        self.told(HURRIED.farewell).await;
         if tokio::time::timeout(farewell, self.jobs.close()).await.is_err() {
-            warn!("the spool does not close in time");
+            warn!(no_room = self.jobs.status().no_room, "the spool does not close in time");
         }
     }
 

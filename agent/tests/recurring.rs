@@ -320,7 +320,7 @@ async fn a_run_beyond_its_time_and_one_that_the_stop_ends_say_so() {
     stage.recurring.set(vec![entry("t.patient", RARELY)]);
     timeout(PATIENCE, began.notified()).await.unwrap();
     stage.recurring.drain();
-    timeout(PATIENCE, stage.recurring.end()).await.unwrap();
+    timeout(PATIENCE, stage.recurring.end(PATIENCE)).await.unwrap();
     let run = stage.first().await;
     assert_eq!(run.ending.outcome, Outcome::Cancelled);
     assert_eq!(run.ending.fault.unwrap().code, FaultCode::ShuttingDown);

@@ -6,12 +6,16 @@ use std::time::{Duration, Instant};
 
 use redpoll_certs::testing::TestAuthority;
 use redpoll_common::api::AgentState;
+use redpoll_common::api::jobs::JobList;
+use redpoll_common::api::method;
 use redpoll_common::session::CloseReason;
 use redpoll_common::wire::{ByeCode, FaultCode, Message};
 use redpoll_net::CallStream;
 use redpoll_tests::line::{FakeManager, Heard, acceptance};
+use redpoll_tests::manifests::Manifests;
 use redpoll_tests::operator::Operator;
 use redpoll_tests::process::Sleeper;
+use redpoll_tests::work::Oracle;
 use redpoll_tests::world::{World, start_agent};
 use redpoll_tests::{SOON, eventually, in_time, within};
 use rustix::process::Signal;
@@ -197,4 +201,52 @@ async fn an_agent_that_finds_no_manager_stops_at_once_and_a_manager_without_sess
     assert!(matches!(line.hear().await, Heard::Message(_)));
     drop(line);
     assert_eq!(within(Duration::from_secs(8), "the end", world.manager.ended()).await.code(), Some(0));
+}
+
+/// A shell script that says that it began and does not end for being asked.
+fn stubborn(mark: &std::path::Path) -> String {
+    format!("trap '' TERM; echo > {}; while :; do sleep 0.05; done", mark.display())
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_what_an_agent_runs_by_itself_and_for_jobs_whatever_grace_it_has() {
+    // the second signal comes while what runs may finish, and while it is given time to end
+    for drain_timeout in ["60s", "0s"] {
+        let mut world = World::quiet(&[]).await;
+        let manifests = Manifests::new(world.directory());
+        let [scheduled, of_job] = &["schedule", "job"].map(|name| world.directory().join(name));
+        let fields = "[schedule]\nevery = \"1h\"\nat_start = true\n";
+        manifests.shell("by.itself", fields, &stubborn(scheduled));
+        let timeout = format!("agent.drain_timeout={drain_timeout}");
+        let settings = ["limits.grace=120s", &timeout, &manifests.setting()];
+        world.agent("web-1", &settings).await;
+        let oracle = Oracle::new(world.directory(), "stubborn");
+        let job = world.operator.submit(&oracle.job("web-1", &stubborn(of_job))).await.unwrap();
+        for mark in [scheduled, of_job] {
+            eventually("it has begun", async || mark.exists().then_some(())).await;
+        }
+        let agent = world.agent_process("web-1");
+        agent.signal(Signal::TERM);
+        agent.logged(&["stopping", "runs=1"]).await;
+        if drain_timeout == "0s" {
+            agent.logged(&["ending what runs for jobs"]).await;
+        }
+        agent.signal(Signal::TERM);
+        assert_eq!(agent.ended().await.code(), Some(0), "{drain_timeout}");
+        assert!(!agent.log().contains("they will be unknown"), "{}", agent.log());
+        std::fs::remove_file(scheduled).unwrap();
+
+        world.restart_agent("web-1", &settings).await;
+        let end = world.operator.job_ended(&job).await.end.unwrap();
+        assert_eq!(end.outcome, "failed", "{end:?}");
+        assert_eq!(end.fault.map(|fault| fault.code), Some(FaultCode::ShuttingDown));
+        let told = json!({"submitter": "agent:web-1"});
+        eventually("the other is told as cancelled", async || {
+            let list = world.operator.ask(method::JOBS_LIST, &told).await.ok()?;
+            let list: JobList = list.decode().ok()?;
+            list.jobs.iter().find(|job| job.outcome.as_deref() == Some("cancelled")).map(drop)
+        })
+        .await;
+        world.agent_process("web-1").kill().await;
+    }
 }

@@ -168,6 +168,8 @@ pub struct Status {
     pub untold: usize,
     /// Everything that happened is on disk, and done.
     pub settled: bool,
+    /// It is not, and the disk has no room.
+    pub no_room: bool,
 }
 
 /// A handle on the agent's jobs. Cheap to clone.

@@ -229,8 +229,7 @@ impl Runner {
             Event::Time => self.machine.handle_timeout(now()),
             Event::KillAll => {
                 self.kill_at = None;
-                let left = self.executions.values().filter(|execution| !execution.over);
-                left.for_each(Execution::kill);
+                self.executions.values().filter(|execution| !execution.over).for_each(Execution::kill);
             }
             Event::Work => {
                 for input in std::mem::take(&mut self.batch) {
@@ -361,8 +360,9 @@ impl Runner {
 
     fn publish(&self) {
         let (_, untold) = self.machine.counts();
-        let settled = self.commit.is_none() && self.outputs.is_empty();
-        let status = Status { running: self.running, untold, settled };
+        let writes = self.commit.is_some();
+        let (settled, no_room) = (!writes && self.outputs.is_empty(), writes && *self.full.borrow());
+        let status = Status { running: self.running, untold, settled, no_room };
         self.ends.status.send_if_modified(|was| std::mem::replace(was, status) != status);
     }
 }

@@ -32,6 +32,7 @@ pub struct Driver {
     count: watch::Sender<usize>,
     drain: CancellationToken,
     end: CancellationToken,
+    kill: CancellationToken,
     schedules: Schedules,
     entries: BTreeMap<String, Entry>,
 }
@@ -41,10 +42,10 @@ impl Driver {
         around: Around,
         outbox: Arc<Shared>,
         (wanted, count): (watch::Receiver<Vec<Entry>>, watch::Sender<usize>),
-        (drain, end): (CancellationToken, CancellationToken),
+        (drain, end, kill): (CancellationToken, CancellationToken, CancellationToken),
     ) -> Self {
         let (schedules, entries) = (Schedules::default(), BTreeMap::new());
-        Self { around, outbox, wanted, count, drain, end, schedules, entries }
+        Self { around, outbox, wanted, count, drain, end, kill, schedules, entries }
     }
 
     /// Goes on until it is drained and nothing runs any more. Runs are spawned on `tracker`.
@@ -108,6 +109,7 @@ impl Driver {
                 entry: entry.clone(),
                 drain: self.drain.clone(),
                 end: self.end.clone(),
+                kill: self.kill.clone(),
             };
             let (name, ended) = (start.name, ended.clone());
             tracker.spawn(async move {

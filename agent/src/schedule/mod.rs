@@ -21,6 +21,7 @@ use redpoll_config::ProcedureSchedule;
 use redpoll_exec::Places;
 use redpoll_net::transport::PeerInfo;
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -88,7 +89,11 @@ pub struct Recurring {
     running: watch::Receiver<usize>,
     drain: CancellationToken,
     end: CancellationToken,
+    kill: CancellationToken,
 }
+
+/// How much longer than it was given a run may take to say its last word, before it is told as ended without one.
+const LAST_WORD: Duration = Duration::from_millis(500);
 
 impl Recurring {
     /// Opens the outbox in `folder`, which is made if it is missing. Nothing runs before the [`Driver`] is run.
@@ -105,9 +110,10 @@ impl Recurring {
         let outbox = Arc::new(outbox::Shared::new(Outbox::open(folder, options)?));
         let (entries, wanted) = watch::channel(Vec::new());
         let (count, running) = watch::channel(0);
-        let (drain, end) = (CancellationToken::new(), CancellationToken::new());
-        let driver = Driver::new(around, outbox, (wanted, count), (drain.clone(), end.clone()));
-        Ok((Self { entries: Arc::new(entries), running, drain, end }, driver))
+        let [drain, end, kill] = std::array::from_fn(|_| CancellationToken::new());
+        let stops = (drain.clone(), end.clone(), kill.clone());
+        let driver = Driver::new(around, outbox, (wanted, count), stops);
+        Ok((Self { entries: Arc::new(entries), running, drain, end, kill }, driver))
     }
 
     /// What shall run from now on: at the start, and after each reload. What stays goes on as it was, what runs is not touched.
@@ -127,11 +133,15 @@ impl Recurring {
         let _idle = running.wait_for(|running| *running == 0).await;
     }
 
-    /// Asks what runs to end, and returns when it has and is recorded, or its grace is over.
-    pub async fn end(&self) {
+    /// Asks what runs to end, and ends what has not after `grace`; returns when all of it is recorded. May be called again with
+    /// less.
+    pub async fn end(&self, grace: Duration) {
         self.drain();
         self.end.cancel();
-        self.idle().await;
+        if timeout(grace.saturating_add(LAST_WORD), self.idle()).await.is_err() {
+            self.kill.cancel();
+            self.idle().await;
+        }
     }
 }
 

@@ -35,6 +35,7 @@ pub(super) struct Run {
     pub(super) entry: Entry,
     pub(super) drain: CancellationToken,
     pub(super) end: CancellationToken,
+    pub(super) kill: CancellationToken,
 }
 
 impl Run {
@@ -162,15 +163,17 @@ impl Run {
         if !graceful {
             return Ended::By(fault, outcome);
         }
-        match timeout(bounds.grace.saturating_add(PATIENCE), &mut answer).await {
+        // nobody waits for the answer after a kill: what it started is ended with it
+        let answer = self.kill.run_until_cancelled(&mut answer);
+        match timeout(bounds.grace.saturating_add(PATIENCE), answer).await {
             // it came to its end all the same
-            Ok(Ok(Ok(result))) => Ended::Answered(Ok(result)),
-            Ok(Ok(Err(said))) if said.code == stop_fault(reason).code => {
+            Ok(Some(Ok(Ok(result)))) => Ended::Answered(Ok(result)),
+            Ok(Some(Ok(Err(said)))) if said.code == stop_fault(reason).code => {
                 Ended::By(with_details(fault, said), outcome)
             }
-            Ok(Ok(Err(said))) => Ended::By(said, outcome),
-            Ok(Err(_panic)) => panicked(),
-            Err(_elapsed) => Ended::By(fault, outcome),
+            Ok(Some(Ok(Err(said)))) => Ended::By(said, outcome),
+            Ok(Some(Err(_panic))) => panicked(),
+            Ok(None) | Err(_) => Ended::By(fault, outcome),
         }
     }
 }
