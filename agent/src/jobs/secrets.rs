@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use redpoll_common::job::Dno;
+use redpoll_common::job::secret::{bounded, everything, is_everything};
 use redpoll_common::job::spool::{Image, ImageRow, Record};
 use redpoll_common::job::wire::Offer;
-use redpoll_common::job::wire::report::MAX_REPORT_REDACT;
 use redpoll_common::wire::Raw;
 use redpoll_common::words::Words;
 use redpoll_exec::procedures::mask;
@@ -16,9 +16,6 @@ use redpoll_schema::{ArgumentRedaction, MASK};
 
 use super::runner::Runner;
 use crate::offered::Current;
-
-/// Bytes of paths that are kept of a run, and go with its end: beyond, all of it is masked. They must fit a frame beside a result.
-const MAX_KEPT: usize = 64 * 1024;
 
 /// What nobody may see of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -64,7 +61,7 @@ impl Secret {
         if self.paths.is_empty() || offered.redact(&call.method).is_some_and(|now| now == self.paths) {
             return None;
         }
-        if self.paths == everything() {
+        if is_everything(&self.paths) {
             return Some(Mask::new(|_value| Raw::text(MASK)).with_words(Words::everything()));
         }
         let words = ArgumentRedaction::new(&self.paths).words(&call.args, &call.kwargs);
@@ -72,16 +69,6 @@ impl Secret {
         let paths: Vec<&str> = self.paths.iter().filter_map(|path| path.strip_prefix("kwargs.")).collect();
         Some(mask(&paths, words))
     }
-}
-
-/// The paths to all arguments.
-fn everything() -> Vec<String> {
-    ["args.*", "kwargs.*"].map(str::to_owned).into()
-}
-
-fn bounded(paths: Vec<String>) -> Vec<String> {
-    let bytes = paths.iter().map(String::len).sum::<usize>();
-    if bytes > MAX_KEPT || paths.len() > MAX_REPORT_REDACT { everything() } else { paths }
 }
 
 /// The paths, when they lead to something in the arguments of an offer, else none.

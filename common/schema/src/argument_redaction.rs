@@ -1,5 +1,7 @@
 //! The `redact` paths of a procedure as they apply to a call's arguments, which are positional and named.
 
+use std::collections::BTreeMap;
+
 use redpoll_common::wire::Raw;
 use redpoll_common::words::Words;
 use serde_json::Value;
@@ -20,6 +22,11 @@ pub fn rooted(redact: &[String], schema: &Value) -> Vec<String> {
         Ok(Positional::All(name)) => (Vec::new(), Some(name)),
         Ok(Positional::Any) | Err(_) => (Vec::new(), None),
     };
+    if redact.is_empty() {
+        return Vec::new();
+    }
+    // both lists may come from elsewhere, and be long
+    let places: BTreeMap<&str, usize> = (0..).zip(&names).map(|(place, name)| (name.as_str(), place)).collect();
     let mut paths = Vec::new();
     for path in redact {
         paths.push(format!("{KWARGS}{path}"));
@@ -32,7 +39,7 @@ pub fn rooted(redact: &[String], schema: &Value) -> Vec<String> {
         } else if whole.as_deref() == Some(first) {
             // all positional arguments together are the value of this name
             paths.push(format!("{ARGS}{}", rest.unwrap_or("*")));
-        } else if let Some(place) = names.iter().position(|name| name == first) {
+        } else if let Some(place) = places.get(first) {
             paths.push(match rest {
                 Some(rest) => format!("{ARGS}{place}.{rest}"),
                 None => format!("{ARGS}{place}"),

@@ -5,6 +5,7 @@
 //! - [`run`]: the states of a run on one agent, and its outcomes.
 //! - [`item`]: values and output, numbered.
 //! - [`queue`]: names of queues.
+//! - [`secret`]: which of its arguments nobody may see.
 //! - [`submitter`]: who submitted it: an operator, or an agent.
 //! - [`spool`]: what an agent remembers of its runs, and what it owes the manager about them.
 //! - [`wire`]: the bodies of `rp.job.*`.
@@ -15,6 +16,7 @@ pub mod ids;
 pub mod item;
 pub mod queue;
 pub mod run;
+pub mod secret;
 pub mod spec;
 pub mod spool;
 pub mod submitter;

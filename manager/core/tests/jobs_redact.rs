@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jobs_support::alone::{Manager, offers};
 use jobs_support::{Plan, agent, job};
 use redpoll_common::job::wire::RunReport;
-use redpoll_common::job::{Ending, Outcome, Submitter};
+use redpoll_common::job::{Ending, Outcome, Submitter, secret};
 use redpoll_common::wire::{Fault, FaultCode};
 use redpoll_manager_core::jobs::{Ended, Found, Input, Offer, Scope, Settings, Submit};
 
@@ -79,11 +79,48 @@ fn a_job_without_secrets_is_not_masked_and_one_that_is_gone_neither() {
 }
 
 #[test]
+fn what_comes_without_an_end_that_is_taken_is_not_noted() {
+    let (mut manager, offer) = offered(Settings::default());
+    report(&mut manager, &offer, None, &[PIN]);
+    let done = Ending { items: 1, ..ending(Outcome::Succeeded) };
+    let early = RunReport { done: Some(done), redact: paths(&[PIN]), ..RunReport::about(offer.run) };
+    let (agent, connection) = (offer.agent.clone(), offer.connection);
+    manager.feed(Input::Report { token: 0, agent, connection, reports: vec![early.clone(), early] });
+    assert!(manager.store.jobs[&job(1)].redact.is_empty());
+    report(&mut manager, &offer, Some(Outcome::Succeeded), &[PIN]);
+    assert_eq!(masked(&manager), Some(paths(&[PIN])));
+}
+
+#[test]
+fn of_more_paths_than_a_job_may_have_everything_is_masked_and_nothing_is_added_any_more() {
+    let many = |from: usize| (from..from + secret::MAX_SECRET_PATHS).map(|n| format!("kwargs.p{n}")).collect();
+    let (mut manager, offer) = offered(Settings::default());
+    manager.feed(Input::Redact { job: job(1), paths: many(0) });
+    assert_eq!(manager.store.jobs[&job(1)].redact.len(), secret::MAX_SECRET_PATHS);
+    manager.feed(Input::Redact { job: job(1), paths: many(1) });
+    for path in [PIN, KEY] {
+        assert_eq!(manager.store.jobs[&job(1)].redact.to_vec(), secret::everything());
+        redact(&mut manager, path);
+    }
+    report(&mut manager, &offer, Some(Outcome::Succeeded), &[PIN]);
+    assert_eq!(masked(&manager), Some(secret::everything()));
+}
+
+#[test]
+fn a_submit_with_too_many_paths_is_masked_as_a_whole() {
+    let mut manager = Manager::new(Settings::default());
+    let submit = Plan::default().submit(0, job(1), &[("a", false)]);
+    let redact = (0..=secret::MAX_SECRET_PATHS).map(|n| format!("kwargs.p{n}")).collect();
+    manager.feed(Input::Submit(Box::new(Submit { redact, ..*submit })));
+    assert_eq!(manager.store.jobs[&job(1)].redact.to_vec(), secret::everything());
+}
+
+#[test]
 fn what_comes_with_another_dispatch_says_nothing_of_this_one() {
     let (mut manager, offer) = offered(Settings::default());
     let mut other = offer;
     other.run.dno.0 += 1;
-    report(&mut manager, &other, None, &[PIN]);
+    report(&mut manager, &other, Some(Outcome::Succeeded), &[PIN]);
     assert!(manager.store.jobs[&job(1)].redact.is_empty());
 }
 

@@ -3,15 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
+use redpoll_common::job::secret;
 use redpoll_common::wire::{Fault, FaultCode, MAX_METHOD_LEN, Raw};
 use redpoll_net::ProcedureInfo;
-use redpoll_schema::{Schema, rooted};
+use redpoll_schema::{MAX_REDACT_PATHS, Schema, rooted};
 use tracing::warn;
 
 /// One version of a procedure.
 #[derive(Debug)]
 struct Listed {
     info: ProcedureInfo,
+    /// The paths into the arguments that nobody may see, with their roots.
+    redact: Vec<String>,
     /// Compiled when it is needed first; `None` when there is none, or none that can be used.
     schema: OnceLock<Option<Schema>>,
 }
@@ -29,13 +32,15 @@ impl Procedures {
     pub fn read(elements: Vec<Raw>) -> Self {
         let mut procedures = Self { elements: Vec::with_capacity(elements.len()), names: BTreeMap::new() };
         for element in elements {
-            let Ok(info) = element.decode::<ProcedureInfo>() else { continue };
+            let Ok(mut info) = element.decode::<ProcedureInfo>() else { continue };
             if info.name.len() > MAX_METHOD_LEN {
                 continue;
             }
             procedures.elements.push((info.name.clone(), info.version, element));
+            // once, and not for each job
+            let redact = secret_of(&mut info);
             let versions = procedures.names.entry(info.name.clone()).or_default();
-            versions.insert(info.version, Listed { info, schema: OnceLock::new() });
+            versions.insert(info.version, Listed { info, redact, schema: OnceLock::new() });
         }
         procedures
     }
@@ -79,7 +84,7 @@ impl Procedures {
                 None => versions.values().next_back(),
             }
         });
-        listed.map(|listed| rooted(&listed.info.redact, &listed.info.args)).unwrap_or_default()
+        listed.map(|listed| listed.redact.clone()).unwrap_or_default()
     }
 
     /// Whether anything of any procedure may not be seen.
@@ -136,6 +141,19 @@ impl Listed {
         };
         self.schema.get_or_init(compile).as_ref()
     }
+}
+
+/// What nobody may see of a procedure's arguments. A list is bounded as a whole and no more: of one that names more than a manifest
+/// may, all arguments are secret.
+fn secret_of(info: &mut ProcedureInfo) -> Vec<String> {
+    let redact = match info.redact.len() {
+        0..=MAX_REDACT_PATHS => secret::bounded(rooted(&info.redact, &info.args)),
+        _ => secret::everything(),
+    };
+    if secret::is_everything(&redact) {
+        info.redact = vec!["*".to_owned()];
+    }
+    redact
 }
 
 /// `name` or `name@version`, with one way to write a version.
@@ -203,6 +221,20 @@ mod tests {
         for unknown in ["p@4", "p@01", "q", ""] {
             assert_eq!(procedures().redact(unknown), Vec::<String>::new(), "{unknown}");
         }
+    }
+
+    #[test]
+    fn of_more_paths_than_a_manifest_may_have_or_longer_ones_all_arguments_are_secret() {
+        let of = |redact: Vec<String>| {
+            let info = ProcedureInfo { redact, ..ProcedureInfo::new("p", "", json!({})) };
+            let list = Procedures::read(vec![Raw::encode(&info).unwrap()]);
+            assert!(list.has_secrets());
+            list.redact("p")
+        };
+        let many = |count: usize| (0..count).map(|n| format!("p{n}")).collect::<Vec<String>>();
+        assert_eq!(of(many(MAX_REDACT_PATHS)).len(), MAX_REDACT_PATHS);
+        assert_eq!(of(many(MAX_REDACT_PATHS + 1)), secret::everything());
+        assert_eq!(of(vec!["p".repeat(secret::MAX_SECRET_BYTES)]), secret::everything());
     }
 
     #[test]

@@ -212,8 +212,11 @@ impl Task {
 
     /// Before the end of a run is taken: what its agent wants masked of the arguments may not have been known at the submit.
     fn redact(&mut self, agent: &PeerId, reports: &[RunReport], now: u64) {
-        for report in reports.iter().filter(|report| report.done.is_some()) {
-            self.redact_job(agent, report.run.job, now);
+        for RunReport { run, .. } in reports.iter().filter(|report| report.done.is_some()) {
+            // also of many that are about nothing, looking costs little
+            if self.jobs.awaits(agent, run) {
+                self.redact_job(agent, run.job, now);
+            }
         }
     }
 

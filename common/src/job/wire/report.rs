@@ -4,6 +4,7 @@ use super::{RunRef, job_attempt, word, write_job_attempt};
 use crate::job::ids::{Attempt, JobId};
 use crate::job::item::{Item, ItemKind};
 use crate::job::run::{Ending, Outcome};
+use crate::job::secret::MAX_SECRET_PATHS;
 use crate::wire::codec::read_fault;
 use crate::wire::encode::write_fault;
 use crate::wire::flight::Progress;
@@ -15,7 +16,7 @@ pub const MAX_REPORTS: usize = 256;
 pub const MAX_REPORT_ITEMS: usize = 4096;
 
 /// Paths that one report may carry of one run: those of a procedure lead into positional and named arguments.
-pub const MAX_REPORT_REDACT: usize = 1000;
+pub const MAX_REPORT_REDACT: usize = MAX_SECRET_PATHS;
 /// Bytes that one such path may have.
 pub const MAX_REPORT_PATH: usize = 64 * 1024;
 

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use redpoll_common::ids::PeerId;
-use redpoll_common::job::{Attempt, Dno, JobId, Outcome, RunKey, RunState};
+use redpoll_common::job::{Attempt, Dno, JobId, Outcome, RunKey, RunState, secret};
 use redpoll_common::wire::Raw;
 
 use super::Jobs;
@@ -45,7 +45,7 @@ impl<T> Jobs<T> {
             digest,
             idempotent,
             admin,
-            redact,
+            redact: secret::bounded(redact.to_vec()).into(),
             agents: Arc::from([agent.clone()]),
             submitted_ms: now_ms,
             released_ms: Some(now_ms),

@@ -1,7 +1,7 @@
 //! What agents answer and report: only the holder of the dispatch in force changes a run.
 
 use redpoll_common::ids::PeerId;
-use redpoll_common::job::wire::{Ack, RunReport, SpoolState};
+use redpoll_common::job::wire::{Ack, RunRef, RunReport, SpoolState};
 use redpoll_common::job::{Dno, Ending, Item, JobId, Outcome};
 use redpoll_common::wire::FaultCode;
 
@@ -134,15 +134,11 @@ impl<T> Jobs<T> {
         // nothing here depends on this dispatch any more
         let over =
             Ack { job: about.job, attempt: about.attempt, next_n: told, done: true, stop: done.is_none() };
-        let Some(at) = self.place(about.job, agent) else { return over };
-        let Some(run) = self.run(at) else { return over };
-        let open = run.phase.is_dispatched();
-        if !run.is_about(&about) || !(open || run.is_replaceable()) {
+        let Some(at) = self.place(about.job, agent).filter(|_| self.awaits(agent, &about)) else {
             return over;
-        }
+        };
+        let open = self.run(at).is_some_and(|run| run.phase.is_dispatched());
         self.saw(agent, about.dno);
-        // before the end, which has the arguments masked
-        self.redact(about.job, redact);
         if open {
             self.started(at, agent, started_ms_ago, now_ms);
         }
@@ -154,10 +150,18 @@ impl<T> Jobs<T> {
         let done = done.filter(|done| done.items <= next_n);
         let ended = done.is_some();
         if let Some(done) = done {
+            // before the end, which has the arguments masked; without one it is no agent's to say, and would be said without end
+            self.redact(about.job, redact);
             let started = self.run(at).is_some_and(|run| run.started.is_some());
             self.conclude(at, plausible(done, started), now_ms);
         }
         Ack { job: about.job, attempt: about.attempt, next_n, done: ended, stop: false }
+    }
+
+    /// Whether what an agent reports under this dispatch counts.
+    pub fn awaits(&self, agent: &PeerId, about: &RunRef) -> bool {
+        let run = self.place(about.job, agent).and_then(|at| self.run(at));
+        run.is_some_and(|run| run.is_about(about) && (run.phase.is_dispatched() || run.is_replaceable()))
     }
 
     pub(super) fn place(&self, job: JobId, agent: &PeerId) -> Option<At> {

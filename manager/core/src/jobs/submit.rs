@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use redpoll_common::identity::Role;
 use redpoll_common::ids::PeerId;
-use redpoll_common::job::{JobId, JobSpec, Offline, Outcome, Submitter};
+use redpoll_common::job::{JobId, JobSpec, Offline, Outcome, Submitter, secret};
 
 use super::Jobs;
 use super::effect::{Answer, Effect, Refusal};
@@ -92,7 +92,7 @@ impl<T> Jobs<T> {
             // who submits has the last word: what a procedure says of itself is for those who say nothing
             idempotent: spec.idempotent.unwrap_or(idempotent),
             admin: admin.into(),
-            redact,
+            redact: secret::bounded(redact.to_vec()).into(),
             agents: Arc::from(agents),
             submitted_ms: now_ms,
             released_ms: (!held).then_some(now_ms),
@@ -197,11 +197,7 @@ impl<T> Jobs<T> {
     /// Notes what of a job's arguments must not be seen either. One that has ended and may be corrected still is masked at once.
     pub(super) fn redact(&mut self, id: JobId, paths: Vec<String>) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        let new: Vec<String> = paths.into_iter().filter(|path| !job.record.redact.contains(path)).collect();
-        if new.is_empty() {
-            return;
-        }
-        let all: Vec<String> = job.record.redact.iter().cloned().chain(new).collect();
+        let Some(all) = secret::joined(&job.record.redact, paths) else { return };
         job.record_mut().redact = all.into();
         let ended = job.record.ended_ms.is_some();
         self.changes.push(Change::JobRedacted(Arc::clone(&job.record)));

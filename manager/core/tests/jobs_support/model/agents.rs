@@ -248,7 +248,6 @@ impl Model {
         if !about || !(run.is_out() || run.is_replaceable()) {
             return over;
         }
-        self.redact(job, report.redact);
         let run = self.run(at);
         if run.is_out() {
             let begun = report.started_ms_ago.is_some();
@@ -268,7 +267,10 @@ impl Model {
         self.saw(id, report.run.dno.0);
         let done = report.done.filter(|done| done.items <= next_n);
         let ack = Ack { job, attempt, next_n, done: done.is_some(), stop: false };
-        done.into_iter().for_each(|done| self.conclude(at, plausible(&done, started)));
+        if let Some(done) = done {
+            self.redact(job, report.redact);
+            self.conclude(at, plausible(&done, started));
+        }
         ack
     }
 }

@@ -154,7 +154,7 @@ impl Model {
         let Some(submit) = job.map(|job| &mut job.submit) else { return };
         let mut all = submit.redact.to_vec();
         for path in paths {
-            if !submit.redact.contains(&path) {
+            if !all.contains(&path) {
                 all.push(path);
             }
         }
