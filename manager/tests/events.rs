@@ -4,13 +4,18 @@
 
 mod jobs_desk;
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+
 use jobs_desk::{Desk, Request, succeeded};
-use redpoll_common::api::events::{EventList, EventListArguments, EventSummary};
-use redpoll_common::api::jobs::{CancelArguments, JobArguments};
+use redpoll_common::api::events::{EmitArguments, EventList, EventListArguments, EventSummary};
+use redpoll_common::api::jobs::{CancelArguments, JobArguments, JobList, JobListArguments};
 use redpoll_common::api::method;
 use redpoll_common::api::submit::SubmitArguments;
 use redpoll_common::wire::{FaultCode, Raw};
-use redpoll_config::ManagerConfig;
+use redpoll_config::{AgentsConfig, ManagerConfig};
+use redpoll_manager::clock::Hands;
+use redpoll_manager::store::sqlite::DATABASE;
 use redpoll_manager_core::jobs::Settings;
 
 fn since(since: u64) -> EventListArguments {
@@ -215,4 +220,78 @@ async fn following_the_history_ends_when_the_manager_stops() {
     for request in [waiting, full] {
         assert_eq!(request.answer().await.unwrap_err().code, FaultCode::ShuttingDown);
     }
+}
+
+#[tokio::test]
+async fn nobody_is_stopped_by_an_event_that_fits_no_answer() {
+    let agents = AgentsConfig { emit: vec!["disk.*".to_owned()], ..AgentsConfig::default() };
+    let desk = Desk::with(ManagerConfig { agents, ..ManagerConfig::default() }, jobs_desk::settings()).await;
+    desk.connect(&["a1"]).await;
+    let before = desk.store.counts().await.unwrap().last_event;
+    for bytes in [1, 9_000, 1] {
+        let data = Raw::text(&"x".repeat(bytes));
+        let said = EmitArguments { kind: "disk.full".to_owned(), data };
+        desk.of_agent("a1", method::EVENTS_EMIT, said.write()).await.unwrap();
+    }
+    let within = |method, arguments: &EventListArguments| {
+        desk.start_within(method, Raw::encode(arguments).unwrap(), 6_000)
+    };
+    let shown = |events: Vec<EventSummary>| {
+        events
+            .into_iter()
+            .map(|event| (event.n - before, event.kind, event.data.is_some(), event.detail))
+            .collect::<Vec<_>>()
+    };
+    let kind = "custom.disk.full".to_owned();
+    let mut lists = Vec::new();
+    for arguments in [since(before), EventListArguments { recent: Some(3), ..EventListArguments::default() }]
+    {
+        let answer = within(method::EVENTS_LIST, &arguments).answer().await.unwrap();
+        lists.push(shown(answer.decode::<EventList>().unwrap().events));
+    }
+    let mut follower = within(method::EVENTS_FOLLOW, &since(before));
+    lists.push(shown(vec![next(&mut follower).await, next(&mut follower).await, next(&mut follower).await]));
+    for list in lists {
+        let large = list[1].3.clone().unwrap();
+        assert!(large.contains("no answer holds"), "{large}");
+        let all = [
+            (1, kind.clone(), true, None),
+            (2, kind.clone(), false, Some(large)),
+            (3, kind.clone(), true, None),
+        ];
+        assert_eq!(list, all);
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_cannot_be_read_is_told_of_at_the_start_left_out_of_lists_and_can_be_deleted() {
+    let folder = tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir().unwrap();
+    let start = || Desk::in_folder(folder.path(), &Hands::Machine, jobs_desk::settings());
+    let desk = start().await;
+    desk.know(&["a1"]);
+    let jobs = [desk.submit(&["a1"]).await, desk.submit(&["a1"]).await];
+    let store = desk.store.clone();
+    desk.stop().await;
+    store.close().await;
+    let database = rusqlite::Connection::open(folder.path().join("store").join(DATABASE)).unwrap();
+    database.execute("UPDATE job SET rest = x'c1' WHERE id = ?1", [jobs[0].to_bytes()]).unwrap();
+    drop(database);
+    let desk = start().await;
+    // behind what a start writes
+    desk.connect(&["a1"]).await;
+    let damaged = EventListArguments { kind: Some("manager.store_damaged".into()), ..since(0) };
+    let told = list(&desk, &damaged).await.events;
+    assert_eq!(
+        told.iter().map(|event| event.job.clone().unwrap()).collect::<Vec<_>>(),
+        [jobs[0].to_string()]
+    );
+    let listed: JobList = desk.ask(method::JOBS_LIST, &JobListArguments::default()).await.unwrap();
+    assert_eq!(listed.jobs.iter().map(|job| job.job.clone()).collect::<Vec<_>>(), [jobs[1].to_string()]);
+    let named = JobArguments { job: jobs[0].to_string() };
+    assert_eq!(desk.refused(method::JOBS_SHOW, &named).await.code, FaultCode::Internal);
+    let kwargs = Raw::encode(&named).unwrap();
+    let of_agent = desk.of_agent("a1", method::JOBS_DELETE, kwargs.clone()).await;
+    assert_eq!(of_agent.unwrap_err().code, FaultCode::UnknownJob, "it may see its own alone");
+    desk.ask_raw(method::JOBS_DELETE, kwargs).await.unwrap();
+    assert_eq!(desk.refused(method::JOBS_SHOW, &named).await.code, FaultCode::UnknownJob);
 }

@@ -15,7 +15,7 @@ use redpoll_common::job::{JobSpec, Outcome};
 use redpoll_common::wire::RawMap;
 use redpoll_manager::store::chain::Begin;
 use redpoll_manager::store::sqlite::{CompactError, Compacted, DATABASE, VERSION, compact};
-use redpoll_manager::store::{AbortHook, CommitError, OpenError, Options, ReadError, Sqlite, Store};
+use redpoll_manager::store::{AbortHook, CommitError, Filter, OpenError, Options, ReadError, Sqlite, Store};
 use redpoll_manager_core::chain::Point;
 use redpoll_manager_core::jobs::record::{Change, JobRecord};
 use store_common::everything::*;
@@ -339,4 +339,56 @@ async fn a_store_is_not_compacted_that_is_open_or_none_or_of_a_later_build() {
     assert!(matches!(compact(folder.path()).unwrap_err(), CompactError::Open(OpenError::NotAStore { .. })));
     fs::remove_file(&database).unwrap();
     assert!(matches!(compact(folder.path()).unwrap_err(), CompactError::Missing { .. }));
+}
+
+/// Whatever wrote them: an older build, or somebody with an editor.
+#[tokio::test]
+async fn rows_that_cannot_be_read_keep_nothing_else_from_being_read() {
+    let folder = private_folder();
+    let database = folder.path().join(DATABASE);
+    let store = Sqlite::open(folder.path(), small()).unwrap();
+    for n in 1..=8 {
+        store.commit(submit(n, "a1")).await.unwrap();
+    }
+    for n in [1, 2] {
+        store.commit(end(n, "a1", Outcome::Succeeded, NOON + n)).await.unwrap();
+    }
+    store.close().await;
+    let broken = open(&database);
+    let nodes: Vec<u8> = [&[0xdd, 0, 1, 0x86, 0xa0][..], &[0xc0; 100_000]].concat();
+    // an ended one, an open one, the newest; and a run of an open one
+    for (n, rest) in [(1, &nodes[..]), (3, &nodes), (8, &[0xc1])] {
+        broken.execute("UPDATE job SET rest = ?2 WHERE id = ?1", (id(n).to_bytes(), rest)).unwrap();
+    }
+    broken.execute("UPDATE run SET dno = -1 WHERE job = ?1", [id(5).to_bytes()]).unwrap();
+    drop(broken);
+    let store = Sqlite::open(folder.path(), small()).unwrap();
+    let records = store.recover().await.unwrap();
+    let ids = |jobs: &[JobRecord]| jobs.iter().map(|job| job.id).collect::<Vec<_>>();
+    assert_eq!(
+        (ids(&records.jobs), records.unreadable),
+        (vec![id(4), id(6), id(7)], vec![id(3), id(5), id(8)])
+    );
+    for limit in 1..=9 {
+        let (mut listed, mut before) = (Vec::new(), None);
+        loop {
+            let page = ids(&store.list(Filter::default(), before, limit).await.unwrap());
+            let Some(last) = page.last() else { break };
+            (before, listed) = (Some(*last), [listed, page].concat());
+        }
+        assert_eq!(listed, [7, 6, 5, 4, 2].map(id), "{limit} at a time");
+    }
+    assert!(matches!(store.job(id(1)).await, Err(ReadError::Damaged { .. })));
+    assert_eq!(store.expendable(u64::MAX, 0, 9).await.unwrap(), [(id(1), NOON + 1), (id(2), NOON + 2)]);
+    // nobody knows what is secret of it
+    store.commit(vec![Change::ArgumentsMasked(id(1))]).await.unwrap();
+    let row = "SELECT args, kwargs FROM job WHERE id = ?1";
+    let masked: (Vec<u8>, Vec<u8>) =
+        open(&database).query_row(row, [id(1).to_bytes()], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    assert_eq!(masked, (b"\x91\xa3***".to_vec(), vec![0x80]));
+    assert_eq!(store.prune(NOON + 9, 99).await.unwrap(), [id(1), id(2)]);
+    for n in [3, 5, 8] {
+        store.commit(vec![Change::JobDeleted(id(n))]).await.unwrap();
+    }
+    assert_eq!(store.recover().await.unwrap().unreadable, []);
 }

@@ -26,7 +26,8 @@ pub fn rooted(redact: &[String], schema: &Value) -> Vec<String> {
         return Vec::new();
     }
     // both lists may come from elsewhere, and be long
-    let places: BTreeMap<&str, usize> = (0..).zip(&names).map(|(place, name)| (name.as_str(), place)).collect();
+    let places: BTreeMap<&str, usize> =
+        (0..).zip(&names).map(|(place, name)| (name.as_str(), place)).collect();
     let mut paths = Vec::new();
     for path in redact {
         paths.push(format!("{KWARGS}{path}"));

@@ -1,11 +1,14 @@
 //! A job is deleted once, whoever asks for it and however often.
 
+#![expect(clippy::unwrap_used, reason = "test code")]
+
 mod jobs_support;
 
-use jobs_support::alone::{Manager, answers};
-use jobs_support::{Plan, job};
+use jobs_support::alone::{Manager, answers, offers};
+use jobs_support::{Plan, agent, job};
+use redpoll_common::ids::ConnectionId;
 use redpoll_manager_core::jobs::record::EventKind;
-use redpoll_manager_core::jobs::{Answer, Effect, Input, Scope, Settings};
+use redpoll_manager_core::jobs::{Answer, Effect, Input, Jobs, ResumePage, Scope, Settings};
 
 fn ended(settings: Settings) -> Manager {
     let mut manager = Manager::new(settings);
@@ -37,4 +40,34 @@ fn retention_deletes_nothing_that_was_deleted_while_it_looked() {
     manager.feed(Input::Delete { token: 0, job: job(1), by: None });
     manager.feed(Input::Oldest { stored, jobs });
     assert_eq!(told(&manager), 1);
+}
+
+#[test]
+fn a_job_that_cannot_be_read_is_told_of_keeps_no_other_from_going_on_and_can_be_deleted() {
+    let mut manager = Manager::new(Settings::default());
+    manager.up("a");
+    let dno = offers(&manager.submit(1, &Plan::default(), &[("a", true)]))[0].run.dno;
+    manager.submit(2, &Plan::default(), &[("b", false)]);
+    let mut records = manager.store.records();
+    records.jobs.retain(|row| row.id != job(1));
+    records.unreadable = vec![job(1)];
+    // the row that counts the numbers of its agent may be gone as well
+    records.agents.clear();
+    manager.jobs = Jobs::recover(Settings::default(), records, manager.now);
+    manager.take();
+    let told: Vec<_> =
+        manager.store.events.iter().filter(|event| event.kind == EventKind::StoreDamaged).collect();
+    assert_eq!(told.iter().map(|event| event.job).collect::<Vec<_>>(), [Some(job(1))]);
+    manager.up_again("b", 2);
+    assert_eq!(manager.store.run_of(job(2), &agent("b")).unwrap().state.word(), "offered");
+    let (agent, connection) = (agent("a"), ConnectionId(3));
+    let (token, spool, last, rows) = (0, [1; 16], true, Vec::new());
+    manager.feed(Input::Resume(ResumePage { token, agent, connection, spool, max_dno: dno, last, rows }));
+    let next = offers(&manager.submit(3, &Plan::default(), &[("a", true)]))[0].run.dno;
+    assert!(next > dno, "{next} was given out before");
+    assert_eq!(
+        answers(&manager.feed(Input::Delete { token: 0, job: job(1), by: None })),
+        [Ok(Answer::Deleted)]
+    );
+    assert!(!manager.store.jobs.contains_key(&job(1)));
 }

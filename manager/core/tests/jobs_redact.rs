@@ -93,7 +93,8 @@ fn what_comes_without_an_end_that_is_taken_is_not_noted() {
 
 #[test]
 fn of_more_paths_than_a_job_may_have_everything_is_masked_and_nothing_is_added_any_more() {
-    let many = |from: usize| (from..from + secret::MAX_SECRET_PATHS).map(|n| format!("kwargs.p{n}")).collect();
+    let many =
+        |from: usize| (from..from + secret::MAX_SECRET_PATHS).map(|n| format!("kwargs.p{n}")).collect();
     let (mut manager, offer) = offered(Settings::default());
     manager.feed(Input::Redact { job: job(1), paths: many(0) });
     assert_eq!(manager.store.jobs[&job(1)].redact.len(), secret::MAX_SECRET_PATHS);

@@ -142,6 +142,7 @@ fn the_judge_finds_every_event_that_is_wrong() {
         EventKind::RunFound,
         EventKind::ClockSet,
         EventKind::HistoryBroken,
+        EventKind::StoreDamaged,
         EventKind::ProcedureEnabled,
         EventKind::ProcedureDisabled,
         EventKind::AgentRevoked,

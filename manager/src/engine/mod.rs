@@ -66,7 +66,7 @@ pub(crate) enum Waiter {
     /// An agent that reported.
     Report(oneshot::Sender<Result<Vec<Ack>, Fault>>),
     /// An agent that showed its spool.
-    Resume(oneshot::Sender<ResumeAnswer>),
+    Resume(oneshot::Sender<Result<ResumeAnswer, Fault>>),
 }
 
 /// A job to store.
@@ -217,7 +217,8 @@ impl Engine {
     /// A fault that says why not.
     pub async fn delete(&self, job: JobId, by: Submitter) -> Result<(), Fault> {
         match self.store.job(job).await {
-            Ok(Some(_)) => {}
+            // it is there, readable or not
+            Ok(Some(_)) | Err(ReadError::Damaged { .. }) => {}
             Ok(None) => return Err(unknown_job(job)),
             Err(error) => return Err(unreadable(&error)),
         }
@@ -295,7 +296,7 @@ impl Engine {
     /// Takes a page of what an agent's spool holds, and answers when what follows from it is on disk.
     ///
     /// # Errors
-    /// `internal` or `shutting_down`: the agent asks again.
+    /// `internal` or `shutting_down`: the agent asks again. `bad_arguments` when its numbers cannot be: its connection is closed.
     pub async fn resume(
         &self,
         agent: &PeerId,
@@ -307,7 +308,7 @@ impl Engine {
         let (token, agent) = (Waiter::Resume(told), agent.clone());
         let page = ResumePage { token, agent, connection, spool, max_dno, last, rows: jobs };
         self.send(Message::Input(Box::new(Input::Resume(page)))).await?;
-        answer.await.map_err(|_lost| not_stored())
+        answer.await.unwrap_or_else(|_lost| Err(not_stored()))
     }
 
     /// Tells of a session that began. Beginnings and ends may come in any order.

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::Submitter;
+use redpoll_common::wire::{Fault, FaultCode};
 use redpoll_manager_core::jobs::{Answer, Effect, Found, Input, Offer};
 use redpoll_net::failpoint;
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
-use tracing::error;
+use tracing::{error, warn};
 
 use super::feed::{Feed, Touched};
 use super::lines::{Lines, Order};
@@ -145,8 +146,21 @@ impl Performer {
             }
             Effect::ResumeAnswer(waiter, answer) => {
                 if let Waiter::Resume(told) = waiter {
-                    let _gone = told.send(answer);
+                    let _gone = told.send(Ok(answer));
                 }
+            }
+            Effect::RefuseResume { token, agent, connection } => {
+                warn!(%agent, "the agent shows dispatch numbers that nobody can have given out; nothing is offered to it. help: is it what it was? \
+                     its state folder has to begin anew");
+                if let Waiter::Resume(told) = token {
+                    let text = "a dispatch number is far beyond all that this manager gave out";
+                    let _gone = told.send(Err(Fault::new(FaultCode::BadArguments, text)));
+                }
+                self.outside.agents.disconnect(
+                    &agent,
+                    connection,
+                    "it shows dispatch numbers that nobody gave out",
+                );
             }
             Effect::Publish(last) => {
                 self.outside.last_event.send_replace(last);
@@ -199,13 +213,7 @@ impl Performer {
         let (store, inbox) = (self.outside.store.clone(), self.outside.inbox.clone());
         self.tracker.spawn(async move {
             let found = async {
-                let jobs = store.expendable(u64::MAX, 0, limit).await?;
-                let mut ended = Vec::with_capacity(jobs.len());
-                for id in jobs {
-                    if let Some(ended_ms) = store.job(id).await?.and_then(|job| job.ended_ms) {
-                        ended.push((id, ended_ms));
-                    }
-                }
+                let ended = store.expendable(u64::MAX, 0, limit).await?;
                 Ok::<_, crate::store::ReadError>((store.counts().await?.ended_jobs, ended))
             };
             // an empty answer lets the machine ask again some time

@@ -49,11 +49,11 @@ async fn switch(
 ) -> Result<Raw, Fault> {
     let SwitchArguments { agent, procedure } = read(&call.kwargs)?;
     let operator = call.caller.identity.id.to_string();
-    let order = write(&SwitchOrder { procedure, operator: Some(operator.clone()) })?;
+    let order = write(&SwitchOrder { procedure: procedure.clone(), operator: Some(operator.clone()) })?;
     let answer = pass_on(&manager, &call, &agent, (method, order)).await?;
-    // what changed nothing did not happen; an agent whose answer says something else is believed no further
-    if let (Ok(SwitchAnswer { procedure, enabled, changed: true }), Ok(id)) =
-        (answer.decode(), agent.parse::<PeerId>())
+    let enabled = method == agent_method::ENABLE;
+    // what changed nothing did not happen. Whether it did the agent alone can say, and nothing else: the rest is as the operator asked
+    if let (Ok(SwitchAnswer { changed: true, .. }), Ok(id)) = (answer.decode(), agent.parse::<PeerId>())
         && let Err(error) = engine.switched(id, procedure, enabled, operator).await
     {
         warn!(agent, %error, "the agent has switched the procedure, and the history does not say so");

@@ -8,7 +8,7 @@ use redpoll_common::api::events::{EventListArguments, EventSummary};
 use redpoll_common::api::method;
 use redpoll_common::wire::{Fault, MAX_METHOD_LEN, Raw, RawMap};
 use redpoll_manager_core::glob;
-use redpoll_manager_core::jobs::record::EventRecord;
+use redpoll_manager_core::jobs::event::{EventRecord, shortened};
 use redpoll_net::registry::Duplicate;
 use redpoll_net::{CallContext, Registry};
 use tokio::sync::watch;
@@ -33,6 +33,8 @@ const CHUNK: usize = 1000;
 const CHUNK_NUMBERS: u64 = 1000;
 /// Events that one list looks at, at most: a type that is rare must not keep it for ever. Its answer says how far it came.
 const MAX_LOOKED_AT: usize = 100_000;
+/// Bytes of an event that fits any answer.
+const SMALL: usize = 4096;
 /// How often a follower looks by itself, if nobody tells it that there is more.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
@@ -76,7 +78,7 @@ async fn list(store: &dyn Store, newest_number: u64, call: &CallContext) -> Resu
         for event in page {
             let number = event.n;
             if wanted.has(&event) {
-                let event = write(&summary(event, store.clock()))?;
+                let event = told(event, store.clock(), call)?;
                 if events.len() == limit || !room.take(&event) {
                     return Ok(answer(&events, last, true));
                 }
@@ -110,8 +112,8 @@ async fn newest(
         }
         looked_at += page.len();
         for event in page.into_iter().rev().filter(|event| wanted.has(event)) {
-            let event = write(&summary(event, store.clock()))?;
-            if found.len() == limit || (!room.take(&event) && !found.is_empty()) {
+            let event = told(event, store.clock(), call)?;
+            if found.len() == limit || !room.take(&event) {
                 return Ok(answer(found.make_contiguous(), last, true));
             }
             found.push_front(event);
@@ -168,7 +170,7 @@ async fn tell(
             if !wanted.has(&event) {
                 continue;
             }
-            let value = match write(&summary(event, store.clock())) {
+            let value = match told(event, store.clock(), call) {
                 Ok(value) => value,
                 Err(fault) => return fault,
             };
@@ -199,6 +201,20 @@ impl Wanted {
     fn has(&self, event: &EventRecord) -> bool {
         self.0.as_deref().is_none_or(|wanted| glob::matches(wanted, &event.kind_text()))
     }
+}
+
+/// An event as it is told. One that fits no answer, from an older build, is told with what it is and no more: nobody could read past it.
+fn told(mut event: EventRecord, clock: &Clock, call: &CallContext) -> Result<Raw, Fault> {
+    event.detail = event.detail.map(shortened);
+    let summary = summary(event, clock);
+    let whole = write(&summary)?;
+    if whole.len() <= SMALL || Room::of(call).take(&whole) {
+        return Ok(whole);
+    }
+    let (n, bytes) = (summary.n, whole.len());
+    let detail =
+        Some(format!("event {n} has {bytes} bytes, which no answer holds; it is in the store alone"));
+    write(&EventSummary { queue: None, data: None, detail, ..summary })
 }
 
 fn summary(event: EventRecord, clock: &Clock) -> EventSummary {

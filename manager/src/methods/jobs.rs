@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use redpoll_common::api::jobs::{JobArguments, JobShowArguments};
 use redpoll_common::api::submit::SubmitArguments;
+use redpoll_common::identity::Role;
 use redpoll_common::job::{JobId, JobSpec};
 use redpoll_common::wire::{Fault, FaultCode, Fields, Raw, RawMap};
 use redpoll_manager_core::jobs::record::JobRecord;
@@ -16,8 +17,8 @@ use super::{jobs_rows, read, write};
 use crate::catalogue;
 use crate::engine::{Engine, unknown_job};
 use crate::state::{Manager, parse_agent};
-use crate::store::Store;
 use crate::store::spec::masked;
+use crate::store::{ReadError, Store};
 
 /// Runs in one answer, unless asked for fewer or more.
 const PAGE: u32 = 100;
@@ -149,8 +150,17 @@ pub(super) async fn release(engine: &Engine, call: &CallContext) -> Result<Raw, 
 /// Deletes an ended job.
 pub(super) async fn delete(engine: &Engine, call: &CallContext) -> Result<Raw, Fault> {
     let arguments: JobArguments = read(&call.kwargs)?;
-    let job = stored(&**engine.store(), call, job_id(&arguments.job)?).await?;
-    engine.delete(job.id, by(call)).await?;
+    let id = job_id(&arguments.job)?;
+    let seen = match engine.store().job(id).await {
+        Ok(found) => found.is_some_and(|job| may_see(call, &job)),
+        // nobody else gets rid of it
+        Err(ReadError::Damaged { .. }) => call.caller.identity.role == Role::Operator,
+        Err(error) => return Err(unread(error)),
+    };
+    if !seen {
+        return Err(unknown_job(id));
+    }
+    engine.delete(id, by(call)).await?;
     Ok(Raw::nil())
 }
 

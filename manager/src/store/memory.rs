@@ -225,7 +225,7 @@ impl Store for Memory {
         before_ms: u64,
         keep: u64,
         limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<JobId>, ReadError>> {
+    ) -> BoxFuture<'_, Result<Vec<(JobId, u64)>, ReadError>> {
         self.read(|tables| {
             let pending =
                 tables.callbacks.values().filter(|callback| callback.state == CallbackState::Pending);
@@ -235,7 +235,7 @@ impl Store for Memory {
             ended.sort_unstable();
             let surplus = tables.counts().ended_jobs.saturating_sub(keep);
             let gone = (0..).zip(ended).filter(|(place, (at, _))| *at < before_ms || *place < surplus);
-            gone.map(|(_, (_, id))| id).take(limit.min(MAX_PAGE)).collect()
+            gone.map(|(_, (at, id))| (id, at)).take(limit.min(MAX_PAGE)).collect()
         })
     }
 

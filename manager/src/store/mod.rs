@@ -83,7 +83,7 @@ pub trait Store: Send + Sync + fmt::Debug {
         if self.room() == Room::Plenty { Ok(()) } else { Err(CommitError::Full) }
     }
 
-    /// Everything that is not over, for the machine's start. Takes time by what is open. Calls made before it are written when it
+    /// Everything that is not over, for the machine's start; what of it cannot be read is named. Takes time by what is open. Calls made before it are written when it
     /// reads, or fail as [`CommitError::Full`]; after such a failure it lets later ones pass again.
     ///
     /// # Errors
@@ -103,8 +103,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     fn by_key(&self, submitter: &Submitter, key: &str)
     -> BoxFuture<'_, Result<Option<JobRecord>, ReadError>>;
 
-    /// Jobs, the newest first: those older than `before`, at most `limit` and [`MAX_PAGE`]. The last one's id is the
-    /// cursor for the next page; an empty page is the end.
+    /// Jobs, the newest first: those older than `before`, at most `limit` and [`MAX_PAGE`]. The last one's id is the cursor for the
+    /// next page; an empty page is the end. One that cannot be read is left out and logged, and keeps no other from being listed.
     ///
     /// # Errors
     /// [`ReadError`].
@@ -211,8 +211,7 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// [`ReadError`].
     fn events(&self, since: u64, limit: usize) -> BoxFuture<'_, Result<Vec<EventRecord>, ReadError>>;
 
-    /// Checks a stretch of the history against its [chain]: at most `limit` events and [`chain::MAX_VERIFY`], and none after
-    /// number `until`. Reads from one state of the store, and holds nobody up.
+    /// Checks at most `limit` and [`chain::MAX_VERIFY`] events against their [chain], none after number `until`. Holds nobody up.
     ///
     /// # Errors
     /// [`ReadError`]. That something was changed is none.
@@ -229,9 +228,9 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// [`ReadError`].
     fn counts(&self) -> BoxFuture<'_, Result<Counts, ReadError>>;
 
-    /// The ended jobs that retention no longer keeps, those that ended first coming first, at most `limit` and
-    /// [`MAX_PAGE`]: they ended before `before_ms`, or are more than `keep`. Not those whose end has still to be told: they would stand before
-    /// the others for as long as a receiver is away.
+    /// The ended jobs that retention no longer keeps, with the times of their ends, the earliest first, at most `limit` and
+    /// [`MAX_PAGE`]: they ended before `before_ms`, or are more than `keep`. Also such as cannot be read; not those whose end has still
+    /// to be told: they would stand before the others for as long as a receiver is away.
     ///
     /// # Errors
     /// [`ReadError`].
@@ -240,7 +239,7 @@ pub trait Store: Send + Sync + fmt::Debug {
         before_ms: u64,
         keep: u64,
         limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<JobId>, ReadError>>;
+    ) -> BoxFuture<'_, Result<Vec<(JobId, u64)>, ReadError>>;
 
     /// Deletes what [`Store::expendable`] names, at most [`PRUNE_JOBS`], and says which: as many means that there may be more.
     ///
@@ -248,7 +247,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// [`PruneError`].
     fn prune(&self, before_ms: u64, keep: u64) -> BoxFuture<'_, Result<Vec<JobId>, PruneError>> {
         Box::pin(async move {
-            let jobs = self.expendable(before_ms, keep, PRUNE_JOBS).await?;
+            let ended = self.expendable(before_ms, keep, PRUNE_JOBS).await?;
+            let jobs: Vec<JobId> = ended.into_iter().map(|(job, _ended_ms)| job).collect();
             if !jobs.is_empty() {
                 self.commit(jobs.iter().copied().map(Change::JobDeleted).collect()).await?;
             }

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use redpoll_common::ids::PeerId;
-use redpoll_common::job::{Callback, JobSpec, Limits, Offline, Overflow, QueueKey, QueueSpec};
+use redpoll_common::job::{Callback, JobSpec, Limits, Offline, Overflow, QueueKey, QueueSpec, secret};
 use redpoll_common::wire::{DecodeError, Fault, FaultCode, Fields, Raw, RawMap};
 use redpoll_manager_core::jobs::record::Progress;
 use redpoll_schema::ArgumentRedaction;
+use tracing::error;
 
 /// The parts of a spec that have a place of their own in a store.
 #[derive(Debug)]
@@ -27,8 +28,17 @@ pub struct Parts {
     pub rest: Raw,
 }
 
-/// Everything else of a spec, what of its arguments nobody may see, and where its runs look after the machine.
+/// Everything else of a spec, what of its arguments nobody may see, and where its runs look after the machine. It can be read back: of
+/// too many paths it has those to all arguments.
 pub fn rest(spec: &JobSpec, redact: &[String], admin: &[PeerId]) -> Raw {
+    let redact = secret::bounded(redact.to_vec());
+    written(spec, &redact, admin).checked().unwrap_or_else(|error| {
+        error!(%error, "the parts of a job cannot be read back; it is kept without what others say of it");
+        written(spec, &secret::everything(), &[]).finish()
+    })
+}
+
+fn written(spec: &JobSpec, redact: &[String], admin: &[PeerId]) -> RawMap {
     let limits = &spec.limits;
     let map = RawMap::new()
         .opt_uint("concurrency", spec.queue.as_ref().map(|queue| queue.concurrency.into()))
@@ -49,12 +59,11 @@ pub fn rest(spec: &JobSpec, redact: &[String], admin: &[PeerId]) -> Raw {
     // one text, as the column of the agents: a list of all of them may have more values than is read back
     let names: Vec<&str> = admin.iter().map(PeerId::as_str).collect();
     let map = if names.is_empty() { map } else { map.text("admin", &names.join(" ")) };
-    let map = match &spec.callback {
+    match &spec.callback {
         Some(Callback::Webhook(url)) => map.text("webhook", url),
         Some(Callback::Procedure(name)) => map.text("callback", name),
         None => map,
-    };
-    map.finish()
+    }
 }
 
 /// The spec again.
@@ -242,6 +251,16 @@ mod tests {
             let parts =
                 Parts { procedure, args, kwargs, queue: None, key: None, info, rest: rest(&asked, &[], &[]) };
             assert_eq!(spec(parts).unwrap(), asked);
+        }
+    }
+
+    #[test]
+    fn more_paths_than_can_be_read_back_are_written_as_everything() {
+        let asked = SubmitArguments::new(Vec::new(), "p").spec;
+        let paths: Vec<String> = (0..70_000).map(|n| format!("kwargs.p{n}")).collect();
+        for redact in [paths, vec!["kwargs.".to_owned() + &"p".repeat(20 << 20)]] {
+            let stored = rest(&asked, &redact, &[]).as_bytes().to_vec();
+            assert_eq!(super::redact(&Raw::parse(stored.into()).unwrap()).unwrap(), secret::everything());
         }
     }
 

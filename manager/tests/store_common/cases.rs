@@ -1,6 +1,6 @@
 //! The conformance suite: what every store does. Each case gets an empty store.
 
-use redpoll_common::job::{Attempt, Dno, Outcome, RunState};
+use redpoll_common::job::{Attempt, Dno, JobId, Outcome, RunState};
 use redpoll_common::wire::Raw;
 use redpoll_manager::store::{CommitError, Counts, Filter, PRUNE_JOBS, ReadError, Room};
 use redpoll_manager_core::jobs::record::{
@@ -167,14 +167,21 @@ pub(crate) async fn retention_takes_the_oldest_ends_by_age_and_by_count(rig: Rig
     for (n, at) in [(1, 50), (2, 40), (3, 30), (4, 20), (5, 10)] {
         store.commit(end(n, "a1", Outcome::Succeeded, at)).await.unwrap();
     }
-    assert_eq!(store.expendable(0, 99, 9).await.unwrap(), []);
-    assert_eq!(store.expendable(30, 99, 9).await.unwrap(), [id(5), id(4)]);
-    assert_eq!(store.expendable(30, 2, 9).await.unwrap(), [id(5), id(4), id(3)]);
-    assert_eq!(store.expendable(30, 2, 1).await.unwrap(), [id(5)]);
+    let expendable = async |before_ms, keep, limit| -> Vec<JobId> {
+        let jobs = store.expendable(before_ms, keep, limit).await.unwrap();
+        assert!(jobs.iter().all(|(job, at)| {
+            [(5, 10), (4, 20), (3, 30)].map(|(n, at)| (id(n), at)).contains(&(*job, *at))
+        }));
+        jobs.into_iter().map(|(job, _at)| job).collect()
+    };
+    assert_eq!(expendable(0, 99, 9).await, []);
+    assert_eq!(expendable(30, 99, 9).await, [id(5), id(4)]);
+    assert_eq!(expendable(30, 2, 9).await, [id(5), id(4), id(3)]);
+    assert_eq!(expendable(30, 2, 1).await, [id(5)]);
     // the end of the oldest has still to be told: it stands before nobody
     let telling = |state| vec![Change::CallbackChanged(CallbackRecord { job: id(5), state, ..callback(1) })];
     store.commit(telling(CallbackState::Pending)).await.unwrap();
-    assert_eq!(store.expendable(30, 2, 1).await.unwrap(), [id(4)]);
+    assert_eq!(expendable(30, 2, 1).await, [id(4)]);
     store.commit(telling(CallbackState::Abandoned)).await.unwrap();
     assert_eq!(store.prune(30, 99).await.unwrap(), [id(5), id(4)]);
     assert_eq!(store.prune(30, 99).await.unwrap(), []);

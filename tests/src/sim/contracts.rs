@@ -29,6 +29,7 @@ impl World {
                 | Effect::Deny(_)
                 | Effect::Allow(_)
                 | Effect::RefuseReport(_)
+                | Effect::RefuseResume { .. }
                 | Effect::Answer(..)
                 | Effect::AckReport(..)
                 | Effect::Publish(_)

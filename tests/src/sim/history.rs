@@ -207,6 +207,7 @@ fn is_plain(kind: EventKind) -> bool {
         | EventKind::StoreBehind
         | EventKind::ClockSet
         | EventKind::HistoryBroken
+        | EventKind::StoreDamaged
         | EventKind::ProcedureEnabled
         | EventKind::ProcedureDisabled
         | EventKind::CancelAsked

@@ -263,6 +263,8 @@ impl World {
             }
             Effect::Answer(Token::Peer { .. }, _)
             | Effect::RefuseReport(Token::Operator(_))
+            // nobody here makes numbers up
+            | Effect::RefuseResume { .. }
             | Effect::AckReport(Token::Operator(_), _)
             | Effect::ResumeAnswer(Token::Operator(_), _) => {
                 ensure(false, Invariant::NoPanic, || "somebody got another one's answer".to_owned())

@@ -353,6 +353,7 @@ impl Store {
             denied: self.denied.values().cloned().collect(),
             last_event: self.events.last().map_or(0, |last| last.n),
             ended_jobs: self.jobs.values().filter(|job| job.ended_ms.is_some()).count() as u64,
+            unreadable: Vec::new(),
         }
     }
 }

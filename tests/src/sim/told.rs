@@ -102,6 +102,7 @@ impl Story {
             | EventKind::StoreBehind
             | EventKind::ClockSet
             | EventKind::HistoryBroken
+            | EventKind::StoreDamaged
             | EventKind::ProcedureEnabled
             | EventKind::ProcedureDisabled
             | EventKind::AgentRevoked

@@ -98,6 +98,14 @@ impl Job {
     }
 }
 
+/// How many numbers a store can be behind: far more than any manager gives out in the time that a copy of its store is of use.
+const MOST_BEHIND: u64 = 1 << 32;
+
+/// Whether an agent can have seen this number. One that was never given out would be the last that it ever can be given.
+pub(super) fn is_possible(ours: Dno, seen: Dno) -> bool {
+    seen.0 <= ours.0.saturating_add(MOST_BEHIND)
+}
+
 /// What the first page of a session proves of the numbers: those that this store knew, if the agent has seen higher ones.
 pub(super) fn behind(ours: Dno, max_dno: Dno) -> Option<Dno> {
     (max_dno > ours).then_some(ours)

@@ -120,7 +120,7 @@ impl<T> Jobs<T> {
         self.change(at, now_ms, |run| {
             run.phase = Phase::Offered;
             (run.attempt, run.dno) = (attempt, dno);
-            (run.items, run.not_before) = (0, 0);
+            (run.items, run.not_before, run.was_absent) = (0, 0, false);
             (run.offered, run.accepted, run.started, run.doubt) = (stamp(now_ms), None, None, None);
         });
         self.write(at);

@@ -57,6 +57,15 @@ pub enum Effect<T> {
     Allow(Denied),
     /// Answer a page of a resume.
     ResumeAnswer(T, ResumeAnswer),
+    /// Tell an agent that its resume is refused, and close the connection: it shows numbers that nobody can have given out.
+    RefuseResume {
+        /// Who waits for the answer.
+        token: T,
+        /// The agent.
+        agent: PeerId,
+        /// Its connection.
+        connection: ConnectionId,
+    },
     /// Tell the listeners that the history goes up to this number.
     Publish(u64),
     /// Tell the receiver of a callback, and the machine with [`Input::CallbackTried`](super::input::Input::CallbackTried) what came of it.

@@ -57,6 +57,8 @@ pub enum EventKind {
     ClockSet,
     /// At its start the manager found its history changed: see [`crate::chain`].
     HistoryBroken,
+    /// At its start the manager found a job in its store that it cannot read: nothing of it runs.
+    StoreDamaged,
     /// An operator had an agent offer a procedure again.
     ProcedureEnabled,
     /// An operator had an agent offer a procedure no more.
@@ -75,7 +77,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::AgentConnected,
         Self::AgentDisconnected,
         Self::SpoolLost,
@@ -99,6 +101,7 @@ impl EventKind {
         Self::CallbackAbandoned,
         Self::ClockSet,
         Self::HistoryBroken,
+        Self::StoreDamaged,
         Self::ProcedureEnabled,
         Self::ProcedureDisabled,
         Self::AgentRevoked,
@@ -134,6 +137,7 @@ impl EventKind {
             Self::CallbackAbandoned => "callback.abandoned",
             Self::ClockSet => "manager.clock_set",
             Self::HistoryBroken => "manager.history_broken",
+            Self::StoreDamaged => "manager.store_damaged",
             Self::ProcedureEnabled => "procedure.enabled",
             Self::ProcedureDisabled => "procedure.disabled",
             Self::AgentRevoked => "agent.revoked",
@@ -170,6 +174,7 @@ impl EventKind {
             | Self::CallbackAbandoned
             | Self::ClockSet
             | Self::HistoryBroken
+            | Self::StoreDamaged
             | Self::ProcedureEnabled
             | Self::ProcedureDisabled
             | Self::AgentRevoked
@@ -218,6 +223,19 @@ pub struct CustomEvent {
     pub name: String,
     /// Anything about it.
     pub data: Raw,
+}
+
+/// Bytes that the detail of an event may have.
+pub const MAX_DETAIL: usize = 2048;
+
+/// The front of a detail that is longer than [`MAX_DETAIL`]: what peers say gets into some, and an event has to fit any frame.
+pub fn shortened(mut detail: String) -> String {
+    const MARK: &str = "…";
+    if detail.len() > MAX_DETAIL {
+        detail.truncate(detail.floor_char_boundary(MAX_DETAIL - MARK.len()));
+        detail.push_str(MARK);
+    }
+    detail
 }
 
 impl EventRecord {

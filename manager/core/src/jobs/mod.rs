@@ -8,7 +8,7 @@
 //! - `submit`: jobs in, once per idempotency key; release; delete. `cancel`, [`criteria`]: ending them.
 //! - `dispatch`, `index`: what starts next, found without looking at what cannot start.
 //! - `report`: what agents answer; `resume`: what their coming and going means; `behind`: with an older store.
-//! - `end`: ends, retries, corrections. `callbacks`, `deliveries`: telling of ends, and in which order. `keep`: retention.
+//! - `output`: how much a run may give. `end`: ends, retries, corrections. `callbacks`, `deliveries`: telling of ends, and in which order. `keep`: retention.
 //! - `recorded`: runs that agents made by themselves, and events of theirs. `shut_out`: who is revoked, and what of an agent still counts.
 //! - [`record`]: what a store keeps; [`event`]: the public history; [`view`]: what is open.
 //!
@@ -28,6 +28,7 @@ mod index;
 pub mod input;
 mod keep;
 mod model;
+mod output;
 pub mod record;
 mod recorded;
 mod recover;
@@ -56,6 +57,7 @@ use self::model::{Agent, At, Job, LaneKey, Phase, Queue, Timer};
 use crate::clock::Anchor;
 use crate::revoked::DenyList;
 
+use self::event::shortened;
 use self::record::{CallbackRecord, Cancelling, Change, EventKind, EventRecord};
 
 /// Changes and effects for which there is room in a new turn, at most.
@@ -263,6 +265,7 @@ impl<T> Jobs<T> {
         self.last_event += 1;
         let mut event = EventRecord::new(self.last_event, now_ms, kind);
         fill(&mut event);
+        event.detail = event.detail.map(shortened);
         self.changes.push(Change::Event(event));
         self.effects.push(Effect::Publish(self.last_event));
         let keep = self.settings.keep_events;

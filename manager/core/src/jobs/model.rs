@@ -73,6 +73,10 @@ pub(super) struct Run {
     pub(super) dno: Dno,
     pub(super) seq: u64,
     pub(super) items: u64,
+    /// What its items count since this process began, over all attempts: [`Item::cost`](redpoll_common::job::Item::cost) of each.
+    pub(super) output: u64,
+    /// Its agent answered the offer before this one with having nothing of it.
+    pub(super) was_absent: bool,
     pub(super) not_before: u64,
     pub(super) queued: Stamp,
     pub(super) offered: Stamp,
@@ -94,6 +98,8 @@ impl Run {
             dno: Dno(0),
             seq: 0,
             items: 0,
+            output: 0,
+            was_absent: false,
             not_before: 0,
             queued: None,
             offered: None,
@@ -125,6 +131,8 @@ impl Run {
             dno: record.dno,
             seq: record.seq,
             items: record.items,
+            output: 0,
+            was_absent: false,
             not_before: record.not_before_ms,
             queued: stamp(record.queued_ms),
             offered: stamp(record.offered_ms),

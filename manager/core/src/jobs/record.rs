@@ -369,4 +369,6 @@ pub struct Records {
     pub last_event: u64,
     /// How many ended jobs are stored.
     pub ended_jobs: u64,
+    /// The jobs that are not over, of which a row cannot be read: they are left out of the above, but for runs that can be.
+    pub unreadable: Vec<JobId>,
 }

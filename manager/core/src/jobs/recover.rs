@@ -8,12 +8,17 @@ use super::model::{Agent, At, Job, Phase, Run, stamp};
 use super::record::{EventKind, JobRecord, Records, RunRecord, Summary};
 use super::settings::Settings;
 
+/// Jobs that cannot be read which have an event each.
+const MAX_UNREADABLE: usize = 100;
+
 impl<T> Jobs<T> {
     /// The machine as its store left it. What agents had is in doubt now: the first turn says so.
     ///
-    /// Rows that fit nothing are left out: a run without its job, a second one for the same agent.
+    /// Rows that fit nothing are left out: a run without its job, a second one for the same agent. So is a job that cannot be read: one
+    /// of them must not keep all the others from going on. An operator is told, and can delete it.
     pub fn recover(settings: Settings, records: Records, now_ms: u64) -> Self {
-        let Records { jobs, runs, queues, agents, callbacks, denied, last_event, ended_jobs } = records;
+        let Records { jobs, runs, queues, agents, callbacks, denied, last_event, ended_jobs, unreadable } =
+            records;
         let mut machine = Self::new(settings, now_ms);
         machine.last_event = last_event;
         machine.ended_jobs = ended_jobs;
@@ -37,6 +42,7 @@ impl<T> Jobs<T> {
             machine.restore_callback(callback);
         }
         machine.dirty_queues.extend(queues.into_iter().map(|queue| queue.key));
+        machine.tell_unreadable(&unreadable, now_ms);
         machine.settle(now_ms);
         machine
     }
@@ -65,12 +71,27 @@ impl<T> Jobs<T> {
 
     fn restore_run(&mut self, record: &RunRecord) {
         self.last_seq = self.last_seq.max(record.seq);
+        self.saw_number(&record.key.agent, record);
         let Some(at) = self.place(record.key.job, &record.key.agent) else { return };
         let Some(job) = self.jobs.get_mut(&at.job) else { return };
         if let Some(run) = job.run_mut(at.index) {
             *run = Run::restore(record);
         }
-        self.saw_number(&record.key.agent, record);
+    }
+
+    fn tell_unreadable(&mut self, jobs: &[JobId], now_ms: u64) {
+        for job in jobs.iter().take(MAX_UNREADABLE) {
+            self.event(now_ms, EventKind::StoreDamaged, |event| {
+                event.job = Some(*job);
+                event.detail =
+                    Some("it cannot be read, and nothing of it runs; it can be deleted".to_owned());
+            });
+        }
+        if let Some(more) = jobs.len().checked_sub(MAX_UNREADABLE).filter(|more| *more > 0) {
+            self.event(now_ms, EventKind::StoreDamaged, |event| {
+                event.detail = Some(format!("{more} jobs more cannot be read; the log names them"));
+            });
+        }
     }
 
     /// Numbers that were given out are never given out again, whatever became of the row that counts them.

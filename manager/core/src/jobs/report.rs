@@ -1,14 +1,17 @@
 //! What agents answer and report: only the holder of the dispatch in force changes a run.
 
+use std::borrow::Borrow;
+
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::wire::{Ack, RunRef, RunReport, SpoolState};
 use redpoll_common::job::{Dno, Ending, Item, JobId, Outcome};
-use redpoll_common::wire::FaultCode;
+use redpoll_common::wire::{Fault, FaultCode};
 
 use super::Jobs;
 use super::effect::Effect;
 use super::input::OfferAnswer;
 use super::model::{At, Phase, stamp};
+use super::output::MAX_ITEMS;
 use super::record::{Change, EventKind, Progress};
 
 impl<T> Jobs<T> {
@@ -23,6 +26,7 @@ impl<T> Jobs<T> {
         let Some(at) = self.dispatched(agent, job, dno) else { return };
         let Some(run) = self.run(at) else { return };
         let (phase, attempt, accepted) = (run.phase, run.attempt, run.accepted.is_some());
+        let was_absent = run.was_absent;
         match answer {
             // one offer has one answer: an agent that took it cannot have refused it
             _ if accepted => {}
@@ -59,8 +63,16 @@ impl<T> Jobs<T> {
                 self.saw(agent, dno);
                 if self.run(at).is_some_and(|run| run.cancel.is_some()) {
                     self.end_unstarted(at, Outcome::Cancelled, "cancelled before it started", now_ms);
+                } else if was_absent {
+                    // the number was new to it, or should have been: to offer at once again and again would never end
+                    let fault =
+                        Fault::new(FaultCode::Overloaded, "the agent took offers and has nothing of them");
+                    self.conclude(at, Ending::unstarted(Outcome::Rejected, fault), now_ms);
                 } else {
                     self.offer(at, attempt, None, now_ms);
+                    if let Some(run) = self.jobs.get_mut(&at.job).and_then(|job| job.run_mut(at.index)) {
+                        run.was_absent = true;
+                    }
                 }
             }
             OfferAnswer::Refused(_) | OfferAnswer::Lost => {
@@ -142,7 +154,13 @@ impl<T> Jobs<T> {
         if open {
             self.started(at, agent, started_ms_ago, now_ms);
         }
-        let next_n = self.take_items(at, items);
+        let cost = self.cost_of(at, &items);
+        if self.is_too_much(at, cost) {
+            // its agent would have ended it long before
+            self.end_flooding(at, now_ms);
+            return Ack { stop: true, ..over };
+        }
+        let next_n = self.take_items(at, items, cost);
         if let Some(progress) = progress {
             self.take_progress(at, progress);
         }
@@ -190,21 +208,15 @@ impl<T> Jobs<T> {
     }
 
     /// Appends the items that come next, leaves out those that are stored, stops at a gap. Gives the next number.
-    fn take_items(&mut self, at: At, items: Vec<Item>) -> u64 {
+    fn take_items(&mut self, at: At, items: Vec<Item>, cost: u64) -> u64 {
         let Some(job) = self.jobs.get_mut(&at.job) else { return 0 };
         let Some(key) = job.key(at.index) else { return 0 };
         let Some(run) = job.run_mut(at.index) else { return 0 };
         let from = run.items;
-        let mut next = from;
-        let fresh = items.into_iter().skip_while(|item| item.n < from);
-        let fresh: Vec<Item> = fresh
-            .take_while(|item| {
-                let fits = item.n == next;
-                next += u64::from(fits);
-                fits
-            })
-            .collect();
+        let fresh: Vec<Item> = following(from, items.into_iter()).collect();
+        let next = from.saturating_add(u64::try_from(fresh.len()).unwrap_or(u64::MAX));
         run.items = next;
+        run.output = run.output.saturating_add(cost);
         let attempt = run.attempt;
         if !fresh.is_empty() {
             self.changes.push(Change::Items { key, attempt, from, items: fresh });
@@ -214,6 +226,12 @@ impl<T> Jobs<T> {
         next
     }
 
+    /// What the items that are new count against the limit of output.
+    fn cost_of(&self, at: At, items: &[Item]) -> u64 {
+        let from = self.run(at).map_or(0, |run| run.items);
+        following(from, items.iter()).map(Item::cost).fold(0, u64::saturating_add)
+    }
+
     fn take_progress(&mut self, at: At, progress: redpoll_common::wire::flight::Progress) {
         let Some(job) = self.job_of(at) else { return };
         let (Some(key), Some(run)) = (job.key(at.index), job.run(at.index)) else { return };
@@ -221,6 +239,13 @@ impl<T> Jobs<T> {
         let progress = Progress { completed: Some(progress.completed), total: progress.total, details };
         self.changes.push(Change::Progress { key, attempt: run.attempt, progress });
     }
+}
+
+/// Those of the items that come next. The numbers are an agent's: there is none after the last.
+fn following<I: Borrow<Item>>(from: u64, items: impl Iterator<Item = I>) -> impl Iterator<Item = I> {
+    let fresh = items.skip_while(move |item| item.borrow().n < from);
+    let numbers = (from..MAX_ITEMS).zip(fresh);
+    numbers.take_while(|(n, item)| item.borrow().n == *n).map(|(_, item)| item)
 }
 
 /// Whether a refusal with this code says that nothing ran and nothing will.

@@ -21,11 +21,14 @@ use redpoll_common::job::wire::{Act, ResumeAct, ResumeAnswer, ResumeRow, SpoolSt
 use redpoll_common::job::{Dno, Outcome};
 
 use super::Jobs;
-use super::behind::{STORE_BEHIND, behind};
+use super::behind::{STORE_BEHIND, behind, is_possible};
 use super::effect::Effect;
 use super::input::ResumePage;
 use super::model::{At, Link, Phase, stamp};
+use super::output::MAX_ITEMS;
 use super::record::{Change, EventKind};
+use crate::roster::MAX_REASON_LEN;
+use crate::text::tidy;
 
 const SPOOL_LOST: &str = "the agent came back without its records of this run (spool_lost)";
 
@@ -60,7 +63,7 @@ impl<T> Jobs<T> {
         self.detach(agent, now_ms);
         self.event(now_ms, EventKind::AgentDisconnected, |event| {
             event.agent = Some(agent.clone());
-            event.detail = Some(reason);
+            event.detail = Some(tidy(&reason, MAX_REASON_LEN));
         });
     }
 
@@ -89,6 +92,11 @@ impl<T> Jobs<T> {
             // a connection that was replaced, or is over: nobody reads the answer
             let answer = ResumeAnswer { jobs: Vec::new(), purge_below_dno: Dno(0) };
             self.effects.push(Effect::ResumeAnswer(token, answer));
+            return;
+        }
+        let ours = self.agent_mut(&agent).counters.last_dno;
+        if !rows.iter().map(|row| row.run.dno).chain([max_dno]).all(|dno| is_possible(ours, dno)) {
+            self.effects.push(Effect::RefuseResume { token, agent, connection });
             return;
         }
         // told again: offers of this session may be on their way, so that what a page leaves out proves nothing now
@@ -148,7 +156,7 @@ impl<T> Jobs<T> {
             return None;
         }
         // acknowledged items are gone from the agent, and from a store that was restored from a backup
-        run.items = run.items.max(row.acked_n);
+        run.items = run.items.max(row.acked_n.min(MAX_ITEMS));
         let (items, cancelling, has_begun) = (run.items, run.cancel.is_some(), run.started.is_some());
         let follow = if row.acked_n == items { Act::Continue } else { Act::SendFrom(items) };
         if run.is_replaceable() {

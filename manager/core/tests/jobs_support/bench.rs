@@ -100,7 +100,7 @@ impl Bench {
                 })
                 .collect(),
             Effect::Publish(_) => Vec::new(),
-            Effect::RefuseReport(()) => word("refused"),
+            Effect::RefuseReport(()) | Effect::RefuseResume { .. } => word("refused"),
             Effect::Deny(_) => word("deny"),
             Effect::Allow(_) => word("allow"),
             Effect::Deliver { .. } | Effect::FindKey { .. } | Effect::FindOldest { .. } => word("?"),

@@ -48,6 +48,8 @@ pub(crate) struct Run {
     pub(crate) started: bool,
     pub(crate) corrected: bool,
     pub(crate) put_back: u16,
+    /// Its offer was answered with having nothing of it, before this one; and so was this one.
+    pub(crate) absent: [bool; 2],
     pub(crate) earlier: Option<Outcome>,
 }
 
@@ -145,6 +147,7 @@ impl Run {
             started,
             corrected,
             put_back,
+            absent: [false; 2],
             earlier,
         }
     }

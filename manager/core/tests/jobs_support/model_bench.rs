@@ -168,6 +168,7 @@ impl Pair {
                     Effect::Deny(denial) => said.push(format!("deny {:?}", denial.denied)),
                     Effect::Allow(denied) => said.push(format!("allow {denied:?}")),
                     Effect::ResumeAnswer(token, answer) => said.push(format!("resume {token} {answer:?}")),
+                    Effect::RefuseResume { token, .. } => said.push(format!("no resume {token}")),
                     Effect::CancelOnAgent { agent, connection, run, .. } => {
                         said.push(format!("cancel {agent} {connection:?} {run:?}"));
                     }

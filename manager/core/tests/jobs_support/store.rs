@@ -229,6 +229,7 @@ impl Store {
             denied: self.denied.values().cloned().collect(),
             last_event: self.events.len() as u64,
             ended_jobs: self.jobs.values().filter(|job| job.ended_ms.is_some()).count() as u64,
+            unreadable: Vec::new(),
         }
     }
 

@@ -149,6 +149,7 @@ fn said(event: &EventRecord) -> Vec<String> {
         | EventKind::StoreBehind
         | EventKind::ClockSet
         | EventKind::HistoryBroken
+        | EventKind::StoreDamaged
         | EventKind::ProcedureEnabled
         | EventKind::ProcedureDisabled
         | EventKind::CancelAsked

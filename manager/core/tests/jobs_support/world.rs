@@ -177,6 +177,7 @@ impl World {
                 self.send(place, connection, ToAgent::Resumed(answer, last));
             }
             Effect::Deny(_) | Effect::Allow(_) => panic!("nobody is revoked here"),
+            Effect::RefuseResume { .. } => panic!("nobody makes numbers up here"),
             // a connection that was replaced, of which nobody reads the answer
             Effect::RefuseReport(_) => {}
             Effect::AckReport(Token::Operator { .. }, _)

@@ -204,6 +204,7 @@ impl Tables {
             ended_jobs: counts.ended_jobs,
             callbacks,
             jobs,
+            unreadable: Vec::new(),
         }
     }
 

@@ -5,7 +5,9 @@
 
 use redpoll_common::job::JobId;
 use redpoll_common::wire::Raw;
+use redpoll_schema::ArgumentRedaction;
 use rusqlite::{Connection, OptionalExtension as _, params};
+use tracing::error;
 
 use crate::store::spec;
 
@@ -16,19 +18,19 @@ pub(super) fn arguments(db: &Connection, job: JobId) -> rusqlite::Result<()> {
         Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Vec<u8>>(1)?, row.get::<_, Vec<u8>>(2)?))
     });
     let Some((rest, args, kwargs)) = found.optional()? else { return Ok(()) };
-    // what cannot be read is told when it is read: here it would stop the whole store
-    let Ok(redact) = Raw::parse(rest.into()).map_err(drop).and_then(|rest| spec::redact(&rest).map_err(drop))
-    else {
-        return Ok(());
+    let (args, kwargs) = (Raw::parse(args.into()), Raw::parse(kwargs.into()));
+    let redact = Raw::parse(rest.into()).map_err(drop).and_then(|rest| spec::redact(&rest).map_err(drop));
+    let (masked_args, masked_kwargs) = match (redact, args, kwargs) {
+        (Ok(redact), Ok(args), Ok(kwargs)) => match spec::masked(&args, &kwargs, &redact) {
+            Some(masked) if (&masked.0, &masked.1) != (&args, &kwargs) => masked,
+            Some(_) | None => return Ok(()),
+        },
+        // an error would stop the whole store, and what was secret of it nobody can say any more
+        _unreadable => {
+            error!(%job, "what of a job's arguments is secret cannot be read; all of them are overwritten");
+            ArgumentRedaction::everything().mask(&Raw::nil(), &Raw::nil())
+        }
     };
-    if redact.is_empty() {
-        return Ok(());
-    }
-    let (Ok(args), Ok(kwargs)) = (Raw::parse(args.into()), Raw::parse(kwargs.into())) else { return Ok(()) };
-    let Some((masked_args, masked_kwargs)) = spec::masked(&args, &kwargs, &redact) else { return Ok(()) };
-    if (&masked_args, &masked_kwargs) == (&args, &kwargs) {
-        return Ok(());
-    }
     securely(db, || {
         let sql = "UPDATE job SET args = ?2, kwargs = ?3 WHERE id = ?1";
         let parameters = params![job.to_bytes(), masked_args.as_bytes(), masked_kwargs.as_bytes()];

@@ -151,7 +151,14 @@ impl Sqlite {
 
 impl From<rusqlite::Error> for ReadError {
     fn from(error: rusqlite::Error) -> Self {
-        Self::Failed(error.into())
+        match error {
+            // one row of it, and not the database
+            rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..)
+            | rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::Utf8Error(..) => Self::Damaged { what: error.to_string() },
+            error => Self::Failed(error.into()),
+        }
     }
 }
 
@@ -285,7 +292,7 @@ impl Store for Sqlite {
         before_ms: u64,
         keep: u64,
         limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<JobId>, ReadError>> {
+    ) -> BoxFuture<'_, Result<Vec<(JobId, u64)>, ReadError>> {
         self.readers.ask(move |connection| read::expendable(connection, before_ms, keep, limit.min(MAX_PAGE)))
     }
 

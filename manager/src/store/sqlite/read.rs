@@ -1,5 +1,7 @@
 //! Questions as SQL. Each is answered from one state of the database.
 
+use std::collections::BTreeSet;
+
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::{Attempt, Item, JobId, RunKey, Submitter};
 use redpoll_manager_core::clock::Anchor;
@@ -8,6 +10,8 @@ use redpoll_manager_core::jobs::record::{
 };
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params, params_from_iter};
+
+use tracing::error;
 
 use super::chain;
 use super::rows::{self, JOB, RUN, int, uint};
@@ -25,9 +29,15 @@ pub(super) fn recover(db: &Connection) -> Result<Records, ReadError> {
     let runs = format!("SELECT {RUN}, NULL FROM run WHERE job IN {ALIVE} ORDER BY job, agent");
     let callbacks = format!("{CALLBACKS} WHERE state = 'pending' ORDER BY due_ms, job, serial");
     let counts = counts(db)?;
+    let mut unreadable = BTreeSet::new();
+    let mut jobs = readable(db, &jobs, [], rows::job, &mut |job| _ = unreadable.insert(job))?;
+    let runs = readable(db, &runs, [], rows::run, &mut |job| _ = unreadable.insert(job))?;
+    // without a run of its own it would wait for one that nobody knows of
+    jobs.retain(|job| !unreadable.contains(&job.id));
+    let callbacks = readable(db, &callbacks, [], rows::callback, &mut |_job| {})?;
     Ok(Records {
-        jobs: all(db, &jobs, [], rows::job)?,
-        runs: all(db, &runs, [], rows::run)?,
+        jobs,
+        runs,
         queues: all(db, "SELECT key, concurrency, opened_ms FROM queue ORDER BY key", [], rows::queue)?,
         agents: all(
             db,
@@ -35,11 +45,12 @@ pub(super) fn recover(db: &Connection) -> Result<Records, ReadError> {
             [],
             rows::agent,
         )?,
-        callbacks: all(db, &callbacks, [], rows::callback)?,
+        callbacks,
         denied: all(db, DENIED, [], rows::denial)?,
         // a number that was given is not given again, whatever became of its row
         last_event: counts.last_event.max(chain::last(db)?),
         ended_jobs: counts.ended_jobs,
+        unreadable: unreadable.into_iter().collect(),
     })
 }
 
@@ -76,9 +87,27 @@ pub(super) fn by_key(
 pub(super) fn list(
     db: &Connection,
     filter: &Filter,
-    before: Option<JobId>,
+    mut before: Option<JobId>,
     limit: usize,
 ) -> Result<Vec<JobRecord>, ReadError> {
+    let mut found = Vec::new();
+    loop {
+        let (sql, parameters) = page(filter, before, limit - found.len());
+        let (wanted, mut skipped) = (limit - found.len(), Vec::new());
+        let jobs = readable(db, &sql, params_from_iter(parameters), rows::job, &mut |job| skipped.push(job))?;
+        let ended = jobs.len() + skipped.len() < wanted;
+        let oldest = jobs.iter().map(|job| job.id).chain(skipped).min();
+        found.extend(jobs);
+        if ended || found.len() >= limit {
+            return Ok(found);
+        }
+        // those that cannot be read have taken the places of others
+        before = oldest.or(before);
+    }
+}
+
+/// A page of jobs, as a question.
+fn page(filter: &Filter, before: Option<JobId>, limit: usize) -> (String, Vec<Value>) {
     // the runs of an agent lead to its jobs in their order: one that has few must not cost a walk over all jobs
     let (from, id) = match &filter.agent {
         Some(_) => {
@@ -124,8 +153,7 @@ pub(super) fn list(
     }
     parameters.push(count(limit).into());
     let conditions = conditions.join(" AND ");
-    let sql = format!("SELECT {JOB} FROM {from} WHERE {conditions} ORDER BY {id} DESC LIMIT ?");
-    all(db, &sql, params_from_iter(parameters), rows::job)
+    (format!("SELECT {JOB} FROM {from} WHERE {conditions} ORDER BY {id} DESC LIMIT ?"), parameters)
 }
 
 /// The lowest id of a millisecond.
@@ -254,16 +282,16 @@ pub(super) fn expendable(
     before_ms: u64,
     keep: u64,
     limit: usize,
-) -> Result<Vec<JobId>, ReadError> {
+) -> Result<Vec<(JobId, u64)>, ReadError> {
     let surplus = counts(db)?.ended_jobs.saturating_sub(keep);
-    let sql = "SELECT id, ended_ms < ?1 FROM job WHERE ended_ms IS NOT NULL AND NOT EXISTS \
+    let sql = "SELECT id, ended_ms, ended_ms < ?1 FROM job WHERE ended_ms IS NOT NULL AND NOT EXISTS \
         (SELECT 1 FROM callback WHERE callback.job = job.id AND callback.state = 'pending') \
         ORDER BY ended_ms, id LIMIT ?2";
     let oldest = all(db, sql, params![int(before_ms), count(limit)], |row| {
-        Ok((JobId::from_bytes(row.get(0)?), row.get::<_, bool>(1)?))
+        Ok(((JobId::from_bytes(row.get(0)?), uint(row.get(1)?)?), row.get::<_, bool>(2)?))
     })?;
     let gone = (0..).zip(oldest).filter(|(place, (_, too_old))| *too_old || *place < surplus);
-    Ok(gone.map(|(_, (id, _))| id).collect())
+    Ok(gone.map(|(_, (job, _))| job).collect())
 }
 
 fn count(limit: usize) -> i64 {
@@ -283,6 +311,27 @@ fn all<T>(
         found.push(read(row)?);
     }
     Ok(found)
+}
+
+/// What of the rows can be read, each of which begins with the id of a job. What cannot is told, and logged.
+fn readable<T>(
+    db: &Connection,
+    sql: &str,
+    parameters: impl Params,
+    mut read: impl FnMut(&Row<'_>) -> Result<T, ReadError>,
+    damaged: &mut impl FnMut(JobId),
+) -> Result<Vec<T>, ReadError> {
+    let rows = all(db, sql, parameters, |row| match read(row) {
+        Ok(row) => Ok(Some(row)),
+        Err(ReadError::Damaged { what }) => {
+            let job = JobId::from_bytes(row.get(0)?);
+            error!(%job, what, "a row of the store cannot be read; it is left out. help: `rpctl jobs delete` deletes the job");
+            damaged(job);
+            Ok(None)
+        }
+        Err(error @ (ReadError::Failed(_) | ReadError::Stopped)) => Err(error),
+    })?;
+    Ok(rows.into_iter().flatten().collect())
 }
 
 fn one<T>(

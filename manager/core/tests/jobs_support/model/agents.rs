@@ -207,8 +207,12 @@ impl Model {
                 self.saw(id, dno);
                 if run.asked {
                     self.end(at, Outcome::Cancelled, Some(false));
+                } else if run.absent[0] {
+                    let fault = Fault::new(FaultCode::Overloaded, "");
+                    self.conclude(at, refused(&fault));
                 } else {
                     self.offer_again(at, None);
+                    self.run(at).absent[1] = true;
                 }
             }
             OfferAnswer::Accepted | OfferAnswer::Known(_)

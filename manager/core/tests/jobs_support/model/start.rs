@@ -112,6 +112,7 @@ impl Model {
             (run.state, run.attempt, run.dno, run.not_before, run.items) =
                 (State::Offered, attempt.0, dno.0, 0, 0);
             (run.accepted, run.started) = (false, false);
+            run.absent = [run.absent[1], false];
         }
         assert!(self.again.is_empty(), "{:?} are not offered again", self.again);
         for at in self.all() {
