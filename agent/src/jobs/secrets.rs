@@ -123,15 +123,17 @@ impl Runner {
 
 #[cfg(test)]
 mod tests {
+    use redpoll_common::job::secret::{MAX_SECRET_BYTES, MAX_SECRET_PATHS};
+
     use super::*;
 
     #[test]
     fn more_paths_than_may_be_kept_hide_everything() {
         let path = |n: usize| format!("kwargs.{n:04}");
         let many = |count: usize| (0..count).map(path).collect::<Vec<_>>();
-        assert_eq!(bounded(many(MAX_REPORT_REDACT)), many(MAX_REPORT_REDACT));
-        assert_eq!(bounded(many(MAX_REPORT_REDACT + 1)), everything());
-        let long = format!("kwargs.{}", "x".repeat(MAX_KEPT - 7));
+        assert_eq!(bounded(many(MAX_SECRET_PATHS)), many(MAX_SECRET_PATHS));
+        assert_eq!(bounded(many(MAX_SECRET_PATHS + 1)), everything());
+        let long = format!("kwargs.{}", "x".repeat(MAX_SECRET_BYTES - 7));
         assert_eq!(bounded(vec![long.clone()]), std::slice::from_ref(&long));
         assert_eq!(bounded(vec![long, "kwargs.y".to_owned()]), everything());
     }

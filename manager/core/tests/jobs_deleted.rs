@@ -1,7 +1,5 @@
 //! A job is deleted once, whoever asks for it and however often.
 
-#![expect(clippy::unwrap_used, reason = "test code")]
-
 mod jobs_support;
 
 use jobs_support::alone::{Manager, answers, offers};
@@ -46,7 +44,7 @@ fn retention_deletes_nothing_that_was_deleted_while_it_looked() {
 fn a_job_that_cannot_be_read_is_told_of_keeps_no_other_from_going_on_and_can_be_deleted() {
     let mut manager = Manager::new(Settings::default());
     manager.up("a");
-    let dno = offers(&manager.submit(1, &Plan::default(), &[("a", true)]))[0].run.dno;
+    let dno = offers(&manager.submit(1, &Plan::default(), &[("a", true)])).remove(0).run.dno;
     manager.submit(2, &Plan::default(), &[("b", false)]);
     let mut records = manager.store.records();
     records.jobs.retain(|row| row.id != job(1));
@@ -63,7 +61,7 @@ fn a_job_that_cannot_be_read_is_told_of_keeps_no_other_from_going_on_and_can_be_
     let (agent, connection) = (agent("a"), ConnectionId(3));
     let (token, spool, last, rows) = (0, [1; 16], true, Vec::new());
     manager.feed(Input::Resume(ResumePage { token, agent, connection, spool, max_dno: dno, last, rows }));
-    let next = offers(&manager.submit(3, &Plan::default(), &[("a", true)]))[0].run.dno;
+    let next = offers(&manager.submit(3, &Plan::default(), &[("a", true)])).remove(0).run.dno;
     assert!(next > dno, "{next} was given out before");
     assert_eq!(
         answers(&manager.feed(Input::Delete { token: 0, job: job(1), by: None })),

@@ -98,11 +98,14 @@ fn report(manager: &mut Manager, offer: &Offer, items: Vec<Item>) -> Ack {
     let report = RunReport { started_ms_ago: Some(0), items, ..RunReport::about(offer.run) };
     let (agent, connection) = (offer.agent.clone(), offer.connection);
     let effects = manager.feed(Input::Report { token: 0, agent, connection, reports: vec![report] });
-    let acks = effects.into_iter().find_map(|effect| match effect {
-        Effect::AckReport(_, acks) => Some(acks),
-        _ => None,
-    });
-    acks.unwrap()[0]
+    acked(&effects)
+}
+
+fn acked(effects: &[Effect<u32>]) -> Ack {
+    let of = |effect: &Effect<u32>| {
+        if let Effect::AckReport(_, acks) = effect { acks.first().copied() } else { None }
+    };
+    effects.iter().find_map(of).unwrap()
 }
 
 #[test]
@@ -110,7 +113,7 @@ fn a_run_that_gives_far_more_than_its_limit_is_ended_and_what_it_gave_too_much_i
     let (mut manager, offer) = giving(Limits { output: Some(1 << 20), ..Limits::default() });
     // a quarter and a mebibyte beyond it; 32 bytes are counted for each beside its own and a head
     let (chunk, most) = (100_000, (1 << 20) / 4 * 5 + (1 << 20));
-    let cost = items(0, 1, chunk)[0].cost();
+    let cost = items(0, 1, chunk).remove(0).cost();
     for n in 0..most / cost {
         // what is told twice counts once
         for _ in 0..2 {
@@ -142,12 +145,7 @@ fn next_n(manager: &mut Manager, offer: &Offer, items: Vec<Item>) -> u64 {
     let (agent, connection) = (offer.agent.clone(), offer.connection);
     let reports = vec![RunReport { items, ..RunReport::about(offer.run) }];
     manager.jobs.handle(Input::Report { token: 0, agent, connection, reports }, manager.now);
-    let effects = manager.jobs.poll_turn().unwrap().effects;
-    let acked = effects.iter().find_map(|effect| match effect {
-        Effect::AckReport(_, acks) => Some(acks[0].next_n),
-        _ => None,
-    });
-    acked.unwrap()
+    acked(&manager.jobs.poll_turn().unwrap().effects).next_n
 }
 
 #[test]

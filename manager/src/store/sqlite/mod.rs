@@ -151,14 +151,16 @@ impl Sqlite {
 
 impl From<rusqlite::Error> for ReadError {
     fn from(error: rusqlite::Error) -> Self {
-        match error {
-            // one row of it, and not the database
-            rusqlite::Error::FromSqlConversionFailure(..)
-            | rusqlite::Error::IntegralValueOutOfRange(..)
-            | rusqlite::Error::InvalidColumnType(..)
-            | rusqlite::Error::Utf8Error(..) => Self::Damaged { what: error.to_string() },
-            error => Self::Failed(error.into()),
-        }
+        use rusqlite::Error as E;
+        // one row of it, and not the database
+        let is_row = matches!(
+            error,
+            E::FromSqlConversionFailure(..)
+                | E::IntegralValueOutOfRange(..)
+                | E::InvalidColumnType(..)
+                | E::Utf8Error(..)
+        );
+        if is_row { Self::Damaged { what: error.to_string() } } else { Self::Failed(error.into()) }
     }
 }
 
