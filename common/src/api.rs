@@ -265,7 +265,7 @@ pub struct AgentList {
 /// The arguments of `rp.agents.list`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentListArguments {
-    /// Only agents whose name matches this glob (`*` and `?`); absent = all.
+    /// Only agents whose name matches this glob (`*` and `?`), of at most 128 bytes; absent = all.
     #[serde(default)]
     pub id: Option<String>,
     /// Only names after this one.

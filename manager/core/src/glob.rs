@@ -1,5 +1,21 @@
 //! Globs over names, in filters and rules.
 
+use std::borrow::Cow;
+
+/// The same glob with one `*` for each run of them: what is left costs no more than a name is long, however long it was.
+pub fn collapsed(glob: &str) -> Cow<'_, str> {
+    if !glob.contains("**") {
+        return Cow::Borrowed(glob);
+    }
+    let mut one = String::with_capacity(glob.len());
+    one.extend(
+        glob.chars()
+            .scan(' ', |before, c| Some((std::mem::replace(before, c), c)))
+            .filter_map(|pair| (pair != ('*', '*')).then_some(pair.1)),
+    );
+    Cow::Owned(one)
+}
+
 /// Whether a name matches a glob of `*` (any characters) and `?` (one). Linear in the name for each `*`.
 pub fn matches(glob: &str, name: &str) -> bool {
     let (glob, name) = (glob.as_bytes(), name.as_bytes());
@@ -27,7 +43,7 @@ pub fn matches(glob: &str, name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::matches;
+    use super::{collapsed, matches};
 
     #[test]
     fn globs_match_whole_names() {
@@ -45,6 +61,16 @@ mod tests {
             ("a*a*a*b", "aaaaaaaaaaaaaaaaaaaaaaaa", false),
         ] {
             assert_eq!(matches(glob, name), expected, "{glob} {name}");
+            assert_eq!(matches(&collapsed(glob), name), expected, "{glob} {name}, collapsed");
+        }
+    }
+
+    #[test]
+    fn runs_of_stars_are_one() {
+        for (glob, expected) in
+            [("", ""), ("*", "*"), ("**", "*"), ("a***b**?*", "a*b*?*"), ("*a*", "*a*"), ("ä**", "ä*")]
+        {
+            assert_eq!(collapsed(glob), expected, "{glob}");
         }
     }
 }

@@ -15,7 +15,7 @@ use redpoll_common::ids::ConnectionId;
 use redpoll_common::job::wire::RunReport;
 use redpoll_common::job::{JobId, Outcome, RunKey, RunState};
 use redpoll_common::wire::Raw;
-use redpoll_manager_core::jobs::criteria::CriteriaError;
+use redpoll_manager_core::jobs::criteria::{CriteriaError, MAX_TEXT};
 use redpoll_manager_core::jobs::effect::REACHED;
 use redpoll_manager_core::jobs::record::{JobRecord, RunRecord};
 use redpoll_manager_core::jobs::{
@@ -160,7 +160,11 @@ fn stage((jobs, again, gone): &Scene) -> Manager {
 }
 
 fn cancelled(manager: &mut Manager, tree: &Tree, preview: bool) -> Cancelled {
-    let scope = Scope::Where(Criteria::parse(&written(tree)).unwrap());
+    by_criteria(manager, Criteria::parse(&written(tree)).unwrap(), preview)
+}
+
+fn by_criteria(manager: &mut Manager, criteria: Criteria, preview: bool) -> Cancelled {
+    let scope = Scope::Where(criteria);
     match answers(&manager.cancel(scope, preview)).pop() {
         Some(Ok(Answer::Cancelled(cancelled))) => cancelled,
         other => panic!("{other:?}"),
@@ -261,4 +265,37 @@ fn the_answer_names_the_first_runs_and_counts_all() {
     assert_eq!((answer.ended, answer.jobs.len(), answer.runs.len()), (150, 150, REACHED));
     assert_eq!((answer.runs[0].job, answer.runs[0].agent.as_str()), (job(1), "b"));
     assert_eq!(manager.jobs.open_runs(), 150, "those on a go on");
+}
+
+#[test]
+fn a_pattern_and_the_name_of_a_field_are_bounded_and_the_error_says_so() {
+    let one = |word: &str, field: &str, value: Raw| {
+        Criteria::parse(&Raw::encode(&BTreeMap::from([(word, BTreeMap::from([(field, value)]))])).unwrap())
+    };
+    let (long, longer) = ("x".repeat(MAX_TEXT), "x".repeat(MAX_TEXT + 1));
+    assert!(one("match", "agent", Raw::text(&long)).is_ok());
+    let wrong = one("match", "agent", Raw::text(&longer)).unwrap_err().to_string();
+    assert!(wrong.contains("has 1025 bytes; the limit is 1024") && wrong.len() < 200, "{wrong}");
+    let wrong = one("eq", &format!("info.{long}"), Raw::nil()).unwrap_err().to_string();
+    assert!(wrong.starts_with("a field ") && wrong.contains("has 1029 bytes; the limit is 1024"), "{wrong}");
+    // what the caller's info is equal to may be as long as that
+    assert!(one("eq", "info.text", Raw::text(&longer)).is_ok());
+    // a thousand stars cost what one does, and mean the same
+    let stars = |pattern: &str| one("match", "agent", Raw::text(pattern)).unwrap();
+    assert_eq!(stars(&format!("a{}b{}", "*".repeat(500), "*".repeat(500))), stars("a*b*"));
+}
+
+#[test]
+fn what_is_equal_is_so_however_it_is_written() {
+    let mut manager = Manager::new(Settings::default());
+    let info = Raw::encode(&BTreeMap::from([("a", 2), ("b", 1)])).unwrap();
+    manager.submit(1, &Plan { info: Some(info), ..Plan::default() }, &[("a", false)]);
+    // the same map, in another order and with longer heads than are needed
+    let wanted = b"\xde\x00\x02\xd9\x01b\xcd\x00\x01\xa1a\x02";
+    let wanted = Raw::parse(wanted.as_slice().into()).unwrap();
+    for (word, reached) in [("eq", 1), ("match", 1), ("neq", 0)] {
+        let fields = BTreeMap::from([("info", wanted.clone())]);
+        let criteria = Criteria::parse(&Raw::encode(&BTreeMap::from([(word, fields)])).unwrap()).unwrap();
+        assert_eq!(by_criteria(&mut manager, criteria, true).ended, reached, "{word}");
+    }
 }

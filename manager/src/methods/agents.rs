@@ -1,5 +1,6 @@
 //! `rp.agents.*`: what the manager knows of its agents.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,7 +28,9 @@ use crate::state::{Manager, parse_agent, unknown_agent};
 const PAGE: u32 = 500;
 /// The most agents in one answer: far below the frame limit.
 const MAX_PAGE: u32 = 1000;
-/// Agents looked at under one lock of the roster.
+/// The most bytes of a glob over names: twice what a name may have.
+const MAX_GLOB: usize = 128;
+/// Agents looked at under one lock of the roster, and before others have their turn.
 const CHUNK: usize = 1000;
 /// The most pings of one request.
 const MAX_PINGS: u32 = 100;
@@ -44,7 +47,7 @@ pub(super) fn register(
     super::agents_procedures::register(registry, manager)?
         .with(info(method::AGENTS_LIST), move |call| {
             let (manager, store) = (lister.clone(), listed.clone());
-            async move { list((&manager, store.clock()), &call) }
+            async move { list((&manager, store.clock()), &call).await }
         })?
         .with(info(method::AGENTS_SHOW), move |call| {
             let (manager, store) = (shower.clone(), shown.clone());
@@ -53,8 +56,9 @@ pub(super) fn register(
         .with(info(method::AGENTS_PING), move |call| ping(pinger.clone(), call))
 }
 
-fn list((manager, clock): (&Manager, &Clock), call: &CallContext) -> Result<Raw, Fault> {
+async fn list((manager, clock): (&Manager, &Clock), call: &CallContext) -> Result<Raw, Fault> {
     let arguments: AgentListArguments = read(&call.kwargs)?;
+    let wanted = arguments.id.as_deref().map(parse_glob).transpose()?;
     let limit = page_size(arguments.limit, PAGE, MAX_PAGE)?;
     let mut after = arguments.after.as_deref().map(parse_agent).transpose()?;
     let now = Instant::now();
@@ -63,7 +67,7 @@ fn list((manager, clock): (&Manager, &Clock), call: &CallContext) -> Result<Raw,
         let page = manager.with_roster(|roster| roster.page(after.as_ref(), CHUNK));
         let whole = page.len() == CHUNK;
         for row in page {
-            if arguments.id.as_deref().is_some_and(|glob| !glob::matches(glob, row.agent.as_str())) {
+            if wanted.as_deref().is_some_and(|glob| !glob::matches(glob, row.agent.as_str())) {
                 after = Some(row.agent);
                 continue;
             }
@@ -76,6 +80,18 @@ fn list((manager, clock): (&Manager, &Clock), call: &CallContext) -> Result<Raw,
         }
         if !whole {
             return write(&AgentList { agents, next: None });
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A glob over the names of agents, as it is matched with each of them.
+fn parse_glob(glob: &str) -> Result<Cow<'_, str>, Fault> {
+    match glob.len() {
+        ..=MAX_GLOB => Ok(glob::collapsed(glob)),
+        long => {
+            let text = format!("id has {long} bytes; the limit is {MAX_GLOB}");
+            Err(Fault::new(FaultCode::BadArguments, text))
         }
     }
 }
@@ -136,5 +152,20 @@ fn summary((manager, clock): (&Manager, &Clock), row: &Row, now: Instant) -> Age
         since_ms,
         reason,
         revoked: manager.door.revoked(Role::Agent, &row.agent).map(|denial| revocation(&denial, clock)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_glob_over_names_is_short_and_has_no_runs_of_stars() {
+        assert_eq!(parse_glob("web-*"), Ok("web-*".into()));
+        assert_eq!(parse_glob(&format!("web-{}1", "*".repeat(100))), Ok("web-*1".into()));
+        assert!(parse_glob(&"x".repeat(MAX_GLOB)).is_ok());
+        let fault = parse_glob(&"*".repeat(MAX_GLOB + 1)).unwrap_err();
+        assert_eq!(fault.code, FaultCode::BadArguments);
+        assert!(fault.message.contains("id has 129 bytes; the limit is 128"), "{fault}");
     }
 }

@@ -16,17 +16,23 @@
 //! at a time: what speaks of jobs alone holds for all runs of a job or for none, what speaks of runs chooses among them.
 //! **A field that is not there never matches**, not even with `neq`: what nobody said is no reason to end a run.
 
-use std::cmp::Ordering;
+mod compare;
+
 use std::collections::BTreeMap;
 
 use redpoll_common::wire::Raw;
 
 use super::view::{JobView, RunView};
+pub use compare::Comparison;
+use compare::{hits, prepared};
 
 /// How deep criteria may be nested.
 pub const MAX_DEPTH: usize = 8;
 /// How many comparisons, lists and listed values one criterion may have in all.
 pub const MAX_PARTS: usize = 1_000;
+
+/// How many bytes the name of a field and a pattern of `match` may have: each is asked of every open run.
+pub const MAX_TEXT: usize = 1_024;
 
 /// A condition on runs.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,23 +43,6 @@ pub enum Criteria {
     Or(Vec<Self>),
     /// A field compares so with one of the values; with `neq`, with the one value.
     Field(String, Comparison, Vec<Raw>),
-}
-
-/// How a field is compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Comparison {
-    /// Equal, `*` in texts standing for any characters.
-    Match,
-    /// Equal.
-    Eq,
-    /// Not equal.
-    Neq,
-    /// Greater.
-    Gt,
-    /// Less.
-    Lt,
-    /// Equal to one of several.
-    In,
 }
 
 /// Why a value is no criterion.
@@ -99,6 +88,16 @@ pub enum CriteriaError {
     UnknownState {
         /// The state, shortened.
         state: String,
+    },
+    /// A name of a field, or a pattern of `match`.
+    #[error("{what} beginning with {text:?} has {len} bytes; the limit is {MAX_TEXT}")]
+    TooLong {
+        /// Which of them.
+        what: &'static str,
+        /// It, shortened.
+        text: String,
+        /// Its bytes.
+        len: usize,
     },
     /// It is too deep or too large.
     #[error("the criteria are nested deeper than {MAX_DEPTH} or have more than {MAX_PARTS} parts")]
@@ -237,6 +236,7 @@ fn read(value: &Raw, depth: usize, parts: &mut usize) -> Result<Criteria, Criter
     take(parts, fields.len())?;
     let mut all = Vec::with_capacity(fields.len());
     for (field, value) in fields {
+        fits_limit("a field", &field)?;
         let of_info = field.starts_with("info.") || field.starts_with("info/");
         if !OF_JOBS.contains(&field.as_str()) && !OF_RUNS.contains(&field.as_str()) && !of_info {
             return Err(CriteriaError::UnknownField { field: short(&field) });
@@ -247,6 +247,8 @@ fn read(value: &Raw, depth: usize, parts: &mut usize) -> Result<Criteria, Criter
             vec![value]
         };
         take(parts, values.len())?;
+        let values =
+            values.into_iter().map(|value| prepared(comparison, value)).collect::<Result<Vec<_>, _>>()?;
         if field == STATE && matches!(comparison, Comparison::Eq | Comparison::Neq | Comparison::In) {
             // misspelt, `neq` would be true of every run
             let known = |value: &&Raw| value.as_text().is_some_and(|state| STATES.contains(&state));
@@ -261,6 +263,13 @@ fn read(value: &Raw, depth: usize, parts: &mut usize) -> Result<Criteria, Criter
         0 => Err(CriteriaError::NoFields { word }),
         1 => all.pop().ok_or(CriteriaError::NotOne),
         _ => Ok(Criteria::And(all)),
+    }
+}
+
+fn fits_limit(what: &'static str, text: &str) -> Result<(), CriteriaError> {
+    match text.len() {
+        ..=MAX_TEXT => Ok(()),
+        len => Err(CriteriaError::TooLong { what, text: short(text), len }),
     }
 }
 
@@ -311,56 +320,4 @@ fn within(info: &Raw, names: impl Iterator<Item = String>) -> Option<Raw> {
         value = value.decode::<BTreeMap<String, Raw>>().ok()?.remove(&name)?;
     }
     Some(value)
-}
-
-fn hits(comparison: Comparison, found: &Raw, values: &[Raw]) -> bool {
-    values.iter().any(|value| compare(comparison, found, value))
-}
-
-fn compare(comparison: Comparison, found: &Raw, wanted: &Raw) -> bool {
-    match comparison {
-        Comparison::Eq | Comparison::In => is_equal(found, wanted),
-        Comparison::Neq => !is_equal(found, wanted),
-        Comparison::Gt => order(found, wanted) == Some(Ordering::Greater),
-        Comparison::Lt => order(found, wanted) == Some(Ordering::Less),
-        Comparison::Match => match (found.as_text(), wanted.as_text()) {
-            (Some(found), Some(pattern)) => fits(found, pattern),
-            (Some(_) | None, Some(_) | None) => is_equal(found, wanted),
-        },
-    }
-}
-
-fn is_equal(one: &Raw, other: &Raw) -> bool {
-    order(one, other).map_or_else(|| one.canonical() == other.canonical(), |order| order == Ordering::Equal)
-}
-
-/// Of two numbers or two texts; `None` for everything else.
-fn order(one: &Raw, other: &Raw) -> Option<Ordering> {
-    if let (Some(one), Some(other)) = (one.as_text(), other.as_text()) {
-        return Some(one.cmp(other));
-    }
-    if let (Some(one), Some(other)) = (integer(one), integer(other)) {
-        return Some(one.cmp(&other));
-    }
-    float(one)?.partial_cmp(&float(other)?)
-}
-
-fn integer(value: &Raw) -> Option<i128> {
-    value.decode::<u64>().map(i128::from).or_else(|_| value.decode::<i64>().map(i128::from)).ok()
-}
-
-fn float(value: &Raw) -> Option<f64> {
-    value.decode::<f64>().ok()
-}
-
-/// Whether a text fits a pattern in which `*` stands for any characters. Linear in time but for the search of the parts.
-fn fits(text: &str, pattern: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else { return false };
-    let Some(last) = parts.next_back() else { return rest.is_empty() };
-    for part in parts {
-        let Some((_, after)) = rest.split_once(part) else { return false };
-        rest = after;
-    }
-    rest.ends_with(last)
 }

@@ -1,0 +1,91 @@
+//! How a value of a job or a run compares with what was asked for.
+
+use std::cmp::Ordering;
+
+use redpoll_common::wire::Raw;
+
+use super::{CriteriaError, fits_limit};
+use crate::glob;
+
+/// How a field is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Comparison {
+    /// Equal, `*` in texts standing for any characters.
+    Match,
+    /// Equal.
+    Eq,
+    /// Not equal.
+    Neq,
+    /// Greater.
+    Gt,
+    /// Less.
+    Lt,
+    /// Equal to one of several.
+    In,
+}
+
+/// A value as it is compared with each run: what does not change from one to the next is done once.
+pub(super) fn prepared(comparison: Comparison, value: Raw) -> Result<Raw, CriteriaError> {
+    match (comparison, value.as_text()) {
+        (Comparison::Match, Some(pattern)) => {
+            fits_limit("a pattern of \"match\"", pattern)?;
+            Ok(Raw::text(&glob::collapsed(pattern)))
+        }
+        (_, Some(_)) => Ok(value),
+        (_, None) => Ok(value.canonical()),
+    }
+}
+
+/// Whether a value compares so with one of those that are wanted, each of which was [`prepared`].
+pub(super) fn hits(comparison: Comparison, found: &Raw, values: &[Raw]) -> bool {
+    values.iter().any(|value| compare(comparison, found, value))
+}
+
+fn compare(comparison: Comparison, found: &Raw, wanted: &Raw) -> bool {
+    match comparison {
+        Comparison::Eq | Comparison::In => is_equal(found, wanted),
+        Comparison::Neq => !is_equal(found, wanted),
+        Comparison::Gt => order(found, wanted) == Some(Ordering::Greater),
+        Comparison::Lt => order(found, wanted) == Some(Ordering::Less),
+        Comparison::Match => match (found.as_text(), wanted.as_text()) {
+            (Some(found), Some(pattern)) => fits(found, pattern),
+            (Some(_) | None, Some(_) | None) => is_equal(found, wanted),
+        },
+    }
+}
+
+/// `wanted` is in its canonical form already, if it is no text.
+fn is_equal(found: &Raw, wanted: &Raw) -> bool {
+    order(found, wanted).map_or_else(|| found.canonical() == *wanted, |order| order == Ordering::Equal)
+}
+
+/// Of two numbers or two texts; `None` for everything else.
+fn order(one: &Raw, other: &Raw) -> Option<Ordering> {
+    if let (Some(one), Some(other)) = (one.as_text(), other.as_text()) {
+        return Some(one.cmp(other));
+    }
+    if let (Some(one), Some(other)) = (integer(one), integer(other)) {
+        return Some(one.cmp(&other));
+    }
+    float(one)?.partial_cmp(&float(other)?)
+}
+
+fn integer(value: &Raw) -> Option<i128> {
+    value.decode::<u64>().map(i128::from).or_else(|_| value.decode::<i64>().map(i128::from)).ok()
+}
+
+fn float(value: &Raw) -> Option<f64> {
+    value.decode::<f64>().ok()
+}
+
+/// Whether a text fits a pattern in which `*` stands for any characters. Linear in time but for the search of the parts.
+fn fits(text: &str, pattern: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else { return false };
+    let Some(last) = parts.next_back() else { return rest.is_empty() };
+    for part in parts {
+        let Some((_, after)) = rest.split_once(part) else { return false };
+        rest = after;
+    }
+    rest.ends_with(last)
+}
