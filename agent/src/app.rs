@@ -264,7 +264,7 @@ impl Serving {
             programs::settled().await;
         };
         let stopped = tokio::time::timeout(last.farewell, ended).await;
-        let _late = tokio::time::timeout(HURRIED_FAREWELL, self.leftovers.flush()).await;
+        let _late = tokio::time::timeout(HURRIED.farewell, self.leftovers.flush()).await;
         match stopped {
             Ok(()) => info!("stopped"),
             Err(_elapsed) => warn!(left = tracker.len(), "stopped with tasks or programs still running"),

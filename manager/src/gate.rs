@@ -161,10 +161,14 @@ fn seat(manager: &Arc<Manager>, admission: &Admission, mut slot: HeldSlot) -> Re
     }
     let identity = admission.proved();
     let applicant = match identity.role {
-        Role::Agent => manager.with_roster(|roster| match roster.get(&identity.id) {
-            Lookup::Connected { .. } => Applicant::ReturningAgent,
-            Lookup::Away { .. } | Lookup::Unknown => Applicant::Agent,
-        }),
+        Role::Agent => {
+            // each session is written into the history, for good
+            manager.may_begin(&identity.id).inspect_err(|_bye| manager.counters.hellos_hasty.up())?;
+            manager.with_roster(|roster| match roster.get(&identity.id) {
+                Lookup::Connected { .. } => Applicant::ReturningAgent,
+                Lookup::Away { .. } | Lookup::Unknown => Applicant::Agent,
+            })
+        }
         Role::Operator => Applicant::Operator,
         Role::Manager => {
             manager.counters.hellos_unauthorized.up();

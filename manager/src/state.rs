@@ -69,6 +69,7 @@ pub struct Manager {
     admission: Mutex<Admission>,
     throttle: Mutex<LogThrottle<Noise>>,
     rates: Mutex<Rates>,
+    arrivals: Mutex<Rates>,
     catalogue: Mutex<Catalogue<Procedures>>,
     connections: AtomicU64,
     draining: CancellationToken,
@@ -100,6 +101,7 @@ impl Manager {
         let roles = ArcSwap::from_pointee(Roles::new(config.access.roles.clone()));
         let relays = Relays::new(&config.relay);
         let rates = Rates::new(config.agents.rate, config.agents.burst);
+        let arrivals = Rates::every(config.admission.agent_interval, config.admission.agent_burst);
         Self {
             identity,
             counters: Counters::default(),
@@ -116,6 +118,7 @@ impl Manager {
             admission: Mutex::new(Admission::new(admission)),
             throttle: Mutex::new(LogThrottle::new(LOG_WINDOW, LOG_KEYS)),
             rates: Mutex::new(rates),
+            arrivals: Mutex::new(arrivals),
             catalogue: Mutex::new(Catalogue::new(Bounds::default())),
             connections: AtomicU64::new(0),
             draining: CancellationToken::new(),
@@ -177,6 +180,18 @@ impl Manager {
     /// Works on the pace of agents. `work` must be short and must not wait.
     pub fn with_rates<T>(&self, work: impl FnOnce(&mut Rates) -> T) -> T {
         work(&mut lock(&self.rates))
+    }
+
+    /// Lets an agent begin a session, unless it does so too often.
+    ///
+    /// # Errors
+    /// The goodbye for it.
+    pub fn may_begin(&self, agent: &PeerId) -> Result<(), Bye> {
+        let now = tokio::time::Instant::now().into_std();
+        lock(&self.arrivals).take(agent, now).map_err(|wait| {
+            let text = "this agent has begun too many sessions lately";
+            Bye::new(ByeCode::Overloaded, text).retry_after(wait)
+        })
     }
 
     /// Whether a line about this is due in the log now: the lines left out since the last one, if so.

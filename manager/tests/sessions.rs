@@ -225,3 +225,35 @@ async fn a_session_does_not_outlive_its_certificate() {
         assert!(SystemTime::now() >= not_after);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_comes_and_goes_is_told_to_come_later_and_no_other_is() {
+    let world = World::new().await;
+    let manager = world.sessions.manager.clone();
+    let admission = manager.config.admission.clone();
+    let arrive = async |name: &str| {
+        let transport = world.network.transport(identity(&format!("spiffe://home/agent/{name}")));
+        let mut connection = transport.connect().await.unwrap();
+        say(&mut connection, &Message::AgentHello(Box::new(hello(name)))).await;
+        let said = hear(&mut connection).await;
+        if let Message::ManagerHello(_) = said {
+            return None;
+        }
+        let Message::Bye(bye) = said else { panic!("{said:?}") };
+        Some((bye.code, bye.retry_after_ms))
+    };
+    let wait = u64::try_from(admission.agent_interval.as_millis()).unwrap();
+    for _ in 0..admission.agent_burst {
+        assert_eq!(arrive("web-1").await, None);
+    }
+    let told = arrive("web-1").await;
+    let Some((Some(ByeCode::Overloaded), Some(ms))) = told else { panic!("{told:?}") };
+    assert!(ms <= wait && ms + 1000 > wait, "{ms}");
+    assert_eq!(arrive("web-2").await, None);
+    assert_eq!(manager.counters.hellos_hasty.read(), 1);
+    // when it was told to, it is let in, and who asks in vain waits no longer for it
+    tokio::time::advance(Duration::from_millis(ms)).await;
+    assert_eq!(arrive("web-1").await, None);
+    assert_ne!(arrive("web-1").await, None);
+    assert_eq!(manager.counters.sessions_opened.read(), u64::from(admission.agent_burst) + 2);
+}

@@ -287,11 +287,14 @@ pub fn arguments<S: AsRef<str>>(config: &Path, settings: &[S]) -> Vec<String> {
     arguments
 }
 
+/// How long a manager of tests has an agent wait for the next session: theirs come and go far more often than those of a fleet.
+const AS_OFTEN: &str = "0s";
+
 /// The configuration of the manager of a world, written to `manager.toml`.
 pub fn manager_config(directory: &Path, listen: &str) -> PathBuf {
     let path = directory.join("manager.toml");
     let text = format!(
-        "listen = \"{listen}\"\n[manager]\nstate_dir = \"{}\"\n{}",
+        "listen = \"{listen}\"\n[manager]\nstate_dir = \"{}\"\n{}[admission]\nagent_interval = \"{AS_OFTEN}\"\n",
         directory.join("manager-state").display(),
         tls_section(directory, "manager")
     );

@@ -1,6 +1,6 @@
 //! What agents may ask of the manager beyond telling what became of their runs: nothing, unless the configuration says so.
 //!
-//! [`AgentRules`] decides by name; [`Rates`] keeps each agent to its pace, over all its sessions. A refusal names the key
+//! [`AgentRules`] decides by name; [`Rates`] keeps each agent to a pace, over all its sessions. A refusal names the key
 //! of the manager's configuration that would allow it.
 
 use std::collections::BTreeMap;
@@ -134,15 +134,20 @@ fn names(globs: &[String], procedure: &str) -> bool {
 /// The pace of each agent.
 #[derive(Debug)]
 pub struct Rates {
-    rate: u32,
-    burst: u32,
+    /// Of one that has rested.
+    full: TokenBucket,
     agents: BTreeMap<PeerId, TokenBucket>,
 }
 
 impl Rates {
     /// Lets each agent do `rate` things per second in the long run, and `burst` at once.
     pub fn new(rate: u32, burst: u32) -> Self {
-        Self { rate, burst, agents: BTreeMap::new() }
+        Self { full: TokenBucket::new(rate, burst), agents: BTreeMap::new() }
+    }
+
+    /// Lets each agent do one thing every `interval` in the long run, and `burst` at once.
+    pub fn every(interval: Duration, burst: u32) -> Self {
+        Self { full: TokenBucket::every(interval, burst), agents: BTreeMap::new() }
     }
 
     /// Lets an agent do one thing more, if it is not too fast. O(log n), and O(n) when the memory is full.
@@ -157,7 +162,7 @@ impl Rates {
                 self.agents.pop_first();
             }
         }
-        let fresh = || TokenBucket::new(self.rate, self.burst);
+        let fresh = || self.full.clone();
         self.agents.entry(agent.clone()).or_insert_with(fresh).take(now)
     }
 }

@@ -19,7 +19,11 @@ pub struct TokenBucket {
 impl TokenBucket {
     /// A full bucket; `rate` (per second) and `burst` count as 1 when they are 0.
     pub fn new(rate: u32, burst: u32) -> Self {
-        let interval = Duration::from_nanos(1_000_000_000_u64.div_ceil(u64::from(rate.max(1))));
+        Self::every(Duration::from_nanos(1_000_000_000_u64.div_ceil(u64::from(rate.max(1)))), burst)
+    }
+
+    /// A full bucket to which a token comes back every `interval`: of 0, it is always full. A `burst` of 0 counts as 1.
+    pub fn every(interval: Duration, burst: u32) -> Self {
         Self { interval, slack: interval.saturating_mul(burst.max(1) - 1), full_at: None }
     }
 
@@ -75,6 +79,16 @@ mod tests {
             assert_eq!(bucket.take(later), Ok(()));
             assert!(bucket.take(later).is_err());
         }
+    }
+
+    #[test]
+    fn a_token_may_take_longer_than_a_second_to_come_back_or_no_time() {
+        let (mut slow, now) = (TokenBucket::every(Duration::from_secs(10), 2), start());
+        assert_eq!((slow.take(now), slow.take(now)), (Ok(()), Ok(())));
+        assert_eq!(slow.take(now + Duration::from_secs(4)), Err(Duration::from_secs(6)));
+        assert_eq!(slow.take(now + Duration::from_secs(10)), Ok(()));
+        let mut always = TokenBucket::every(Duration::ZERO, 1);
+        assert!((0..1000).all(|_| always.take(now).is_ok()));
     }
 
     #[test]

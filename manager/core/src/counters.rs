@@ -91,6 +91,8 @@ counters! {
     hellos_revoked,
     /// hellos refused: every session was taken
     hellos_overloaded,
+    /// hellos refused: the agent began sessions too often
+    hellos_hasty,
     /// sessions that began
     sessions_opened,
     /// sessions that ended, for whatever reason

@@ -34,7 +34,7 @@ const IN_FLIGHT: u64 = 1024;
 /// An open door: the measurement is of the work, not of the limits.
 const OPEN_DOOR: &str = "[admission]\nhandshakes = 65536\nhandshakes_per_address = 65536\n\
     accept_rate = 100000\naccept_burst = 1000000\ntls_timeout = \"60s\"\nhello_timeout = \"60s\"\n\
-    connections = 100000\n";
+    connections = 100000\nagent_interval = \"0s\"\n";
 
 /// A folder with certificates, configurations, state and logs. Dropping it removes it.
 #[derive(Debug)]
