@@ -21,8 +21,8 @@ fn a_run_that_its_agent_has_no_room_for_is_offered_again_and_that_counts_for_not
     let mut manager = Manager::new(Settings::default());
     manager.up("a");
     let mut offer = offers(&manager.submit(1, &Plan::default(), &[("a", true)])).remove(0);
-    for code in [FaultCode::Overloaded, FaultCode::ShuttingDown, FaultCode::Overloaded] {
-        assert!(offers(&manager.feed(refused(&offer, code))).is_empty(), "not at once");
+    for _ in 0..3 {
+        assert!(offers(&manager.feed(refused(&offer, FaultCode::Overloaded))).is_empty(), "not at once");
         assert_eq!(manager.outcome(1, "a"), None);
         let due = manager.jobs.poll_timeout().unwrap();
         let again = offers(&manager.later(due - manager.now)).remove(0);

@@ -44,6 +44,11 @@ const STATES: &[(&str, Make)] = &[
         bench.refused(FaultCode::Overloaded);
         bench
     }),
+    ("put back, for it stops", || {
+        let mut bench = offered();
+        bench.refused(FaultCode::ShuttingDown);
+        bench
+    }),
     ("offered again", || {
         let mut bench = put_off();
         bench.later(1_000);
@@ -173,6 +178,7 @@ const EVENTS: &[(&str, Event)] = &[
     ("accepted", |bench| bench.offer_answered(OfferAnswer::Accepted)),
     ("refused", |bench| bench.refused(FaultCode::Rejected)),
     ("refused for now", |bench| bench.refused(FaultCode::Overloaded)),
+    ("refused, for it stops", |bench| bench.refused(FaultCode::ShuttingDown)),
     ("refused oddly", |bench| bench.refused(FaultCode::Internal)),
     ("known as received", |bench| bench.offer_answered(OfferAnswer::Known(SpoolState::Received))),
     ("known as starting", |bench| bench.offer_answered(OfferAnswer::Known(SpoolState::Starting))),

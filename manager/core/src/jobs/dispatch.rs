@@ -37,7 +37,7 @@ impl<T> Jobs<T> {
                 }
             } else {
                 self.forget_head(key, seq, &agent, class);
-                if let Some(entry) = self.agents.get_mut(&agent).filter(|entry| entry.is_live()) {
+                if let Some(entry) = self.agents.get_mut(&agent).filter(|entry| entry.takes()) {
                     entry.blocked.insert((class, seq, key.clone()));
                 }
             }
@@ -91,7 +91,7 @@ impl<T> Jobs<T> {
         let offers = self.settings.offers_per_agent.saturating_add(reserve);
         let runs = self.settings.runs_per_agent.saturating_add(reserve);
         let room = |entry: &Agent| entry.unanswered < offers && entry.has.len() < runs;
-        self.agents.get(agent).is_some_and(|entry| entry.is_live() && room(entry))
+        self.agents.get(agent).is_some_and(|entry| entry.takes() && room(entry))
     }
 
     /// Offers a waiting run as its next attempt.

@@ -4,9 +4,8 @@ use redpoll_common::job::{Attempt, Ending, JobId, Outcome, RunKey};
 use redpoll_common::wire::{Fault, FaultCode};
 
 use super::Jobs;
-use super::model::{At, Job, Phase, Run, stamp};
+use super::model::{At, Job, Phase, stamp};
 use super::record::{CallbackRecord, CallbackState, Change, EventKind};
-use super::report::is_passing;
 use super::settings::{backoff, lot};
 
 impl<T> Jobs<T> {
@@ -58,31 +57,6 @@ impl<T> Jobs<T> {
         }
     }
 
-    /// Puts a run back that its agent had no room for, or refused because it stops: that says nothing of the run, so it waits
-    /// on until `start_within`. The next offer is another attempt, so that no late word about this one is taken for a word
-    /// about that, and does not count. `false` when the fault says something else, or the numbers of attempts are used up.
-    pub(super) fn put_back(&mut self, at: At, fault: &Fault, now_ms: u64) -> bool {
-        let passing = is_passing(&fault.code);
-        let may = |run: &&Run| passing && !run.phase.is_ended() && run.attempt.0 < u16::MAX;
-        let Some(run) = self.run(at).filter(may) else { return false };
-        // a quarter of the time that it waits already: soon at first, seldom later, and no counter to keep
-        let waited = run.queued.map_or(0, |since| now_ms.saturating_sub(since.get()));
-        let (first, max) = (self.settings.retry_first_ms, self.settings.retry_max_ms);
-        let wait = (waited / 4).clamp(first.min(max), max);
-        let wait = wait.max(fault.retry_after_ms.unwrap_or(0));
-        let random = lot(at.job.to_bytes(), u64::from(at.index) << 16 ^ now_ms);
-        let due = now_ms.saturating_add(wait).saturating_add(random % (wait / 2 + 1));
-        self.change(at, now_ms, |run| {
-            run.phase = Phase::Queued;
-            run.put_back = run.put_back.saturating_add(1);
-            run.not_before = due;
-            run.doubt = None;
-        });
-        self.write(at);
-        self.run_event(at, EventKind::RunPutBack, None, Some(fault.code.to_string()), now_ms);
-        true
-    }
-
     /// When the run is tried again, if it may be: it may be repeated, and has attempts left.
     fn retry_at(&self, at: At, ending: &Ending, now_ms: u64) -> Option<u64> {
         let job = self.job_of(at)?;
@@ -98,7 +72,7 @@ impl<T> Jobs<T> {
             return None;
         }
         let random = lot(at.job.to_bytes(), u64::from(at.index) << 16 | u64::from(run.attempt.0));
-        let failures = u32::from(run.attempt.0);
+        let failures = u32::from(run.attempt.0.saturating_sub(run.put_back));
         let wait = backoff(self.settings.retry_first_ms, self.settings.retry_max_ms, failures, random);
         let hint = ending.fault.as_ref().and_then(|fault| fault.retry_after_ms).unwrap_or(0);
         let due = now_ms.saturating_add(wait.max(hint));
@@ -107,6 +81,7 @@ impl<T> Jobs<T> {
     }
 
     fn retry(&mut self, at: At, ending: Ending, due: u64, now_ms: u64) {
+        self.room_after(at, now_ms);
         self.change(at, now_ms, |run| {
             if ending.started != Some(false) {
                 run.earlier = Some(ending.outcome);
@@ -169,6 +144,7 @@ impl<T> Jobs<T> {
     fn finish(&mut self, at: At, mut ending: Ending, kind: EventKind, now_ms: u64) {
         let outcome = ending.outcome;
         let detail = ending.fault.as_ref().map(|fault| fault.code.to_string());
+        self.room_after(at, now_ms);
         self.change(at, now_ms, |run| {
             run.phase = Phase::Ended(outcome);
             run.ended = stamp(now_ms);

@@ -35,6 +35,9 @@ impl<T> Jobs<T> {
             Phase::Queued => {
                 let (expire, retry) = (job.deadline(), run.not_before);
                 self.timers.remove(&(retry, Timer::Retry(at)));
+                if let (Some(crowd), Some(agent)) = (job.crowd(run.put_off), self.agents.get_mut(&agent)) {
+                    agent.crowded.remove(&(crowd, seq));
+                }
                 if let Some(expire) = expire {
                     self.timers.remove(&(expire, Timer::Expire(at)));
                 }
@@ -73,7 +76,7 @@ impl<T> Jobs<T> {
         match phase {
             Phase::Held | Phase::Ended(_) => {}
             Phase::Queued => {
-                let (expire, retry) = (job.deadline(), run.not_before);
+                let (expire, retry, crowd) = (job.deadline(), run.not_before, job.crowd(run.put_off));
                 if let Some(expire) = expire {
                     self.timers.insert((expire, Timer::Expire(at)));
                 }
@@ -82,6 +85,9 @@ impl<T> Jobs<T> {
                 }
                 if retry > now_ms {
                     self.timers.insert((retry, Timer::Retry(at)));
+                    if let Some(crowd) = crowd {
+                        self.agent_mut(&agent).crowded.insert((crowd, seq), at);
+                    }
                 } else {
                     self.enter_lane(LaneKey { agent: agent.clone(), class, queue: queue.clone(), seq }, at);
                 }
@@ -148,7 +154,7 @@ impl<T> Jobs<T> {
         let (Some(entry), Some(queue)) = (self.agents.get_mut(agent), self.queues.get_mut(key)) else {
             return;
         };
-        if !entry.is_live() {
+        if !entry.takes() {
             return;
         }
         let was_blocked = old.is_some_and(|old| entry.blocked.remove(&(*class, old, key.clone())));

@@ -8,7 +8,8 @@
 //! - `submit`: jobs in, once per idempotency key; release; delete. `cancel`, [`criteria`]: ending them.
 //! - `dispatch`, `index`: what starts next, found without looking at what cannot start.
 //! - `report`: what agents answer; `resume`: what their coming and going means; `behind`: with an older store.
-//! - `output`: how much a run may give. `end`: ends, retries, corrections. `callbacks`, `deliveries`: telling of ends, and in which order. `keep`: retention.
+//! - `output`: how much a run may give. `end`: ends, retries, corrections. `put_back`: what an agent takes later. `callbacks`, `deliveries`: telling of ends,
+//!   and in which order. `keep`: retention.
 //! - `recorded`: runs that agents made by themselves, and events of theirs. `shut_out`: who is revoked, and what of an agent still counts.
 //! - [`record`]: what a store keeps; [`event`]: the public history; [`view`]: what is open.
 //!
@@ -29,6 +30,7 @@ pub mod input;
 mod keep;
 mod model;
 mod output;
+mod put_back;
 pub mod record;
 mod recorded;
 mod recover;
@@ -202,13 +204,13 @@ impl<T> Jobs<T> {
 
     /// Does what is due. Early and repeated calls do nothing.
     pub fn handle_timeout(&mut self, now_ms: u64) {
-        while let Some((due, timer)) = self.timers.first().copied()
-            && due <= now_ms
+        while self.timers.first().is_some_and(|(due, _)| *due <= now_ms)
+            && let Some((_, timer)) = self.timers.pop_first()
         {
-            self.timers.remove(&(due, timer));
             match timer {
                 Timer::Expire(at) => self.expire(at, now_ms),
-                Timer::Retry(at) => _ = self.change(at, now_ms, |run| run.not_before = 0),
+                Timer::Retry(at) => self.waits_no_more(at, now_ms),
+                Timer::Takes(agent) => self.takes_again(&agent),
                 Timer::GiveUp(at) => {
                     self.end_unknown(at, "the agent did not return within unknown_after", now_ms);
                 }

@@ -63,12 +63,24 @@ impl Phase {
     }
 }
 
+/// What a run waits for that was put back, beside its own time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PutOff {
+    /// Nothing.
+    No,
+    /// Room on its agent.
+    Agent,
+    /// Room for its procedure there.
+    Procedure,
+}
+
 #[derive(Debug, Clone)]
 pub(super) struct Run {
     pub(super) phase: Phase,
     pub(super) corrected: bool,
     pub(super) earlier: Option<Outcome>,
     pub(super) put_back: u16,
+    pub(super) put_off: PutOff,
     pub(super) attempt: Attempt,
     pub(super) dno: Dno,
     pub(super) seq: u64,
@@ -94,6 +106,7 @@ impl Run {
             corrected: false,
             earlier: None,
             put_back: 0,
+            put_off: PutOff::No,
             attempt: Attempt(0),
             dno: Dno(0),
             seq: 0,
@@ -127,6 +140,7 @@ impl Run {
             corrected: record.corrected,
             earlier: record.earlier,
             put_back: record.put_back,
+            put_off: PutOff::No,
             attempt: record.attempt,
             dno: record.dno,
             seq: record.seq,
@@ -223,6 +237,15 @@ impl Job {
         Some(self.record.released_ms?.saturating_add(within))
     }
 
+    /// For whose room its run waits, if it waits for any.
+    pub(super) fn crowd(&self, put_off: PutOff) -> Option<Crowd> {
+        match put_off {
+            PutOff::No => None,
+            PutOff::Agent => Some(None),
+            PutOff::Procedure => Some(Some(self.record.spec.procedure.as_str().into())),
+        }
+    }
+
     /// Bytes of what its submitter chose, which is in memory as long as it is.
     pub(super) fn weight(&self) -> u64 {
         weight(&self.record.spec)
@@ -301,7 +324,14 @@ pub(super) struct Agent {
     pub(super) unanswered: usize,
     /// The first of each of its lanes which found it without room.
     pub(super) blocked: BTreeSet<(Class, u64, QueueKey)>,
+    /// It stops, and takes no offers before its next session, or before this time.
+    pub(super) stops_until: Option<u64>,
+    /// What it put back and has not been offered again, by what the runs wait for, in order of `seq`.
+    pub(super) crowded: BTreeMap<(Crowd, u64), At>,
 }
+
+/// For whose room runs wait that were put back: the agent's, or that of a procedure.
+pub(super) type Crowd = Option<Arc<str>>;
 
 /// An agent's session.
 #[derive(Debug)]
@@ -317,7 +347,7 @@ pub(super) enum Link {
         /// The numbers it has told of, of those it should have.
         told: BTreeSet<Dno>,
     },
-    /// It takes offers.
+    /// It takes offers, unless it stops.
     Live(ConnectionId),
 }
 
@@ -332,6 +362,8 @@ impl Agent {
             has: BTreeMap::new(),
             unanswered: 0,
             blocked: BTreeSet::new(),
+            stops_until: None,
+            crowded: BTreeMap::new(),
         }
     }
 
@@ -346,8 +378,14 @@ impl Agent {
         self.blocked.iter().find(of_class).map(|(_, seq, queue)| (*seq, queue.clone()))
     }
 
+    /// It has told everything that it has.
     pub(super) fn is_live(&self) -> bool {
         matches!(self.link, Link::Live(_))
+    }
+
+    /// It takes offers.
+    pub(super) fn takes(&self) -> bool {
+        self.is_live() && self.stops_until.is_none()
     }
 
     pub(super) fn connection(&self) -> Option<ConnectionId> {
@@ -359,12 +397,14 @@ impl Agent {
 }
 
 /// What is due at a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Timer {
     /// A waiting run was not started in time.
     Expire(At),
     /// A run may be tried again.
     Retry(At),
+    /// An agent that stopped is still there.
+    Takes(PeerId),
     /// A run was in doubt for long enough.
     GiveUp(At),
     /// A callback is to be delivered.

@@ -128,12 +128,16 @@ impl<T> Jobs<T> {
     }
 
     fn enter(&mut self, at: At, phase: Phase, now_ms: u64) {
-        if phase.is_dispatched()
-            && let Some(run) = self.jobs.get_mut(&at.job).and_then(|job| job.run_mut(at.index))
-        {
-            run.phase = Phase::InDoubt;
-            // the time in which no agent could tell does not count
-            run.doubt = stamp(now_ms);
+        let run = self.jobs.get_mut(&at.job).and_then(|job| job.run_mut(at.index));
+        match run {
+            Some(run) if phase.is_dispatched() => {
+                run.phase = Phase::InDoubt;
+                // the time in which no agent could tell does not count
+                run.doubt = stamp(now_ms);
+            }
+            // put back: its agent begins another session, and may have room then
+            Some(run) if run.put_back > 0 && run.earlier.is_none() => run.not_before = 0,
+            Some(_) | None => {}
         }
         self.link(at, now_ms);
         if phase.is_dispatched() && phase != Phase::InDoubt {

@@ -35,6 +35,9 @@ impl<T> Jobs<T> {
                 if !is_passing(&fault.code) {
                     self.saw(agent, dno);
                 }
+                if fault.code == FaultCode::ShuttingDown {
+                    self.stops(agent, now_ms);
+                }
                 self.conclude(at, Ending::unstarted(Outcome::Rejected, fault), now_ms);
             }
             OfferAnswer::Unsendable(fault) => {

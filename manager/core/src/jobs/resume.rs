@@ -70,6 +70,7 @@ impl<T> Jobs<T> {
     /// Nothing is offered to the agent from here on, and what it has is in doubt.
     fn detach(&mut self, agent: &PeerId, now_ms: u64) {
         self.leave_heads(agent);
+        self.returns(agent);
         let entry = self.agent_mut(agent);
         entry.link = Link::Away;
         let has: Vec<At> = entry.has.values().copied().collect();
@@ -83,6 +84,7 @@ impl<T> Jobs<T> {
                 self.run_event(at, EventKind::RunInDoubt, None, None, now_ms);
             }
         }
+        self.crowd_goes(agent, now_ms);
     }
 
     pub(super) fn resume(&mut self, page: ResumePage<T>, now_ms: u64) {

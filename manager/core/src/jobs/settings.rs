@@ -67,9 +67,14 @@ impl Default for Settings {
 /// `first_ms` doubled with each failure after the first one, at most `max_ms`, of which the upper half is by lot, so that what
 /// failed together does not come back together. `random` decides the lot.
 pub(super) fn backoff(first_ms: u64, max_ms: u64, failures: u32, random: u64) -> u64 {
-    let doubled = 1_u64.checked_shl(failures.saturating_sub(1)).unwrap_or(u64::MAX);
-    let full = first_ms.saturating_mul(doubled).min(max_ms);
+    let full = doubled(first_ms, max_ms, failures);
     full - full / 2 + random % (full / 2 + 1)
+}
+
+/// `first_ms`, twice as much with each time after the first one, at most `max_ms`.
+pub(super) fn doubled(first_ms: u64, max_ms: u64, times: u32) -> u64 {
+    let factor = 1_u64.checked_shl(times.saturating_sub(1)).unwrap_or(u64::MAX);
+    first_ms.saturating_mul(factor).min(max_ms)
 }
 
 /// Spreads the random bits of a job's id over one more number (splitmix64's last step).

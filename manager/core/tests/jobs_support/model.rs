@@ -6,6 +6,7 @@
 mod agents;
 mod crash;
 mod operators;
+mod put_back;
 mod revoked;
 mod start;
 
@@ -50,6 +51,8 @@ pub(crate) struct Run {
     pub(crate) put_back: u16,
     /// Its offer was answered with having nothing of it, before this one; and so was this one.
     pub(crate) absent: [bool; 2],
+    /// Put back for want of room: the agent's, or a procedure's there.
+    pub(crate) put_off: Option<Option<String>>,
     pub(crate) earlier: Option<Outcome>,
 }
 
@@ -83,14 +86,17 @@ pub(crate) struct Agent {
     pub(crate) spool: Option<[u8; 16]>,
     pub(crate) seen: u64,
     pub(crate) last: u64,
+    /// It stops: until when nothing is offered, if its session does not end before.
+    pub(crate) stops: Option<u64>,
 }
 
-/// An end as somebody tells it; `passing`: a refusal for want of room, or of time.
+/// An end as somebody tells it; `passing`: a refusal for want of room, or of time; `stops`: of time.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct End {
     pub(crate) outcome: Outcome,
     pub(crate) started: Option<bool>,
     pub(crate) passing: bool,
+    pub(crate) stops: bool,
     pub(crate) hint: u64,
 }
 
@@ -148,6 +154,7 @@ impl Run {
             corrected,
             put_back,
             absent: [false; 2],
+            put_off: None,
             earlier,
         }
     }
@@ -237,6 +244,7 @@ impl Model {
     /// Ends a run. One that ran in an earlier attempt does not end as if it had not.
     pub(crate) fn end(&mut self, at: At, mut outcome: Outcome, mut started: Option<bool>) {
         let (now, tells) = (self.now, self.jobs[at.0].submit.spec.callback.is_some());
+        self.room_after(at);
         let run = self.run(at);
         if let (Some(earlier), Some(false)) = (run.earlier, started) {
             started = (earlier != Outcome::Unknown).then_some(true);
@@ -275,20 +283,14 @@ impl Model {
         } else if run.is_open() && run.asked && refused {
             self.end(at, Outcome::Cancelled, Some(false));
         } else if run.is_open() && refused && end.passing {
-            // a quarter of the time that it waits, and up to a half of that more
-            let wait = ((now - run.queued) / 4).max(settings.retry_first_ms).min(settings.retry_max_ms);
-            let wait = wait.max(end.hint);
-            let due = due.unwrap_or(now + wait);
-            assert!((now + wait..=now + wait + wait / 2).contains(&due), "put back until {due}, at {now}");
-            let run = self.run(at);
-            (run.state, run.not_before, run.put_back) = (State::Queued, due, run.put_back + 1);
+            self.put_back(at, end, due);
         } else if run.is_open()
             && fails
             && job.is_repeatable()
             && !run.asked
             && tried < job.submit.spec.max_attempts
         {
-            let doubled = settings.retry_first_ms << (run.attempt - 1).min(20);
+            let doubled = settings.retry_first_ms << (tried - 1).min(20);
             let full = doubled.min(settings.retry_max_ms);
             let (least, most) = ((full - full / 2).max(end.hint), full.max(end.hint));
             let Some(due) = due else {
@@ -296,6 +298,7 @@ impl Model {
                 return self.end(at, end.outcome, end.started);
             };
             assert!((now + least..=now + most).contains(&due) && due < deadline, "again at {due}, at {now}");
+            self.room_after(at);
             let run = self.run(at);
             (run.state, run.not_before) = (State::Queued, due);
             if end.started != Some(false) {

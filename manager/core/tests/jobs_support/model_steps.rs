@@ -292,9 +292,13 @@ impl Pair {
         let next = if from <= have { have.max(from + u64::from(items.1)) } else { have };
         let end = |(outcome, started, more): &(u8, u8, u8)| {
             let outcome = Outcome::ALL[usize::from(*outcome) % 7];
-            let code = if more % 4 == 1 { FaultCode::Overloaded } else { FaultCode::Failed };
+            let code = match more % 16 {
+                1 | 5 | 9 => FaultCode::Overloaded,
+                13 => FaultCode::ShuttingDown,
+                _ => FaultCode::Failed,
+            };
             let mut fault = Fault::new(code, "no");
-            fault.retry_after_ms = (more / 4 % 8 == 1).then_some(1_200);
+            fault.retry_after_ms = (more / 16 % 4 == 1).then_some(if *more > 128 { 2_500 } else { 1_200 });
             let usual = Some(!matches!(outcome, Outcome::Rejected | Outcome::Expired));
             let started = [usual, usual, None, Some(false), Some(true)][usize::from(*started) % 5];
             let items = if *more > 240 { next + 5 } else { next };
@@ -342,7 +346,8 @@ fn offer_answer(dice: u8) -> OfferAnswer {
     match dice % 16 {
         0..=6 => OfferAnswer::Accepted,
         7 => refused(FaultCode::Rejected),
-        8 => refused(FaultCode::Overloaded),
+        8 if dice % 64 < 32 => refused(FaultCode::Overloaded),
+        8 => refused(FaultCode::ShuttingDown),
         9 => refused(FaultCode::Internal),
         10 => OfferAnswer::Unsendable(Fault::new(FaultCode::TooLarge, "no")),
         11 => OfferAnswer::Lost,

@@ -31,8 +31,15 @@ impl Model {
     }
 
     pub(super) fn leave(&mut self, id: &PeerId) {
-        self.agent(id).link = Link::Away;
         let now = self.now;
+        let agent = self.agent(id);
+        (agent.link, agent.stops) = (Link::Away, None);
+        for at in self.all() {
+            let run = self.run(at);
+            if run.agent == *id && run.put_off.take().is_some() {
+                run.not_before = 0;
+            }
+        }
         for at in self.has(id) {
             let run = self.run(at);
             if run.state != State::Doubt {
@@ -193,12 +200,18 @@ impl Model {
             outcome: Outcome::Rejected,
             started: Some(false),
             passing: is_passing(fault),
+            stops: fault.code == FaultCode::ShuttingDown,
             hint: fault.retry_after_ms.unwrap_or(0),
         };
         match answer {
             OfferAnswer::Refused(fault) if fault.code != FaultCode::Internal => {
                 if !is_passing(&fault) {
                     self.saw(id, dno);
+                }
+                let until = self.now + self.settings.retry_max_ms;
+                let agent = self.agent(id);
+                if fault.code == FaultCode::ShuttingDown && agent.link == Link::Live {
+                    agent.stops = agent.stops.or(Some(until));
                 }
                 self.conclude(at, refused(&fault));
             }
@@ -291,5 +304,6 @@ fn plausible(done: &Ending, begun: bool) -> End {
         (Outcome::Rejected | Outcome::Expired, _) => (done.outcome, Some(false)),
         (outcome, started) => (outcome, started),
     };
-    End { outcome, started, passing, hint }
+    let stops = done.fault.as_ref().is_some_and(|fault| fault.code == FaultCode::ShuttingDown);
+    End { outcome, started, passing, stops, hint }
 }

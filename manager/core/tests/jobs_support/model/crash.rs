@@ -21,6 +21,11 @@ impl Model {
                 // what its agent said to be acknowledged is written with the correction
                 run.items = store.run_of(id, &run.agent).unwrap().items;
             }
+            if run.state == State::Queued {
+                let row = store.run_of(id, &run.agent).unwrap();
+                let put_off = run.put_back > 0 && run.earlier.is_none();
+                (run.put_off, run.not_before) = (None, if put_off { 0 } else { row.not_before_ms });
+            }
             if run.is_out() {
                 run.doubt = if run.state == State::Doubt { run.doubt } else { now };
                 (run.state, run.silent) = (State::Doubt, now);
@@ -28,6 +33,7 @@ impl Model {
         }
         for agent in &mut self.agents {
             (agent.link, agent.connection, agent.newest, agent.cut) = (Link::Away, 0, 0, None);
+            agent.stops = None;
             let counters = store.agents.get(&agent.id);
             assert_eq!(
                 counters.map_or(0, |counters| counters.last_dno.0),

@@ -30,7 +30,8 @@ impl Model {
         let reserve = if self.is_admin(at) { self.settings.admin_reserve } else { 0 };
         let room = unanswered < self.settings.offers_per_agent + reserve
             && has.len() < self.settings.runs_per_agent + reserve;
-        run.state == State::Queued && run.not_before <= self.now && agent.link == Link::Live && room && slot
+        let takes = agent.link == Link::Live && agent.stops.is_none();
+        run.state == State::Queued && run.not_before <= self.now && takes && room && slot
     }
 
     /// An agent may have what it is to be offered again, unless its time is over.
@@ -45,6 +46,7 @@ impl Model {
     /// What waits for too long expires, what is in doubt for too long is unknown.
     pub(crate) fn pass(&mut self, now: u64) {
         self.now = now;
+        self.waits_end();
         for at in self.all() {
             let late = self.jobs[at.0].deadline().is_some_and(|deadline| deadline <= now);
             let run = self.run(at).clone();
@@ -69,7 +71,7 @@ impl Model {
 
     pub(crate) fn unknown(&mut self, at: At) {
         let started = self.run(at).started.then_some(true);
-        self.conclude(at, End { outcome: Outcome::Unknown, started, passing: false, hint: 0 });
+        self.conclude(at, End { outcome: Outcome::Unknown, started, passing: false, stops: false, hint: 0 });
     }
 
     /// Follows the machine's offers, each of which has to be the next of its queue, and sees that nothing waits that could start.

@@ -1,0 +1,128 @@
+//! What an agent takes later: it had no room for a run, or stops. That says nothing of the run, which waits on until `start_within`.
+//!
+//! An agent that stops takes no offers before its next session: what it refused waits for that in its place. What found no room is tried
+//! again after a wait of its own, which doubles with each time, and sooner when something ends there, the earliest first.
+
+use redpoll_common::ids::PeerId;
+use redpoll_common::wire::{Fault, FaultCode};
+
+use super::Jobs;
+use super::model::{At, Crowd, Phase, PutOff, Run, Timer};
+use super::record::EventKind;
+use super::report::is_passing;
+use super::settings::{doubled, lot};
+
+/// The longest wait that an agent asks for which has no room now. One that asks for more knows of something else that has to pass first,
+/// and is not asked before.
+const SOON_MS: u64 = 2_000;
+/// How often a run is put back and still tried before its own time: the numbers of attempts have an end.
+const OFTEN: u16 = 1_000;
+
+impl<T> Jobs<T> {
+    /// Puts a run back. The next offer is another attempt, so that no late word about this one is taken for a word about that, and does
+    /// not count. `false` when the fault says something else, or the numbers of attempts are used up.
+    pub(super) fn put_back(&mut self, at: At, fault: &Fault, now_ms: u64) -> bool {
+        let passing = is_passing(&fault.code);
+        let may = |run: &&Run| passing && !run.phase.is_ended() && run.attempt.0 < u16::MAX;
+        let Some(run) = self.run(at).filter(may) else { return false };
+        let times = run.put_back.saturating_add(1);
+        let (hint, accepted) = (fault.retry_after_ms.unwrap_or(0), run.accepted.is_some());
+        let put_off = match accepted {
+            _ if hint > SOON_MS || times > OFTEN => PutOff::No,
+            // the agent took it, and then its procedure had no place
+            true => PutOff::Procedure,
+            false => PutOff::Agent,
+        };
+        let (put_off, due) = if fault.code == FaultCode::ShuttingDown && !self.agent_takes(at) {
+            (PutOff::No, 0)
+        } else {
+            (put_off, self.put_off_until(at, put_off, times, hint, now_ms))
+        };
+        self.change(at, now_ms, |run| {
+            run.phase = Phase::Queued;
+            (run.put_back, run.put_off, run.not_before) = (times, put_off, due);
+            run.doubt = None;
+        });
+        self.write(at);
+        self.run_event(at, EventKind::RunPutBack, None, Some(fault.code.to_string()), now_ms);
+        true
+    }
+
+    /// Never before one that came before it and waits for the same.
+    fn put_off_until(&self, at: At, put_off: PutOff, times: u16, hint: u64, now_ms: u64) -> u64 {
+        let (first, max) = (self.settings.retry_first_ms, self.settings.retry_max_ms);
+        let wait = doubled(first, max, u32::from(times)).max(hint);
+        let random = lot(at.job.to_bytes(), u64::from(at.index) << 16 ^ now_ms);
+        let due = now_ms.saturating_add(wait).saturating_add(random % (wait / 2 + 1));
+        self.put_off_before(at, put_off).map_or(due, |earlier| due.max(earlier))
+    }
+
+    /// Until when the run waits that is the last one before this one, of those that wait for the same.
+    fn put_off_before(&self, at: At, put_off: PutOff) -> Option<u64> {
+        let job = self.job_of(at)?;
+        let (crowd, seq) = (job.crowd(put_off)?, job.run(at.index)?.seq);
+        let crowded = &self.agents.get(job.agent(at.index)?)?.crowded;
+        let (_, before) = crowded.range((crowd.clone(), 0)..(crowd, seq)).next_back()?;
+        Some(self.run(*before)?.not_before)
+    }
+
+    fn agent_takes(&self, at: At) -> bool {
+        let agent = self.job_of(at).and_then(|job| self.agents.get(job.agent(at.index)?));
+        agent.is_some_and(|agent| agent.takes())
+    }
+
+    /// The wait of a run is over.
+    pub(super) fn waits_no_more(&mut self, at: At, now_ms: u64) {
+        self.change(at, now_ms, |run| (run.not_before, run.put_off) = (0, PutOff::No));
+    }
+
+    /// The run of `at` leaves its agent for good, if it is there: of what was put back for want of room the earliest is tried.
+    pub(super) fn room_after(&mut self, at: At, now_ms: u64) {
+        let Some(job) = self.job_of(at) else { return };
+        let Some(agent) = job.agent(at.index).and_then(|agent| self.agents.get(agent)) else { return };
+        if agent.crowded.is_empty() || !job.run(at.index).is_some_and(|run| run.phase.is_dispatched()) {
+            return;
+        }
+        let crowds = [job.crowd(PutOff::Agent), job.crowd(PutOff::Procedure)];
+        let first = |crowd: Crowd| {
+            agent.crowded.range((crowd.clone(), 0)..=(crowd, u64::MAX)).next().map(|(_, first)| *first)
+        };
+        let firsts: Vec<At> = crowds.into_iter().flatten().filter_map(first).collect();
+        for first in firsts {
+            self.waits_no_more(first, now_ms);
+        }
+    }
+
+    /// The session ended, or another begins: whether there is room then is another question.
+    pub(super) fn crowd_goes(&mut self, agent: &PeerId, now_ms: u64) {
+        let crowded: Vec<At> = self.agent_mut(agent).crowded.values().copied().collect();
+        for at in crowded {
+            self.waits_no_more(at, now_ms);
+        }
+    }
+
+    /// The agent stops. What would be offered to it meanwhile waits for its next session; or, if that does not come, for as long as
+    /// runs are put off at most.
+    pub(super) fn stops(&mut self, agent: &PeerId, now_ms: u64) {
+        if self.agents.get(agent).is_some_and(|entry| entry.takes()) {
+            self.leave_heads(agent);
+            let until = now_ms.saturating_add(self.settings.retry_max_ms);
+            self.agent_mut(agent).stops_until = Some(until);
+            self.timers.insert((until, Timer::Takes(agent.clone())));
+        }
+    }
+
+    /// It did not stop.
+    pub(super) fn takes_again(&mut self, agent: &PeerId) {
+        if self.agent_mut(agent).stops_until.take().is_some() {
+            self.enter_heads(agent);
+        }
+    }
+
+    /// The session that it was about to end has ended.
+    pub(super) fn returns(&mut self, agent: &PeerId) {
+        if let Some(until) = self.agent_mut(agent).stops_until.take() {
+            self.timers.remove(&(until, Timer::Takes(agent.clone())));
+        }
+    }
+}
