@@ -133,7 +133,7 @@ impl Store for Gated {
         self.inner.counts()
     }
 
-    fn expendable(&self, before_ms: u64, keep: u64, limit: usize) -> Read<'_, Vec<(JobId, u64)>> {
+    fn expendable(&self, before_ms: u64, keep: u64, limit: usize) -> Read<'_, Vec<EndedJob>> {
         self.inner.expendable(before_ms, keep, limit)
     }
 

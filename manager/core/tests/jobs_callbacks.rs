@@ -109,3 +109,18 @@ fn an_end_that_was_taken_is_not_told_again_although_the_machine_was_made_anew_me
     manager.feed(tried(job(1), None));
     assert_eq!(told(&manager, EventKind::CallbackDelivered), 1);
 }
+
+#[test]
+fn an_end_that_is_not_told_because_its_job_was_deleted_is_said_to_be_abandoned() {
+    let mut manager = Manager::new(Settings::default());
+    ended(&mut manager, 1, hook("https://dead.example/"));
+    manager.feed(tried(job(1), Some("refused")));
+    manager.feed(Input::Delete { token: 0, job: job(1), by: None });
+    let abandoned = manager.store.events.iter().find(|event| event.kind == EventKind::CallbackAbandoned);
+    let abandoned = abandoned.map(|event| (event.job, event.detail.as_deref()));
+    assert_eq!(abandoned, Some((Some(job(1)), Some("the job was deleted"))));
+    assert!(delivered(&manager.later(24 * 3_600_000)).is_empty());
+    // what comes back late says nothing more
+    manager.feed(tried(job(1), None));
+    assert_eq!(told(&manager, EventKind::CallbackDelivered), 0);
+}

@@ -69,3 +69,27 @@ fn a_job_that_cannot_be_read_is_told_of_keeps_no_other_from_going_on_and_can_be_
     );
     assert!(!manager.store.jobs.contains_key(&job(1)));
 }
+
+#[test]
+fn retention_deletes_no_more_runs_at_once_than_it_may_but_always_a_job() {
+    const AGENTS: [(&str, bool); 3] = [("a", false), ("b", false), ("c", false)];
+    let settings = Settings { keep_ms: Some(5), prune_every_ms: 10, prune_runs: 200, ..Settings::default() };
+    for (full, steps) in [(false, vec![5]), (true, vec![1, 2, 1, 1])] {
+        let mut manager = Manager::new(settings);
+        for n in 1..=5 {
+            let agents = if n == 1 || n > 3 { &AGENTS[..] } else { &AGENTS[..1] };
+            manager.submit(n, &Plan::default(), agents);
+            manager.cancel(Scope::Job(job(n)), false);
+        }
+        manager.feed(Input::StoreFull(full));
+        let mut asked = manager.later(10);
+        for wanted in steps {
+            assert!(asked.iter().any(|effect| matches!(effect, Effect::FindOldest { .. })), "it goes on");
+            let before = manager.store.jobs.len();
+            let (stored, jobs) = manager.store.oldest(settings.prune_at_once);
+            asked = manager.feed(Input::Oldest { stored, jobs });
+            assert_eq!(before - manager.store.jobs.len(), wanted, "full: {full}");
+        }
+        assert!(manager.store.jobs.is_empty());
+    }
+}

@@ -132,7 +132,9 @@ fn put_off() -> Bench {
 }
 
 const EVENTS: &[(&str, Event)] = &[
-    ("release", |bench| bench.feed(Input::Release { token: (), job: job(1), by: None })),
+    ("release", |bench| {
+        bench.feed(Input::Release { token: (), job: job(1), away: BTreeSet::new(), by: None })
+    }),
     ("cancel", |bench| bench.cancel(false)),
     ("preview of a cancel", |bench| bench.cancel(true)),
     ("delete", |bench| bench.feed(Input::Delete { token: (), job: job(1), by: None })),

@@ -28,6 +28,7 @@ mod task;
 #[cfg(test)]
 pub(crate) mod testing;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -187,7 +188,8 @@ impl Engine {
     /// # Errors
     /// A fault that says why not.
     pub async fn release(&self, job: JobId, by: Submitter) -> Result<(), Fault> {
-        let answer = self.operate(|token| Input::Release { token, job, by: Some(by) }).await;
+        let answer =
+            self.operate(|token| Input::Release { token, job, away: BTreeSet::new(), by: Some(by) }).await;
         answer.map(|_released| ()).map_err(|fault| self.about(job, fault))
     }
 

@@ -1,12 +1,13 @@
 //! The task that owns the machine: takes messages in their order, hands what they change to the store, and what follows to the
 //! performer. It never waits for anybody but the store.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::wire::RunReport;
-use redpoll_common::job::{JobId, JobSpec, QueueKey, Submitter};
+use redpoll_common::job::{JobId, JobSpec, Offline, QueueKey, Submitter};
 use redpoll_manager_core::jobs::record::{Change, Digest, EventKind, JobRecord, Records};
 use redpoll_manager_core::jobs::view::QueueView;
 use redpoll_manager_core::jobs::{Answer, Input, Jobs, OfferAnswer, Refusal, Settings, Submit, Turn};
@@ -180,12 +181,15 @@ impl Task {
                 let submit = Submit { token, id, submitter, spec, digest, agents, admin, idempotent, redact };
                 self.jobs.handle(Input::Submit(Box::new(submit)), now);
             }
-            Message::Input(input) => {
+            Message::Input(mut input) => {
+                if let Input::Release { job, away, .. } = &mut *input {
+                    *away = self.away_of(*job);
+                }
                 if let Input::Settings(settings) = &*input {
                     self.settings = *settings;
                 }
-                if matches!(*input, Input::Record(..) | Input::Emit { .. }) {
-                    // new work, as a submit
+                if matches!(*input, Input::Record(..) | Input::Emit { .. } | Input::Oldest { .. }) {
+                    // new work, as a submit; and what is deleted in one go needs room, too
                     self.jobs.handle(Input::StoreFull(self.store.room() != Room::Plenty), now);
                 }
                 if matches!(*input, Input::Cancel { .. }) {
@@ -208,6 +212,15 @@ impl Task {
                 self.jobs.handle(*input, now);
             }
         }
+    }
+
+    /// The agents of a held job that skips those that are not connected.
+    fn away_of(&self, job: JobId) -> BTreeSet<PeerId> {
+        let record = self.jobs.job(job).map(|job| job.record);
+        let agents =
+            record.filter(|record| record.spec.offline == Offline::Skip).map(|record| &record.agents);
+        let away = |agent: &&PeerId| !self.agents.is_connected(agent);
+        agents.into_iter().flat_map(|agents| agents.iter()).filter(away).cloned().collect()
     }
 
     /// Before the end of a run is taken: what its agent wants masked of the arguments may not have been known at the submit.

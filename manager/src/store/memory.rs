@@ -225,17 +225,18 @@ impl Store for Memory {
         before_ms: u64,
         keep: u64,
         limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<(JobId, u64)>, ReadError>> {
+    ) -> BoxFuture<'_, Result<Vec<EndedJob>, ReadError>> {
         self.read(|tables| {
             let pending =
                 tables.callbacks.values().filter(|callback| callback.state == CallbackState::Pending);
             let pending: BTreeSet<JobId> = pending.map(|callback| callback.job).collect();
-            let ended = tables.jobs.values().filter_map(|job| Some((job.ended_ms?, job.id)));
-            let mut ended: Vec<_> = ended.filter(|(_, id)| !pending.contains(id)).collect();
+            let ended = tables.jobs.values().filter_map(|job| Some((job.ended_ms?, job.id, job.agents.len())));
+            let mut ended: Vec<_> = ended.filter(|(_, id, _)| !pending.contains(id)).collect();
             ended.sort_unstable();
             let surplus = tables.counts().ended_jobs.saturating_sub(keep);
-            let gone = (0..).zip(ended).filter(|(place, (at, _))| *at < before_ms || *place < surplus);
-            gone.map(|(_, (at, id))| (id, at)).take(limit.min(MAX_PAGE)).collect()
+            let gone = (0..).zip(ended).filter(|(place, (at, ..))| *at < before_ms || *place < surplus);
+            let gone = gone.map(|(_, (ended_ms, id, runs))| EndedJob { id, ended_ms, runs });
+            gone.take(limit.min(MAX_PAGE)).collect()
         })
     }
 

@@ -228,7 +228,7 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// [`ReadError`].
     fn counts(&self) -> BoxFuture<'_, Result<Counts, ReadError>>;
 
-    /// The ended jobs that retention no longer keeps, with the times of their ends, the earliest first, at most `limit` and
+    /// The ended jobs that retention no longer keeps, those that ended first first, at most `limit` and
     /// [`MAX_PAGE`]: they ended before `before_ms`, or are more than `keep`. Also such as cannot be read; not those whose end has still
     /// to be told: they would stand before the others for as long as a receiver is away.
     ///
@@ -239,7 +239,7 @@ pub trait Store: Send + Sync + fmt::Debug {
         before_ms: u64,
         keep: u64,
         limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<(JobId, u64)>, ReadError>>;
+    ) -> BoxFuture<'_, Result<Vec<EndedJob>, ReadError>>;
 
     /// Deletes what [`Store::expendable`] names, at most [`PRUNE_JOBS`], and says which: as many means that there may be more.
     ///
@@ -248,7 +248,7 @@ pub trait Store: Send + Sync + fmt::Debug {
     fn prune(&self, before_ms: u64, keep: u64) -> BoxFuture<'_, Result<Vec<JobId>, PruneError>> {
         Box::pin(async move {
             let ended = self.expendable(before_ms, keep, PRUNE_JOBS).await?;
-            let jobs: Vec<JobId> = ended.into_iter().map(|(job, _ended_ms)| job).collect();
+            let jobs: Vec<JobId> = ended.into_iter().map(|job| job.id).collect();
             if !jobs.is_empty() {
                 self.commit(jobs.iter().copied().map(Change::JobDeleted).collect()).await?;
             }

@@ -260,7 +260,10 @@ impl World {
 
     fn release_job(&mut self, job: JobId) -> Check {
         let token = self.operators.ask(Question::Release(job));
-        self.tell_manager(Input::Release { token, job, by: None })
+        let away = |agent: &PeerId| !self.manager.newest.contains_key(agent);
+        let agents = self.manager.store.jobs.get(&job).into_iter().flat_map(|job| job.agents.iter());
+        let away = agents.filter(|agent| away(agent)).cloned().collect();
+        self.tell_manager(Input::Release { token, job, away, by: None })
     }
 
     fn delete(&mut self) -> Check {

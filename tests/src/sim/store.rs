@@ -8,11 +8,11 @@ use redpoll_common::job::{
     Attempt, Dno, Item, JobId, JobSpec, Outcome, QueueKey, RunKey, RunState, Submitter,
 };
 use redpoll_manager_core::clock::Anchor;
-use redpoll_manager_core::jobs::Found;
 use redpoll_manager_core::jobs::record::{
     AgentCounters, CallbackRecord, CallbackState, Change, EventRecord, JobRecord, QueueRecord, Records,
     RunRecord, Summary,
 };
+use redpoll_manager_core::jobs::{EndedJob, Found};
 use redpoll_manager_core::revoked::{Denial, Denied};
 use redpoll_schema::ArgumentRedaction;
 
@@ -333,10 +333,14 @@ impl Store {
         }
     }
 
-    pub(super) fn oldest(&self, limit: usize) -> (u64, Vec<(JobId, u64)>) {
-        let mut ended: Vec<_> = self.jobs.values().filter_map(|job| Some((job.ended_ms?, job.id))).collect();
-        ended.sort();
-        (ended.len() as u64, ended.into_iter().take(limit).map(|(at, id)| (id, at)).collect())
+    pub(super) fn oldest(&self, limit: usize) -> (u64, Vec<EndedJob>) {
+        let ended =
+            |job: &JobRecord| Some(EndedJob { id: job.id, ended_ms: job.ended_ms?, runs: job.agents.len() });
+        let mut ended: Vec<_> = self.jobs.values().filter_map(ended).collect();
+        ended.sort_by_key(|job| (job.ended_ms, job.id));
+        let stored = ended.len() as u64;
+        ended.truncate(limit);
+        (stored, ended)
     }
 
     /// What a machine starts from.

@@ -9,6 +9,9 @@ use super::model::Timer;
 use super::record::{CallbackRecord, CallbackState, Change, EventKind};
 use super::settings::{backoff, lot};
 
+/// Why an end is not told.
+const DELETED: &str = "the job was deleted";
+
 impl<T> Jobs<T> {
     pub(super) fn add_callback(&mut self, record: CallbackRecord) {
         self.changes.push(Change::CallbackChanged(record.clone()));
@@ -76,13 +79,19 @@ impl<T> Jobs<T> {
         self.callbacks.range((job, 0)..=(job, u16::MAX)).next().is_some()
     }
 
-    /// The job is deleted, and with it whatever was to be told of it. What is under way keeps its place until it comes back.
-    pub(super) fn drop_callbacks(&mut self, job: JobId) {
+    /// The job is deleted, and with it whatever was to be told of it, which is said. What is under way keeps its place until it comes back.
+    pub(super) fn drop_callbacks(&mut self, job: JobId, now_ms: u64) {
         while let Some((id, _)) = self.callbacks.range((job, 0)..=(job, u16::MAX)).next() {
             let id = *id;
-            if let Some(record) = self.callbacks.remove(&id) {
-                self.timers.remove(&(record.due_ms, Timer::Callback(id.0, id.1)));
-            }
+            let Some(mut record) = self.callbacks.remove(&id) else { return };
+            self.timers.remove(&(record.due_ms, Timer::Callback(id.0, id.1)));
+            record.state = CallbackState::Abandoned;
+            record.error = Some(DELETED.to_owned());
+            self.changes.push(Change::CallbackChanged(record));
+            self.event(now_ms, EventKind::CallbackAbandoned, |event| {
+                event.job = Some(job);
+                event.detail = Some(DELETED.to_owned());
+            });
         }
     }
 }

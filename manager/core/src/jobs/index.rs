@@ -47,9 +47,8 @@ impl<T> Jobs<T> {
                 self.leave_lane(LaneKey { agent: agent.clone(), class, queue: queue.clone(), seq });
             }
             Phase::Offered | Phase::Accepted | Phase::Running | Phase::InDoubt => {
-                let give_up = run.doubt.map(|since| (since.get(), self.settings.unknown_after_ms));
-                if let Some((since, Some(after))) = give_up {
-                    self.timers.remove(&(since.saturating_add(after), Timer::GiveUp(at)));
+                if let Some(due) = run.doubt.and_then(|since| self.give_up_at(since.get())) {
+                    self.timers.remove(&(due, Timer::GiveUp(at)));
                 }
                 if let Some(agent) = self.agents.get_mut(&agent) {
                     agent.has.remove(&dno);
@@ -93,9 +92,8 @@ impl<T> Jobs<T> {
                 }
             }
             Phase::Offered | Phase::Accepted | Phase::Running | Phase::InDoubt => {
-                let give_up = run.doubt.map(|since| (since.get(), self.settings.unknown_after_ms));
-                if let Some((since, Some(after))) = give_up {
-                    self.timers.insert((since.saturating_add(after), Timer::GiveUp(at)));
+                if let Some(due) = run.doubt.and_then(|since| self.give_up_at(since.get())) {
+                    self.timers.insert((due, Timer::GiveUp(at)));
                 }
                 let has = self.agent_mut(&agent);
                 has.has.insert(dno, at);
@@ -254,6 +252,14 @@ impl<T> Jobs<T> {
     /// Whether a run would be offered too late.
     pub(super) fn is_late(&self, at: At, now_ms: u64) -> bool {
         self.job_of(at).and_then(Job::deadline).is_some_and(|deadline| deadline <= now_ms)
+    }
+
+    /// When a run ends as unknown that is in doubt since then. A doubt from before a restart goes on; but for a while after it agents
+    /// return.
+    pub(super) fn give_up_at(&self, since_ms: u64) -> Option<u64> {
+        let after = self.settings.unknown_after_ms?;
+        let returned = self.recovered_ms.saturating_add(self.settings.return_ms.min(after));
+        Some(since_ms.saturating_add(after).max(returned))
     }
 
     /// The lowest number that an agent has to remember.

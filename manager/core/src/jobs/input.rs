@@ -1,5 +1,6 @@
 //! What the machine is told.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use redpoll_common::identity::Identity;
@@ -89,6 +90,8 @@ pub enum Input<T> {
         token: T,
         /// The job.
         job: JobId,
+        /// Those of its agents that are not connected now, as a submit would say it; only a job that skips them asks.
+        away: BTreeSet<PeerId>,
         /// Who wants it, for the history; `None` when nobody knows.
         by: Option<Submitter>,
     },
@@ -190,8 +193,8 @@ pub enum Input<T> {
     Oldest {
         /// How many ended jobs are stored.
         stored: u64,
-        /// The ones that ended first, with the time of their end, in its order.
-        jobs: Vec<(JobId, u64)>,
+        /// The ones that ended first, in the order of their ends.
+        jobs: Vec<EndedJob>,
     },
     /// The disk is full, or is no longer: new jobs are refused while it is.
     StoreFull(bool),
@@ -245,6 +248,17 @@ pub struct Ended {
     pub items: Vec<Item>,
     /// How many older ones the agent lost before it could tell of them.
     pub dropped: u64,
+}
+
+/// A job that has ended, as retention looks at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EndedJob {
+    /// Its id.
+    pub id: JobId,
+    /// When it ended.
+    pub ended_ms: u64,
+    /// How many runs it has: about how much it is to delete it.
+    pub runs: usize,
 }
 
 /// What a store has under an idempotency key.

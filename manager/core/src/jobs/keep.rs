@@ -8,11 +8,15 @@ use redpoll_common::job::{JobId, Submitter};
 
 use super::Jobs;
 use super::effect::Effect;
+use super::input::EndedJob;
 use super::model::Timer;
 use super::record::{Change, EventKind};
 
 /// Ended jobs beyond the limit before they are looked for, so that it is not done for each.
 const SLACK: u64 = 64;
+
+/// Of what may be deleted in one go, while the disk is full.
+const FULL_SHARE: usize = 100;
 
 /// Deletions that are remembered: far more than can be under way between a look into the store and its answer.
 const RECENT: usize = 4096;
@@ -48,7 +52,7 @@ impl<T> Jobs<T> {
             return false;
         }
         self.forget(id);
-        self.drop_callbacks(id);
+        self.drop_callbacks(id, now_ms);
         self.ended_jobs = self.ended_jobs.saturating_sub(1);
         self.changes.push(Change::JobDeleted(id));
         self.job_event(id, EventKind::JobDeleted, by, now_ms);
@@ -74,19 +78,29 @@ impl<T> Jobs<T> {
     }
 
     /// Deletes those of the oldest that are too old or too many. One whose end has still to be told stays.
-    pub(super) fn oldest_found(&mut self, stored: u64, jobs: Vec<(JobId, u64)>, now_ms: u64) {
+    ///
+    /// Not more in one transaction than a few runs: while they are deleted nothing else is stored, and what is deleted takes room in the
+    /// store's log first, which a full disk does not have.
+    pub(super) fn oldest_found(&mut self, stored: u64, jobs: Vec<EndedJob>, now_ms: u64) {
         self.finding_oldest = false;
         self.ended_jobs = stored;
-        let full = jobs.len() >= self.settings.prune_at_once;
-        let mut deleted = false;
-        for (id, ended_ms) in jobs {
+        let mut more = jobs.len() >= self.settings.prune_at_once;
+        let most = self.settings.prune_runs / if self.store_full { FULL_SHARE } else { 1 };
+        let (mut deleted, mut runs) = (false, 0_usize);
+        for EndedJob { id, ended_ms, runs: of_job } in jobs {
             let old = self.settings.keep_ms.is_some_and(|keep| ended_ms.saturating_add(keep) <= now_ms);
             let open = self.jobs.get(&id).is_some_and(|job| job.summary.open > 0);
             if (old || self.ended_jobs > self.settings.keep_jobs) && !open && !self.has_callback(id) {
-                deleted |= self.delete_ended(id, None, now_ms);
+                if deleted && runs.saturating_add(of_job) > most {
+                    more = true;
+                    break;
+                }
+                if self.delete_ended(id, None, now_ms) {
+                    (deleted, runs) = (true, runs.saturating_add(of_job));
+                }
             }
         }
-        if full && deleted {
+        if more && deleted {
             self.find_oldest();
         }
     }

@@ -50,7 +50,7 @@ use redpoll_common::job::{JobId, Outcome, QueueKey, Submitter};
 
 pub use self::criteria::Criteria;
 pub use self::effect::{Answer, Cancelled, Effect, Offer, Reached, Refusal, Turn};
-pub use self::input::{Ended, Found, Input, OfferAnswer, ResumePage, Scope, Submit};
+pub use self::input::{Ended, EndedJob, Found, Input, OfferAnswer, ResumePage, Scope, Submit};
 pub use self::settings::Settings;
 
 use self::deliveries::Deliveries;
@@ -86,6 +86,8 @@ pub struct Jobs<T> {
     callbacks: BTreeMap<(JobId, u16), CallbackRecord>,
     deliveries: Deliveries,
     denied: DenyList,
+    /// When this machine went on from a store; 0 when it began without jobs.
+    recovered_ms: u64,
     /// When this manager began: what was submitted before may be from an older copy of the store.
     began_ms: u64,
     /// What waits from before, by agent; made when the first agent shows that the store is such a copy.
@@ -123,6 +125,7 @@ impl<T> Jobs<T> {
             callbacks: BTreeMap::new(),
             deliveries: Deliveries::default(),
             denied: DenyList::default(),
+            recovered_ms: 0,
             began_ms: now_ms,
             stale: None,
             open_runs: 0,
@@ -160,7 +163,7 @@ impl<T> Jobs<T> {
             Input::Restore { token, denied, by } => self.restore(token, denied, &by, now_ms),
             Input::Cut { token, who, connection, whole } => self.cut(token, &who, connection, whole, now_ms),
             Input::KeyFound { submitter, key, found } => self.key_found(submitter, key, &found, now_ms),
-            Input::Release { token, job, by } => self.release(token, job, by.as_ref(), now_ms),
+            Input::Release { token, job, away, by } => self.release(token, job, &away, by.as_ref(), now_ms),
             Input::Cancel { token, scope, grace_ms, preview, by } => {
                 let cancelling = (!preview).then_some(Cancelling { grace_ms });
                 self.cancel(token, &scope, cancelling, by.as_ref(), now_ms);
@@ -310,11 +313,10 @@ impl<T> Jobs<T> {
         self.timers.retain(|(_, timer)| !matches!(timer, Timer::GiveUp(_)));
         self.settings = settings;
         self.deliveries.limit_changed(settings.callbacks_at_once);
-        let Some(after) = settings.unknown_after_ms else { return };
         let has = self.agents.values().flat_map(|agent| agent.has.values().copied());
         let doubtful = has.filter_map(|at| Some((at, self.run(at)?.doubt?.get())));
         let due: Vec<_> =
-            doubtful.map(|(at, since)| (since.saturating_add(after), Timer::GiveUp(at))).collect();
+            doubtful.filter_map(|(at, since)| Some((self.give_up_at(since)?, Timer::GiveUp(at)))).collect();
         self.timers.extend(due);
     }
 }

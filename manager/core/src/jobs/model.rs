@@ -8,6 +8,7 @@ use redpoll_common::ids::{ConnectionId, PeerId};
 use redpoll_common::job::wire::RunRef;
 use redpoll_common::job::{Attempt, Dno, Ending, JobId, JobSpec, Outcome, QueueKey, RunKey, RunState};
 
+use super::put_back::{Crowd, PutOff};
 use super::record::{AgentCounters, Cancelling, JobRecord, RunRecord, Summary};
 
 /// Where a run is in memory: its job, and its place among the job's runs.
@@ -61,17 +62,6 @@ impl Phase {
     pub(super) fn is_ended(self) -> bool {
         matches!(self, Self::Ended(_))
     }
-}
-
-/// What a run waits for that was put back, beside its own time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum PutOff {
-    /// Nothing.
-    No,
-    /// Room on its agent.
-    Agent,
-    /// Room for its procedure there.
-    Procedure,
 }
 
 #[derive(Debug, Clone)]
@@ -237,15 +227,6 @@ impl Job {
         Some(self.record.released_ms?.saturating_add(within))
     }
 
-    /// For whose room its run waits, if it waits for any.
-    pub(super) fn crowd(&self, put_off: PutOff) -> Option<Crowd> {
-        match put_off {
-            PutOff::No => None,
-            PutOff::Agent => Some(None),
-            PutOff::Procedure => Some(Some(self.record.spec.procedure.as_str().into())),
-        }
-    }
-
     /// Bytes of what its submitter chose, which is in memory as long as it is.
     pub(super) fn weight(&self) -> u64 {
         weight(&self.record.spec)
@@ -329,9 +310,6 @@ pub(super) struct Agent {
     /// What it put back and has not been offered again, by what the runs wait for, in order of `seq`.
     pub(super) crowded: BTreeMap<(Crowd, u64), At>,
 }
-
-/// For whose room runs wait that were put back: the agent's, or that of a procedure.
-pub(super) type Crowd = Option<Arc<str>>;
 
 /// An agent's session.
 #[derive(Debug)]

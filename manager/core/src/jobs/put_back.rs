@@ -3,11 +3,13 @@
 //! An agent that stops takes no offers before its next session: what it refused waits for that in its place. What found no room is tried
 //! again after a wait of its own, which doubles with each time, and sooner when something ends there, the earliest first.
 
+use std::sync::Arc;
+
 use redpoll_common::ids::PeerId;
 use redpoll_common::wire::{Fault, FaultCode};
 
 use super::Jobs;
-use super::model::{At, Crowd, Phase, PutOff, Run, Timer};
+use super::model::{At, Job, Phase, Run, Timer};
 use super::record::EventKind;
 use super::report::is_passing;
 use super::settings::{doubled, lot};
@@ -17,6 +19,20 @@ use super::settings::{doubled, lot};
 const SOON_MS: u64 = 2_000;
 /// How often a run is put back and still tried before its own time: the numbers of attempts have an end.
 const OFTEN: u16 = 1_000;
+
+/// What a run waits for that was put back, beside its own time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PutOff {
+    /// Nothing.
+    No,
+    /// Room on its agent.
+    Agent,
+    /// Room for its procedure there.
+    Procedure,
+}
+
+/// For whose room runs wait that were put back: the agent's, or that of a procedure.
+pub(super) type Crowd = Option<Arc<str>>;
 
 impl<T> Jobs<T> {
     /// Puts a run back. The next offer is another attempt, so that no late word about this one is taken for a word about that, and does
@@ -123,6 +139,17 @@ impl<T> Jobs<T> {
     pub(super) fn returns(&mut self, agent: &PeerId) {
         if let Some(until) = self.agent_mut(agent).stops_until.take() {
             self.timers.remove(&(until, Timer::Takes(agent.clone())));
+        }
+    }
+}
+
+impl Job {
+    /// For whose room its run waits, if it waits for any.
+    pub(super) fn crowd(&self, put_off: PutOff) -> Option<Crowd> {
+        match put_off {
+            PutOff::No => None,
+            PutOff::Agent => Some(None),
+            PutOff::Procedure => Some(Some(self.record.spec.procedure.as_str().into())),
         }
     }
 }

@@ -20,6 +20,7 @@ impl<T> Jobs<T> {
         let Records { jobs, runs, queues, agents, callbacks, denied, last_event, ended_jobs, unreadable } =
             records;
         let mut machine = Self::new(settings, now_ms);
+        machine.recovered_ms = now_ms;
         machine.last_event = last_event;
         machine.ended_jobs = ended_jobs;
         machine.denied = denied.into_iter().collect();
@@ -132,8 +133,9 @@ impl<T> Jobs<T> {
         match run {
             Some(run) if phase.is_dispatched() => {
                 run.phase = Phase::InDoubt;
-                // the time in which no agent could tell does not count
-                run.doubt = stamp(now_ms);
+                if phase != Phase::InDoubt || run.doubt.is_none() {
+                    run.doubt = stamp(now_ms);
+                }
             }
             // put back: its agent begins another session, and may have room then
             Some(run) if run.put_back > 0 && run.earlier.is_none() => run.not_before = 0,

@@ -16,6 +16,8 @@ pub struct Settings {
     pub open_bytes: u64,
     /// After how long in doubt a run ends as unknown; `None` is never: the agent decides when it returns.
     pub unknown_after_ms: Option<u64>,
+    /// How long after the start of a manager no run ends for that, so that agents can return; no longer than the time itself.
+    pub return_ms: u64,
     /// The wait before the second attempt; doubled with each further one.
     pub retry_first_ms: u64,
     /// The longest wait between attempts.
@@ -36,6 +38,9 @@ pub struct Settings {
     pub prune_every_ms: u64,
     /// How many ended jobs are deleted in one go.
     pub prune_at_once: usize,
+    /// How many runs the jobs may have that are deleted in one transaction; a hundredth of it while the disk is full. One job is always
+    /// deleted as a whole.
+    pub prune_runs: usize,
     /// How many events are kept.
     pub keep_events: u64,
 }
@@ -49,6 +54,7 @@ impl Default for Settings {
             open_runs: 1_000_000,
             open_bytes: 1024 * 1024 * 1024,
             unknown_after_ms: None,
+            return_ms: 600_000,
             retry_first_ms: 1_000,
             retry_max_ms: 300_000,
             callbacks_at_once: 64,
@@ -59,6 +65,7 @@ impl Default for Settings {
             keep_jobs: 1_000_000,
             prune_every_ms: 60_000,
             prune_at_once: 500,
+            prune_runs: 10_000,
             keep_events: 1_000_000,
         }
     }

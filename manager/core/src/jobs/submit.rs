@@ -1,5 +1,6 @@
 //! Takes jobs in: once per idempotency key; releases those that were held; deletes those that have ended.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use redpoll_common::identity::Role;
@@ -171,8 +172,15 @@ impl<T> Jobs<T> {
         self.write(at);
     }
 
-    /// Lets a held job start, once. Whether its agents are connected is judged now.
-    pub(super) fn release(&mut self, token: T, id: JobId, by: Option<&Submitter>, now_ms: u64) {
+    /// Lets a held job start, once. Whether its agents are connected is judged now, and by the same look as for a submit.
+    pub(super) fn release(
+        &mut self,
+        token: T,
+        id: JobId,
+        away: &BTreeSet<PeerId>,
+        by: Option<&Submitter>,
+        now_ms: u64,
+    ) {
         let Some(job) = self.jobs.get_mut(&id) else {
             return self.answer(token, Err(Refusal::NotOpen));
         };
@@ -187,8 +195,7 @@ impl<T> Jobs<T> {
         for (at, agent) in places {
             // single runs of it may have been cancelled
             if self.run(at).is_some_and(|run| run.phase == Phase::Held) {
-                let here = self.agents.get(&agent).is_some_and(|agent| agent.connection().is_some());
-                self.start_waiting(at, here || !skips, now_ms);
+                self.start_waiting(at, !skips || !away.contains(&agent), now_ms);
             }
         }
         self.answer(token, Ok(Answer::Released));

@@ -112,7 +112,12 @@ impl World {
             let held: Vec<JobId> =
                 self.ahead.jobs.values().filter(|job| job.is_held()).map(|job| job.id).collect();
             for id in held {
-                self.handle(Input::Release { token: Token::Operator { key: None }, job: id, by: None });
+                self.handle(Input::Release {
+                    token: Token::Operator { key: None },
+                    job: id,
+                    away: BTreeSet::new(),
+                    by: None,
+                });
             }
             self.notice();
             for place in 0..self.agents.len() {

@@ -41,8 +41,6 @@ pub(crate) struct Run {
     pub(crate) not_before: u64,
     pub(crate) queued: u64,
     pub(crate) doubt: u64,
-    /// Since when it counts how long nobody knows: a restart begins anew.
-    pub(crate) silent: u64,
     pub(crate) items: u64,
     pub(crate) asked: bool,
     pub(crate) accepted: bool,
@@ -108,6 +106,7 @@ pub(crate) struct Model {
     pub(crate) now: u64,
     /// When this life of the manager began.
     pub(crate) began: u64,
+    pub(crate) restarted: bool,
     pub(crate) jobs: Vec<Job>,
     pub(crate) agents: Vec<Agent>,
     pub(crate) queues: Vec<(QueueKey, u32)>,
@@ -136,7 +135,7 @@ impl Run {
     pub(crate) fn new(agent: PeerId, state: State) -> Self {
         let (asked, accepted, started, corrected) = (false, false, false, false);
         let (attempt, dno, seq, not_before, queued) = (0, 0, 0, 0, 0);
-        let (doubt, silent, items, put_back, earlier) = (0, 0, 0, 0, None);
+        let (doubt, items, put_back, earlier) = (0, 0, 0, None);
         Self {
             agent,
             state,
@@ -146,7 +145,6 @@ impl Run {
             not_before,
             queued,
             doubt,
-            silent,
             items,
             asked,
             accepted,

@@ -48,6 +48,7 @@ pub(crate) fn settings(kind: u8) -> Settings {
         admin_reserve: usize::from(kind / 16 % 3),
         open_runs: if kind.is_multiple_of(5) { 5 } else { 1_000 },
         unknown_after_ms: kind.is_multiple_of(2).then_some(3_000),
+        return_ms: if kind.is_multiple_of(3) { 1_000 } else { 600_000 },
         retry_first_ms: 500,
         retry_max_ms: 2_000,
         callback_tries: 1_000_000,
@@ -55,6 +56,7 @@ pub(crate) fn settings(kind: u8) -> Settings {
         keep_jobs: u64::from(kind % 7),
         prune_every_ms: 1_000,
         prune_at_once: 3,
+        prune_runs: 1 + usize::from(kind % 4),
         ..Settings::default()
     }
 }
@@ -82,7 +84,10 @@ impl Pair {
                 let held = self.model.jobs.iter().filter(|job| job.released.is_none() && job.is_open());
                 let held: Vec<JobId> = held.map(|job| job.submit.id).collect();
                 let any = job(1 + u64::from(*n) % self.submitted.max(1));
-                Input::Release { token, job: held.get(usize::from(*n) % 4).copied().unwrap_or(any), by: None }
+                let job = held.get(usize::from(*n) % 4).copied().unwrap_or(any);
+                // what the look says need not be what the machine was told
+                let away = self.model.agents.iter().filter(|agent| agent.link == Link::Away || *n > 200);
+                Input::Release { token, job, away: away.map(|agent| agent.id.clone()).collect(), by: None }
             }
             Do::Delete(n) => Input::Delete { token, job: stored(*n)?, by: None },
             Do::Up { agent, old } => {

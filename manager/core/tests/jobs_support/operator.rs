@@ -1,5 +1,7 @@
 //! What operators ask for in the world.
 
+use std::collections::BTreeSet;
+
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::{JobId, Offline, QueueKey};
 use redpoll_manager_core::jobs::{Input, Scope};
@@ -53,7 +55,12 @@ impl World {
     pub(super) fn release(&mut self, dice: u16) {
         let held = self.ahead.jobs.values().filter(|job| job.is_held()).map(|job| job.id);
         let id = held.max().unwrap_or_else(|| job(u64::from(dice)));
-        self.handle(Input::Release { token: Token::Operator { key: None }, job: id, by: None });
+        self.handle(Input::Release {
+            token: Token::Operator { key: None },
+            job: id,
+            away: BTreeSet::new(),
+            by: None,
+        });
     }
 
     pub(super) fn delete(&mut self, dice: u16) {

@@ -294,7 +294,7 @@ impl Store for Sqlite {
         before_ms: u64,
         keep: u64,
         limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<(JobId, u64)>, ReadError>> {
+    ) -> BoxFuture<'_, Result<Vec<EndedJob>, ReadError>> {
         self.readers.ask(move |connection| read::expendable(connection, before_ms, keep, limit.min(MAX_PAGE)))
     }
 

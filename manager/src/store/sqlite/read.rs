@@ -282,13 +282,16 @@ pub(super) fn expendable(
     before_ms: u64,
     keep: u64,
     limit: usize,
-) -> Result<Vec<(JobId, u64)>, ReadError> {
+) -> Result<Vec<EndedJob>, ReadError> {
     let surplus = counts(db)?.ended_jobs.saturating_sub(keep);
-    let sql = "SELECT id, ended_ms, ended_ms < ?1 FROM job WHERE ended_ms IS NOT NULL AND NOT EXISTS \
+    let sql = "SELECT id, ended_ms, ended_ms < ?1, \
+        length(agents) - length(replace(agents, ' ', '')) + 1 FROM job WHERE ended_ms IS NOT NULL AND NOT EXISTS \
         (SELECT 1 FROM callback WHERE callback.job = job.id AND callback.state = 'pending') \
         ORDER BY ended_ms, id LIMIT ?2";
     let oldest = all(db, sql, params![int(before_ms), count(limit)], |row| {
-        Ok(((JobId::from_bytes(row.get(0)?), uint(row.get(1)?)?), row.get::<_, bool>(2)?))
+        let runs = usize::try_from(row.get::<_, i64>(3)?).unwrap_or_default();
+        let job = EndedJob { id: JobId::from_bytes(row.get(0)?), ended_ms: uint(row.get(1)?)?, runs };
+        Ok((job, row.get::<_, bool>(2)?))
     })?;
     let gone = (0..).zip(oldest).filter(|(place, (_, too_old))| *too_old || *place < surplus);
     Ok(gone.map(|(_, (job, _))| job).collect())

@@ -43,7 +43,7 @@ impl Model {
         for at in self.has(id) {
             let run = self.run(at);
             if run.state != State::Doubt {
-                (run.state, run.doubt, run.silent) = (State::Doubt, now, now);
+                (run.state, run.doubt) = (State::Doubt, now);
             }
         }
     }

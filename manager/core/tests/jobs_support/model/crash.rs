@@ -9,7 +9,7 @@ impl Model {
     /// Nobody is connected, and what agents had is in doubt; whoever waited for an answer gets none. All that was promised is there.
     pub(crate) fn crash(&mut self, store: &Store) {
         (self.full, self.finding) = (false, false);
-        self.began = self.now;
+        (self.began, self.restarted) = (self.now, true);
         self.lookups.clear();
         self.said.clear();
         self.prune_at = self.now + self.settings.prune_every_ms;
@@ -28,7 +28,7 @@ impl Model {
             }
             if run.is_out() {
                 run.doubt = if run.state == State::Doubt { run.doubt } else { now };
-                (run.state, run.silent) = (State::Doubt, now);
+                run.state = State::Doubt;
             }
         }
         for agent in &mut self.agents {

@@ -4,7 +4,7 @@ use redpoll_common::ids::{ConnectionId, PeerId};
 use redpoll_common::job::wire::RunRef;
 use redpoll_common::job::{Attempt, Dno, JobId, Offline, Outcome};
 use redpoll_manager_core::jobs::{
-    Answer, Cancelled, Criteria, Ended, Found, Input, Reached, Refusal, Scope, Submit,
+    Answer, Cancelled, Criteria, Ended, EndedJob, Found, Input, Reached, Refusal, Scope, Submit,
 };
 
 use super::{At, Job, Model, Run, State};
@@ -15,13 +15,10 @@ impl Model {
         match input {
             Input::Submit(submit) => self.submit(*submit, None),
             Input::KeyFound { key, found, .. } => self.key_found(&key, &found),
-            Input::Release { token, job, .. } => {
+            Input::Release { token, job, away, .. } => {
                 match self.jobs.iter().position(|other| other.submit.id == job) {
                     Some(job) if self.jobs[job].released.is_none() && self.jobs[job].is_open() => {
-                        let here = |agent: &&super::Agent| agent.link != super::Link::Away;
-                        let away =
-                            self.agents.iter().filter(|agent| !here(agent)).map(|agent| agent.id.clone());
-                        self.release(job, &away.collect::<Vec<_>>());
+                        self.release(job, &away.into_iter().collect::<Vec<_>>());
                         self.answer(token, Ok(Answer::Released));
                     }
                     // what has ended for good is in the store alone
@@ -172,18 +169,25 @@ impl Model {
     }
 
     /// The oldest go while they are too old or too many; not what is open, or has still to be told.
-    fn oldest_found(&mut self, stored: u64, jobs: &[(JobId, u64)]) {
+    fn oldest_found(&mut self, stored: u64, jobs: &[EndedJob]) {
         self.finding = false;
         let (mut left, before) = (stored, self.jobs.len());
-        for (id, ended) in jobs {
-            let old = self.settings.keep_ms.is_some_and(|keep| ended + keep <= self.now);
+        let share = if self.full { 100 } else { 1 };
+        let (mut runs, mut again) = (0, jobs.len() >= self.settings.prune_at_once);
+        for EndedJob { id, ended_ms, runs: of_job } in jobs {
+            let old = self.settings.keep_ms.is_some_and(|keep| ended_ms + keep <= self.now);
             let may = |job: &Job| job.submit.id == *id && !job.is_open() && job.untold.is_empty();
             if (old || left > self.settings.keep_jobs) && self.jobs.iter().any(may) {
+                // the rest in another transaction
+                if self.jobs.len() < before && runs + of_job > self.settings.prune_runs / share {
+                    again = true;
+                    break;
+                }
                 self.jobs.retain(|job| job.submit.id != *id);
-                left -= 1;
+                (left, runs) = (left - 1, runs + of_job);
             }
         }
-        if jobs.len() >= self.settings.prune_at_once && self.jobs.len() < before {
+        if again && self.jobs.len() < before {
             self.find_oldest();
         }
     }

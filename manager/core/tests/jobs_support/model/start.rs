@@ -50,7 +50,11 @@ impl Model {
         for at in self.all() {
             let late = self.jobs[at.0].deadline().is_some_and(|deadline| deadline <= now);
             let run = self.run(at).clone();
-            let given_up = self.settings.unknown_after_ms.is_some_and(|after| run.silent + after <= now);
+            // a restart does not begin it anew, but agents may return first
+            let began = if self.restarted { self.began } else { 0 };
+            let given_up = self.settings.unknown_after_ms.is_some_and(|after| {
+                (run.doubt + after).max(began + after.min(self.settings.return_ms)) <= now
+            });
             if run.state == State::Queued && late {
                 self.end(at, Outcome::Expired, Some(false));
             } else if run.state == State::Doubt && given_up {
