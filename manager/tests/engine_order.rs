@@ -22,7 +22,7 @@ use redpoll_manager::store::{
 use redpoll_manager_core::jobs::record::{
     CallbackRecord, Change, EventRecord, JobRecord, Progress, Records, RunRecord,
 };
-use redpoll_manager_core::jobs::{Scope, Settings};
+use redpoll_manager_core::jobs::{EndedJob, Scope, Settings};
 use redpoll_net::Peer;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;

@@ -4,9 +4,10 @@ mod jobs_support;
 
 use std::sync::Arc;
 
-use jobs_support::alone::Manager;
-use jobs_support::{Plan, job};
-use redpoll_common::job::{Callback, JobId, JobSpec};
+use jobs_support::alone::{Manager, offers};
+use jobs_support::{Plan, agent, job};
+use redpoll_common::ids::ConnectionId;
+use redpoll_common::job::{Callback, JobId, JobSpec, Outcome};
 use redpoll_manager_core::jobs::record::{CallbackState, EventKind};
 use redpoll_manager_core::jobs::{Effect, Input, Jobs, Scope, Settings};
 
@@ -123,4 +124,29 @@ fn an_end_that_is_not_told_because_its_job_was_deleted_is_said_to_be_abandoned()
     // what comes back late says nothing more
     manager.feed(tried(job(1), None));
     assert_eq!(told(&manager, EventKind::CallbackDelivered), 0);
+}
+
+#[test]
+fn what_is_told_first_is_the_end_also_when_runs_were_corrected_before_it() {
+    let settings = Settings { unknown_after_ms: Some(1_000), ..Settings::default() };
+    let mut manager = Manager::new(settings);
+    let agents = ["a", "b", "c"];
+    for name in agents {
+        manager.up(name);
+    }
+    let plan = Plan { callback: true, ..Plan::default() };
+    let runs = offers(&manager.submit(1, &plan, &agents.map(|name| (name, true))));
+    for (name, connection) in [("a", ConnectionId(1)), ("c", ConnectionId(1))] {
+        let reason = "cut".to_owned();
+        manager.feed(Input::AgentDown { agent: agent(name), connection, reason });
+    }
+    manager.later(1_000);
+    let serials = |manager: &Manager| manager.store.callbacks.keys().map(|(_, n)| *n).collect::<Vec<_>>();
+    // its evidence comes while the job is open
+    manager.done(&runs[0], Outcome::Succeeded);
+    assert_eq!((manager.outcome(1, "a"), serials(&manager)), (Some(Outcome::Succeeded), vec![]));
+    manager.done(&runs[1], Outcome::Succeeded);
+    assert_eq!(serials(&manager), [1], "the job ends, whatever was corrected before");
+    manager.done(&runs[2], Outcome::Failed);
+    assert_eq!(serials(&manager).len(), 2, "and this is a correction of its end");
 }

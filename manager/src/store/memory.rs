@@ -13,6 +13,7 @@ use futures_util::FutureExt;
 use futures_util::future::{self, BoxFuture};
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::{Attempt, Item, JobId, RunKey, Submitter};
+use redpoll_manager_core::jobs::EndedJob;
 use redpoll_manager_core::jobs::record::{
     CallbackRecord, CallbackState, Change, EventRecord, JobRecord, Progress, Records, RunRecord,
 };

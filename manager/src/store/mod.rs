@@ -23,6 +23,7 @@ use futures_util::future::BoxFuture;
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::{Attempt, Item, JobId, Outcome, QueueKey, RunKey, Submitter};
 use redpoll_common::wire::Fault;
+use redpoll_manager_core::jobs::EndedJob;
 use redpoll_manager_core::jobs::record::{
     CallbackRecord, Change, EventRecord, JobRecord, Progress, Records, RunRecord, Summary,
 };

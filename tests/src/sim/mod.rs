@@ -10,7 +10,7 @@
 //!
 //! - `clock`, `dice`, `trace`: time, chance, and the sum of all events.
 //! - `network`: connections. `weather`, `faults`: what goes wrong.
-//! - `manager`, `manager_link`, `store`: the manager's process, its sessions, its disk.
+//! - `manager`, `manager_link`, `store`, `transitions`: the manager's process, its sessions, its disk, what rows may become.
 //! - `agent`, `agent_link`, `agent_disk`, `programs`: an agent's process, its session, its disk, what it runs.
 //! - `operators`, `plan`, `readers`: who asks for what.
 //! - `liveness`: that everything comes to its end, and when.
@@ -61,6 +61,7 @@ mod shut_out;
 mod store;
 mod told;
 mod trace;
+mod transitions;
 mod weather;
 mod world;
 

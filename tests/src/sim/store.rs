@@ -21,6 +21,7 @@ use super::history::{Before, holds};
 use super::invariant::{Check, Invariant, ensure};
 use super::plan::SECRET;
 use super::report::Tally;
+use super::transitions::{legal, transition};
 
 /// What is on disk.
 #[derive(Debug, Default)]
@@ -131,13 +132,7 @@ impl Store {
                 })?;
                 holds(event.n == last + 1, || format!("event {} after {last}", event.n))
             }
-            Change::CallbackChanged(callback) => {
-                let key = (callback.job, callback.serial);
-                self.touched.insert(callback.job);
-                let before = self.callbacks.insert(key, callback.clone());
-                let open = before.is_none_or(|before| before.state == CallbackState::Pending);
-                ensure(open, Invariant::CallbackOnce, || format!("callback {key:?} went on after its end"))
-            }
+            Change::CallbackChanged(callback) => self.callback(callback),
             Change::Denied(denial) => self.deny(denial),
             Change::Allowed(denied) => self.allow(denied),
             Change::Clock(anchor) => self.anchored(*anchor),
@@ -178,6 +173,18 @@ impl Store {
         job.spec = Arc::new(JobSpec { args, kwargs, ..JobSpec::clone(spec) });
         self.tally.hit("arguments masked");
         ensure(job.ended_ms.is_some(), Invariant::SpecIntact, || format!("{id} was masked before its end"))
+    }
+
+    fn callback(&mut self, callback: &CallbackRecord) -> Check {
+        let key = (callback.job, callback.serial);
+        self.touched.insert(callback.job);
+        let last = self.callbacks.range((key.0, 0)..=(key.0, u16::MAX)).next_back().map(|(last, _)| last.1);
+        let fits = match self.callbacks.insert(key, callback.clone()) {
+            Some(before) => before.state == CallbackState::Pending,
+            // the first tells of the end, each that follows of a correction
+            None => last.map_or(key.1 == 1, |last| key.1 > last),
+        };
+        ensure(fits, Invariant::CallbackOnce, || format!("callback {key:?} after {last:?}"))
     }
 
     /// Once, and again with each correction.
@@ -360,41 +367,4 @@ impl Store {
             unreadable: Vec::new(),
         }
     }
-}
-
-/// An end is final but for `unknown`, once; an attempt never goes back.
-fn transition(before: &RunRecord, after: &RunRecord) -> Check {
-    let key = &after.key;
-    legal(after.attempt >= before.attempt, || format!("{key} went back to attempt {}", after.attempt))?;
-    ensure(after.dno >= before.dno, Invariant::NumbersGrow, || {
-        format!("{key} went back from number {} to {}", before.dno, after.dno)
-    })?;
-    legal(before.cancel.is_none() || after.cancel.is_some(), || {
-        format!("the cancel of {key} was forgotten")
-    })?;
-    match (&before.state, &after.state) {
-        (RunState::Ended(old), RunState::Ended(new)) => {
-            let replaced = old.outcome == Outcome::Unknown && new.outcome != Outcome::Unknown;
-            let once = !before.corrected && after.corrected;
-            let same = (before.attempt, before.dno) == (after.attempt, after.dno);
-            legal(replaced && once && same, || {
-                format!("{key}: {} was replaced with {}", old.outcome, new.outcome)
-            })
-        }
-        (RunState::Ended(_), _) => legal(false, || format!("{key} came back to life")),
-        (state, RunState::Held) => legal(matches!(state, RunState::Held), || format!("{key} is held again")),
-        (_, RunState::Queued) => {
-            let waits = matches!(before.state, RunState::Held | RunState::Queued);
-            // back into the queue only to be tried again
-            legal(waits || before.attempt == after.attempt, || format!("{key} waits again"))
-        }
-        (RunState::Held, RunState::Accepted(..) | RunState::Running(..) | RunState::InDoubt(..)) => {
-            legal(false, || format!("{key} was held and is at an agent"))
-        }
-        (_, _) => Ok(()),
-    }
-}
-
-fn legal(holds: bool, detail: impl FnOnce() -> String) -> Check {
-    ensure(holds, Invariant::LegalTransitions, detail)
 }

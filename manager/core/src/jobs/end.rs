@@ -8,6 +8,9 @@ use super::model::{At, Job, Phase, stamp};
 use super::record::{CallbackRecord, CallbackState, Change, EventKind};
 use super::settings::{backoff, lot};
 
+/// The number of the callback that tells of the end of a job; those of its corrections are higher.
+const FIRST_CALLBACK: u16 = 1;
+
 impl<T> Jobs<T> {
     /// Takes a conclusion about the dispatch in force, or late evidence about an outcome that is unknown.
     pub(super) fn conclude(&mut self, at: At, ending: Ending, now_ms: u64) {
@@ -113,7 +116,7 @@ impl<T> Jobs<T> {
         if job.summary.open == 0 {
             job.record_mut().ended_ms = Some(now_ms);
             self.ended_jobs += 1;
-            self.job_ended(at.job, now_ms);
+            self.job_ended(at.job, FIRST_CALLBACK, now_ms);
             self.prune_if_many();
         }
     }
@@ -137,7 +140,10 @@ impl<T> Jobs<T> {
         if let Some(job) = self.jobs.get_mut(&at.job).filter(|job| job.summary.open == 0) {
             // the latest end of its runs, as their rows say
             job.record_mut().ended_ms = Some(now_ms);
-            self.job_ended(at.job, now_ms);
+            // it grows with each, and is never that of the end: also when some were corrected before it
+            let corrected = job.runs.iter().filter(|run| run.corrected).count();
+            let serial = u16::try_from(corrected).unwrap_or(u16::MAX).saturating_add(FIRST_CALLBACK);
+            self.job_ended(at.job, serial, now_ms);
         }
     }
 
@@ -159,11 +165,10 @@ impl<T> Jobs<T> {
     }
 
     /// Writes the end of a job, or its correction, tells of it, and forgets the job if nothing can change any more.
-    fn job_ended(&mut self, id: JobId, now_ms: u64) {
+    fn job_ended(&mut self, id: JobId, serial: u16, now_ms: u64) {
         let Some(job) = self.jobs.get(&id) else { return };
         let (summary, target) = (job.summary, job.record.spec.callback.clone());
         let ended_ms = job.record.ended_ms.unwrap_or(now_ms);
-        let corrected = job.runs.iter().filter(|run| run.corrected).count();
         let has_secrets = !job.record.redact.is_empty();
         self.changes.push(Change::JobEnded { job: id, ended_ms, summary });
         if has_secrets {
@@ -174,7 +179,6 @@ impl<T> Jobs<T> {
             event.outcome = summary.outcome();
         });
         if let Some(target) = target {
-            let serial = u16::try_from(corrected + 1).unwrap_or(u16::MAX);
             let state = CallbackState::Pending;
             let record =
                 CallbackRecord { job: id, serial, target, state, due_ms: now_ms, tries: 0, error: None };

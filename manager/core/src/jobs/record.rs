@@ -237,7 +237,7 @@ pub enum CallbackState {
 pub struct CallbackRecord {
     /// The job.
     pub job: JobId,
-    /// 1 for the end of the job, 2 and up for corrections of it. `(job, serial)` is the id for the receiver.
+    /// 1 for the end of the job; higher for corrections of it, and higher with each. `(job, serial)` is the id for the receiver.
     pub serial: u16,
     /// Who is told.
     pub target: Callback,

@@ -258,7 +258,8 @@ impl Model {
         let job = &mut self.jobs[at.0];
         if !job.is_open() {
             job.ended = Some(now);
-            let serial = 1 + job.runs.iter().filter(|run| run.corrected).count();
+            let before = job.runs.iter().filter(|run| run.corrected).count();
+            let serial = if correction { 1 + before } else { 1 };
             job.untold.extend(tells.then_some(u16::try_from(serial).unwrap()));
         }
     }

@@ -108,8 +108,16 @@ impl Store {
             Change::Clock(anchor) => self.clock = Some(*anchor),
             Change::CallbackChanged(callback) => {
                 let key = (callback.job, callback.serial);
-                if let Some(before) = self.callbacks.insert(key, callback.clone()) {
-                    assert_eq!(before.state, CallbackState::Pending, "a callback went on after its end");
+                let last = self.callbacks.range((key.0, 0)..=(key.0, u16::MAX)).next_back();
+                let last = last.map(|(id, _)| id.1);
+                match self.callbacks.insert(key, callback.clone()) {
+                    Some(before) => {
+                        assert_eq!(before.state, CallbackState::Pending, "a callback went on after its end");
+                    }
+                    None => {
+                        let fits = last.map_or(key.1 == 1, |last| key.1 > last);
+                        assert!(fits, "callback {} of {} follows {last:?}", key.1, key.0);
+                    }
                 }
             }
         }

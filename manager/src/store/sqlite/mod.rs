@@ -38,6 +38,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::{Attempt, Item, JobId, RunKey, Submitter};
+use redpoll_manager_core::jobs::EndedJob;
 use redpoll_manager_core::jobs::record::{
     CallbackRecord, Change, EventRecord, JobRecord, Progress, Records, RunRecord, Summary,
 };

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::{Attempt, Item, JobId, RunKey, Submitter};
 use redpoll_manager_core::clock::Anchor;
+use redpoll_manager_core::jobs::EndedJob;
 use redpoll_manager_core::jobs::record::{
     CallbackRecord, EventRecord, JobRecord, Progress, Records, RunRecord, Summary,
 };
