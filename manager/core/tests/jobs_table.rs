@@ -49,6 +49,10 @@ const STATES: &[(&str, Make)] = &[
         bench.refused(FaultCode::ShuttingDown);
         bench
     }),
+    // the first of two attempts, by unknown_after, while it ran
+    ("given up", || {
+        lost(run(accept(connected(&Plan { idempotent: true, start_within_ms: None, ..plan() }))))
+    }),
     ("offered again", || {
         let mut bench = put_off();
         bench.later(1_000);
@@ -280,7 +284,7 @@ fn the_states_are_what_they_are_called() {
         let first = name.split([' ', ':', ',']).next().unwrap();
         let word = match first {
             "doubt" => "in_doubt",
-            "put" => "queued",
+            "put" | "given" => "queued",
             "corrected" => "succeeded",
             other => other,
         };

@@ -139,7 +139,6 @@ fn the_judge_finds_every_event_that_is_wrong() {
         EventKind::JobRecorded,
         EventKind::Custom,
         EventKind::StoreBehind,
-        EventKind::RunFound,
         EventKind::ClockSet,
         EventKind::HistoryBroken,
         EventKind::StoreDamaged,

@@ -28,7 +28,7 @@ pub enum Invariant {
     OneLiveSession,
     /// I10: dispatch numbers grow, and each stands for one thing.
     NumbersGrow,
-    /// I11: agents have no more runs of a queue than it has slots.
+    /// I11: agents have no more runs of a queue than it has slots, but for those that were given up and are found again.
     SlotsHold,
     /// I12: what was cancelled before its start never starts, and what was cancelled is not tried again.
     CancelHolds,

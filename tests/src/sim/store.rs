@@ -9,8 +9,8 @@ use redpoll_common::job::{
 };
 use redpoll_manager_core::clock::Anchor;
 use redpoll_manager_core::jobs::record::{
-    AgentCounters, CallbackRecord, CallbackState, Change, EventRecord, JobRecord, QueueRecord, Records,
-    RunRecord, Summary,
+    AgentCounters, CallbackRecord, CallbackState, Change, EventKind, EventRecord, JobRecord, QueueRecord,
+    Records, RunRecord, Summary,
 };
 use redpoll_manager_core::jobs::{EndedJob, Found};
 use redpoll_manager_core::revoked::{Denial, Denied};
@@ -33,6 +33,8 @@ pub(super) struct Store {
     pub(super) agents: BTreeMap<PeerId, AgentCounters>,
     pub(super) callbacks: BTreeMap<(JobId, u16), CallbackRecord>,
     pub(super) deleted: BTreeSet<JobId>,
+    /// The attempts that were given up and found.
+    found: BTreeMap<RunKey, Attempt>,
     pub(super) denied: BTreeMap<Denied, Denial>,
     /// Where the count of time stands, and the time of the last event.
     pub(super) anchor: Option<Anchor>,
@@ -124,6 +126,11 @@ impl Store {
                 self.events.push(event.clone());
                 self.newest_ms = event.at_ms;
                 self.tally.hit(event.kind.as_str());
+                if let (EventKind::RunFound, Some(job), Some(agent), Some(attempt)) =
+                    (event.kind, event.job, event.agent.clone(), event.attempt)
+                {
+                    self.found.insert(RunKey { job, agent }, attempt);
+                }
                 if let Some(outcome) = event.outcome {
                     self.tally.hit(&format!("{} {outcome}", event.kind.as_str()));
                 }
@@ -256,12 +263,15 @@ impl Store {
     pub(super) fn check_queues(&mut self) -> Check {
         for key in std::mem::take(&mut self.touched_queues) {
             let Some(queue) = self.queues.get(&key) else { continue };
-            let (mut slots, mut waiting) = (0, 0);
+            let (mut slots, mut waiting, mut found) = (0, 0, 0);
             for run in self.of_queue(&key) {
                 slots += u32::from(run.state.holds_slot());
+                // what is there again takes its place beside what started meanwhile
+                let is_found = self.found.get(&run.key) == Some(&run.attempt);
+                found += u32::from(is_found && run.state.holds_slot());
                 waiting += u32::from(matches!(run.state, RunState::Queued));
             }
-            ensure(slots <= queue.concurrency, Invariant::SlotsHold, || {
+            ensure(slots <= queue.concurrency + found, Invariant::SlotsHold, || {
                 format!("{slots} of {} slots of {key} are taken", queue.concurrency)
             })?;
             legal(slots + waiting > 0, || format!("queue {key} is empty and there"))?;

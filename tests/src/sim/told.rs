@@ -95,7 +95,8 @@ impl Story {
                 let replaced = self.ended == Some(Outcome::Unknown) && event.outcome != self.ended;
                 !std::mem::replace(&mut self.corrected, true) && replaced && event.outcome.is_some()
             }
-            EventKind::RunFound => return Err("no store is put back here"),
+            // the attempt that was given up
+            EventKind::RunFound => !std::mem::replace(&mut self.at_agent, true) && event.outcome.is_none(),
             EventKind::AgentConnected
             | EventKind::AgentDisconnected
             | EventKind::SpoolLost

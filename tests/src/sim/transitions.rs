@@ -31,6 +31,9 @@ pub(super) fn transition(before: &RunRecord, after: &RunRecord) -> Check {
             // back into the queue only to be tried again
             legal(waits || before.attempt == after.attempt, || format!("{key} waits again"))
         }
+        (RunState::Queued, state) if state.dispatch() == Some((before.attempt, before.dno)) => {
+            legal(before.doubt_ms.is_some(), || format!("{key} waited, and its agent has it again"))
+        }
         (RunState::Held, RunState::Accepted(..) | RunState::Running(..) | RunState::InDoubt(..)) => {
             legal(false, || format!("{key} was held and is at an agent"))
         }

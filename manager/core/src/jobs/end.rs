@@ -36,7 +36,13 @@ impl<T> Jobs<T> {
     /// Nobody can tell whether it ran.
     pub(super) fn end_unknown(&mut self, at: At, cause: &str, now_ms: u64) {
         let ending = self.unknown(at, cause);
+        let since = self.run(at).and_then(|run| run.doubt).or_else(|| stamp(now_ms));
         self.conclude(at, ending, now_ms);
+        if self.run(at).is_some_and(|run| run.phase == Phase::Queued) {
+            // its agent has not said so: what that has of this attempt counts until it is offered the next
+            self.change(at, now_ms, |run| run.doubt = since);
+            self.write(at);
+        }
     }
 
     /// The same, and it is not tried again.

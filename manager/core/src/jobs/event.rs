@@ -35,7 +35,8 @@ pub enum EventKind {
     RunStarted,
     /// The agent of a run went away.
     RunInDoubt,
-    /// An agent shows a run under a number that this store, an older copy, never gave out: it is followed.
+    /// An agent shows a run under a number that this store, an older copy, never gave out, or an attempt that was given up: it is
+    /// followed.
     RunFound,
     /// A run is tried again.
     RunRetried,

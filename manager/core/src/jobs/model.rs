@@ -185,6 +185,11 @@ impl Run {
         self.attempt == about.attempt && self.dno == about.dno
     }
 
+    /// Whether it waits for its next attempt because the one before was given up without a word of its agent, which may have it.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.phase == Phase::Queued && self.doubt.is_some()
+    }
+
     /// Whether later evidence may replace its outcome.
     pub(super) fn is_replaceable(&self) -> bool {
         self.phase == Phase::Ended(Outcome::Unknown) && !self.corrected

@@ -156,7 +156,8 @@ pub struct RunRecord {
     pub accepted_ms: Option<u64>,
     /// When the procedure began, by the agent's account of how long ago that was.
     pub started_ms: Option<u64>,
-    /// Since when it is in doubt.
+    /// Since when it is in doubt. Of one that waits: since when the attempt before was, which was given up, and which its agent may
+    /// still have.
     pub doubt_ms: Option<u64>,
     /// When its end was recorded; of a corrected one, the correction.
     pub ended_ms: Option<u64>,

@@ -8,6 +8,7 @@
 //! | has no row, `max_dno ≥ dno` | never accepted, and never will be: the same attempt, a new number |
 //! | has no row of a run it accepted | as if the spool were another one |
 //! | has seen numbers that were never given out | the store is an older copy: see [`behind`](super::behind) |
+//! | runs, or has the end of, an attempt that was given up, and the next one waits | follow it: see `Jobs::find` |
 //! | has not started a run that ended as `unknown` | it stays so, and never starts: see `Jobs::correct` |
 //!
 //! That holds for the first telling in a session, when nothing is on its way to the agent. A page that is told again, because
@@ -152,6 +153,7 @@ impl<T> Jobs<T> {
     fn act(&mut self, agent: &PeerId, row: &ResumeRow, same: bool, now_ms: u64) -> Option<Act> {
         let at = self.place(row.run.job, agent)?;
         self.adopt(at, agent, row, now_ms);
+        self.find(at, row, same, now_ms);
         let job = self.jobs.get_mut(&at.job)?;
         let run = job.run_mut(at.index).filter(|run| run.is_about(&row.run))?;
         if row.state == SpoolState::Absent || !(run.phase.is_dispatched() || run.is_replaceable()) {
@@ -192,6 +194,26 @@ impl<T> Jobs<T> {
             | SpoolState::Done
             | SpoolState::Absent => Some(follow),
         }
+    }
+
+    /// Has an attempt back that was given up, if it runs or has ended: whoever may be tried again is not started a second time for
+    /// nothing, and no result is thrown away. It takes its place in its queue again, which may have more than its concurrency by that.
+    fn find(&mut self, at: At, row: &ResumeRow, same: bool, now_ms: u64) {
+        let is_there = match row.state {
+            // an end is true in whatever spool it is
+            SpoolState::Done => true,
+            SpoolState::Starting | SpoolState::Running => same,
+            // it has not begun, and the next attempt will
+            SpoolState::Received | SpoolState::Absent => false,
+        };
+        if !is_there || !self.run(at).is_some_and(|run| run.is_given_up() && run.is_about(&row.run)) {
+            return;
+        }
+        self.change(at, now_ms, |run| {
+            (run.phase, run.not_before, run.doubt) = (Phase::Accepted, 0, None);
+        });
+        self.write(at);
+        self.run_event(at, EventKind::RunFound, None, None, now_ms);
     }
 
     /// The agent has told everything: settles what it did not tell of, and offers again.

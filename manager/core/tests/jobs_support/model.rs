@@ -13,7 +13,7 @@ mod start;
 use std::collections::{BTreeMap, BTreeSet};
 
 use redpoll_common::ids::PeerId;
-use redpoll_common::job::{JobId, Outcome, QueueKey, RunKey};
+use redpoll_common::job::{Attempt, Dno, JobId, Outcome, QueueKey, RunKey};
 use redpoll_manager_core::clock::Anchor;
 use redpoll_manager_core::jobs::record::RunRecord;
 use redpoll_manager_core::jobs::{Answer, Ended, Refusal, Settings, Submit};
@@ -52,6 +52,8 @@ pub(crate) struct Run {
     /// Put back for want of room: the agent's, or a procedure's there.
     pub(crate) put_off: Option<Option<String>>,
     pub(crate) earlier: Option<Outcome>,
+    /// It waits, and its agent may have the attempt before.
+    pub(crate) given_up: bool,
 }
 
 #[derive(Debug)]
@@ -135,7 +137,7 @@ impl Run {
     pub(crate) fn new(agent: PeerId, state: State) -> Self {
         let (asked, accepted, started, corrected) = (false, false, false, false);
         let (attempt, dno, seq, not_before, queued) = (0, 0, 0, 0, 0);
-        let (doubt, items, put_back, earlier) = (0, 0, 0, None);
+        let (doubt, items, put_back, earlier, given_up) = (0, 0, 0, None, false);
         Self {
             agent,
             state,
@@ -154,6 +156,7 @@ impl Run {
             absent: [false; 2],
             put_off: None,
             earlier,
+            given_up,
         }
     }
 
@@ -292,7 +295,10 @@ impl Model {
             let doubled = settings.retry_first_ms << (tried - 1).min(20);
             let full = doubled.min(settings.retry_max_ms);
             let (least, most) = ((full - full / 2).max(end.hint), full.max(end.hint));
-            let Some(due) = due else {
+            // it was found in the same step
+            let held = row.and_then(|row| row.state.dispatch());
+            let found = held == Some((Attempt(run.attempt), Dno(run.dno)));
+            let Some(due) = due.or_else(|| found.then_some(now + most)) else {
                 assert!(now + most >= deadline, "{:?} is not tried again", job.submit.id);
                 return self.end(at, end.outcome, end.started);
             };

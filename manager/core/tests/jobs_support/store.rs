@@ -7,8 +7,8 @@ use redpoll_common::ids::PeerId;
 use redpoll_common::job::{Attempt, Dno, Item, JobId, Outcome, QueueKey, RunKey, RunState, Submitter};
 use redpoll_manager_core::clock::Anchor;
 use redpoll_manager_core::jobs::record::{
-    AgentCounters, CallbackRecord, CallbackState, Change, EventRecord, JobRecord, QueueRecord, Records,
-    RunRecord, Summary,
+    AgentCounters, CallbackRecord, CallbackState, Change, EventKind, EventRecord, JobRecord, QueueRecord,
+    Records, RunRecord, Summary,
 };
 use redpoll_manager_core::jobs::{EndedJob, Found};
 use redpoll_manager_core::revoked::{Denial, Denied};
@@ -26,6 +26,8 @@ pub(crate) struct Store {
     pub(crate) events: Vec<EventRecord>,
     pub(crate) denied: BTreeMap<Denied, Denial>,
     pub(crate) deleted: Vec<JobId>,
+    /// The attempts that were found, which take places in their queues beside those that started meanwhile.
+    pub(crate) found: BTreeMap<RunKey, Attempt>,
     /// What was masked of the arguments of ended jobs.
     pub(crate) masked: BTreeMap<JobId, Vec<String>>,
     pub(crate) clock: Option<Anchor>,
@@ -97,6 +99,7 @@ impl Store {
             Change::Event(event) => {
                 assert_eq!(event.n, self.events.len() as u64 + 1, "events are numbered without gaps");
                 self.events.push(event.clone());
+                self.found(event);
             }
             Change::Denied(denial) => {
                 let before = self.denied.insert(denial.denied.clone(), denial.clone());
@@ -120,6 +123,13 @@ impl Store {
                     }
                 }
             }
+        }
+    }
+
+    fn found(&mut self, event: &EventRecord) {
+        if event.kind == EventKind::RunFound {
+            let key = RunKey { job: event.job.unwrap(), agent: event.agent.clone().unwrap() };
+            self.found.insert(key, event.attempt.unwrap());
         }
     }
 
@@ -154,9 +164,11 @@ impl Store {
     /// What holds between turns.
     fn check(&self) {
         for (key, record) in &self.queues {
-            let slots = self.of_queue(key).filter(|run| run.state.holds_slot()).count();
+            let holders: Vec<_> = self.of_queue(key).filter(|run| run.state.holds_slot()).collect();
+            let found = |run: &&&RunRecord| self.found.get(&run.key) == Some(&run.attempt);
+            let (slots, found) = (holders.len(), holders.iter().filter(found).count());
             assert!(
-                slots <= record.concurrency as usize,
+                slots <= record.concurrency as usize + found,
                 "{slots} slots of {} are taken",
                 record.concurrency
             );

@@ -215,20 +215,31 @@ impl Judge<'_> {
         }
     }
 
+    /// The attempt that was given up, or one under a number that the store never knew.
+    fn found(&mut self, event: &EventRecord, key: &RunKey) {
+        let dno = |row: Option<&RunRecord>| row.map(|row| row.dno);
+        let other = dno(self.rows.get(key).copied()) != dno(self.before.runs.get(key));
+        let tale = self.tale(key);
+        let was = *tale;
+        let said = event.attempt.unwrap_or(Attempt(0));
+        let same = said == tale.attempt && tale.stage == Stage::Waiting;
+        let ended = matches!(tale.stage, Stage::Ended(_));
+        (tale.stage, tale.attempt, tale.started) = (Stage::Away, said, same && tale.started);
+        let fits = !ended && said >= was.attempt && said.0 > 0 && (same || other) && event.outcome.is_none();
+        self.check(fits, || format!("run.found of {key} {said} after {was:?}"));
+    }
+
     fn run_event(&mut self, event: &EventRecord, key: &RunKey) {
         let kind = event.kind;
+        if kind == EventKind::RunFound {
+            return self.found(event, key);
+        }
         let tale = self.tale(key);
         let was = *tale;
         let said = event.attempt.unwrap_or(Attempt(0));
         // what waited may have been offered meanwhile, by the same turn
         if tale.stage == Stage::Waiting && said.0 == tale.attempt.0 + 1 {
             (tale.stage, tale.attempt, tale.started) = (Stage::Away, said, false);
-        }
-        if kind == EventKind::RunFound {
-            let fits = !matches!(tale.stage, Stage::Ended(_)) && said >= tale.attempt && said.0 > 0;
-            (tale.stage, tale.attempt, tale.started) = (Stage::Away, said, false);
-            let fits = fits && event.outcome.is_none();
-            return self.check(fits, || format!("{} of {key} {said} after {was:?}", kind.as_str()));
         }
         let right = said == tale.attempt;
         let with_agent = matches!(tale.stage, Stage::Away | Stage::Doubt);

@@ -134,7 +134,7 @@ impl Model {
         }
         if dno > ours.max(run.dno) && run.is_open() && run.state != State::Held {
             (run.state, run.attempt, run.dno, run.items) = (State::Offered, attempt, dno, 0);
-            (run.accepted, run.started) = (false, false);
+            (run.accepted, run.started, run.given_up) = (false, false, false);
             run.earlier = run.earlier.or_else(|| (attempt > 1).then_some(Outcome::Unknown));
             let agent = self.agent(id);
             agent.last = agent.last.max(dno);
@@ -142,6 +142,14 @@ impl Model {
         let run = self.run(at);
         if (run.attempt, run.dno) != (attempt, dno) {
             return None;
+        }
+        let there = match row.state {
+            SpoolState::Done => true,
+            SpoolState::Starting | SpoolState::Running => same,
+            SpoolState::Received | SpoolState::Absent => false,
+        };
+        if run.state == State::Queued && run.given_up && there {
+            (run.state, run.not_before, run.given_up) = (State::Accepted, 0, false);
         }
         if run.is_replaceable() || run.is_out() {
             // what the agent was told to be stored it does not have any more

@@ -76,6 +76,8 @@ impl Model {
     pub(crate) fn unknown(&mut self, at: At) {
         let started = self.run(at).started.then_some(true);
         self.conclude(at, End { outcome: Outcome::Unknown, started, passing: false, stops: false, hint: 0 });
+        let run = self.run(at);
+        run.given_up |= run.state == State::Queued;
     }
 
     /// Follows the machine's offers, each of which has to be the next of its queue, and sees that nothing waits that could start.
@@ -117,7 +119,7 @@ impl Model {
             let run = self.run(at);
             (run.state, run.attempt, run.dno, run.not_before, run.items) =
                 (State::Offered, attempt.0, dno.0, 0, 0);
-            (run.accepted, run.started) = (false, false);
+            (run.accepted, run.started, run.given_up) = (false, false, false);
             run.absent = [run.absent[1], false];
         }
         assert!(self.again.is_empty(), "{:?} are not offered again", self.again);
