@@ -119,7 +119,7 @@ async fn what_the_disk_says_decides_after_a_crash() {
     opened.spool.append(records).await.unwrap().wait().await.unwrap();
     opened.spool.close().await;
 
-    world.manager.ledger().acts.insert(Dno(3), Act::Kill);
+    world.manager.ledger().acts.insert(Dno(3), Act::Kill { grace_ms: None });
     let agent = world.agent().await;
     assert!(!oracle.exists(), "a received run waits for the manager's word");
     let _link = world.connect(&agent);

@@ -8,6 +8,7 @@ use job_support::{Bench, OPTIONS, fault, image, limits, offer, run};
 use redpoll_common::job::spool::{Exit, Input, Now, Options, Output, Record, Spool, TIDY_MS};
 use redpoll_common::job::wire::{Act, OfferAnswer};
 use redpoll_common::job::{Dno, Item, ItemKind, Limits, Overflow};
+use redpoll_common::wire::flight::Progress;
 use redpoll_common::wire::{FaultCode, Raw};
 
 /// A running run 5 with these limits, in a session.
@@ -355,4 +356,32 @@ fn what_is_remembered_of_refused_and_acknowledged_runs_has_an_end() {
     bench.pass(TIDY_MS);
     assert_eq!(image(&bench.disk).rows().len(), 1_024);
     assert_eq!(image(&bench.disk).max_dno(), Dno(3_000));
+}
+
+#[test]
+fn progress_whose_report_was_lost_is_told_again_unless_there_is_newer() {
+    let tell = |bench: &mut Bench, completed| {
+        let progress = Progress { completed, total: None, details: Raw::nil() };
+        bench.put(Input::Progress(Dno(5), progress)) + &bench.pass(5)
+    };
+    let mut bench = running(Limits::default(), OPTIONS);
+    assert_eq!(tell(&mut bench, 1), "report[5 progress 1]");
+    // not taken, and then the session ends before an answer
+    let id = bench.last_id;
+    bench.put(Input::Reported(id, Err(None)));
+    assert_eq!(bench.pass(1_000), "report[5 started 1010 ms ago progress 1]");
+    bench.put(Input::Disconnected);
+    let again = bench.connect();
+    assert!(again.ends_with("progress 1]"), "{again}");
+    // an older one is not told after a newer one
+    let first = bench.last_id;
+    assert_eq!(tell(&mut bench, 2), "report[5 progress 2]");
+    bench.ack(run(5), 0, false, false);
+    bench.put(Input::Reported(first, Err(None)));
+    let words = bench.pass(1_000);
+    assert!(!words.contains("progress"), "{words}");
+    // what was taken is not told again
+    bench.put(Input::Disconnected);
+    let again = bench.connect();
+    assert!(!again.contains("progress"), "{again}");
 }

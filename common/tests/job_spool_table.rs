@@ -118,7 +118,10 @@ const EVENTS: &[(&str, Event)] = &[
     ("continue", |bench| bench.answer(&[(run(5), Act::Continue)], 0)),
     ("send from 0", |bench| bench.answer(&[(run(5), Act::SendFrom(0))], 0)),
     ("send from 1", |bench| bench.answer(&[(run(5), Act::SendFrom(1))], 0) + " … " + &bench.pass(5)),
-    ("kill", |bench| bench.answer(&[(run(5), Act::Kill)], 0)),
+    ("kill", |bench| bench.answer(&[(run(5), Act::Kill { grace_ms: None })], 0)),
+    ("kill within 7 ms", |bench| {
+        bench.answer(&[(run(5), Act::Kill { grace_ms: Some(7) })], 0) + " … " + &bench.pass(7)
+    }),
     ("drop", |bench| bench.answer(&[(run(5), Act::Drop)], 0) + " … " + &bench.pass(5)),
     ("silence about it", |bench| bench.answer(&[], 0)),
     ("purge below 6", |bench| bench.answer(&[(run(5), Act::Continue)], 6)),

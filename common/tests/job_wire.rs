@@ -89,11 +89,13 @@ fn resume() -> Resume {
     Resume { spool: [0x22; 16], max_dno: Dno(300), last: true, jobs: SpoolState::ALL.map(row).to_vec() }
 }
 
-fn resume_answer() -> ResumeAnswer {
-    let act = |act| ResumeAct { job: run().job, attempt: run().attempt, act };
-    let jobs = [Act::Continue, Act::SendFrom(5), Act::Kill, Act::Drop].map(act).to_vec();
-    ResumeAnswer { jobs, purge_below_dno: Dno(290) }
+fn resume_answer(acts: &[Act]) -> ResumeAnswer {
+    let act = |act: &Act| ResumeAct { job: run().job, attempt: run().attempt, act: *act };
+    ResumeAnswer { jobs: acts.iter().map(act).collect(), purge_below_dno: Dno(290) }
 }
+
+const ACTS: [Act; 4] = [Act::Continue, Act::SendFrom(5), Act::Kill { grace_ms: None }, Act::Drop];
+const GRACE: [Act; 1] = [Act::Kill { grace_ms: Some(30_000) }];
 
 fn report_answer() -> ReportAnswer {
     let ack = Ack { job: run().job, attempt: run().attempt, next_n: 2, done: false, stop: true };
@@ -160,7 +162,8 @@ fn bodies() -> Vec<(&'static str, Raw)> {
         ("report", report().write()),
         ("report-answer", report_answer().write()),
         ("resume", resume().write()),
-        ("resume-answer", resume_answer().write()),
+        ("resume-answer", resume_answer(&ACTS).write()),
+        ("resume-answer-grace", resume_answer(&GRACE).write()),
     ];
     bodies.extend(records().into_iter().map(|(name, record)| (name, Raw::parse(record.write()).unwrap())));
     bodies
@@ -193,7 +196,9 @@ fn every_body_reads_back() {
     assert_eq!(Report::read(&report().write()).unwrap(), report());
     assert_eq!(ReportAnswer::read(&report_answer().write()).unwrap(), report_answer());
     assert_eq!(Resume::read(&resume().write()).unwrap(), resume());
-    assert_eq!(ResumeAnswer::read(&resume_answer().write()).unwrap(), resume_answer());
+    for answer in [resume_answer(&ACTS), resume_answer(&GRACE)] {
+        assert_eq!(ResumeAnswer::read(&answer.write()).unwrap(), answer);
+    }
     for grace_ms in [None, Some(0), Some(u64::MAX)] {
         let cancel = Cancel { run: run(), grace_ms };
         assert_eq!(Cancel::read(&cancel.write()).unwrap(), cancel);

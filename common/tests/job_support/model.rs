@@ -56,6 +56,8 @@ pub(crate) struct Run {
     pub(crate) gap: bool,
     pub(crate) loading: bool,
     pub(crate) progress: Option<u64>,
+    /// The latest that a report without an answer tells, and which.
+    pub(crate) told: Option<(u64, u64)>,
     pub(crate) told_start: bool,
     pub(crate) told_end: bool,
     /// An answer told of its end; a report does only if somebody asks.
@@ -124,7 +126,7 @@ impl Run {
         let (unwanted, paused, gap, loading) = (false, false, false, false);
         let (told_start, told_end, refused) = (false, false, false);
         let (start_by, started, run_by, idle_by, kill_at) = (None, None, None, None, None);
-        let (offer, cause, progress, acked, sent) = (None, None, None, 0, 0);
+        let (offer, cause, progress, told, acked, sent) = (None, None, None, None, 0, 0);
         Self {
             run,
             at,
@@ -145,6 +147,7 @@ impl Run {
             gap,
             loading,
             progress,
+            told,
             told_start,
             told_end,
             refused,
@@ -229,6 +232,8 @@ impl Model {
                 for run in self.runs.values_mut() {
                     (run.gap, run.sent) = (false, run.acked);
                     run.told_start &= run.started.is_none();
+                    let told = run.told.take().map(|(_, progress)| progress);
+                    run.progress = run.progress.or(told);
                     run.told_end &= run.refused;
                 }
             }
@@ -376,7 +381,7 @@ impl Model {
     fn finish(&mut self, dno: Dno, end: End) {
         let run = self.runs.get_mut(&dno).unwrap();
         (run.start_by, run.run_by, run.idle_by, run.kill_at) = (None, None, None, None);
-        (run.progress, run.at) = (None, At::Over(end));
+        (run.progress, run.told, run.at) = (None, None, At::Over(end));
         if run.unwanted {
             self.forget(dno);
         }

@@ -184,7 +184,7 @@ impl Pair {
             let n = self.model.runs.get(&run.dno).map_or(0, |run| run.items.len() as u64);
             let act = match dice % 16 {
                 0 => return None,
-                1 => Act::Kill,
+                1 => Act::Kill { grace_ms: (dice / 16 > 7).then_some(u64::from(dice / 16)) },
                 2 => Act::Drop,
                 3..=6 => Act::SendFrom(u64::from(dice / 16) % (n + 2)),
                 7..=9 => Act::SendFrom(n),

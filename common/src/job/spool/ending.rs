@@ -62,7 +62,7 @@ impl<T> Spool<T> {
     pub(super) fn finish(&mut self, dno: Dno, ending: Ending, now: Now) {
         let Some(row) = self.rows.get_mut(&dno) else { return };
         (row.start_by, row.run_by, row.idle_by, row.kill_at) = (None, None, None, None);
-        row.progress = None;
+        (row.progress, row.told_progress) = (None, None);
         self.live.remove(&dno);
         if row.unwanted {
             self.forget(dno);

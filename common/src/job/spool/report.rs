@@ -33,18 +33,19 @@ impl<T> Spool<T> {
             return;
         }
         while self.reports.len() < REPORTS_IN_FLIGHT {
-            let (reports, in_flight) = self.gather(now);
+            let id = self.next_id + 1;
+            let (reports, in_flight) = self.gather(id, now);
             if reports.is_empty() {
                 return;
             }
-            self.next_id += 1;
-            self.reports.insert(self.next_id, in_flight);
-            self.outputs.push_back(Output::Report(self.next_id, Report { reports }));
+            self.next_id = id;
+            self.reports.insert(id, in_flight);
+            self.outputs.push_back(Output::Report(id, Report { reports }));
         }
     }
 
     /// One report out of as many runs as fit, each in its turn.
-    fn gather(&mut self, now: Now) -> (Vec<RunReport>, Vec<InFlight>) {
+    fn gather(&mut self, id: u64, now: Now) -> (Vec<RunReport>, Vec<InFlight>) {
         let after = self.ready.range((std::ops::Bound::Excluded(self.turn), std::ops::Bound::Unbounded));
         let order: Vec<Dno> =
             after.chain(self.ready.range(..=self.turn)).copied().take(MAX_REPORTS).collect();
@@ -69,6 +70,9 @@ impl<T> Spool<T> {
                 continue;
             };
             row.in_flight += 1;
+            if let Some(progress) = &report.progress {
+                row.told_progress = Some((id, progress.clone()));
+            }
             in_flight.push(InFlight {
                 dno,
                 attempt: (row.run.job, row.run.attempt),
@@ -99,7 +103,11 @@ impl<T> Spool<T> {
         for part in sent {
             let Some(row) = self.rows.get_mut(&part.dno) else { continue };
             row.in_flight = row.in_flight.saturating_sub(1);
+            let told_progress = row.told_progress.as_ref().is_some_and(|(of, _)| *of == id);
             let Some(ack) = acks.get(&part.attempt) else {
+                if told_progress {
+                    row.untold_progress();
+                }
                 // nothing is known of what became of it: all of it again
                 stuck = true;
                 row.gap = true;
@@ -107,6 +115,9 @@ impl<T> Spool<T> {
                 self.again(part.dno);
                 continue;
             };
+            if told_progress {
+                row.told_progress = None;
+            }
             let news = row.stream.ack(ack.next_n);
             if news {
                 self.lazy.push(Record::Acked { dno: part.dno, next_n: row.stream.acked_n });

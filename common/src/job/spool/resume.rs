@@ -61,6 +61,7 @@ impl<T> Spool<T> {
             row.in_flight = 0;
             row.gap = false;
             row.told_start = row.told_start && row.started_at.is_none();
+            row.untold_progress();
             row.stream.rewind(row.stream.acked_n);
         }
         for (dno, row) in &mut self.rows {
@@ -126,8 +127,8 @@ impl<T> Spool<T> {
         match act {
             Act::Continue => self.go_on(dno, None, now),
             Act::SendFrom(from) => self.go_on(dno, Some(from), now),
-            Act::Kill => {
-                self.stop(dno, Cause::Cancelled, None, now);
+            Act::Kill { grace_ms } => {
+                self.stop(dno, Cause::Cancelled, grace_ms, now);
                 self.go_on(dno, None, now);
             }
             Act::Drop => {

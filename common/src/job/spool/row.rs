@@ -47,6 +47,8 @@ pub(super) struct Row {
     /// The program waits: nothing more is read from it.
     pub(super) paused: bool,
     pub(super) progress: Option<Progress>,
+    /// What was told last, until it is answered, with the number of the report.
+    pub(super) told_progress: Option<(u64, Progress)>,
     pub(super) told_start: bool,
     /// The ending is on its way, or was told by other means.
     pub(super) told_end: bool,
@@ -72,6 +74,7 @@ impl Row {
             unwanted: false,
             paused: false,
             progress: None,
+            told_progress: None,
             told_start: false,
             told_end: false,
             in_flight: 0,
@@ -123,6 +126,13 @@ impl Row {
         self.started_at = Some(now.boot_ms);
         self.run_by = self.limits.run_timeout.map(|limit| now.after(whole_ms(limit)));
         self.restart_idle(now);
+    }
+
+    /// The report in which its progress was told was lost: it is told again, unless there is something newer.
+    pub(super) fn untold_progress(&mut self) {
+        if let Some((_, progress)) = self.told_progress.take() {
+            self.progress.get_or_insert(progress);
+        }
     }
 
     /// The gap between two items begins anew.

@@ -76,7 +76,10 @@ pub enum Act {
     /// Go on, and send items from this number.
     SendFrom(u64),
     /// End it, as if cancelled.
-    Kill,
+    Kill {
+        /// Milliseconds between TERM and KILL, where somebody said so.
+        grace_ms: Option<u64>,
+    },
     /// Forget it; end it first if it runs.
     Drop,
 }
@@ -125,11 +128,11 @@ impl ResumeAnswer {
 
 fn read_act(fields: &Fields<'_>) -> Result<ResumeAct, DecodeError> {
     let (job, attempt) = job_attempt(fields)?;
-    let from = fields.opt_u64("from")?;
+    let (from, grace_ms) = (fields.opt_u64("from")?, fields.opt_u64("grace_ms")?);
     let act = word(fields, "act", "continue, send_from, kill or drop", |word| match word {
         "continue" => Some(Act::Continue),
         "send_from" => Some(Act::SendFrom(from.unwrap_or(0))),
-        "kill" => Some(Act::Kill),
+        "kill" => Some(Act::Kill { grace_ms }),
         "drop" => Some(Act::Drop),
         _ => None,
     })?;
@@ -144,7 +147,7 @@ fn write_act(map: RawMap, wish: &ResumeAct) -> RawMap {
     match wish.act {
         Act::Continue => map.text("act", "continue"),
         Act::SendFrom(from) => map.text("act", "send_from").uint("from", from),
-        Act::Kill => map.text("act", "kill"),
+        Act::Kill { grace_ms } => map.text("act", "kill").opt_uint("grace_ms", grace_ms),
         Act::Drop => map.text("act", "drop"),
     }
 }

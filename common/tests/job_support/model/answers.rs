@@ -31,7 +31,7 @@ impl Model {
                     row.acked = n.clamp(row.acked, row.acked.max(self.disk.fact(run.dno).items.len() as u64));
                     row.sent = row.acked;
                 }
-                Some(Act::Kill) => self.stop(run.dno, CANCELLED, None),
+                Some(Act::Kill { grace_ms }) => self.stop(run.dno, CANCELLED, grace_ms),
                 Some(Act::Drop) => {
                     row.unwanted = true;
                     if row.is_live() {
@@ -65,6 +65,9 @@ impl Model {
             let dno = part.run.dno;
             let Some(run) = self.runs.get_mut(&dno) else { continue };
             let ack = acks.iter().find(|ack| (ack.job, ack.attempt) == (part.run.job, part.run.attempt));
+            if let Some((_, progress)) = run.told.take_if(|(of, _)| *of == id) {
+                run.progress = run.progress.or_else(|| ack.is_none().then_some(progress));
+            }
             let news = ack.is_some_and(|ack| ack.next_n.min(run.sent) > run.acked);
             run.acked = ack.map_or(run.acked, |ack| ack.next_n.min(run.sent).max(run.acked));
             let done = ack.is_some_and(|ack| ack.done);

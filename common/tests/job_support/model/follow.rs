@@ -238,6 +238,7 @@ impl Model {
                 "progress of {dno}"
             );
             let run = self.runs.get_mut(&dno).unwrap();
+            run.told = run.progress.map(|progress| (id, progress)).or(run.told);
             run.sent += told.items.len() as u64;
             (run.progress, run.told_start) = (None, run.told_start || began.is_some());
             if told.done.is_some() {

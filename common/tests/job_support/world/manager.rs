@@ -108,7 +108,7 @@ impl World {
             let job = &self.jobs[&row.run.job];
             let act = match () {
                 () if Dno(job.dno) != row.run.dno || job.ending.is_some() => Act::Drop,
-                () if job.cancelled => Act::Kill,
+                () if job.cancelled => Act::Kill { grace_ms: None },
                 () if row.state == SpoolState::Received => Act::Continue,
                 () => Act::SendFrom(u64::try_from(job.items.len()).unwrap()),
             };

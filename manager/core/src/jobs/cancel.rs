@@ -71,7 +71,7 @@ impl<T> Jobs<T> {
         run.cancel = Some(cancelling);
         let about = RunRef { job: at.job, attempt: run.attempt, dno: run.dno };
         self.write(at);
-        // when it is in doubt, the answer to the agent's next resume says it
+        // when it is in doubt, the answer to the agent's next resume says it, with the grace
         if phase != Phase::InDoubt
             && let Some(connection) = self.agents.get(&agent).and_then(|entry| entry.connection())
         {

@@ -161,14 +161,14 @@ impl<T> Jobs<T> {
         }
         // acknowledged items are gone from the agent, and from a store that was restored from a backup
         run.items = run.items.max(row.acked_n.min(MAX_ITEMS));
-        let (items, cancelling, has_begun) = (run.items, run.cancel.is_some(), run.started.is_some());
+        let (items, has_begun) = (run.items, run.started.is_some());
+        let kill = run.cancel.map(|cancel| Act::Kill { grace_ms: cancel.grace_ms.map(u64::from) });
         let follow = if row.acked_n == items { Act::Continue } else { Act::SendFrom(items) };
         if run.is_replaceable() {
             return match row.state {
                 // an end is true in whatever spool it is
                 SpoolState::Done => Some(follow),
-                SpoolState::Running | SpoolState::Starting if same && !cancelling => Some(follow),
-                SpoolState::Running | SpoolState::Starting if same => Some(Act::Kill),
+                SpoolState::Running | SpoolState::Starting if same => Some(kill.unwrap_or(follow)),
                 // it must not start now; and that it never did, a spool can say which is an older state of itself
                 SpoolState::Received | SpoolState::Running | SpoolState::Starting | SpoolState::Absent => {
                     None
@@ -185,14 +185,8 @@ impl<T> Jobs<T> {
         }
         self.follow(at, row.state == SpoolState::Running, now_ms);
         match row.state {
-            SpoolState::Received | SpoolState::Starting | SpoolState::Running if cancelling => {
-                Some(Act::Kill)
-            }
-            SpoolState::Received
-            | SpoolState::Starting
-            | SpoolState::Running
-            | SpoolState::Done
-            | SpoolState::Absent => Some(follow),
+            SpoolState::Received | SpoolState::Starting | SpoolState::Running => Some(kill.unwrap_or(follow)),
+            SpoolState::Done | SpoolState::Absent => Some(follow),
         }
     }
 

@@ -215,7 +215,7 @@ impl Agent {
                 assert!(n <= row.items, "asked for items that were never written");
                 (row.go, row.sent) = (true, n);
             }
-            Act::Kill => self.kill(dno, oracle),
+            Act::Kill { .. } => self.kill(dno, oracle),
             Act::Drop => {
                 self.kill(dno, oracle);
                 self.rows.remove(&dno);

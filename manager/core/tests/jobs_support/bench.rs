@@ -95,7 +95,7 @@ impl Bench {
                 .map(|act| match act.act {
                     Act::Continue => "continue".to_owned(),
                     Act::SendFrom(n) => format!("from{n}"),
-                    Act::Kill => "kill".to_owned(),
+                    Act::Kill { .. } => "kill".to_owned(),
                     Act::Drop => "drop".to_owned(),
                 })
                 .collect(),

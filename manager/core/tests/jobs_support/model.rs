@@ -43,6 +43,8 @@ pub(crate) struct Run {
     pub(crate) doubt: u64,
     pub(crate) items: u64,
     pub(crate) asked: bool,
+    /// With which grace.
+    pub(crate) grace: Option<u32>,
     pub(crate) accepted: bool,
     pub(crate) started: bool,
     pub(crate) corrected: bool,
@@ -137,7 +139,7 @@ impl Run {
     pub(crate) fn new(agent: PeerId, state: State) -> Self {
         let (asked, accepted, started, corrected) = (false, false, false, false);
         let (attempt, dno, seq, not_before, queued) = (0, 0, 0, 0, 0);
-        let (doubt, items, put_back, earlier, given_up) = (0, 0, 0, None, false);
+        let (doubt, items, put_back, earlier, given_up, grace) = (0, 0, 0, None, false, None);
         Self {
             agent,
             state,
@@ -149,6 +151,7 @@ impl Run {
             doubt,
             items,
             asked,
+            grace,
             accepted,
             started,
             corrected,

@@ -171,8 +171,8 @@ impl Pair {
                     Effect::Allow(denied) => said.push(format!("allow {denied:?}")),
                     Effect::ResumeAnswer(token, answer) => said.push(format!("resume {token} {answer:?}")),
                     Effect::RefuseResume { token, .. } => said.push(format!("no resume {token}")),
-                    Effect::CancelOnAgent { agent, connection, run, .. } => {
-                        said.push(format!("cancel {agent} {connection:?} {run:?}"));
+                    Effect::CancelOnAgent { agent, connection, run, grace_ms } => {
+                        said.push(format!("cancel {agent} {connection:?} {run:?} {grace_ms:?}"));
                     }
                     Effect::Disconnect { agent, connection } => {
                         said.push(format!("close {agent} {}", connection.0))

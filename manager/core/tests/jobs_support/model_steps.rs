@@ -162,7 +162,8 @@ impl Pair {
             5 => field("attempt", Raw::encode(&(which % 3)).unwrap()),
             _ => field("agent", Raw::text(named(which).as_str())),
         };
-        Input::Cancel { token, scope, grace_ms: None, preview: preview && which % 2 == 1, by: None }
+        let grace_ms = (which / 2 % 2 == 1).then_some(u32::from(which));
+        Input::Cancel { token, scope, grace_ms, preview: preview && which % 2 == 1, by: None }
     }
 
     fn record(&self, what: &Do, token: u32) -> Input<u32> {

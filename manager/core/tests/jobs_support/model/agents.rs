@@ -164,7 +164,7 @@ impl Model {
                 // a spool that was taken back says so as well
                 SpoolState::Received => None,
                 _ if begun && !run.asked => Some(from(run.items)),
-                _ => Some(Act::Kill),
+                _ => Some(Act::Kill { grace_ms: run.grace.map(u64::from) }),
             };
         }
         if !run.is_out() {
@@ -175,11 +175,12 @@ impl Model {
             return None;
         }
         let (items, kill) = (run.items, run.asked && row.state != SpoolState::Done);
+        let grace_ms = run.grace.map(u64::from);
         self.took(at, row.state == SpoolState::Running);
         if let Link::Resuming(told, ..) = &mut self.agent(id).link {
             told.push(row.run.dno.0);
         }
-        Some(if kill { Act::Kill } else { from(items) })
+        Some(if kill { Act::Kill { grace_ms } } else { from(items) })
     }
 
     /// The agent has it, and runs it or will.

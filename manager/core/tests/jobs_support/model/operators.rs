@@ -26,7 +26,9 @@ impl Model {
                     Some(_) | None => self.answer(token, Err(Refusal::NotOpen)),
                 }
             }
-            Input::Cancel { token, scope, preview, .. } => self.cancel(token, &scope, preview),
+            Input::Cancel { token, scope, grace_ms, preview, .. } => {
+                self.cancel(token, &scope, grace_ms, preview);
+            }
             Input::Delete { token, job, .. } => {
                 if self.jobs.iter().any(|other| other.submit.id == job && other.is_open()) {
                     return self.answer(token, Err(Refusal::StillOpen));
@@ -254,7 +256,7 @@ impl Model {
     }
 
     /// The runs in scope that are open; `None` when a single one is asked for that is not.
-    fn cancel(&mut self, token: u32, scope: &Scope, preview: bool) {
+    fn cancel(&mut self, token: u32, scope: &Scope, grace_ms: Option<u32>, preview: bool) {
         let in_scope = |at: &At| {
             let (job, run) = (&self.jobs[at.0], &self.jobs[at.0].runs[at.1]);
             run.is_open()
@@ -277,11 +279,11 @@ impl Model {
             result.runs.push(Reached { job: id, agent, state: run.word(), attempt });
             *(if run.is_out() { &mut result.asked } else { &mut result.ended }) += 1;
             if !preview && run.is_out() {
-                self.run(at).asked = true;
+                (self.run(at).asked, self.run(at).grace) = (true, grace_ms);
                 if run.state != State::Doubt {
                     let about = RunRef { job: id, attempt: Attempt(run.attempt), dno: Dno(run.dno) };
                     let connection = ConnectionId(self.agent(&run.agent).connection);
-                    self.said.push(format!("cancel {} {connection:?} {about:?}", run.agent));
+                    self.said.push(format!("cancel {} {connection:?} {about:?} {grace_ms:?}", run.agent));
                 }
             } else if !preview {
                 self.end(at, Outcome::Cancelled, Some(false));
