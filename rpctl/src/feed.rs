@@ -65,9 +65,9 @@ impl<'s> Feed<'s> {
             let each = self.steady.settings().config.call.timeout;
             let done = match self.steady.ask(errand, &kwargs, each, None).await {
                 Ok(answer) => Ok(answer),
-                Err(NoAnswer::Fault(fault)) => Err(fault),
-                Err(NoAnswer::Refused(refusal)) => return Ok(Step::Refused(refusal)),
-                Err(NoAnswer::Stop(stop)) => return Err(stop),
+                Err(NoAnswer::Fault { fault, .. }) => Err(fault),
+                Err(NoAnswer::Refused { refusal, .. }) => return Ok(Step::Refused(refusal)),
+                Err(NoAnswer::Stop { stop, .. }) => return Err(stop),
                 // the caller watches the deadline too, and says it better
                 Err(NoAnswer::Late { .. }) => return std::future::pending().await,
             };

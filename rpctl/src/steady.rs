@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::Stop;
 use crate::link::{Link, NoLink};
-use crate::report::Report;
+use crate::report::{Report, chain};
 use crate::settings::Settings;
 
 /// A person waits: sooner and more often than an agent.
@@ -39,10 +39,20 @@ pub struct Steady<'s> {
 /// Why a question that may be repeated has no answer.
 #[derive(Debug)]
 pub enum NoAnswer {
-    /// The manager said no.
-    Fault(Fault),
-    /// It cannot be sent.
-    Refused(Refusal),
+    /// The manager said no; `sent` before, and that was not answered.
+    Fault {
+        /// What it said.
+        fault: Fault,
+        /// Whether it was sent before.
+        sent: bool,
+    },
+    /// It cannot be sent, again if it was `sent` before.
+    Refused {
+        /// Why not.
+        refusal: Refusal,
+        /// Whether it was sent before.
+        sent: bool,
+    },
     /// There was no time left; `why` it took so long, and whether the question may have arrived.
     Late {
         /// Whether it was sent at least once.
@@ -51,7 +61,12 @@ pub enum NoAnswer {
         why: String,
     },
     /// There is no session, and will not be one.
-    Stop(Stop),
+    Stop {
+        /// Why not.
+        stop: Stop,
+        /// Whether it was sent over an earlier one.
+        sent: bool,
+    },
 }
 
 impl<'s> Steady<'s> {
@@ -162,7 +177,7 @@ impl<'s> Steady<'s> {
             let until = earlier(until, self.deadline);
             let peer = tokio::select! {
                 biased;
-                peer = self.peer() => peer.map_err(NoAnswer::Stop)?,
+                peer = self.peer() => peer.map_err(|stop| NoAnswer::Stop { stop, sent })?,
                 () = Self::late(until) => return Err(NoAnswer::Late { sent, why: self.trouble.clone() }),
             };
             let time = until.map_or(each, |until| until.saturating_duration_since(Instant::now()).min(each));
@@ -170,9 +185,9 @@ impl<'s> Steady<'s> {
             match peer.call(call).await {
                 Ok(answer) => return Ok(answer),
                 Err(CallError::Fault(fault)) if is_passing(&fault) => self.put_off(&fault),
-                Err(CallError::Fault(fault)) => return Err(NoAnswer::Fault(fault)),
+                Err(CallError::Fault(fault)) => return Err(NoAnswer::Fault { fault, sent }),
                 Err(CallError::Refused(Refusal::Closed(reason))) => self.lost(&reason.to_string(), None),
-                Err(CallError::Refused(refusal)) => return Err(NoAnswer::Refused(refusal)),
+                Err(CallError::Refused(refusal)) => return Err(NoAnswer::Refused { refusal, sent }),
                 Err(CallError::Closed(reason)) => {
                     sent = true;
                     self.lost(&reason.to_string(), None);
@@ -197,12 +212,36 @@ impl<'s> Steady<'s> {
 }
 
 impl NoAnswer {
+    /// Why it is not known whether what was asked for is done, if so: it was sent, and nobody can say what became of it.
+    pub fn doubt(&self) -> Option<String> {
+        match self {
+            // what is refused now may have been taken before, and a manager that failed did not look
+            Self::Fault { fault, sent: true }
+                if matches!(fault.code, FaultCode::Forbidden | FaultCode::Internal) =>
+            {
+                Some(format!("its answer was lost, and then: {fault}"))
+            }
+            Self::Fault { .. } => None,
+            Self::Refused { refusal, sent: true } => {
+                Some(format!("its answer was lost, and then: {}", chain(refusal)))
+            }
+            Self::Late { why, sent: true } => Some(why.clone()),
+            Self::Stop { stop: Stop::Failed(report), sent: true } => {
+                Some(format!("its answer was lost, and then: {}: {}", report.what, report.why))
+            }
+            Self::Stop { stop: Stop::Output(_), sent: true } => Some("its answer was lost".to_owned()),
+            Self::Refused { sent: false, .. }
+            | Self::Late { sent: false, .. }
+            | Self::Stop { sent: false, .. } => None,
+        }
+    }
+
     /// In three lines.
     pub fn report(self, target: &crate::report::Target, verbose: bool) -> Stop {
         let report = match self {
-            Self::Stop(stop) => return stop,
-            Self::Fault(fault) => Report::of_fault(&fault, target, verbose),
-            Self::Refused(refusal) => crate::link::refused(&target.name(), &refusal),
+            Self::Stop { stop, .. } => return stop,
+            Self::Fault { fault, .. } => Report::of_fault(&fault, target, verbose),
+            Self::Refused { refusal, .. } => crate::link::refused(&target.name(), &refusal),
             Self::Late { why, .. } => Report::new(
                 crate::exit::Exit::TimedOut,
                 format!("{} took too long", target.name()),

@@ -142,12 +142,12 @@ impl<'o> Printer<'o> {
         Ok(Exit::Good)
     }
 
-    /// Prints the fault that a call ended with.
+    /// Prints the fault that a call ended with. People and scripts learn of it although nobody reads standard output.
     ///
     /// # Errors
-    /// [`OutputError`]
+    /// [`OutputError`] of a reader that is there.
     pub fn fault(mut self, fault: &Fault) -> Result<Exit, OutputError> {
-        self.close_with_fault(fault)?;
+        let printed = self.close_with_fault(fault);
         let exit = Exit::of_fault(&fault.code);
         let plan = &self.plan;
         match exit_of_program(&plan.agent, &plan.procedure, plan.program.as_deref(), fault) {
@@ -160,19 +160,19 @@ impl<'o> Printer<'o> {
                 self.output.report(&Report::of_fault(fault, &target, self.plan.verbose));
             }
         }
-        Ok(exit)
+        OutputError::unless_closed(printed).map(|()| exit)
     }
 
     /// Ends what was printed when the far side gave no answer: the document gets a fault with this code, people get
-    /// the report.
+    /// the report, although nobody reads standard output.
     ///
     /// # Errors
-    /// [`OutputError`]
+    /// [`OutputError`] of a reader that is there.
     pub fn broken(mut self, code: &str, report: &Report) -> Result<Exit, OutputError> {
         let fault = Fault::new(FaultCode::from_wire(code), format!("{}: {}", report.what, report.why));
-        self.close_with_fault(&fault)?;
+        let printed = self.close_with_fault(&fault);
         self.output.report(report);
-        Ok(report.exit)
+        OutputError::unless_closed(printed).map(|()| report.exit)
     }
 
     fn close_with_fault(&mut self, fault: &Fault) -> Result<(), OutputError> {

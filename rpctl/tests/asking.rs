@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test code")]
 
+#[path = "asking/doubt.rs"]
+mod doubt;
 #[path = "asking/events.rs"]
 mod events;
 #[path = "asking/follow.rs"]
@@ -18,6 +20,8 @@ mod run_verb;
 #[expect(clippy::unwrap_used, clippy::default_trait_access, reason = "test code")]
 mod scripted;
 mod support;
+#[path = "asking/unread.rs"]
+mod unread;
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -51,6 +55,17 @@ fn ask(home: &Path, manager: &Scripted, words: &[&str]) -> Output {
 
 fn spawn(command: &mut Command) -> Child {
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// Reads standard output until this came: a document has no lines yet.
+fn read_until(child: &mut Child, beginning: &str) -> String {
+    let stdout = child.stdout.as_mut().unwrap();
+    let (mut text, mut byte) = (String::new(), [0]);
+    while !text.contains(beginning) {
+        assert!(stdout.read(&mut byte).unwrap() > 0, "{beginning:?} did not come: {text}");
+        text.push(char::from(byte[0]));
+    }
+    text
 }
 
 fn send_interrupt(child: &Child) {

@@ -4,12 +4,12 @@ use redpoll_common::api::{AgentArguments, ReloadAnswer, SwitchAnswer, SwitchArgu
 use redpoll_common::wire::Raw;
 
 use super::{decoded, encoded};
+use crate::Ended;
 use crate::exit::Exit;
 use crate::link::Link;
-use crate::output::{Format, Output};
+use crate::output::{Format, Output, OutputError};
 use crate::report::Target;
 use crate::value::{Shown, decode};
-use crate::{Ended, Stop};
 
 /// What an agent is told.
 #[derive(Debug)]
@@ -52,14 +52,14 @@ impl Order {
             Self::Enable(_) | Self::Disable(_) => Exit::Good,
         };
         if output.format() != Format::Table {
-            output.document(&Shown(&decode(answer)))?;
+            OutputError::unless_closed(output.document(&Shown(&decode(answer))))?;
             return Ok(exit);
         }
         let rows = match self {
             Self::Reload => reloaded(decoded(answer, self.method())?),
             Self::Enable(_) | Self::Disable(_) => switched(decoded(answer, self.method())?),
         };
-        output.table(&[], rows).map_err(Stop::from)?;
+        OutputError::unless_closed(output.table(&[], rows))?;
         Ok(exit)
     }
 }

@@ -116,7 +116,9 @@ impl CallQuestion {
             match event {
                 // A reader that went away ends this function; the stream's drop cancels the call.
                 Some(CallEvent::Value(data)) => printer.value(&data).map_err(|error| self.unread(error))?,
-                Some(CallEvent::Progress(progress)) => printer.progress(&progress)?,
+                Some(CallEvent::Progress(progress)) => {
+                    printer.progress(&progress).map_err(|error| self.unread(error))?;
+                }
                 Some(CallEvent::End(Ok(result))) => return Ok(printer.result(&result)?),
                 Some(CallEvent::End(Err(error))) => return self.ended(printer, error),
                 None => {

@@ -16,7 +16,7 @@ use crate::copy::remote::{AGAIN, Failure, Remote};
 use crate::copy::{Copy, Done, Wishes};
 use crate::exit::Exit;
 use crate::link::Link;
-use crate::output::{Format, Output};
+use crate::output::{Format, Output, OutputError};
 use crate::report::Report;
 use crate::selector::Selector;
 use crate::{Ended, Stop};
@@ -198,7 +198,7 @@ impl CpQuestion {
         }
         let Some(target) = target else {
             let write = |data: &[u8]| {
-                let failed = |error: crate::output::OutputError| {
+                let failed = |error: OutputError| {
                     Box::new(Report::of_error(Exit::Internal, &error, "does anybody still read it?"))
                 };
                 output.bytes(data).map_err(failed)
@@ -285,11 +285,12 @@ fn told(copies: Vec<(String, Result<Done, Failure>)>, output: &mut Output) -> En
         }
     }
     if several || output.format() != Format::Table {
-        output.list(&["AGENT", "COPIED", "FILES", "BYTES", "WHY"], &rows, |row| {
+        let printed = output.list(&["AGENT", "COPIED", "FILES", "BYTES", "WHY"], &rows, |row| {
             let copied = if row.copied { "yes" } else { "no" };
             let why = row.why.clone().unwrap_or_default();
             vec![row.agent.clone(), copied.to_owned(), row.files.to_string(), row.bytes.to_string(), why]
-        })?;
+        });
+        OutputError::unless_closed(printed)?;
     }
     Ok(exit)
 }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::decoded;
 use crate::exit::Exit;
-use crate::output::Output;
+use crate::output::{Output, OutputError};
 use crate::report::Target;
 use crate::steady::Steady;
 use crate::{Ended, Stop};
@@ -94,7 +94,8 @@ fn verdict(agent: &PreviewAgent) -> Verdict {
 }
 
 fn print(preview: &Preview, waits: bool, output: &mut Output) -> Ended {
-    output.list(&["AGENT", "VERDICT", "RULE", "WHY"], &preview.agents, row)?;
+    let printed = output.list(&["AGENT", "VERDICT", "RULE", "WHY"], &preview.agents, row);
+    OutputError::unless_closed(printed)?;
     warn(&preview.deprecated, preview.total, output);
     let Sums { run, refuse, away, unknown } = Sums::of(&preview.agents);
     if preview.agents.iter().any(|agent| agent.verdict.is_none()) {

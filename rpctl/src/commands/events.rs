@@ -128,7 +128,7 @@ impl FollowEvents {
                 break Ok(Exit::Good);
             }
         };
-        told.close(output)?;
+        OutputError::unless_closed(told.close(output))?;
         feed.steady.close().await;
         ended
     }

@@ -3,7 +3,7 @@
 use redpoll_common::api::items::{FollowArguments, FollowEvent, Followed};
 use redpoll_common::api::jobs::{CancelAnswer, CancelArguments};
 use redpoll_common::api::method;
-use redpoll_common::wire::{Fault, Raw};
+use redpoll_common::wire::{Fault, FaultCode, Raw};
 use tokio::time::Instant;
 
 use super::encoded;
@@ -30,6 +30,10 @@ pub(super) struct Wanted {
     pub(super) agent: Option<String>,
     /// Where to begin.
     pub(super) start: StartArgs,
+    /// It was stored before.
+    pub(super) existing: bool,
+    /// It was submitted by this command: whatever goes wrong, the job goes on.
+    pub(super) own: bool,
 }
 
 /// A job on its way to the end.
@@ -42,6 +46,8 @@ struct Follower<'f> {
     /// The loss of the connection was told.
     loss_told: bool,
     cancelling: bool,
+    /// The job is ours, or something of it was told: that it cannot be followed any more is no refusal of it.
+    begun: bool,
 }
 
 /// What happens next.
@@ -58,7 +64,6 @@ enum Next {
 pub(super) async fn follow(
     wanted: &Wanted,
     steady: Steady<'_>,
-    view: View,
     output: &mut Output,
     interrupts: &mut Interrupts,
 ) -> Ended {
@@ -69,23 +74,15 @@ pub(super) async fn follow(
         wanted,
         cursors: Cursors::new(from_first),
         tally: Tally::default(),
-        view,
+        view: View::new(output, wanted.plan.clone()),
         output,
         loss_told: false,
         cancelling: false,
+        begun: wanted.own,
     };
     interrupts.set_last_words(follower.last_words());
     let ended = follower.run(&mut feed, deadline, interrupts).await;
-    let ended = match ended {
-        // what was begun is made whole; a document that nobody can read is no use to a script
-        Err(Stop::Failed(report)) => {
-            follower.view.stopped(&report, follower.output)?;
-            Ok(report.exit)
-        }
-        // the job goes on, so that this is not the end of it
-        Err(Stop::Output(OutputError::Closed)) => Err(follower.unread().into()),
-        Ok(_) | Err(Stop::Output(OutputError::Failed(_))) => ended,
-    };
+    let ended = follower.ended(ended);
     feed.steady.close().await;
     ended
 }
@@ -97,6 +94,7 @@ impl Follower<'_> {
         deadline: Option<Instant>,
         interrupts: &mut Interrupts,
     ) -> Ended {
+        self.view.begin(&self.wanted.plan, self.wanted.existing, self.output)?;
         loop {
             let kwargs = || self.arguments();
             let next = tokio::select! {
@@ -130,6 +128,9 @@ impl Follower<'_> {
             Step::Value(data) if data.is_nil() => {}
             Step::Value(data) => self.event(&data)?,
             Step::Answer(data) => return self.answer(&data).map(Some),
+            Step::Fault(fault) if fault.code == FaultCode::UnknownJob && self.begun => {
+                return Err(self.gone(&fault).into());
+            }
             Step::Fault(fault) => return Err(self.refused(&fault, method::JOBS_FOLLOW).into()),
             Step::Refused(refusal) => {
                 return Err(crate::link::refused(method::JOBS_FOLLOW, &refusal).into());
@@ -161,6 +162,7 @@ impl Follower<'_> {
         let event = FollowEvent::read(data)
             .map_err(|error| super::unreadable(method::JOBS_FOLLOW, &error.to_string()))?;
         let before = self.cursors.end_of(&event.agent).map(str::to_owned);
+        self.begun = true;
         let news = self
             .cursors
             .take(event)
@@ -176,10 +178,43 @@ impl Follower<'_> {
 
     fn answer(&mut self, data: &Raw) -> Result<Exit, Stop> {
         let job: Followed = super::decoded(data, method::JOBS_FOLLOW)?;
-        self.view.ended(&job, self.output)?;
+        OutputError::unless_closed(self.view.ended(&job, self.output))?;
         // of one run the job's own outcome says nothing
         let outcome = job.outcome.as_deref().filter(|_| self.wanted.agent.is_none());
         Ok(self.tally.exit(outcome))
+    }
+
+    /// Makes whole what was begun, and tells why it ends: a document that nobody can read is no use to a script.
+    fn ended(&mut self, ended: Ended) -> Ended {
+        match ended {
+            Ok(exit) => Ok(exit),
+            Err(Stop::Failed(report)) => {
+                let report = self.with_job(*report);
+                self.view.stopped(&report, self.output)?;
+                Ok(report.exit)
+            }
+            Err(Stop::Output(OutputError::Closed)) if self.tally.total() >= self.wanted.plan.runs => {
+                Ok(self.tally.exit(None))
+            }
+            // the job goes on, so that this is not the end of it
+            Err(Stop::Output(OutputError::Closed)) => Err(self.unread().into()),
+            Err(Stop::Output(error @ OutputError::Failed(_))) => {
+                let report = Report::of_error(Exit::Internal, &error, "");
+                Err(Report { why: self.goes_on(&report.why), help: self.follow_again(), ..report }.into())
+            }
+        }
+    }
+
+    /// Why it cannot be followed any more, without the exit codes that say that the job did not run.
+    fn with_job(&self, report: Report) -> Report {
+        let did_not_run = matches!(report.exit, Exit::Usage | Exit::Refused | Exit::Unreachable | Exit::Away);
+        if !did_not_run || !self.begun {
+            return report;
+        }
+        let why = self.goes_on(&format!("{}: {}", report.what, report.why));
+        let help = format!("{}; {}", report.help, self.follow_again());
+        let what = format!("job {} cannot be followed any more", self.wanted.plan.job);
+        Report { exit: Exit::Unknown, what, why, help, ..report }
     }
 
     fn arguments(&self) -> Result<Raw, Stop> {
@@ -250,16 +285,14 @@ impl Follower<'_> {
         } else {
             format!("job {job} goes on without rpctl")
         };
-        let help = format!("follow it again: {}; end it: rpctl jobs cancel {job}", self.again());
-        Report::new(Exit::Interrupted, "detached", why, help)
+        Report::new(Exit::Interrupted, "detached", why, self.follow_again())
     }
 
     /// Whoever read what is printed has gone.
     fn unread(&self) -> Report {
         let job = &self.wanted.plan.job;
-        let help = format!("follow it again: {}; end it: rpctl jobs cancel {job}", self.again());
         let why = format!("job {job} goes on without rpctl, and how it ends is not known here");
-        Report::new(Exit::Unknown, "nobody reads what rpctl prints any more", why, help)
+        Report::new(Exit::Unknown, "nobody reads what rpctl prints any more", why, self.follow_again())
     }
 
     fn last_words(&self) -> String {
@@ -268,10 +301,24 @@ impl Follower<'_> {
     }
 
     fn late(&self) -> Report {
+        let why = format!("job {} goes on without rpctl", self.wanted.plan.job);
+        Report::new(Exit::TimedOut, "the time of --timeout is over", why, self.follow_again())
+    }
+
+    /// Only what has ended can be deleted.
+    fn gone(&self, fault: &Fault) -> Report {
         let job = &self.wanted.plan.job;
-        let help = format!("follow it again: {}; end it: rpctl jobs cancel {job}", self.again());
-        let why = format!("job {job} goes on without rpctl");
-        Report::new(Exit::TimedOut, "the time of --timeout is over", why, help)
+        let what = format!("job {job} was deleted while it was followed");
+        let help = "what is still known of it: rpctl events";
+        Report::new(Exit::Unknown, what, format!("{fault}; how it ended is not known here"), help)
+    }
+
+    fn goes_on(&self, why: &str) -> String {
+        format!("{why}; job {} goes on without rpctl", self.wanted.plan.job)
+    }
+
+    fn follow_again(&self) -> String {
+        format!("follow it again: {}; end it: rpctl jobs cancel {}", self.again(), self.wanted.plan.job)
     }
 
     fn refused(&self, fault: &Fault, method: &'static str) -> Report {

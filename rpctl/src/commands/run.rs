@@ -12,10 +12,10 @@ use crate::Ended;
 use crate::Stop;
 use crate::cli::{RunArgs, StartArgs};
 use crate::exit::Exit;
-use crate::follow::{Plan, View, records};
+use crate::follow::Plan;
 use crate::interrupt::Interrupts;
-use crate::output::{Format, Output};
-use crate::report::{Report, Target};
+use crate::output::{Format, Output, OutputError};
+use crate::report::{Report, Target, chain};
 use crate::selector::Selector;
 use crate::steady::{NoAnswer, Steady};
 
@@ -131,8 +131,8 @@ impl RunQuestion {
         let each = each(until, steady);
         match steady.ask(method::JOBS_SUBMIT, &submit.write(), each, Some(until)).await {
             Ok(answer) => decoded(&answer, method::JOBS_SUBMIT),
-            Err(NoAnswer::Late { sent: true, why }) => Err(self.unsure(Exit::Unknown, &why).into()),
-            Err(NoAnswer::Late { sent: false, why }) => {
+            Err(no) if let Some(why) = no.doubt() => Err(self.unsure(Exit::Unknown, &why).into()),
+            Err(NoAnswer::Late { why, .. }) => {
                 let what = "the job was not submitted";
                 Err(Report::new(Exit::Unreachable, what, why, "nothing was stored; try again").into())
             }
@@ -166,12 +166,7 @@ impl RunQuestion {
             if self.submit.spec.held {
                 output.note(&format!("held: rpctl jobs release {job} starts it"));
             }
-            if output.format() == Format::Table {
-                output.bytes(format!("{}\n", crate::sanitize::line(job)).as_bytes())?;
-            } else {
-                output.document(&SubmitAnswer { existing, ..answer.clone() })?;
-            }
-            return Ok(Exit::Good);
+            return self.print_id(answer, existing, output).map(|()| Exit::Good);
         }
         let plan = Plan {
             job: job.clone(),
@@ -184,25 +179,24 @@ impl RunQuestion {
         if output.look().live && !existing {
             output.note(&format!("job {job}"));
         }
-        let mut view = View::new(output, plan.clone());
-        begin(&mut view, &plan, existing, output)?;
-        let wanted = Wanted { plan, agent: None, start: StartArgs::default() };
-        follow(&wanted, steady, view, output, interrupts).await
+        let wanted = Wanted { plan, agent: None, start: StartArgs::default(), existing, own: true };
+        follow(&wanted, steady, output, interrupts).await
     }
-}
 
-/// Writes the first object, which names the job.
-pub(super) fn begin(view: &mut View, plan: &Plan, existing: bool, output: &mut Output) -> Result<(), Stop> {
-    if let View::Scripts(records) = view {
-        let first = records::map([
-            ("job", plan.job.as_str().into()),
-            ("procedure", plan.procedure.as_str().into()),
-            ("runs", plan.runs.into()),
-            ("existing", existing.into()),
-        ]);
-        records.object(&first, output)?;
+    /// Prints the id of what was stored; a disk without room for that must not hide it.
+    fn print_id(&self, answer: &SubmitAnswer, existing: bool, output: &mut Output) -> Result<(), Stop> {
+        let job = crate::sanitize::line(&answer.job);
+        let printed = if output.format() == Format::Table {
+            output.bytes(format!("{job}\n").as_bytes())
+        } else {
+            output.document(&SubmitAnswer { existing, ..answer.clone() })
+        };
+        OutputError::unless_closed(printed).map_err(|error| {
+            let why = format!("{}; job {job} is stored and goes on", chain(&error));
+            let help = format!("see how it stands: rpctl jobs show {job}");
+            Report::new(Exit::Internal, "its id cannot be printed", why, help).into()
+        })
     }
-    Ok(())
 }
 
 fn each(until: Instant, steady: &Steady<'_>) -> Duration {

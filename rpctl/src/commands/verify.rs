@@ -8,7 +8,7 @@ use super::{decoded, encoded};
 use crate::cli::Head;
 use crate::exit::Exit;
 use crate::link::Link;
-use crate::output::{Format, Output};
+use crate::output::{Format, Output, OutputError};
 use crate::report::{Report, Target};
 use crate::{Ended, Stop};
 
@@ -62,11 +62,12 @@ impl VerifyEvents {
         }
         walk.go(link, None, verbose).await?;
         let found = walk.found();
-        if output.format() == Format::Table {
-            output.table(&[], rows(&found))?;
+        let printed = if output.format() == Format::Table {
+            output.table(&[], rows(&found))
         } else {
-            output.document(&found)?;
-        }
+            output.document(&found)
+        };
+        OutputError::unless_closed(printed)?;
         match &found.flaw {
             None => Ok(Exit::Good),
             Some(flaw) => Err(broken(flaw).into()),

@@ -54,10 +54,25 @@ impl View {
         }
     }
 
-    /// Prints what is new of a run.
+    /// Names the job to scripts, in the first object.
     ///
     /// # Errors
     /// [`OutputError`], as for every method here.
+    pub fn begin(&mut self, plan: &Plan, existing: bool, output: &mut Output) -> Result<(), OutputError> {
+        let Self::Scripts(records) = self else { return Ok(()) };
+        let first = records::map([
+            ("job", plan.job.as_str().into()),
+            ("procedure", plan.procedure.as_str().into()),
+            ("runs", plan.runs.into()),
+            ("existing", existing.into()),
+        ]);
+        records.object(&first, output)
+    }
+
+    /// Prints what is new of a run.
+    ///
+    /// # Errors
+    /// [`OutputError`]
     pub fn event(&mut self, event: &FollowEvent, output: &mut Output) -> Result<(), OutputError> {
         match self {
             Self::People(screen) => screen.event(event, output),
@@ -78,19 +93,20 @@ impl View {
         }
     }
 
-    /// Ends what was printed although the job goes on: what was begun is made whole, and people are told why.
+    /// Ends what was printed although the job goes on: what was begun is made whole, and people are told why, although
+    /// nobody reads standard output.
     ///
     /// # Errors
-    /// [`OutputError`]
+    /// [`OutputError`] of a reader that is there.
     pub fn stopped(&mut self, report: &Report, output: &mut Output) -> Result<(), OutputError> {
-        match self {
-            Self::People(screen) => screen.flush(output)?,
+        let printed = match self {
+            Self::People(screen) => screen.flush(output),
             Self::Scripts(records) => {
                 let why = records::stopped(report);
-                records.close(&[("summary", None), ("stopped", Some(why))], output)?;
+                records.close(&[("summary", None), ("stopped", Some(why))], output)
             }
-        }
+        };
         output.report(report);
-        Ok(())
+        OutputError::unless_closed(printed)
     }
 }

@@ -55,16 +55,16 @@ impl Screen {
         if let Some(state) = &event.state {
             Self::state(agent, state, output);
         }
-        for item in &event.items {
-            self.item(agent, item, output)?;
-        }
+        // how it ended is told although nobody reads what it gave
+        let printed = event.items.iter().try_for_each(|item| self.item(agent, item, output));
         if let Some(progress) = event.progress.as_ref().filter(|_| output.look().live) {
             output.progress(&progress_line(agent, progress));
         }
         if let Some(end) = &event.end {
-            self.end(agent, end, output)?;
+            let ended = self.end(agent, end, output);
+            return printed.and(ended);
         }
-        Ok(())
+        printed
     }
 
     fn state(agent: &str, state: &str, output: &mut Output) {
@@ -116,7 +116,7 @@ impl Screen {
     }
 
     fn end(&mut self, agent: &str, end: &EndSummary, output: &mut Output) -> Result<(), OutputError> {
-        self.flush_run(agent, output)?;
+        let mut printed = self.flush_run(agent, output);
         let corrected = self.ends.contains_key(agent);
         if corrected {
             output.note(&format!("{agent}: it is known now how it ended: {}", end.outcome));
@@ -125,7 +125,7 @@ impl Screen {
         if end.outcome == Outcome::Succeeded.as_str() {
             let result = end.result.as_ref().map_or(Value::Nil, decode);
             if !is_exec_run(&procedure) {
-                self.value(agent, &result, output)?;
+                printed = printed.and_then(|()| self.value(agent, &result, output));
             } else if field(&result, "pipes_held").and_then(Value::as_bool) == Some(true) {
                 output.note(&format!(
                     "{agent}: something it left running still held its output when that was closed"
@@ -146,7 +146,7 @@ impl Screen {
         if self.lines.is_marked() && output.look().live {
             output.progress(&format!("{} of {} runs have ended", self.ends.len(), self.plan.runs));
         }
-        Ok(())
+        printed
     }
 
     /// Writes what was held of a run.

@@ -5,6 +5,9 @@
 //! | `end.OUTCOME` | each run ends so; `end.internal` fails because of the system around it |
 //! | `lost_answer` | is stored, and the connection is cut before its first answer |
 //! | `stopping` | is refused the first time, as by a manager that is stopping |
+//! | `lost_revoked`, `lost_forbidden` | the same, and then nobody is let in, or the submit is refused |
+//! | `revoked`, `hidden`, `deleted` | one line, and when the test lets it: nobody is let in, following is refused, it is gone |
+//! | `secret` | may not be followed |
 //! | `silent` | is stored and never acknowledged |
 //! | `cut` | three lines in six items; each follow tells three, the last one known among them, and is cut when the test lets it go on |
 //! | `two` | beginnings and ends of lines of all agents in turn |
@@ -17,12 +20,13 @@ use std::collections::BTreeMap;
 use std::future::pending;
 use std::ops::Range;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use redpoll_common::api::events::EventListArguments;
 use redpoll_common::api::items::{FollowArguments, FollowEvent, ItemPage, ReadArguments};
 use redpoll_common::api::jobs::{
-    AttemptSummary, CancelAnswer, CancelArguments, EndSummary, JobDetail, JobResult, JobSummary,
-    ProgressSummary, ReachedRun, ResultArguments, RunResult, RunSummary,
+    CancelAnswer, CancelArguments, EndSummary, JobResult, JobSummary, ProgressSummary, ReachedRun,
+    ResultArguments, RunResult,
 };
 use redpoll_common::api::method;
 use redpoll_common::api::queues::{QueueDetail, QueueRun};
@@ -32,7 +36,7 @@ use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_net::CallContext;
 use tokio::sync::Semaphore;
 
-use super::lists::{deprecated, event, events, list, preview, queue, queues, verified};
+use super::lists::{deprecated, detail, event, events, list, preview, queue, queues, verified};
 use super::{Script, raw};
 
 /// What is stored, over all connections.
@@ -40,11 +44,13 @@ use super::{Script, raw};
 pub(super) struct Book {
     jobs: Mutex<Vec<SubmitArguments>>,
     cancelled: Semaphore,
+    /// Nobody is let in any more.
+    pub(super) shut: AtomicBool,
 }
 
 impl Default for Book {
     fn default() -> Self {
-        Self { jobs: Mutex::default(), cancelled: Semaphore::new(0) }
+        Self { jobs: Mutex::default(), cancelled: Semaphore::new(0), shut: AtomicBool::default() }
     }
 }
 
@@ -137,6 +143,12 @@ async fn submit(call: &CallContext, script: &Script) -> Result<Raw, Fault> {
             script.cut.cancel();
             pending::<()>().await;
         }
+        "lost_revoked" => script.shut_out().await,
+        "lost_forbidden" if existing => return Err(Fault::new(FaultCode::Forbidden, "as the script says")),
+        "lost_forbidden" => {
+            script.cut.cancel();
+            pending::<()>().await;
+        }
         "silent" => pending::<()>().await,
         "stopping" if !existing => return Err(Fault::new(FaultCode::ShuttingDown, "as the script says")),
         _ => {}
@@ -156,7 +168,7 @@ fn with_items(agent: &str, items: Vec<Item>) -> FollowEvent {
     FollowEvent { items, ..FollowEvent::of(agent, 1) }
 }
 
-fn end(outcome: &str) -> EndSummary {
+pub(super) fn end(outcome: &str) -> EndSummary {
     let fault = match outcome {
         "succeeded" => None,
         "internal" => Some(Fault::new(FaultCode::Internal, "as the script says")),
@@ -241,6 +253,22 @@ async fn follow(call: &CallContext, script: &Script) -> Result<Raw, Fault> {
             tell(with_items(&agents[0], vec![output(ItemKind::Stdout, 2, "y\n")])).await;
             pending::<()>().await;
         }
+        "revoked" | "hidden" | "deleted" => {
+            let no = |code| Err(Fault::new(code, "as the script says"));
+            if !asked.from.is_empty() {
+                return no(FaultCode::Forbidden);
+            }
+            tell(with_items(&agents[0], vec![output(ItemKind::Stdout, 0, "begun\n")])).await;
+            match submit.spec.procedure.as_str() {
+                "revoked" => {
+                    script.go.acquire().await.unwrap().forget();
+                    script.shut_out().await;
+                }
+                "hidden" => script.cut_when_told().await,
+                _ => return no(FaultCode::UnknownJob),
+            }
+        }
+        "secret" => return Err(Fault::new(FaultCode::Forbidden, "as the script says")),
         "hang" => {
             let first = asked.from.is_empty() && asked.since.is_none();
             if first {
@@ -285,48 +313,6 @@ fn whole(agent: &str) -> FollowEvent {
     }
 }
 
-fn detail(id: &str, submit: &SubmitArguments) -> JobDetail {
-    let run = |agent: String| RunSummary {
-        agent,
-        state: "ended".into(),
-        attempt: 2,
-        dno: 7,
-        queued_ms: None,
-        offered_ms: None,
-        accepted_ms: None,
-        started_ms: Some(1_764_340_000_000),
-        doubt_ms: None,
-        ended_ms: None,
-        corrected_ms: Some(1_764_340_000_000),
-        items: 3,
-        item_bytes: Some(120),
-        cancelling: false,
-        corrected: true,
-        progress: None,
-        end: Some(EndSummary { result: None, ..end("failed") }),
-        earlier: vec![AttemptSummary {
-            attempt: 1,
-            outcome: "timed_out".into(),
-            fault: Some(Fault::new(FaultCode::TimedOut, "it was slow")),
-            ended_ms: 1_764_340_000_000,
-        }],
-    };
-    JobDetail {
-        job: summary(id, submit, Some("failed")),
-        args: submit.spec.args.clone(),
-        kwargs: submit.spec.kwargs.clone(),
-        options: BTreeMap::from([
-            ("max_attempts".to_owned(), raw("2")),
-            ("concurrency".to_owned(), raw("5")),
-            ("output_limit".to_owned(), raw("1024")),
-        ]),
-        queue_concurrency: Some(2),
-        runs: agents(submit).into_iter().map(run).collect(),
-        callbacks: Vec::new(),
-        next: None,
-    }
-}
-
 fn result(asked: &ResultArguments, submit: &SubmitArguments, open: bool) -> JobResult {
     let outcome = outcome_of(submit);
     let mut agents = agents(submit);
@@ -368,6 +354,13 @@ async fn follow_events(call: &CallContext, script: &Script) -> Result<Raw, Fault
 }
 
 impl Script {
+    /// Cuts the connection, and lets nobody in again.
+    async fn shut_out(&self) {
+        self.book.shut.store(true, Ordering::SeqCst);
+        self.cut.cancel();
+        pending::<()>().await;
+    }
+
     /// Cuts the connection when the test has seen what was told.
     async fn cut_when_told(&self) {
         self.go.acquire().await.unwrap().forget();

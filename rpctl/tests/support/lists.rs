@@ -1,15 +1,20 @@
 //! The script's lists: in pages, so that whoever asks has to go on.
 
+use std::collections::BTreeMap;
+
 use redpoll_common::api::events::{
     EventFlaw, EventList, EventListArguments, EventPoint, EventSummary, EventVerified, EventVerifyArguments,
 };
-use redpoll_common::api::jobs::{JobList, JobListArguments};
+use redpoll_common::api::jobs::{
+    AttemptSummary, EndSummary, JobDetail, JobList, JobListArguments, RunSummary,
+};
 use redpoll_common::api::queues::{QueueList, QueueListArguments, QueueSummary};
 use redpoll_common::api::submit::{Preview, PreviewAgent, PreviewArguments, SubmitArguments};
 use redpoll_common::api::trial::{Deprecated, Judge, Refusal, TrialArguments, Verdict};
-use redpoll_common::wire::Raw;
+use redpoll_common::wire::{Fault, FaultCode, Raw};
 
-use super::jobs::{agents, summary};
+use super::jobs::{agents, end, summary};
+use super::raw;
 
 /// Three agents, one a page, the second one away. With a procedure there are verdicts: each agent does what its procedure is called.
 pub(super) fn preview(kwargs: &Raw) -> Preview {
@@ -133,4 +138,46 @@ pub(super) fn verified(asked: &EventVerifyArguments) -> EventVerified {
     let flaw = Some(flaw).filter(|_| changed && last == end);
     let (checked, more) = (last - from.n, last < end);
     EventVerified { last: point(last), from, checked, more, head: Some(point(7)), begun: 0, flaw }
+}
+
+pub(super) fn detail(id: &str, submit: &SubmitArguments) -> JobDetail {
+    let run = |agent: String| RunSummary {
+        agent,
+        state: "ended".into(),
+        attempt: 2,
+        dno: 7,
+        queued_ms: None,
+        offered_ms: None,
+        accepted_ms: None,
+        started_ms: Some(1_764_340_000_000),
+        doubt_ms: None,
+        ended_ms: None,
+        corrected_ms: Some(1_764_340_000_000),
+        items: 3,
+        item_bytes: Some(120),
+        cancelling: false,
+        corrected: true,
+        progress: None,
+        end: Some(EndSummary { result: None, ..end("failed") }),
+        earlier: vec![AttemptSummary {
+            attempt: 1,
+            outcome: "timed_out".into(),
+            fault: Some(Fault::new(FaultCode::TimedOut, "it was slow")),
+            ended_ms: 1_764_340_000_000,
+        }],
+    };
+    JobDetail {
+        job: summary(id, submit, Some("failed")),
+        args: submit.spec.args.clone(),
+        kwargs: submit.spec.kwargs.clone(),
+        options: BTreeMap::from([
+            ("max_attempts".to_owned(), raw("2")),
+            ("concurrency".to_owned(), raw("5")),
+            ("output_limit".to_owned(), raw("1024")),
+        ]),
+        queue_concurrency: Some(2),
+        runs: agents(submit).into_iter().map(run).collect(),
+        callbacks: Vec::new(),
+        next: None,
+    }
 }

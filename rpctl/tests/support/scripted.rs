@@ -5,6 +5,7 @@ mod lists;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, SystemTime};
 
@@ -20,7 +21,7 @@ use redpoll_common::identity::Role;
 use redpoll_common::ids::PeerId;
 use redpoll_common::session::StopReason;
 use redpoll_common::session::terms::{Liveness, Offer};
-use redpoll_common::wire::{Fault, FaultCode, Limits, Notification, Raw};
+use redpoll_common::wire::{Bye, ByeCode, Fault, FaultCode, Limits, Notification, Raw};
 use redpoll_net::service::{Running, stop_fault};
 use redpoll_net::tls::{ListenOptions, TlsListener, TlsServer};
 use redpoll_net::transport::{Accepted, Listener, PeerInfo};
@@ -117,6 +118,10 @@ async fn serve(mut listener: TlsListener, seen: mpsc::SyncSender<Seen>, go: Arc<
     while let Ok(incoming) = listener.accept().await {
         let Ok(Some(connection)) = incoming.handshake.await.map(Accepted::session) else { continue };
         let Ok((connection, admission)) = greet::expect_hello(connection, SOON).await else { continue };
+        if book.shut.load(Ordering::SeqCst) {
+            greet::refuse(connection, admission, Bye::new(ByeCode::Revoked, "as the script says")).await;
+            continue;
+        }
         let (connection, terms) = greet::accept(connection, admission, &offer, SOON).await.unwrap();
         let cut = CancellationToken::new();
         let script =
@@ -244,6 +249,19 @@ async fn procedure(call: CallContext, script: Script) -> Result<Raw, Fault> {
         "hang" => {
             call.output.value(raw("\"begun\"")).await.unwrap();
             seen.send(Seen::Hanging).unwrap();
+            let reason = call.stop.stopped().await;
+            seen.send(Seen::Stopped(reason)).unwrap();
+            Err(stop_fault(reason))
+        }
+        "fails_late" => {
+            call.output.value(raw("\"begun\"")).await.unwrap();
+            script.go.acquire().await.unwrap().forget();
+            Err(Fault::new(FaultCode::Failed, "as the script says"))
+        }
+        "goes_on" => {
+            call.output.value(raw("\"begun\"")).await.unwrap();
+            script.go.acquire().await.unwrap().forget();
+            call.output.progress(1, None, Raw::nil());
             let reason = call.stop.stopped().await;
             seen.send(Seen::Stopped(reason)).unwrap();
             Err(stop_fault(reason))

@@ -12,14 +12,12 @@ use redpoll_common::wire::Raw;
 
 use super::follow::{Wanted, follow};
 use super::verify::VerifyEvents;
-use super::{
-    Lasting, Patient, Question, agent_id, decoded, encoded, events, interrupted, job_id, queues, run,
-};
+use super::{Lasting, Patient, Question, agent_id, decoded, encoded, events, interrupted, job_id, queues};
 use crate::Ended;
 use crate::Stop;
 use crate::cli::{JobsCommand, JobsFollowArgs};
 use crate::exit::Exit;
-use crate::follow::{Plan, View};
+use crate::follow::Plan;
 use crate::link::Link;
 use crate::output::Output;
 use crate::report::Target;
@@ -119,9 +117,8 @@ impl FollowQuestion {
             raw: self.args.raw,
             verbose,
         };
-        let mut view = View::new(output, plan.clone());
-        run::begin(&mut view, &plan, true, output)?;
-        let wanted = Wanted { plan, agent: self.agent.clone(), start: self.args.start };
-        follow(&wanted, steady, view, output, interrupts).await
+        let (agent, start) = (self.agent.clone(), self.args.start);
+        let wanted = Wanted { plan, agent, start, existing: true, own: false };
+        follow(&wanted, steady, output, interrupts).await
     }
 }

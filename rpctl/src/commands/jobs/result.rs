@@ -15,7 +15,7 @@ use crate::exit::Exit;
 use crate::follow::Plan;
 use crate::follow::ending::Tally;
 use crate::follow::screen::Screen;
-use crate::output::{Format, Output};
+use crate::output::{Format, Output, OutputError};
 use crate::report::{Report, Target};
 use crate::steady::Steady;
 use crate::value::{Shown, decode};
@@ -140,11 +140,12 @@ impl ResultQuestion {
         for end in result.runs.iter().filter_map(|run| run.end.as_ref()) {
             tally.add(end, None);
         }
-        if output.format() == Format::Table {
-            self.print_for_people(result, output, verbose)?;
+        let printed = if output.format() == Format::Table {
+            self.print_for_people(result, output, verbose)
         } else {
-            output.document(&Shown(&whole.value))?;
-        }
+            output.document(&Shown(&whole.value))
+        };
+        OutputError::unless_closed(printed)?;
         if self.has_ended(result) {
             let outcome = result.job.outcome.as_deref().filter(|_| self.arguments.agent.is_none());
             return Ok(tally.exit(outcome));
@@ -156,7 +157,12 @@ impl ResultQuestion {
         Err(Report::new(Exit::TimedOut, format!("job {job} has not ended"), why, help).into())
     }
 
-    fn print_for_people(&self, result: &JobResult, output: &mut Output, verbose: bool) -> Result<(), Stop> {
+    fn print_for_people(
+        &self,
+        result: &JobResult,
+        output: &mut Output,
+        verbose: bool,
+    ) -> Result<(), OutputError> {
         let plan = Plan {
             job: result.job.job.clone(),
             procedure: result.job.procedure.clone(),

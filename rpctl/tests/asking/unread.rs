@@ -1,0 +1,131 @@
+//! Whoever reads standard output goes away: what is known of the end stays the end.
+
+use std::io::Read;
+use std::process::{Child, Output};
+
+use redpoll_common::session::StopReason;
+
+use super::support::{code, err, out, three_lines};
+use super::{ask, asking, read_until, send_interrupt, spawn, world};
+use crate::scripted::{Scripted, Seen};
+
+/// Asks, and reads nothing of the answer.
+fn unread(home: &std::path::Path, manager: &Scripted, words: &[&str]) -> Output {
+    let mut child = spawn(&mut asking(home, manager, words));
+    drop(child.stdout.take());
+    child.wait_with_output().unwrap()
+}
+
+/// Reads the beginning, and goes away.
+fn leave_after(child: &mut Child, beginning: &str) {
+    read_until(child, beginning);
+    drop(child.stdout.take());
+}
+
+fn end(mut child: Child) -> (Option<i32>, String) {
+    let status = child.wait().unwrap();
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    (status.code(), said)
+}
+
+#[test]
+fn a_call_that_fails_after_its_reader_has_gone_has_failed() {
+    let (home, manager) = world();
+    for format in ["table", "jsonl", "json", "yaml"] {
+        let words = ["call", "web-1", "fails_late", "-o", format];
+        let mut child = spawn(&mut asking(home.path(), &manager, &words));
+        leave_after(&mut child, "begun");
+        manager.go_on();
+        let (code, said) = end(child);
+        assert_eq!(code, Some(1), "{format}: {said}");
+        assert!(said.contains("fails_late failed") && said.contains("as the script says"), "{said}");
+    }
+}
+
+#[test]
+fn progress_that_nobody_reads_ends_a_call_as_values_do() {
+    let (home, manager) = world();
+    let words = ["call", "web-1", "goes_on", "-o", "jsonl"];
+    let mut child = spawn(&mut asking(home.path(), &manager, &words));
+    leave_after(&mut child, "begun");
+    manager.go_on();
+    assert!(matches!(manager.next(), Seen::Stopped(_)));
+    let (code, said) = end(child);
+    assert_eq!(code, Some(8), "{said}");
+    assert!(said.contains("nobody reads"), "{said}");
+}
+
+#[test]
+fn an_interrupt_is_one_although_it_ended_the_reader_first() {
+    let (home, manager) = world();
+    let mut child = spawn(&mut asking(home.path(), &manager, &["call", "web-1", "hang", "-o", "jsonl"]));
+    assert_eq!(manager.next(), Seen::Hanging);
+    leave_after(&mut child, "begun");
+    send_interrupt(&child);
+    assert_eq!(manager.next(), Seen::Stopped(StopReason::Cancelled));
+    let (code, said) = end(child);
+    assert!(code == Some(130) && said.contains("was stopped"), "{code:?}: {said}");
+
+    for format in ["table", "jsonl", "json"] {
+        let mut child = spawn(&mut asking(home.path(), &manager, &["run", "a", "hang", "-o", format]));
+        leave_after(&mut child, "begun");
+        send_interrupt(&child);
+        let (code, said) = end(child);
+        assert!(code == Some(130) && said.contains("detached"), "{format}: {code:?}: {said}");
+    }
+    let words = ["events", "--follow", "-o", "json"];
+    let mut child = spawn(&mut asking(home.path(), &manager, &words));
+    leave_after(&mut child, "\"n\":6");
+    send_interrupt(&child);
+    let (code, said) = end(child);
+    assert!(code == Some(130) && said.contains("events --follow --since 6"), "{code:?}: {said}");
+}
+
+#[test]
+fn a_job_that_ends_after_its_reader_has_gone_ends_as_it_does() {
+    let (home, manager) = world();
+    for (format, n) in [("table", 0), ("jsonl", 1), ("json", 2), ("yaml", 3)] {
+        let mut child = spawn(&mut asking(home.path(), &manager, &["run", "a", "hang", "-o", format]));
+        leave_after(&mut child, "begun");
+        let job = format!("{n:032x}");
+        assert_eq!(code(&ask(home.path(), &manager, &["jobs", "cancel", &job])), 0);
+        let (code, said) = end(child);
+        assert_eq!(code, Some(7), "{format}: {said}");
+        assert!(!said.contains("not known"), "{format}: {said}");
+    }
+}
+
+#[test]
+fn a_job_whose_first_word_nobody_reads_goes_on_and_is_not_done() {
+    let (home, manager) = world();
+    for words in
+        [&["run", "a", "hang", "-o", "json"][..], &["jobs", "follow", &"0".repeat(32), "-o", "jsonl"]]
+    {
+        let output = unread(home.path(), &manager, words);
+        assert_eq!(code(&output), 8, "{words:?}: {}", err(&output));
+        let [what, why, help] = three_lines(&output);
+        assert!(what.contains("nobody reads") && why.contains("goes on"), "{what} / {why}");
+        assert!(help.contains("rpctl jobs follow 0000"), "{help}");
+    }
+}
+
+#[test]
+fn an_answer_that_nobody_reads_has_its_exit_code() {
+    let (home, manager) = world();
+    let job = out(&ask(home.path(), &manager, &["run", "a", "end.failed", "--detach"]));
+    let open = out(&ask(home.path(), &manager, &["run", "a", "open", "--detach"]));
+    for (words, expected) in [
+        (&["jobs", "result", job.trim()][..], 1),
+        (&["jobs", "result", job.trim(), "-o", "json"], 1),
+        (&["jobs", "result", open.trim(), "-o", "json"], 6),
+        (&["run", "*", "try.refused", "--dry-run"], 3),
+        (&["run", "*", "try.refused", "--dry-run", "-o", "jsonl"], 3),
+        // what was asked for is done
+        (&["jobs", "list"], 0),
+        (&["run", "a", "p", "--detach"], 0),
+    ] {
+        let output = unread(home.path(), &manager, words);
+        assert_eq!(code(&output), expected, "{words:?}: {}", err(&output));
+    }
+}
