@@ -32,7 +32,7 @@ pub enum PolicyCommand {
     ///
     /// Run it as the user of the agent: what runs as the agent runs as you here.
     Test(Test),
-    /// Print the policy as it was understood, as JSON, and its digest. Exit: 0 good · 64 not.
+    /// Print the policy as it was understood, as JSON, and on stderr its digest. Exit: 0 good · 64 not.
     Show {
         /// Read this configuration file of the agent; it has to exist.
         #[arg(long, value_name = "FILE")]
@@ -100,8 +100,9 @@ fn show(file: Option<PathBuf>, out: &mut impl Write, err: &mut impl Write) -> Re
         writeln!(err, "warning: {said}").map_err(|error| error.to_string())?;
     }
     let value: Value = serde_json::from_str(&gate.canonical()).map_err(|error| error.to_string())?;
+    // beside the document: what reads it as JSON reads nothing else
     let told = writeln!(out, "{value:#}")
-        .and_then(|()| writeln!(out, "# sha256 {} · {}", gate.digest(), config.policy.file.display()));
+        .and_then(|()| writeln!(err, "# sha256 {} · {}", gate.digest(), config.policy.file.display()));
     told.map(|()| ExitCode::SUCCESS).map_err(|error| error.to_string())
 }
 

@@ -124,8 +124,16 @@ async fn what_the_owner_did_not_enable_nobody_else_does() {
     let offers = offered(&files, folder.path());
     let fault = call(&offers, "p").await.unwrap_err();
     assert!(fault.message.contains("not enabled by the file"), "{fault}");
-    let fault = switch(&offers, "rp.procedures.enable", "p@1").await.unwrap_err();
-    assert_eq!(fault.code, FaultCode::WrongState);
+    for procedure in ["p@1", "p"] {
+        let fault = switch(&offers, "rp.procedures.enable", procedure).await.unwrap_err();
+        assert!(fault.code == FaultCode::WrongState && fault.message.contains("by the file"), "{fault}");
+    }
+    // what is off anyway may be switched off, too, for the day when its file enables it
+    assert!(switch(&offers, "rp.procedures.disable", "p").await.unwrap().changed);
+    files.lock().unwrap().0.push(version(2));
+    offers.reload();
+    assert!(switch(&offers, "rp.procedures.enable", "p").await.unwrap().changed, "one version is enabled");
+    assert_eq!(call(&offers, "p").await.unwrap(), 2);
     for (procedure, code) in [
         ("nothing", FaultCode::UnknownProcedure),
         ("p@7", FaultCode::UnknownProcedure),

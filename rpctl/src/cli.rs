@@ -169,7 +169,7 @@ pub enum AgentsCommand {
     List {
         /// Which: `*`, an id, a list `a,b` or `id in (a, b)`, or `id:GLOB` with * and ?
         selector: Option<String>,
-        /// Take it for success when no agent matches the selector
+        /// Take it for success when no agent matches the selector, or one of a list is not known
         #[arg(long)]
         allow_empty: bool,
         /// What is revoked: agents, known or not, and certificates of agents

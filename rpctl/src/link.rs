@@ -186,18 +186,29 @@ pub(crate) fn no_answer(error: &CallError, target: &Target, verbose: bool) -> Re
 /// Why a change has no answer.
 fn not_heard(error: &CallError, target: &Target, verbose: bool) -> Report {
     let CallError::Closed(reason) = error else { return no_answer(error, target, verbose) };
-    let look = match target {
-        Target::Agent { method: method::NOTIFY, .. } => "look at the agent's log".to_owned(),
-        Target::Agent { agent, .. } => format!("look with rpctl agents procedures {agent}"),
-        Target::Procedure { agent, .. } => format!("look at {agent}"),
-        Target::Manager { .. } => "look with rpctl jobs list and rpctl jobs show JOB".to_owned(),
-    };
     Report::new(
         Exit::Unknown,
         format!("the manager was lost before it answered {}", target.name()),
         reason.to_string(),
-        format!("it may be done: {look} before you repeat it"),
+        may_be_done(target),
     )
+}
+
+/// Where to look whether a change was made that was asked for and not answered.
+pub(crate) fn may_be_done(target: &Target) -> String {
+    let look = match target {
+        Target::Agent { method: method::NOTIFY, .. } => "look at the agent's log".to_owned(),
+        Target::Agent { method: method::AGENTS_REVOKE | method::AGENTS_RESTORE, .. } => {
+            "look with rpctl agents list --revoked".to_owned()
+        }
+        Target::Agent { agent, .. } => format!("look with rpctl agents procedures {agent}"),
+        Target::Procedure { agent, .. } => format!("look at {agent}"),
+        Target::Manager { method: method::OPERATORS_REVOKE | method::OPERATORS_RESTORE } => {
+            "look with rpctl operators list --revoked".to_owned()
+        }
+        Target::Manager { .. } => "look with rpctl jobs list and rpctl jobs show JOB".to_owned(),
+    };
+    format!("it may be done: {look} before you repeat it")
 }
 
 /// No answer came in time.

@@ -195,7 +195,7 @@ fn phrases(fault: &Fault, target: &Target) -> (String, String) {
             format!("the logs of {agent} and of the manager say more"),
         ),
         FaultCode::UnknownJob | FaultCode::IdemConflict | FaultCode::WrongState | FaultCode::StoreFull => {
-            phrases_of_jobs(&fault.code, verb, &again)
+            phrases_of_jobs(&fault.code, target, &again)
         }
         FaultCode::Unsettled => {
             (format!("{name} was done, and is not known to be settled"), format!("ask again: {again}"))
@@ -233,20 +233,27 @@ fn phrases_of_absence(fault: &Fault, target: &Target) -> (String, String) {
 }
 
 /// The same for the codes that only jobs have; what is none of the others says that something is in another state.
-fn phrases_of_jobs(code: &FaultCode, verb: &str, again: &str) -> (String, String) {
+fn phrases_of_jobs(code: &FaultCode, target: &Target, again: &str) -> (String, String) {
+    let verb = target.verb();
     if *code == FaultCode::UnknownJob {
         return (format!("{verb}: there is no such job"), "see which there are: rpctl jobs list".to_owned());
     }
     if *code == FaultCode::IdemConflict {
-        let help = "nothing was stored; use another --key, or submit exactly what it was used for";
+        let help =
+            "nothing was stored; look at the job that has the key, or use another --key for another job";
         return (format!("{verb}: the key is taken"), help.to_owned());
     }
     if *code == FaultCode::StoreFull {
         let help = format!("nothing was stored; make room on the manager's machine, or {again}");
         return (format!("{verb}: the manager's disk is full"), help);
     }
-    let help = "see how it stands: rpctl jobs show JOB, rpctl queues list";
-    (format!("{verb}: not in this state"), help.to_owned())
+    let help = match target {
+        Target::Agent { agent, .. } => format!("see how it stands: rpctl agents procedures {agent}"),
+        Target::Procedure { .. } | Target::Manager { .. } => {
+            "see how it stands: rpctl jobs show JOB, rpctl queues list".to_owned()
+        }
+    };
+    (format!("{verb}: not in this state"), help)
 }
 
 #[cfg(test)]

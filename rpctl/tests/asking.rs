@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test code")]
 
+#[path = "asking/chosen.rs"]
+mod chosen;
 #[path = "asking/doubt.rs"]
 mod doubt;
 #[path = "asking/events.rs"]

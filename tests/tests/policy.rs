@@ -140,7 +140,9 @@ async fn a_call_is_tried_without_running_it_and_the_roster_knows_the_digest() {
     assert!(log.contains("a rule of the policy is about nothing") && log.contains("sys.ecko"), "{log}");
     let mut shown = command("redpoll-agent");
     let shown = shown.args(["policy", "show", "--config", &config]).output().await.unwrap();
-    let text = String::from_utf8(shown.stdout).unwrap();
+    // what stands on standard output is JSON and nothing else
+    serde_json::from_slice::<serde_json::Value>(&shown.stdout).unwrap();
+    let text = String::from_utf8(shown.stderr).unwrap();
     redpoll_tests::eventually("the digest of the policy that was read anew", async || {
         let digest = world.operator.agent(HONEST).await.unwrap().policy.unwrap();
         (digest.len() == 64 && text.contains(&digest)).then_some(())
@@ -158,7 +160,7 @@ async fn another_policy_shows_in_the_roster_within_the_session_that_is_there() {
     for (policy, by_signal) in [(RULES.to_owned(), true), (format!("{RULES}\n{SHELL}"), false)] {
         write_policy(&file(&world), &policy);
         let shown = command("redpoll-agent").args(["policy", "show", "--config", &config]).output().await;
-        let shown = String::from_utf8(shown.unwrap().stdout).unwrap();
+        let shown = String::from_utf8(shown.unwrap().stderr).unwrap();
         if by_signal {
             world.agent_process(HONEST).signal(rustix::process::Signal::HUP);
         } else {

@@ -107,14 +107,13 @@ fn check(
         let text = format!("all versions of {name} are disabled as one; enable {name}");
         return Err(Fault::new(FaultCode::WrongState, text));
     }
-    let is_disabled_by_file = |one: &Arc<Procedure>| {
+    let is_meant = |one: &&Arc<Procedure>| {
         let manifest = one.manifest();
-        manifest.name == name
-            && version.is_none_or(|version| version == manifest.version)
-            && !manifest.enabled
+        manifest.name == name && version.is_none_or(|version| version == manifest.version)
     };
-    let mut described = state.procedures.iter().filter(|one| one.manifest().name == name);
-    if on && version.is_some() && described.any(is_disabled_by_file) {
+    // of a name without a version it is enough that one is enabled; what is built in has no file
+    let mut described = state.procedures.iter().filter(is_meant).map(|one| one.manifest().enabled).peekable();
+    if on && described.peek().is_some() && described.all(|enabled| !enabled) {
         let text = format!(
             "{name} is not enabled by the file that describes it: whoever owns the machine decides that"
         );

@@ -15,7 +15,7 @@ use super::{Question, agent_id, callee, decoded, encoded, procedures};
 use crate::cli::AgentsCommand;
 use crate::exit::Exit;
 use crate::link::Link;
-use crate::output::{Format, Output};
+use crate::output::{Format, Output, OutputError};
 use crate::report::{Report, Target};
 use crate::selector::Selector;
 use crate::times;
@@ -81,7 +81,14 @@ impl AgentsQuestion {
                 if let (true, false, Some((_, text))) = (agents.is_empty(), *empty_is_good, selector) {
                     return Err(nobody_matches(text).into());
                 }
-                output.list(&AGENT_HEADERS, &agents, agent_row)?;
+                let printed = output.list(&AGENT_HEADERS, &agents, agent_row);
+                OutputError::unless_closed(printed)?;
+                if let Some(report) = selector.as_ref().and_then(|(selector, _)| unknown(selector, &agents)) {
+                    if !empty_is_good {
+                        return Err(report.into());
+                    }
+                    output.note(&report.what);
+                }
             }
             Self::Show { agent } => {
                 let target = Target::Agent { agent: agent.clone(), method: method::AGENTS_SHOW };
@@ -105,6 +112,14 @@ impl AgentsQuestion {
     }
 }
 
+impl AgentsQuestion {
+    /// What it changes, if it does.
+    pub(super) fn change(&self) -> Option<Target> {
+        let Self::Order { agent, order } = self else { return None };
+        Some(order.target(agent))
+    }
+}
+
 /// No agent is selected.
 pub(super) fn nobody_matches(glob: &str) -> Report {
     Report::new(
@@ -113,6 +128,36 @@ pub(super) fn nobody_matches(glob: &str) -> Report {
         "the manager knows none of that kind",
         "see which there are: rpctl agents list; --allow-empty takes none for success",
     )
+}
+
+/// Those that were named and are not there.
+fn unknown(selector: &Selector, found: &[AgentSummary]) -> Option<Report> {
+    let Selector::Ids(ids) = selector else { return None };
+    let missing: Vec<&str> =
+        ids.iter().map(String::as_str).filter(|id| found.iter().all(|agent| agent.id != *id)).collect();
+    let what = match missing.as_slice() {
+        [] => return None,
+        [id] => format!("there is no agent {id}"),
+        [..] => format!("there are no agents {}", missing.join(", ")),
+    };
+    let why = "the manager knows none of that name; the others are listed";
+    let help = "see which there are: rpctl agents list; --allow-empty takes it for success";
+    Some(Report::new(Exit::Away, what, why, help))
+}
+
+/// Those of them that something can be asked of. A revoked one is no reason against all the others, unless there are none.
+pub(super) fn not_revoked(found: Vec<AgentSummary>, selector: &str) -> Result<Vec<String>, Stop> {
+    let any = !found.is_empty();
+    let left: Vec<_> =
+        found.into_iter().filter(|agent| agent.revoked.is_none()).map(|agent| agent.id).collect();
+    if any && left.is_empty() {
+        let help = "who, and why: rpctl agents list --revoked; to take it back: rpctl agents restore ID";
+        let why = "none of them is let in";
+        return Err(
+            Report::new(Exit::Away, format!("all that match {selector} are revoked"), why, help).into()
+        );
+    }
+    Ok(left)
 }
 
 /// All agents, page after page.

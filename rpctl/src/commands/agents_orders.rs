@@ -28,10 +28,13 @@ impl Order {
         }
     }
 
+    pub(super) fn target(&self, agent: &str) -> Target {
+        Target::Agent { agent: agent.to_owned(), method: self.method() }
+    }
+
     /// Gives it, and shows what became of it.
     pub(super) async fn give(&self, agent: &str, link: &Link, output: &mut Output, verbose: bool) -> Ended {
-        let method = self.method();
-        let target = Target::Agent { agent: agent.to_owned(), method };
+        let (method, target) = (self.method(), self.target(agent));
         let kwargs = match self {
             Self::Reload => encoded(&AgentArguments { agent: agent.to_owned() })?,
             Self::Enable(procedure) | Self::Disable(procedure) => {

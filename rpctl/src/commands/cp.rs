@@ -140,7 +140,7 @@ impl CpQuestion {
                     Selector::Ids(ids) => ids.clone(),
                     Selector::All | Selector::Glob(_) => {
                         let found = agents::selected(link, Some(selector), verbose).await?;
-                        found.into_iter().map(|agent| agent.id).collect()
+                        agents::not_revoked(found, selector_text)?
                     }
                 };
                 if agents.is_empty() && !self.allow_empty {
@@ -155,7 +155,9 @@ impl CpQuestion {
                 copies
             }
         };
-        told(copies, output)
+        // the bytes of the file are all that may stand there
+        let to_stdout = matches!(&self.way, Way::Down { target: None, .. });
+        told(copies, to_stdout, output)
     }
 
     async fn up(
@@ -252,7 +254,7 @@ struct Told {
 }
 
 /// Tells how it went: one agent's failure as every failure, several agents in a table.
-fn told(copies: Vec<(String, Result<Done, Failure>)>, output: &mut Output) -> Ended {
+fn told(copies: Vec<(String, Result<Done, Failure>)>, to_stdout: bool, output: &mut Output) -> Ended {
     let several = copies.len() > 1;
     let exit = exit_of(copies.iter().filter_map(|(_, copy)| copy.as_ref().err().map(|report| report.exit)));
     let mut rows = Vec::new();
@@ -284,7 +286,7 @@ fn told(copies: Vec<(String, Result<Done, Failure>)>, output: &mut Output) -> En
             }
         }
     }
-    if several || output.format() != Format::Table {
+    if several || (output.format() != Format::Table && !to_stdout) {
         let printed = output.list(&["AGENT", "COPIED", "FILES", "BYTES", "WHY"], &rows, |row| {
             let copied = if row.copied { "yes" } else { "no" };
             let why = row.why.clone().unwrap_or_default();
@@ -306,6 +308,7 @@ mod tests {
 
     use super::*;
     use crate::cli::{Cli, Verb};
+    use crate::output::{Look, capture};
 
     fn question(words: &[&str]) -> Result<CpQuestion, Exit> {
         let words = [&["rpctl", "cp"], words].concat();
@@ -334,6 +337,16 @@ mod tests {
             &["web-1:/a", "b", "--owner", "root"],
         ] {
             assert_eq!(question(words).err(), Some(Exit::Usage), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn standard_output_has_the_report_or_the_file() {
+        for (to_stdout, expected) in [(false, true), (true, false)] {
+            let look = Look { format: Format::Json, ..Look::default() };
+            let (mut output, out, _) = capture::output(look);
+            told(vec![("web-1".to_owned(), Ok(Done::default()))], to_stdout, &mut output).unwrap();
+            assert_eq!(out.text().contains("web-1"), expected, "{}", out.text());
         }
     }
 

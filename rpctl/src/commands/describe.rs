@@ -23,7 +23,7 @@ pub(super) struct DescribeQuestion {
 impl DescribeQuestion {
     pub(super) fn read(args: &DescribeArgs) -> Result<Self, Stop> {
         let selector = match args.verb {
-            "call" => Selector::Ids(vec![super::agent_id(&args.selector)?]),
+            "call" => Selector::Ids(vec![super::callee(&args.selector)?]),
             _ => Selector::parse(&args.selector)?,
         };
         Ok(Self { selector, args: args.clone() })

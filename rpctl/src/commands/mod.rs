@@ -36,9 +36,9 @@ use tracing_subscriber::EnvFilter;
 use crate::cli::Verb;
 use crate::exit::Exit;
 use crate::interrupt::Interrupts;
-use crate::link::Link;
+use crate::link::{Link, may_be_done};
 use crate::output::Output;
-use crate::report::{Report, chain};
+use crate::report::{Report, Target, chain};
 use crate::settings::Settings;
 use crate::value::{decode, field};
 use crate::{Ended, Stop};
@@ -97,7 +97,7 @@ async fn ask(
         | Question::Jobs(_)
         | Question::Lasting(_) => tokio::select! {
             biased;
-            _ = interrupts.next() => Err(interrupted("before the answer came").into()),
+            _ = interrupts.next() => Err(question.interrupted().into()),
             ended = question.run(&link, output, verbose) => ended,
         },
     };
@@ -189,6 +189,27 @@ impl Question {
             Self::Call(_) | Self::Ends(_) | Self::Revoke(_) | Self::Lasting(_) => Ok(Exit::Good),
         }
     }
+
+    /// A signal came while the answer was waited for.
+    fn interrupted(&self) -> Report {
+        let change = match self {
+            Self::Notify(question) => Some(question.target()),
+            Self::Agents(question) => question.change(),
+            Self::Jobs(question) => question.change(),
+            Self::Describe(_)
+            | Self::Status
+            | Self::Call(_)
+            | Self::Ends(_)
+            | Self::Revoke(_)
+            | Self::Lasting(_) => None,
+        };
+        change.map_or_else(|| interrupted("before the answer came"), |target| interrupted_change(&target))
+    }
+}
+
+/// A signal came after a change was asked for.
+fn interrupted_change(target: &Target) -> Report {
+    Report { help: may_be_done(target), ..interrupted("before the answer came; it may be done") }
 }
 
 fn interrupted(when: &str) -> Report {

@@ -32,8 +32,11 @@ impl NotifyQuestion {
     }
 
     pub(super) async fn run(&self, link: &Link, verbose: bool) -> Ended {
-        let target = Target::Agent { agent: self.0.agent.clone(), method: method::NOTIFY };
-        link.change(link.request(method::NOTIFY, self.0.write()), &target, verbose).await?;
+        link.change(link.request(method::NOTIFY, self.0.write()), &self.target(), verbose).await?;
         Ok(Exit::Good)
+    }
+
+    pub(super) fn target(&self) -> Target {
+        Target::Agent { agent: self.0.agent.clone(), method: method::NOTIFY }
     }
 }

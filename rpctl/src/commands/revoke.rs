@@ -8,13 +8,15 @@ use redpoll_common::api::revoked::{
 use redpoll_common::identity::Role;
 use redpoll_common::ids::PeerId;
 use redpoll_common::wire::Raw;
+use rmpv::Value;
+use serde::{Serialize, Serializer};
 
-use super::{decoded, encoded, interrupted};
+use super::{decoded, encoded, interrupted, interrupted_change};
 use crate::cli::{OperatorsCommand, RestoreArgs, RevokeArgs};
 use crate::exit::Exit;
 use crate::interrupt::Interrupts;
 use crate::link::Link;
-use crate::output::{Format, Output};
+use crate::output::{Output, OutputError};
 use crate::report::{Report, Target};
 use crate::value::{Shown, decode};
 use crate::{Ended, Stop, prompt, times};
@@ -88,33 +90,40 @@ impl RevokeQuestion {
         interrupts: &mut Interrupts,
         verbose: bool,
     ) -> Ended {
-        let asking = match self {
-            Self::Revoke { role, ids, certificate, yes, .. } => {
-                let what = question(*role, ids, certificate.as_deref(), link.own());
-                prompt::confirm(&what, WEIGHT, *yes, output, interrupts).await?;
-                self.ask(link, output, verbose)
-            }
-            Self::Restore { .. } | Self::List { .. } | Self::Operators => self.ask(link, output, verbose),
-        };
-        tokio::select! {
-            biased;
-            _ = interrupts.next() => Err(interrupted("before the answer came").into()),
-            ended = asking => ended,
+        if let Self::Revoke { role, ids, certificate, yes, .. } = self {
+            let what = question(*role, ids, certificate.as_deref(), link.own());
+            prompt::confirm(&what, WEIGHT, *yes, output, interrupts).await?;
         }
+        let mut done = Vec::new();
+        let ended = tokio::select! {
+            biased;
+            _ = interrupts.next() => Err(self.interrupted(&done, link.own()).into()),
+            ended = self.ask(link, &mut done, output, verbose) => ended,
+        };
+        if let Self::Revoke { role, ids, .. } = self {
+            // what is done is told, also when something went wrong after it
+            if ended.is_ok() || !done.is_empty() {
+                OutputError::unless_closed(print(&done, output))?;
+            }
+            let order = own_last(*role, ids, link.own());
+            let left = order.get(done.len() + 1..).filter(|left| ended.is_err() && !left.is_empty());
+            if let Some(left) = left {
+                output.note(&format!("not asked for, and not revoked by this: {}", left.join(", ")));
+            }
+        }
+        ended
     }
 
-    async fn ask(&self, link: &Link, output: &mut Output, verbose: bool) -> Ended {
+    async fn ask(&self, link: &Link, done: &mut Vec<Revoked>, output: &mut Output, verbose: bool) -> Ended {
         match self {
             Self::Revoke { role, ids, certificate, reason, .. } => {
-                let mut exit = Exit::Good;
                 for id in own_last(*role, ids, link.own()) {
                     let (certificate, reason) = (certificate.clone(), reason.clone());
                     let arguments = RevokeArguments { id: id.to_owned(), certificate, reason };
-                    if !revoke(link, *role, arguments, output, verbose).await? {
-                        exit = Exit::Unknown;
-                    }
+                    done.push(revoke(link, *role, arguments, output, verbose).await?);
                 }
-                return Ok(exit);
+                let all_ended = done.iter().all(|revoked| revoked.answer.ending == 0);
+                return Ok(if all_ended { Exit::Good } else { Exit::Unknown });
             }
             Self::Restore { role, arguments } => {
                 let (_, restore, _) = methods(*role);
@@ -126,6 +135,46 @@ impl RevokeQuestion {
         }
         Ok(Exit::Good)
     }
+
+    /// A signal came while an answer was waited for.
+    fn interrupted(&self, done: &[Revoked], own: &str) -> Report {
+        match self {
+            Self::Revoke { role, ids, .. } => {
+                let id = own_last(*role, ids, own).get(done.len()).copied().unwrap_or_default().to_owned();
+                interrupted_change(&target(*role, &id, methods(*role).0))
+            }
+            Self::Restore { role, arguments } => {
+                interrupted_change(&target(*role, &arguments.id, methods(*role).1))
+            }
+            Self::List { .. } | Self::Operators => interrupted("before the answer came"),
+        }
+    }
+}
+
+/// Who is shut out now.
+#[derive(Debug)]
+struct Revoked {
+    id: String,
+    answer: RevokeAnswer,
+    /// The answer as it came: a newer manager may say more.
+    value: Value,
+}
+
+impl Serialize for Revoked {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut entries = vec![(Value::from("id"), Value::from(self.id.as_str()))];
+        if let Value::Map(answer) = &self.value {
+            entries.extend(answer.iter().filter(|(key, _)| key.as_str() != Some("id")).cloned());
+        }
+        Shown(&Value::Map(entries)).serialize(serializer)
+    }
+}
+
+fn print(done: &[Revoked], output: &mut Output) -> Result<(), OutputError> {
+    output.list(&[], done, |Revoked { id, answer, .. }| {
+        let state = if answer.changed { "revoked" } else { "revoked already" };
+        vec![id.clone(), state.to_owned(), format!("{} cut", answer.cut)]
+    })
 }
 
 fn check(role: Role, id: &str) -> Result<(), Stop> {
@@ -164,34 +213,29 @@ fn own_last<'i>(role: Role, ids: &'i [String], own: &str) -> Vec<&'i str> {
     ids
 }
 
-/// Whether everything that was done for whoever it is has ended.
+/// Shuts one out.
 async fn revoke(
     link: &Link,
     role: Role,
     arguments: RevokeArguments,
     output: &mut Output,
     verbose: bool,
-) -> Result<bool, Stop> {
+) -> Result<Revoked, Stop> {
     let (method, _, _) = methods(role);
     let id = arguments.id.clone();
     let call = link.request(method, encoded(&arguments)?);
     let answer = link.change(call, &target(role, &id, method), verbose).await?;
-    let RevokeAnswer { changed, cut, ending, known } = decoded(&answer, method)?;
-    if role == Role::Agent && !known {
+    let value = decode(&answer);
+    let answer: RevokeAnswer = decoded(&answer, method)?;
+    if role == Role::Agent && !answer.known {
         output.note(&format!("no agent {id} has ever connected; it will not be let in"));
     }
-    if ending > 0 {
+    if answer.ending > 0 {
         output.note(&format!(
             "something that the manager runs for {id} does not end and may still have an effect; look at its log"
         ));
     }
-    if output.format() != Format::Table {
-        output.document(&Shown(&decode(&answer)))?;
-        return Ok(ending == 0);
-    }
-    let state = if changed { "revoked" } else { "revoked already" };
-    output.table(&[], vec![vec![id, state.to_owned(), format!("{cut} cut")]])?;
-    Ok(ending == 0)
+    Ok(Revoked { id, answer, value })
 }
 
 async fn list(link: &Link, role: Role, output: &mut Output, verbose: bool) -> Result<(), Stop> {

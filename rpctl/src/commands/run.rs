@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use redpoll_common::api::method;
 use redpoll_common::api::submit::{ALL_AGENTS, Preview, PreviewArguments, SubmitAnswer, SubmitArguments};
+use redpoll_common::job::JobId;
+use redpoll_common::wire::{Fault, FaultCode};
 use tokio::time::Instant;
 
 use super::follow::{Wanted, follow};
@@ -114,7 +116,7 @@ impl RunQuestion {
                     answer.map_err(|no| no.report(&target, verbose))
                 };
                 let found = agents::list(ask, Some(glob)).await?;
-                found.into_iter().map(|agent| agent.id).collect()
+                agents::not_revoked(found, &self.selector_text)?
             }
         };
         Ok(Some(agents).filter(|agents| !agents.is_empty()))
@@ -132,12 +134,31 @@ impl RunQuestion {
         match steady.ask(method::JOBS_SUBMIT, &submit.write(), each, Some(until)).await {
             Ok(answer) => decoded(&answer, method::JOBS_SUBMIT),
             Err(no) if let Some(why) = no.doubt() => Err(self.unsure(Exit::Unknown, &why).into()),
+            Err(NoAnswer::Fault { fault, .. })
+                if fault.code == FaultCode::IdemConflict && matches!(self.selector, Selector::Glob(_)) =>
+            {
+                Err(self.other_fleet(&fault, verbose).into())
+            }
             Err(NoAnswer::Late { why, .. }) => {
                 let what = "the job was not submitted";
                 Err(Report::new(Exit::Unreachable, what, why, "nothing was stored; try again").into())
             }
             Err(no) => Err(no.report(&Target::Manager { method: method::JOBS_SUBMIT }, verbose)),
         }
+    }
+
+    /// The key has a job: of the same words, perhaps, but not of the same agents.
+    fn other_fleet(&self, fault: &Fault, verbose: bool) -> Report {
+        let of_key = fault.message.split(|c: char| !c.is_ascii_alphanumeric());
+        let of_key = of_key.filter_map(|word| JobId::parse(word).ok()).next();
+        let job = of_key.map_or_else(|| "JOB".to_owned(), |job| job.to_string());
+        let help = format!(
+            "nothing was stored; {} may match other agents than it did then: rpctl jobs show {job} has those of then. \
+             With another --key it would run again where it has run",
+            self.selector_text
+        );
+        let target = Target::Manager { method: method::JOBS_SUBMIT };
+        Report { help, ..Report::of_fault(fault, &target, verbose) }
     }
 
     /// The job may be stored or not.

@@ -7,6 +7,7 @@
 //! | `stopping` | is refused the first time, as by a manager that is stopping |
 //! | `lost_revoked`, `lost_forbidden` | the same, and then nobody is let in, or the submit is refused |
 //! | `revoked`, `hidden`, `deleted` | one line, and when the test lets it: nobody is let in, following is refused, it is gone |
+//! | `taken` | its key is in use for another job |
 //! | `secret` | may not be followed |
 //! | `silent` | is stored and never acknowledged |
 //! | `cut` | three lines in six items; each follow tells three, the last one known among them, and is cut when the test lets it go on |
@@ -142,6 +143,10 @@ async fn submit(call: &CallContext, script: &Script) -> Result<Raw, Fault> {
         "lost_answer" if !existing => {
             script.cut.cancel();
             pending::<()>().await;
+        }
+        "taken" => {
+            let text = format!("the key was used for job {:032x}, which is a different one", 0xabc);
+            return Err(Fault::new(FaultCode::IdemConflict, text));
         }
         "lost_revoked" => script.shut_out().await,
         "lost_forbidden" if existing => return Err(Fault::new(FaultCode::Forbidden, "as the script says")),

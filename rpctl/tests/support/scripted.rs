@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use redpoll_certs::credentials::load_identity_files;
 use redpoll_certs::expect::Expect;
 use redpoll_certs::store;
-use redpoll_common::api::revoked::{RevokeAnswer, RevokeArguments};
+use redpoll_common::api::revoked::{Revocation, RevokeAnswer, RevokeArguments};
 use redpoll_common::api::{
     AgentList, AgentListArguments, AgentState, AgentSummary, CallArguments, NotifyArguments, PingAnswer,
     Status, method,
@@ -158,8 +158,16 @@ async fn answer(call: CallContext, script: Script) -> Result<Raw, Fault> {
         method::CALL => return procedure(call, script).await,
         method::NOTIFY => {
             let told = NotifyArguments::read(&call.kwargs).unwrap();
+            let silent = told.kind == "silent";
             script.seen.send(Seen::Notified(told.kind, value(&told.data))).unwrap();
+            if silent {
+                std::future::pending::<()>().await;
+            }
             Raw::nil()
+        }
+        // the manager's own
+        "sys.procedures" => {
+            raw(r#"{"procedures":[{"name":"p","version":1,"description":"d","args":{"type":"object"}}]}"#)
         }
         method::STATUS => {
             let status = Status { manager: "m1".into(), uptime_ms: 90_000, ..Status::default() };
@@ -168,11 +176,16 @@ async fn answer(call: CallContext, script: Script) -> Result<Raw, Fault> {
         method::AGENTS_LIST => Raw::encode(&page(&call.kwargs.decode().unwrap())).unwrap(),
         method::AGENTS_SHOW => return Err(no(FaultCode::UnknownAgent)),
         method::AGENTS_PING => Raw::encode(&PingAnswer { round_trips_us: vec![1000, 3000, 2000] }).unwrap(),
+        method::AGENTS_RELOAD | method::PROCEDURES_ENABLE | method::PROCEDURES_DISABLE => {
+            script.seen.send(Seen::Asked(call.method.clone(), value(&call.kwargs))).unwrap();
+            std::future::pending().await
+        }
         method::OPERATORS_REVOKE => {
             let asked: RevokeArguments = call.kwargs.decode().unwrap();
             script.seen.send(Seen::Asked(call.method.clone(), value(&call.kwargs))).unwrap();
             match asked.id.as_str() {
                 "halfway" => return Err(no(FaultCode::Unsettled)),
+                "silent" => std::future::pending().await,
                 id => {
                     let ending = u64::from(id == "stuck");
                     Raw::encode(&RevokeAnswer { changed: true, cut: 1, ending, known: true }).unwrap()
@@ -187,9 +200,12 @@ async fn answer(call: CallContext, script: Script) -> Result<Raw, Fault> {
     })
 }
 
-/// Three agents, one a page.
+/// Three agents, one a page. Of `old-1` and `old-2` the second is revoked, of `gone-1` all there is.
 fn page(arguments: &AgentListArguments) -> AgentList {
-    let all = ["db-1", "web-1", "web-2"];
+    let old = ["gone-1", "old-1", "old-2"];
+    let asks_for_old =
+        arguments.id.as_deref().is_some_and(|id| id.starts_with("old") || id.starts_with("gone"));
+    let all = if asks_for_old { old } else { ["db-1", "web-1", "web-2"] };
     let prefix = arguments.id.as_deref().map(|glob| glob.trim_end_matches('*'));
     let mut left = all
         .into_iter()
@@ -206,7 +222,11 @@ fn page(arguments: &AgentListArguments) -> AgentList {
             policy: None,
             since_ms: 1000,
             reason: None,
-            revoked: None,
+            revoked: (id == "gone-1" || id == "old-2").then(|| Revocation {
+                at_ms: 1000,
+                by: "ada".into(),
+                why: None,
+            }),
         })
         .into_iter()
         .collect();

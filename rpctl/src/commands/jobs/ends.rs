@@ -6,7 +6,9 @@ use redpoll_common::api::queues::QueueCancelArguments;
 use redpoll_common::wire::Raw;
 
 use crate::cli::{CancelHow, JobsCancelArgs};
-use crate::commands::{agent_id, decoded, encoded, interrupted, job_id, json_argument, queue_name};
+use crate::commands::{
+    agent_id, decoded, encoded, interrupted, interrupted_change, job_id, json_argument, queue_name,
+};
 use crate::exit::Exit;
 use crate::follow::ending::runs;
 use crate::interrupt::Interrupts;
@@ -183,7 +185,12 @@ async fn ask(
     };
     tokio::select! {
         biased;
-        _ = interrupts.next() => Err(interrupted("before the answer came; it may be done").into()),
+        _ = interrupts.next() => Err(if changes {
+            interrupted_change(&target)
+        } else {
+            interrupted("before the answer came")
+        }
+        .into()),
         answer = answer => answer,
     }
 }

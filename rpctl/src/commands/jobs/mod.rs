@@ -58,6 +58,11 @@ pub(super) fn read(command: &JobsCommand) -> Result<Question, Stop> {
 }
 
 impl JobsQuestion {
+    /// What it changes, if it does.
+    pub(super) fn change(&self) -> Option<Target> {
+        matches!(self, Self::Release(_)).then_some(Target::Manager { method: method::JOBS_RELEASE })
+    }
+
     pub(super) async fn run(&self, link: &Link, output: &mut Output, verbose: bool) -> Ended {
         match self {
             Self::List(question) => question.run(link, output, verbose).await,

@@ -1,0 +1,67 @@
+//! Which agents are meant, where some of them are not there.
+
+use super::run_verb::{at, submitted};
+use super::support::{code, err, out, three_lines};
+use super::{ask, world};
+
+#[test]
+fn a_glob_leaves_out_whoever_is_revoked() {
+    let (home, manager) = world();
+    let output = ask(home.path(), &manager, &["run", "id:old-*", "p", "--detach"]);
+    assert_eq!(code(&output), 0, "{}", err(&output));
+    assert_eq!(at(&submitted(&manager), "agents"), rmpv::Value::Array(vec!["old-1".into()]));
+    std::fs::write(home.path().join("file"), "x").unwrap();
+    for words in [
+        &["run", "id:gone-*", "p"][..],
+        &["run", "id:gone-*", "p", "--allow-empty"],
+        &["cp", "file", "id:gone-*:/file"],
+    ] {
+        let output = ask(home.path(), &manager, words);
+        assert_eq!(code(&output), 5, "{words:?}: {}", err(&output));
+        assert!(three_lines(&output)[0].contains("all that match id:gone-* are revoked"), "{}", err(&output));
+    }
+    manager.nothing_more();
+    // a list shows them
+    assert!(out(&ask(home.path(), &manager, &["agents", "list", "id:gone-*"])).contains("revoked"));
+}
+
+#[test]
+fn a_key_that_a_glob_used_for_other_agents_names_its_job() {
+    let (home, manager) = world();
+    let output = ask(home.path(), &manager, &["run", "id:web-*", "taken", "--key", "k"]);
+    assert_eq!(code(&output), 3, "{}", err(&output));
+    let [_, _, help] = three_lines(&output);
+    assert!(
+        help.contains("may match other agents")
+            && help.contains("rpctl jobs show 00000000000000000000000000000abc "),
+        "{help}"
+    );
+    let output = ask(home.path(), &manager, &["run", "web-1", "taken", "--key", "k"]);
+    assert!(three_lines(&output)[2].contains("look at the job that has the key"), "{}", err(&output));
+}
+
+#[test]
+fn a_list_of_agents_says_which_are_not_known() {
+    let (home, manager) = world();
+    let output = ask(home.path(), &manager, &["agents", "list", "web-1,web-7,web-9"]);
+    assert_eq!(code(&output), 5, "{}", err(&output));
+    assert!(
+        out(&output).contains("web-1") && three_lines(&output)[0].contains("web-7, web-9"),
+        "{}",
+        err(&output)
+    );
+    let output = ask(home.path(), &manager, &["agents", "list", "web-1,web-7", "--allow-empty"]);
+    assert_eq!((code(&output), err(&output).as_str()), (0, "there is no agent web-7\n"));
+    let output = ask(home.path(), &manager, &["agents", "list", "web-1,web-2"]);
+    assert_eq!((code(&output), err(&output).as_str()), (0, ""));
+}
+
+#[test]
+fn the_managers_own_procedures_are_explained_too() {
+    let (home, manager) = world();
+    for words in [&["call", "@manager", "p", "--help"][..], &["call", "web-1", "p", "--help"]] {
+        let output = ask(home.path(), &manager, words);
+        assert_eq!(code(&output), 0, "{words:?}: {}", err(&output));
+        assert!(out(&output).contains(&format!("call {} p", words[1])), "{}", out(&output));
+    }
+}
