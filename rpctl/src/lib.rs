@@ -16,6 +16,7 @@
 pub mod arguments;
 pub mod certs;
 pub mod cli;
+mod closed;
 pub mod commands;
 pub mod complete;
 pub mod completions;
@@ -200,7 +201,12 @@ fn finish(ended: Ended, output: &mut Output) -> ExitCode {
         // Whoever read our output has what it wanted; where more was to come, that was said.
         Err(Stop::Output(OutputError::Closed)) => Exit::Good,
         Err(Stop::Output(error @ OutputError::Failed(_))) => {
-            let report = Report::of_error(Exit::Internal, &error, "is the disk full, or the device gone?");
+            let help = if closed::is_stdout_closed() {
+                "standard output is closed; write >/dev/null where nothing is to be read"
+            } else {
+                "is the disk full, or the device gone?"
+            };
+            let report = Report::of_error(Exit::Internal, &error, help);
             output.report(&report);
             report.exit
         }

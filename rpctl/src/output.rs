@@ -12,6 +12,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use owo_colors::OwoColorize;
 use serde::Serialize;
 
+use crate::closed;
 use crate::report::Report;
 use crate::sanitize;
 
@@ -90,7 +91,9 @@ impl std::fmt::Debug for Output {
 impl Output {
     /// The streams of this process.
     pub fn standard(look: Look) -> Self {
-        Self::new(Box::new(io::stdout()), Box::new(io::stderr()), look)
+        let out: Box<dyn Write> =
+            if closed::is_stdout_closed() { Box::new(closed::Nowhere) } else { Box::new(io::stdout()) };
+        Self::new(out, Box::new(io::stderr()), look)
     }
 
     /// Any two streams.

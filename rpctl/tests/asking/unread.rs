@@ -1,7 +1,7 @@
 //! Whoever reads standard output goes away: what is known of the end stays the end.
 
 use std::io::Read;
-use std::process::{Child, Output};
+use std::process::{Child, Command, Output, Stdio};
 
 use redpoll_common::session::StopReason;
 
@@ -128,4 +128,38 @@ fn an_answer_that_nobody_reads_has_its_exit_code() {
         let output = unread(home.path(), &manager, words);
         assert_eq!(code(&output), expected, "{words:?}: {}", err(&output));
     }
+}
+
+#[test]
+fn an_output_that_was_closed_from_the_beginning_is_an_error_where_something_is_printed() {
+    let (home, manager) = world();
+    let closed = |words: &[&str]| {
+        let rpctl = asking(home.path(), &manager, words);
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", "exec \"$0\" \"$@\" >&-"]).arg(rpctl.get_program()).args(rpctl.get_args());
+        shell.env_clear().current_dir(home.path()).stdin(Stdio::null());
+        shell.envs(rpctl.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let output = shell.output().unwrap();
+        while manager.seen.try_recv().is_ok() {}
+        output
+    };
+    for words in
+        [&["status"][..], &["jobs", "list", "-o", "json"], &["call", "web-1", "sys.echo"], &["man", "call"]]
+    {
+        let output = closed(words);
+        assert_eq!(code(&output), 70, "{words:?}: {}", err(&output));
+        assert!(three_lines(&output)[2].contains("is closed"), "{}", err(&output));
+    }
+    let output = closed(&["run", "a", "p", "--detach"]);
+    assert!(
+        code(&output) == 70 && err(&output).contains(&format!("{:032x} is stored", 0)),
+        "{}",
+        err(&output)
+    );
+    // what prints nothing has nothing to lose, and a failure is one
+    assert_eq!(code(&closed(&["notify", "web-1", "sys.log"])), 0);
+    assert_eq!(code(&closed(&["call", "web-1", "failed"])), 1);
+    let mut discarded = asking(home.path(), &manager, &["status"]);
+    let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null").unwrap();
+    assert_eq!(discarded.stdout(null).status().unwrap().code(), Some(0), "/dev/null is chosen");
 }
