@@ -12,7 +12,7 @@ use rmpv::Value;
 use tokio::time::{Instant, timeout};
 
 use crate::cli::Global;
-use crate::commands::{MANAGER, known, meant, read_list};
+use crate::commands::{MANAGER, criteria_candidates, known, meant, read_list};
 use crate::link::Link;
 use crate::schema_help::{arguments, plain};
 use crate::settings::{Settings, Terminals};
@@ -26,7 +26,7 @@ const AGENTS: u32 = 500;
 /// What lists the procedures of whoever is asked.
 const LIST: &str = "sys.procedures";
 /// Options that take a value as the next word.
-const VALUED: [&str; 36] = [
+const VALUED: [&str; 38] = [
     "--manager",
     "--config",
     "-o",
@@ -63,6 +63,8 @@ const VALUED: [&str; 36] = [
     "--wait",
     "--certificate",
     "--reason",
+    "--where",
+    "--attempt",
 ];
 
 /// Whose words they are put between.
@@ -88,6 +90,8 @@ enum Wanted {
         agent: String,
         procedure: String,
     },
+    /// Of `jobs cancel --where`.
+    Criteria,
 }
 
 /// Gives the candidates, one a line. `words` are the shell (`bash` or `words`), and the command line up to the cursor.
@@ -96,7 +100,12 @@ pub fn run(words: &[String]) -> String {
     let shell = if shell == "bash" { Shell::Bash } else { Shell::Other };
     let (before, current) = split(typed);
     let Some(wanted) = wanted(&before) else { return String::new() };
-    let found = ask(&global(&before), &wanted, &current).unwrap_or_default();
+    // fields need no manager
+    let known = if wanted == Wanted::Criteria { criteria_candidates(&current) } else { None };
+    let found = match known {
+        Some(known) => fitting(known, &current),
+        None => ask(&global(&before), &wanted, &current).unwrap_or_default(),
+    };
     found.iter().map(|word| format!("{}\n", cut(shell, &current, word))).collect()
 }
 
@@ -145,6 +154,11 @@ fn plain_words(before: &[String]) -> Option<Vec<&str>> {
 }
 
 fn wanted(before: &[String]) -> Option<Wanted> {
+    if let [before @ .., last] = before
+        && last == "--where"
+    {
+        return (plain_words(before)?.as_slice() == ["jobs", "cancel"]).then_some(Wanted::Criteria);
+    }
     match plain_words(before)?.as_slice() {
         ["call"] | ["agents", "procedures"] => Some(Wanted::Agent { manager: true }),
         ["run" | "notify"]
@@ -199,7 +213,7 @@ fn ask(global: &Global, wanted: &Wanted, current: &str) -> Option<Vec<String>> {
 }
 
 async fn candidates(link: &Link, wanted: &Wanted, current: &str) -> Option<Vec<String>> {
-    let mut found: Vec<String> = match wanted {
+    let found: Vec<String> = match wanted {
         Wanted::Agent { manager } => {
             let mut found = agents(link, current).await?;
             found.extend(manager.then(|| MANAGER.to_owned()));
@@ -212,13 +226,22 @@ async fn candidates(link: &Link, wanted: &Wanted, current: &str) -> Option<Vec<S
             let infos = read_list(&list);
             from_schema(&meant(&infos, procedure)?.args, current)
         }
+        Wanted::Criteria => {
+            let (start, name) = current.rsplit_once("agent=")?;
+            let found = agents(link, name).await?;
+            found.into_iter().map(|agent| format!("{start}agent={agent}")).collect()
+        }
     };
+    Some(fitting(found, current))
+}
+
+fn fitting(mut found: Vec<String>, current: &str) -> Vec<String> {
     // what stands on a command line is text of this machine's shell: nothing of another machine may mean something to it
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-.=:/@,+".contains(c);
     found.retain(|word| word.starts_with(current) && word.chars().all(is_plain));
     found.sort();
     found.dedup();
-    Some(found)
+    found
 }
 
 /// What an agent offers, as the manager knows it, or what the manager itself offers to whoever asks.
@@ -306,6 +329,10 @@ mod tests {
         assert_eq!(asked("rpctl run --detach 'web-1,web-2' "), (procedure, String::new()));
         let argument = Some(Wanted::Argument { agent: agent("a"), procedure: "p@2".to_owned() });
         assert_eq!(asked("rpctl call a p@2 x=1 mode=f"), (argument, "mode=f".to_owned()));
+        let criteria = Some(Wanted::Criteria);
+        assert_eq!(asked("rpctl -o json jobs cancel --where ag"), (criteria.clone(), "ag".to_owned()));
+        assert_eq!(asked("rpctl jobs cancel --where a=b --where ").0, criteria);
+        assert_eq!(asked("rpctl jobs list --where ").0, None);
         for nothing in ["rpctl ", "rpctl call a exec.run -- ", "rpctl call --timeout ", "rpctl jobs ", ""] {
             assert_eq!(asked(nothing).0, None, "{nothing:?}");
         }

@@ -59,7 +59,7 @@ fn wrong_usage_ends_with_2_and_three_lines() {
 fn what_is_wrong_is_answered_with_what_would_be_right() {
     let home = tempfile::tempdir().unwrap();
     for (words, right) in [
-        (&["jobs", "cancel", "--where", "agent = web-1"][..], r#"'{"eq": {"agent": "web-1"}}'"#),
+        (&["jobs", "cancel", "--where", "agent"][..], "'info.tenant=acme,state in (queued, held)'"),
         (&["jobs", "cancel", "--where", "[1]"], r#"'{"eq": {"agent": "web-1"}}'"#),
         (&["jobs", "cancel", "--where", "@missing"], "@FILE"),
         (&["jobs", "cancel", "--queue", "{"], r#"'{"customer": 7}'"#),

@@ -254,9 +254,10 @@ pub struct JobsCancelArgs {
     /// All that waits or runs in the queue with this name: a text, or a JSON map
     #[arg(long, value_name = "NAME")]
     pub queue: Option<String>,
-    /// All open runs that meet these criteria over fields of their jobs and of their own; or @FILE
-    #[arg(long = "where", value_name = "JSON")]
-    pub criteria: Option<String>,
+    /// All open runs that meet these criteria over fields of their jobs and of their own, such as 'agent=web-1,state=queued';
+    /// JSON, or @FILE with it. Several all have to be met
+    #[arg(long = "where", value_name = "CRITERIA")]
+    pub criteria: Vec<String>,
     /// How.
     #[command(flatten)]
     pub how: CancelHow,

@@ -43,6 +43,7 @@ use crate::settings::Settings;
 use crate::value::{decode, field};
 use crate::{Ended, Stop};
 
+pub(crate) use jobs::criteria_candidates;
 pub(crate) use procedures::{known, meant, read as read_list};
 
 /// How long the runtime may take to end what it still does, such as looking a name up.

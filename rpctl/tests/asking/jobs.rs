@@ -146,6 +146,7 @@ fn a_job_is_cancelled_at_once_and_what_is_not_named_only_with_yes() {
     for words in [
         &["jobs", "cancel", "--queue", "deploys"][..],
         &["jobs", "cancel", "--where", "{\"eq\": [1, 2]}"],
+        &["jobs", "cancel", "--where", "agent=web-1", "--where", "info.customer=7"],
         &["queues", "cancel", "deploys"],
     ] {
         let method = if words[0] == "jobs" { "rp.jobs.cancel" } else { "rp.queues.cancel" };

@@ -5,10 +5,9 @@ use redpoll_common::api::method;
 use redpoll_common::api::queues::QueueCancelArguments;
 use redpoll_common::wire::Raw;
 
+use super::criteria;
 use crate::cli::{CancelHow, JobsCancelArgs};
-use crate::commands::{
-    agent_id, decoded, encoded, interrupted, interrupted_change, job_id, json_argument, queue_name,
-};
+use crate::commands::{agent_id, decoded, encoded, interrupted, interrupted_change, job_id, queue_name};
 use crate::exit::Exit;
 use crate::follow::ending::runs;
 use crate::interrupt::Interrupts;
@@ -21,8 +20,6 @@ use crate::{Ended, Stop};
 
 /// Runs that are named to people before they are asked; the others are counted.
 const SHOWN: usize = 20;
-/// Criteria, for whoever typed something else.
-const EXAMPLE: &str = r#"'{"eq": {"agent": "web-1"}}'"#;
 
 /// What is to end, checked.
 #[derive(Debug)]
@@ -56,17 +53,11 @@ pub(in crate::commands) fn cancel_queue(name: &str, how: &CancelHow) -> Result<E
 
 impl EndsQuestion {
     pub(super) fn cancel(args: &JobsCancelArgs) -> Result<Self, Stop> {
-        let criteria = args.criteria.as_deref().map(|text| json_argument("--where", text, EXAMPLE));
-        let criteria = criteria.transpose()?;
-        if criteria.as_ref().is_some_and(|criteria| !criteria.is_map()) {
-            let help = format!("give such as {EXAMPLE}; see rpctl jobs cancel --help");
-            return Err(Report::usage("--where cannot be used", "criteria are a JSON map", help).into());
-        }
         let arguments = CancelArguments {
             job: args.job.as_deref().map(job_id).transpose()?,
             agent: args.agent.as_deref().map(agent_id).transpose()?,
             queue: args.queue.as_deref().map(queue_name).transpose()?,
-            criteria,
+            criteria: criteria::read(&args.criteria)?,
             ..CancelArguments::default()
         };
         // a job is named; what else is reached is not known to whoever types it

@@ -1,5 +1,6 @@
 //! `rpctl jobs`: finding jobs, what they gave, ending them.
 
+mod criteria;
 mod ends;
 mod list;
 mod read;
@@ -23,6 +24,7 @@ use crate::output::Output;
 use crate::report::Target;
 use crate::steady::Steady;
 
+pub(crate) use criteria::candidates as criteria_candidates;
 pub(super) use ends::{EndsQuestion, cancel_queue};
 pub(super) use result::ResultQuestion;
 
