@@ -380,7 +380,10 @@ async fn rows_that_cannot_be_read_keep_nothing_else_from_being_read() {
     }
     assert!(matches!(store.job(id(1)).await, Err(ReadError::Damaged { .. })));
     let old = store.expendable(u64::MAX, 0, 9).await.unwrap();
-    assert_eq!(old.iter().map(|job| (job.id, job.ended_ms)).collect::<Vec<_>>(), [(id(1), NOON + 1), (id(2), NOON + 2)]);
+    assert_eq!(
+        old.iter().map(|job| (job.id, job.ended_ms)).collect::<Vec<_>>(),
+        [(id(1), NOON + 1), (id(2), NOON + 2)]
+    );
     // nobody knows what is secret of it
     store.commit(vec![Change::ArgumentsMasked(id(1))]).await.unwrap();
     let row = "SELECT args, kwargs FROM job WHERE id = ?1";

@@ -231,7 +231,8 @@ impl Store for Memory {
             let pending =
                 tables.callbacks.values().filter(|callback| callback.state == CallbackState::Pending);
             let pending: BTreeSet<JobId> = pending.map(|callback| callback.job).collect();
-            let ended = tables.jobs.values().filter_map(|job| Some((job.ended_ms?, job.id, job.agents.len())));
+            let ended =
+                tables.jobs.values().filter_map(|job| Some((job.ended_ms?, job.id, job.agents.len())));
             let mut ended: Vec<_> = ended.filter(|(_, id, _)| !pending.contains(id)).collect();
             ended.sort_unstable();
             let surplus = tables.counts().ended_jobs.saturating_sub(keep);
