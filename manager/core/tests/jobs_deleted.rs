@@ -1,10 +1,11 @@
-//! A job is deleted once, whoever asks for it and however often.
+//! A job is deleted once, whoever asks for it and however often; and what retention deletes in one go has an end.
 
 mod jobs_support;
 
 use jobs_support::alone::{Manager, answers, offers};
 use jobs_support::{Plan, agent, job};
 use redpoll_common::ids::ConnectionId;
+use redpoll_common::wire::Raw;
 use redpoll_manager_core::jobs::record::EventKind;
 use redpoll_manager_core::jobs::{Answer, Effect, Input, Jobs, ResumePage, Scope, Settings};
 
@@ -92,4 +93,33 @@ fn retention_deletes_no_more_runs_at_once_than_it_may_but_always_a_job() {
         }
         assert!(manager.store.jobs.is_empty());
     }
+}
+
+#[test]
+fn when_fewer_events_are_kept_than_before_they_go_in_steps_also_after_a_restart() {
+    let few = Settings { keep_events: 10, prune_events: 20, ..Settings::default() };
+    let mut manager = ended(Settings::default());
+    let emit = |manager: &mut Manager| {
+        let name = "told".to_owned();
+        manager.feed(Input::Emit { token: 0, agent: agent("a"), name, data: Raw::nil() });
+    };
+    (0..100).for_each(|_| emit(&mut manager));
+    assert_eq!(manager.store.pruned, 0);
+    manager.feed(Input::Settings(few));
+    let (mut before, mut steps) = (1, 0);
+    for restarts in [true, false, true, false, false, false] {
+        emit(&mut manager);
+        assert!(
+            (before..=before + 20).contains(&manager.store.pruned),
+            "{} after {before}",
+            manager.store.pruned
+        );
+        steps += u32::from(manager.store.pruned > before);
+        before = manager.store.pruned;
+        if restarts {
+            manager.jobs = Jobs::recover(few, manager.store.records(), manager.now);
+        }
+    }
+    let last = manager.store.events.len() as u64;
+    assert_eq!(manager.store.pruned, last - 10 + 1, "{steps} steps");
 }

@@ -132,6 +132,9 @@ pub(super) fn settings(dice: &mut Dice) -> Settings {
         keep_jobs: if dice.percent(20) { 3 } else { 10_000 },
         prune_every_ms: 7_000,
         prune_at_once: usize::try_from(dice.between(1, 20)).unwrap_or(1),
+        return_ms: 2_000,
+        prune_runs: 12,
+        prune_events: 64,
         keep_events: 100_000,
     };
     // where jobs are deleted early, so is the history

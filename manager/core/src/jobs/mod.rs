@@ -101,6 +101,8 @@ pub struct Jobs<T> {
     store_full: bool,
     last_seq: u64,
     last_event: u64,
+    /// The first one that is kept, or that is not there.
+    first_event: u64,
     /// What may be able to start since the last look.
     dirty_queues: BTreeSet<QueueKey>,
     dirty_agents: BTreeSet<PeerId>,
@@ -136,6 +138,7 @@ impl<T> Jobs<T> {
             store_full: false,
             last_seq: 0,
             last_event: 0,
+            first_event: 1,
             dirty_queues: BTreeSet::new(),
             dirty_agents: BTreeSet::new(),
             changes: Vec::new(),
@@ -274,9 +277,12 @@ impl<T> Jobs<T> {
         self.changes.push(Change::Event(event));
         self.effects.push(Effect::Publish(self.last_event));
         let keep = self.settings.keep_events;
-        // in steps: one deletion for many events, as far as there may be many
+        // in steps: one deletion for many events, as far as there may be many; and not too many for one, when fewer are kept than before
         if self.last_event > keep && self.last_event.is_multiple_of((keep / 16).clamp(1, 1024)) {
-            self.changes.push(Change::EventsPruned { below: self.last_event - keep + 1 });
+            let most = self.first_event.saturating_add(self.settings.prune_events);
+            let below = (self.last_event - keep + 1).min(most);
+            self.first_event = below;
+            self.changes.push(Change::EventsPruned { below });
         }
     }
 

@@ -368,6 +368,8 @@ pub struct Records {
     pub denied: Vec<Denial>,
     /// The number of the last event, 0 if there was none.
     pub last_event: u64,
+    /// The number of the first one that is stored, 0 if none is.
+    pub first_event: u64,
     /// How many ended jobs are stored.
     pub ended_jobs: u64,
     /// The jobs that are not over, of which a row cannot be read: they are left out of the above, but for runs that can be.

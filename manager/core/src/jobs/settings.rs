@@ -41,6 +41,8 @@ pub struct Settings {
     /// How many runs the jobs may have that are deleted in one transaction; a hundredth of it while the disk is full. One job is always
     /// deleted as a whole.
     pub prune_runs: usize,
+    /// How many events are deleted in one go.
+    pub prune_events: u64,
     /// How many events are kept.
     pub keep_events: u64,
 }
@@ -66,6 +68,7 @@ impl Default for Settings {
             prune_every_ms: 60_000,
             prune_at_once: 500,
             prune_runs: 10_000,
+            prune_events: 16_384,
             keep_events: 1_000_000,
         }
     }

@@ -18,6 +18,8 @@ use super::telling::judge;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Store {
     pub(crate) jobs: BTreeMap<JobId, JobRecord>,
+    /// Below which number there are no events.
+    pub(crate) pruned: u64,
     pub(crate) runs: BTreeMap<RunKey, RunRecord>,
     pub(crate) items: BTreeMap<(RunKey, Attempt), Vec<Item>>,
     pub(crate) queues: BTreeMap<QueueKey, QueueRecord>,
@@ -60,7 +62,8 @@ impl Store {
             Change::JobReleased { job, at_ms } => self.jobs.get_mut(job).unwrap().released_ms = Some(*at_ms),
             Change::RunChanged(run) => self.run(run),
             Change::Items { key, attempt, from, items } => self.items(key, *attempt, *from, items),
-            Change::Progress { .. } | Change::AttemptEnded { .. } | Change::EventsPruned { .. } => {}
+            Change::Progress { .. } | Change::AttemptEnded { .. } => {}
+            Change::EventsPruned { below } => self.pruned = *below,
             Change::QueueOpened(queue) => {
                 assert!(
                     self.queues.insert(queue.key.clone(), queue.clone()).is_none(),
@@ -252,6 +255,7 @@ impl Store {
                 .collect(),
             denied: self.denied.values().cloned().collect(),
             last_event: self.events.len() as u64,
+            first_event: self.pruned.max(1),
             ended_jobs: self.jobs.values().filter(|job| job.ended_ms.is_some()).count() as u64,
             unreadable: Vec::new(),
         }

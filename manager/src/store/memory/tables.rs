@@ -201,6 +201,7 @@ impl Tables {
             agents: self.agents.values().cloned().collect(),
             denied: self.denied.values().cloned().collect(),
             last_event: counts.last_event.max(self.history.chain.head().n),
+            first_event: self.history.events.first_key_value().map_or(0, |(n, _)| *n),
             ended_jobs: counts.ended_jobs,
             callbacks,
             jobs,

@@ -50,6 +50,7 @@ pub(super) fn recover(db: &Connection) -> Result<Records, ReadError> {
         denied: all(db, DENIED, [], rows::denial)?,
         // a number that was given is not given again, whatever became of its row
         last_event: counts.last_event.max(chain::last(db)?),
+        first_event: first_event(db)?,
         ended_jobs: counts.ended_jobs,
         unreadable: unreadable.into_iter().collect(),
     })
@@ -267,6 +268,11 @@ pub(super) fn events(db: &Connection, since: u64, limit: usize) -> Result<Vec<Ev
     let sql = "SELECT n, at_ms, kind, job, agent, queue, attempt, outcome, detail, name, data FROM event \
         WHERE n > ?1 ORDER BY n LIMIT ?2";
     all(db, sql, params![int(since), count(limit)], rows::event)
+}
+
+fn first_event(db: &Connection) -> Result<u64, ReadError> {
+    let sql = "SELECT coalesce(min(n), 0) FROM event";
+    Ok(uint(db.query_row(sql, [], |row| row.get::<_, i64>(0))?)?)
 }
 
 pub(super) fn counts(db: &Connection) -> Result<Counts, ReadError> {
