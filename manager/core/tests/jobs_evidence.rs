@@ -125,6 +125,31 @@ fn that_the_last_attempt_never_ran_does_not_say_that_none_did() {
 }
 
 #[test]
+fn how_an_attempt_ended_is_told_first_when_the_next_never_began() {
+    let told = |manager: &Manager| match &manager.store.run_of(job(1), &agent("a")).unwrap().state {
+        RunState::Ended(end) => end.fault.as_ref().map(|fault| (fault.code.clone(), fault.message.clone())),
+        other => panic!("it is {}", other.word()),
+    };
+    let (code, text) = told(&unknown_then_refused()).unwrap();
+    assert_eq!(code, FaultCode::AgentGone);
+    assert!(text.contains("before may have run") && text.ends_with("never began: busy"), "{text}");
+
+    let settings = Settings { retry_first_ms: 10, retry_max_ms: 10, ..Settings::default() };
+    let mut manager = Manager::new(settings);
+    manager.up(0, Vec::new(), 1_000);
+    let plan = Plan { attempts: 2, idempotent: true, start_within_ms: Some(5_000), ..Plan::default() };
+    manager.feed(Input::Submit(plan.submit(0, job(1), &[("a", true)])), 1_001);
+    manager.report(run(1, 1), jobs_support::bench::ending(Outcome::Failed), 1_003);
+    let (agent, connection) = (agent("a"), manager.connection);
+    manager.feed(Input::AgentDown { agent, connection, reason: "cut".to_owned() }, 1_004);
+    manager.feed(Input::StoreFull(false), 7_000);
+    assert_eq!(manager.end(), (Outcome::Failed, Some(true)));
+    let (code, text) = told(&manager).unwrap();
+    assert_eq!(code, FaultCode::Failed, "as the outcome");
+    assert!(text.contains("before failed") && text.contains("start_within passed"), "{text}");
+}
+
+#[test]
 fn that_the_last_attempt_succeeded_replaces_unknown() {
     let mut manager = unknown_then_refused();
     manager.up(2, vec![refused_row()], 3_000);

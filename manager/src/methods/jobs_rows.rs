@@ -60,7 +60,13 @@ pub(super) async fn run(store: &dyn Store, record: &RunRecord) -> Result<RunSumm
     let offered = record.attempt.0 > 0;
     let progress = if offered { store.progress(&record.key).await.map_err(unread)? } else { None };
     let progress = progress.filter(|(attempt, _)| *attempt == record.attempt);
-    let earlier = if offered { store.attempts(&record.key).await.map_err(unread)? } else { Vec::new() };
+    let mut earlier = if offered { store.attempts(&record.key).await.map_err(unread)? } else { Vec::new() };
+    // one that was given up and found again is in force, or has ended otherwise
+    let ran = record.state.ending().and_then(|ending| ending.started) == Some(true);
+    if ran || record.state.dispatch().is_some() {
+        let given_up = |of: &AttemptRecord| of.attempt == record.attempt && of.outcome == Outcome::Unknown;
+        earlier.retain(|of| !given_up(of));
+    }
     let item_bytes = match record.items {
         0 => 0,
         _ => store.item_bytes(&record.key, record.attempt).await.map_err(unread)?,

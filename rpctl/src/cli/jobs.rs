@@ -51,7 +51,7 @@ pub struct JobOptions {
     /// What to do about agents that are away
     #[arg(long, value_enum, value_name = "WHAT", default_value_t)]
     pub offline: OfflineChoice,
-    /// A run that has not begun after so long expires
+    /// A run that has not begun after so long expires; no further attempt begins after it either
     #[arg(long, value_name = "DUR", value_parser = parse_duration)]
     pub start_within: Option<Duration>,
     /// A run that takes longer is ended
@@ -69,7 +69,7 @@ pub struct JobOptions {
     /// What happens with output beyond the limit
     #[arg(long, value_enum, value_name = "WHAT", default_value_t)]
     pub overflow: OverflowChoice,
-    /// How often a run is tried again that did not start, or may be repeated
+    /// How often a run is tried again that may be repeated, within --start-within
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=99))]
     pub retry: u16,
     /// The procedure may be repeated although it may have run, or with =false must not be, whatever it says of itself

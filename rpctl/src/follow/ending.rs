@@ -151,6 +151,22 @@ pub fn report(agent: &str, procedure: &str, end: &EndSummary, verbose: bool) -> 
                 "have it give less, or raise --output-limit and the agent's limits.output; one value has to fit [session] frame_limit",
             )
         }
+        // of a call these codes say that nothing ran: not so of a run that failed
+        Some(Outcome::Failed) if end.started != Some(false) && denies_a_start(end) => {
+            let stopping = end.fault.as_ref().is_some_and(|fault| fault.code == FaultCode::ShuttingDown);
+            (
+                if stopping {
+                    format!("{name}: its agent stopped, and ended it")
+                } else {
+                    format!("{name} failed")
+                },
+                reason().unwrap_or_default(),
+                match end.started {
+                    Some(_) => "it had begun: look at what it left before you repeat it",
+                    None => "it may have begun: look at the machine before you repeat it",
+                },
+            )
+        }
         Some(Outcome::Succeeded | Outcome::Failed | Outcome::Rejected) | None => {
             if let Some(report) = of_fault {
                 return Report { exit, ..report };
@@ -161,6 +177,13 @@ pub fn report(agent: &str, procedure: &str, end: &EndSummary, verbose: bool) -> 
     };
     let details = of_fault.and_then(|report| report.details);
     Report { details, ..Report::new(exit, what, why, help) }
+}
+
+/// Whether the fault of a run is one that, of a call, says that nothing ran.
+fn denies_a_start(end: &EndSummary) -> bool {
+    end.fault.as_ref().is_some_and(|fault| {
+        matches!(fault.code, FaultCode::ShuttingDown | FaultCode::Overloaded | FaultCode::AgentAway)
+    })
 }
 
 #[cfg(test)]
@@ -211,6 +234,20 @@ mod tests {
                 assert_eq!(report.exit, exit_of(outcome, false));
                 assert!(!report.what.is_empty() && !report.help.is_empty(), "{report:?}");
                 assert_eq!(report.why.contains("the reason"), code.is_some(), "{report:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_stopping_agent_ended_had_begun_whatever_the_code_says_of_calls() {
+        for (started, word) in
+            [(Some(true), "it had begun"), (None, "it may have begun"), (Some(false), "nothing ran")]
+        {
+            for code in [FaultCode::ShuttingDown, FaultCode::Overloaded] {
+                let end = EndSummary { started, ..end("failed", Some(code)) };
+                let report = report("web-1", "p", &end, false);
+                assert!(report.help.contains(word) && report.exit == Exit::Failed, "{started:?}: {report:?}");
+                assert!(started == Some(false) || !report.help.contains("nothing ran"), "{report:?}");
             }
         }
     }

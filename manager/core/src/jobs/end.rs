@@ -245,9 +245,25 @@ fn after(earlier: Outcome, mut ending: Ending) -> Ending {
         ending.started = (earlier != Outcome::Unknown).then_some(true);
         if matches!(ending.outcome, Outcome::Rejected | Outcome::Expired) {
             ending.outcome = earlier;
+            ending.fault = ending.fault.map(|fault| beside(earlier, &fault));
         }
     }
     ending
+}
+
+/// Why a run ended as the attempt before did: that first, whose own fault the store keeps with it, then why there was no other.
+fn beside(earlier: Outcome, fault: &Fault) -> Fault {
+    let (code, how) = match earlier {
+        Outcome::Failed => (FaultCode::Failed, "failed"),
+        Outcome::TimedOut => (FaultCode::TimedOut, "took too long"),
+        Outcome::Unknown => (FaultCode::AgentGone, "may have run, and how it ended is not known"),
+        Outcome::Succeeded | Outcome::Rejected | Outcome::Cancelled | Outcome::Expired => {
+            (fault.code.clone(), "has ended")
+        }
+    };
+    let text =
+        format!("the attempt before {how} (jobs show tells why); the next never began: {}", fault.message);
+    Fault::new(code, text)
 }
 
 impl Job {

@@ -17,8 +17,18 @@ impl<T> Jobs<T> {
     /// Rows that fit nothing are left out: a run without its job, a second one for the same agent. So is a job that cannot be read: one
     /// of them must not keep all the others from going on. An operator is told, and can delete it.
     pub fn recover(settings: Settings, records: Records, now_ms: u64) -> Self {
-        let Records { jobs, runs, queues, agents, callbacks, denied, last_event, first_event, ended_jobs, unreadable } =
-            records;
+        let Records {
+            jobs,
+            runs,
+            queues,
+            agents,
+            callbacks,
+            denied,
+            last_event,
+            first_event,
+            ended_jobs,
+            unreadable,
+        } = records;
         let mut machine = Self::new(settings, now_ms);
         machine.recovered_ms = now_ms;
         (machine.last_event, machine.first_event) = (last_event, first_event.max(1));
