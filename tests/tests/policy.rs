@@ -141,7 +141,7 @@ async fn a_call_is_tried_without_running_it_and_the_roster_knows_the_digest() {
     let mut shown = command("redpoll-agent");
     let shown = shown.args(["policy", "show", "--config", &config]).output().await.unwrap();
     // what stands on standard output is JSON and nothing else
-    serde_json::from_slice::<serde_json::Value>(&shown.stdout).unwrap();
+    serde_json::from_slice::<Value>(&shown.stdout).unwrap();
     let text = String::from_utf8(shown.stderr).unwrap();
     redpoll_tests::eventually("the digest of the policy that was read anew", async || {
         let digest = world.operator.agent(HONEST).await.unwrap().policy.unwrap();
