@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use futures_util::future::{FusedFuture as _, FutureExt as _};
 use redpoll_common::api::notice;
-use redpoll_common::identity::Role;
+use redpoll_common::identity::{Identity, Role};
 use redpoll_common::ids::PeerId;
 use redpoll_common::session::backoff::BackoffOptions;
 use redpoll_common::wire::{Bye, ByeCode, Raw};
 use redpoll_config::daemon::logging::LogControl;
 use redpoll_config::daemon::{Failure, credentials, reload};
-use redpoll_config::{AgentConfig, Effective, ExitClass, Loaded, Sources, check_state_dir};
+use redpoll_config::{
+    AgentConfig, Effective, ExitClass, Loaded, Sources, check_state_dir, look_at_state_dir,
+};
 use redpoll_net::dial::{DialOptions, keep_connected};
 use redpoll_net::driver::DriverOptions;
 use redpoll_net::random;
@@ -29,7 +31,7 @@ use crate::footprint;
 use crate::jobs::{Jobs, JobsOptions, Runner, Status};
 use crate::leftovers::Leftovers;
 use crate::link::AgentLink;
-use crate::offer::offer;
+use crate::offer::{check_offer, offer};
 use crate::offered::Offered;
 use crate::recurring::{self, Own, open_schedules};
 use crate::schedule::{self, Driver, Entry, Recurring};
@@ -73,18 +75,8 @@ impl App {
         open_files::raise();
         check_state_dir(&config.agent.state_dir)?;
         let secret = config.manager.credentials()?;
-        let credentials = credentials(&config.tls, Role::Agent)?;
-        let identity = credentials.info.identity.clone();
-        if let Some(expected) = &config.agent.id
-            && *expected != identity.id
-        {
-            let text = format!("agent.id is {expected}, the certificate says {}", identity.id);
-            return Err(Failure::new(ExitClass::Configuration, text)
-                .help("name the agent as its certificate does, or leave agent.id out"));
-        }
-        let client = Arc::new(TlsClient::new(credentials).map_err(|error| {
-            Failure::new(ExitClass::Configuration, "the agent's certificate cannot be used").caused_by(error)
-        })?);
+        let (client, identity) = client(&config)?;
+        let client = Arc::new(client);
         let transport = Arc::new(transport(&config, &client));
         let own = Protected::of(&config, file.as_deref());
         let ways = (config.agent.state_dir.as_path(), Some(transport.clone()));
@@ -119,6 +111,20 @@ impl App {
             leftovers,
         };
         Ok(Self { serving, runner, driver, tracker, schedules })
+    }
+
+    /// Looks at what [`App::new`] would refuse, as far as that is told without writing, locking or running anything: for
+    /// `--check-config`.
+    ///
+    /// # Errors
+    /// The [`Failure`] of the start.
+    pub fn check(loaded: &Loaded<AgentConfig>) -> Result<(), Failure> {
+        let config = &loaded.config;
+        look_at_state_dir(&config.agent.state_dir)?;
+        config.manager.credentials()?;
+        client(config)?;
+        check_offer(config)?;
+        Spool::look(&config.agent.state_dir.join("spool")).map_err(unusable)
     }
 
     /// Keeps connected and serves until a signal ends it, then drains.
@@ -314,6 +320,23 @@ impl Serving {
     }
 }
 
+/// Who the agent is, by its certificate, and how it shows that.
+fn client(config: &AgentConfig) -> Result<(TlsClient, Identity), Failure> {
+    let credentials = credentials(&config.tls, Role::Agent)?;
+    let identity = credentials.info.identity.clone();
+    if let Some(expected) = &config.agent.id
+        && *expected != identity.id
+    {
+        let text = format!("agent.id is {expected}, the certificate says {}", identity.id);
+        return Err(Failure::new(ExitClass::Configuration, text)
+            .help("name the agent as its certificate does, or leave agent.id out"));
+    }
+    let client = TlsClient::new(credentials).map_err(|error| {
+        Failure::new(ExitClass::Configuration, "the agent's certificate cannot be used").caused_by(error)
+    })?;
+    Ok((client, identity))
+}
+
 /// What is remembered of runs that have left something.
 fn open_leftovers(config: &AgentConfig, agent: PeerId) -> Result<Leftovers, Failure> {
     Leftovers::open(agent, config.limits.grace, &config.agent.state_dir).map_err(|error| {
@@ -328,23 +351,24 @@ fn open_jobs(
     leftovers: Leftovers,
 ) -> Result<(Jobs, Runner), Failure> {
     let folder = config.agent.state_dir.join("spool");
-    let failed = |error: OpenError| {
-        let class = match &error {
-            OpenError::Loose { .. } => ExitClass::Permissions,
-            OpenError::Io { .. }
-            | OpenError::Locked { .. }
-            | OpenError::Corrupt { .. }
-            | OpenError::Missing { .. }
-            | OpenError::Record { .. }
-            | OpenError::Image { .. } => ExitClass::Internal,
-        };
-        let help = error.help();
-        Failure::new(class, "the spool of jobs cannot be used").caused_by(error).help(help)
-    };
-    let opened = Spool::open(&folder, OpenOptions::default(), last_word).map_err(failed)?;
+    let opened = Spool::open(&folder, OpenOptions::default(), last_word).map_err(unusable)?;
     let options = JobsOptions::new(leftovers.agent().clone(), config);
     Jobs::new(opened, options, offered, leftovers)
-        .map_err(|source| failed(OpenError::Image { path: folder, source }))
+        .map_err(|source| unusable(OpenError::Image { path: folder, source }))
+}
+
+fn unusable(error: OpenError) -> Failure {
+    let class = match &error {
+        OpenError::Loose { .. } => ExitClass::Permissions,
+        OpenError::Io { .. }
+        | OpenError::Locked { .. }
+        | OpenError::Corrupt { .. }
+        | OpenError::Missing { .. }
+        | OpenError::Record { .. }
+        | OpenError::Image { .. } => ExitClass::Internal,
+    };
+    let help = error.help();
+    Failure::new(class, "the spool of jobs cannot be used").caused_by(error).help(help)
 }
 
 /// What is on disk is not known any more: nothing that this process says from here on would be worth anything.

@@ -46,7 +46,7 @@ fn main() -> ExitCode {
         Some(Command::Policy(command)) => return command.run(),
         None => {}
     }
-    arguments.daemon.main("redpoll-agent", serving::now, |Start { loaded, sources, log }| {
+    arguments.daemon.main("redpoll-agent", serving::now, App::check, |Start { loaded, sources, log }| {
         // one thread: an agent waits nearly always, and its size is part of the product
         let ended = shutdown::run(&mut Builder::new_current_thread(), async |signals| {
             App::new(loaded, Registry::new())?.run(signals, &sources, &log).await;

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use crate::builtin;
+use crate::builtin::{self, InstallError};
 use crate::exec::cgroup::Hierarchy;
 use crate::exec::{adopted, confine};
 use crate::facts::Confinement;
@@ -32,6 +32,18 @@ pub(crate) fn gate(config: &AgentConfig) -> Result<Arc<Gate>, Failure> {
     })
 }
 
+/// Looks at what [`offer`] would refuse, and offers nothing.
+pub(crate) fn check_offer(config: &AgentConfig) -> Result<(), Failure> {
+    gate(config)?;
+    let (offered, limits) = (&config.procedures, &config.limits);
+    builtin::install_but_list(Registry::new(), offered, limits, None, None).map_err(refused)?;
+    Ok(())
+}
+
+fn refused(error: InstallError) -> Failure {
+    Failure::new(ExitClass::Configuration, "the procedures cannot be offered").caused_by(error)
+}
+
 /// Prepares it; the procedures are read. Workers become tasks on the tracker, and end with the token.
 pub(crate) fn offer(
     config: &AgentConfig,
@@ -40,8 +52,6 @@ pub(crate) fn offer(
     manager: &Manager,
     (tracker, stop): (&TaskTracker, &CancellationToken),
 ) -> Result<Arc<Offered>, Failure> {
-    let refused =
-        |error| Failure::new(ExitClass::Configuration, "the procedures cannot be offered").caused_by(error);
     let gate = gate(config)?;
     let adopts = adopted::adopt();
     if let Err(error) = &adopts {

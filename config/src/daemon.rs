@@ -23,7 +23,7 @@ pub struct DaemonArgs {
     /// Read this configuration file; it has to exist.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Print each effective value and where it came from, then end.
+    /// Print each effective value and where it came from, look at the files as the start does, then end.
     #[arg(long)]
     pub check_config: bool,
     /// Set one key, such as `session.ping_interval=5s`; wins over the file and the environment. May be repeated.
@@ -37,16 +37,17 @@ impl DaemonArgs {
         Sources::of_process(self.config.clone(), self.set.clone())
     }
 
-    /// The `main` of a daemon: loads its configuration, which is all that `--check-config` wants, begins to log and
-    /// leaves the rest to `work`. A failure is told on stderr and becomes the exit code. Each line of the log says
-    /// what `doing` says when it is written.
+    /// The `main` of a daemon: loads its configuration, begins to log and leaves the rest to `work`. For `--check-config` it
+    /// prints it, and leaves to `check` what `work` would refuse; that changes nothing. A failure is told on stderr and becomes the
+    /// exit code. Each line of the log says what `doing` says when it is written.
     pub fn main<C: Config>(
         &self,
         program: &str,
         doing: Doing,
+        check: impl FnOnce(&Loaded<C>) -> Result<(), Failure>,
         work: impl FnOnce(Start<C>) -> Result<(), Failure>,
     ) -> ExitCode {
-        match self.start(doing, work) {
+        match self.start(doing, check, work) {
             Ok(()) => ExitCode::SUCCESS,
             Err(failure) => failure.report(program),
         }
@@ -55,16 +56,16 @@ impl DaemonArgs {
     fn start<C: Config>(
         &self,
         doing: Doing,
+        check: impl FnOnce(&Loaded<C>) -> Result<(), Failure>,
         work: impl FnOnce(Start<C>) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let sources = self.sources();
         let loaded = load::<C>(&sources)?;
         if self.check_config {
-            #[expect(clippy::print_stdout, reason = "the report is what was asked for")]
-            {
-                print!("{}", report(&loaded.effective));
-            }
-            return Ok(());
+            // a reader that has gone away has seen enough, and wants the exit code all the same
+            let _gone = std::io::stdout().write_all(report(&loaded.effective).as_bytes());
+            logging::check(loaded.config.shared().log)?;
+            return check(&loaded);
         }
         let log = logging::init(loaded.config.shared().log, doing)?;
         work(Start { loaded, sources, log })
@@ -90,10 +91,17 @@ pub fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
     let draft = path.with_extension("new");
     // anew, because an old draft would keep its own mode
     let _left_over = std::fs::remove_file(&draft);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
-    file.write_all(text.as_bytes())?;
-    drop(file);
-    std::fs::rename(&draft, path)
+    let written = || {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+        file.write_all(text.as_bytes())?;
+        drop(file);
+        std::fs::rename(&draft, path)
+    };
+    let written = written();
+    if written.is_err() {
+        let _half = std::fs::remove_file(&draft);
+    }
+    written
 }
 
 #[cfg(test)]

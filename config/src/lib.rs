@@ -77,7 +77,7 @@ pub use manifest::{
     Callers, MAX_MANIFESTS, ManagerRights, Manifest, ManifestProblem, ProcedureLimits, ProcedureMode,
     ProcedureOutput, ProcedureSchedule, Procedures, Side, load_folder, load_folder_of,
 };
-pub use permissions::{PermissionError, check_private, check_state_dir};
+pub use permissions::{PermissionError, check_private, check_state_dir, look_at_state_dir};
 pub use policy::{LoadedPolicy, PolicyConfig, PolicyOwner, load_policy};
 pub use relay::RelayConfig;
 pub use rpctl::{AskConfig, CallConfig, ColorChoice, OutputConfig, OutputFormat, RpctlConfig};

@@ -98,6 +98,18 @@ pub fn check_private(path: &Path) -> Result<(), PermissionError> {
     refuse_loose(path, &metadata, 0o600)
 }
 
+/// The same as [`check_state_dir`] for a folder that is there, and nothing for one that is not.
+///
+/// # Errors
+/// [`PermissionError`] with the remedy.
+pub fn look_at_state_dir(path: &Path) -> Result<(), PermissionError> {
+    match fs::metadata(path) {
+        Ok(metadata) => refuse_foreign_folder(path, &metadata),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(PermissionError::Access { path: path.to_owned(), source }),
+    }
+}
+
 /// Makes sure that a state folder exists and is ours alone.
 ///
 /// A missing folder is created with mode 0700; missing parents get the usual mode. The folder has to belong to
@@ -115,10 +127,14 @@ pub fn check_state_dir(path: &Path) -> Result<(), PermissionError> {
         }
         Err(error) => return Err(access(error)),
     };
+    refuse_foreign_folder(path, &metadata)
+}
+
+fn refuse_foreign_folder(path: &Path, metadata: &Metadata) -> Result<(), PermissionError> {
     if !metadata.is_dir() {
         return Err(PermissionError::NotAFolder { path: path.to_owned() });
     }
-    refuse_loose(path, &metadata, 0o700)?;
+    refuse_loose(path, metadata, 0o700)?;
     let us = rustix::process::geteuid().as_raw();
     let owner = metadata.uid();
     if owner != us && owner != 0 {

@@ -1,14 +1,16 @@
 //! A manager from its start to its end.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redpoll_common::identity::Role;
+use redpoll_common::identity::{Identity, Role};
 use redpoll_config::daemon::logging::LogControl;
 use redpoll_config::daemon::{Failure, credentials, reload, write_whole};
 use redpoll_config::{
-    Effective, ExitClass, Loaded, ManagerConfig, ManagerProceduresConfig, RunGroups, Sources, check_state_dir,
+    Effective, ExitClass, Loaded, ManagerConfig, ManagerProceduresConfig, RunGroups, Sources,
+    check_state_dir, look_at_state_dir,
 };
 use redpoll_exec::exec::cgroup::Hierarchy;
 use redpoll_exec::exec::open_files;
@@ -25,7 +27,7 @@ use tracing::{debug, info, warn};
 use crate::engine::{Engine, Running};
 use crate::gate::accept_loop;
 use crate::housekeeping::housekeeping;
-use crate::jobs::start_engine;
+use crate::jobs::{check_engine, start_engine};
 use crate::methods;
 use crate::procedures::Offering;
 use crate::sessions::Sessions;
@@ -60,19 +62,8 @@ impl App {
         let Loaded { config, effective, .. } = loaded;
         open_files::raise();
         check_state_dir(&config.manager.state_dir)?;
-        let credentials = credentials(&config.tls, Role::Manager)?;
-        let identity = credentials.info.identity.clone();
-        if let Some(expected) = &config.manager.id
-            && *expected != identity.id
-        {
-            let text = format!("manager.id is {expected}, the certificate says {}", identity.id);
-            return Err(Failure::new(ExitClass::Configuration, text)
-                .help("name the manager as its certificate does, or leave manager.id out"));
-        }
-        let server = Arc::new(TlsServer::new(credentials).map_err(|error| {
-            Failure::new(ExitClass::Configuration, "the manager's certificate cannot be used")
-                .caused_by(error)
-        })?);
+        let (server, identity) = server(&config)?;
+        let server = Arc::new(server);
         let procedures = Offering::new(identity.clone(), &config.procedures, control_groups())
             .judged_by(rules(&config.procedures)?);
         let manager = Arc::new(Manager::offering(identity, config, procedures));
@@ -100,6 +91,19 @@ impl App {
         Ok(app)
     }
 
+    /// Looks at what [`App::start`] would refuse, as far as that is told without writing, locking or binding anything: for
+    /// `--check-config`.
+    ///
+    /// # Errors
+    /// The [`Failure`] of the start.
+    pub fn check(loaded: &Loaded<ManagerConfig>) -> Result<(), Failure> {
+        let config = &loaded.config;
+        look_at_state_dir(&config.manager.state_dir)?;
+        server(config)?;
+        rules(&config.procedures)?;
+        check_engine(config)
+    }
+
     fn listen(&mut self) -> Result<(), Failure> {
         let manager = self.sessions.manager.clone();
         let config = &manager.config;
@@ -120,9 +124,17 @@ impl App {
         }
         let list = serde_json::json!({ "addresses": self.addresses, "pid": std::process::id() });
         let path = config.manager.state_dir.join(LISTEN_FILE);
-        write_whole(&path, &format!("{list}\n")).map_err(|error| {
-            Failure::new(ExitClass::Permissions, format!("cannot write {}", path.display())).caused_by(error)
-        })?;
+        match write_whole(&path, &format!("{list}\n")) {
+            Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+                // jobs wait for room, and those who read the file know how to do without; what is in it from before is wrong
+                let _old = std::fs::remove_file(&path);
+                warn!(path = %path.display(), "the disk is full: the addresses are in the log alone");
+            }
+            written => written.map_err(|error| {
+                Failure::new(ExitClass::Permissions, format!("cannot write {}", path.display()))
+                    .caused_by(error)
+            })?,
+        }
         for listener in bound {
             let accepting = accept_loop(Box::new(listener), self.sessions.clone(), self.stop.clone());
             let deaf = self.deaf.clone();
@@ -218,6 +230,23 @@ impl App {
             Err(_elapsed) => warn!(left = self.sessions.tracker.len(), "stopped with sessions still open"),
         }
     }
+}
+
+/// Who the manager is, by its certificate, and how it shows that.
+fn server(config: &ManagerConfig) -> Result<(TlsServer, Identity), Failure> {
+    let credentials = credentials(&config.tls, Role::Manager)?;
+    let identity = credentials.info.identity.clone();
+    if let Some(expected) = &config.manager.id
+        && *expected != identity.id
+    {
+        let text = format!("manager.id is {expected}, the certificate says {}", identity.id);
+        return Err(Failure::new(ExitClass::Configuration, text)
+            .help("name the manager as its certificate does, or leave manager.id out"));
+    }
+    let server = TlsServer::new(credentials).map_err(|error| {
+        Failure::new(ExitClass::Configuration, "the manager's certificate cannot be used").caused_by(error)
+    })?;
+    Ok((server, identity))
 }
 
 /// Reads the rules about calls of its procedures. Without rules that can be read whole, nothing is offered: one that is left out could

@@ -10,9 +10,10 @@ use redpoll_manager_core::jobs::Settings;
 use redpoll_net::dial::chain;
 use tracing::info;
 
-use crate::callbacks::Deliverer;
+use crate::callbacks::{Deliverer, DelivererError};
 use crate::engine::{Engine, EngineOptions, Running};
 use crate::state::Manager;
+use crate::store::sqlite::look;
 use crate::store::{OpenError, Options, Sqlite, Store};
 
 /// How long the lock of the store may outlive a manager that was killed: what it was just starting has a copy of it, until
@@ -31,9 +32,7 @@ pub async fn start_engine(manager: &Arc<Manager>) -> Result<(Engine, Running), F
     let config = &manager.config;
     let store = open(config).await?;
     let cluster = manager.identity.cluster.as_str();
-    let deliverer = Deliverer::new(&config.jobs.callbacks, cluster, store.clone()).map_err(|error| {
-        Failure::new(error.exit_class(), format!("callbacks cannot be delivered: {}", chain(&error)))
-    })?;
+    let deliverer = Deliverer::new(&config.jobs.callbacks, cluster, store.clone()).map_err(undelivered)?;
     let callbacks = Arc::new(deliverer.with_procedures(manager.procedures.clone()));
     let options = EngineOptions { settings: settings(config), offer_timeout: config.jobs.offer_timeout };
     let started = Engine::start(store, manager.clone(), callbacks, options).await;
@@ -46,6 +45,23 @@ pub async fn start_engine(manager: &Arc<Manager>) -> Result<(Engine, Running), F
         manager.with_roster(|roster| roster.remember(agent, NOT_YET, now));
     }
     Ok((engine, running))
+}
+
+/// Looks at what [`start_engine`] would refuse, and opens nothing.
+///
+/// # Errors
+/// The [`Failure`] of the start.
+pub fn check_engine(config: &ManagerConfig) -> Result<(), Failure> {
+    look(config.store_folder()).map_err(unusable)?;
+    Deliverer::check(&config.jobs.callbacks).map_err(undelivered)
+}
+
+fn unusable(error: OpenError) -> Failure {
+    Failure::new(error.exit_class(), format!("the store of jobs cannot be used: {}", chain(&error)))
+}
+
+fn undelivered(error: DelivererError) -> Failure {
+    Failure::new(error.exit_class(), format!("callbacks cannot be delivered: {}", chain(&error)))
 }
 
 async fn open(config: &ManagerConfig) -> Result<Arc<dyn Store>, Failure> {
@@ -62,10 +78,7 @@ async fn open(config: &ManagerConfig) -> Result<Arc<dyn Store>, Failure> {
     let opened = opened.map_err(|panic| {
         Failure::new(ExitClass::Internal, "the store of jobs cannot be opened").caused_by(panic)
     })?;
-    let store = opened.map_err(|error| {
-        let class = error.exit_class();
-        Failure::new(class, format!("the store of jobs cannot be used: {}", chain(&error)))
-    })?;
+    let store = opened.map_err(unusable)?;
     Ok(Arc::new(store))
 }
 

@@ -48,7 +48,7 @@ fn main() -> ExitCode {
         None => {}
     }
     allocator::keep_freed_memory();
-    arguments.daemon.main("redpoll-manager", serving::now, |Start { loaded, sources, log }| {
+    arguments.daemon.main("redpoll-manager", serving::now, App::check, |Start { loaded, sources, log }| {
         let ended = shutdown::run(&mut Builder::new_multi_thread(), async |signals| {
             App::start(loaded).await?.run(signals, &sources, &log).await
         });

@@ -8,7 +8,7 @@ use std::process::Output;
 use redpoll_certs::testing::TestAuthority;
 use redpoll_tests::line::Line;
 use redpoll_tests::process::command;
-use redpoll_tests::world::{HONEST, World, arguments, manager_config, write_config};
+use redpoll_tests::world::{HONEST, World, arguments, manager_config, tls_section, write_config};
 use redpoll_tests::{eventually, in_time};
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -187,4 +187,85 @@ async fn logs_can_be_json_with_agent_connection_and_request_as_fields() {
     }
     assert_eq!((&denied["request"], &denied["method"]), (&"r-1".into(), &"rp.status".into()), "{text}");
     world.nobody_else_noticed().await;
+}
+
+/// Looks at a configuration as the start does. Gives the exit code and what was said on stderr.
+async fn checked(program: &str, config: &Path, settings: &[&str]) -> (Option<i32>, String) {
+    let mut arguments = arguments(config, settings);
+    arguments.push("--check-config".to_owned());
+    let output = in_time("the report", command(program).args(&arguments).output()).await.unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[tokio::test]
+async fn check_config_refuses_what_the_start_of_a_manager_refuses_in_the_same_words() {
+    let (directory, config) = sound();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    for (name, mode) in [("loose", 0o755), ("loose-store", 0o750)] {
+        std::fs::create_dir(path(name)).unwrap();
+        chmod(Path::new(&path(name)), mode);
+    }
+    std::fs::write(path("policy.toml"), "rule = 7").unwrap();
+    std::fs::write(path("secret"), "0123456789abcdef0123456789abcdef").unwrap();
+    chmod(Path::new(&path("secret")), 0o644);
+    for (wrong, code) in [
+        (format!("tls.cert={}", path("none.crt")), 64),
+        (format!("tls.key={}", path("manager.crt")), 77),
+        ("manager.id=another".to_owned(), 64),
+        ("log.level=a=b=c".to_owned(), 64),
+        (format!("procedures.policy={}", path("policy.toml")), 64),
+        (format!("manager.state_dir={}", path("loose")), 77),
+        (format!("store.path={}", path("loose-store")), 77),
+        (format!("jobs.callbacks.secret_file={}", path("secret")), 77),
+    ] {
+        let (started, told) = refusal(&config, &[&wrong]).await;
+        let (found, said) = checked("redpoll-manager", &config, &[&wrong]).await;
+        assert_eq!((started, found), (Some(code), Some(code)), "{wrong}\n{told}\n{said}");
+        let last = said.lines().last().unwrap_or_default();
+        assert!(!last.is_empty() && told.contains(said.trim()), "{wrong}\n{told}\n{said}");
+    }
+    assert_eq!(checked("redpoll-manager", &config, &[]).await, (Some(0), String::new()));
+}
+
+#[tokio::test]
+async fn check_config_refuses_what_the_start_of_an_agent_refuses() {
+    let (directory, authority) = (TempDir::new().unwrap(), TestAuthority::new("home"));
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    authority.agent("web-1").write(directory.path(), "agent");
+    authority.agent("web-2").write(directory.path(), "other");
+    let config = directory.path().join("agent.toml");
+    let tls = tls_section(directory.path(), "agent");
+    let policy = format!("[policy]\nfile = \"{}\"\n", path("policy.toml"));
+    let text = format!("[agent]\nstate_dir = \"{}\"\n{tls}{policy}", path("agent-state"));
+    write_config(&config, &format!("manager = \"127.0.0.1:1\"\n{text}"));
+    assert_eq!(checked("redpoll-agent", &config, &[]).await, (Some(0), String::new()));
+    assert!(!directory.path().join("agent-state").exists());
+    std::fs::write(path("credentials"), "x").unwrap();
+    chmod(Path::new(&path("credentials")), 0o644);
+    for (wrong, code, what) in [
+        ("agent.id=web-2".to_owned(), 64, "agent.id is web-2"),
+        ("procedures.builtin=exec.rum".to_owned(), 64, "is \"exec.run\" meant?"),
+        (format!("tls.key={}", path("other.key")), 64, "private key"),
+        (format!("manager.credentials_file={}", path("credentials")), 77, "chmod 600"),
+    ] {
+        let (found, said) = checked("redpoll-agent", &config, &[&wrong]).await;
+        assert!(found == Some(code) && said.contains(what), "{wrong}: {found:?}\n{said}");
+    }
+    write_config(&directory.path().join("policy.toml"), "rule = 7");
+    let (found, said) = checked("redpoll-agent", &config, &[]).await;
+    assert!(found == Some(64) && said.contains("the policy cannot be used"), "{found:?}\n{said}");
+}
+
+#[tokio::test]
+async fn check_config_ends_in_order_when_nobody_reads_the_report() {
+    let (_directory, config) = sound();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut arguments = arguments::<&str>(&config, &[]);
+    arguments.push("--check-config".to_owned());
+    let mut command = command("redpoll-manager");
+    let output = command.args(&arguments).stdout(writer).output();
+    let output = in_time("the end of the command", output).await.unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), said.as_str()), (Some(0), ""));
 }

@@ -1,9 +1,12 @@
 //! A full disk: nothing new is taken, what runs ends and is recorded, and with room everything goes on without a restart.
 #![expect(clippy::unwrap_used, reason = "test code")]
 
+use std::io::Write as _;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use redpoll_certs::testing::TestAuthority;
 use redpoll_common::api::AgentState;
 use redpoll_common::api::events::EventList;
 use redpoll_common::api::method;
@@ -11,9 +14,9 @@ use redpoll_common::api::submit::SubmitArguments;
 use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_tests::disk::{Disk, has_own_mounts};
 use redpoll_tests::operator::Operator;
-use redpoll_tests::process::Sleeper;
+use redpoll_tests::process::{Daemon, Sleeper};
 use redpoll_tests::work::{Oracle, numbers};
-use redpoll_tests::world::{HONEST, World};
+use redpoll_tests::world::{HONEST, World, arguments, manager_config};
 use redpoll_tests::{eventually, within};
 use serde_json::json;
 
@@ -365,4 +368,29 @@ async fn a_run_that_is_over_its_time_ends_also_where_nothing_can_be_recorded() {
     let run = operator.job_ended(&job).await;
     assert_eq!(run.end.as_ref().map(|end| end.outcome.as_str()), Some("timed_out"));
     oracle.agrees(&job, &run);
+}
+
+#[tokio::test]
+async fn a_manager_starts_without_room_for_the_list_of_its_addresses() {
+    if !has_own_mounts("a_manager_starts_without_room_for_the_list_of_its_addresses") {
+        return;
+    }
+    let (disk, directory) = (Disk::mount(1), tempfile::TempDir::new().unwrap());
+    TestAuthority::new("home").manager("m-1").write(directory.path(), "manager");
+    let config = manager_config(directory.path(), "127.0.0.1:0");
+    let state = disk.path().join("state");
+    std::fs::DirBuilder::new().mode(0o700).create(&state).unwrap();
+    let list = state.join("listen.json");
+    std::fs::write(&list, "of before").unwrap();
+    let mut filler = std::fs::File::create(disk.path().join("filler")).unwrap();
+    while filler.write_all(&[0; 4096]).is_ok() {}
+    let settings = [
+        format!("manager.state_dir={}", state.display()),
+        format!("store.path={}", directory.path().join("store").display()),
+    ];
+    let log = directory.path().join("manager.log");
+    let manager = Daemon::start("redpoll-manager", "the manager", &arguments(&config, &settings), &log);
+    manager.logged(&["WARN", "the disk is full: the addresses are in the log alone"]).await;
+    manager.logged(&["INFO", "the manager is ready"]).await;
+    assert!(!list.exists() && !state.join("listen.new").exists(), "what would be wrong is not there");
 }

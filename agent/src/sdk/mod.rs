@@ -233,7 +233,7 @@ impl Agent {
         let command = DaemonArgs::augment_args(clap::Command::new(name).version(version));
         let matches = command.get_matches();
         let arguments = DaemonArgs::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-        arguments.main(name, serving::now, |Start { loaded, sources, log }| {
+        arguments.main(name, serving::now, App::check, |Start { loaded, sources, log }| {
             let registry = registry.map_err(|error| {
                 StartFailure::new(ExitClass::Internal, "the procedures cannot be offered").caused_by(error)
             })?;

@@ -113,6 +113,14 @@ impl Spool {
         Ok(Opened { spool: Self { commands, full }, id, image })
     }
 
+    /// Refuses a spool that others may use, without opening it. One that is not there is good.
+    ///
+    /// # Errors
+    /// [`OpenError::Loose`], or that it cannot be looked at.
+    pub fn look(folder: &Path) -> Result<(), OpenError> {
+        open::look(folder)
+    }
+
     /// Queues records, to be written together, all or none, after what was queued before. Waits only for room in the queue.
     ///
     /// # Errors

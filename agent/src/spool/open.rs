@@ -194,6 +194,15 @@ fn prepare(folder: &Path) -> Result<File, OpenError> {
     Ok(handle)
 }
 
+/// Refuses a folder that others may use. One that is not there is good.
+pub(super) fn look(folder: &Path) -> Result<(), OpenError> {
+    match fs::metadata(folder) {
+        Ok(metadata) => check_mode(folder, &metadata),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(OpenError::io("open", folder)(error)),
+    }
+}
+
 fn check_mode(path: &Path, metadata: &Metadata) -> Result<(), OpenError> {
     let mode = metadata.permissions().mode() & 0o777;
     if mode & 0o077 == 0 { Ok(()) } else { Err(OpenError::Loose { path: path.to_owned(), mode }) }

@@ -44,6 +44,14 @@ fn filter(text: &str) -> Result<EnvFilter, LogError> {
     EnvFilter::builder().parse(text).map_err(|source| LogError::Filter { filter: text.to_owned(), source })
 }
 
+/// Whether a log could begin as configured.
+///
+/// # Errors
+/// [`LogError::Filter`].
+pub fn check(config: &LogConfig) -> Result<(), LogError> {
+    filter(&config.level).map(drop)
+}
+
 /// What the thread is doing that no span says, as fields with their names; asked for with each line that is written.
 pub type Doing = fn() -> Option<Vec<(&'static str, String)>>;
 

@@ -100,6 +100,14 @@ impl Deliverer {
         Ok(Self(Arc::new(Shared { config, cluster, store, webhooks }), None))
     }
 
+    /// Reads the same, and keeps nothing of it.
+    ///
+    /// # Errors
+    /// [`DelivererError`].
+    pub fn check(config: &CallbacksConfig) -> Result<(), DelivererError> {
+        Webhooks::new(config).map(drop)
+    }
+
     /// The same that also calls procedures of the manager.
     #[must_use]
     pub fn with_procedures(self, procedures: Arc<Offering>) -> Self {

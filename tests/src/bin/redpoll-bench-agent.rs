@@ -28,6 +28,7 @@ fn main() -> ExitCode {
     Arguments::parse().daemon.main(
         "redpoll-bench-agent",
         redpoll_net::serving::now,
+        App::check,
         |Start { loaded, sources, log }| {
             let registry = registry()
                 .map_err(|error| Failure::new(ExitClass::Internal, "procedures").caused_by(error))?;

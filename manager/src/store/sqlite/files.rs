@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use redpoll_config::{check_private, check_state_dir};
+use redpoll_config::{check_private, check_state_dir, look_at_state_dir};
 use rustix::fs::FlockOperation;
 
 use super::whole::{log_of, size};
@@ -72,6 +72,21 @@ impl Files {
         [LOCK, RESERVE].contains(&name)
             || name.strip_prefix(DATABASE).is_some_and(|suffix| SUFFIXES.contains(&suffix))
     }
+}
+
+/// Refuses a folder or a database that [`Files::prepare`] would refuse, and touches nothing. What is not there is good.
+///
+/// # Errors
+/// [`OpenError::Permissions`] and [`OpenError::ForeignLog`].
+pub fn look(folder: &Path) -> Result<(), OpenError> {
+    look_at_state_dir(folder)?;
+    let database = folder.join(DATABASE);
+    if !database.exists() {
+        return Ok(());
+    }
+    check_private(&database)?;
+    // a restore that was broken off moves the log away
+    if restore::is_broken_off(&database) { Ok(()) } else { refuse_foreign_log(&database) }
 }
 
 /// Refuses a copy that lies beside the log of the database whose place it took: SQLite would apply one to the other.

@@ -56,7 +56,7 @@ use space::Gauge;
 
 pub use backup::{BackupError, backup};
 pub use compact::{CompactError, Compacted, compact};
-pub use files::DATABASE;
+pub use files::{DATABASE, look};
 pub use migrations::VERSION;
 pub use opening::OpenError;
 pub use restore::{Ready, RestoreError};
