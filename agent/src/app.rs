@@ -21,6 +21,7 @@ use redpoll_net::random;
 use redpoll_net::shutdown::{Asked, Signals};
 use redpoll_net::socket::SocketOptions;
 use redpoll_net::tls::{self, TlsClient, TlsTransport};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
@@ -34,6 +35,7 @@ use crate::link::AgentLink;
 use crate::offer::{check_offer, offer};
 use crate::offered::Offered;
 use crate::recurring::{self, Own, open_schedules};
+use crate::renewal;
 use crate::schedule::{self, Driver, Entry, Recurring};
 use crate::service::AgentService;
 use crate::spool::{OpenError, OpenOptions, Spool, SpoolError};
@@ -177,18 +179,21 @@ impl Serving {
             tracker,
             stop.clone(),
         );
+        let reloaded = Notify::new();
         let until_told = async {
             while let Asked::Reload = signals.next().await {
-                // nothing that runs is touched: the next session uses the certificates
+                // nothing that runs is touched: the next session uses the certificates, and `renewal` sees that there is one in time
                 let own = self.client.own_identity();
                 let take = |credentials| self.client.reload(credentials);
                 reload::<AgentConfig, _>(sources, &self.effective, log, &own, take);
+                reloaded.notify_one();
                 let offered = self.offered.clone();
                 tracker.spawn_blocking(move || drop(offered.reload())); // what became of it is in the log
             }
             stop.cancel();
         };
-        tokio::join!(dialling, until_told);
+        let renewal = stop.run_until_cancelled(renewal::follow(&self.link, &reloaded));
+        let ((), (), _stopped) = tokio::join!(dialling, until_told, renewal);
         self.drain(tracker, signals.ended()).await;
     }
 

@@ -29,6 +29,7 @@ pub mod manager;
 mod offer;
 pub mod offered;
 pub mod recurring;
+mod renewal;
 pub mod schedule;
 pub mod sdk;
 pub mod service;

@@ -1,6 +1,7 @@
 //! The agent's side of its session: what it says in the hello, and which session is the present one.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use redpoll_common::session::CloseReason;
 use redpoll_common::session::handshake::SPOKEN;
@@ -28,6 +29,8 @@ pub struct AgentLink {
     offered: Arc<Offered>,
     manager: Manager,
     present: watch::Sender<Option<Peer>>,
+    /// When the certificate of the last dial ends.
+    ends: Mutex<SystemTime>,
 }
 
 impl AgentLink {
@@ -39,8 +42,10 @@ impl AgentLink {
         jobs: Jobs,
         (offered, manager): (Arc<Offered>, Manager),
     ) -> Self {
+        let ends = Mutex::new(client.own_not_after());
         Self {
             client,
+            ends,
             credentials,
             limits: session.limits(),
             instance: random::bytes16(),
@@ -62,6 +67,16 @@ impl AgentLink {
         self.present.subscribe()
     }
 
+    /// When the certificate ends that the agent dials with now.
+    pub fn own_not_after(&self) -> SystemTime {
+        self.client.own_not_after()
+    }
+
+    /// When the certificate ends that the present session began with.
+    pub fn certificate_ends(&self) -> SystemTime {
+        *self.ends.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn set(&self, peer: Option<Peer>) {
         self.present.send_replace(peer);
     }
@@ -69,6 +84,8 @@ impl AgentLink {
 
 impl Link for AgentLink {
     fn hello(&self) -> AgentHello {
+        // before the handshake: one that is replaced meanwhile makes a session be left once too often, and none too late
+        *self.ends.lock().unwrap_or_else(PoisonError::into_inner) = self.own_not_after();
         AgentHello {
             id: self.client.own_identity().id.to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),

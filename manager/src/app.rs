@@ -15,6 +15,7 @@ use redpoll_config::{
 use redpoll_exec::exec::cgroup::Hierarchy;
 use redpoll_exec::exec::open_files;
 use redpoll_exec::gate::Gate;
+use redpoll_net::expiry;
 use redpoll_net::shutdown::{Asked, Signals};
 use redpoll_net::socket::SocketOptions;
 use redpoll_net::tls::{ListenOptions, TlsListener, TlsServer};
@@ -170,6 +171,7 @@ impl App {
                     {
                         self.sessions.manager.set_roles(&config.access);
                     }
+                    expiry::warn_if_soon("this manager", self.server.own_not_after());
                     // what is wrong is in the log
                     read_procedures(self.sessions.manager.procedures.clone()).await;
                 }

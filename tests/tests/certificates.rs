@@ -4,15 +4,19 @@
 
 use std::io;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
+use redpoll_certs::issue::IssueOptions;
 use redpoll_certs::testing::{TestAuthority, TestCertificate, Wrong};
+use redpoll_common::api::AgentState;
 use redpoll_common::identity::Role;
 use redpoll_common::wire::Message;
 use redpoll_tests::line::{FakeManager, Heard, Line, RP1, acceptance};
-use redpoll_tests::operator::hello;
+use redpoll_tests::operator::{Operator, hello};
 use redpoll_tests::process::Daemon;
 use redpoll_tests::world::{World, arguments, start_agent, tls_section, write_config};
-use redpoll_tests::{SOON, in_time, within};
+use redpoll_tests::{SOON, eventually, in_time, within};
+use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
@@ -251,4 +255,42 @@ async fn a_daemon_whose_own_certificate_is_wrong_does_not_start_and_says_why() {
         let log = daemon.log();
         assert!(log.contains(says) && log.contains("help: "), "{name}: {log}");
     }
+}
+
+#[tokio::test]
+async fn an_agent_that_is_renewed_on_the_last_day_comes_back_by_itself_once_nothing_is_in_flight() {
+    let world = World::quiet(&[]).await;
+    let issue = |lifetime| {
+        let options = IssueOptions { lifetime, ..IssueOptions::default() };
+        for end in ["crt", "key"] {
+            let _first = std::fs::remove_file(world.directory().join(format!("agent-web-1.{end}")));
+        }
+        world.authority.issue(Role::Agent, "web-1", &options).write(world.directory(), "agent-web-1");
+    };
+    let (hour, day) = (Duration::from_secs(3_600), Duration::from_secs(86_400));
+    issue(2 * hour);
+    let agent = start_agent(world.directory(), "web-1", &world.address.to_string(), &[]);
+    world.operator.until("web-1", AgentState::Connected).await;
+    let go = world.directory().join("go");
+    let script = format!("until [ -e {} ]; do sleep 0.02; done", go.display());
+    let mut call = world.operator.exec("web-1", &["sh", "-c", &script]).await;
+    agent.logged(&["a certificate ends soon", "this agent"]).await;
+
+    // one that is worth no more is none to come back for
+    agent.signal(Signal::HUP);
+    let warned = || agent.log().matches("a certificate ends soon").count();
+    eventually("the reload warns, too", async || (warned() == 2).then_some(())).await;
+    issue(90 * day);
+    agent.signal(Signal::HUP);
+    agent.logged(&["leaving the session when it is idle"]).await;
+    assert!(!agent.log().contains("disconnected"), "{}", agent.log());
+    std::fs::write(&go, "").unwrap();
+    Operator::end_of(&mut call).await.unwrap();
+    world.manager.logged(&["agent=web-1 connection=3", "session begins"]).await;
+    world.operator.until("web-1", AgentState::Connected).await;
+    world.operator.echo("web-1", "with the new one").await.unwrap();
+    agent.logged(&["INFO", "disconnected", "newer certificate"]).await;
+    assert_eq!(warned(), 2, "the new one is good for long");
+    assert_eq!(agent.troubles(), Vec::<String>::new());
+    assert_eq!(world.manager.troubles(), Vec::<String>::new());
 }

@@ -2,8 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
+use redpoll_common::identity::Role;
 use redpoll_common::session::CloseReason;
 use redpoll_common::wire::{Bye, ByeCode};
+use tokio::time::Instant;
 use tracing::warn;
 
 use crate::peer::Peer;
@@ -36,20 +38,35 @@ pub fn of(peer: &Peer) -> Option<SystemTime> {
 }
 
 /// Drives a session to its end, and closes it when the peer's certificate expires: the peer would not be let in any
-/// more.
+/// more. Once a day it is told if that is soon, but not of operators, who may have certificates for a day.
 pub async fn close_when_expired(peer: &Peer, driver: impl Future<Output = CloseReason>) -> CloseReason {
     let Some(not_after) = of(peer) else { return driver.await };
+    let tell = || match peer.info().identity.role {
+        Role::Agent => warn_if_soon("agent", not_after),
+        Role::Manager => warn_if_soon("manager", not_after),
+        Role::Operator => {}
+    };
     tokio::pin!(driver);
-    // a certificate that expired during the handshake has nothing left
-    while let Ok(left) = not_after.duration_since(SystemTime::now()) {
-        tokio::select! {
-            biased;
-            reason = &mut driver => return reason,
-            () = tokio::time::sleep(left.min(LOOK_AT_THE_CLOCK)) => {}
-        }
+    tokio::select! {
+        biased;
+        reason = &mut driver => return reason,
+        () = expires(not_after, tell) => {}
     }
     peer.close(Bye::new(ByeCode::Unauthorized, "the certificate has expired"));
     driver.await
+}
+
+/// Completes when a certificate ends, and calls `tell` once a day, the first time after a day.
+async fn expires(not_after: SystemTime, tell: impl Fn()) {
+    let mut told = Instant::now();
+    // a certificate that expired during the handshake has nothing left
+    while let Ok(left) = not_after.duration_since(SystemTime::now()) {
+        tokio::time::sleep(left.min(LOOK_AT_THE_CLOCK)).await;
+        if told.elapsed().as_secs() >= DAY {
+            told = Instant::now();
+            tell();
+        }
+    }
 }
 
 #[cfg(test)]
@@ -63,5 +80,16 @@ mod tests {
         assert!(is_soon(now + SOON, now));
         assert!(is_soon(now, now));
         assert!(is_soon(now - SOON, now));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_a_certificate_is_looked_at_once_a_day_as_long_as_a_session_lives() {
+        let told = std::cell::Cell::new(0);
+        let tell = || told.set(told.get() + 1);
+        let hours = |hours| Duration::from_secs(hours * 3600);
+        let life = tokio::time::timeout(hours(7 * 24 + 1), expires(SystemTime::now() + 100 * SOON, tell));
+        assert!(life.await.is_err());
+        assert_eq!(told.get(), 7);
+        expires(SystemTime::now() - SOON, tell).await;
     }
 }
