@@ -128,7 +128,7 @@ async fn ten_thousand_manifests_are_too_many_and_a_thousand_are_offered_in_a_sto
         manifests.write(&format!("n{n}"), &one(n));
     }
     world.agent(AGENT, &[&manifests.setting()]).await;
-    let said = world.agent_process(AGENT).logged(&["WARN", "more than 1000 manifests"]).await;
+    let said = world.agent_process(AGENT).logged(&["ERROR", "more than 1000 manifests"]).await;
     assert!(said.contains("procedures.d"), "{said}");
     assert!(told(&world, &["sys.ping"]).await.end.is_ok(), "what is built in is there");
     assert_eq!(told(&world, &["many.n1"]).await.said("code"), "unknown_procedure");

@@ -189,6 +189,8 @@ async fn a_broken_policy_changes_nothing_at_a_reload_and_refuses_a_start() {
     write_policy(&file(&world), "[[rule]]\nname = \"x\"\nallow = [\"*\"]\nfoo = 1\n");
     let problems = reload(&world).await;
     assert!(problems[0].as_str().unwrap().contains("foo"), "{problems}");
+    // the next start would be refused: a person must act
+    world.agent_process(HONEST).logged(&["ERROR", "the policy cannot be used"]).await;
     exec(&world.operator, &["true"]).await.unwrap();
     refused(exec(&world.operator, &["id"]).await, "do not hold: args.argv.0");
 

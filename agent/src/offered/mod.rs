@@ -22,7 +22,7 @@ use redpoll_config::{Manifest, Side};
 use redpoll_exec::check::capped;
 use redpoll_net::Registry;
 use tokio::sync::watch;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::builtin::{InstallError, NAMES, with_list};
 use crate::gate::{Gate, Kind};
@@ -201,7 +201,7 @@ impl Offered {
         }
         answer.offered = self.now().procedures().count() as u64;
         for problem in &problems {
-            warn!(problem, "a procedure is not offered as described");
+            error!(problem, "a procedure is not offered as described");
         }
         // not a problem: the procedure may come later
         let known = changing.known(state);

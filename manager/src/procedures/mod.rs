@@ -31,7 +31,7 @@ use redpoll_schema::policy::Policy;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 /// Why a procedure is not offered whose file says so.
 const NOT_ENABLED: &str = "is not enabled by the file that describes it";
@@ -123,7 +123,7 @@ impl Offering {
             }
         }
         for problem in &problems {
-            warn!(problem, "a procedure of the manager is not offered as described");
+            error!(problem, "a procedure of the manager is not offered as described");
         }
         let entries = offered.entries.values().flat_map(BTreeMap::values);
         for manifest in entries.map(|entry| entry.procedure.manifest()).filter(|manifest| manifest.enabled) {

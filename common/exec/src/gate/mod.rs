@@ -25,7 +25,7 @@ use redpoll_config::{ManifestProblem, PolicyConfig, load_policy};
 use redpoll_net::{CallContext, ProcedureInfo};
 use redpoll_schema::policy::{Moment, Policy, Request, Switching, Verdict, Whose};
 use serde_json::Value;
-use tracing::{info, warn};
+use tracing::{error, info};
 
 use crate::exec::account::Account;
 use rules::{Rules, refuse_hidden};
@@ -176,7 +176,7 @@ impl Gate {
                 Ok(())
             }
             Err(problems) => {
-                warn!(
+                error!(
                     problems = problems.len(),
                     "the policy cannot be used; the one that was read before goes on to hold"
                 );
