@@ -239,3 +239,35 @@ async fn a_record_that_makes_no_sense_is_refused() {
     }
     desk.stop().await;
 }
+
+#[tokio::test]
+async fn an_agent_without_the_right_to_submit_learns_nothing_and_goes_to_the_store_at_its_pace() {
+    let mut config = ManagerConfig {
+        agents: AgentsConfig { rate: 1, burst: 2, ..AgentsConfig::default() },
+        ..ManagerConfig::default()
+    };
+    config.jobs.callbacks.allow = vec!["hooks.example".parse().unwrap()];
+    let desk = Desk::with(config, settings()).await;
+    desk.know(&["a1"]);
+    let submit = async |job: &SubmitArguments| {
+        desk.of_agent("a1", method::JOBS_SUBMIT, job.write()).await.unwrap_err()
+    };
+    let mut job = job_of(&["a1"], "app.work");
+    for callback in
+        [Callback::Procedure("nope".into()), Callback::Webhook("https://elsewhere.example".into())]
+    {
+        job.spec.callback = Some(callback);
+        // as often as it likes: nobody is asked
+        for _ in 0..5 {
+            let fault = submit(&job).await;
+            assert!(
+                fault.code == FaultCode::Forbidden && fault.message.contains("agents.submit "),
+                "{fault}"
+            );
+        }
+    }
+    job.spec.key = Some("k".into());
+    let codes = [submit(&job).await.code, submit(&job).await.code, submit(&job).await.code];
+    assert_eq!(codes, [FaultCode::Forbidden, FaultCode::Forbidden, FaultCode::Overloaded]);
+    desk.stop().await;
+}

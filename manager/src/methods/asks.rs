@@ -171,6 +171,14 @@ pub(super) fn may_see(call: &CallContext, job: &JobRecord) -> bool {
     }
 }
 
+/// Keeps the caller to its pace, if it is an agent.
+pub(super) fn keep_pace(manager: &Manager, call: &CallContext) -> Result<(), Fault> {
+    match call.caller.identity.role {
+        Role::Agent => pace(manager, call),
+        Role::Operator | Role::Manager => Ok(()),
+    }
+}
+
 /// Keeps an agent to its pace.
 fn pace(manager: &Manager, call: &CallContext) -> Result<(), Fault> {
     let taken = manager.with_rates(|rates| rates.take(&call.caller.identity.id, Instant::now()));

@@ -37,7 +37,7 @@ struct Prepared {
 pub(super) async fn submit(manager: &Manager, engine: &Engine, call: &CallContext) -> Result<Raw, Fault> {
     let (stored, runs, deprecated) = match prepare(manager, call) {
         Ok(Prepared { job, runs, deprecated }) => (engine.submit(job).await?, runs, deprecated),
-        Err(refused) => (repeated(engine, call, refused).await?, 0, Vec::new()),
+        Err(refused) => (repeated(manager, engine, call, refused).await?, 0, Vec::new()),
     };
     let mut answer =
         SubmitAnswer { job: stored.job.to_string(), existing: stored.existing, runs, deprecated };
@@ -51,11 +51,20 @@ pub(super) async fn submit(manager: &Manager, engine: &Engine, call: &CallContex
 
 /// What would be refused now may be the repetition of a submit that was taken: what it asks for has changed since, and to say that
 /// nothing was stored would be wrong. Without an agent the machine stores nothing, but answers for the key.
-async fn repeated(engine: &Engine, call: &CallContext, refused: Fault) -> Result<Stored, Fault> {
+async fn repeated(
+    manager: &Manager,
+    engine: &Engine,
+    call: &CallContext,
+    refused: Fault,
+) -> Result<Stored, Fault> {
     let Ok(asked) = SubmitArguments::read(&call.kwargs) else { return Err(refused) };
     // whoever is too fast comes again, and is answered then
     if asked.spec.key.is_none() || refused.code == FaultCode::Overloaded {
         return Err(refused);
+    }
+    if refused.code == FaultCode::Forbidden {
+        // it was refused before its pace was looked at, and what follows asks the engine and the store
+        asks::keep_pace(manager, call)?;
     }
     let submitter = Submitter::of(&call.caller.identity);
     let (digest, redact) = (digest::of(&asked), Arc::default());
@@ -76,8 +85,9 @@ fn is_about_key(code: &FaultCode) -> bool {
 fn prepare(manager: &Manager, call: &CallContext) -> Result<Prepared, Fault> {
     let asked =
         SubmitArguments::read(&call.kwargs).map_err(|error| bad(format!("rp.jobs.submit: {error}")))?;
-    check(&asked.spec, manager)?;
+    // before anything is said of the callbacks and hosts that the configuration names
     asks::check_submit(manager, call, &asked)?;
+    check(&asked.spec, manager)?;
     let submitter = Submitter::of(&call.caller.identity);
     let digest = digest::of(&asked);
     let SubmitArguments { agents, spec } = asked;
