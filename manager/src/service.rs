@@ -143,14 +143,20 @@ impl Service for ManagerService {
                 counters.notifications_taken.up();
                 match accepted.kind().name {
                     notice::AGENT_DRAINING => {
-                        self.manager
-                            .with_roster(|roster| roster.drain(&from.identity.id, self.guest.connection()));
-                        info!("the agent is stopping");
+                        let (agent, connection) = (&from.identity.id, self.guest.connection());
+                        if self.manager.with_roster(|roster| roster.drain(agent, connection)) {
+                            info!("the agent is stopping");
+                        }
                     }
                     notice::AGENT_PROCEDURES => {
-                        let from = (&from.identity.id, self.guest.connection());
-                        let whom = (&self.manager, &self.engine);
-                        self.announcements.take(whom, from, &notification.data, &self.tracker);
+                        let (agent, whom) =
+                            ((&from.identity.id, self.guest.connection()), (&self.manager, &self.engine));
+                        let taken = self.announcements.take(whom, agent, &notification.data, &self.tracker);
+                        if let Err(error) = taken
+                            && let Some(left_out) = self.manager.log_due(from.ip, "announcement")
+                        {
+                            warn!(%error, left_out, "an announcement of procedures that cannot be read");
+                        }
                     }
                     notice::MANAGER_NOTE => {
                         self.note(notification.data.as_text().unwrap_or_default());

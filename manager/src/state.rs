@@ -169,7 +169,13 @@ impl Manager {
     /// Works on what agents offer. `work` must be short and must not wait; it may look into the roster, and nobody who holds the
     /// roster looks into this.
     pub fn with_catalogue<T>(&self, work: impl FnOnce(&mut Catalogue<Procedures>) -> T) -> T {
-        work(&mut lock(&self.catalogue))
+        let mut catalogue = lock(&self.catalogue);
+        let result = work(&mut catalogue);
+        let dropped = catalogue.take_dropped();
+        // lists are large: they are freed when others can go on
+        drop(catalogue);
+        drop(dropped);
+        result
     }
 
     /// Works on admission. `work` must be short and must not wait.

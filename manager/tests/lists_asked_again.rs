@@ -201,3 +201,61 @@ async fn an_answer_that_was_overtaken_by_a_list_that_is_known_is_not_entered() {
     tokio::time::resume();
     assert_eq!(world.offers().await, ["first"]);
 }
+
+/// An agent that gives this list when it is asked, and counts the questions.
+async fn teller(world: &World, name: &str, listing: &Arc<Listing>) -> (Peer, watch::Receiver<usize>) {
+    let (count, counted) = watch::channel(0);
+    let listing = listing.clone();
+    let ask = ProcedureInfo::new(agent_method::PROCEDURES, "", Value::Null);
+    let registry = Registry::new().with(ask, move |call| {
+        count.send_modify(|count| *count += 1);
+        let after = call.kwargs.decode::<Value>().unwrap().get("after").and_then(Value::as_u64).unwrap();
+        std::future::ready(Ok(listing.page(usize::try_from(after).unwrap(), 256 * 1024)))
+    });
+    (dial(&world.network, &world.tracker, &format!("agent/{name}"), registry.unwrap()).await, counted)
+}
+
+#[tokio::test]
+async fn an_agent_that_goes_from_list_to_list_without_end_ends_with_the_last() {
+    let world = World::new().await;
+    let lists = [Arc::new(list("first")), Arc::new(list("second"))];
+    // what others hold, or it would be forgotten as soon as the agent has another
+    let (first, _) = teller(&world, "web-2", &lists[0]).await;
+    let (second, _) = teller(&world, "web-3", &lists[1]).await;
+    let (agent, _) = teller(&world, "web-1", &lists[0]).await;
+    announce(&first, &lists[0]).await;
+    announce(&second, &lists[1]).await;
+    for (listing, name) in lists.iter().zip(["first", "second"]) {
+        while world.offers().await != [name] {
+            announce(&agent, listing).await;
+            tokio::task::yield_now().await;
+        }
+    }
+    // far more often than hold at once; the last is another than holds now
+    for listing in lists.iter().cycle().take(101) {
+        announce(&agent, listing).await;
+    }
+    tokio::time::pause();
+    tokio::time::sleep(FOR_EVER).await;
+    tokio::time::resume();
+    assert_eq!(world.offers().await, ["first"]);
+}
+
+#[tokio::test]
+async fn a_list_of_more_values_than_may_be_kept_is_not_entered() {
+    for (each, entered) in [(30_000, true), (60_000, false)] {
+        let world = World::new().await;
+        let with = |registry: Registry, n: usize| {
+            let info = ProcedureInfo::new(&format!("p{n}"), "", json!(vec![0; each]));
+            registry.with(info, |_call| std::future::ready(Ok(Raw::nil()))).unwrap()
+        };
+        let listing = Arc::new(Listing::of(&(0..10).fold(Registry::new(), with)).unwrap());
+        let (agent, mut asked) = teller(&world, "web-1", &listing).await;
+        announce(&agent, &listing).await;
+        asked.wait_for(|count| *count >= 1).await.unwrap();
+        tokio::time::pause();
+        tokio::time::sleep(FOR_EVER).await;
+        tokio::time::resume();
+        assert_eq!(world.known().await, entered, "{each} values for each procedure");
+    }
+}

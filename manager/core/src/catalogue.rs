@@ -17,7 +17,7 @@ pub type ListDigest = [u8; 32];
 pub struct Bounds {
     /// Different lists.
     pub lists: usize,
-    /// Bytes of all lists.
+    /// Bytes of all lists, as whoever enters them weighs them.
     pub bytes: usize,
     /// Agents that are away and remembered.
     pub away: usize,
@@ -85,13 +85,15 @@ pub struct Catalogue<L> {
     /// Who is away, the longest gone first. Whoever comes back is taken out: how often one came and went costs no other its list.
     gone: BTreeMap<u64, PeerId>,
     departures: u64,
+    /// What nobody holds any more, until somebody takes it.
+    dropped: Vec<Arc<L>>,
 }
 
 impl<L> Catalogue<L> {
     /// An empty one.
     pub fn new(bounds: Bounds) -> Self {
         let (lists, agents, gone) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { bounds, bytes: 0, lists, agents, gone, departures: 0 }
+        Self { bounds, bytes: 0, lists, agents, gone, departures: 0, dropped: Vec::new() }
     }
 
     /// A session of the agent begins: what it said before is the last that is known.
@@ -106,7 +108,8 @@ impl<L> Catalogue<L> {
         }
     }
 
-    /// The agent says that it holds a list that is here already.
+    /// The agent says that it holds a list that is here already. `false`, and nothing changes, when it said so before on this
+    /// connection.
     ///
     /// # Errors
     /// [`NotEntered`] when it is not here, or comes too late.
@@ -115,7 +118,10 @@ impl<L> Catalogue<L> {
         agent: &PeerId,
         connection: ConnectionId,
         digest: ListDigest,
-    ) -> Result<(), NotEntered> {
+    ) -> Result<bool, NotEntered> {
+        if self.holds(agent, connection, digest) {
+            return Ok(false);
+        }
         let before = self.agents.get(agent).copied();
         if before.is_some_and(|place| place.is_over(connection)) {
             return Err(NotEntered::Superseded);
@@ -130,11 +136,21 @@ impl<L> Catalogue<L> {
             }
             self.let_go(&before.digest);
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// Whether the agent is here on this connection, and said on it that it holds this list.
+    pub fn holds(&self, agent: &PeerId, connection: ConnectionId, digest: ListDigest) -> bool {
+        self.agents.get(agent).is_some_and(|place| {
+            place.connection == connection
+                && place.digest == digest
+                && place.standing == Standing::Current
+                && place.gone.is_none()
+        })
     }
 
     /// Enters a list of so many bytes that the agent gave, and that the agent holds it. To make room, agents that are away are
-    /// forgotten, the longest gone first.
+    /// forgotten, the longest gone first. `false`, and nothing changes, when it said so before on this connection.
     ///
     /// # Errors
     /// [`NotEntered`] when there is no room, or it comes too late; then nothing is entered.
@@ -142,9 +158,9 @@ impl<L> Catalogue<L> {
         &mut self,
         (agent, connection): (&PeerId, ConnectionId),
         digest: ListDigest,
-        list: impl FnOnce() -> L,
+        list: &Arc<L>,
         bytes: usize,
-    ) -> Result<(), NotEntered> {
+    ) -> Result<bool, NotEntered> {
         if self.agents.get(agent).is_some_and(|place| place.is_over(connection)) {
             return Err(NotEntered::Superseded);
         }
@@ -157,7 +173,7 @@ impl<L> Catalogue<L> {
                 }
             }
             self.bytes = self.bytes.saturating_add(bytes);
-            self.lists.insert(digest, Shelf { list: Arc::new(list()), bytes, holders: 0 });
+            self.lists.insert(digest, Shelf { list: list.clone(), bytes, holders: 0 });
         }
         self.bind(agent, connection, digest)
     }
@@ -189,6 +205,11 @@ impl<L> Catalogue<L> {
         (self.lists.len(), self.bytes)
     }
 
+    /// What nobody holds any more since this was called last: large, and freed better where nobody waits for the catalogue.
+    pub fn take_dropped(&mut self) -> Vec<Arc<L>> {
+        std::mem::take(&mut self.dropped)
+    }
+
     /// Forgets the agent that is away longest; false when none is.
     fn forget_oldest(&mut self) -> bool {
         let Some((_departure, agent)) = self.gone.pop_first() else { return false };
@@ -203,7 +224,7 @@ impl<L> Catalogue<L> {
         shelf.holders = shelf.holders.saturating_sub(1);
         if shelf.holders == 0 {
             self.bytes = self.bytes.saturating_sub(shelf.bytes);
-            self.lists.remove(digest);
+            self.dropped.extend(self.lists.remove(digest).map(|shelf| shelf.list));
         }
     }
 }

@@ -193,9 +193,10 @@ impl<H> Roster<H> {
         Some(handle)
     }
 
-    /// Notes that an agent finishes what it has. `false`, and nothing changes, when this connection is not in place.
+    /// Notes that an agent finishes what it has. `false`, and nothing changes, when this connection is not in place or said
+    /// so before.
     ///
-    /// Saying it twice is saying it once. It ends with the connection: the agent's next one is not draining.
+    /// It ends with the connection: the agent's next one is not draining.
     pub fn drain(&mut self, agent: &PeerId, connection: ConnectionId) -> bool {
         let Some(record) = self.agents.get_mut(agent).filter(|record| record.is_at(connection)) else {
             return false;
@@ -204,8 +205,9 @@ impl<H> Roster<H> {
             && !mem::replace(draining, true)
         {
             self.draining += 1;
+            return true;
         }
-        true
+        false
     }
 
     /// Notes which policy holds on an agent from here on, by its digest. `false`, and nothing changes, when this connection is not in

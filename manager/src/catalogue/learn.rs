@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use redpoll_common::api::agent_method;
 use redpoll_common::ids::{ConnectionId, PeerId};
 use redpoll_common::session::Refusal;
-use redpoll_common::wire::{FaultCode, Raw, RawMap};
+use redpoll_common::wire::{DecodeError, FaultCode, Raw, RawMap, scan};
+use redpoll_manager_core::bucket::TokenBucket;
 use redpoll_manager_core::catalogue::{Catalogue, NotEntered};
 use redpoll_net::listing::{Announcement, ListingDigest, ListingPage, digest_of};
 use redpoll_net::{Call, CallError, Peer, random};
@@ -23,23 +24,46 @@ use crate::state::Manager;
 const MAX_PROCEDURES: usize = 4096;
 /// The most bytes of a list.
 const MAX_BYTES: usize = 8 * 1024 * 1024;
+/// The most values of a list: each takes many times as much memory as on the wire.
+const MAX_VALUES: usize = 512 * 1024;
+/// Announcements of known lists in one session that hold at once: per second in the long run, and in a row. Each has the engine look
+/// at the open jobs; further ones come one by one, as those do that have to be asked for.
+const AT_ONCE: (u32, u32) = (1, 10);
 /// The least time between two lists of one session: whoever changes it without end costs no more than that.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// The announcements of one session.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Announcements {
     state: Mutex<State>,
     /// There is a newer one: whoever waits to ask again need not wait for that.
     newer: Notify,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     /// The newest that was not looked at yet.
     newest: Option<ListingDigest>,
     /// A task looks at them.
     busy: bool,
+    at_once: TokenBucket,
+}
+
+impl Default for Announcements {
+    fn default() -> Self {
+        let (rate, burst) = AT_ONCE;
+        let state = State { newest: None, busy: false, at_once: TokenBucket::new(rate, burst) };
+        Self { state: Mutex::new(state), newer: Notify::new() }
+    }
+}
+
+/// A list as an agent gave it.
+#[derive(Debug)]
+struct Given {
+    digest: ListingDigest,
+    elements: Vec<Raw>,
+    bytes: usize,
+    values: usize,
 }
 
 /// Why a list was not taken.
@@ -48,13 +72,15 @@ enum NotLearned {
     #[error("the agent did not give it: {0}")]
     Asked(#[from] CallError),
     #[error("its answer cannot be read: {0}")]
-    Unreadable(#[from] redpoll_common::wire::DecodeError),
-    #[error("it has more than {MAX_PROCEDURES} procedures or {MAX_BYTES} bytes")]
+    Unreadable(#[from] DecodeError),
+    #[error("it has more than {MAX_PROCEDURES} procedures, {MAX_BYTES} bytes or {MAX_VALUES} values")]
     TooLarge,
     #[error("its pages do not have the digest that the agent says they have")]
     OtherDigest,
     #[error("its pages do not end")]
     Endless,
+    #[error("it could not be read")]
+    Stopped,
     #[error("{0}")]
     NotEntered(#[from] NotEntered),
 }
@@ -69,71 +95,78 @@ impl NotLearned {
             Self::Asked(CallError::TimedOut(_) | CallError::Refused(Refusal::TooMany { .. }))
             | Self::OtherDigest => true,
             // there is nobody to ask any more, or the answer would be the same
-            Self::Asked(_) | Self::Unreadable(_) | Self::TooLarge | Self::Endless | Self::NotEntered(_) => {
-                false
-            }
+            Self::Asked(_)
+            | Self::Unreadable(_)
+            | Self::TooLarge
+            | Self::Endless
+            | Self::Stopped
+            | Self::NotEntered(_) => false,
         }
     }
 }
 
 impl Announcements {
     /// Takes an announcement; never waits.
+    ///
+    /// # Errors
+    /// When it cannot be read.
     pub fn take(
         self: &Arc<Self>,
         (manager, engine): (&Arc<Manager>, &Engine),
         (agent, connection): (&PeerId, ConnectionId),
         data: &Raw,
         tracker: &TaskTracker,
-    ) {
-        let Ok(Announcement { digest, policy }) = Announcement::read(data) else {
-            return warn!("an announcement of procedures that cannot be read");
-        };
+    ) -> Result<(), DecodeError> {
+        let Announcement { digest, policy } = Announcement::read(data)?;
         if let Some(policy) = policy {
             manager.with_roster(|roster| roster.policy(agent, connection, &policy));
         }
         // before the list is bound: an older one that the task has in its hands must not be entered over it
         let is_busy = self.supersede(digest);
-        if bind((manager, engine), (agent, connection), digest).is_ok() {
+        let is_known = manager.with_catalogue(|catalogue| catalogue.holds(agent, connection, digest))
+            || (self.may_hold_at_once() && bind((manager, engine), (agent, connection), digest).is_ok());
+        if is_known {
             if is_busy {
                 self.newer.notify_one();
             }
-            return;
+            return Ok(());
         }
         let mut state = self.state();
         state.newest = Some(digest);
         if std::mem::replace(&mut state.busy, true) {
             drop(state);
-            return self.newer.notify_one();
+            self.newer.notify_one();
+            return Ok(());
         }
         drop(state);
         let (own, manager, engine, agent) = (self.clone(), manager.clone(), engine.clone(), agent.clone());
         tracker.spawn(async move { own.work(&manager, &engine, &agent, connection).await }.in_current_span());
+        Ok(())
     }
 
     async fn work(&self, manager: &Manager, engine: &Engine, agent: &PeerId, connection: ConnectionId) {
         let mut again = Again::new(random::number());
         while let Some(digest) = self.next() {
-            // known by now, from another agent, or bound when it was announced
-            if bind((manager, engine), (agent, connection), digest).is_ok() {
-                again.settled();
-                continue;
-            }
             let Some(peer) = manager.peer(agent, connection) else { continue };
-            let entered = tokio::select! {
-                biased;
-                _ended = peer.closed() => continue,
-                // a manager that stops waits for nobody's list
-                () = manager.draining() => return,
-                learned = learn(&peer, again.patience()) => learned.and_then(|(real, elements, bytes)| {
-                    if real != digest {
-                        debug!("the list has changed since it was announced");
-                    }
-                    self.enter((manager, engine), (agent, connection), (real, elements, bytes)).map_err(NotLearned::from)
-                }),
+            let entered = match bind((manager, engine), (agent, connection), digest) {
+                // bound when it was announced
+                Ok(false) => {
+                    again.settled();
+                    continue;
+                }
+                // known by now, from another agent
+                Ok(true) => Ok(()),
+                Err(_not_known) => tokio::select! {
+                    biased;
+                    _ended = peer.closed() => continue,
+                    // a manager that stops waits for nobody's list
+                    () = manager.draining() => return,
+                    learned = self.learn((manager, engine), (agent, connection, &peer), digest, again.patience()) => learned,
+                },
             };
             let wait = match entered {
                 Ok(()) => None,
-                Err(error) => self.ask_again(digest, &mut again, &error),
+                Err(error) => self.ask_again((manager, &peer), digest, &mut again, &error),
             };
             let rest = async {
                 tokio::time::sleep(PAUSE).await;
@@ -152,10 +185,18 @@ impl Announcements {
     }
 
     /// After a failure: how long to wait before the agent is asked again; `None` when that would not help, or was done often enough.
-    fn ask_again(&self, digest: ListingDigest, again: &mut Again, error: &NotLearned) -> Option<Duration> {
+    fn ask_again(
+        &self,
+        (manager, peer): (&Manager, &Peer),
+        digest: ListingDigest,
+        again: &mut Again,
+        error: &NotLearned,
+    ) -> Option<Duration> {
         let wait = again.failed(Instant::now()).filter(|_| error.may_pass());
         let Some(wait) = wait else {
-            warn!(%error, "the procedures of the agent are not known; calls are not checked before they are sent");
+            if let Some(left_out) = manager.log_due(peer.info().ip, "procedures") {
+                warn!(%error, left_out, "the procedures of the agent are not known; calls are not checked before they are sent");
+            }
             return None;
         };
         debug!(%error, ?wait, "the agent is asked for its procedures again");
@@ -164,24 +205,53 @@ impl Announcements {
         Some(wait)
     }
 
+    /// Asks for the list, and enters it.
+    async fn learn(
+        &self,
+        whom: (&Manager, &Engine),
+        (agent, connection, peer): (&PeerId, ConnectionId, &Peer),
+        announced: ListingDigest,
+        patience: Duration,
+    ) -> Result<(), NotLearned> {
+        let Given { digest, elements, bytes, values } = ask(peer, patience).await?;
+        if digest != announced {
+            debug!("the list has changed since it was announced");
+        }
+        // megabytes, which are read where nobody waits for the thread, nor for the catalogue
+        let list = tokio::task::spawn_blocking(move || Arc::new(Procedures::read(elements)));
+        let list = list.await.map_err(|_panicked| NotLearned::Stopped)?;
+        let weight = Procedures::weight(bytes, values);
+        self.enter(whom, (agent, connection), (digest, &list, weight)).map_err(NotLearned::from)
+    }
+
     /// Enters a list, unless the session is over. One that is known and was announced since this was asked for holds in its place.
     fn enter(
         &self,
         (manager, engine): (&Manager, &Engine),
         (agent, connection): (&PeerId, ConnectionId),
-        (digest, elements, bytes): (ListingDigest, Vec<Raw>, usize),
+        (digest, list, weight): (ListingDigest, &Arc<Procedures>, usize),
     ) -> Result<(), NotEntered> {
         manager.with_catalogue(|catalogue| {
             if manager.peer(agent, connection).is_none() {
                 return Err(NotEntered::Superseded);
             }
             let newest = self.state().newest;
-            if newest.is_none_or(|newest| catalogue.bind(agent, connection, newest).is_err()) {
-                catalogue.learn((agent, connection), digest, || Procedures::read(elements), bytes)?;
+            let bound = newest.and_then(|newest| catalogue.bind(agent, connection, newest).ok());
+            let is_new = match bound {
+                Some(is_new) => is_new,
+                None => catalogue.learn((agent, connection), digest, list, weight)?,
+            };
+            if is_new {
+                tell(catalogue, engine, agent);
             }
-            tell(catalogue, engine, agent);
             Ok(())
         })
+    }
+
+    /// Whether a known list that is announced now holds at once.
+    fn may_hold_at_once(&self) -> bool {
+        let now = tokio::time::Instant::now().into_std();
+        self.state().at_once.take(now).is_ok()
     }
 
     /// Has the task, if there is one, look at this one next.
@@ -214,25 +284,28 @@ fn tell(catalogue: &Catalogue<Procedures>, engine: &Engine, agent: &PeerId) {
 }
 
 /// Has the agent hold a list that is known, unless the session is over: whoever leaves is taken out of the roster first, and then out
-/// of the catalogue.
+/// of the catalogue. `false`, and nothing changes, when it does already.
 fn bind(
     (manager, engine): (&Manager, &Engine),
     (agent, connection): (&PeerId, ConnectionId),
     digest: ListingDigest,
-) -> Result<(), NotEntered> {
+) -> Result<bool, NotEntered> {
     manager.with_catalogue(|catalogue| {
         if manager.peer(agent, connection).is_none() {
             return Err(NotEntered::Superseded);
         }
-        catalogue.bind(agent, connection, digest)?;
-        tell(catalogue, engine, agent);
-        Ok(())
+        let is_new = catalogue.bind(agent, connection, digest)?;
+        if is_new {
+            tell(catalogue, engine, agent);
+        }
+        Ok(is_new)
     })
 }
 
 /// The whole list, with its digest computed here: what an agent says of it must not decide what others are judged by.
-async fn learn(peer: &Peer, patience: Duration) -> Result<(ListingDigest, Vec<Raw>, usize), NotLearned> {
-    let (mut elements, mut bytes, mut after, mut said) = (Vec::new(), 0_usize, 0_u64, None);
+async fn ask(peer: &Peer, patience: Duration) -> Result<Given, NotLearned> {
+    let (mut elements, mut bytes, mut values) = (Vec::new(), 0_usize, 0_usize);
+    let (mut after, mut said) = (0_u64, None);
     loop {
         let kwargs = RawMap::new().uint("after", after).finish();
         let page = peer.call(Call::new(agent_method::PROCEDURES, patience).with_kwargs(kwargs)).await?;
@@ -242,8 +315,9 @@ async fn learn(peer: &Peer, patience: Duration) -> Result<(ListingDigest, Vec<Ra
             return Err(NotLearned::OtherDigest);
         }
         bytes = page.elements.iter().fold(bytes, |sum, element| sum.saturating_add(element.len()));
+        values = page.elements.iter().fold(values, |sum, element| sum.saturating_add(values_of(element)));
         elements.extend(page.elements);
-        if bytes > MAX_BYTES || elements.len() > MAX_PROCEDURES {
+        if bytes > MAX_BYTES || values > MAX_VALUES || elements.len() > MAX_PROCEDURES {
             return Err(NotLearned::TooLarge);
         }
         match page.next {
@@ -252,8 +326,14 @@ async fn learn(peer: &Peer, patience: Duration) -> Result<(ListingDigest, Vec<Ra
             None => {
                 let digest = digest_of(&elements);
                 let is_true = said == Some(digest);
-                return if is_true { Ok((digest, elements, bytes)) } else { Err(NotLearned::OtherDigest) };
+                let given = Given { digest, elements, bytes, values };
+                return if is_true { Ok(given) } else { Err(NotLearned::OtherDigest) };
             }
         }
     }
+}
+
+/// How many values a value has.
+fn values_of(element: &Raw) -> usize {
+    scan::measure(element.as_bytes()).map_or(usize::MAX, |cost| cost.nodes)
 }

@@ -27,7 +27,16 @@ pub struct Procedures {
     names: BTreeMap<String, BTreeMap<u32, Listed>>,
 }
 
+/// What a value that was read takes in memory, with its place in a list or a map.
+const VALUE_BYTES: usize = 64;
+
 impl Procedures {
+    /// About how many bytes a list takes in memory that had so many bytes and values on the wire: they are kept as they came and as
+    /// they were read.
+    pub fn weight(bytes: usize, values: usize) -> usize {
+        bytes.saturating_mul(2).saturating_add(values.saturating_mul(VALUE_BYTES))
+    }
+
     /// Reads the elements of a list; those that say nothing that can be used are left out.
     pub fn read(elements: Vec<Raw>) -> Self {
         let mut procedures = Self { elements: Vec::with_capacity(elements.len()), names: BTreeMap::new() };

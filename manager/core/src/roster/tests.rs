@@ -78,7 +78,7 @@ fn every_event_in_every_state_does_what_this_table_says() {
         ("draining", "connect", 2, "superseded by 2", ("draining", 2)),
         ("draining", "connect", 3, "replaced 2", ("connected", 3)),
         ("draining", "drain", 1, "nothing", ("draining", 2)),
-        ("draining", "drain", 2, "drains", ("draining", 2)),
+        ("draining", "drain", 2, "nothing", ("draining", 2)),
         ("draining", "drain", 3, "nothing", ("draining", 2)),
         ("draining", "disconnect", 1, "nothing", ("draining", 2)),
         ("draining", "disconnect", 2, "left 2", ("away", 2)),
@@ -242,10 +242,7 @@ impl Reference {
                 }
             },
             Event::Drain(name, n) => match self.here.get_mut(&name) {
-                Some(line) if line.0 == n => {
-                    line.1 = true;
-                    (true, None)
-                }
+                Some(line) if line.0 == n => (!mem::replace(&mut line.1, true), None),
                 _ => (false, None),
             },
             Event::Disconnect(name, n) if self.here.get(&name).is_some_and(|line| line.0 == n) => {
