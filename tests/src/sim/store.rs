@@ -373,7 +373,6 @@ impl Store {
             callbacks: self.callbacks.values().filter(pending).cloned().collect(),
             denied: self.denied.values().cloned().collect(),
             last_event: self.events.last().map_or(0, |last| last.n),
-            // it keeps all; how far they are pruned nobody asks
             first_event: 1,
             ended_jobs: self.jobs.values().filter(|job| job.ended_ms.is_some()).count() as u64,
             unreadable: Vec::new(),

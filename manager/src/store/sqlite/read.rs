@@ -272,7 +272,7 @@ pub(super) fn events(db: &Connection, since: u64, limit: usize) -> Result<Vec<Ev
 
 fn first_event(db: &Connection) -> Result<u64, ReadError> {
     let sql = "SELECT coalesce(min(n), 0) FROM event";
-    Ok(uint(db.query_row(sql, [], |row| row.get::<_, i64>(0))?)?)
+    uint(db.query_row(sql, [], |row| row.get::<_, i64>(0))?)
 }
 
 pub(super) fn counts(db: &Connection) -> Result<Counts, ReadError> {
