@@ -193,16 +193,20 @@ impl Follower<'_> {
                 self.view.stopped(&report, self.output)?;
                 Ok(report.exit)
             }
-            Err(Stop::Output(OutputError::Closed)) if self.tally.total() >= self.wanted.plan.runs => {
-                Ok(self.tally.exit(None))
-            }
+            Err(Stop::Output(OutputError::Closed)) if self.is_over() => Ok(self.tally.exit(None)),
             // the job goes on, so that this is not the end of it
             Err(Stop::Output(OutputError::Closed)) => Err(self.unread().into()),
+            Err(Stop::Output(error @ OutputError::Failed(_))) if self.is_over() => Err(error.into()),
             Err(Stop::Output(error @ OutputError::Failed(_))) => {
                 let report = Report::of_error(Exit::Internal, &error, "");
                 Err(Report { why: self.goes_on(&report.why), help: self.follow_again(), ..report }.into())
             }
         }
+    }
+
+    /// Whether all that is followed has ended.
+    fn is_over(&self) -> bool {
+        self.tally.total() >= self.wanted.plan.runs
     }
 
     /// Why it cannot be followed any more, without the exit codes that say that the job did not run.

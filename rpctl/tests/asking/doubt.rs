@@ -20,11 +20,19 @@ fn a_submit_that_was_sent_and_then_refused_may_be_stored() {
 
 #[test]
 fn a_job_that_cannot_be_followed_any_more_goes_on() {
-    let (home, manager) = world();
-    for (procedure, why) in [("hidden", "you may not use"), ("revoked", "did not take us")] {
+    for (procedure, why) in [
+        ("hidden", "you may not use"),
+        ("revoked", "did not take us"),
+        // whoever would dial again has no key any more
+        ("hidden", "cannot use this operator's certificate"),
+    ] {
+        let (home, manager) = world();
         let words = ["run", "web-1", procedure, "-o", "json"];
         let mut child = spawn(&mut asking(home.path(), &manager, &words));
         let begun = read_until(&mut child, "begun");
+        if why.contains("certificate") {
+            std::fs::remove_file(home.path().join("ca/operator-ada.key")).unwrap();
+        }
         manager.go_on();
         let output = child.wait_with_output().unwrap();
         assert_eq!(code(&output), 8, "{procedure}: {}", err(&output));
