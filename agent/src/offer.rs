@@ -36,7 +36,7 @@ pub(crate) fn gate(config: &AgentConfig) -> Result<Arc<Gate>, Failure> {
 pub(crate) fn check_offer(config: &AgentConfig) -> Result<(), Failure> {
     gate(config)?;
     let (offered, limits) = (&config.procedures, &config.limits);
-    builtin::install_but_list(Registry::new(), offered, limits, None, None).map_err(refused)?;
+    builtin::install_but_list(Registry::new(), offered, limits, None, (None, None)).map_err(refused)?;
     Ok(())
 }
 
