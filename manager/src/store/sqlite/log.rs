@@ -112,9 +112,9 @@ mod tests {
     /// Asks so that there is always a question under way that reads from the log: each waits until the next one has begun to read.
     async fn overlapping(store: Arc<Sqlite>, stop: CancellationToken) {
         let asked = TaskTracker::new();
-        let mut before = None::<mpsc::Sender<()>>;
+        let mut before = None::<mpsc::SyncSender<()>>;
         while !stop.is_cancelled() {
-            let (next, next_began) = mpsc::channel();
+            let (next, next_began) = mpsc::sync_channel(1);
             let (begins, began) = oneshot::channel();
             let (store, before) = (store.clone(), before.replace(next));
             asked.spawn(async move {
