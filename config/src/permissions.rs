@@ -113,7 +113,7 @@ pub fn look_at_state_dir(path: &Path) -> Result<(), PermissionError> {
 /// Makes sure that a state folder exists and is ours alone.
 ///
 /// A missing folder is created with mode 0700; missing parents get the usual mode. The folder has to belong to
-/// the user this program runs as, or to root.
+/// the user this program runs as: one of root's, as a start as root leaves it, is of no use to anybody else.
 ///
 /// # Errors
 /// [`PermissionError`] with the remedy.
@@ -135,12 +135,12 @@ fn refuse_foreign_folder(path: &Path, metadata: &Metadata) -> Result<(), Permiss
         return Err(PermissionError::NotAFolder { path: path.to_owned() });
     }
     refuse_loose(path, metadata, 0o700)?;
-    let us = rustix::process::geteuid().as_raw();
-    let owner = metadata.uid();
-    if owner != us && owner != 0 {
-        return Err(PermissionError::Owner { path: path.to_owned(), owner, us });
-    }
-    Ok(())
+    refuse_owner(path, metadata.uid(), rustix::process::geteuid().as_raw())
+}
+
+/// Refuses a private folder of anybody but this program's user.
+fn refuse_owner(path: &Path, owner: u32, us: u32) -> Result<(), PermissionError> {
+    if owner == us { Ok(()) } else { Err(PermissionError::Owner { path: path.to_owned(), owner, us }) }
 }
 
 /// Refuses a file that group or others may write.
@@ -181,5 +181,18 @@ fn create_private(path: &Path) -> io::Result<()> {
         // Somebody was faster; what they made is checked like any other folder.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_private_folder_of_root_is_refused_to_others_with_what_to_do() {
+        assert!(refuse_owner(Path::new("/state"), 998, 998).is_ok());
+        let refused = refuse_owner(Path::new("/state"), 0, 998).map_err(|error| error.to_string());
+        let said = "/state belongs to user 0, not to user 998; run: chown 998 /state";
+        assert_eq!(refused, Err(said.to_owned()));
     }
 }
