@@ -84,7 +84,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_end_of_a_certificate_is_looked_at_once_a_day_as_long_as_a_session_lives() {
-        let told = std::cell::Cell::new(0);
+        let told = std::cell::Cell::new(0_u32);
         let tell = || told.set(told.get() + 1);
         let hours = |hours: u64| Duration::from_secs(hours * 3600);
         let life = tokio::time::timeout(hours(7 * 24 + 1), expires(SystemTime::now() + 100 * SOON, tell));
