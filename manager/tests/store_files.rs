@@ -175,7 +175,7 @@ async fn a_damaged_store_is_refused_in_clear_words() {
     let error = refused(&folder);
     assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
     assert!(
-        error.to_string().contains("is damaged\nhelp: restore it") && error.source().is_some(),
+        error.to_string().contains("is damaged\nhelp: put a copy") && error.source().is_some(),
         "{error}"
     );
 }
