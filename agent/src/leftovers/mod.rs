@@ -169,8 +169,10 @@ impl Leftovers {
 
     /// What is left now. Blocks.
     pub fn list(&self) -> Vec<LeftOfRun> {
-        self.look(false);
-        self.settle();
+        // of what could not be looked at nothing is forgotten
+        if self.look(false) {
+            self.settle();
+        }
         self.known()
     }
 
@@ -209,8 +211,10 @@ impl Leftovers {
 
     /// Forgets runs of which nothing is left any more. Looks only where none of the processes lives that are known. Blocks.
     pub fn notice(&self) {
-        self.look(true);
-        self.settle();
+        // of what could not be looked at nothing is forgotten
+        if self.look(true) {
+            self.settle();
+        }
     }
 
     fn runs(&self) -> MutexGuard<'_, BTreeMap<RunRef, Run>> {

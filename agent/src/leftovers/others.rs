@@ -144,44 +144,52 @@ impl Leftovers {
             return Ok(Ended::default());
         }
         info!(mark, "ending what is left of something, as asked");
-        let ended = self.end_one(mark).await?;
+        let ended = self.end_all(&BTreeSet::from([mark.to_owned()])).await?;
         info!(mark, ended = shown(&ended.ended), left = shown(&ended.left), "what was left of it was ended");
         Ok(ended)
     }
 
-    /// Ends the workers of before, but for those that have started this agent.
+    /// Ends the workers of before, all at the same time, but for those that have started this agent.
     pub async fn end_workers(self) {
         let workers: Vec<LeftOfOther> =
             self.known_others().into_iter().filter(|other| other.kind == Kind::Worker).collect();
-        for LeftOfOther { mark, procedure, processes, .. } in workers {
-            let spared = has_started_this(&mark, &processes);
-            if spared {
-                warn!(
-                    mark,
-                    procedure,
-                    processes = shown(&processes),
-                    help = "call sys.leftovers.stop with the mark to end it",
-                    "a worker of before has started this agent, and is left"
-                );
-            } else {
-                match self.end_one(&mark).await {
-                    Ok(ended) => info!(
-                        procedure,
-                        ended = shown(&ended.ended),
-                        left = shown(&ended.left),
-                        "a worker from before the start was ended"
-                    ),
-                    Err(error) => warn!(%error, procedure, "a worker from before the start cannot be ended"),
+        let (spared, ending): (Vec<_>, Vec<_>) =
+            workers.iter().partition(|worker| has_started_this(&worker.mark, &worker.processes));
+        for LeftOfOther { mark, procedure, processes, .. } in spared {
+            warn!(
+                mark,
+                procedure,
+                processes = shown(processes),
+                help = "call sys.leftovers.stop with the mark to end it",
+                "a worker of before has started this agent, and is left"
+            );
+        }
+        let marks: BTreeSet<String> = ending.iter().map(|worker| worker.mark.clone()).collect();
+        if !marks.is_empty() {
+            match self.end_all(&marks).await {
+                Ok(ended) => {
+                    for LeftOfOther { procedure, processes, .. } in ending {
+                        info!(
+                            procedure,
+                            processes = shown(processes),
+                            "a worker from before the start was ended"
+                        );
+                    }
+                    if !ended.left.is_empty() {
+                        warn!(
+                            left = shown(&ended.left),
+                            "of workers from before the start these outlive SIGKILL"
+                        );
+                    }
                 }
-            }
-            if let Some(other) = self.others().get_mut(&mark) {
-                other.ending = false;
+                Err(error) => warn!(%error, "workers from before the start cannot be ended"),
             }
         }
+        self.others().values_mut().for_each(|other| other.ending = false);
     }
 
-    async fn end_one(&self, mark: &str) -> Result<Ended, Fault> {
-        let owners = BTreeSet::from([Owner::Other(mark.to_owned())]);
+    async fn end_all(&self, marks: &BTreeSet<String>) -> Result<Ended, Fault> {
+        let owners = marks.iter().map(|mark| Owner::Other(mark.clone())).collect();
         let ended = end(&self.shared.agent, &owners, self.shared.grace).await.map_err(super::unread)?;
         let again = self.clone();
         // an error means that the runtime is going down

@@ -5,10 +5,10 @@
 //! written with the next note, or by [`Notes::flush`]. What leaves a daemon behind on purpose has no note once it has ended.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{FlockOperation, flock};
@@ -64,35 +64,50 @@ pub struct Note {
 /// The file of the notes. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Notes {
-    shared: Arc<Mutex<Written>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    path: PathBuf,
+    known: Mutex<Known>,
+    /// Held while the disk is waited for, and so by nobody who may not block. Before `known`.
+    written: Mutex<Written>,
+}
+
+/// What is known without the disk.
+#[derive(Debug)]
+struct Known {
+    /// What runs, and what is left of before.
+    open: BTreeMap<String, Note>,
+    /// What has ended and is not written down.
+    ended: Vec<String>,
 }
 
 #[derive(Debug)]
 struct Written {
     file: File,
     bytes: u64,
-    /// What runs, and what is left of before.
-    open: BTreeMap<String, Note>,
-    /// What has ended since the last write.
-    ended: Vec<String>,
 }
 
 impl Notes {
-    /// Those in a file, which is made for this process's user alone; and what it said of before, by the marks of the runs.
+    /// Those in a file, which is made for this process's user alone; and what it said of before, by the marks of the runs. Nothing of
+    /// the file is changed yet: whoever dies before long leaves what he found.
     ///
     /// # Errors
     /// What the operating system says.
     pub fn open(path: &Path) -> io::Result<(Self, BTreeMap<String, Note>)> {
-        let mut file = OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(path)?;
+        let file = OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(path)?;
         // those of another agent that runs here are not touched
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         let mut found = read(&file)?;
         while found.len() > MAX_FOUND {
             found.pop_first();
         }
-        let bytes = write_anew(&mut file, &found)?;
-        let written = Written { file, bytes, open: found.clone(), ended: Vec::new() };
-        Ok((Self { shared: Arc::new(Mutex::new(written)) }, found))
+        let bytes = file.metadata()?.len();
+        let known = Mutex::new(Known { open: found.clone(), ended: Vec::new() });
+        let written = Mutex::new(Written { file, bytes });
+        Ok((Self { shared: Arc::new(Shared { path: path.to_owned(), known, written }) }, found))
     }
 
     /// What a process of this kind is noted as.
@@ -102,48 +117,64 @@ impl Notes {
 
     /// Forgets one of before. That it is gone is as good.
     pub fn forget(&self, mark: &str) {
-        let mut written = self.written();
-        if written.open.remove(mark).is_some() {
-            written.ended.push(mark.to_owned());
+        let mut known = self.known();
+        if known.open.remove(mark).is_some() {
+            known.ended.push(mark.to_owned());
         }
     }
 
     /// Whether something has ended that is not written down.
     pub fn is_behind(&self) -> bool {
-        !self.written().ended.is_empty()
+        !self.known().ended.is_empty()
     }
 
     /// Writes down what has ended. Blocks.
     pub fn flush(&self) {
         let mut written = self.written();
-        if !written.ended.is_empty() {
-            // tried again with the next
-            let _said = written.append("").inspect_err(|error| {
-                tracing::debug!(%error, "that something has ended cannot be noted");
-            });
+        if self.is_behind() {
+            self.append(&mut written, "");
         }
+    }
+
+    /// Appends a line, after those of what has ended. Each begins where a write that was cut short may have ended. What cannot be
+    /// written of ends is tried again with the next. Blocks.
+    fn append(&self, written: &mut Written, line: &str) {
+        let ended = std::mem::take(&mut self.known().ended);
+        let mut text: String = ended.iter().flat_map(|mark| ["\n- ", mark]).collect();
+        text.push_str(line);
+        if let Err(error) = self.write(written, &text) {
+            tracing::debug!(%error, "what runs cannot be noted");
+            self.known().ended.extend(ended);
+        }
+    }
+
+    fn write(&self, written: &mut Written, text: &str) -> io::Result<()> {
+        let bytes = written.bytes.saturating_add(text.len() as u64);
+        if bytes > MAX_WRITTEN {
+            // with what runs now, and so with what the text says
+            match anew(&self.shared.path, &self.known().open.clone()) {
+                Ok(new) => {
+                    *written = new;
+                    return Ok(());
+                }
+                Err(error) if bytes > MAX_READ => return Err(error),
+                // there is room in the one that is there
+                Err(_) => {}
+            }
+        }
+        // whatever of it is written, it is no more
+        written.bytes = bytes;
+        written.file.write_all(text.as_bytes())
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        // nothing panics while it holds the lock
+        self.shared.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn written(&self) -> MutexGuard<'_, Written> {
-        // nothing panics while it holds the lock
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Written {
-    /// Appends a line, after those of what has ended. Each begins where a write that was cut short may have ended.
-    fn append(&mut self, line: &str) -> io::Result<()> {
-        let mut text: String = self.ended.iter().flat_map(|mark| ["\n- ", mark]).collect();
-        text.push_str(line);
-        if self.bytes.saturating_add(text.len() as u64) > MAX_WRITTEN {
-            self.bytes = write_anew(&mut self.file, &self.open)?;
-        } else {
-            // whatever of it is written, it is no more
-            self.bytes = self.bytes.saturating_add(text.len() as u64);
-            self.file.write_all(text.as_bytes())?;
-        }
-        self.ended.clear();
-        Ok(())
+        // as above
+        self.shared.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -151,12 +182,16 @@ fn line(mark: &str, Note { kind, procedure }: &Note) -> String {
     format!("\n+ {mark} {} {procedure}", kind.as_str())
 }
 
-/// Has the file say this alone.
-fn write_anew(file: &mut File, open: &BTreeMap<String, Note>) -> io::Result<u64> {
+/// Puts a file that says this alone in the place of the one that is there, in one step.
+fn anew(path: &Path, open: &BTreeMap<String, Note>) -> io::Result<Written> {
+    let new = path.with_extension("new");
+    let mut options = OpenOptions::new();
+    let mut file = options.create(true).truncate(true).write(true).mode(0o600).open(&new)?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive)?;
     let text: String = open.iter().map(|(mark, note)| line(mark, note)).collect();
-    file.set_len(0)?;
     file.write_all(text.as_bytes())?;
-    Ok(text.len() as u64)
+    fs::rename(&new, path)?;
+    Ok(Written { file, bytes: text.len() as u64 })
 }
 
 /// What had begun and not ended. Lines that make no sense are passed over: one may be half written.
@@ -190,11 +225,8 @@ impl Noting {
     /// Notes it, before it is started. Without a note it runs all the same: what cleans up a full disk must be able to. Blocks.
     pub(super) fn begin(&self, mark: &str) -> Noted {
         let mut written = self.notes.written();
-        written.open.insert(mark.to_owned(), self.note.clone());
-        // when the file is written anew the note is in it already
-        let _said = written.append(&line(mark, &self.note)).inspect_err(|error| {
-            tracing::debug!(%error, "something that runs cannot be noted");
-        });
+        self.notes.known().open.insert(mark.to_owned(), self.note.clone());
+        self.notes.append(&mut written, &line(mark, &self.note));
         Noted { notes: self.notes.clone(), mark: mark.to_owned() }
     }
 }
@@ -214,8 +246,6 @@ impl Drop for Noted {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     /// What the next agent finds.
@@ -269,6 +299,46 @@ mod tests {
         after.flush();
         assert_eq!(next(&copy).len(), 3);
         drop((worker, recurring));
+    }
+
+    #[test]
+    fn what_was_found_is_still_there_for_the_next_when_this_one_dies_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("running");
+        fs::write(&path, "\n+ 7.abc.1 worker web.deploy").unwrap();
+        let (notes, known) = Notes::open(&path).unwrap();
+        assert_eq!((known.len(), next(&path)), (1, known));
+        drop(notes);
+        // one that is too long is written anew with the first note, and no sooner
+        let long = "\n+ 7.abc.2 call x\n- 7.abc.2".repeat(30_000);
+        fs::write(&path, format!("{long}\n+ 7.abc.1 worker web.deploy")).unwrap();
+        let (notes, known) = Notes::open(&path).unwrap();
+        assert!(fs::metadata(&path).unwrap().len() > MAX_WRITTEN && known.len() == 1);
+        let _call = notes.of(Kind::Call, "exec.run").begin("7.abc.3");
+        assert!(fs::metadata(&path).unwrap().len() < 100);
+        assert_eq!(next(&path).len(), 2);
+        assert!(Notes::open(&path).is_err(), "the new file is ours too");
+        // where there can be no other file, the one that is there goes on
+        fs::create_dir(path.with_extension("new")).unwrap();
+        for number in 10..20_000 {
+            drop(notes.of(Kind::Call, "exec.run").begin(&format!("7.abc.{number}")));
+        }
+        notes.flush();
+        let len = fs::metadata(&path).unwrap().len();
+        assert!((MAX_WRITTEN..MAX_READ).contains(&len), "{len}");
+        assert_eq!(next(&path).len(), 2);
+    }
+
+    /// Ends are noted by those who may not wait for the disk.
+    #[test]
+    fn an_end_waits_for_nobody_who_writes() {
+        let folder = tempfile::tempdir().unwrap();
+        let (notes, _) = Notes::open(&folder.path().join("running")).unwrap();
+        let call = notes.of(Kind::Call, "exec.run").begin("7.abc.1");
+        let held = notes.written();
+        drop(call);
+        assert!(notes.is_behind());
+        drop(held);
     }
 
     #[test]
