@@ -13,6 +13,7 @@ use redpoll_config::RunGroups;
 use rustix::io::Errno;
 use rustix::thread::CapabilitySet;
 
+use super::tree::seen;
 use super::unique_name;
 
 /// What a run may use. `None`: no limit.
@@ -216,7 +217,10 @@ impl Cgroup {
     }
 
     /// The processes in it.
-    pub fn processes(&self) -> Vec<i32> {
+    ///
+    /// # Errors
+    /// There is no descriptor or no memory to look with.
+    pub fn processes(&self) -> io::Result<Vec<i32>> {
         processes_of(&self.path)
     }
 
@@ -226,10 +230,10 @@ impl Cgroup {
     }
 }
 
-/// The processes in the group at this path.
-pub(super) fn processes_of(path: &Path) -> Vec<i32> {
-    let text = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
-    text.lines().filter_map(|line| line.trim().parse().ok()).collect()
+/// The processes in the group at this path: none if it is gone.
+pub(super) fn processes_of(path: &Path) -> io::Result<Vec<i32>> {
+    let text = seen(fs::read_to_string(path.join("cgroup.procs")))?.unwrap_or_default();
+    Ok(text.lines().filter_map(|line| line.trim().parse().ok()).collect())
 }
 
 impl Drop for Cgroup {
@@ -290,7 +294,7 @@ mod tests {
         assert_eq!(read("pids.max"), "9");
         assert_eq!(read("cpu.max"), "150000 100000");
         fs::write(group.path().join("cgroup.procs"), "12\n13\n").unwrap();
-        assert_eq!(group.processes(), [12, 13]);
+        assert_eq!(group.processes().unwrap(), [12, 13]);
         assert!(group.kill() && read("cgroup.kill") == "1");
         let free = hierarchy.group("b", &Usage::default()).unwrap();
         assert!(fs::read_dir(free.path()).unwrap().next().is_none());

@@ -4,6 +4,7 @@ mod dropped;
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::io;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use super::name::unique_name;
 use super::note::Noted;
 use super::programs::Held;
 use super::tree::{self, Lineage, Process};
-use super::{ExecError, INHERITED, KILL_WAIT, ProcessSpec, RUN_VARIABLE, open_files};
+use super::{ExecError, INHERITED, KILL_WAIT, ProcessSpec, RUN_VARIABLE, is_no_room, open_files};
 
 /// The longest pause between two looks for processes that were born while others were killed.
 const KILL_ROUND: Duration = Duration::from_millis(50);
@@ -134,14 +135,16 @@ impl Group {
         let (until, mut pause) = (Instant::now() + KILL_WAIT, Duration::from_millis(2));
         loop {
             self.kill_cgroup();
-            let members = self.members().await;
-            if members.is_empty() && !self.is_running() {
+            let seen = self.members().await;
+            if seen.as_ref().is_some_and(Vec::is_empty) && !self.is_running() {
                 return 0;
             }
             // at each look, because what is killed may have had children since the last
-            signal_tree(&self.lineage, &members, Signal::KILL);
+            signal_tree(&self.lineage, &seen.unwrap_or_default(), Signal::KILL);
             if Instant::now() >= until {
-                let left = self.members().await.len().max(usize::from(self.is_running()));
+                // what nobody can see may be one
+                let seen = self.members().await.map_or(1, |members| members.len());
+                let left = seen.max(usize::from(self.is_running()));
                 self.give_up(left);
                 return left;
             }
@@ -154,7 +157,7 @@ impl Group {
         if left == 0 {
             return; // the last of them went at the last moment
         }
-        tracing::warn!(leader = %self.lineage.leader, left, "processes of a stopped run outlive SIGKILL");
+        tracing::warn!(leader = %self.lineage.leader, left, "processes of a stopped run outlive SIGKILL, or nobody can see whether");
         self.gave_up = true;
         if let Some(held) = &self.held {
             held.gave_up(left);
@@ -175,7 +178,7 @@ impl Group {
         // the others are not our children, so nobody tells us of their end
         let mut pause = Duration::from_millis(2);
         loop {
-            if self.members().await.is_empty() {
+            if self.members().await.is_some_and(|members| members.is_empty()) {
                 return true;
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -189,22 +192,16 @@ impl Group {
 
     /// Signals the group as one, then each process of the tree that left it.
     async fn signal(&self, signal: Signal) {
-        let members = self.members().await; // before the signal: a dead parent has no children
-        signal_tree(&self.lineage, &members, signal);
+        let seen = self.members().await; // before the signal: a dead parent has no children
+        signal_tree(&self.lineage, &seen.unwrap_or_default(), signal);
     }
 
-    /// The living processes of the tree. Looked up on another thread: a machine may have ten thousand processes.
-    async fn members(&self) -> Vec<Process> {
+    /// The living processes of the tree; `None`: not known now. Looked up on another thread: a machine may have ten thousand processes.
+    async fn members(&self) -> Option<Vec<Process>> {
         let lineage = self.lineage.clone();
-        match tokio::task::spawn_blocking(move || lineage.members()).await {
-            Ok(Ok(members)) => members,
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "/proc cannot be read: only the process group of a run is ended");
-                Vec::new()
-            }
-            // the runtime is going down, and nothing else is held up
-            Err(_) => self.lineage.members().unwrap_or_default(),
-        }
+        let looked = tokio::task::spawn_blocking(move || lineage.members()).await;
+        // an error means that the runtime is going down, and nothing else is held up
+        seen_of(&self.lineage, looked.unwrap_or_else(|_| self.lineage.members()))
     }
 
     /// Lets the leader go for good. Call it when it has ended, or was ended; what is left of its tree is left alone. Of one that hangs
@@ -239,7 +236,7 @@ impl Group {
 
 impl Pipes {
     /// Those of a program that was just started. Within a runtime.
-    fn of(child: &mut Child) -> std::io::Result<Self> {
+    fn of(child: &mut Child) -> io::Result<Self> {
         Ok(Self {
             stdin: child.stdin.take().map(ChildStdin::from_std).transpose()?,
             stdout: child.stdout.take().map(ChildStdout::from_std).transpose()?,
@@ -251,6 +248,21 @@ impl Pipes {
 fn is_running(leader: Pid) -> bool {
     let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     matches!(waitid(WaitId::Pid(leader), look), Ok(None) | Err(Errno::INTR))
+}
+
+/// What is seen of a tree. `None`: there is no descriptor or no memory to look with, which says nothing of what is left.
+fn seen_of(lineage: &Lineage, looked: io::Result<Vec<Process>>) -> Option<Vec<Process>> {
+    match looked {
+        Ok(members) => Some(members),
+        Err(error) if is_no_room(&error) => {
+            tracing::debug!(leader = %lineage.leader, %error, "what is left of a stopped run cannot be seen now");
+            None
+        }
+        Err(error) => {
+            tracing::warn!(%error, "/proc cannot be read: only the process group of a run is ended");
+            Some(Vec::new())
+        }
+    }
 }
 
 fn signal_tree(lineage: &Lineage, members: &[Process], signal: Signal) {
@@ -317,7 +329,7 @@ fn check(spec: &ProcessSpec) -> Result<String, ExecError> {
     if let Some(cwd) = spec.cwd.as_ref().filter(|_| spec.confine.is_none()) {
         let refused = |source| ExecError::Directory { cwd: cwd.clone(), source };
         if !std::fs::metadata(cwd).map_err(refused)?.is_dir() {
-            return Err(refused(std::io::ErrorKind::NotADirectory.into()));
+            return Err(refused(io::ErrorKind::NotADirectory.into()));
         }
         let enter = rustix::fs::Access::EXEC_OK;
         rustix::fs::access(cwd, enter).map_err(|error| refused(error.into()))?;

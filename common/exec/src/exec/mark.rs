@@ -8,10 +8,13 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 use std::num::NonZeroU64;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::thread::{current_timer_slack, set_current_timer_slack};
+
+use super::tree::seen;
 
 /// The smallest mark, in nanoseconds: above the kernel's default of 50,000, so that what was never marked has none.
 const FIRST: u64 = 50_001;
@@ -87,8 +90,11 @@ impl Mark {
     }
 
     /// Whether a process has it. False if that may not be read.
-    pub(super) fn is_on(self, pid: i32) -> bool {
-        slack(pid) == Some(self.0.get())
+    ///
+    /// # Errors
+    /// Those of [`seen`].
+    pub(super) fn is_on(self, pid: i32) -> io::Result<bool> {
+        Ok(slack(pid)? == Some(self.0.get()))
     }
 }
 
@@ -96,11 +102,15 @@ impl Mark {
 /// itself, from whoever started it: then all that it starts has.
 pub(super) fn is_marked(pid: i32) -> bool {
     let own = current_timer_slack().ok();
-    slack(pid).is_some_and(|slack| (FIRST..FIRST + MARKS).contains(&slack) && Some(slack) != own)
+    slack(pid)
+        .ok()
+        .flatten()
+        .is_some_and(|slack| (FIRST..FIRST + MARKS).contains(&slack) && Some(slack) != own)
 }
 
-fn slack(pid: i32) -> Option<u64> {
-    fs::read_to_string(format!("/proc/{pid}/timerslack_ns")).ok()?.trim().parse().ok()
+fn slack(pid: i32) -> io::Result<Option<u64>> {
+    let text = seen(fs::read_to_string(format!("/proc/{pid}/timerslack_ns")))?;
+    Ok(text.and_then(|text| text.trim().parse().ok()))
 }
 
 #[cfg(test)]

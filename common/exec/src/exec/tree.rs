@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 
-use super::RUN_VARIABLE;
 use super::adopted;
 use super::cgroup::processes_of;
 use super::mark::Mark;
+use super::{RUN_VARIABLE, is_no_room};
 
 /// What `/proc/<pid>/stat` says of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl Lineage {
     /// A process that is being started while this looks may be missed: look again until nothing is found.
     ///
     /// # Errors
-    /// When `/proc` cannot be read.
+    /// When `/proc` cannot be read, or a part of it cannot for want of descriptors or memory: what is left is not known then.
     pub(super) fn members(&self) -> io::Result<Vec<Process>> {
         let all = scan(Path::new("/proc"))?;
         let leader = self.leader.as_raw_pid();
@@ -54,32 +54,39 @@ impl Lineage {
         let own = rustix::process::getpid().as_raw_pid();
         // children of this process as well, and no orphans
         let leaders = adopted::leaders().clone();
-        let grouped = self.cgroup.as_deref().map(processes_of).unwrap_or_default();
+        let grouped = self.cgroup.as_deref().map_or(Ok(Vec::new()), processes_of)?;
+        let is_orphan = |process: &Process| process.parent == own && !leaders.contains(&process.pid);
         let mut members = select(&all, leader, |process| {
-            grouped.contains(&process.pid)
+            Ok(grouped.contains(&process.pid)
                 || process.started >= since
-                    && (has_variable(process.pid, marker.as_bytes())
-                        // an orphan that was adopted
-                        || process.parent == own
-                            && !leaders.contains(&process.pid)
-                            && self.mark.is_some_and(|mark| mark.is_on(process.pid)))
-        });
+                    && (has_variable(process.pid, marker.as_bytes())?
+                        // one that was adopted
+                        || is_orphan(process)
+                            && self.mark.map_or(Ok(false), |mark| mark.is_on(process.pid))?))
+        })?;
         members.retain(|process| !process.zombie);
         Ok(members)
     }
 }
 
 /// The leader, its group, those that `marked` names, and all descendants of these.
-fn select(all: &[Process], leader: i32, marked: impl Fn(&Process) -> bool) -> Vec<Process> {
-    let (mut members, mut others): (Vec<Process>, Vec<Process>) =
-        all.iter().partition(|process| process.pid == leader || process.group == leader || marked(process));
+fn select(
+    all: &[Process],
+    leader: i32,
+    marked: impl Fn(&Process) -> io::Result<bool>,
+) -> io::Result<Vec<Process>> {
+    let (mut members, mut others) = (Vec::new(), Vec::new());
+    for process in all {
+        let is_member = process.pid == leader || process.group == leader || marked(process)?;
+        if is_member { &mut members } else { &mut others }.push(*process);
+    }
     // there may be thousands
     let mut pids: BTreeSet<i32> = members.iter().map(|member| member.pid).collect();
     loop {
         let (found, rest): (Vec<Process>, Vec<Process>) =
             others.into_iter().partition(|process| pids.contains(&process.parent));
         if found.is_empty() {
-            return members;
+            return Ok(members);
         }
         pids.extend(found.iter().map(|process| process.pid));
         members.extend(found);
@@ -87,7 +94,7 @@ fn select(all: &[Process], leader: i32, marked: impl Fn(&Process) -> bool) -> Ve
     }
 }
 
-/// Every process that `/proc` shows.
+/// Every process that `/proc` shows. An error if one may live that could not be looked at.
 pub(super) fn scan(proc: &Path) -> io::Result<Vec<Process>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(proc)? {
@@ -96,9 +103,21 @@ pub(super) fn scan(proc: &Path) -> io::Result<Vec<Process>> {
             continue;
         }
         // a process may end while we look at it: not an error
-        found.extend(fs::read(entry.path().join("stat")).ok().and_then(|stat| parse_stat(&stat)));
+        found.extend(seen(fs::read(entry.path().join("stat")))?.and_then(|stat| parse_stat(&stat)));
     }
     Ok(found)
+}
+
+/// What could be read of a process. `None`: it has ended, or that may not be read.
+///
+/// # Errors
+/// There is no descriptor or no memory to read it with: that says nothing of the process, and it may be seen the next time.
+pub(super) fn seen<T>(read: io::Result<T>) -> io::Result<Option<T>> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(error) if is_no_room(&error) => Err(error),
+        Err(_) => Ok(None),
+    }
 }
 
 /// Parses `/proc/<pid>/stat`. The name, in parentheses, may have any bytes, so fields count from the last `)`.
@@ -119,51 +138,66 @@ fn parse_stat(stat: &[u8]) -> Option<Process> {
 }
 
 /// The environment that a process was started with. Empty if it has ended or may not be read.
-pub(super) fn environment(pid: i32) -> Vec<u8> {
-    let read = |path: PathBuf| fs::read(path).ok().filter(|environment| !environment.is_empty());
+///
+/// # Errors
+/// Those of [`seen`].
+pub(super) fn environment(pid: i32) -> io::Result<Vec<u8>> {
+    let read =
+        |path: PathBuf| seen(fs::read(path)).map(|read| read.filter(|environment| !environment.is_empty()));
     let process = PathBuf::from(format!("/proc/{pid}"));
-    read(process.join("environ")).unwrap_or_else(|| {
-        // when the first thread has ended, the others still know it
-        let mut threads = fs::read_dir(process.join("task")).into_iter().flatten().flatten();
-        threads.find_map(|thread| read(thread.path().join("environ"))).unwrap_or_default()
-    })
+    if let Some(environment) = read(process.join("environ"))? {
+        return Ok(environment);
+    }
+    // when the first thread has ended, the others still know it
+    for thread in seen(fs::read_dir(process.join("task")))?.into_iter().flatten() {
+        let Some(thread) = seen(thread)? else { continue };
+        if let Some(environment) = read(thread.path().join("environ"))? {
+            return Ok(environment);
+        }
+    }
+    Ok(Vec::new())
 }
 
 /// Whether the environment that the process was started with has this `NAME=value`. False if it may not be read.
-fn has_variable(pid: i32, variable: &[u8]) -> bool {
-    environment(pid).split(|byte| *byte == 0).any(|entry| entry == variable)
+fn has_variable(pid: i32, variable: &[u8]) -> io::Result<bool> {
+    Ok(environment(pid)?.split(|byte| *byte == 0).any(|entry| entry == variable))
 }
 
 /// Sends a signal to exactly this process, and to no other that got its number meanwhile.
 pub(super) fn signal_one(process: Process, signal: Signal) {
     let Some(pid) = Pid::from_raw(process.pid) else { return };
-    let sent = match pidfd_open(pid, PidfdFlags::empty()) {
-        // the descriptor pins the number, so what is compared now is what is signalled
-        Ok(descriptor) if is_still(process) => pidfd_send_signal(descriptor, signal),
-        // before Linux 5.3: a window of microseconds remains
-        Err(Errno::NOSYS) if is_still(process) => kill_process(pid, signal),
-        Ok(_) | Err(_) => return,
+    // the descriptor pins the number, so what is compared now is what is signalled
+    let pinned = match pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(descriptor) => now(process).map(|now| Some((descriptor, now))),
+        Err(Errno::SRCH) => return,
+        Err(_) => Ok(None),
+    };
+    let sent = match pinned {
+        Ok(Some((descriptor, Some(_same)))) => pidfd_send_signal(descriptor, signal).map_err(io::Error::from),
+        Ok(Some((_, None))) => return,
+        // before Linux 5.3, or without a descriptor for both: a window of microseconds remains
+        Ok(None) | Err(_) => match now(process) {
+            Ok(Some(_same)) => kill_process(pid, signal).map_err(io::Error::from),
+            Ok(None) => return,
+            Err(error) => Err(error),
+        },
     };
     if let Err(error) = sent
-        && error != Errno::SRCH
+        && Errno::from_io_error(&error) != Some(Errno::SRCH)
     {
         tracing::warn!(pid = process.pid, %error, "a process of a stopped run cannot be signalled");
     }
 }
 
-fn is_still(process: Process) -> bool {
-    now(process).is_some()
-}
-
-/// Whether it lives, and not another that got its number.
+/// Whether it lives, and not another that got its number. True as long as that cannot be seen.
 pub(super) fn is_alive(process: Process) -> bool {
-    now(process).is_some_and(|now| !now.zombie)
+    now(process).map_or(true, |now| now.is_some_and(|now| !now.zombie))
 }
 
-/// The same process as it is now.
-fn now(process: Process) -> Option<Process> {
-    let stat = fs::read(format!("/proc/{}/stat", process.pid)).ok()?;
-    parse_stat(&stat).filter(|now| now.started == process.started)
+/// The same process as it is now. The errors are those of [`seen`].
+fn now(process: Process) -> io::Result<Option<Process>> {
+    let stat = seen(fs::read(format!("/proc/{}/stat", process.pid)))?;
+    Ok(stat.and_then(|stat| parse_stat(&stat)).filter(|now| now.started == process.started))
 }
 
 #[cfg(test)]
@@ -215,7 +249,7 @@ mod tests {
             process(31, 1, 10), // orphan that stayed in the group
         ];
         let mut found: Vec<i32> =
-            select(&all, 10, |process| process.pid == 20).iter().map(|p| p.pid).collect();
+            select(&all, 10, |process| Ok(process.pid == 20)).unwrap().iter().map(|p| p.pid).collect();
         found.sort_unstable();
         assert_eq!(found, [10, 11, 12, 13, 14, 20, 21, 31]);
     }
@@ -231,6 +265,23 @@ mod tests {
         signal_one(own, Signal::KILL);
         assert!(!child.wait().unwrap().success());
         assert!(!is_alive(own));
+    }
+
+    #[test]
+    fn a_process_is_signalled_also_when_there_is_no_descriptor_for_both_to_pin_it_and_to_look() {
+        if std::env::var_os("NEXTEST").is_none() {
+            return; // the limit is that of the whole process, which is another for each test only there
+        }
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let own = scan(Path::new("/proc")).unwrap().into_iter().find(|process| process.pid == pid).unwrap();
+        let mut held: Vec<fs::File> = std::iter::from_fn(|| fs::File::open("/dev/null").ok()).collect();
+        assert!(is_alive(own), "what cannot be seen is not dead");
+        held.pop();
+        signal_one(Process { started: own.started - 1, ..own }, Signal::KILL);
+        assert!(is_alive(own) && child.try_wait().unwrap().is_none());
+        signal_one(own, Signal::KILL);
+        assert!(!child.wait().unwrap().success());
     }
 
     #[test]

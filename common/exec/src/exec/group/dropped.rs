@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use tokio::runtime::Handle;
 
 use super::super::programs::end_beside;
-use super::{Group, REAP_WAIT, signal_tree};
+use super::{Group, REAP_WAIT, seen_of, signal_tree};
 
 impl Group {
     /// Ends what was dropped, for as long as it takes.
@@ -33,9 +33,9 @@ impl Group {
         let until = std::time::Instant::now() + REAP_WAIT;
         loop {
             self.kill_cgroup();
-            let members = self.lineage.members().unwrap_or_default();
-            let is_gone = members.is_empty() && !self.is_running();
-            signal_tree(&self.lineage, &members, Signal::KILL);
+            let seen = seen_of(&self.lineage, self.lineage.members());
+            let is_gone = seen.as_ref().is_some_and(Vec::is_empty) && !self.is_running();
+            signal_tree(&self.lineage, &seen.unwrap_or_default(), Signal::KILL);
             if is_gone || std::time::Instant::now() >= until {
                 break;
             }

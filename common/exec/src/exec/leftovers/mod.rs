@@ -25,7 +25,7 @@ use rustix::process::Signal;
 use tokio::time::{Instant, sleep};
 
 use super::name::is_unique_name;
-use super::tree::{self, Process, scan, signal_one};
+use super::tree::{self, Process, scan, seen, signal_one};
 use super::{KILL_WAIT, RUN_VARIABLE};
 use crate::clock::boot_ms;
 use kin::Scene;
@@ -62,7 +62,7 @@ impl Leftover {
         Self { pid: process.pid, program, age_ms, process }
     }
 
-    /// Whether it lives, and not another that got its number.
+    /// Whether it lives, and not another that got its number. True as long as that cannot be seen for want of descriptors.
     pub fn lives(&self) -> bool {
         tree::is_alive(self.process)
     }
@@ -100,7 +100,7 @@ pub struct Left {
 /// A process that is being started while this looks may be missed: look again until nothing is found.
 ///
 /// # Errors
-/// When `/proc` cannot be read.
+/// When `/proc` cannot be read, or a part of it cannot for want of descriptors or memory: what is left is not known then.
 pub fn find(agent: &PeerId, runs: &BTreeSet<Owner>) -> io::Result<BTreeMap<Owner, Left>> {
     if runs.is_empty() {
         return Ok(BTreeMap::new());
@@ -127,7 +127,7 @@ pub struct Ended {
 /// start meanwhile is ended too.
 ///
 /// # Errors
-/// When `/proc` cannot be read.
+/// Those of [`find`]; what was found before may have been asked to end.
 pub async fn end(agent: &PeerId, runs: &BTreeSet<Owner>, grace: Duration) -> io::Result<Ended> {
     // by number and start, which together name a process for good
     let mut seen: BTreeMap<(i32, u64), Leftover> = BTreeMap::new();
@@ -177,7 +177,7 @@ fn look(agent: &PeerId, runs: &BTreeSet<Owner>) -> io::Result<(Scene<Owner>, BTr
         runs.iter().filter_map(|owner| Some((Mark::of(agent, owner.run()?), owner))).collect();
     let (mut marked, mut procedures) = (BTreeMap::new(), BTreeMap::new());
     for process in &all {
-        let environment = tree::environment(process.pid);
+        let environment = tree::environment(process.pid)?;
         if let Some((mark, procedure)) = Mark::read(&environment)
             && let Some(&run) = wanted.get(&mark)
         {
@@ -191,7 +191,7 @@ fn look(agent: &PeerId, runs: &BTreeSet<Owner>) -> io::Result<(Scene<Owner>, BTr
     }
     let cgroups = match marked.is_empty() {
         true => BTreeMap::new(),
-        false => all.iter().filter_map(|process| Some((process.pid, run_cgroup(process.pid)?))).collect(),
+        false => run_cgroups(&all)?,
     };
     Ok((Scene { all, marked, cgroups, own }, procedures))
 }
@@ -204,11 +204,14 @@ fn run_mark(environment: &[u8]) -> Option<&str> {
 }
 
 /// Whether this very process was started by what has a mark, or by one of its processes: to end that could end what starts it.
+/// True as long as that cannot be seen.
 pub fn has_started_this(mark: &str, left: &[Leftover]) -> bool {
-    if fs::read("/proc/self/environ").is_ok_and(|environment| run_mark(&environment) == Some(mark)) {
+    let (Ok(environment), Ok(all)) = (seen(fs::read("/proc/self/environ")), scan(Path::new("/proc"))) else {
+        return true;
+    };
+    if environment.is_some_and(|environment| run_mark(&environment) == Some(mark)) {
         return true;
     }
-    let all = scan(Path::new("/proc")).unwrap_or_default();
     let parent = |pid: i32| all.iter().find(|process| process.pid == pid).map(|process| process.parent);
     let own = rustix::process::getpid().as_raw_pid();
     let mut ancestors = std::iter::successors(parent(own), |pid| parent(*pid));
@@ -252,13 +255,17 @@ impl Mark {
     }
 }
 
-/// The control group of a process, if that is one of a run.
-fn run_cgroup(pid: i32) -> Option<String> {
-    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-    own_cgroup(&text).map(str::to_owned)
+/// The control groups of those processes that are in one of a run.
+fn run_cgroups(all: &[Process]) -> io::Result<BTreeMap<i32, String>> {
+    let mut cgroups = BTreeMap::new();
+    for Process { pid, .. } in all {
+        let text = seen(fs::read_to_string(format!("/proc/{pid}/cgroup")))?.unwrap_or_default();
+        cgroups.extend(own_cgroup(&text).map(|path| (*pid, path.to_owned())));
+    }
+    Ok(cgroups)
 }
 
-/// The same of what `/proc/<pid>/cgroup` says. Others give groups such names, too: `run-r4f0….scope` is of systemd-run.
+/// The control group of a run in what `/proc/<pid>/cgroup` says. Others give groups such names, too: `run-r4f0….scope` is of systemd-run.
 fn own_cgroup(text: &str) -> Option<&str> {
     let path = text.lines().find_map(|line| line.strip_prefix("0::"))?;
     let name = path.rsplit('/').next()?.strip_prefix(RUN_CGROUP)?;
