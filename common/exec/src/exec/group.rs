@@ -92,7 +92,8 @@ impl Group {
                 // what nobody could watch over does not run
                 let _killed = kill_process_group(leader, Signal::KILL);
                 let _reaped = child.wait();
-                return Err(system(error));
+                // it has begun, so that this never passes: what is put back would be begun twice
+                return Err(system(io::Error::other(error)));
             }
         };
         let cgroup = spec.confine.as_ref().and_then(|confine| confine.cgroup.clone());
