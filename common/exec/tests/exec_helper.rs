@@ -65,6 +65,25 @@ async fn a_helper_that_ends_without_a_word_or_with_a_strange_one_has_started_not
 }
 
 #[tokio::test]
+async fn what_passes_for_a_helper_passes_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    // too many open files here and on the machine, no process, no memory; no such file, no number, no errno
+    for (said, passes) in [
+        ("e24", true),
+        ("e23", true),
+        ("e11", true),
+        ("e12", true),
+        ("e2", false),
+        ("e", false),
+        ("s24", false),
+        ("d24", false),
+    ] {
+        let refused = collect(helped_by(folder.path(), &format!("printf {said}"))).await.unwrap_err();
+        assert_eq!(refused.is_passing(), passes, "{said}: {refused}");
+    }
+}
+
+#[tokio::test]
 async fn what_the_program_writes_begins_after_the_word_of_its_helper() {
     let folder = tempfile::tempdir().unwrap();
     let run = collect(helped_by(folder.path(), "printf '\\000first'; printf second")).await.unwrap();

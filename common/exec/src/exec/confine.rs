@@ -26,7 +26,7 @@ use rustix::thread;
 use super::account::Account;
 use super::cgroup::Usage;
 use super::handed::Handed;
-use super::{ExecError, inherited, lookup, open_files, verdict};
+use super::{ExecError, inherited, is_no_room, lookup, open_files, verdict};
 
 /// The first argument of a start that confines.
 const WORD: &str = "__confine";
@@ -133,7 +133,11 @@ fn try_to_become_program(mut arguments: impl Iterator<Item = OsString>) -> Resul
     let program = program.ok_or(ExecError::NoProgram)?;
     let name = program.to_string_lossy().into_owned();
     let failed = |what: &str, source: io::Error| {
-        let source = io::Error::new(source.kind(), format!("{what}: {source}"));
+        // of what passes the number is told, by which the other side knows that
+        let source = match is_no_room(&source) {
+            true => source,
+            false => io::Error::new(source.kind(), format!("{what}: {source}")),
+        };
         ExecError::System { program: name.clone(), source }
     };
     let order = order.as_ref().and_then(|order| Order::read(order.to_str()?));

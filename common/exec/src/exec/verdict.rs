@@ -4,6 +4,7 @@
 
 use std::io;
 
+use rustix::io::Errno;
 use tokio::io::AsyncReadExt as _;
 use tokio::process::ChildStdout;
 
@@ -19,6 +20,8 @@ const NOT_FOUND: u8 = b'n';
 const NO_INTERPRETER: u8 = b'i';
 const DENIED: u8 = b'p';
 const NO_FORMAT: u8 = b'f';
+/// With the number of what the operating system said, which tells whether it passes.
+const FAILED_WITH: u8 = b'e';
 /// With the reason.
 const FAILED: u8 = b's';
 
@@ -38,7 +41,10 @@ pub(super) fn refuses(mut to: impl io::Write, why: &ExecError) -> io::Result<()>
         ExecError::Interpreter { .. } => (NO_INTERPRETER, String::new()),
         ExecError::Denied { .. } => (DENIED, String::new()),
         ExecError::Format { .. } => (NO_FORMAT, String::new()),
-        ExecError::System { source, .. } => (FAILED, source.to_string()),
+        ExecError::System { source, .. } => match Errno::from_io_error(source) {
+            Some(errno) => (FAILED_WITH, errno.raw_os_error().to_string()),
+            None => (FAILED, source.to_string()),
+        },
         // found out before there was a helper
         ExecError::Late
         | ExecError::NoProgram
@@ -67,16 +73,35 @@ pub(super) async fn hear(stdout: &mut Option<ChildStdout>, spec: &ProcessSpec) -
     let mut reason = Vec::new();
     stdout.take(MAX_REASON).read_to_end(&mut reason).await.map_err(failed)?;
     let reason = String::from_utf8_lossy(&reason).into_owned();
+    let numbered = |reason: String| match reason.parse() {
+        Ok(number) => io::Error::from_raw_os_error(number),
+        Err(_) => io::Error::other(reason),
+    };
     Err(match kind {
         NO_FOLDER => {
-            let source =
-                reason.parse().map_or_else(|_| io::Error::other(reason), io::Error::from_raw_os_error);
-            ExecError::Directory { cwd: spec.cwd.clone().unwrap_or_default(), source }
+            ExecError::Directory { cwd: spec.cwd.clone().unwrap_or_default(), source: numbered(reason) }
         }
+        FAILED_WITH => failed(numbered(reason)),
         NOT_FOUND => ExecError::NotFound { program },
         NO_INTERPRETER => ExecError::Interpreter { program },
         DENIED => ExecError::Denied { program },
         NO_FORMAT => ExecError::Format { program },
         _ => failed(io::Error::other(reason)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_operating_system_said_is_told_by_its_number_and_anything_else_by_its_words() {
+        let said = |source| {
+            let mut to = Vec::new();
+            refuses(&mut to, &ExecError::System { program: "p".into(), source }).unwrap();
+            String::from_utf8(to).unwrap()
+        };
+        assert_eq!(said(Errno::NFILE.into()), "e23");
+        assert_eq!(said(io::Error::other("its order")), "sits order");
+    }
 }
