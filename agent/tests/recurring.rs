@@ -1,9 +1,8 @@
-//! Procedures that run by themselves: what is kept on disk, what a run becomes, what a reload does; without a manager.
+//! Procedures that run by themselves: what a run becomes, what a reload does; without a manager.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
 mod gate_support;
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,12 +12,12 @@ use gate_support::open_gate;
 use redpoll_agent::clock::boot_ms;
 use redpoll_agent::manager::{AskError, Manager};
 use redpoll_agent::offered::Offered;
-use redpoll_agent::schedule::outbox::{Outbox, OutboxOptions};
-use redpoll_agent::schedule::record::{Began, Kept};
+use redpoll_agent::schedule::outbox::OutboxOptions;
+use redpoll_agent::schedule::record::Kept;
 use redpoll_agent::schedule::{Around, Bounds, Entry, Recurring};
 use redpoll_common::api::record::RecordArguments;
 use redpoll_common::identity::Identity;
-use redpoll_common::job::{Ending, ItemKind, Outcome};
+use redpoll_common::job::{ItemKind, Outcome};
 use redpoll_common::wire::{Fault, FaultCode, Raw, RawMap};
 use redpoll_config::ProcedureSchedule;
 use redpoll_exec::{Claim, Places};
@@ -32,111 +31,6 @@ use tokio_util::task::TaskTracker;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const SOON: Duration = Duration::from_millis(20);
-
-fn kept(key: &str, bytes: usize) -> Kept {
-    let run = RecordArguments {
-        key: key.into(),
-        schedule: "s".into(),
-        procedure: "p".into(),
-        kwargs: RawMap::new().text("x", &"x".repeat(bytes)).finish(),
-        started_ms_ago: None,
-        ending: Ending {
-            outcome: Outcome::Succeeded,
-            started: Some(true),
-            result: Some(Raw::nil()),
-            fault: None,
-            items: 0,
-            duration_ms: Some(1),
-        },
-        items: Vec::new(),
-        dropped: 0,
-    };
-    Kept { run, began: Began { boot: Some([1; 16]), boot_ms: 1, wall_ms: 2 } }
-}
-
-fn open(folder: &TempDir, max_records: usize, max_bytes: u64) -> Outbox {
-    Outbox::open(&folder.path().join("schedule"), OutboxOptions { max_records, max_bytes }).unwrap()
-}
-
-fn keys(outbox: &mut Outbox) -> Vec<String> {
-    let mut keys = Vec::new();
-    while let Some((number, kept, _)) = outbox.oldest() {
-        keys.push(kept.run.key);
-        outbox.told(number, 0);
-    }
-    keys
-}
-
-#[test]
-fn what_is_kept_is_there_after_a_restart_in_its_order_and_for_its_owner_alone() {
-    let folder = TempDir::new().unwrap();
-    let mut outbox = open(&folder, 10, 1 << 20);
-    for key in ["a", "b"] {
-        let number = outbox.begin(&kept(key, 1)).unwrap();
-        outbox.finish(Some(number), &kept(key, 1));
-    }
-    outbox.finish(None, &kept("c", 1));
-    drop(outbox);
-    for entry in std::fs::read_dir(folder.path().join("schedule")).unwrap().flatten() {
-        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{entry:?}");
-    }
-    let mut again = open(&folder, 10, 1 << 20);
-    let (_, first, dropped) = again.oldest().unwrap();
-    assert_eq!((first, dropped), (kept("a", 1), 0));
-    assert_eq!(keys(&mut again), ["a", "b", "c"]);
-    assert!(open(&folder, 10, 1 << 20).is_empty(), "what was told is gone from the disk");
-}
-
-#[test]
-fn a_note_without_an_end_is_told_after_a_restart_and_half_a_file_is_not() {
-    let folder = TempDir::new().unwrap();
-    let mut outbox = open(&folder, 10, 1 << 20);
-    outbox.begin(&kept("ran", 1)).unwrap();
-    let number = outbox.begin(&kept("note", 1)).unwrap();
-    outbox.finish(Some(number), &kept("ended", 1));
-    assert_eq!(keys(&mut outbox), ["ended"], "what runs is not told");
-    outbox.finish(None, &kept("later", 1));
-    let part = folder.path().join("schedule/00000000000000000009.part");
-    std::fs::write(&part, "half").unwrap();
-    let mut again = open(&folder, 10, 1 << 20);
-    assert_eq!(keys(&mut again), ["ran", "later"]);
-    assert!(!part.exists());
-}
-
-#[test]
-fn when_it_is_full_the_oldest_go_and_are_counted_until_the_manager_knows() {
-    let folder = TempDir::new().unwrap();
-    let mut outbox = open(&folder, 3, 1 << 20);
-    for key in ["a", "b", "c", "d", "e"] {
-        outbox.finish(None, &kept(key, 1));
-    }
-    drop(outbox);
-    let mut outbox = open(&folder, 3, 1 << 20);
-    let (number, first, dropped) = outbox.oldest().unwrap();
-    assert_eq!((first.run.key.as_str(), dropped), ("c", 2));
-    assert_eq!(first.told(&Began::now(), dropped).dropped, 2);
-    // one more is lost while the manager is told: it hears of that with the next
-    outbox.finish(None, &kept("f", 1));
-    outbox.told(number, 2);
-    let (_, next, dropped) = outbox.oldest().unwrap();
-    assert_eq!((next.run.key.as_str(), dropped), ("e", 1), "d went, not the one on its way");
-    drop(outbox);
-    assert_eq!(open(&folder, 3, 1 << 20).oldest().unwrap().2, 1);
-}
-
-#[test]
-fn bytes_are_bounded_as_well_and_what_cannot_be_read_is_counted() {
-    let folder = TempDir::new().unwrap();
-    let mut outbox = open(&folder, 100, 3_000);
-    for key in ["a", "b", "c", "d"] {
-        outbox.finish(None, &kept(key, 1_000));
-    }
-    assert_eq!(outbox.len(), 2);
-    let first = folder.path().join("schedule/00000000000000000003.end");
-    std::fs::write(first, "nonsense").unwrap();
-    let (_, left, dropped) = outbox.oldest().unwrap();
-    assert_eq!((left.run.key.as_str(), dropped), ("d", 3));
-}
 
 /// An agent's recurring procedures, and a registry in the hands of the test.
 struct Stage {

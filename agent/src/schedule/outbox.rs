@@ -23,6 +23,7 @@ use tokio::sync::Notify;
 use tracing::{error, warn};
 
 use super::record::Kept;
+use crate::exec::is_no_room;
 
 /// How many untold runs there may be, and how many bytes of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,22 +152,30 @@ impl Outbox {
         self.make_room();
     }
 
-    /// The oldest run that ended, to be told; and how many were dropped. What cannot be read is dropped.
-    pub fn oldest(&mut self) -> Option<(u64, Kept, u64)> {
-        while let Some(number) = self.ended.keys().next().copied() {
+    /// The oldest run that ended, to be told; and how many were dropped. What makes no sense, or is gone, is dropped.
+    ///
+    /// # Errors
+    /// What is there cannot be read now: to be tried again, nothing of it is dropped.
+    pub fn oldest(&mut self) -> io::Result<Option<(u64, Kept, u64)>> {
+        let numbers: Vec<u64> = self.ended.keys().copied().collect();
+        let mut unread = Ok(None);
+        for number in numbers {
             match self.read(number) {
                 Ok(kept) => {
                     self.telling = Some(number);
-                    return Some((number, kept, self.dropped));
+                    return Ok(Some((number, kept, self.dropped)));
                 }
-                Err(error) => {
+                Err(Unread::Now(error)) if is_no_room(&error) => return Err(error),
+                // a bad place of the disk does not hold up those after it
+                Err(Unread::Now(error)) => unread = Err(error),
+                Err(Unread::Ever(error)) => {
                     error!(%error, file = %self.path(number, END).display(), "a run in the outbox cannot be read; it is lost");
                     self.forget(number);
                     self.count(1);
                 }
             }
         }
-        None
+        unread
     }
 
     /// The manager has it, and knows of so many dropped ones.
@@ -232,15 +241,15 @@ impl Outbox {
         }
     }
 
-    fn read(&self, number: u64) -> Result<Kept, String> {
+    fn read(&self, number: u64) -> Result<Kept, Unread> {
         let path = self.path(number, END);
-        let len = fs::metadata(&path).map_err(|error| error.to_string())?.len();
+        let len = fs::metadata(&path)?.len();
         if len > MAX_FILE {
-            return Err(format!("it has {len} bytes; the limit is {MAX_FILE}"));
+            return Err(Unread::Ever(format!("it has {len} bytes; the limit is {MAX_FILE}")));
         }
-        let bytes = fs::read(&path).map_err(|error| error.to_string())?;
-        let raw = Raw::parse(Bytes::from(bytes)).map_err(|error| error.to_string())?;
-        Kept::read(&raw).map_err(|error| error.to_string())
+        let bytes = fs::read(&path)?;
+        let raw = Raw::parse(Bytes::from(bytes)).map_err(|error| Unread::Ever(error.to_string()))?;
+        Kept::read(&raw).map_err(|error| Unread::Ever(error.to_string()))
     }
 
     fn write(&self, path: &Path, number: u64, bytes: &[u8]) -> io::Result<()> {
@@ -261,6 +270,21 @@ impl Outbox {
 
     fn path(&self, number: u64, kind: &str) -> PathBuf {
         self.folder.join(format!("{number:020}.{kind}"))
+    }
+}
+
+/// Why a file was not read.
+enum Unread {
+    /// It may be another time: there is no descriptor, or the disk does not answer.
+    Now(io::Error),
+    /// It is gone, or what it holds is no run.
+    Ever(String),
+}
+
+impl From<io::Error> for Unread {
+    fn from(error: io::Error) -> Self {
+        let is_gone = error.kind() == io::ErrorKind::NotFound;
+        if is_gone { Self::Ever(error.to_string()) } else { Self::Now(error) }
     }
 }
 

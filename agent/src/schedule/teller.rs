@@ -20,6 +20,8 @@ use crate::offered::Offered;
 
 /// How long to wait before the same is told again, unless the manager says.
 const AGAIN: Duration = Duration::from_secs(2);
+/// The same for what cannot be read.
+const UNREAD: Duration = Duration::from_secs(10);
 /// The same for a manager that knows no recorded runs: an older one.
 const KNOWS_NONE: Duration = Duration::from_secs(600);
 
@@ -74,9 +76,13 @@ impl Teller {
 
     async fn tell(&self) -> Tried {
         self.manager.connected().await;
-        let Some(Some((number, kept, dropped))) = self.outbox.with(super::outbox::Outbox::oldest).await
-        else {
-            return Tried::Nothing;
+        let (number, kept, dropped) = match self.outbox.with(super::outbox::Outbox::oldest).await {
+            Some(Ok(Some(oldest))) => oldest,
+            Some(Ok(None)) | None => return Tried::Nothing,
+            Some(Err(error)) => {
+                warn!(%error, "a run in the outbox cannot be read now; it is kept, and read again later");
+                return Tried::Later(UNREAD);
+            }
         };
         let (key, schedule) = (kept.run.key.clone(), kept.run.schedule.clone());
         let mut run = kept.told(&Began::now(), dropped);
