@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::future::{FusedFuture as _, FutureExt as _};
 use redpoll_common::api::notice;
 use redpoll_common::wire::{Bye, ByeCode, Raw};
+use redpoll_net::Peer;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
@@ -78,8 +79,28 @@ impl Serving {
             }
         }
         self.stop_workers.cancel();
-        self.close_jobs(last.farewell).await;
-        if let Some(peer) = peer {
+        let goodbye = || peer.as_ref().map(|peer| (peer, bye.clone()));
+        let stopped = tokio::select! {
+            biased;
+            stopped = self.leave(last.farewell, goodbye(), tracker) => stopped,
+            () = &mut hurry, if !hurry.is_terminated() => {
+                warn!("stopping now although the goodbye is not over");
+                self.leave(HURRIED.farewell, goodbye(), tracker).await
+            }
+        };
+        let _late = tokio::time::timeout(HURRIED.farewell, self.leftovers.flush()).await;
+        if stopped {
+            info!("stopped");
+        } else {
+            warn!(left = tracker.len(), "stopped with tasks or programs still running");
+        }
+    }
+
+    /// Closes the spool and the session, and says whether all tasks and programs have ended then. For each of these there is so much
+    /// time. May be dropped and begun again.
+    async fn leave(&self, farewell: Duration, goodbye: Option<(&Peer, Bye)>, tracker: &TaskTracker) -> bool {
+        self.close_jobs(farewell).await;
+        if let Some((peer, bye)) = goodbye {
             peer.close(bye);
         }
         tracker.close();
@@ -87,12 +108,7 @@ impl Serving {
             tracker.wait().await;
             programs::settled().await;
         };
-        let stopped = tokio::time::timeout(last.farewell, ended).await;
-        let _late = tokio::time::timeout(HURRIED.farewell, self.leftovers.flush()).await;
-        match stopped {
-            Ok(()) => info!("stopped"),
-            Err(_elapsed) => warn!(left = tracker.len(), "stopped with tasks or programs still running"),
-        }
+        tokio::time::timeout(farewell, ended).await.is_ok()
     }
 
     /// Ends what is left of runs and of recurring procedures, at the same time, each with a record of it.
