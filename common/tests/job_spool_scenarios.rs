@@ -268,39 +268,14 @@ fn a_full_disk_stops_what_is_new_and_lets_small_endings_through() {
 }
 
 #[test]
-fn an_agent_that_stops_or_has_enough_takes_nothing_new() {
-    let mut bench = Bench::with(Options { max_runs: 1, ..OPTIONS }, Vec::new());
-    bench.offer(1);
-    assert_eq!(bench.offer(2), "refuse(overloaded)");
-    bench.put(Input::Draining);
-    assert_eq!(bench.offer(3), "refuse(shutting_down)");
-    assert_eq!(bench.spool.max_dno(), Dno(1), "they count as unseen");
-    let seen = bench.disk.iter().any(|record| record.dno() > Dno(1));
-    assert!(!seen, "a backlog that is offered again and again writes nothing: {:?}", bench.disk);
-    let mut bench = bench.restarted();
-    bench.connect();
-    assert!(bench.offer(3).ends_with("accept spawn 3"), "the same number is taken when there is room");
-}
-
-#[test]
-fn what_looks_after_the_machine_is_taken_beyond_the_runs_that_may_be_here() {
-    let mut bench = Bench::with(Options { max_runs: 1, admin_reserve: 2, ..OPTIONS }, Vec::new());
-    let admin = |bench: &mut Bench, dno| {
-        let offer = offer(run(dno), limits());
-        bench.put(Input::Offer { token: "o", offer, admin: true, verdict: Ok(()) })
-    };
-    bench.offer(1);
-    for dno in [2, 3] {
-        assert!(admin(&mut bench, dno).contains("accept"), "{dno}");
+fn a_cancel_that_comes_with_a_resume_has_no_more_grace_than_the_agent_gives() {
+    for (asked, granted) in [(Some(100), 100), (Some(500), 500), (Some(3_600_000), 500), (None, 500)] {
+        let mut bench = running(Limits::default(), OPTIONS);
+        bench.put(Input::Connected);
+        assert!(bench.answer(&[(run(5), Act::Kill { grace_ms: asked })], 0).contains("term 5"));
+        assert!(!bench.pass(granted - 1).contains("kill"), "{asked:?}");
+        assert!(bench.pass(1).contains("kill 5"), "{asked:?}");
     }
-    assert!(admin(&mut bench, 4).ends_with("refuse(overloaded)"), "the reserve has an end");
-    // after a restart those that are there count
-    let disk = std::mem::take(&mut bench.disk);
-    let mut bench = Bench::with(Options { max_runs: 4, admin_reserve: 1, ..OPTIONS }, disk);
-    assert!(bench.offer(5).contains("accept"));
-    assert!(bench.offer(6).ends_with("refuse(overloaded)"));
-    assert!(admin(&mut bench, 7).contains("accept"));
-    assert!(admin(&mut bench, 8).ends_with("refuse(overloaded)"));
 }
 
 #[test]

@@ -138,7 +138,8 @@ pub struct LimitsConfig {
     /// How many calls may run at a time.
     #[serde(with = "number")]
     pub calls: usize,
-    /// How many runs of jobs may be here at a time, those included whose end the manager has not acknowledged.
+    /// How many runs of jobs may be here at a time, those included whose end is not on its way to the manager; with those
+    /// that are, twice as many.
     #[serde(with = "number")]
     pub jobs: usize,
     /// How many bytes of one run's items may be on their way to the manager.

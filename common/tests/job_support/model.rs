@@ -257,9 +257,12 @@ impl Model {
             self.said.push(known(self.state(row)));
             return self.max = run.dno;
         }
-        let taken = self.runs.values().filter(|run| !run.refused).count();
+        let taken = self.runs.values().filter(|run| !run.refused);
+        // an end that is on its way takes no place
+        let (told, taken): (Vec<_>, Vec<_>) = taken.partition(|run| run.told_end);
         let places = self.options.max_runs + if admin { self.options.admin_reserve } else { 0 };
-        let (busy, full) = (taken >= places, self.full);
+        let busy = taken.len() >= places || taken.len() + told.len() >= 2 * places;
+        let full = self.full;
         let no_room = match () {
             () if self.draining => Some(FaultCode::ShuttingDown),
             () if full || busy => Some(FaultCode::Overloaded),

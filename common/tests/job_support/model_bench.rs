@@ -30,7 +30,8 @@ fn secrets(dno: Dno) -> Option<Vec<String>> {
 impl Pair {
     pub(crate) fn new(kind: u8) -> Self {
         let runs = if kind.is_multiple_of(4) { 3 } else { 12 };
-        let options = Options { max_runs: runs, window: 400, unacked: 1_000, max_item: 300, ..OPTIONS };
+        let options =
+            Options { max_runs: runs, window: 400, unacked: 1_000, max_item: 300, grace_ms: 12, ..OPTIONS };
         let options =
             if kind % 3 == 1 { Options { window: 100_000, unacked: 100_000, ..options } } else { options };
         let now = Now { boot_ms: 100_000, wall_ms: 1_700_000_000_000 };

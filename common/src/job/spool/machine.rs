@@ -204,12 +204,24 @@ impl<T> Spool<T> {
             Fault::new(FaultCode::ShuttingDown, "the agent is stopping")
         } else if self.full {
             Fault::new(FaultCode::Overloaded, "spool_full: the disk of the agent's spool is full")
-        } else if self.rows.len().saturating_sub(self.refused.len()) >= runs {
+        } else if self.has(runs) {
             Fault::new(FaultCode::Overloaded, "the agent has as many runs as it may have")
         } else {
             return Ok(());
         };
         Err(Fault { retry_after_ms: Some(if self.full { 30_000 } else { RETRY_OFFER_MS }), ..fault })
+    }
+
+    /// Whether so many runs are here. One whose end is on its way to the manager is only a record, and the manager may offer the next
+    /// because of that end before the acknowledgement is heard; but records have an end too.
+    fn has(&self, runs: usize) -> bool {
+        let rows = self.rows.len().saturating_sub(self.refused.len());
+        if rows < runs || rows >= runs.saturating_mul(2) {
+            return rows >= runs;
+        }
+        let is_told = |row: &&Row| row.told_end && matches!(row.phase, Phase::Done(_));
+        let told = self.rows.values().filter(is_told).count().saturating_sub(self.refused.len());
+        rows.saturating_sub(told) >= runs
     }
 
     /// A dispatch number whose run never starts, and why; the answer that follows tells.

@@ -89,8 +89,8 @@ pub struct Options {
     pub spool: [u8; 16],
     /// Which boot of the machine this is.
     pub boot: [u8; 16],
-    /// Runs that may be there at a time, ended and unacknowledged ones included; offers beyond are refused as
-    /// `overloaded`.
+    /// Runs that may be there at a time, ended ones included of which no report is on its way; offers beyond are refused as
+    /// `overloaded`. With those on their way it may be twice as many.
     pub max_runs: usize,
     /// How many more there may be of procedures that look after the machine.
     pub admin_reserve: usize,
@@ -101,7 +101,7 @@ pub struct Options {
     pub unacked: u64,
     /// The largest item or result, in bytes: what fits a frame with its surroundings.
     pub max_item: usize,
-    /// Milliseconds from TERM to KILL when nobody said.
+    /// Milliseconds from TERM to KILL when nobody said, and the most that the answer to a resume may ask for.
     pub grace_ms: u64,
 }
 

@@ -128,6 +128,7 @@ impl<T> Spool<T> {
             Act::Continue => self.go_on(dno, None, now),
             Act::SendFrom(from) => self.go_on(dno, Some(from), now),
             Act::Kill { grace_ms } => {
+                let grace_ms = grace_ms.map(|grace| grace.min(self.options.grace_ms));
                 self.stop(dno, Cause::Cancelled, grace_ms, now);
                 self.go_on(dno, None, now);
             }

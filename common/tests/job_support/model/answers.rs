@@ -31,7 +31,10 @@ impl Model {
                     row.acked = n.clamp(row.acked, row.acked.max(self.disk.fact(run.dno).items.len() as u64));
                     row.sent = row.acked;
                 }
-                Some(Act::Kill { grace_ms }) => self.stop(run.dno, CANCELLED, grace_ms),
+                Some(Act::Kill { grace_ms }) => {
+                    let grace_ms = grace_ms.map(|grace| grace.min(self.options.grace_ms));
+                    self.stop(run.dno, CANCELLED, grace_ms);
+                }
                 Some(Act::Drop) => {
                     row.unwanted = true;
                     if row.is_live() {
