@@ -7,8 +7,9 @@ mod jobs_support;
 use jobs_support::alone::{Manager, ids, offers};
 use jobs_support::{Plan, agent, job};
 use redpoll_common::ids::ConnectionId;
-use redpoll_common::job::wire::{Act, ResumeRow, SpoolState};
-use redpoll_common::job::{Dno, Outcome};
+use redpoll_common::job::wire::{Act, ResumeRow, RunReport, SpoolState};
+use redpoll_common::job::{Dno, Ending, Outcome};
+use redpoll_common::wire::{Fault, FaultCode};
 use redpoll_manager_core::jobs::record::EventKind;
 use redpoll_manager_core::jobs::{Effect, Input, Jobs, Offer, ResumePage, Settings};
 
@@ -80,6 +81,21 @@ fn what_was_given_up_and_fails_after_all_uses_up_one_attempt_and_is_tried_again(
     assert_eq!(second.run.attempt.0, 2);
     manager.done(&second, Outcome::Failed);
     assert_eq!(manager.outcome(1, "a"), Some(Outcome::Failed));
+}
+
+#[test]
+fn what_was_given_up_and_never_began_ends_as_that() {
+    for outcome in [Outcome::Rejected, Outcome::Expired, Outcome::Cancelled] {
+        let (mut manager, mut offer) = given_up(None);
+        back(&mut manager, &offer, SpoolState::Done, 1);
+        offer.connection = ConnectionId(2);
+        let never = Ending::unstarted(outcome, Fault::new(FaultCode::Rejected, "no"));
+        let reports = vec![RunReport { done: Some(never), ..RunReport::about(offer.run) }];
+        manager.feed(Input::Report { token: 0, agent: agent("a"), connection: ConnectionId(2), reports });
+        let row = manager.store.run_of(job(1), &agent("a")).unwrap();
+        let ending = row.state.ending().unwrap();
+        assert_eq!((ending.outcome, ending.started), (outcome, Some(false)));
+    }
 }
 
 #[test]

@@ -8,10 +8,10 @@ mod jobs_support;
 use jobs_support::alone::{Manager, ids, offers};
 use jobs_support::{Plan, agent, job};
 use redpoll_common::ids::ConnectionId;
-use redpoll_common::job::wire::RunReport;
+use redpoll_common::job::wire::{ResumeRow, RunReport, SpoolState};
 use redpoll_common::job::{Ending, JobId, Outcome};
 use redpoll_common::wire::{Fault, FaultCode};
-use redpoll_manager_core::jobs::{Effect, Input, Jobs, Offer, OfferAnswer, Scope, Settings};
+use redpoll_manager_core::jobs::{Effect, Input, Jobs, Offer, OfferAnswer, ResumePage, Scope, Settings};
 
 const MINUTE: u64 = 60_000;
 
@@ -226,4 +226,102 @@ fn what_was_put_back_is_no_failure_of_which_the_waits_grow() {
     manager.done(&offer, Outcome::Failed);
     let wait = put_off_until(&manager, 1) - manager.now;
     assert!(wait <= Settings::default().retry_first_ms, "{wait} ms after the first failure");
+}
+
+#[test]
+fn what_is_tried_in_vain_before_its_time_waits_no_longer_for_that() {
+    let mut manager = Manager::new(Settings::default());
+    manager.up("a");
+    let mut offer = offers(&manager.submit(1, &Plan::default(), &[("a", true)])).remove(0);
+    manager.feed(crowded(&offer));
+    for n in 2..8 {
+        let other = offers(&manager.submit(n, &Plan::default(), &[("a", true)])).remove(0);
+        offer = offers(&manager.done(&other, Outcome::Succeeded)).remove(0);
+        assert_eq!(offer.run.job, job(1));
+        manager.feed(crowded(&offer));
+        let due = put_off_until(&manager, 1) - manager.now;
+        assert!(due <= 1_500, "{due} ms after {n} tries");
+    }
+}
+
+#[test]
+fn when_a_later_one_is_due_those_before_it_are_tried_first() {
+    let mut manager = Manager::new(Settings::default());
+    manager.up("a");
+    let first = offers(&manager.submit(1, &Plan::default(), &[("a", true)])).remove(0);
+    let second = offers(&manager.submit(2, &Plan::default(), &[("a", true)])).remove(0);
+    // its refusal is heard before that of the first one, which waits for longer
+    manager.feed(refused(&second, FaultCode::Overloaded, Some(0)));
+    manager.feed(refused(&first, FaultCode::Overloaded, Some(2_000)));
+    let due = put_off_until(&manager, 2);
+    assert!(due < put_off_until(&manager, 1));
+    assert_eq!(ids(&manager.later(due - manager.now)), [job(1), job(2)]);
+}
+
+#[test]
+fn room_goes_to_the_first_whose_queue_has_a_slot() {
+    let mut manager = Manager::new(Settings::default());
+    manager.up("a");
+    manager.up("b");
+    let queued = Plan::queued("q", 1);
+    let other = offers(&manager.submit(1, &Plan::default(), &[("a", true)])).remove(0);
+    let first = offers(&manager.submit(2, &queued, &[("a", true)])).remove(0);
+    manager.feed(crowded(&first));
+    let beside = offers(&manager.submit(3, &queued, &[("b", true)])).remove(0);
+    let second = offers(&manager.submit(4, &Plan::default(), &[("a", true)])).remove(0);
+    manager.feed(crowded(&second));
+    let second = offers(&manager.done(&other, Outcome::Succeeded)).remove(0);
+    assert_eq!(second.run.job, job(4), "the slot of the first one is taken");
+    manager.done(&beside, Outcome::Succeeded);
+    assert_eq!(ids(&manager.done(&second, Outcome::Succeeded)), [job(2)], "which keeps its turn");
+}
+
+#[test]
+fn what_looks_after_the_machine_waits_for_its_own_room() {
+    let mut manager = Manager::new(Settings::default());
+    manager.up("a");
+    let admin = Plan { admin: true, ..Plan::default() };
+    let ends = offers(&manager.submit(1, &Plan::default(), &[("a", true)])).remove(0);
+    for (n, plan) in [(2, Plan::default()), (3, admin)] {
+        let offer = offers(&manager.submit(n, &plan, &[("a", true)])).remove(0);
+        manager.feed(crowded(&offer));
+    }
+    assert_eq!(ids(&manager.done(&ends, Outcome::Succeeded)), [job(3), job(2)]);
+}
+
+#[test]
+fn what_a_stopping_agent_gave_back_keeps_its_turn_when_the_next_session_tells_of_it() {
+    let mut manager = Manager::new(Settings::default());
+    manager.up("a");
+    let mut given = offers(&manager.submit(1, &Plan::queued("q", 1), &[("a", true)])).remove(0);
+    manager.submit(2, &Plan::queued("q", 1), &[("a", true)]);
+    let accepted = |given: &Offer, connection| Input::OfferAnswered {
+        agent: agent("a"),
+        connection: ConnectionId(connection),
+        job: given.run.job,
+        dno: given.run.dno,
+        answer: OfferAnswer::Accepted,
+    };
+    let gives_back = |given: &Offer| {
+        let ending = Ending::unstarted(Outcome::Rejected, Fault::new(FaultCode::ShuttingDown, "it stops"));
+        let reports = vec![RunReport { done: Some(ending), ..RunReport::about(given.run) }];
+        Input::Report { token: 0, agent: agent("a"), connection: ConnectionId(2), reports }
+    };
+    manager.feed(accepted(&given, 1));
+    down(&mut manager, 1);
+    let row = ResumeRow { run: given.run, state: SpoolState::Done, next_n: 0, acked_n: 0 };
+    manager.feed(Input::Resume(ResumePage {
+        token: 0,
+        agent: agent("a"),
+        connection: ConnectionId(2),
+        spool: [1; 16],
+        max_dno: given.run.dno,
+        last: true,
+        rows: vec![row],
+    }));
+    given = offers(&manager.feed(gives_back(&given))).remove(0);
+    assert_eq!(given.run.job, job(1), "at once, and before what came later");
+    // what it gives back in this session is no word of the one before
+    manager.feed(accepted(&given, 2));
+    assert_eq!(ids(&manager.feed(gives_back(&given))), [job(2)]);
 }

@@ -62,8 +62,8 @@ pub(super) async fn run(store: &dyn Store, record: &RunRecord) -> Result<RunSumm
     let progress = progress.filter(|(attempt, _)| *attempt == record.attempt);
     let mut earlier = if offered { store.attempts(&record.key).await.map_err(unread)? } else { Vec::new() };
     // one that was given up and found again is in force, or has ended otherwise
-    let ran = record.state.ending().and_then(|ending| ending.started) == Some(true);
-    if ran || record.state.dispatch().is_some() {
+    let is_known = record.state.ending().is_some_and(|ending| ending.started.is_some());
+    if is_known || record.state.dispatch().is_some() {
         let given_up = |of: &AttemptRecord| of.attempt == record.attempt && of.outcome == Outcome::Unknown;
         earlier.retain(|of| !given_up(of));
     }

@@ -15,7 +15,8 @@ use redpoll_common::job::wire::{ResumeRow, SpoolState};
 use redpoll_common::job::{Dno, Outcome};
 
 use super::Jobs;
-use super::model::{At, Job, Link, Phase, stamp};
+use super::agents::Link;
+use super::model::{At, Job, Phase, stamp};
 use super::record::{Change, EventKind};
 
 /// Why nobody knows what became of a run.
@@ -64,8 +65,9 @@ impl<T> Jobs<T> {
             if self.job_of(at).is_some_and(Job::may_run_again) {
                 // it starts, but that it never ran nobody can say any more
                 let run = self.jobs.get_mut(&at.job).and_then(|job| job.run_mut(at.index));
-                if let Some(run) = run.filter(|run| run.earlier.is_none()) {
-                    run.earlier = Some(Outcome::Unknown);
+                if let Some(run) = run {
+                    run.earlier = run.earlier.or(Some(Outcome::Unknown));
+                    run.former = run.former.or(run.earlier);
                     self.write(at);
                 }
             } else {

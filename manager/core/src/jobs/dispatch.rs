@@ -7,8 +7,9 @@ use redpoll_common::job::wire::RunRef;
 use redpoll_common::job::{Attempt, Dno, Outcome, QueueKey};
 
 use super::Jobs;
+use super::agents::{Agent, Link};
 use super::effect::{Effect, Offer};
-use super::model::{Agent, At, Class, Link, Phase, Queue, stamp};
+use super::model::{At, Class, Phase, Queue, stamp};
 use super::record::{Change, EventKind, QueueRecord};
 
 impl<T> Jobs<T> {

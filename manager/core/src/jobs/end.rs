@@ -92,6 +92,7 @@ impl<T> Jobs<T> {
     fn retry(&mut self, at: At, ending: Ending, due: u64, now_ms: u64) {
         self.room_after(at, now_ms);
         self.change(at, now_ms, |run| {
+            run.former = run.earlier;
             if ending.started != Some(false) {
                 run.earlier = Some(ending.outcome);
             }

@@ -12,7 +12,8 @@ use redpoll_common::ids::PeerId;
 use redpoll_common::job::{Dno, QueueKey};
 
 use super::Jobs;
-use super::model::{Agent, At, Class, Job, LaneKey, Phase, Queue, Run, Timer};
+use super::agents::Agent;
+use super::model::{At, Class, Job, LaneKey, Phase, Queue, Run, Timer};
 
 impl<T> Jobs<T> {
     pub(super) fn run(&self, at: At) -> Option<&Run> {
@@ -35,7 +36,9 @@ impl<T> Jobs<T> {
             Phase::Queued => {
                 let (expire, retry) = (job.deadline(), run.not_before);
                 self.timers.remove(&(retry, Timer::Retry(at)));
-                if let (Some(crowd), Some(agent)) = (job.crowd(run.put_off), self.agents.get_mut(&agent)) {
+                if let (Some(crowd), Some(agent)) =
+                    (job.crowd(at.index, run.put_off), self.agents.get_mut(&agent))
+                {
                     agent.crowded.remove(&(crowd, seq));
                 }
                 if let Some(expire) = expire {
@@ -75,7 +78,8 @@ impl<T> Jobs<T> {
         match phase {
             Phase::Held | Phase::Ended(_) => {}
             Phase::Queued => {
-                let (expire, retry, crowd) = (job.deadline(), run.not_before, job.crowd(run.put_off));
+                let (expire, retry, crowd) =
+                    (job.deadline(), run.not_before, job.crowd(at.index, run.put_off));
                 if let Some(expire) = expire {
                     self.timers.insert((expire, Timer::Expire(at)));
                 }

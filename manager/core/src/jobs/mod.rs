@@ -16,6 +16,7 @@
 //! Only what is open is in memory. Everything takes O(log n) per run that changes; nothing depends on how many ended
 //! jobs are stored. Times are milliseconds of the manager's [count](crate::clock), which no clock that is set can move.
 
+mod agents;
 mod behind;
 mod callbacks;
 mod cancel;
@@ -53,9 +54,10 @@ pub use self::effect::{Answer, Cancelled, Effect, Offer, Reached, Refusal, Turn}
 pub use self::input::{Ended, EndedJob, Found, Input, OfferAnswer, ResumePage, Scope, Submit};
 pub use self::settings::Settings;
 
+use self::agents::Agent;
 use self::deliveries::Deliveries;
 use self::keep::Deleted;
-use self::model::{Agent, At, Job, LaneKey, Phase, Queue, Timer};
+use self::model::{At, Job, LaneKey, Phase, Queue, Timer};
 use crate::clock::Anchor;
 use crate::revoked::DenyList;
 
@@ -215,7 +217,7 @@ impl<T> Jobs<T> {
         {
             match timer {
                 Timer::Expire(at) => self.expire(at, now_ms),
-                Timer::Retry(at) => self.waits_no_more(at, now_ms),
+                Timer::Retry(at) => self.retry_due(at, now_ms),
                 Timer::Takes(agent) => self.takes_again(&agent),
                 Timer::GiveUp(at) => {
                     self.end_unknown(at, "the agent did not return within unknown_after", now_ms);

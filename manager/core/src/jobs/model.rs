@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
-use redpoll_common::ids::{ConnectionId, PeerId};
+use redpoll_common::ids::PeerId;
 use redpoll_common::job::wire::RunRef;
 use redpoll_common::job::{Attempt, Dno, Ending, JobId, JobSpec, Outcome, QueueKey, RunKey, RunState};
 
-use super::put_back::{Crowd, PutOff};
-use super::record::{AgentCounters, Cancelling, JobRecord, RunRecord, Summary};
+use super::put_back::PutOff;
+use super::record::{Cancelling, JobRecord, RunRecord, Summary};
 
 /// Where a run is in memory: its job, and its place among the job's runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,8 +69,12 @@ pub(super) struct Run {
     pub(super) phase: Phase,
     pub(super) corrected: bool,
     pub(super) earlier: Option<Outcome>,
+    /// What that was before the last attempt, if this process knows.
+    pub(super) former: Option<Outcome>,
     pub(super) put_back: u16,
     pub(super) put_off: PutOff,
+    /// How often it was tried before its time since this process began.
+    pub(super) early: u16,
     pub(super) attempt: Attempt,
     pub(super) dno: Dno,
     pub(super) seq: u64,
@@ -97,6 +101,8 @@ impl Run {
             earlier: None,
             put_back: 0,
             put_off: PutOff::No,
+            early: 0,
+            former: None,
             attempt: Attempt(0),
             dno: Dno(0),
             seq: 0,
@@ -131,6 +137,8 @@ impl Run {
             earlier: record.earlier,
             put_back: record.put_back,
             put_off: PutOff::No,
+            early: 0,
+            former: None,
             attempt: record.attempt,
             dno: record.dno,
             seq: record.seq,
@@ -293,90 +301,6 @@ pub(super) struct LaneKey {
     pub(super) class: Class,
     pub(super) queue: Option<QueueKey>,
     pub(super) seq: u64,
-}
-
-/// An agent that was connected, or has ever been offered something.
-#[derive(Debug)]
-pub(super) struct Agent {
-    pub(super) counters: AgentCounters,
-    pub(super) link: Link,
-    /// The newest connection that anything was told of, its end included: what is told of an older one comes too late.
-    pub(super) newest: Option<ConnectionId>,
-    /// The newest connection that was closed because the agent was shut out: nothing of it counts, nor of an older one.
-    pub(super) cut: Option<ConnectionId>,
-    /// What it has or may have, by dispatch number.
-    pub(super) has: BTreeMap<Dno, At>,
-    /// How many of these are offered and not answered.
-    pub(super) unanswered: usize,
-    /// The first of each of its lanes which found it without room.
-    pub(super) blocked: BTreeSet<(Class, u64, QueueKey)>,
-    /// It stops, and takes no offers before its next session, or before this time.
-    pub(super) stops_until: Option<u64>,
-    /// What it put back and has not been offered again, by what the runs wait for, in order of `seq`.
-    pub(super) crowded: BTreeMap<(Crowd, u64), At>,
-}
-
-/// An agent's session.
-#[derive(Debug)]
-pub(super) enum Link {
-    Away,
-    /// It has not told everything that it has.
-    Resuming {
-        connection: ConnectionId,
-        /// `None` before the first page; then whether the spool is the one that we know.
-        same_spool: Option<bool>,
-        /// The highest number that this store had given out, when the agent has seen higher ones.
-        behind: Option<Dno>,
-        /// The numbers it has told of, of those it should have.
-        told: BTreeSet<Dno>,
-    },
-    /// It takes offers, unless it stops.
-    Live(ConnectionId),
-}
-
-impl Agent {
-    pub(super) fn new(agent: PeerId) -> Self {
-        let counters = AgentCounters { agent, spool: None, last_dno: Dno(0), seen_dno: Dno(0) };
-        Self {
-            counters,
-            link: Link::Away,
-            newest: None,
-            cut: None,
-            has: BTreeMap::new(),
-            unanswered: 0,
-            blocked: BTreeSet::new(),
-            stops_until: None,
-            crowded: BTreeMap::new(),
-        }
-    }
-
-    /// The number of its next new offer.
-    pub(super) fn next_dno(&self) -> Dno {
-        Dno(self.counters.last_dno.0.saturating_add(1))
-    }
-
-    /// The first of this class that found no room.
-    pub(super) fn blocked_of(&self, class: Class) -> Option<(u64, QueueKey)> {
-        let of_class = |(of, ..): &&(Class, u64, QueueKey)| *of == class;
-        self.blocked.iter().find(of_class).map(|(_, seq, queue)| (*seq, queue.clone()))
-    }
-
-    /// It has told everything that it has.
-    pub(super) fn is_live(&self) -> bool {
-        matches!(self.link, Link::Live(_))
-    }
-
-    /// It takes offers.
-    pub(super) fn takes(&self) -> bool {
-        self.is_live() && self.stops_until.is_none()
-    }
-
-    pub(super) fn connection(&self) -> Option<ConnectionId> {
-        match &self.link {
-            Link::Away => None,
-            Link::Resuming { connection, .. } | Link::Live(connection) => Some(*connection),
-        }
-    }
 }
 
 /// What is due at a time.

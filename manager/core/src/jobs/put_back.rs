@@ -1,7 +1,8 @@
 //! What an agent takes later: it had no room for a run, or stops. That says nothing of the run, which waits on until `start_within`.
 //!
 //! An agent that stops takes no offers before its next session: what it refused waits for that in its place. What found no room is tried
-//! again after a wait of its own, which doubles with each time, and sooner when something ends there, the earliest first.
+//! again after a wait of its own, which doubles with each time, and sooner when something ends there, the earliest first of those for which
+//! their queue has a slot. What is tried in vain before its time waits no longer for that, and nothing is tried without those before it.
 
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use redpoll_common::ids::PeerId;
 use redpoll_common::wire::{Fault, FaultCode};
 
 use super::Jobs;
-use super::model::{At, Job, Phase, Run, Timer};
+use super::model::{At, Class, Job, Phase, Run, Timer};
 use super::record::EventKind;
 use super::report::is_passing;
 use super::settings::{doubled, lot};
@@ -19,6 +20,8 @@ use super::settings::{doubled, lot};
 const SOON_MS: u64 = 2_000;
 /// How often a run is put back and still tried before its own time: the numbers of attempts have an end.
 const OFTEN: u16 = 1_000;
+/// Of how many that wait for room one is looked for whose queue has a slot.
+const LOOKED_AT: usize = 64;
 
 /// What a run waits for that was put back, beside its own time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,8 +34,8 @@ pub(super) enum PutOff {
     Procedure,
 }
 
-/// For whose room runs wait that were put back: the agent's, or that of a procedure.
-pub(super) type Crowd = Option<Arc<str>>;
+/// For whose room runs wait that were put back, by whom they compete with: the agent's, or that of a procedure.
+pub(super) type Crowd = (Class, Option<Arc<str>>);
 
 impl<T> Jobs<T> {
     /// Puts a run back. The next offer is another attempt, so that no late word about this one is taken for a word about that, and does
@@ -43,16 +46,17 @@ impl<T> Jobs<T> {
         let Some(run) = self.run(at).filter(may) else { return false };
         let times = run.put_back.saturating_add(1);
         let (hint, accepted) = (fault.retry_after_ms.unwrap_or(0), run.accepted.is_some());
+        let counted = times.saturating_sub(run.early);
         let put_off = match accepted {
             _ if hint > SOON_MS || times > OFTEN => PutOff::No,
             // the agent took it, and then its procedure had no place
             true => PutOff::Procedure,
             false => PutOff::Agent,
         };
-        let (put_off, due) = if fault.code == FaultCode::ShuttingDown && !self.agent_takes(at) {
+        let (put_off, due) = if fault.code == FaultCode::ShuttingDown && self.has_stopped(at) {
             (PutOff::No, 0)
         } else {
-            (put_off, self.put_off_until(at, put_off, times, hint, now_ms))
+            (put_off, self.put_off_until(at, put_off, counted, hint, now_ms))
         };
         self.change(at, now_ms, |run| {
             run.phase = Phase::Queued;
@@ -76,37 +80,73 @@ impl<T> Jobs<T> {
     /// Until when the run waits that is the last one before this one, of those that wait for the same.
     fn put_off_before(&self, at: At, put_off: PutOff) -> Option<u64> {
         let job = self.job_of(at)?;
-        let (crowd, seq) = (job.crowd(put_off)?, job.run(at.index)?.seq);
+        let (crowd, seq) = (job.crowd(at.index, put_off)?, job.run(at.index)?.seq);
         let crowded = &self.agents.get(job.agent(at.index)?)?.crowded;
         let (_, before) = crowded.range((crowd.clone(), 0)..(crowd, seq)).next_back()?;
         Some(self.run(*before)?.not_before)
     }
 
-    fn agent_takes(&self, at: At) -> bool {
-        let agent = self.job_of(at).and_then(|job| self.agents.get(job.agent(at.index)?));
-        agent.is_some_and(|agent| agent.takes())
+    /// Whether it was the session before, or one that takes nothing more, in which the agent had the run.
+    fn has_stopped(&self, at: At) -> bool {
+        let Some(job) = self.job_of(at) else { return true };
+        let agent = job.agent(at.index).and_then(|agent| self.agents.get(agent));
+        let dno = job.run(at.index).map(|run| run.dno);
+        agent.is_none_or(|agent| !agent.takes() || dno.is_some_and(|dno| dno < agent.first_dno))
     }
 
-    /// The wait of a run is over.
-    pub(super) fn waits_no_more(&mut self, at: At, now_ms: u64) {
+    /// The wait of a run is over, maybe before its time.
+    fn waits_no_more(&mut self, at: At, now_ms: u64) {
         self.change(at, now_ms, |run| (run.not_before, run.put_off) = (0, PutOff::No));
     }
 
-    /// The run of `at` leaves its agent for good, if it is there: of what was put back for want of room the earliest is tried.
+    /// The same, in favour of the run: if it is in vain, that does not count.
+    fn wake(&mut self, at: At, now_ms: u64) {
+        self.change(at, now_ms, |run| {
+            run.early = run.early.saturating_add(u16::from(run.not_before > now_ms));
+        });
+        self.waits_no_more(at, now_ms);
+    }
+
+    /// The time of a run has come. If it waits for room, those that came before it and wait for the same are tried with it: whatever there
+    /// is belongs to them first.
+    pub(super) fn retry_due(&mut self, at: At, now_ms: u64) {
+        let Some(job) = self.job_of(at) else { return };
+        let (agent, run) = (job.agent(at.index).and_then(|agent| self.agents.get(agent)), job.run(at.index));
+        let (Some(agent), Some(run)) = (agent, run) else { return };
+        let mut due = vec![at];
+        if let Some(crowd) = job.crowd(at.index, run.put_off) {
+            due.extend(agent.crowded.range((crowd.clone(), 0)..(crowd, run.seq)).map(|(_, before)| *before));
+        }
+        for at in due {
+            self.wake(at, now_ms);
+        }
+    }
+
+    /// The run of `at` leaves its agent for good, if it is there: of what was put back for want of room the earliest is tried that could
+    /// start, of each class, for it may be room for one of them only.
     pub(super) fn room_after(&mut self, at: At, now_ms: u64) {
         let Some(job) = self.job_of(at) else { return };
         let Some(agent) = job.agent(at.index).and_then(|agent| self.agents.get(agent)) else { return };
         if agent.crowded.is_empty() || !job.run(at.index).is_some_and(|run| run.phase.is_dispatched()) {
             return;
         }
-        let crowds = [job.crowd(PutOff::Agent), job.crowd(PutOff::Procedure)];
+        let procedure: Option<Arc<str>> = Some(job.record.spec.procedure.as_str().into());
+        let crowds = Class::ALL.into_iter().flat_map(|class| [(class, None), (class, procedure.clone())]);
         let first = |crowd: Crowd| {
-            agent.crowded.range((crowd.clone(), 0)..=(crowd, u64::MAX)).next().map(|(_, first)| *first)
+            let waiting =
+                agent.crowded.range((crowd.clone(), 0)..=(crowd, u64::MAX)).map(|(_, first)| *first);
+            waiting.take(LOOKED_AT).find(|first| self.has_slot_after(*first, at))
         };
-        let firsts: Vec<At> = crowds.into_iter().flatten().filter_map(first).collect();
+        let firsts: Vec<At> = crowds.filter_map(first).collect();
         for first in firsts {
-            self.waits_no_more(first, now_ms);
+            self.wake(first, now_ms);
         }
+    }
+
+    /// Whether the queue of a run has a slot for it, once the other one has left.
+    fn has_slot_after(&self, at: At, leaves: At) -> bool {
+        let queue = self.job_of(at).and_then(Job::queue).and_then(|queue| self.queues.get(queue));
+        queue.is_none_or(|queue| queue.has_slot() || queue.slots.contains(&leaves))
     }
 
     /// The session ended, or another begins: whether there is room then is another question.
@@ -144,12 +184,12 @@ impl<T> Jobs<T> {
 }
 
 impl Job {
-    /// For whose room its run waits, if it waits for any.
-    pub(super) fn crowd(&self, put_off: PutOff) -> Option<Crowd> {
+    /// For whose room a run of it waits, if it waits for any.
+    pub(super) fn crowd(&self, index: u32, put_off: PutOff) -> Option<Crowd> {
         match put_off {
             PutOff::No => None,
-            PutOff::Agent => Some(None),
-            PutOff::Procedure => Some(Some(self.record.spec.procedure.as_str().into())),
+            PutOff::Agent => Some((self.class(index), None)),
+            PutOff::Procedure => Some((self.class(index), Some(self.record.spec.procedure.as_str().into()))),
         }
     }
 }

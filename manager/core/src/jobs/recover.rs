@@ -4,7 +4,8 @@ use redpoll_common::ids::PeerId;
 use redpoll_common::job::JobId;
 
 use super::Jobs;
-use super::model::{Agent, At, Job, Phase, Run, stamp};
+use super::agents::Agent;
+use super::model::{At, Job, Phase, Run, stamp};
 use super::record::{EventKind, JobRecord, Records, RunRecord, Summary};
 use super::settings::Settings;
 

@@ -22,10 +22,11 @@ use redpoll_common::job::wire::{Act, ResumeAct, ResumeAnswer, ResumeRow, SpoolSt
 use redpoll_common::job::{Dno, Outcome};
 
 use super::Jobs;
+use super::agents::Link;
 use super::behind::{STORE_BEHIND, behind, is_possible};
 use super::effect::Effect;
 use super::input::ResumePage;
-use super::model::{At, Link, Phase, stamp};
+use super::model::{At, Phase, stamp};
 use super::output::MAX_ITEMS;
 use super::record::{Change, EventKind};
 use crate::roster::MAX_REASON_LEN;
@@ -205,6 +206,9 @@ impl<T> Jobs<T> {
         }
         self.change(at, now_ms, |run| {
             (run.phase, run.not_before, run.doubt) = (Phase::Accepted, 0, None);
+            // it is this attempt that was called unknown, and no earlier one
+            let first = run.attempt.0.saturating_sub(run.put_back) <= 1;
+            run.earlier = if first { run.former } else { run.former.or(run.earlier) };
         });
         self.write(at);
         self.run_event(at, EventKind::RunFound, None, None, now_ms);
@@ -225,6 +229,7 @@ impl<T> Jobs<T> {
             self.changes.push(Change::AgentCounters(counters));
         }
         let entry = self.agent_mut(agent);
+        entry.first_dno = entry.next_dno();
         let untold = entry.has.iter().filter(|(dno, _)| !told.contains(dno)).map(|(dno, at)| (*dno, *at));
         // numbers that are used again first: offers leave in the order of their numbers
         let (burnt, unseen): (Vec<_>, Vec<_>) = untold.partition(|(dno, _)| *dno <= max_dno);

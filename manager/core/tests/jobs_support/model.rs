@@ -51,9 +51,13 @@ pub(crate) struct Run {
     pub(crate) put_back: u16,
     /// Its offer was answered with having nothing of it, before this one; and so was this one.
     pub(crate) absent: [bool; 2],
-    /// Put back for want of room: the agent's, or a procedure's there.
-    pub(crate) put_off: Option<Option<String>>,
+    /// Put back for want of room: the agent's, or a procedure's there; and whether it looks after the machine.
+    pub(crate) put_off: Option<(bool, Option<String>)>,
+    /// How often it was tried before its time, in this life of the manager.
+    pub(crate) early: u16,
     pub(crate) earlier: Option<Outcome>,
+    /// The same before its last attempt.
+    pub(crate) former: Option<Outcome>,
     /// It waits, and its agent may have the attempt before.
     pub(crate) given_up: bool,
 }
@@ -88,6 +92,8 @@ pub(crate) struct Agent {
     pub(crate) spool: Option<[u8; 16]>,
     pub(crate) seen: u64,
     pub(crate) last: u64,
+    /// The first number of its session.
+    pub(crate) first: u64,
     /// It stops: until when nothing is offered, if its session does not end before.
     pub(crate) stops: Option<u64>,
 }
@@ -158,7 +164,9 @@ impl Run {
             put_back,
             absent: [false; 2],
             put_off: None,
+            early: 0,
             earlier,
+            former: None,
             given_up,
         }
     }
@@ -309,6 +317,7 @@ impl Model {
             self.room_after(at);
             let run = self.run(at);
             (run.state, run.not_before) = (State::Queued, due);
+            run.former = run.earlier;
             if end.started != Some(false) {
                 run.earlier = Some(end.outcome);
             }

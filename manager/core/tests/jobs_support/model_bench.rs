@@ -77,6 +77,7 @@ impl Pair {
             spool: None,
             seen: 0,
             last: 0,
+            first: 0,
             stops: None,
         };
         let model = Model {

@@ -85,6 +85,7 @@ impl Model {
             if behind.is_some() {
                 agent.last = agent.last.max(max_dno.0);
             }
+            agent.first = agent.last + 1;
             for at in self.has(&id) {
                 let run = self.run(at).clone();
                 if told.contains(&run.dno) {
@@ -112,6 +113,7 @@ impl Model {
             if old && run.agent == *id && matches!(run.state, State::Held | State::Queued) {
                 if again {
                     run.earlier = run.earlier.or(Some(Outcome::Unknown));
+                    run.former = run.former.or(run.earlier);
                     continue;
                 }
                 let started = run.started.then_some(true);
@@ -150,6 +152,9 @@ impl Model {
         };
         if run.state == State::Queued && run.given_up && there {
             (run.state, run.not_before, run.given_up) = (State::Accepted, 0, false);
+            // what was unknown is this attempt, which is there
+            run.earlier =
+                if run.attempt - run.put_back > 1 { run.former.or(run.earlier) } else { run.former };
         }
         if run.is_replaceable() || run.is_out() {
             // what the agent was told to be stored it does not have any more

@@ -26,6 +26,7 @@ impl Model {
                 let put_off = run.put_back > 0 && run.earlier.is_none();
                 (run.put_off, run.not_before) = (None, if put_off { 0 } else { row.not_before_ms });
             }
+            (run.early, run.former) = (0, None);
             if run.is_out() {
                 run.doubt = if run.state == State::Doubt { run.doubt } else { now };
                 run.state = State::Doubt;

@@ -1,6 +1,6 @@
 //! What agents take later: a run that is put back waits for its time, for room, or for the next session of an agent that stops.
 
-use super::{At, End, Link, Model, State};
+use super::{At, End, Link, Model, Run, State};
 
 /// What an agent asks for that has no room, at most.
 const SOON: u64 = 2_000;
@@ -12,15 +12,15 @@ impl Model {
         let run = self.run(at).clone();
         let agent = self.agent(&run.agent);
         let (state, put_back) = (State::Queued, run.put_back + 1);
-        if end.stops && (agent.link != Link::Live || agent.stops.is_some()) {
+        if end.stops && (agent.link != Link::Live || agent.stops.is_some() || run.dno < agent.first) {
             let run = self.run(at);
             (run.state, run.put_back, run.put_off, run.not_before) = (state, put_back, None, 0);
             return;
         }
-        let doubled = settings.retry_first_ms << run.put_back.min(20);
+        let doubled = settings.retry_first_ms << (run.put_back - run.early).min(20);
         let wait = doubled.min(settings.retry_max_ms).max(end.hint);
         let procedure = self.jobs[at.0].submit.spec.procedure.clone();
-        let put_off = (end.hint <= SOON).then(|| run.accepted.then_some(procedure));
+        let put_off = (end.hint <= SOON).then(|| (self.is_admin(at), run.accepted.then_some(procedure)));
         let beside = |model: &mut Self, other: At| {
             let other = model.run(other);
             let same = put_off.is_some() && other.put_off == put_off && other.agent == run.agent;
@@ -41,27 +41,49 @@ impl Model {
             return;
         }
         let (agent, procedure) = (self.run(at).agent.clone(), self.jobs[at.0].submit.spec.procedure.clone());
-        for crowd in [None, Some(procedure)] {
+        for crowd in [(true, None), (true, Some(procedure.clone())), (false, None), (false, Some(procedure))]
+        {
             let mut waiting = self.all();
             waiting.retain(|at| self.run(*at).agent == agent && self.run(*at).put_off == Some(crowd.clone()));
+            waiting.retain(|first| self.has_slot_after(*first, at));
             if let Some(first) = waiting.into_iter().min_by_key(|at| self.run(*at).seq) {
-                let run = self.run(first);
-                (run.put_off, run.not_before) = (None, 0);
+                self.wake(first);
             }
         }
     }
 
-    /// Waits that are over.
+    fn has_slot_after(&self, at: At, leaves: At) -> bool {
+        let Some(key) = self.jobs[at.0].queue() else { return true };
+        let out = self
+            .all()
+            .into_iter()
+            .filter(|other| *other != leaves && self.jobs[other.0].queue() == Some(key));
+        let out = out.filter(|other| self.jobs[other.0].runs[other.1].is_out()).count();
+        self.queues.iter().find(|(queue, _)| queue == key).is_none_or(|(_, width)| out < *width as usize)
+    }
+
+    fn wake(&mut self, at: At) {
+        let now = self.now;
+        let run = self.run(at);
+        run.early += u16::from(run.not_before > now);
+        (run.put_off, run.not_before) = (None, 0);
+    }
+
+    /// Waits that are over; what waits for room takes along those before it.
     pub(super) fn waits_end(&mut self) {
         let now = self.now;
         for agent in &mut self.agents {
             agent.stops = agent.stops.filter(|until| *until > now);
         }
-        for at in self.all() {
-            let run = self.run(at);
-            if run.state == State::Queued && run.not_before <= now {
-                (run.put_off, run.not_before) = (None, 0);
-            }
-        }
+        let is_due = |run: &Run| run.state == State::Queued && run.not_before <= now;
+        let all = || self.jobs.iter().flat_map(|job| &job.runs);
+        let takes_along = |run: &Run| {
+            let beside =
+                |due: &&Run| (&due.agent, &due.put_off) == (&run.agent, &run.put_off) && due.seq > run.seq;
+            run.put_off.is_some() && all().filter(|due| is_due(due)).any(|due| beside(&due))
+        };
+        let mut due = self.all();
+        due.retain(|at| is_due(&self.jobs[at.0].runs[at.1]) || takes_along(&self.jobs[at.0].runs[at.1]));
+        due.into_iter().for_each(|at| self.wake(at));
     }
 }

@@ -14,7 +14,7 @@ impl Model {
         &self.jobs[at.0].runs[at.1]
     }
 
-    fn is_admin(&self, at: At) -> bool {
+    pub(super) fn is_admin(&self, at: At) -> bool {
         self.jobs[at.0].submit.admin.contains(&self.run_of(at).agent)
     }
 
