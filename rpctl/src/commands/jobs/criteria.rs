@@ -10,7 +10,7 @@
 //!
 //! Several, with commas between them or in a `--where` each, all have to hold. In `info` a value that looks like a number, or is
 //! `true` or `false`, is meant as that or as text: whoever cancels need not know how the job was written. Quotes make it text.
-//! What is misspelt is an error here, so that it never stands for something else.
+//! What is misspelt, or looks like a mistyped operator or a missing comma, is an error here, so that it never stands for something else.
 
 use std::error::Error;
 
@@ -217,6 +217,11 @@ fn kind(field: &str) -> Result<Kind, String> {
 }
 
 fn compared(field: &str, kind: Kind, operator: Operator, value: &str) -> Result<Value, String> {
+    // with = what is mistyped matches nothing; in info it may be a text like any other
+    let is_free = kind == Kind::Any && matches!(operator, Operator::Like | Operator::In);
+    if !is_free && !matches!(operator, Operator::Json | Operator::In) {
+        refuse_mistyped(value)?;
+    }
     let is_pattern = !value.starts_with('"') && value.contains('*');
     match operator {
         Operator::Json => {
@@ -250,6 +255,9 @@ fn compared(field: &str, kind: Kind, operator: Operator, value: &str) -> Result<
                 if value.is_empty() {
                     return Err("a value of the list is missing".to_owned());
                 }
+                if !is_free {
+                    refuse_mistyped(value)?;
+                }
                 if !value.starts_with('"') && value.contains('*') {
                     return Err("in takes no *; with quotes it is one".to_owned());
                 }
@@ -258,6 +266,24 @@ fn compared(field: &str, kind: Kind, operator: Operator, value: &str) -> Result<
             Ok(comparison("in", field, Value::Array(all)))
         }
     }
+}
+
+/// Refuses what is rather a mistyped operator or two comparisons without a comma: with `!=` it would be unlike everything.
+fn refuse_mistyped(value: &str) -> Result<(), String> {
+    if value.starts_with('"') {
+        return Ok(());
+    }
+    if let Some(first) = value.chars().next().filter(|c| "=!<>:~".contains(*c)) {
+        return Err(format!(
+            "is the operator mistyped? A value begins with {first} only in quotes, which make it text"
+        ));
+    }
+    if value.contains(char::is_whitespace) {
+        return Err(
+            "is a comma missing? A value has white space only in quotes, which make it text".to_owned()
+        );
+    }
+    Ok(())
 }
 
 /// What a value can be meant as: one, or a number and its text.

@@ -43,6 +43,12 @@ fn short_forms_are_the_managers_criteria() {
         ("queue:={\"site\": 7}", r#"{"eq":{"queue":{"site":7}}}"#),
         ("key=\"\"", r#"{"eq":{"key":""}}"#),
         ("id=in", r#"{"eq":{"id":"in"}}"#),
+        ("agent!=\"=web-1\"", r#"{"neq":{"agent":"=web-1"}}"#),
+        ("key=\"a b\"", r#"{"eq":{"key":"a b"}}"#),
+        ("key in (\"a b\", c)", r#"{"in":{"key":["a b","c"]}}"#),
+        ("info.x=a b", r#"{"eq":{"info.x":"a b"}}"#),
+        ("info.x in (a b, <c)", r#"{"in":{"info.x":["a b","<c"]}}"#),
+        ("info.x!=\"a b\"", r#"{"neq":{"info.x":"a b"}}"#),
     ] {
         assert_eq!(json(&[short]), long, "{short}");
     }
@@ -88,6 +94,24 @@ fn what_is_wrong_is_told_with_its_place() {
         ("info.x=\"a\"b", 8, "not one text in quotes"),
         ("info.x:={", 9, "is not closed"),
         ("info.x:=a", 9, "is not JSON"),
+        // with != these would be unlike everything
+        ("agent!==web-1", 8, "mistyped? A value begins with = only in quotes"),
+        ("agent!=web-1 state=queued", 8, "is a comma missing?"),
+        ("agent<>10-web", 7, "begins with > only"),
+        ("agent=!web-1", 7, "begins with ! only"),
+        ("agent=~web", 7, "begins with ~ only"),
+        ("agent==:web", 8, "begins with : only"),
+        ("agent=<web-*", 7, "begins with < only"),
+        ("agent=web-* state=queued", 7, "is a comma missing?"),
+        ("agent>=a held=true", 8, "is a comma missing?"),
+        ("attempt=>2", 9, "begins with > only"),
+        ("held=true attempt>1", 6, "is a comma missing?"),
+        ("state in (queued held)", 10, "is a comma missing?"),
+        ("state in (!queued)", 10, "begins with ! only"),
+        ("info.x!==1", 9, "begins with = only"),
+        ("info.x!=1 state=queued", 9, "is a comma missing?"),
+        ("info.x<>1", 8, "begins with > only"),
+        ("info.x>==1", 9, "begins with = only"),
     ] {
         let told = wrong(text);
         assert!(told.starts_with(&format!("at character {at}: ")) && told.contains(why), "{text:?}: {told}");
