@@ -1,5 +1,7 @@
 //! `redpoll-manager store …`: what is done with the store beside the manager.
 
+mod forgotten;
+
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -10,7 +12,7 @@ use redpoll_config::daemon::Failure;
 use redpoll_config::{ExitClass, Loaded, ManagerConfig, PermissionError, Sources, load};
 
 use crate::store::sqlite::{
-    BackupError, CompactError, Compacted, Extent, OpenError, Ready, RestoreError, backup, compact,
+    BackupError, CompactError, Compacted, Extent, Finished, OpenError, Ready, RestoreError, backup, compact,
 };
 
 /// The exit code of a wrong command line, here one without the `--yes` that it needs.
@@ -39,7 +41,8 @@ pub enum StoreCommand {
     /// Never copy a database over jobs.db by hand: the log of the old one, jobs.db-wal, would be applied to it and destroy it. FILE is what `backup`
     /// made, or any other copy of jobs.db; a log that belongs to it lies beside it as FILE-wal. It is checked before anything is changed. What was there is
     /// kept as jobs.db.before-TIME with its log, and can be put back in the same way. Ended at any moment, there is the old store or the copy.
-    /// Exit: 0 the copy is the store · 2 --yes is missing · 64 configuration · 70 nothing was changed · 77 permissions · 130 the answer was no.
+    /// Who was revoked since the copy was made would be let in again: the question and the result name them.
+    /// Exit: 0 the copy is the store · 2 --yes is missing · 64 configuration · 70 it is not, or from the next start on, as it says · 77 permissions · 130 the answer was no.
     Restore {
         /// The copy.
         #[arg(value_name = "FILE")]
@@ -117,22 +120,27 @@ fn compacted(config: Option<PathBuf>) -> Result<String, Failure> {
 }
 
 fn restored(config: Option<PathBuf>, copy: &Path, yes: bool) -> ExitCode {
-    let failed = |error| match error {
-        RestoreError::Open(error) => unopened("the copy was not put in place", error),
-        other @ (RestoreError::Unreadable { .. }
-        | RestoreError::NotAStore { .. }
-        | RestoreError::Newer { .. }
-        | RestoreError::Damaged { .. }
-        | RestoreError::NoSpace { .. }) => {
-            Failure::new(ExitClass::Internal, "the copy was not put in place").caused_by(other)
-        }
+    let earlier = |Finished { kept }: &Finished| {
+        let kept = kept.as_ref().map_or_else(
+            || "there was none before".to_owned(),
+            |kept| format!("what was there is kept as {}", kept.display()),
+        );
+        let _gone = writeln!(
+            io::stderr(),
+            "an earlier restore that was broken off is finished: its copy is the store; {kept}"
+        );
     };
-    let prepared = folder(config)
-        .and_then(|folder| Ready::prepare(&folder, copy).map(|ready| (folder, ready)).map_err(failed));
+    let prepared = folder(config).and_then(|folder| {
+        Ready::after(&folder, copy, earlier).map(|ready| (folder, ready)).map_err(not_put)
+    });
     let (folder, ready) = match prepared {
         Ok(prepared) => prepared,
         Err(failure) => return failure.report("redpoll-manager"),
     };
+    let forgotten = ready.forgotten().clone();
+    if !yes {
+        say(&forgotten::warned(&forgotten));
+    }
     let what = format!(
         "put {} ({}) in the place of the store in {}",
         copy.display(),
@@ -142,10 +150,44 @@ fn restored(config: Option<PathBuf>, copy: &Path, yes: bool) -> ExitCode {
     if let Err(code) = confirmed(&what, yes) {
         return code;
     }
-    ended(ready.put().map_err(failed).map(|kept| match kept {
+    let put = ready.put().map(|kept| match kept {
         Some(kept) => format!("the copy is the store; what was there is kept as {}", kept.display()),
         None => "the copy is the store; there was none before".to_owned(),
-    }))
+    });
+    let again = forgotten::again(&forgotten);
+    match put {
+        Ok(first) => ended(Ok([vec![first], again].concat().join("\n"))),
+        Err(error) => {
+            let counts = matches!(error, RestoreError::Begun { .. });
+            let code = not_put(error).report("redpoll-manager");
+            if counts {
+                say(&again);
+            }
+            code
+        }
+    }
+}
+
+/// Lines for a person, on stderr.
+fn say(lines: &[String]) {
+    for line in lines {
+        let _gone = writeln!(io::stderr(), "{line}");
+    }
+}
+
+fn not_put(error: RestoreError) -> Failure {
+    let what = "the copy was not put in place";
+    match error {
+        RestoreError::Open(error) => unopened(what, error),
+        other @ (RestoreError::Unreadable { .. }
+        | RestoreError::NotAStore { .. }
+        | RestoreError::Newer { .. }
+        | RestoreError::Damaged { .. }
+        | RestoreError::NoSpace { .. }) => Failure::new(ExitClass::Internal, what).caused_by(other),
+        begun @ RestoreError::Begun { .. } => {
+            Failure::new(ExitClass::Internal, "the restore is not finished").caused_by(begun)
+        }
+    }
 }
 
 /// Asks, unless `yes` was said. Without a terminal nobody is asked.

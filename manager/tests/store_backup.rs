@@ -266,7 +266,11 @@ async fn what_is_no_good_copy_is_refused_and_the_store_stays_as_it_is() {
     assert!(matches!(refused("another program's"), RestoreError::NotAStore { .. }));
     // a good one that nobody confirms
     drop(Ready::prepare(folder.path(), &good).unwrap());
-    assert!(image(folder.path()) == before, "nobody confirmed");
+    // reading whom the store shuts out makes the index of its log anew
+    let lasting = |image: &[(String, Vec<u8>)]| {
+        image.iter().filter(|(name, _)| name != "jobs.db-shm").cloned().collect::<Vec<_>>()
+    };
+    assert!(lasting(&image(folder.path())) == lasting(&before), "nobody confirmed");
 
     let open = Sqlite::open(folder.path(), small()).unwrap();
     let error = Ready::prepare(folder.path(), &good).unwrap_err();

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use redpoll_config::{check_private, check_state_dir, look_at_state_dir};
 use rustix::fs::FlockOperation;
 
+use super::OpenError;
+use super::restore::{self, Finished};
 use super::whole::{log_of, size};
-use super::{OpenError, restore};
 
 /// The database, in the store's folder. SQLite keeps `jobs.db-wal` and `jobs.db-shm` beside it, with the same mode.
 pub const DATABASE: &str = "jobs.db";
@@ -44,9 +45,10 @@ impl Files {
     pub(super) fn prepare(folder: &Path) -> Result<(Self, Lock), OpenError> {
         let (files, lock) = Self::lock(folder)?;
         let at = |source| OpenError::File { path: files.database.clone(), source };
-        if let Some(kept) = restore::finish(&files.database).map_err(at)? {
-            tracing::warn!(kept = %kept.display(), "a restore that was broken off is finished");
+        if let Some(Finished { kept }) = restore::finish(&files.database).map_err(at)? {
+            tracing::warn!(?kept, "a restore that was broken off is finished");
         }
+        restore::clear(&files.database);
         // made here, because SQLite would make it as the umask says
         private(&files.database).map_err(at)?;
         check_private(&files.database)?;

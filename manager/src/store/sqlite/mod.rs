@@ -4,7 +4,7 @@
 //! - `writer`: the thread; `write`: changes as SQL; `space`: what happens when the disk is full; `trouble`: what else can.
 //! - `log`: keeps its log short. `pool`: the reading connections; `read`: questions as SQL; `rows`: rows as records.
 //! - `chain`: the hashes over the history. `compact`: writes the file anew, without what was deleted; `backup`: copies it; `restore`:
-//!   puts a copy in place; `whole`: what the three share.
+//!   puts a copy in place; `forgotten`: whom that would let in again; `whole`: what they share.
 //! - `migrations`: from the version of an older build to ours; `files`: folder, modes and lock; `opening`: why it does not open.
 //!
 //! WAL, `synchronous=FULL`: a commit is on disk when it returns, by one fsync of the log. The writer itself moves the log into
@@ -15,6 +15,7 @@ mod backup;
 mod chain;
 mod compact;
 mod files;
+mod forgotten;
 mod log;
 mod mask;
 mod migrations;
@@ -57,9 +58,10 @@ use space::Gauge;
 pub use backup::{BackupError, backup};
 pub use compact::{CompactError, Compacted, compact};
 pub use files::{DATABASE, look};
+pub use forgotten::Forgotten;
 pub use migrations::VERSION;
 pub use opening::OpenError;
-pub use restore::{Ready, RestoreError};
+pub use restore::{Finished, Ready, RestoreError};
 pub use whole::Extent;
 
 /// How a store is kept.

@@ -9,6 +9,7 @@ use redpoll_manager_core::jobs::EndedJob;
 use redpoll_manager_core::jobs::record::{
     CallbackRecord, EventRecord, JobRecord, Progress, Records, RunRecord, Summary,
 };
+use redpoll_manager_core::revoked::Denial;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params, params_from_iter};
 
@@ -47,7 +48,7 @@ pub(super) fn recover(db: &Connection) -> Result<Records, ReadError> {
             rows::agent,
         )?,
         callbacks,
-        denied: all(db, DENIED, [], rows::denial)?,
+        denied: denials(db)?,
         // a number that was given is not given again, whatever became of its row
         last_event: counts.last_event.max(chain::last(db)?),
         first_event: first_event(db)?,
@@ -306,6 +307,11 @@ pub(super) fn expendable(
 
 fn count(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+/// Everybody who is shut out.
+pub(super) fn denials(db: &Connection) -> Result<Vec<Denial>, ReadError> {
+    all(db, DENIED, [], rows::denial)
 }
 
 fn all<T>(

@@ -4,12 +4,16 @@
 //! beside the store, and then gets the name [`READY`], which is the one step that counts: whoever locks the folder after that
 //! moves the old database and its log aside first, and gives the copy its place.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+use redpoll_manager_core::revoked::Denied;
+
 use super::files::{self, Files, Lock};
+use super::forgotten::{self, Forgotten};
 use super::whole::{self, Extent, MARGIN, beside, file, folder_of, free, log_of, size, sync_folder};
 use super::{OpenError, opening};
 
@@ -22,7 +26,7 @@ const BEFORE: &str = ".before-";
 /// What SQLite keeps beside a database and would apply to another one of its name.
 const LOGS: [&str; 2] = ["-wal", "-journal"];
 
-/// Why a copy was not put into the place of the store, which is as it was.
+/// Why a copy was not put into the place of the store, which is as it was unless [`RestoreError::Begun`].
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
     /// The folder or the files cannot be used.
@@ -74,6 +78,24 @@ pub enum RestoreError {
         /// Bytes that are.
         free: u64,
     },
+    /// The step that counts is done, and one of those behind it failed: the next start goes on.
+    #[error("{said}\nhelp: {help}")]
+    Begun {
+        /// How far it came.
+        said: &'static str,
+        /// What can be done.
+        help: String,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A restore came to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finished {
+    /// What was there and is kept, if there was anything.
+    pub kept: Option<PathBuf>,
 }
 
 /// A copy that is whole, on disk and beside a store that nobody has open. Dropped, it is removed.
@@ -83,6 +105,7 @@ pub struct Ready {
     files: Files,
     draft: PathBuf,
     extent: Extent,
+    forgotten: Forgotten,
     _lock: Lock,
 }
 
@@ -93,13 +116,33 @@ impl Ready {
     /// # Errors
     /// [`RestoreError`].
     pub fn prepare(folder: &Path, copy: &Path) -> Result<Self, RestoreError> {
+        Self::after(folder, copy, |_finished| {})
+    }
+
+    /// The same, and tells of an earlier one that was broken off and is finished first: it counts, whatever becomes of this one.
+    ///
+    /// # Errors
+    /// [`RestoreError`].
+    pub fn after(folder: &Path, copy: &Path, tell: impl FnOnce(&Finished)) -> Result<Self, RestoreError> {
         let (files, lock) = Files::lock(folder)?;
-        // of an earlier one that was broken off: it counts
-        let _kept = finish(&files.database).map_err(|source| file(&files.database, source))?;
-        let draft = beside(&files.database, DRAFT);
-        remove(&draft);
+        let database = &files.database;
+        let earlier = finish(database).map_err(|source| RestoreError::Begun {
+            said: "an earlier copy is to be put in place first, and that cannot be finished",
+            help: "mend that; the next start goes on with it, and so does this command".to_owned(),
+            source,
+        })?;
+        if let Some(earlier) = &earlier {
+            tell(earlier);
+        }
+        clear(database);
+        let draft = beside(database, DRAFT);
         match bring(folder, copy, &draft).and_then(|()| look(copy, &draft)) {
-            Ok(extent) => Ok(Self { files, draft, extent, _lock: lock }),
+            Ok((extent, known)) => {
+                // whom the store before the earlier copy shut out, nobody has let in since
+                let kept = earlier.as_ref().and_then(|earlier| earlier.kept.as_deref());
+                let forgotten = forgotten::forgotten(kept.into_iter().chain([database.as_path()]), &known);
+                Ok(Self { files, draft, extent, forgotten, _lock: lock })
+            }
             Err(error) => {
                 remove(&draft);
                 Err(error)
@@ -112,16 +155,23 @@ impl Ready {
         self.extent
     }
 
+    /// Whom the store that is there shuts out, and the copy does not.
+    pub fn forgotten(&self) -> &Forgotten {
+        &self.forgotten
+    }
+
     /// Puts it in place. Gives what was there and is kept, if there was anything.
     ///
     /// # Errors
-    /// [`RestoreError::Open`]. If it can be put in place later, the next start does it.
+    /// [`RestoreError::Open`]; or [`RestoreError::Begun`], after which the next start goes on.
     pub fn put(self) -> Result<Option<PathBuf>, RestoreError> {
         let database = &self.files.database;
         let ready = beside(database, READY);
+        let before = present(database);
         fs::rename(&self.draft, &ready).map_err(|source| file(&ready, source))?;
         let put = sync_folder(folder_of(database)).and_then(|()| finish(database));
-        Ok(put.map_err(|source| file(database, source))?)
+        let finished = put.map_err(|source| begun(database, &before, source))?;
+        Ok(finished.and_then(|finished| finished.kept))
     }
 }
 
@@ -137,8 +187,36 @@ pub(super) fn is_broken_off(database: &Path) -> bool {
     beside(database, READY).exists()
 }
 
+/// Removes what a restore left that was ended before it counted. For whoever holds the lock.
+pub(super) fn clear(database: &Path) {
+    remove(&beside(database, DRAFT));
+}
+
+/// The database and its logs, those that are there.
+fn present(database: &Path) -> Vec<PathBuf> {
+    let all = LOGS.iter().chain(&[""]).map(|suffix| beside(database, suffix));
+    all.filter(|path| path.exists()).collect()
+}
+
+/// How far one came that failed after the step that counts; `before` are the files that were there.
+fn begun(database: &Path, before: &[PathBuf], source: io::Error) -> RestoreError {
+    let ready = beside(database, READY);
+    let (said, help) = if !ready.exists() {
+        ("the copy is the store, but the disk did not confirm it", "look at the disk".to_owned())
+    } else if before.iter().all(|path| path.exists()) {
+        let help = format!("to prevent that, remove {}", ready.display());
+        ("the copy is whole, and will be put in place at the next start", help)
+    } else {
+        let kept = beside(database, BEFORE);
+        let help =
+            format!("leave {} there; what was there is kept as {}TIME", ready.display(), kept.display());
+        ("the copy is whole, a part of the old store is moved aside, and the next start finishes it", help)
+    };
+    RestoreError::Begun { said, help, source }
+}
+
 /// Gives a copy that is ready its place, also where an earlier try ended in the middle. For whoever holds the lock.
-pub(super) fn finish(database: &Path) -> io::Result<Option<PathBuf>> {
+pub(super) fn finish(database: &Path) -> io::Result<Option<Finished>> {
     let (ready, folder) = (beside(database, READY), folder_of(database));
     let found = match fs::metadata(&ready) {
         Ok(found) => found,
@@ -156,7 +234,7 @@ pub(super) fn finish(database: &Path) -> io::Result<Option<PathBuf>> {
     sync_folder(folder)?;
     fs::rename(&ready, database)?;
     sync_folder(folder)?;
-    Ok((kept.exists() || log_of(&kept).exists()).then_some(kept))
+    Ok(Some(Finished { kept: (kept.exists() || log_of(&kept).exists()).then_some(kept) }))
 }
 
 /// Moves a file away, if it is there, over nothing.
@@ -202,7 +280,7 @@ fn bring(folder: &Path, copy: &Path, draft: &Path) -> Result<(), RestoreError> {
 }
 
 /// Looks at a copy of a copy, and makes one file of it, that is on disk.
-fn look(copy: &Path, draft: &Path) -> Result<Extent, RestoreError> {
+fn look(copy: &Path, draft: &Path) -> Result<(Extent, BTreeSet<Denied>), RestoreError> {
     let path = copy.to_owned();
     let at = |error| of_copy(opening(draft, error), copy);
     let connection = whole::connect(draft).map_err(at)?;
@@ -213,6 +291,8 @@ fn look(copy: &Path, draft: &Path) -> Result<Extent, RestoreError> {
     // moves its log into it, and removes that
     connection.pragma_update_and_check(None, "journal_mode", "delete", |_row| Ok(())).map_err(at)?;
     let extent = Extent::of(&connection, draft, version).map_err(at)?;
+    // a list that cannot be read shuts out nobody for sure
+    let known = forgotten::denied(&connection).unwrap_or_default();
     connection.close().map_err(|(_connection, error)| at(error))?;
     let whole = || {
         let log = log_of(draft);
@@ -222,7 +302,7 @@ fn look(copy: &Path, draft: &Path) -> Result<Extent, RestoreError> {
         File::open(draft)?.sync_all()
     };
     whole().map_err(|source| file(draft, source))?;
-    Ok(Extent { bytes: size(draft), ..extent })
+    Ok((Extent { bytes: size(draft), ..extent }, known))
 }
 
 /// What is wrong with a copy, said of the copy itself.
