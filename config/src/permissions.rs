@@ -45,6 +45,17 @@ pub enum PermissionError {
         /// The user id this program runs as.
         us: u32,
     },
+    /// The state folder belongs to a user, and root wants to use it: given to root, it would keep that user out.
+    #[error(
+        "{} belongs to user {owner}, and this is run by root; run it as that user: sudo -u '#{owner}' …",
+        path.display()
+    )]
+    ForRoot {
+        /// The folder.
+        path: PathBuf,
+        /// The user id of its owner.
+        owner: u32,
+    },
     /// The path of a state folder names something else.
     #[error("{} is not a folder", path.display())]
     NotAFolder {
@@ -76,9 +87,11 @@ impl PermissionError {
             Self::Access { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 ExitClass::Configuration
             }
-            Self::Loose { .. } | Self::Writable { .. } | Self::Owner { .. } | Self::Access { .. } => {
-                ExitClass::Permissions
-            }
+            Self::Loose { .. }
+            | Self::Writable { .. }
+            | Self::Owner { .. }
+            | Self::ForRoot { .. }
+            | Self::Access { .. } => ExitClass::Permissions,
         }
     }
 }
@@ -140,7 +153,12 @@ fn refuse_foreign_folder(path: &Path, metadata: &Metadata) -> Result<(), Permiss
 
 /// Refuses a private folder of anybody but this program's user.
 fn refuse_owner(path: &Path, owner: u32, us: u32) -> Result<(), PermissionError> {
-    if owner == us { Ok(()) } else { Err(PermissionError::Owner { path: path.to_owned(), owner, us }) }
+    let path = || path.to_owned();
+    match us {
+        _ if owner == us => Ok(()),
+        0 => Err(PermissionError::ForRoot { path: path(), owner }),
+        us => Err(PermissionError::Owner { path: path(), owner, us }),
+    }
 }
 
 /// Refuses a file that group or others may write.
@@ -193,6 +211,15 @@ mod tests {
         assert!(refuse_owner(Path::new("/state"), 998, 998).is_ok());
         let refused = refuse_owner(Path::new("/state"), 0, 998).map_err(|error| error.to_string());
         let said = "/state belongs to user 0, not to user 998; run: chown 998 /state";
+        assert_eq!(refused, Err(said.to_owned()));
+    }
+
+    #[test]
+    fn root_is_not_told_to_keep_the_user_of_a_folder_out() {
+        assert!(refuse_owner(Path::new("/state"), 0, 0).is_ok());
+        let refused = refuse_owner(Path::new("/state"), 998, 0).map_err(|error| error.to_string());
+        let said =
+            "/state belongs to user 998, and this is run by root; run it as that user: sudo -u '#998' …";
         assert_eq!(refused, Err(said.to_owned()));
     }
 }

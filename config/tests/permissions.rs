@@ -77,7 +77,7 @@ fn a_state_folder_of_another_user_is_refused() {
     // Only root can give a folder away; without that right there is nothing to show.
     if rustix::fs::chown(folder.path(), stranger, None).is_ok() {
         let error = check_state_dir(folder.path()).unwrap_err();
-        assert!(matches!(error, PermissionError::Owner { owner: 54_321, .. }), "{error}");
+        assert!(matches!(error, PermissionError::ForRoot { owner: 54_321, .. }), "{error}");
     }
 }
 

@@ -25,8 +25,8 @@ const INTERRUPTED: u8 = 130;
 pub enum StoreCommand {
     /// Copies the store into a new file, while the manager runs or not; as its user, or as root.
     ///
-    /// The copy is what was committed when the command began. It is checked and on disk when the command ends, and only its owner may read it: it
-    /// holds arguments and results. Nothing is overwritten. The manager goes on meanwhile, and its log grows by what it writes.
+    /// The copy is what was committed when the command began. It is checked and on disk when the command ends, and only the manager's user may read it,
+    /// also where root made it: it holds arguments and results. Nothing is overwritten. The manager goes on meanwhile, and its log grows by what it writes.
     /// Exit: 0 there is a copy · 64 configuration · 70 there is none · 77 permissions.
     Backup {
         /// The copy to make, such as /var/backups/jobs-monday.db.
@@ -179,6 +179,14 @@ fn not_put(error: RestoreError) -> Failure {
     let what = "the copy was not put in place";
     match error {
         RestoreError::Open(error) => unopened(what, error),
+        RestoreError::Unreadable { ref path, ref source }
+            if source.kind() == io::ErrorKind::PermissionDenied =>
+        {
+            let user = rustix::process::geteuid().as_raw();
+            let help =
+                format!("run: chown {user} {}; or copy it to where user {user} may read it", path.display());
+            Failure::new(ExitClass::Internal, what).caused_by(error).help(help)
+        }
         other @ (RestoreError::Unreadable { .. }
         | RestoreError::NotAStore { .. }
         | RestoreError::Newer { .. }
@@ -222,7 +230,10 @@ fn told(extent: Extent) -> String {
 
 /// Says of the folder of another user what to do: giving it to who runs this would keep the manager out.
 fn unopened(what: &str, error: OpenError) -> Failure {
-    if let OpenError::Permissions(PermissionError::Owner { owner, path, .. }) = &error {
+    if let OpenError::Permissions(
+        PermissionError::Owner { owner, path, .. } | PermissionError::ForRoot { owner, path },
+    ) = &error
+    {
         let cause = format!("{} belongs to user {owner}", path.display());
         return Failure::new(ExitClass::Permissions, what)
             .caused_by(io::Error::other(cause))

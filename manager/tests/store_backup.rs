@@ -143,6 +143,21 @@ async fn nothing_is_overwritten_by_a_copy() {
 }
 
 #[tokio::test]
+async fn what_root_copies_belongs_to_the_user_of_the_store() {
+    use std::os::unix::fs::MetadataExt;
+    let (folder, other) = (private_folder(), private_folder());
+    store_of(folder.path(), 1..=1).await.close().await;
+    let (user, group) = (rustix::fs::Uid::from_raw(54_321), rustix::fs::Gid::from_raw(54_322));
+    // only root can give a file away, and is what this is about
+    if rustix::fs::chown(folder.path().join(DATABASE), Some(user), Some(group)).is_ok() {
+        let copy = other.path().join("copy.db");
+        backup(folder.path(), &copy).unwrap();
+        let made = fs::metadata(&copy).unwrap();
+        assert_eq!((made.uid(), made.gid(), made.mode() & 0o777), (54_321, 54_322, 0o600));
+    }
+}
+
+#[tokio::test]
 async fn a_copy_takes_the_place_of_a_store_with_a_hot_log_and_can_be_undone() {
     let (folder, other) = (killed(120).await, private_folder());
     store_of(other.path(), 1..=10).await.close().await;

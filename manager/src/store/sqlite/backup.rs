@@ -3,12 +3,13 @@
 //! It is one read transaction, so that commits in between do not make it begin anew, as they do `.backup` of the sqlite3 shell. The
 //! copy says that it is one: put into the place of a database whose log is still there, it is refused instead of being destroyed.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, params};
-use rustix::fs::RenameFlags;
+use rustix::fs::{Gid, RenameFlags, Uid};
 
 use super::files::{self, Files};
 use super::whole::{self, Extent, MARGIN, beside, file, folder_of, free, log_of, size, sync_folder};
@@ -71,7 +72,7 @@ pub enum BackupError {
     Damaged(String),
 }
 
-/// Copies the store of a folder into a new file, which only its owner may read. Blocks, for as long as the disk takes to read the store
+/// Copies the store of a folder into a new file, which only the owner of the store may read. Blocks, for as long as the disk takes to read the store
 /// once, to write the copy once and to read it once.
 ///
 /// # Errors
@@ -88,13 +89,12 @@ pub fn backup(folder: &Path, copy: &Path) -> Result<Extent, BackupError> {
     files::refuse_foreign_log(&database)?;
     is_free(folder, copy)?;
     let draft = beside(copy, DRAFT);
-    if let Err(error) = files::new_private(&draft) {
-        let is_there = error.kind() == std::io::ErrorKind::AlreadyExists;
-        return Err(if is_there {
-            BackupError::Unfinished { path: draft }
-        } else {
-            file(&draft, error).into()
-        });
+    match files::new_private(&draft) {
+        Ok(made) => hand_over(&made, &database),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            return Err(BackupError::Unfinished { path: draft });
+        }
+        Err(error) => return Err(file(&draft, error).into()),
     }
     let done = write(&database, &draft, folder_of(copy)).and_then(|extent| {
         name(&draft, copy)?;
@@ -104,6 +104,18 @@ pub fn backup(folder: &Path, copy: &Path) -> Result<Extent, BackupError> {
         let _half = fs::remove_file(&draft);
     }
     done
+}
+
+/// Gives what root makes to the user of the store, who could not restore it otherwise; root may not.
+fn hand_over(draft: &File, database: &Path) {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    if let Ok(owner) = fs::metadata(database) {
+        let (user, group) = (Uid::from_raw(owner.uid()), Gid::from_raw(owner.gid()));
+        // some file systems have no owners: the copy is as good, and `restore` says what is in the way
+        let _as_made = rustix::fs::fchown(draft, Some(user), Some(group));
+    }
 }
 
 /// Refuses a name that is taken, or that SQLite or the manager would take for their own.
@@ -155,7 +167,7 @@ fn mark(copy: &Connection, draft: &Path, version: usize) -> rusqlite::Result<Ext
 
 /// Gives a copy its name, once it is on disk.
 fn name(draft: &Path, copy: &Path) -> Result<(), BackupError> {
-    let synced = fs::File::open(draft).and_then(|file| file.sync_all());
+    let synced = File::open(draft).and_then(|file| file.sync_all());
     synced.map_err(|source| file(draft, source))?;
     let here = rustix::fs::CWD;
     match rustix::fs::renameat_with(here, draft, here, copy, RenameFlags::NOREPLACE) {
