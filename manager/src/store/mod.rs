@@ -229,9 +229,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// [`ReadError`].
     fn counts(&self) -> BoxFuture<'_, Result<Counts, ReadError>>;
 
-    /// The ended jobs that retention no longer keeps, those that ended first first, at most `limit` and
-    /// [`MAX_PAGE`]: they ended before `before_ms`, or are more than `keep`. Also such as cannot be read; not those whose end has still
-    /// to be told: they would stand before the others for as long as a receiver is away.
+    /// The ended jobs that retention no longer keeps, the first to end first, at most `limit` and [`MAX_PAGE`]: they ended before
+    /// `before_ms`, or are more than `keep`. Also such as cannot be read; not those whose end has still to be told.
     ///
     /// # Errors
     /// [`ReadError`].
