@@ -285,6 +285,7 @@ pub(super) fn counts(db: &Connection) -> Result<Counts, ReadError> {
     })
 }
 
+/// What retention may delete. A callback that [`rows::callback`] cannot read is told to nobody, and keeps nothing.
 pub(super) fn expendable(
     db: &Connection,
     before_ms: u64,
@@ -294,11 +295,14 @@ pub(super) fn expendable(
     let surplus = counts(db)?.ended_jobs.saturating_sub(keep);
     let sql = "SELECT id, ended_ms, ended_ms < ?1, \
         length(agents) - length(replace(agents, ' ', '')) + 1 FROM job WHERE ended_ms IS NOT NULL AND NOT EXISTS \
-        (SELECT 1 FROM callback WHERE callback.job = job.id AND callback.state = 'pending') \
+        (SELECT 1 FROM callback WHERE callback.job = job.id AND callback.state = 'pending' \
+        AND kind IN ('webhook', 'procedure') AND due_ms >= 0 AND tries BETWEEN 0 AND 4294967295 AND serial BETWEEN 0 AND 65535) \
         ORDER BY ended_ms, id LIMIT ?2";
     let oldest = all(db, sql, params![int(before_ms), count(limit)], |row| {
         let runs = usize::try_from(row.get::<_, i64>(3)?).unwrap_or_default();
-        let job = EndedJob { id: JobId::from_bytes(row.get(0)?), ended_ms: uint(row.get(1)?)?, runs };
+        // a time that cannot be read keeps nothing, and no other job
+        let ended_ms = row.get(1).ok().and_then(|ms: i64| u64::try_from(ms).ok()).unwrap_or(0);
+        let job = EndedJob { id: JobId::from_bytes(row.get(0)?), ended_ms, runs };
         Ok((job, row.get::<_, bool>(2)?))
     })?;
     let gone = (0..).zip(oldest).filter(|(place, (_, too_old))| *too_old || *place < surplus);

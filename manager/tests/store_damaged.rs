@@ -1,0 +1,40 @@
+//! Rows that cannot be read keep retention from nothing.
+
+#![expect(clippy::unwrap_used, reason = "test code")]
+
+mod store_common;
+
+use redpoll_common::job::Outcome;
+use redpoll_manager::store::sqlite::DATABASE;
+use redpoll_manager::store::{Sqlite, Store};
+use redpoll_manager_core::jobs::record::{CallbackRecord, Change};
+use store_common::everything::*;
+use store_common::*;
+
+#[tokio::test]
+async fn an_end_or_a_callback_that_cannot_be_read_keeps_no_job_for_ever() {
+    let folder = private_folder();
+    let database = folder.path().join(DATABASE);
+    let store = Sqlite::open(folder.path(), small()).unwrap();
+    for n in 1..=5 {
+        store.commit(submit(n, "a1")).await.unwrap();
+        store.commit(end(n, "a1", Outcome::Succeeded, NOON + n)).await.unwrap();
+    }
+    for n in 2..=4 {
+        let pending = CallbackRecord { job: id(n), ..callback(1) };
+        store.commit(vec![Change::CallbackChanged(pending)]).await.unwrap();
+    }
+    store.close().await;
+    let broken = rusqlite::Connection::open(&database).unwrap();
+    broken.execute("UPDATE job SET ended_ms = -7 WHERE id = ?1", [id(5).to_bytes()]).unwrap();
+    broken.execute("UPDATE callback SET due_ms = -1 WHERE job = ?1", [id(2).to_bytes()]).unwrap();
+    broken.execute("UPDATE callback SET kind = 'pigeon' WHERE job = ?1", [id(3).to_bytes()]).unwrap();
+    drop(broken);
+    let store = Sqlite::open(folder.path(), small()).unwrap();
+    let kept: Vec<_> = store.recover().await.unwrap().callbacks.iter().map(|callback| callback.job).collect();
+    assert_eq!(kept, [id(4)], "what holds a job is what can be told");
+    let old = store.expendable(u64::MAX, 0, 9).await.unwrap();
+    let old: Vec<_> = old.iter().map(|job| (job.id, job.ended_ms)).collect();
+    assert_eq!(old, [(id(5), 0), (id(1), NOON + 1), (id(2), NOON + 2), (id(3), NOON + 3)]);
+    assert_eq!(store.prune(NOON + 9, 99).await.unwrap(), [id(5), id(1), id(2), id(3)]);
+}
