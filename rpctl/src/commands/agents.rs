@@ -145,17 +145,23 @@ fn unknown(selector: &Selector, found: &[AgentSummary]) -> Option<Report> {
     Some(Report::new(Exit::Away, what, why, help))
 }
 
-/// Those of them that something can be asked of. A revoked one is no reason against all the others, unless there are none.
-pub(super) fn not_revoked(found: Vec<AgentSummary>, selector: &str) -> Result<Vec<String>, Stop> {
+/// Those of them that something can be asked of. A revoked one is no reason against all the others, unless there are none and `empty_is_good`
+/// is not said.
+pub(super) fn not_revoked(
+    found: Vec<AgentSummary>,
+    (selector, empty_is_good): (&str, bool),
+    output: &mut Output,
+) -> Result<Vec<String>, Stop> {
     let any = !found.is_empty();
     let left: Vec<_> =
         found.into_iter().filter(|agent| agent.revoked.is_none()).map(|agent| agent.id).collect();
     if any && left.is_empty() {
-        let help = "who, and why: rpctl agents list --revoked; to take it back: rpctl agents restore ID";
-        let why = "none of them is let in";
-        return Err(
-            Report::new(Exit::Away, format!("all that match {selector} are revoked"), why, help).into()
-        );
+        let what = format!("all that match {selector} are revoked");
+        if !empty_is_good {
+            let help = "who, and why: rpctl agents list --revoked; to take it back: rpctl agents restore ID";
+            return Err(Report::new(Exit::Away, what, "none of them is let in", help).into());
+        }
+        output.note(&what);
     }
     Ok(left)
 }

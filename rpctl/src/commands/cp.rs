@@ -140,7 +140,7 @@ impl CpQuestion {
                     Selector::Ids(ids) => ids.clone(),
                     Selector::All | Selector::Glob(_) => {
                         let found = agents::selected(link, Some(selector), verbose).await?;
-                        agents::not_revoked(found, selector_text)?
+                        agents::not_revoked(found, (selector_text, self.allow_empty), output)?
                     }
                 };
                 if agents.is_empty() && !self.allow_empty {

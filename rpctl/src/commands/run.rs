@@ -65,11 +65,11 @@ impl RunQuestion {
         let chosen = tokio::select! {
             biased;
             _ = interrupts.next() => return Err(interrupted("before anything was submitted").into()),
-            agents = self.agents(&mut steady, answer_by, verbose) => agents?,
+            agents = self.agents(&mut steady, answer_by, verbose, output) => agents?,
         };
         let Some(agents) = chosen else {
             if self.allow_empty {
-                output.note(&format!("no agent matches {}; nothing was submitted", self.selector_text));
+                output.note(&format!("{} selects no agent; nothing was submitted", self.selector_text));
                 steady.close().await;
                 return Ok(Exit::Good);
             }
@@ -99,6 +99,7 @@ impl RunQuestion {
         steady: &mut Steady<'_>,
         until: Instant,
         verbose: bool,
+        output: &mut Output,
     ) -> Result<Option<Vec<String>>, Stop> {
         let agents = match &self.selector {
             Selector::Ids(ids) => ids.clone(),
@@ -116,7 +117,7 @@ impl RunQuestion {
                     answer.map_err(|no| no.report(&target, verbose))
                 };
                 let found = agents::list(ask, Some(glob)).await?;
-                agents::not_revoked(found, &self.selector_text)?
+                agents::not_revoked(found, (&self.selector_text, self.allow_empty), output)?
             }
         };
         Ok(Some(agents).filter(|agents| !agents.is_empty()))
