@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::params;
 
 use super::files::{Files, private};
-use super::whole::{self, MARGIN, file, free, log_of, size, sync_folder};
+use super::whole::{self, MARGIN, beside, file, free, log_of, size, sync_folder};
 use super::{OpenError, is_refusal, opening};
 
 /// The new database until it is whole.
@@ -108,6 +108,8 @@ fn write(database: &Path, draft: &Path) -> Result<(), CompactError> {
         return Err(file(&log, source).into());
     }
     let _empty = fs::remove_file(&log);
+    // the index of a log that is gone
+    let _index = fs::remove_file(beside(database, "-shm"));
     let new = whole::connect(draft).map_err(at)?;
     let flaw = whole::flaw(&new, "integrity_check").map_err(at)?;
     new.close().map_err(|(_connection, error)| at(error))?;
