@@ -25,7 +25,7 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { lists: 4096, bytes: 256 * 1024 * 1024, away: 100_000 }
+        Self { lists: 4096, bytes: 512 * 1024 * 1024, away: 100_000 }
     }
 }
 
