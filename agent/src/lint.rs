@@ -77,8 +77,11 @@ fn check(
             writeln!(bad, "{why}")?;
             return Ok(wrong);
         }
-        // a machine without an agent, where a folder is prepared for others: nobody knows their limits
-        Err(_) => (AgentConfig::default(), None),
+        // there is a file, and it says something else than the defaults: nobody knows the limits
+        Err(why) => {
+            writeln!(bad, "warning: the configuration cannot be used, and the defaults stand for it: {why}")?;
+            (AgentConfig::default(), None)
+        }
     };
     let more = |manifest: &Manifest| {
         limits.iter().flat_map(|limits| capped(manifest, limits, Side::Agent)).collect()

@@ -1,6 +1,7 @@
 //! `redpoll-agent policy …`: the policy of this machine without a daemon, and what it says of a call that does not run.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -83,7 +84,10 @@ impl PolicyCommand {
 
 pub(crate) fn configuration(file: Option<PathBuf>) -> Result<AgentConfig, String> {
     let loaded = load::<AgentConfig>(&Sources::of_process(file, Vec::new()));
-    loaded.map(|loaded| loaded.config).map_err(|error| error.to_string())
+    loaded.map(|loaded| loaded.config).map_err(|error| {
+        let causes = std::iter::successors(Some(&error as &(dyn Error + 'static)), |&error| error.source());
+        causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    })
 }
 
 fn open(config: &AgentConfig) -> Result<Gate, String> {

@@ -1,6 +1,7 @@
 //! `redpoll-manager procedures …`: what is wrong with a folder of the manager's own manifests, and what the rules about calls of them
 //! would refuse to everybody, without a daemon.
 
+use std::error::Error;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -51,18 +52,32 @@ fn check(
     (good, bad): (&mut impl Write, &mut impl Write),
 ) -> io::Result<bool> {
     let must_load = file.is_some();
+    // where nobody named a file and none is there, they are the defaults
     let config = match load::<ManagerConfig>(&Sources::of_process(file, Vec::new())) {
         Ok(loaded) => loaded.config,
         Err(why) if must_load => {
-            writeln!(bad, "{why}")?;
+            writeln!(bad, "{}", whole(&why))?;
             return Ok(false);
         }
-        // a machine without a manager, where a folder is prepared for one
-        Err(_) => ManagerConfig::default(),
+        // defaults are what a machine without a manager has, where a folder is prepared for one; here is a file, and it says something else
+        Err(why) => {
+            writeln!(
+                bad,
+                "warning: the configuration cannot be used, and the defaults stand for it: {}",
+                whole(&why)
+            )?;
+            ManagerConfig::default()
+        }
     };
     let is_named = policy.is_some();
     let rules = config.procedures.rules();
     let policy = PolicyConfig { file: policy.unwrap_or(rules.file), owner: rules.owner };
     let judges = Judges { policy, is_named, offered: Vec::new(), built_in: &[] };
     Ok(check_judged(folder, Side::Manager, judges, |_| Vec::new(), (good, bad))?.is_good)
+}
+
+/// An error with its causes.
+fn whole(error: &(dyn Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |&error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

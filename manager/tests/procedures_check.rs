@@ -113,3 +113,28 @@ fn rules_that_cannot_be_used_are_a_mistake() {
     assert_eq!((code, good.as_str()), (Some(64), ""));
     assert!(told.contains("none.toml"), "{told}");
 }
+
+#[test]
+fn a_configuration_that_cannot_be_used_is_told_beside_what_the_defaults_say() {
+    let site = Site::new();
+    site.manifest("ask", ANYBODY);
+    let file = site.at("manager.toml");
+    let told = |text: Option<&str>| {
+        text.iter().for_each(|text| write(&file, text));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_redpoll-manager"));
+        let command = command.args(["procedures", "check"]).arg(site.at("d"));
+        let output = command.env("REDPOLL_MANAGER_CONFIG", &file).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    for (text, why) in
+        [(None, "No such file"), (Some("[procedures]\npolicy = 7\nfoo = 1\n"), "procedures.foo")]
+    {
+        let (code, said) = told(text);
+        assert_eq!(code, Some(0), "{said}");
+        assert!(
+            said.starts_with("warning: the configuration cannot be used") && said.contains(why),
+            "{said}"
+        );
+    }
+    assert_eq!(told(Some("")), (Some(0), String::new()));
+}
