@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use redpoll_config::{AgentConfig, ExitClass, Manifest, PolicyConfig, Side};
+use redpoll_config::{AgentConfig, ExitClass, Manifest, PolicyConfig, Side, Sources};
 use redpoll_exec::ExecLimits;
 use redpoll_exec::check::{Judges, capped, check_judged};
 
@@ -68,6 +68,7 @@ fn check(
 ) -> io::Result<ExitCode> {
     let wrong = ExitCode::from(ExitClass::Configuration.code());
     let is_named = file.is_some();
+    let has_file = Sources::of_process(file.clone(), Vec::new()).has_file::<AgentConfig>();
     let (config, limits) = match crate::trial::configuration(file) {
         Ok(config) => {
             let limits = ExecLimits::from(&config.limits);
@@ -77,7 +78,9 @@ fn check(
             writeln!(bad, "{why}")?;
             return Ok(wrong);
         }
-        // there is a file, and it says something else than the defaults: nobody knows the limits
+        // a machine without an agent, where a folder is prepared for others: nobody knows their limits
+        Err(_) if !has_file => (AgentConfig::default(), None),
+        // there is a file, and it says something else than the defaults
         Err(why) => {
             writeln!(bad, "warning: the configuration cannot be used, and the defaults stand for it: {why}")?;
             (AgentConfig::default(), None)

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::environment::FILE_VARIABLE;
-use crate::load::Program;
+use crate::load::{Config, Program};
 
 /// One key set on the command line, where everybody can read it: a secret is refused there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +68,15 @@ impl Sources {
             Ok(rest) => Some(Path::new(self.variable("HOME")?).join(rest)),
             Err(_) => Some(path.to_owned()),
         }
+    }
+
+    /// Whether there is a file to read for a program, good or not. One that cannot be looked at counts.
+    pub fn has_file<C: Config>(&self) -> bool {
+        let chosen = self.chosen_file(&C::PROGRAM);
+        let is_missing = |file: &Path| {
+            std::fs::symlink_metadata(file).is_err_and(|why| why.kind() == std::io::ErrorKind::NotFound)
+        };
+        chosen.is_some_and(|(file, _named)| !is_missing(&file))
     }
 
     /// The file to read, and whether somebody named it.

@@ -120,7 +120,7 @@ fn compacted(config: Option<PathBuf>) -> Result<String, Failure> {
 }
 
 fn restored(config: Option<PathBuf>, copy: &Path, yes: bool) -> ExitCode {
-    let earlier = |Finished { kept }: &Finished| {
+    let earlier = |Finished { kept, forgotten }: &Finished| {
         let kept = kept.as_ref().map_or_else(
             || "there was none before".to_owned(),
             |kept| format!("what was there is kept as {}", kept.display()),
@@ -129,6 +129,7 @@ fn restored(config: Option<PathBuf>, copy: &Path, yes: bool) -> ExitCode {
             io::stderr(),
             "an earlier restore that was broken off is finished: its copy is the store; {kept}"
         );
+        say(&forgotten::warned(forgotten));
     };
     let prepared = folder(config).and_then(|folder| {
         Ready::after(&folder, copy, earlier).map(|ready| (folder, ready)).map_err(not_put)
@@ -206,8 +207,10 @@ fn confirmed(what: &str, yes: bool) -> Result<(), ExitCode> {
     let mut stderr = io::stderr();
     if !(io::stdin().is_terminal() && stderr.is_terminal()) {
         let help = "add --yes if that is what you want";
-        let _gone =
-            writeln!(stderr, "redpoll-manager: to {what} needs --yes\n  help: {help}; nothing was changed");
+        let _gone = writeln!(
+            stderr,
+            "redpoll-manager: to {what} needs --yes\n  help: {help}; the copy was not put in place"
+        );
         return Err(ExitCode::from(USAGE));
     }
     let mut answer = String::new();
@@ -216,7 +219,7 @@ fn confirmed(what: &str, yes: bool) -> Result<(), ExitCode> {
     if read.is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes") {
         return Ok(());
     }
-    let _gone = writeln!(stderr, "redpoll-manager: the answer was not yes; nothing was changed");
+    let _gone = writeln!(stderr, "redpoll-manager: the answer was not yes; the copy was not put in place");
     Err(ExitCode::from(INTERRUPTED))
 }
 

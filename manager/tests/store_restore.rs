@@ -93,7 +93,8 @@ async fn whom_an_older_copy_lets_in_again_is_named() {
     let kept = kept_by(folder.path(), ".restored");
     let mut told = None;
     let ready = Ready::after(folder.path(), &copy, |finished| told = Some(finished.clone())).unwrap();
-    assert_eq!(told, Some(Finished { kept: Some(kept) }));
+    let Finished { kept: told, forgotten } = told.unwrap();
+    assert_eq!((told, forgotten.denied.len(), forgotten.is_unknown), (Some(kept), 3, false));
     assert_eq!(ready.forgotten().denied.len(), 3);
     drop(ready);
 

@@ -6,6 +6,7 @@
 
 mod notes;
 mod others;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -22,18 +23,16 @@ use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use crate::clock::boot_ms;
+use crate::exec::is_no_room;
 use crate::exec::leftovers::{Ended, Left, Leftover, Owner, end, find};
 use crate::exec::note::Notes;
 use notes::{MAX_RUNS, Note};
 use others::Other;
+use words::{shown, words};
 
 pub use notes::LeftoversError;
 pub use others::LeftOfOther;
 
-/// Process numbers that are told in words.
-const TOLD_PIDS: usize = 8;
-/// Processes that a line of the log names.
-const TOLD_PROGRAMS: usize = 30;
 /// Runs that are told in the log at the start, each in a line.
 const TOLD_RUNS: usize = 50;
 /// How often to look whether what is left has ended, and after how long another attempt is worth offering again.
@@ -135,9 +134,11 @@ impl Leftovers {
         }
         // a process that is being started while one looks may be missed
         for _ in 0..2 {
-            if !self.look(false) {
-                self.runs().retain(|run, _| !lost.contains_key(run));
-                return;
+            match self.look(false) {
+                Ok(()) => {}
+                // they may still run: no other attempt of them is taken before somebody could look
+                Err(error) if is_no_room(&error) => return,
+                Err(_never) => return self.runs().retain(|run, _| !lost.contains_key(run)),
             }
         }
         self.settle();
@@ -170,7 +171,7 @@ impl Leftovers {
     /// What is left now. Blocks.
     pub fn list(&self) -> Vec<LeftOfRun> {
         // of what could not be looked at nothing is forgotten
-        if self.look(false) {
+        if self.look(false).is_ok() {
             self.settle();
         }
         self.known()
@@ -212,7 +213,7 @@ impl Leftovers {
     /// Forgets runs of which nothing is left any more. Looks only where none of the processes lives that are known. Blocks.
     pub fn notice(&self) {
         // of what could not be looked at nothing is forgotten
-        if self.look(true) {
+        if self.look(true).is_ok() {
             self.settle();
         }
     }
@@ -238,8 +239,9 @@ impl Leftovers {
         self.runs().iter().map(run).collect()
     }
 
-    /// Takes in what the machine shows now; `lazily`: not of runs of which a process lives that is known. False when it shows nothing.
-    fn look(&self, lazily: bool) -> bool {
+    /// Takes in what the machine shows now; `lazily`: not of runs of which a process lives that is known. Nothing is taken in
+    /// when the machine shows nothing.
+    fn look(&self, lazily: bool) -> std::io::Result<()> {
         let lives = |processes: &[Leftover]| lazily && processes.iter().any(Leftover::lives);
         let mut open: BTreeSet<Owner> = self
             .runs()
@@ -274,11 +276,11 @@ impl Leftovers {
                         known.processes = found.remove(&owner).unwrap_or_default().processes;
                     }
                 }
-                true
+                Ok(())
             }
             Err(error) => {
                 warn!(%error, "/proc cannot be read: what is left of runs of before is not known");
-                false
+                Err(error)
             }
         }
     }
@@ -350,39 +352,11 @@ fn unread(error: std::io::Error) -> Fault {
     Fault::new(FaultCode::Internal, text)
 }
 
-/// Processes with their programs, for the log.
-fn shown(processes: &[Leftover]) -> String {
-    let name = |leftover: &Leftover| format!("{} {}", leftover.pid, leftover.program);
-    listed(processes.iter().map(name), TOLD_PROGRAMS)
-}
-
-/// The first of some, and whether there are more.
-fn listed(mut all: impl Iterator<Item = String>, max: usize) -> String {
-    let mut words: Vec<String> = all.by_ref().take(max).collect();
-    words.extend(all.next().map(|_more| "…".to_owned()));
-    words.join(", ")
-}
-
-/// What is left, in the words of an end.
-fn words(processes: &[Leftover]) -> String {
-    let pids = listed(processes.iter().map(|leftover| leftover.pid.to_string()), TOLD_PIDS);
-    let (count, verb) = (processes.len(), if processes.len() == 1 { "runs" } else { "run" });
-    format!(
-        "{count} of its processes still {verb} (pid {pids}): sys.leftovers lists them, sys.leftovers.stop ends them"
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use redpoll_common::job::{Attempt, Dno};
 
     use super::*;
-
-    #[test]
-    fn words_name_the_first_and_say_that_there_are_more() {
-        let some = |count: u8| listed((1..=count).map(|n| n.to_string()), 3);
-        assert_eq!((some(0), some(3), some(4)), (String::new(), "1, 2, 3".into(), "1, 2, 3, …".into()));
-    }
 
     #[test]
     fn of_too_many_runs_the_oldest_are_forgotten() {

@@ -9,7 +9,8 @@ use std::path::Path;
 use redpoll_common::wire::{Fault, FaultCode};
 use tracing::{info, warn};
 
-use super::{Leftovers, TOLD_RUNS, shown};
+use super::words::shown;
+use super::{Leftovers, TOLD_RUNS};
 use crate::clock::boot_ms;
 use crate::exec::leftovers::{Ended, Leftover, Owner, end, has_started_this};
 use crate::exec::note::{Kind, Note, Notes};
@@ -168,18 +169,21 @@ impl Leftovers {
         if !marks.is_empty() {
             match self.end_all(&marks).await {
                 Ok(ended) => {
-                    for LeftOfOther { procedure, processes, .. } in ending {
+                    let lives = |worker: &LeftOfOther| {
+                        worker.processes.iter().any(|one| ended.left.iter().any(|left| left.pid == one.pid))
+                    };
+                    for LeftOfOther { procedure, processes, .. } in
+                        ending.iter().filter(|worker| !lives(worker))
+                    {
                         info!(
                             procedure,
                             processes = shown(processes),
                             "a worker from before the start was ended"
                         );
                     }
-                    if !ended.left.is_empty() {
-                        warn!(
-                            left = shown(&ended.left),
-                            "of workers from before the start these outlive SIGKILL"
-                        );
+                    for LeftOfOther { mark, procedure, .. } in ending.iter().filter(|worker| lives(worker)) {
+                        let left = shown(&ended.left);
+                        warn!(mark, procedure, left, "a worker from before the start outlives SIGKILL");
                     }
                 }
                 Err(error) => warn!(%error, "workers from before the start cannot be ended"),

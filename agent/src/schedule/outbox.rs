@@ -167,7 +167,10 @@ impl Outbox {
                 }
                 Err(Unread::Now(error)) if is_no_room(&error) => return Err(error),
                 // a bad place of the disk does not hold up those after it
-                Err(Unread::Now(error)) => unread = Err(error),
+                Err(Unread::Now(error)) => {
+                    let said = format!("{}: {error}", self.path(number, END).display());
+                    unread = Err(io::Error::new(error.kind(), said));
+                }
                 Err(Unread::Ever(error)) => {
                     error!(%error, file = %self.path(number, END).display(), "a run in the outbox cannot be read; it is lost");
                     self.forget(number);

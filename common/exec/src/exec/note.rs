@@ -152,7 +152,9 @@ impl Notes {
         let bytes = written.bytes.saturating_add(text.len() as u64);
         if bytes > MAX_WRITTEN {
             // with what runs now, and so with what the text says
-            match anew(&self.shared.path, &self.known().open.clone()) {
+            // a statement of its own, so that nobody waits for the disk who only notes an end
+            let open = self.known().open.clone();
+            match anew(&self.shared.path, &open) {
                 Ok(new) => {
                     *written = new;
                     return Ok(());

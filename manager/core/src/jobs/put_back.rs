@@ -20,6 +20,8 @@ use super::settings::{doubled, lot};
 const SOON_MS: u64 = 2_000;
 /// How often a run is put back and still tried before its own time: the numbers of attempts have an end.
 const OFTEN: u16 = 1_000;
+/// The number of an attempt from which on that is so however rarely it was tried at its own time.
+const NUMBERS: u16 = 30_000;
 /// Of how many that wait for room one is looked for whose queue has a slot.
 const LOOKED_AT: usize = 64;
 
@@ -48,7 +50,7 @@ impl<T> Jobs<T> {
         let (hint, accepted) = (fault.retry_after_ms.unwrap_or(0), run.accepted.is_some());
         let counted = times.saturating_sub(run.early);
         let put_off = match accepted {
-            _ if hint > SOON_MS || times > OFTEN => PutOff::No,
+            _ if hint > SOON_MS || counted > OFTEN || self.attempts(at) > NUMBERS => PutOff::No,
             // the agent took it, and then its procedure had no place
             true => PutOff::Procedure,
             false => PutOff::Agent,
@@ -132,15 +134,28 @@ impl<T> Jobs<T> {
         }
         let procedure: Option<Arc<str>> = Some(job.record.spec.procedure.as_str().into());
         let crowds = Class::ALL.into_iter().flat_map(|class| [(class, None), (class, procedure.clone())]);
-        let first = |crowd: Crowd| {
-            let waiting =
-                agent.crowded.range((crowd.clone(), 0)..=(crowd, u64::MAX)).map(|(_, first)| *first);
-            waiting.take(LOOKED_AT).find(|first| self.has_slot_after(*first, at))
-        };
-        let firsts: Vec<At> = crowds.filter_map(first).collect();
+        let (mut firsts, mut passed) = (Vec::new(), Vec::new());
+        for crowd in crowds {
+            let waiting = agent.crowded.range((crowd.clone(), 0)..=(crowd, u64::MAX));
+            for (_, first) in waiting.take(LOOKED_AT) {
+                if self.has_slot_after(*first, at) {
+                    firsts.push(*first);
+                    break;
+                }
+                passed.push(*first);
+            }
+        }
+        // they have their turn in their queue, which may have a slot when nothing ends on this agent any more
+        for first in passed {
+            self.waits_no_more(first, now_ms);
+        }
         for first in firsts {
             self.wake(first, now_ms);
         }
+    }
+
+    fn attempts(&self, at: At) -> u16 {
+        self.run(at).map_or(0, |run| run.attempt.0)
     }
 
     /// Whether the queue of a run has a slot for it, once the other one has left.

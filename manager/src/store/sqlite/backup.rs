@@ -89,14 +89,16 @@ pub fn backup(folder: &Path, copy: &Path) -> Result<Extent, BackupError> {
     files::refuse_foreign_log(&database)?;
     is_free(folder, copy)?;
     let draft = beside(copy, DRAFT);
-    match files::new_private(&draft) {
-        Ok(made) => hand_over(&made, &database),
+    let made = match files::new_private(&draft) {
+        Ok(made) => made,
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
             return Err(BackupError::Unfinished { path: draft });
         }
         Err(error) => return Err(file(&draft, error).into()),
-    }
+    };
     let done = write(&database, &draft, folder_of(copy)).and_then(|extent| {
+        // only now: in a folder like /tmp not even root may open for writing what another user owns
+        hand_over(&made, &database);
         name(&draft, copy)?;
         Ok(extent)
     });

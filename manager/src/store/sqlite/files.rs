@@ -45,8 +45,10 @@ impl Files {
     pub(super) fn prepare(folder: &Path) -> Result<(Self, Lock), OpenError> {
         let (files, lock) = Self::lock(folder)?;
         let at = |source| OpenError::File { path: files.database.clone(), source };
-        if let Some(Finished { kept }) = restore::finish(&files.database).map_err(at)? {
-            tracing::warn!(?kept, "a restore that was broken off is finished");
+        if let Some(Finished { kept, forgotten }) = restore::finish(&files.database).map_err(at)? {
+            let lets_in = forgotten.denied;
+            let help = "revoke again whom it lets in, with rpctl agents revoke or rpctl operators revoke";
+            tracing::warn!(?kept, ?lets_in, help, "a restore that was broken off is finished");
         }
         restore::clear(&files.database);
         // made here, because SQLite would make it as the umask says
@@ -76,7 +78,7 @@ impl Files {
     }
 }
 
-/// Refuses a folder or a database that [`Files::prepare`] would refuse, and touches nothing. What is not there is good.
+/// Refuses a folder or a database that `Files::prepare` would refuse, and touches nothing. What is not there is good.
 ///
 /// # Errors
 /// [`OpenError::Permissions`] and [`OpenError::ForeignLog`].

@@ -36,6 +36,14 @@ pub(super) fn forgotten<'a>(
     forgotten
 }
 
+/// Whom a store that was put in place of another lets in again.
+pub(super) fn since(before: Option<&Path>, database: &Path) -> Forgotten {
+    match of(database) {
+        Some(known) => forgotten(before, &known),
+        None => Forgotten { is_unknown: true, ..Forgotten::default() },
+    }
+}
+
 /// Whom an open database shuts out, of whatever version it is; `None` if that cannot be read.
 pub(super) fn denied(connection: &Connection) -> Option<BTreeSet<Denied>> {
     let table = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'denied'";

@@ -96,6 +96,8 @@ pub enum RestoreError {
 pub struct Finished {
     /// What was there and is kept, if there was anything.
     pub kept: Option<PathBuf>,
+    /// Whom that shuts out, and the copy does not.
+    pub forgotten: Forgotten,
 }
 
 /// A copy that is whole, on disk and beside a store that nobody has open. Dropped, it is removed.
@@ -234,7 +236,9 @@ pub(super) fn finish(database: &Path) -> io::Result<Option<Finished>> {
     sync_folder(folder)?;
     fs::rename(&ready, database)?;
     sync_folder(folder)?;
-    Ok(Some(Finished { kept: (kept.exists() || log_of(&kept).exists()).then_some(kept) }))
+    let kept = (kept.exists() || log_of(&kept).exists()).then_some(kept);
+    let forgotten = forgotten::since(kept.as_deref(), database);
+    Ok(Some(Finished { kept, forgotten }))
 }
 
 /// Moves a file away, if it is there, over nothing.

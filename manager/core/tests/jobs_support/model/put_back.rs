@@ -45,9 +45,14 @@ impl Model {
         {
             let mut waiting = self.all();
             waiting.retain(|at| self.run(*at).agent == agent && self.run(*at).put_off == Some(crowd.clone()));
-            waiting.retain(|first| self.has_slot_after(*first, at));
-            if let Some(first) = waiting.into_iter().min_by_key(|at| self.run(*at).seq) {
-                self.wake(first);
+            waiting.sort_by_key(|at| self.run(*at).seq);
+            for first in waiting {
+                if self.has_slot_after(first, at) {
+                    self.wake(first);
+                    break;
+                }
+                let run = self.run(first);
+                (run.put_off, run.not_before) = (None, 0);
             }
         }
     }
