@@ -167,6 +167,33 @@ fn rules_about_arguments_cannot_be_passed_by_with_another_form_of_the_same() {
 }
 
 #[test]
+fn who_may_run_a_program_does_not_choose_its_variables_and_its_folder() {
+    let tool = args("argv.0", Constraint::OneOf(vec![json!("tool")]));
+    let gate = gate(vec![Rule { args: tool, ..rule("tools", Effect::Allow, "exec.run") }]);
+    for allowed in [json!({}), json!({"stdin": "x", "grace_ms": 5}), json!({"env": {}})] {
+        assert!(exec(json!(["tool"]), allowed.clone()).at(&gate).is_ok(), "{allowed}");
+    }
+    let bytes = |kwargs: &'static [u8]| Call {
+        kwargs: Raw::parse(Bytes::from_static(kwargs)).unwrap(),
+        ..exec(json!(["tool"]), json!({}))
+    };
+    for (what, call, named) in [
+        ("a variable", exec(json!(["tool"]), json!({"env": {"PATH": "/tmp/x"}})), "args.env"),
+        ("by name", exec(json!([]), json!({"argv": ["tool"], "env": {"LD_PRELOAD": "/tmp/x"}})), "args.env"),
+        ("a folder", exec(json!(["tool"]), json!({"cwd": "/tmp"})), "args.cwd"),
+        ("a folder in binary", bytes(b"\x81\xa3cwd\xc4\x04/tmp"), "args.cwd"),
+    ] {
+        let (code, said) = call.refusal(&gate);
+        assert!(
+            code == FaultCode::Rejected && said.contains(named) && said.contains("tools"),
+            "{what}: {said}"
+        );
+    }
+    let odd = bytes(b"\x81\xa3env\x81\xc4\x04PATH\xa4/tmp");
+    assert_eq!(odd.refusal(&gate).0, FaultCode::BadArguments, "a name in binary");
+}
+
+#[test]
 fn what_a_schema_does_not_name_is_refused_where_a_rule_looks_at_arguments() {
     let path = args("path", Constraint::Glob("/etc/*".to_owned()));
     let gate = gate(vec![Rule { args: path, ..rule("not etc", Effect::Deny, "own.*") }]);

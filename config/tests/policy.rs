@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use redpoll_config::{LoadedPolicy, ManifestProblem, PolicyOwner, load_policy};
-use redpoll_schema::policy::Rate;
+use redpoll_schema::policy::{Constraint, Rate};
 
 fn load(text: &str, mode: u32) -> Result<LoadedPolicy, Vec<ManifestProblem>> {
     let folder = tempfile::tempdir().unwrap();
@@ -135,6 +135,14 @@ fn each_mistake_is_named_and_none_of_the_policy_is_used() {
         (format!("{rule}allow = [\"a\"]\nargs.x = {{regex = \"(\"}}\n"), "rule.1.args.x", "regex"),
         (format!("{rule}allow = [\"a\"]\nargs.x = {{min = \"1\"}}\n"), "rule.1.args.x", "not a number"),
         (format!("{rule}allow = [\"a\"]\nargs.x.y = 1\n"), "rule.1.args.x", "in quotes"),
+        (format!("{rule}deny = [\"a\"]\nargs.x = {{only = []}}\n"), "rule.1.args.x", "rules that allow"),
+        (format!("{rule}allow = [\"a\"]\nargs.x = {{only = \"A\"}}\n"), "rule.1.args.x", "a list"),
+        (format!("{rule}allow = [\"a\"]\nargs.x = {{only = [1]}}\n"), "rule.1.args.x", "a list"),
+        (
+            format!("{rule}allow = [\"a\"]\nargs.x = {{only = [], min = 1}}\n"),
+            "rule.1.args.x",
+            "or, of a map",
+        ),
         ("rules = []\n".to_owned(), "rules", "did you mean rule?"),
         ("rule = 5\n".to_owned(), "rule", "[[rule]]"),
     ] {
@@ -147,6 +155,16 @@ fn each_mistake_is_named_and_none_of_the_policy_is_used() {
     let twice = format!("{rule}allow = [\"a\"]\n{rule}deny = [\"b\"]\n");
     let problem = load(&twice, 0o600).unwrap_err().remove(0);
     assert_eq!((problem.line, problem.field.as_str()), (Some(4), "rule.2.name"));
+}
+
+#[test]
+fn a_rule_says_which_names_a_map_may_have() {
+    let rule = |only: &str| {
+        let text = format!("[[rule]]\nname = \"r\"\nallow = [\"exec.run\"]\nargs.env = {{only = {only}}}\n");
+        load(&text, 0o600).unwrap().policy.rules()[0].args["env"].clone()
+    };
+    assert!(matches!(rule("[]"), Constraint::Only(names) if names.is_empty()));
+    assert!(matches!(rule("[\"LANG\", \"LC_*\"]"), Constraint::Only(names) if names == ["LANG", "LC_*"]));
 }
 
 #[test]

@@ -269,3 +269,74 @@ fn what_an_allow_rule_names_is_not_opened_by_the_default_when_its_conditions_do_
     let asked = Request { is_manifest: false, ..request("sys.ping", &live) };
     assert_eq!(judged(vec![ping], &asked), (false, "ping".to_owned()));
 }
+
+/// What is said of a call of `exec.run` by rules that allow by these constraints.
+fn ran(constraints: &[(&str, Constraint)], args: &Value) -> Result<(), String> {
+    let of = |(path, constraint): &(&str, Constraint)| ((*path).to_owned(), constraint.clone());
+    let rule =
+        Rule { args: constraints.iter().map(of).collect(), ..rule("programs", Effect::Allow, "exec.run") };
+    let verdict = Policy::new(vec![rule]).judge(&Request { is_manifest: false, ..request("exec.run", args) });
+    if verdict.allowed { Ok(()) } else { Err(verdict.reason) }
+}
+
+#[test]
+fn a_rule_that_says_which_program_runs_lets_no_caller_make_another_of_it() {
+    let tool = || ("argv.0", Constraint::OneOf(vec![json!("tool")]));
+    let whole = || ("argv", Constraint::OneOf(vec![json!(["tool"])]));
+    let call = |more: Value| {
+        let mut args = json!({"argv": ["tool"], "stdin": "anything", "output_limit": 1});
+        args.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        args
+    };
+    for rule in [tool(), whole()] {
+        for free in [json!({}), json!({"env": {}, "cwd": null}), json!({"env": null})] {
+            assert_eq!(ran(&[rule.clone()], &call(free.clone())), Ok(()), "{free}");
+        }
+        for (given, named) in [
+            (json!({"env": {"PATH": "/tmp/x"}}), "args.env"),
+            (json!({"env": ["PATH=/tmp/x"]}), "args.env"),
+            (json!({"cwd": "/tmp/x"}), "args.cwd"),
+        ] {
+            let said = ran(&[rule.clone()], &call(given.clone())).unwrap_err();
+            assert!(
+                said.contains(named) && said.contains("leave") && said.contains("\"programs\""),
+                "{said}"
+            );
+        }
+    }
+    // a rule that says nothing of the program leaves everything to its caller, but for what it does say
+    let path = json!({"env": {"PATH": "/tmp/x"}, "cwd": "/tmp"});
+    assert_eq!(ran(&[], &call(path.clone())), Ok(()));
+    assert!(ran(&[("env", Constraint::Only(vec![]))], &call(path)).is_err());
+    // only exec.run has such arguments; with others they mean what their owner says
+    let mut deploy = rule("deploy", Effect::Allow, "web.deploy");
+    deploy.args.extend([("argv.0".to_owned(), Constraint::OneOf(vec![json!("tool")]))]);
+    assert!(judged(vec![deploy], &request("web.deploy", &call(json!({"env": {"A": "1"}})))).0);
+}
+
+#[test]
+fn a_rule_names_the_variables_and_the_directory_that_it_lets_be_given() {
+    let tool = ("argv.0", Constraint::OneOf(vec![json!("tool")]));
+    let text = |text: &str| Constraint::OneOf(vec![json!(text)]);
+    let only = |names: &[&str]| Constraint::Only(names.iter().map(|&name| name.to_owned()).collect());
+    let env = |env: Value| json!({"argv": ["tool"], "env": env});
+    for (constraint, args, allowed) in [
+        (("env", only(&[])), json!({"argv": ["tool"]}), true),
+        (("env", only(&[])), env(json!({"LANG": "C"})), false),
+        (("env", only(&["LANG", "LC_*"])), env(json!({"LANG": "C", "LC_ALL": "C"})), true),
+        (("env", only(&["LANG", "LC_*"])), env(json!({"LC_ALL": "C", "PATH": "/x"})), false),
+        (("env", only(&["LANG", "LC_*"])), json!({"argv": ["tool"]}), true),
+        (("env", only(&["*"])), env(json!({"PATH": "/x"})), true),
+        (("env", only(&["*"])), env(json!("PATH=/x")), false),
+        // one that is named by itself has to be given, and to fit, and lets no other pass
+        (("env.LANG", text("C")), env(json!({"LANG": "C"})), true),
+        (("env.LANG", text("C")), env(json!({"LANG": "C", "PATH": "/x"})), false),
+        (("env.LANG", text("C")), json!({"argv": ["tool"]}), false),
+        (("cwd", text("/srv")), json!({"argv": ["tool"], "cwd": "/srv"}), true),
+        (("cwd", text("/srv")), json!({"argv": ["tool"], "cwd": "/tmp"}), false),
+        (("cwd", text("/srv")), json!({"argv": ["tool"], "cwd": "/srv", "env": {"A": "1"}}), false),
+    ] {
+        let said = ran(&[tool.clone(), constraint.clone()], &args);
+        assert_eq!(said.is_ok(), allowed, "{constraint:?} {args}: {said:?}");
+    }
+}

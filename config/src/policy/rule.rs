@@ -15,15 +15,16 @@ const MAX_LIST: usize = 256;
 /// The longest name of a rule, in bytes.
 const MAX_NAME: usize = 100;
 /// What a constraint may be, for a person.
-const CONSTRAINT: &str = "expected a value, a list of values, {min = …, max = …}, {match = \"GLOB\"} or {regex = \"…\"}; \
-    a path of several words stands in quotes: args.\"user.name\"";
+const CONSTRAINT: &str = "expected a value, a list of values, {min = …, max = …}, {match = \"GLOB\"}, {regex = \"…\"} or, of a \
+    map, {only = [\"NAME\", …]}; a path of several words stands in quotes: args.\"user.name\"";
 
 /// Reads a rule; `None` when it has no name or effect. Other problems are noted, and the policy is refused for them.
 pub(super) fn read(at: &str, table: Table, notes: &mut Notes) -> Option<Rule> {
     let mut fields = Fields::new(at, table, notes);
     let name = name(&mut fields);
     let effect = effect(&mut fields);
-    let args = args(&mut fields);
+    let allows = matches!(effect, Some((Effect::Allow, _)));
+    let args = args(&mut fields, allows);
     let operators =
         fields.texts("operators", MAX_LIST).map(|texts| patterns(&mut fields, "operators", &texts));
     let roles = roles(&mut fields);
@@ -99,11 +100,11 @@ fn roles(fields: &mut Fields<'_>) -> Option<Vec<String>> {
     Some(roles)
 }
 
-fn args(fields: &mut Fields<'_>) -> BTreeMap<String, Constraint> {
+fn args(fields: &mut Fields<'_>, allows: bool) -> BTreeMap<String, Constraint> {
     let table = fields.table("args").unwrap_or_default();
     let mut args = BTreeMap::new();
     for (path, value) in table {
-        match constraint(value) {
+        match constraint(value, allows) {
             Ok(constraint) => {
                 args.insert(path, constraint);
             }
@@ -113,7 +114,7 @@ fn args(fields: &mut Fields<'_>) -> BTreeMap<String, Constraint> {
     args
 }
 
-fn constraint(value: Value) -> Result<Constraint, String> {
+fn constraint(value: Value, allows: bool) -> Result<Constraint, String> {
     let mut table = match value {
         Value::Table(table) => table,
         Value::Array(items) => return Ok(Constraint::OneOf(items.into_iter().map(to_json).collect())),
@@ -128,9 +129,13 @@ fn constraint(value: Value) -> Result<Constraint, String> {
         value.map(|value| value.as_number().cloned().ok_or_else(|| format!("{name} is not a number")))
     };
     let (min, max) = (number("min").transpose()?, number("max").transpose()?);
-    let (glob, regex) = (table.remove("match"), table.remove("regex"));
+    let (glob, regex, only) = (table.remove("match"), table.remove("regex"), table.remove("only"));
     if !table.is_empty() {
         return Err(CONSTRAINT.to_owned());
+    }
+    if let Some(names) = only {
+        let is_alone = min.is_none() && max.is_none() && glob.is_none() && regex.is_none();
+        return if is_alone { only_these(&names, allows) } else { Err(CONSTRAINT.to_owned()) };
     }
     match (min.is_some() || max.is_some(), glob, regex) {
         (true, None, None) => Ok(Constraint::Range { min, max }),
@@ -138,6 +143,21 @@ fn constraint(value: Value) -> Result<Constraint, String> {
         (false, None, Some(Value::String(regex))) => Constraint::regex(&regex),
         (true | false, _, _) => Err(CONSTRAINT.to_owned()),
     }
+}
+
+/// The names that a map may have, with `*`; without any: none.
+fn only_these(names: &Value, allows: bool) -> Result<Constraint, String> {
+    if !allows {
+        // it would deny who gives nothing, and let pass who gives something else beside
+        let what = "only is for rules that allow; to deny what has a name, name it: args.\"env.PATH\" = {match = \"*\"}";
+        return Err(what.to_owned());
+    }
+    let one = |name: &Value| name.as_str().filter(|name| name.len() <= MAX_PATTERN).map(str::to_owned);
+    let names = names.as_array().filter(|names| names.len() <= MAX_LIST);
+    let names = names.and_then(|names| names.iter().map(one).collect());
+    names.map(Constraint::Only).ok_or_else(|| {
+        format!("only is a list of at most {MAX_LIST} names of at most {MAX_PATTERN} bytes, such as only = [\"LANG\", \"LC_*\"]")
+    })
 }
 
 fn hours(fields: &mut Fields<'_>) -> Option<Hours> {

@@ -28,7 +28,7 @@ pub(super) fn never_a_path(rule: &Rule) -> Option<String> {
             values.iter().filter_map(Value::as_str).find_map(|text| Some((text, other_form(text)?)))?
         }
         Constraint::Glob(glob) => (glob.as_str(), other_form(glob)?),
-        Constraint::Range { .. } | Constraint::Regex(_) => return None,
+        Constraint::Range { .. } | Constraint::Regex(_) | Constraint::Only(_) => return None,
     };
     Some(format!(
         "rule {:?} compares a path with {text:?}, and no path is judged in this form; write {plain:?}",

@@ -11,7 +11,7 @@ use crate::MAX_REGEX_SIZE;
 /// One end of a range.
 pub type Limit = Number;
 
-/// What one argument has to be. One that is not given fits nothing.
+/// What one argument has to be. One that is not given fits nothing but [`Only`](Self::Only).
 #[derive(Debug, Clone)]
 pub enum Constraint {
     /// One of these.
@@ -27,6 +27,8 @@ pub enum Constraint {
     Glob(String),
     /// A text that a regular expression fits as a whole.
     Regex(Regex),
+    /// A map in which each name is fitted by one of these globs, or none that is given.
+    Only(Vec<String>),
 }
 
 impl Constraint {
@@ -43,7 +45,7 @@ impl Constraint {
 
     /// Whether an argument fits.
     pub fn fits(&self, value: Option<&Value>) -> bool {
-        let Some(value) = value else { return false };
+        let Some(value) = value else { return matches!(self, Self::Only(_)) };
         match self {
             Self::OneOf(values) => values.iter().any(|wanted| same(wanted, value)),
             Self::Range { min, max } => value.as_number().is_some_and(|number| {
@@ -53,6 +55,12 @@ impl Constraint {
             }),
             Self::Glob(pattern) => value.as_str().is_some_and(|text| glob(pattern, text)),
             Self::Regex(regex) => value.as_str().is_some_and(|text| regex.is_match(text)),
+            Self::Only(globs) => match value {
+                // nil is absent
+                Value::Null => true,
+                Value::Object(entries) => entries.keys().all(|name| globs.iter().any(|own| glob(own, name))),
+                Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => false,
+            },
         }
     }
 }

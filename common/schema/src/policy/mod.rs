@@ -10,6 +10,7 @@ mod constraint;
 mod hours;
 mod never;
 mod pattern;
+mod program;
 mod rate;
 
 use std::collections::BTreeMap;
@@ -49,7 +50,8 @@ pub struct Rule {
     pub effect: Effect,
     /// Procedures, `name` or `name@version`; at least one has to fit.
     pub procedures: Vec<Pattern>,
-    /// What arguments have to be, by dotted path; all have to fit.
+    /// What arguments have to be, by dotted path; all have to fit. An allow rule about `argv…` of `exec.run` fits no call with variables or a
+    /// working directory that it says nothing of.
     pub args: BTreeMap<String, Constraint>,
     /// Who calls; `None`: anybody.
     pub operators: Option<Vec<Pattern>>,
@@ -230,6 +232,7 @@ impl Rule {
             && self.is_for_roles(request)
             && self.hours.as_ref().is_none_or(|hours| hours.hold(request.now))
             && self.args.iter().all(|(path, constraint)| constraint.fits(find(request.args, path)))
+            && self.unsaid(request).next().is_none()
     }
 
     fn is_for(&self, request: &Request<'_>) -> bool {
@@ -263,7 +266,8 @@ impl Rule {
         ];
         let kinds = held.into_iter().filter(|(_, holds)| !holds).map(|(what, _)| what.to_owned());
         let args = self.args.iter().filter(|(path, constraint)| !constraint.fits(find(request.args, path)));
-        kinds.chain(args.map(|(path, _)| format!("args.{path}"))).collect()
+        let unsaid = self.unsaid(request).map(|what| what.told().to_owned());
+        kinds.chain(args.map(|(path, _)| format!("args.{path}"))).chain(unsaid).collect()
     }
 
     fn allow(&self, index: usize, request: &Request<'_>, whose: Whose) -> Verdict {
