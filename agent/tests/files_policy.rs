@@ -82,8 +82,17 @@ impl Desk {
 
 #[tokio::test]
 async fn no_form_of_a_path_passes_a_rule_that_denies_it() {
-    let desk = Desk::new(Effect::Deny, |root| Constraint::Glob(format!("{root}/secret/*")));
-    let forms: [&[u8]; 9] = [
+    let glob: fn(&str) -> Constraint = |root| Constraint::Glob(format!("{root}/secret/*"));
+    // as docs/policy.md has it for a folder
+    let regex: fn(&str) -> Constraint =
+        |root| Constraint::regex(&format!("{root}/secret(/.*)?"), Effect::Deny).unwrap();
+    for constraint in [glob, regex] {
+        no_form_passes(&Desk::new(Effect::Deny, constraint)).await;
+    }
+}
+
+async fn no_form_passes(desk: &Desk) {
+    let forms: [&[u8]; 12] = [
         b"/secret/a",
         b"/secret//a",
         b"//secret/a",
@@ -93,6 +102,9 @@ async fn no_form_of_a_path_passes_a_rule_that_denies_it() {
         b"/secret/a/.",
         b"/secret/a//",
         b"/secret/not-a-text-\xff",
+        b"/secret/a\n",
+        b"/secret/\n/a",
+        b"/secret/a\n.conf",
     ];
     for form in forms {
         for method in METHODS {

@@ -139,7 +139,8 @@ fn an_unknown_operator_counts_against_the_call() {
 fn arguments_are_held_to_their_constraints() {
     let one_of = || Constraint::OneOf(vec![json!("a"), json!(5)]);
     let range = || Constraint::Range { min: Some(1.into()), max: Some(10.into()) };
-    let regex = |text: &str| Constraint::regex(text).unwrap();
+    let regex = |text: &str| Constraint::regex(text, Effect::Allow).unwrap();
+    let denied = |text: &str| Constraint::regex(text, Effect::Deny).unwrap();
     for (constraint, value, fits) in [
         (one_of(), json!("a"), true),
         (one_of(), json!(5.0), true),
@@ -154,12 +155,17 @@ fn arguments_are_held_to_their_constraints() {
         (regex("a|b"), json!("b"), true),
         (regex("a|b"), json!("xb"), false),
         (regex("a"), json!("a\n"), false),
+        // of a rule that denies nothing passes by with a line end, and one that allows lets no more in by it
+        (denied("/srv/secret(/.*)?"), json!("/srv/secret/a\n.conf"), true),
+        (denied("/srv/secret(/.*)?"), json!("/srv/secret/\n/a"), true),
+        (denied("/srv/secret(/.*)?"), json!("/srv/secret-not"), false),
+        (regex("/srv/open/.*"), json!("/srv/open/a\nb"), false),
     ] {
         assert_eq!(constraint.fits(Some(&value)), fits, "{constraint:?} {value}");
         assert!(!constraint.fits(None));
     }
     for wrong in ["a)|(b", "(", "(a{1000}){1000}"] {
-        assert!(Constraint::regex(wrong).is_err(), "{wrong}");
+        assert!(Constraint::regex(wrong, Effect::Deny).is_err(), "{wrong}");
     }
     let mut nested = rule("r", Effect::Deny, "*");
     nested.args.insert("list.1.x".into(), one_of());

@@ -23,8 +23,8 @@ pub(super) fn read(at: &str, table: Table, notes: &mut Notes) -> Option<Rule> {
     let mut fields = Fields::new(at, table, notes);
     let name = name(&mut fields);
     let effect = effect(&mut fields);
-    let allows = matches!(effect, Some((Effect::Allow, _)));
-    let args = args(&mut fields, allows);
+    // of a rule without an effect nothing is used
+    let args = args(&mut fields, effect.as_ref().map_or(Effect::Deny, |(effect, _)| *effect));
     let operators =
         fields.texts("operators", MAX_LIST).map(|texts| patterns(&mut fields, "operators", &texts));
     let roles = roles(&mut fields);
@@ -100,11 +100,11 @@ fn roles(fields: &mut Fields<'_>) -> Option<Vec<String>> {
     Some(roles)
 }
 
-fn args(fields: &mut Fields<'_>, allows: bool) -> BTreeMap<String, Constraint> {
+fn args(fields: &mut Fields<'_>, effect: Effect) -> BTreeMap<String, Constraint> {
     let table = fields.table("args").unwrap_or_default();
     let mut args = BTreeMap::new();
     for (path, value) in table {
-        match constraint(value, allows) {
+        match constraint(value, effect) {
             Ok(constraint) => {
                 args.insert(path, constraint);
             }
@@ -114,7 +114,7 @@ fn args(fields: &mut Fields<'_>, allows: bool) -> BTreeMap<String, Constraint> {
     args
 }
 
-fn constraint(value: Value, allows: bool) -> Result<Constraint, String> {
+fn constraint(value: Value, effect: Effect) -> Result<Constraint, String> {
     let mut table = match value {
         Value::Table(table) => table,
         Value::Array(items) => return Ok(Constraint::OneOf(items.into_iter().map(to_json).collect())),
@@ -135,19 +135,19 @@ fn constraint(value: Value, allows: bool) -> Result<Constraint, String> {
     }
     if let Some(names) = only {
         let is_alone = min.is_none() && max.is_none() && glob.is_none() && regex.is_none();
-        return if is_alone { only_these(&names, allows) } else { Err(CONSTRAINT.to_owned()) };
+        return if is_alone { only_these(&names, effect) } else { Err(CONSTRAINT.to_owned()) };
     }
     match (min.is_some() || max.is_some(), glob, regex) {
         (true, None, None) => Ok(Constraint::Range { min, max }),
         (false, Some(Value::String(glob)), None) if glob.len() <= MAX_PATTERN => Ok(Constraint::Glob(glob)),
-        (false, None, Some(Value::String(regex))) => Constraint::regex(&regex),
+        (false, None, Some(Value::String(regex))) => Constraint::regex(&regex, effect),
         (true | false, _, _) => Err(CONSTRAINT.to_owned()),
     }
 }
 
 /// The names that a map may have, with `*`; without any: none.
-fn only_these(names: &Value, allows: bool) -> Result<Constraint, String> {
-    if !allows {
+fn only_these(names: &Value, effect: Effect) -> Result<Constraint, String> {
+    if effect == Effect::Deny {
         // it would deny who gives nothing, and let pass who gives something else beside
         let what = "only is for rules that allow; to deny what has a name, name it: args.\"env.PATH\" = {match = \"*\"}";
         return Err(what.to_owned());

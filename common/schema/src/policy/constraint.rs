@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use regex::{Regex, RegexBuilder};
 use serde_json::{Number, Value};
 
+use super::Effect;
 use super::pattern::glob;
 use crate::MAX_REGEX_SIZE;
 
@@ -32,13 +33,17 @@ pub enum Constraint {
 }
 
 impl Constraint {
-    /// A regular expression over the whole text, of bounded size.
+    /// A regular expression over the whole text, of bounded size. In a rule that denies `.` fits a line end too: with one in it no text
+    /// passes by.
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn regex(pattern: &str) -> Result<Self, String> {
+    pub fn regex(pattern: &str, effect: Effect) -> Result<Self, String> {
+        // in one that allows it errs on the safe side as it is
+        let any = effect == Effect::Deny;
         // alone first, so that "a)|(b" cannot break out of the group
-        let build = |text: &str| RegexBuilder::new(text).size_limit(MAX_REGEX_SIZE).build();
+        let build =
+            |text: &str| RegexBuilder::new(text).size_limit(MAX_REGEX_SIZE).dot_matches_new_line(any).build();
         let whole = build(pattern).and_then(|_alone| build(&format!(r"\A(?:{pattern})\z")));
         whole.map(Self::Regex).map_err(|error| error.to_string().replace('\n', " "))
     }
