@@ -1,8 +1,14 @@
-//! Users and groups of this machine, from `/etc/passwd` and `/etc/group`.
+//! Users and groups of this machine, from `/etc/passwd` and `/etc/group`. A line that cannot be read says nothing of the others: comments on
+//! old machines are in other encodings than UTF-8.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+
+/// The number that is nobody's: the kernel takes it for "as it is now", so that who is to become that one stays root.
+pub(super) const NOBODYS: u32 = u32::MAX;
 
 /// Whom a program runs as.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,34 +66,31 @@ impl Account {
     /// [`AccountError`]
     pub fn find(user: &str, group: Option<&str>) -> Result<Self, AccountError> {
         let read = |path: &'static str| {
-            fs::read_to_string(Path::new(path)).map_err(|source| AccountError::Unreadable { path, source })
+            fs::read(Path::new(path)).map_err(|source| AccountError::Unreadable { path, source })
         };
         Self::among(user, group, &read("/etc/passwd")?, &read("/etc/group")?)
     }
 
-    fn among(user: &str, group: Option<&str>, passwd: &str, groups: &str) -> Result<Self, AccountError> {
+    fn among(user: &str, group: Option<&str>, passwd: &[u8], groups: &[u8]) -> Result<Self, AccountError> {
         let no_user = || AccountError::NoUser { name: user.to_owned() };
-        let (name, uid, own, home) = passwd
-            .lines()
-            .filter_map(user_of)
+        let users = || lines(passwd).filter_map(user_of);
+        let (name, uid, own, home) = users()
             .find(|(name, ..)| *name == user)
             .or_else(|| {
                 let number: u32 = user.parse().ok()?;
-                passwd.lines().filter_map(user_of).find(|(_, uid, ..)| *uid == number)
+                users().find(|(_, uid, ..)| *uid == number)
             })
             .ok_or_else(no_user)?;
         let gid = match group {
             None => own,
-            Some(wanted) => groups
-                .lines()
+            Some(wanted) => lines(groups)
                 .filter_map(group_of)
-                .find(|(name, gid, _)| *name == wanted || wanted.parse() == Ok(*gid))
+                .find(|(name, gid, _)| *name == wanted.as_bytes() || wanted.parse() == Ok(*gid))
                 .map(|(_, gid, _)| gid)
                 .ok_or_else(|| AccountError::NoGroup { name: wanted.to_owned() })?,
         };
-        let is_in = |members: &str| members.split(',').any(|member| member == name);
-        let mut further: Vec<u32> = groups
-            .lines()
+        let is_in = |members: &[u8]| members.split(|byte| *byte == b',').any(|one| one == name.as_bytes());
+        let mut further: Vec<u32> = lines(groups)
             .filter_map(group_of)
             .filter(|(_, _, members)| is_in(members))
             .map(|(_, gid, _)| gid)
@@ -97,7 +100,8 @@ impl Account {
         further.retain(|further| *further != gid);
         further.sort_unstable();
         further.dedup();
-        Ok(Self { name: name.to_owned(), uid, gid, groups: further, home: PathBuf::from(home) })
+        let home = PathBuf::from(OsStr::from_bytes(home));
+        Ok(Self { name: name.to_owned(), uid, gid, groups: further, home })
     }
 
     /// Whether this process runs as that user and group already.
@@ -106,30 +110,40 @@ impl Account {
     }
 }
 
+fn lines(file: &[u8]) -> impl Iterator<Item = &[u8]> {
+    file.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line))
+}
+
 /// `name:password:uid:gid:comment:home:shell`
-fn user_of(line: &str) -> Option<(&str, u32, u32, &str)> {
-    let mut fields = line.split(':');
-    let name = fields.next()?;
-    let uid = fields.nth(1)?.parse().ok()?;
-    let gid = fields.next()?.parse().ok()?;
+fn user_of(line: &[u8]) -> Option<(&str, u32, u32, &[u8])> {
+    let mut fields = line.split(|byte| *byte == b':');
+    let name = std::str::from_utf8(fields.next()?).ok()?;
+    let uid = number(fields.nth(1)?)?;
+    let gid = number(fields.next()?)?;
     Some((name, uid, gid, fields.nth(1)?))
 }
 
 /// `name:password:gid:members`
-fn group_of(line: &str) -> Option<(&str, u32, &str)> {
-    let mut fields = line.split(':');
+fn group_of(line: &[u8]) -> Option<(&[u8], u32, &[u8])> {
+    let mut fields = line.split(|byte| *byte == b':');
     let name = fields.next()?;
-    let gid = fields.nth(1)?.parse().ok()?;
+    let gid = number(fields.nth(1)?)?;
     Some((name, gid, fields.next().unwrap_or_default()))
+}
+
+/// The number of a user or a group.
+fn number(field: &[u8]) -> Option<u32> {
+    let number = std::str::from_utf8(field).ok()?.parse().ok()?;
+    (number != NOBODYS).then_some(number)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const PASSWD: &str = "root:x:0:0:root:/root:/bin/bash\n\nbroken\n# no user\nann:x:1001:100:Ann,,,:/home/ann:/bin/sh\n1002:x:7:7::/:/bin/sh\n";
-    const GROUP: &str =
-        "root:x:0:\nusers:x:100:bob\nadm:x:4:bob,ann\nwww:x:33:ann\nanna:x:9:annabel\nbroken:x\n";
+    const PASSWD: &[u8] = b"root:x:0:0:root:/root:/bin/bash\n\nbroken\n# no user\nann:x:1001:100:Ann,,,:/home/ann:/bin/sh\n1002:x:7:7::/:/bin/sh\n";
+    const GROUP: &[u8] =
+        b"root:x:0:\nusers:x:100:bob\nadm:x:4:bob,ann\nwww:x:33:ann\nanna:x:9:annabel\nbroken:x\n";
 
     #[test]
     fn a_user_is_in_all_groups_that_name_it_and_in_no_other() {
@@ -153,5 +167,31 @@ mod tests {
         let group = Account::among("ann", Some("wheel"), PASSWD, GROUP).unwrap_err().to_string();
         assert!(group.contains("wheel") && group.contains("/etc/group"), "{group}");
         assert!(Account::among("broken", None, PASSWD, GROUP).is_err());
+    }
+
+    #[test]
+    fn a_line_in_another_encoding_hides_no_other() {
+        let passwd = [b"joerg:x:7:7:J\xf6rg:/home/j\xf6rg:/bin/sh\nj\xf6rg:x:8:8::/:\n", PASSWD].concat();
+        let groups = [b"caf\xe9:x:70:ann,j\xf6rg\n", GROUP].concat();
+        let found = |user| Account::among(user, None, &passwd, &groups).unwrap();
+        assert_eq!((found("ann").uid, found("ann").groups), (1001, vec![4, 33, 70]));
+        assert_eq!(found("0").name, "root");
+        let joerg = found("joerg");
+        assert_eq!((joerg.uid, joerg.home.as_os_str().as_bytes()), (7, &b"/home/j\xf6rg"[..]));
+        assert!(Account::among("8", None, &passwd, &groups).is_err(), "it has no name that could be told");
+    }
+
+    #[test]
+    fn nobody_runs_as_a_number_that_means_as_it_is() {
+        for line in ["odd:x:4294967295:100::/:", "odd:x:100:4294967295::/:"] {
+            for user in ["odd", "4294967295"] {
+                let found = Account::among(user, None, line.as_bytes(), GROUP);
+                assert!(matches!(found, Err(AccountError::NoUser { .. })), "{line} {found:?}");
+            }
+        }
+        let groups = [b"odd:x:4294967295:ann\n", GROUP].concat();
+        assert!(Account::among("ann", Some("odd"), PASSWD, &groups).is_err());
+        assert!(Account::among("ann", Some("4294967295"), PASSWD, &groups).is_err());
+        assert_eq!(Account::among("ann", None, PASSWD, &groups).unwrap().groups, [4, 33]);
     }
 }

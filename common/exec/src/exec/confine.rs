@@ -20,10 +20,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::process::{Gid, Resource, Rlimit, Uid, getrlimit, setrlimit};
+use rustix::process::{Gid, Resource, Rlimit, Uid, getegid, geteuid, getgid, getrlimit, getuid, setrlimit};
 use rustix::thread;
 
-use super::account::Account;
+use super::account::{self, Account};
 use super::cgroup::Usage;
 use super::handed::Handed;
 use super::{ExecError, inherited, is_no_room, lookup, open_files, verdict};
@@ -188,9 +188,10 @@ impl Order {
             match word.split_once('=')? {
                 ("as", account) => {
                     let mut parts = account.split(':');
-                    let (uid, gid) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+                    let number = |text: &str| text.parse().ok().filter(|number| *number != account::NOBODYS);
+                    let (uid, gid) = (number(parts.next()?)?, number(parts.next()?)?);
                     let groups = parts.next()?.split('.').filter(|group| !group.is_empty());
-                    let groups = groups.map(|group| group.parse().ok()).collect::<Option<_>>()?;
+                    let groups = groups.map(number).collect::<Option<_>>()?;
                     order.account = Some((uid, gid, groups));
                 }
                 ("memory", bytes) => order.memory = Some(bytes.parse().ok()?),
@@ -227,6 +228,11 @@ impl Order {
         thread::set_thread_groups(&groups).map_err(system("its groups"))?;
         thread::set_thread_res_gid(gid, gid, gid).map_err(system("its group"))?;
         thread::set_thread_res_uid(uid, uid, uid).map_err(system("its user"))?;
+        // what the kernel has not done, whatever it answered, is no reason to go on with more rights
+        let is_other = (getuid(), geteuid(), getgid(), getegid()) == (uid, uid, gid, gid);
+        if !is_other {
+            return Err(("its user and group", io::ErrorKind::PermissionDenied.into()));
+        }
         // no set-uid program gives back what was given up
         thread::set_no_new_privs(true).map_err(system("no_new_privs"))
     }
@@ -267,6 +273,10 @@ mod tests {
     #[test]
     fn an_order_that_is_not_understood_starts_nothing() {
         for order in ["as=1", "as=1:2", "as=x:1:", "as=1:2:x", "memory=-1", "unknown=1", "memory"] {
+            assert_eq!(Order::read(order), None, "{order}");
+        }
+        // to the kernel this number means: stay who you are
+        for order in ["as=4294967295:1:", "as=1:4294967295:", "as=1:1:4.4294967295"] {
             assert_eq!(Order::read(order), None, "{order}");
         }
         let failure = |words: &[&str]| become_program(words.iter().map(OsString::from));
