@@ -180,8 +180,8 @@ impl Schema {
 
     /// One problem: path, rule and what it says. What the value is, is not said: it may be secret.
     fn problem(&self, error: &ValidationError<'_>) -> String {
-        let path = dotted(error.instance_path().as_str());
-        let words: Vec<&str> = path.split('.').collect();
+        let words = words(error.instance_path().as_str());
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let hidden =
             (1..=words.len()).find(|len| words.get(..*len).is_some_and(|place| self.hidden.covers(place)));
         if let Some(len) = hidden {
@@ -189,6 +189,7 @@ impl Schema {
             return one_line(&format!("{shown}: what is there does not fit (rule {})", error.schema_path()));
         }
         let text = error.masked_with("the value").to_string();
+        let path = words.join(".");
         one_line(&format!("{path}: {text} (rule {})", error.schema_path()))
     }
 }
@@ -219,12 +220,10 @@ fn places(value: &Value, above: u64) -> u64 {
     }
 }
 
-/// `/user/pins/0` as `user.pins.0`.
-fn dotted(pointer: &str) -> String {
-    match pointer.strip_prefix('/') {
-        None => "the arguments".to_owned(),
-        Some(rest) => rest.replace('/', ".").replace("~1", "/").replace("~0", "~"),
-    }
+/// `/user/pins/0` as `user`, `pins` and `0`. A name may have dots in it, and is one word all the same.
+fn words(pointer: &str) -> Vec<String> {
+    let Some(rest) = pointer.strip_prefix('/') else { return vec!["the arguments".to_owned()] };
+    rest.split('/').map(|word| word.replace("~1", "/").replace("~0", "~")).collect()
 }
 
 /// Without control characters, and short.

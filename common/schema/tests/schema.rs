@@ -255,6 +255,17 @@ fn an_error_says_nothing_of_what_is_beneath_a_secret_path_not_even_its_keys() {
     let hiding = said(schema().hiding(&["tokens", "users.*.pin"]), pins);
     assert!(!hiding.contains("SECRET") && hiding.contains("users.0.pin: what is there"), "{hiding}");
     assert!(hiding.contains("pim"), "what is beside a secret is told: {hiding}");
+    // a name with a dot or a slash in it is one word of the way there
+    let keys = json!({"properties": {"keys": {"additionalProperties": {"properties": {"secret": {
+        "additionalProperties": false}}}}}});
+    for name in ["plain", "db.example", "a/b", "."] {
+        let given = json!({"keys": {name: {"secret": {"SECRETKEY": 1}}}});
+        let hiding = said(Schema::compile(&keys).unwrap().hiding(&["keys.*.secret"]), given);
+        assert!(
+            !hiding.contains("SECRET") && hiding.contains(&format!("keys.{name}.secret: what")),
+            "{hiding}"
+        );
+    }
     // nobody knows what these hide
     let hiding = said(schema().hiding(&["a..b"]), secrets);
     assert!(!hiding.contains("SECRET"), "{hiding}");
