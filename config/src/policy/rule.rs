@@ -25,11 +25,13 @@ pub(super) fn read(at: &str, table: Table, notes: &mut Notes) -> Option<Rule> {
     let effect = effect(&mut fields);
     // of a rule without an effect nothing is used
     let args = args(&mut fields, effect.as_ref().map_or(Effect::Deny, |(effect, _)| *effect));
-    let operators =
-        fields.texts("operators", MAX_LIST).map(|texts| patterns(&mut fields, "operators", &texts));
+    let operators = fields.texts("operators", MAX_LIST);
+    refuse_empty(&mut fields, "operators", operators.as_deref(), "ada");
+    let operators = operators.map(|texts| patterns(&mut fields, "operators", &texts));
     let roles = roles(&mut fields);
     let hours = hours(&mut fields);
     let users = fields.texts("users", MAX_LIST);
+    refuse_empty(&mut fields, "users", users.as_deref(), "deploy");
     let run_as = fields.text("run_as");
     if run_as.as_ref().is_some_and(String::is_empty) {
         fields.wrong("run_as", "the name of a user is missing");
@@ -85,12 +87,18 @@ fn patterns(fields: &mut Fields<'_>, name: &str, texts: &[String]) -> Vec<Patter
     patterns
 }
 
-/// What could be no role would fit nobody: a rule that denies by it would deny nothing.
+/// A condition that nothing meets: a rule that denies by it would deny nothing.
+fn refuse_empty(fields: &mut Fields<'_>, name: &str, texts: Option<&[String]>, example: &str) {
+    if texts.is_some_and(<[String]>::is_empty) {
+        let what = format!("the list is empty; name {name}, such as {name} = [{example:?}], or delete it");
+        fields.wrong(name, what);
+    }
+}
+
+/// What could be no role would fit nobody, either.
 fn roles(fields: &mut Fields<'_>) -> Option<Vec<String>> {
     let roles = fields.texts("roles", MAX_LIST)?;
-    if roles.is_empty() {
-        fields.wrong("roles", "the list is empty; name roles, such as roles = [\"deploy\"], or delete it");
-    }
+    refuse_empty(fields, "roles", Some(&roles), "deploy");
     for role in roles.iter().filter(|role| !is_role(role)) {
         let what = format!(
             "{role:?} is no role: 1 to {MAX_ROLE_LEN} letters, digits, '.', '_', '-', as the manager names it"
@@ -117,6 +125,9 @@ fn args(fields: &mut Fields<'_>, effect: Effect) -> BTreeMap<String, Constraint>
 fn constraint(value: Value, effect: Effect) -> Result<Constraint, String> {
     let mut table = match value {
         Value::Table(table) => table,
+        Value::Array(items) if items.is_empty() => {
+            return Err("the list is empty, and no argument is in it; list values, or delete it".to_owned());
+        }
         Value::Array(items) => return Ok(Constraint::OneOf(items.into_iter().map(to_json).collect())),
         one @ (Value::String(_)
         | Value::Integer(_)
