@@ -271,6 +271,19 @@ fn a_rule_says_as_whom_it_runs_and_what_cannot_is_refused() {
     let (code, said) = call("web.deploy").refusal(&Gate::fixed(Policy::new(vec![nobody]), root()));
     assert!(code == FaultCode::Rejected && said.contains("as x") && said.contains("who-is-this"), "{said}");
 
+    // a number is a name of root, too, and so is toor where there is one
+    let toor = Rule { run_as: Some("00".to_owned()), ..rule("as 00", Effect::Allow, "*") };
+    let gate = Gate::fixed(Policy::new(vec![toor.clone()]), root());
+    for call in [call("web.deploy"), exec(json!(["id"]), json!({}))] {
+        let (code, said) = call.refusal(&gate);
+        assert!(code == FaultCode::Rejected && said.contains("root by another name"), "{said}");
+    }
+    let doubts = gate.doubts(&[]);
+    assert!(doubts.len() == 1 && doubts[0].contains("root by another name"), "{doubts:?}");
+    let meant = Rule { users: Some(vec!["root".to_owned(), "00".to_owned()]), ..toor };
+    let meant = Gate::fixed(Policy::new(vec![meant]), root());
+    assert_eq!(call("web.deploy").at(&meant).unwrap().run_as.as_deref(), Some("00"));
+
     let only = |users: &[&str]| {
         let users = Some(users.iter().map(|&user| user.to_owned()).collect());
         Gate::fixed(Policy::new(vec![Rule { users, ..rule("named", Effect::Allow, "*") }]), root())

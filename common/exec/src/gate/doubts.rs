@@ -16,7 +16,7 @@ impl Gate {
     pub fn doubts(&self, known: &[(String, u32)]) -> Vec<String> {
         let rules = self.rules.load();
         let cannot = |rule: &redpoll_schema::policy::Rule| {
-            let fault = self.other_user(&rule.name, rule.run_as.as_deref()?).err()?;
+            let fault = self.other_user(&rule.name, rule.run_as.as_deref()?, rule.names_root()).err()?;
             Some(format!("{}; so what it allows is refused", fault.message))
         };
         let mut said: Vec<String> = rules.policy.rules().iter().filter_map(cannot).collect();

@@ -23,7 +23,7 @@ use arc_swap::ArcSwap;
 use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_config::{ManifestProblem, PolicyConfig, load_policy};
 use redpoll_net::{CallContext, ProcedureInfo};
-use redpoll_schema::policy::{Moment, Policy, Request, Switching, Verdict, Whose};
+use redpoll_schema::policy::{Moment, Policy, Request, Rule, Switching, Verdict, Whose};
 use serde_json::Value;
 use tracing::{error, info};
 
@@ -336,7 +336,11 @@ impl Gate {
                     "rule {rule:?} of the {whose}'s policy says that it runs as {user}, and it runs within it"
                 )));
             }
-            (Some(user), Kind::Program | Kind::Manifest(_)) => Some(self.other_user(&rule, user)?),
+            (Some(user), Kind::Program | Kind::Manifest(_)) => {
+                let names_root = verdict.index.and_then(|index| rules.policy.rules().get(index));
+                let names_root = names_root.is_some_and(Rule::names_root);
+                Some(self.other_user(&rule, user, names_root)?)
+            }
         };
         let taken = match counting {
             Counting::Takes => rules.take(verdict.index, Instant::now()),
@@ -354,9 +358,12 @@ impl Gate {
         }
     }
 
-    /// A user of a rule, if this agent can start something as that.
-    fn other_user(&self, rule: &str, user: &str) -> Result<String, Fault> {
+    /// A user of a rule, if this agent can start something as that, and root only where the rule names root.
+    fn other_user(&self, rule: &str, user: &str, names_root: bool) -> Result<String, Fault> {
         let why = match Account::find(user, None) {
+            Ok(account) if account.uid == 0 && !names_root => {
+                "that is root by another name; if it is meant, write run_as = \"root\"".to_owned()
+            }
             Ok(account) if self.own.is_root || account.is_own() => return Ok(user.to_owned()),
             Ok(_) => "only an agent that runs as root can start it as somebody else".to_owned(),
             Err(error) => error.to_string(),

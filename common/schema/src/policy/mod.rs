@@ -270,6 +270,11 @@ impl Rule {
         kinds.chain(args.map(|(path, _)| format!("args.{path}"))).chain(unsaid).collect()
     }
 
+    /// Whether it says that what it allows may run as root.
+    pub fn names_root(&self) -> bool {
+        self.run_as.iter().chain(self.users.iter().flatten()).any(|user| is_root_name(user))
+    }
+
     fn allow(&self, index: usize, request: &Request<'_>, whose: Whose) -> Verdict {
         let user = self.run_as.as_deref().or(request.user);
         let is_root = self.run_as.as_deref().map_or(request.user_is_root, is_root_name);
@@ -277,15 +282,13 @@ impl Rule {
             Some(users) => user.is_none_or(|user| users.iter().any(|name| name == user)),
             None => true,
         };
-        let root_is_named = self.run_as.as_deref().is_some_and(is_root_name)
-            || self.users.as_ref().is_some_and(|users| users.iter().any(|user| is_root_name(user)));
         let shown = user.unwrap_or("the agent's own user");
         let reason = if !listed {
             format!(
                 "rule {:?} of the {whose}'s policy does not let {} run as {shown}",
                 self.name, request.name
             )
-        } else if request.is_manifest && is_root && !root_is_named {
+        } else if request.is_manifest && is_root && !self.names_root() {
             let name = &self.name;
             format!(
                 "rule {name:?} of the {whose}'s policy does not name root, as which {} would run",
