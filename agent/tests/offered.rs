@@ -10,19 +10,21 @@ mod procedures_support;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use exec_support::{eventually, lives};
-use gate_support::open_gate;
+use gate_support::{gate, open_gate, rule};
 use procedures_support::{answering, caller, json_shell, setting};
 use redpoll_agent::builtin::install_but_list;
 use redpoll_agent::offered::Offered;
 use redpoll_common::api::{ReloadAnswer, SwitchAnswer, SwitchOrder};
 use redpoll_common::identity::Identity;
-use redpoll_common::wire::{Fault, FaultCode, Raw};
+use redpoll_common::wire::{Fault, FaultCode, Notification, Raw};
 use redpoll_config::{LimitsConfig, Manifest, ProceduresConfig};
 use redpoll_net::Registry;
 use redpoll_net::service::detached_call;
 use redpoll_net::transport::PeerInfo;
+use redpoll_schema::policy::{Effect, Pattern, Rate, Rule};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -68,7 +70,7 @@ async fn switch(offered: &Arc<Offered>, method: &str, procedure: &str) -> Result
 #[tokio::test]
 async fn what_the_limits_do_not_let_be_is_in_the_log_when_it_is_read() {
     let folder = tempfile::tempdir().unwrap();
-    let day = Some(std::time::Duration::from_secs(86_400));
+    let day = Some(Duration::from_secs(86_400));
     let off = Manifest { name: "off".to_owned(), enabled: false, grace: day, ..version(1) };
     // these limits have no longest run
     let files =
@@ -79,6 +81,36 @@ async fn what_the_limits_do_not_let_be_is_in_the_log_when_it_is_read() {
     assert_eq!(warned.len(), 1, "{warned:?}");
     let words = "p.toml: grace: warning: it says 1d, and the agent's limits.grace of 20s holds";
     assert!(warned.iter().all(|line| line.contains(words)), "{warned:?}");
+}
+
+#[tokio::test]
+async fn what_operators_write_into_the_log_is_the_policys_to_refuse() {
+    let heard = |rules: Vec<Rule>| {
+        let limits = LimitsConfig::default();
+        let base =
+            install_but_list(Registry::new(), &ProceduresConfig::default(), &limits, None, (None, None));
+        let offered = Offered::fixed(base.unwrap(), gate(rules));
+        let log = log_support::log();
+        for text in ["one", "two", "three"] {
+            let notification = Notification { kind: "sys.log".to_owned(), data: Raw::text(text) };
+            assert!(offered.now().notified(&caller(), &notification));
+        }
+        log.lines(tracing::Level::INFO).iter().filter(|line| line.contains("sys.log")).count()
+    };
+    let of_ada =
+        |effect| Rule { operators: Some(vec![Pattern::new("ada").unwrap()]), ..rule("ada", effect, "sys.*") };
+    let rate = Some(Rate { count: 2, per: Duration::from_secs(3600) });
+    for (what, rules, lines) in [
+        ("the default", vec![], 3),
+        ("by name", vec![rule("quiet", Effect::Deny, "sys.log")], 0),
+        ("with all of sys", vec![rule("quiet", Effect::Deny, "sys.*")], 0),
+        ("another", vec![rule("other", Effect::Deny, "sys.ping")], 3),
+        ("nobody says who it is", vec![of_ada(Effect::Allow)], 0),
+        ("it may be ada", vec![of_ada(Effect::Deny)], 0),
+        ("a rate", vec![Rule { rate, ..rule("some", Effect::Allow, "sys.log") }], 2),
+    ] {
+        assert_eq!(heard(rules), lines, "{what}");
+    }
 }
 
 #[tokio::test]

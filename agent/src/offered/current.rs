@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use redpoll_common::api::notice::SYS_LOG;
 use redpoll_common::wire::{Fault, FaultCode, Notification, Raw};
 use redpoll_exec::Claim;
 use redpoll_net::service::Running;
@@ -113,8 +114,12 @@ impl Current {
         self.registry.announces(method)
     }
 
-    /// Hands a notification to its handler; false when there is none.
+    /// Hands a notification to its handler, if the policy lets it be heard; false when there is none.
     pub fn notified(&self, from: &PeerInfo, notification: &Notification) -> bool {
+        // of what the owner's own program hears no rule can know
+        if notification.kind == SYS_LOG && !self.gate.hears(SYS_LOG) {
+            return true;
+        }
         self.registry.notified(from, notification)
     }
 }

@@ -5,11 +5,12 @@
 //! - [`Subject`]: what of a procedure matters for that. [`Asked`]: a call as it came, or a trial of one. [`Leave`]: it may run, and
 //!   as whom; [`Refused`]: it may not.
 //! - `rules`: a policy as it was read, with what is left of its rates. `strangers`: names in it that nothing has. `doubts`: what it allows
-//!   more or less than it seems to. `paths`: those of `file.*`. `wall`: the time of the day.
+//!   more or less than it seems to. `paths`: those of `file.*`. `notices`: what is no call. `wall`: the time of the day.
 //!
 //! What the agent does for the manager itself (`rp.…`) is no procedure and is not judged here.
 
 mod doubts;
+mod notices;
 mod paths;
 mod rules;
 mod strangers;
