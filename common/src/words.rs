@@ -5,6 +5,8 @@
 
 mod forms;
 
+use data_encoding::BASE64;
+
 /// What stands in place of a word.
 const MASK: &[u8] = b"***";
 /// Bytes of the shortest word that is looked for, and digits of the shortest number. Shorter ones stand in every text by chance: to
@@ -74,6 +76,20 @@ impl Words {
     pub fn add_number(&mut self, written: &str) {
         if written.bytes().filter(u8::is_ascii_digit).count() >= MIN_WORD {
             self.add(written.trim_start_matches('-').as_bytes());
+        }
+    }
+
+    /// Adds what words that are base64 stand for: who takes bytes as such a text tells of the bytes. What is no text is as good as always
+    /// a word that only looks like base64: it is added as long as all are still looked for then.
+    pub fn add_decoded(&mut self) {
+        let decoded = |word: &Word| BASE64.decode(&word.bytes).ok();
+        let (texts, others): (Vec<_>, Vec<_>) =
+            self.words.iter().filter_map(decoded).partition(|bytes| std::str::from_utf8(bytes).is_ok());
+        texts.iter().for_each(|bytes| self.add(bytes));
+        for bytes in others {
+            let mut one = Self::default();
+            one.add(&bytes);
+            self.extend_within(&one);
         }
     }
 

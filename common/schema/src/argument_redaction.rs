@@ -100,6 +100,7 @@ impl ArgumentRedaction {
         let mut words = Words::default();
         self.args.words(args, &mut words);
         self.kwargs.words(kwargs, &mut words);
+        words.add_decoded();
         words
     }
 }

@@ -125,6 +125,27 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_in_base64_is_masked_as_what_it_stands_for_too() {
+        let kwargs =
+            json!({"password": "aHVudGVyMg==", "key": {"$b64": "c2Vzc2FtZQ=="}, "open": "dmlzaWJsZQ=="});
+        let words = words_of(&["password", "key"], &json!({}), &json!([]), &kwargs);
+        for (said, shown) in [
+            ("bad password b'hunter2'", "bad password b'***'"),
+            ("hunter2 aHVudGVyMg== sessame", "*** *** ***"),
+            ("visible", "visible"),
+        ] {
+            assert_eq!(hidden(&words, &json!(said)), json!(shown));
+        }
+        let raw = words_of(&["key"], &json!({}), &json!([]), &json!({"key": "/wECAw=="}));
+        assert_eq!(hide(&raw, &Raw::bin(&[7, 0xff, 1, 2, 3, 8])), Raw::bin(b"\x07***\x08"));
+        // tokens that only look like it take no room from others
+        let tokens: Vec<String> = (0..60).map(|n| format!("f00dfeedbeefcafe{n:04}")).collect();
+        let words = words_of(&["keys.*"], &json!({}), &json!([]), &json!({"keys": tokens}));
+        assert!(!words.is_everything());
+        assert_eq!(hidden(&words, &json!("f00dfeedbeefcafe0059 and more")), json!("*** and more"));
+    }
+
+    #[test]
     fn what_stands_between_the_texts_of_a_value_is_no_part_of_them() {
         let mut words = Words::default();
         ["ab/cd", "n\"vw", "hunter"].iter().for_each(|word| words.add(word.as_bytes()));

@@ -51,15 +51,15 @@ impl CallLine<'_> {
     /// The line, with its end.
     ///
     /// # Errors
-    /// [`Unspeakable`] when an argument has no form in JSON.
+    /// [`Unspeakable`] when an argument has no form in JSON, or that of another.
     pub fn write(&self) -> Result<Bytes, Unspeakable> {
         let Self { call, procedure, version, job, attempt, operator, roles, .. } = *self;
         let line = Line {
             call,
             procedure,
             version,
-            args: Spoken::of(self.args)?,
-            kwargs: Spoken::of(self.kwargs)?,
+            args: Spoken::of_arguments(self.args)?,
+            kwargs: Spoken::of_arguments(self.kwargs)?,
             job,
             attempt,
             info: self.info.map(Spoken::of).transpose()?,

@@ -30,6 +30,35 @@ impl Spoken {
         check(&tree)?;
         Ok(Self(tree))
     }
+
+    /// The same of arguments, in which no map may pass for a byte string: rules and schemas were asked about a map.
+    pub(super) fn of_arguments(raw: &Raw) -> Result<Self, Unspeakable> {
+        let spoken = Self::of(raw)?;
+        if passes_for_bytes(&spoken.0) { Err(Unspeakable { what: LIKE_BYTES }) } else { Ok(spoken) }
+    }
+}
+
+/// What a map is that an executable would take for a byte string.
+const LIKE_BYTES: &str =
+    "a map whose only key is \"$b64\" (it would be taken for a byte string; send a byte string)";
+
+fn passes_for_bytes(tree: &Tree) -> bool {
+    match tree {
+        Tree::Array(values) => values.iter().any(passes_for_bytes),
+        Tree::Map(entries) => match entries.as_slice() {
+            [(Tree::Text(key), Tree::Text(_))] if key == BYTES => true,
+            entries => entries.iter().any(|(_, value)| passes_for_bytes(value)),
+        },
+        Tree::Nil
+        | Tree::Bool(_)
+        | Tree::Unsigned(_)
+        | Tree::Signed(_)
+        | Tree::Single(_)
+        | Tree::Double(_)
+        | Tree::Text(_)
+        | Tree::Bytes(_)
+        | Tree::Extension(..) => false,
+    }
 }
 
 fn check(tree: &Tree) -> Result<(), Unspeakable> {
@@ -199,6 +228,22 @@ mod tests {
         // {nil: 1}
         let key = Raw::parse(bytes::Bytes::from_static(&[0x81, 0xc0, 1])).unwrap();
         assert!(Spoken::of(&key).is_err_and(|error| error.what.contains("key")));
+    }
+
+    #[test]
+    fn no_map_among_arguments_passes_for_a_byte_string() {
+        let refused = |value: &serde_json::Value| Spoken::of_arguments(&Raw::encode(value).unwrap()).err();
+        for map in [
+            serde_json::json!({"$b64": "bGl2ZQ=="}),
+            serde_json::json!({"stage": {"$b64": "bGl2ZQ=="}}),
+            serde_json::json!([1, [{"$b64": "no base64, but who knows what reads it"}]]),
+        ] {
+            assert!(refused(&map).is_some_and(|error| error.what.contains("send a byte string")), "{map}");
+        }
+        for other in [serde_json::json!({"$b64": 7}), serde_json::json!({"$b64": "bGl2ZQ==", "x": 1})] {
+            assert_eq!(refused(&other), None, "{other}");
+        }
+        assert!(Spoken::of_arguments(&RawMap::new().bin("b", b"live").finish()).is_ok());
     }
 
     #[test]
