@@ -296,14 +296,14 @@ fn a_rule_that_says_which_program_runs_lets_no_caller_make_another_of_it() {
     };
     for rule in [tool(), whole()] {
         for free in [json!({}), json!({"env": {}, "cwd": null}), json!({"env": null})] {
-            assert_eq!(ran(&[rule.clone()], &call(free.clone())), Ok(()), "{free}");
+            assert_eq!(ran(std::slice::from_ref(&rule), &call(free.clone())), Ok(()), "{free}");
         }
         for (given, named) in [
             (json!({"env": {"PATH": "/tmp/x"}}), "args.env"),
             (json!({"env": ["PATH=/tmp/x"]}), "args.env"),
             (json!({"cwd": "/tmp/x"}), "args.cwd"),
         ] {
-            let said = ran(&[rule.clone()], &call(given.clone())).unwrap_err();
+            let said = ran(std::slice::from_ref(&rule), &call(given.clone())).unwrap_err();
             assert!(
                 said.contains(named) && said.contains("leave") && said.contains("\"programs\""),
                 "{said}"
