@@ -136,6 +136,47 @@ async fn uploads_are_counted_and_the_old_ones_swept() {
 }
 
 #[tokio::test]
+async fn an_upload_whose_folder_was_moved_or_removed_is_begun_anew_in_what_is_there_now() {
+    let desk = Desk::new();
+    let upload = || desk.arguments("app/x").text("upload", ID);
+    let chunk = |offset: u64, data: &'static str| {
+        desk.call("file.write", upload().uint("offset", offset).text("data", data))
+    };
+    let query = async || desk.call("file.write", upload().bool("query", true)).await;
+    let commit = || upload().bool("commit", true).uint("size", 5).text("sha256", &sha256(b"hello"));
+    let left = |folder: &str| fs::read_dir(desk.path(folder)).unwrap().count();
+    fs::create_dir(desk.path("app")).unwrap();
+    // as a release by renaming does it
+    chunk(0, "hello").await.unwrap();
+    fs::rename(desk.path("app"), desk.path("old")).unwrap();
+    fs::create_dir(desk.path("app")).unwrap();
+    fs::write(desk.path("old/x"), "of before").unwrap();
+    assert_eq!(desk.class("file.write", commit()).await, "NoUpload");
+    assert_eq!(fs::read_to_string(desk.path("old/x")).unwrap(), "of before");
+    assert_eq!((left("old"), left("app")), (1, 0), "what came is not left where nobody would look for it");
+    chunk(0, "hello").await.unwrap();
+    fs::remove_dir_all(desk.path("app")).unwrap();
+    fs::create_dir(desk.path("app")).unwrap();
+    assert_eq!(query().await.unwrap(), json!({"size": 0}));
+    assert_eq!(chunk(5, "!").await.unwrap_err().class.as_deref(), Some("NoUpload"));
+    // its temporary file alone
+    chunk(0, "hello").await.unwrap();
+    let hidden = fs::read_dir(desk.path("app")).unwrap().next().unwrap().unwrap().path();
+    fs::remove_file(hidden).unwrap();
+    assert_eq!(query().await.unwrap(), json!({"size": 0}));
+    // a folder that is gone, and comes back
+    chunk(0, "hello").await.unwrap();
+    fs::rename(desk.path("app"), desk.path("gone")).unwrap();
+    assert_eq!(query().await.unwrap_err().class.as_deref(), Some("NotFound"));
+    assert_eq!(left("gone"), 0);
+    fs::rename(desk.path("gone"), desk.path("app")).unwrap();
+    chunk(0, "hello").await.unwrap();
+    desk.call("file.write", commit()).await.unwrap();
+    assert_eq!(fs::read_to_string(desk.path("app/x")).unwrap(), "hello");
+    assert_eq!((left("app"), left("../state/uploads")), (1, 1), "the file, and the secret");
+}
+
+#[tokio::test]
 async fn a_call_that_asks_for_two_things_is_refused() {
     let desk = Desk::new();
     let upload = || desk.arguments("x").text("upload", ID);

@@ -52,7 +52,7 @@ fn whole(
     let note = files.uploads.note_of_whole(&name);
     let mut part = Part::create(spot, name, note)?;
     let added = part.add(data).and_then(|()| cancelled.check());
-    let placed = added.and_then(|()| part.finish(finish, &guard));
+    let placed = added.and_then(|()| part.finish(place, finish, &guard));
     if placed.is_err() {
         part.discard();
     }

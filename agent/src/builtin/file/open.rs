@@ -109,6 +109,11 @@ fn not_a_folder(folder: &OwnedFd, name: &OsStr, path: &Path, errno: Errno) -> Fi
     FileError::os("open", path, errno)
 }
 
+/// Whether both are of the same thing.
+pub(super) fn is_same(one: &Stat, other: &Stat) -> bool {
+    (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+}
+
 /// What a thing is.
 pub(super) fn kind(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode)

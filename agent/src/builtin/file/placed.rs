@@ -58,9 +58,10 @@ impl Upload {
         files: &Files,
     ) -> Result<impl FnOnce(&mut Part, &Finish) -> Result<Looks, FileError> + Send + 'static, FileError> {
         let name = files.uploads.temporary(&self.id, &self.place.path())?;
-        let (protected, uploads) = (files.protected.clone(), files.uploads.clone());
+        let (protected, uploads, place) =
+            (files.protected.clone(), files.uploads.clone(), self.place.clone());
         Ok(move |part: &mut Part, finish: &Finish| {
-            let looks = part.finish(finish, &protected.now())?;
+            let looks = part.finish(&place, finish, &protected.now())?;
             uploads.placed.note(&name, InPlace { looks: looks.clone(), sha256: part.sha256() });
             Ok(looks)
         })

@@ -15,10 +15,10 @@ use tempfile::TempDir;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::at_once::AtOnce;
-use super::open::Protected;
+use super::open::{Protected, walk};
 use super::path::{Need, Roots};
 use super::sweep::sweep_broken;
-use super::upload::Finish;
+use super::upload::{Finish, Part};
 use super::uploads::Uploads;
 use super::{Cancelled, Files, THREADS, write};
 
@@ -163,4 +163,21 @@ async fn a_file_in_one_call_that_fails_or_is_broken_off_on_its_thread_is_removed
     assert_eq!(desk.found(), (vec![], vec![]));
     write(5, &Cancelled::default()).unwrap();
     assert_eq!(desk.found(), (vec!["x".to_owned()], vec![]));
+}
+
+#[test]
+fn a_folder_that_is_replaced_while_a_file_goes_to_the_disk_does_not_get_it() {
+    let desk = Desk::new();
+    let (app, old) = (desk.folder.path().join("root/app"), desk.folder.path().join("root/old"));
+    fs::create_dir(&app).unwrap();
+    let place = desk.files.roots.place(&app.join("x"), Need::Write).unwrap();
+    let guard = desk.files.protected.now();
+    let note = desk.files.uploads.note(".redpoll-x".as_ref());
+    desk.files.uploads.secret().unwrap();
+    let part = Part::create(walk(&place, &guard).unwrap(), ".redpoll-x".into(), note).unwrap();
+    fs::rename(&app, &old).unwrap();
+    fs::create_dir(&app).unwrap();
+    assert!(part.finish(&place, &Finish::default(), &guard).unwrap_err().is("Changed"));
+    part.discard();
+    assert!(fs::read_dir(&app).unwrap().next().is_none() && fs::read_dir(&old).unwrap().next().is_none());
 }

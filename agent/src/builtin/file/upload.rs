@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use rustix::fs::{
-    AtFlags, Gid, Mode, OFlags, Stat, Uid, fchmod, fchown, fstat, fsync, openat, renameat, unlinkat,
+    AtFlags, Gid, Mode, OFlags, Stat, Uid, fchmod, fchown, fstat, fsync, openat, renameat, statat, unlinkat,
 };
 use rustix::io::Errno;
 use rustix::process::geteuid;
@@ -20,7 +20,8 @@ use super::error::FileError;
 use super::hex;
 use super::look::Looks;
 use super::names::Name;
-use super::open::{Guard, Spot, only_a_file};
+use super::open::{Guard, Spot, is_same, only_a_file, walk};
+use super::path::Place;
 use super::uploads::Note;
 
 /// Bytes that are read at once for a digest.
@@ -127,8 +128,32 @@ impl Part {
         hex(self.hash.clone().finish().as_ref())
     }
 
+    /// Whether it lies where the path to its target leads now. Its folder may have been moved, with another in its place, and it may have
+    /// been removed.
+    pub(super) fn is_at(&self, place: &Place, guard: &Guard<'_>) -> Result<bool, FileError> {
+        let failed = |errno| FileError::os("look at", &self.target.path, errno);
+        let spot = match walk(place, guard) {
+            Err(FileError::Refused(_)) => return Ok(false),
+            Err(error) if error.is("NotFound") || error.is("NotAFolder") => return Ok(false),
+            spot => spot?,
+        };
+        let (folder, here) = (fstat(&self.target.folder), fstat(&spot.folder));
+        if !is_same(&folder.map_err(failed)?, &here.map_err(failed)?) {
+            return Ok(false);
+        }
+        match statat(&spot.folder, &self.temporary, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => Ok(false),
+            found => Ok(is_same(&found.map_err(failed)?, &fstat(&self.file).map_err(failed)?)),
+        }
+    }
+
     /// Puts the file in the place of its target: on disk first, then under its name, and that on disk too.
-    pub(super) fn finish(&self, finish: &Finish, guard: &Guard<'_>) -> Result<Looks, FileError> {
+    pub(super) fn finish(
+        &self,
+        place: &Place,
+        finish: &Finish,
+        guard: &Guard<'_>,
+    ) -> Result<Looks, FileError> {
         let path = &self.target.path;
         if finish.size != self.written {
             let text = format!("{} bytes came of the {} of {path:?}", self.written, finish.size);
@@ -159,6 +184,12 @@ impl Part {
         fsync(&self.file).map_err(|errno| FileError::os("write", path, errno))?;
         // before anybody else can change it
         let stat = fstat(&self.file).map_err(|errno| FileError::os("look at", path, errno))?;
+        // a large file takes its time on the way to the disk, and the folder may have become another
+        if !self.is_at(place, guard)? {
+            let text =
+                format!("the folder of {path:?} was moved or replaced; what came of the file is removed");
+            return Err(FileError::failed("Changed", text));
+        }
         let folder = &self.target.folder;
         renameat(folder, &self.temporary, folder, &self.target.name)
             .map_err(|errno| FileError::os("replace", path, errno))?;

@@ -165,15 +165,19 @@ impl Upload {
         files: &Files,
         ready: impl Fn(u64) -> bool,
         create: bool,
-        work: impl FnOnce(&mut Part) -> Result<(T, bool), FileError> + Send + 'static,
+        mut work: impl FnOnce(&mut Part) -> Result<(T, bool), FileError> + Send + 'static,
     ) -> Result<Option<T>, FileError> {
         let name = files.uploads.temporary(&self.id, &self.place.path())?;
         loop {
             let held = files.uploads.take(&name, &ready).await?;
-            if held.part.is_some() {
-                return files.work(move |_, _| end_turn(held, work)).await.map(Some);
-            }
             let (place, name) = (self.place.clone(), name.clone());
+            if held.part.is_some() {
+                match files.work(move |files, _| take_turn(files, &place, held, work)).await? {
+                    Ok(done) => return Ok(Some(done)),
+                    Err(not_done) => work = not_done,
+                }
+                continue;
+            }
             let opened = files.work(move |files, cancelled| {
                 let opened = open(files, &place, &name, create, cancelled)?;
                 let is_there = opened.is_some();
@@ -264,12 +268,20 @@ impl Upload {
     }
 }
 
-/// Does something with a part, on a thread of its own, and decides what becomes of it.
-fn end_turn<T>(
+/// Does something with a part, on a thread of its own, and decides what becomes of it. One that does not lie where its path leads any more
+/// is removed, and the work given back: what is there now is to be looked for, as after a restart.
+fn take_turn<T, W: FnOnce(&mut Part) -> Result<(T, bool), FileError>>(
+    files: &Files,
+    place: &Place,
     mut held: Held,
-    work: impl FnOnce(&mut Part) -> Result<(T, bool), FileError>,
-) -> Result<T, FileError> {
+    work: W,
+) -> Result<Result<T, W>, FileError> {
     let Some(part) = held.part.as_mut() else { return Err(no_upload()) };
+    if !part.is_at(place, &files.protected.now())? {
+        part.discard();
+        held.part = None;
+        return Ok(Err(work));
+    }
     let worked = work(part);
     match &worked {
         Ok((_, true)) => {}
@@ -281,12 +293,14 @@ fn end_turn<T>(
             held.end(error.clone());
         }
     }
-    worked.map(|(answer, _)| answer)
+    worked.map(|(answer, _)| Ok(answer))
 }
 
 /// Whether an upload is of no use after this. On a full disk it is in the way, too.
 fn is_fatal(error: &FileError) -> bool {
-    ["NoSpace", "FileTooLarge", "Checksum", "IoError", "ReadOnly"].iter().any(|class| error.is(class))
+    ["NoSpace", "FileTooLarge", "Checksum", "IoError", "ReadOnly", "Changed"]
+        .iter()
+        .any(|class| error.is(class))
 }
 
 /// That an upload has ended meanwhile is as if there were none.
