@@ -2,16 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, OsStr};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 use redpoll_common::wire::{Fault, Raw};
 use redpoll_net::CallContext;
 use rustix::fs::{AtFlags, Dir, FileType, Stat, statat};
+use rustix::io::Errno;
 use serde::{Serialize, Serializer};
 
 use super::arguments::{ListArguments, StatArguments, path, read};
 use super::error::FileError;
-use super::open::{kind, walk};
+use super::open::{Guard, kind, walk};
 use super::path::Need;
 use super::{Cancelled, Files};
 use crate::builtin::arguments::answer;
@@ -80,8 +83,9 @@ impl Serialize for EntryName {
     }
 }
 
+/// A name in a folder, and what it is.
 #[derive(Debug, Serialize)]
-struct Entry {
+pub(super) struct Entry {
     name: EntryName,
     #[serde(flatten)]
     looks: Looks,
@@ -140,13 +144,32 @@ fn page(files: &Files, asked: ListArguments, cancelled: &Cancelled) -> Result<Pa
         names.pop_last();
     }
     let next = names.last_key_value().filter(|_| more).map(|(name, ())| EntryName(name.clone()));
-    // what has gone meanwhile, and what is the agent's own, is not there
-    let entry = |name: Vec<u8>| {
-        let stat = statat(&folder, OsStr::from_bytes(&name), AtFlags::SYMLINK_NOFOLLOW).ok()?;
-        guard.found(&stat, &spot.path).ok()?;
-        Some(Entry { name: EntryName(name), looks: Looks::from(&stat) })
-    };
-    Ok(Page { entries: names.into_keys().filter_map(entry).collect(), next })
+    Ok(Page { entries: entries(&folder, &spot.path, names.into_keys(), &guard)?, next })
+}
+
+/// Looks at what has these names in a folder. What has gone meanwhile, and what is the agent's own, is not there; but what cannot be looked
+/// at makes it fail: a list without it would be taken for the whole.
+pub(super) fn entries(
+    folder: &OwnedFd,
+    path: &Path,
+    names: impl Iterator<Item = Vec<u8>>,
+    guard: &Guard<'_>,
+) -> Result<Vec<Entry>, FileError> {
+    let mut entries = Vec::new();
+    for name in names {
+        let found = statat(folder, OsStr::from_bytes(&name), AtFlags::SYMLINK_NOFOLLOW);
+        let stat = match found {
+            Err(Errno::NOENT) => continue,
+            found => {
+                let inner = || path.join(OsStr::from_bytes(&name));
+                found.map_err(|errno| FileError::os("look at", &inner(), errno))?
+            }
+        };
+        if guard.found(&stat, path).is_ok() {
+            entries.push(Entry { name: EntryName(name), looks: Looks::from(&stat) });
+        }
+    }
+    Ok(entries)
 }
 
 /// A name in a folder, as it is.

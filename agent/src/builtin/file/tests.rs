@@ -1,6 +1,7 @@
 //! Calls that are broken off, and what they leave. The threads are occupied at will, so that each breaks off where it is meant to.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -11,6 +12,8 @@ use redpoll_common::wire::{Fault, Raw, RawMap};
 use redpoll_config::FilesConfig;
 use redpoll_net::service::detached_call;
 use redpoll_net::transport::PeerInfo;
+use rustix::process::geteuid;
+use rustix::thread::{Uid, set_thread_res_uid};
 use tempfile::TempDir;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -20,7 +23,7 @@ use super::path::{Need, Roots};
 use super::sweep::sweep_broken;
 use super::upload::{Finish, Part};
 use super::uploads::Uploads;
-use super::{Cancelled, Files, THREADS, write};
+use super::{Cancelled, Files, THREADS, look, write};
 
 /// The files of an agent, and its disk.
 struct Desk {
@@ -180,4 +183,30 @@ fn a_folder_that_is_replaced_while_a_file_goes_to_the_disk_does_not_get_it() {
     assert!(part.finish(&place, &Finish::default(), &guard).unwrap_err().is("Changed"));
     part.discard();
     assert!(fs::read_dir(&app).unwrap().next().is_none() && fs::read_dir(&old).unwrap().next().is_none());
+}
+
+#[test]
+fn what_cannot_be_looked_at_is_not_left_out_of_a_list() {
+    let desk = Desk::new();
+    let root = desk.folder.path().join("root");
+    fs::write(root.join("x"), "x").unwrap();
+    let folder = fs::File::open(&root).unwrap().into();
+    let guard = desk.files.protected.now();
+    let look = || look::entries(&folder, &root, [b"gone".to_vec(), b"x".to_vec()].into_iter(), &guard);
+    assert_eq!(look().unwrap().len(), 1);
+    // the names in it may be read, and nothing be looked at
+    let nobody = Uid::from_raw(65534);
+    fs::set_permissions(&root, fs::Permissions::from_mode(0o644)).unwrap();
+    let looked = std::thread::scope(|scope| {
+        let looking = scope.spawn(|| {
+            if geteuid().is_root() {
+                // of this thread alone
+                set_thread_res_uid(nobody, nobody, nobody).unwrap();
+            }
+            look()
+        });
+        looking.join().unwrap()
+    });
+    fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).unwrap();
+    assert!(looked.unwrap_err().is("PermissionDenied"));
 }
