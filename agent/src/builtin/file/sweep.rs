@@ -83,6 +83,10 @@ enum Left {
 }
 
 fn left(files: &Files, path: &Path, name: &OsStr, age: Duration) -> Left {
+    if path.as_os_str().is_empty() {
+        // an agent that died while it wrote the note; an upload that is gone on with has its note written again
+        return Left::Nothing;
+    }
     let guard = files.protected.now();
     let place = files.roots.place(path, Need::Write).map_err(FileError::from);
     let Ok(spot) = place.and_then(|place| walk(&place, &guard)) else { return Left::Unreachable };

@@ -1,9 +1,10 @@
 //! Calls that are broken off, and what they leave. The threads are occupied at will, so that each breaks off where it is meant to.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
 use futures_util::poll;
@@ -209,4 +210,48 @@ fn what_cannot_be_looked_at_is_not_left_out_of_a_list() {
     });
     fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).unwrap();
     assert!(looked.unwrap_err().is("PermissionDenied"));
+}
+
+#[tokio::test]
+async fn a_full_disk_of_the_state_folder_takes_no_places_of_uploads() {
+    let desk = Desk::new();
+    let upload = |id: u8| {
+        move |map: RawMap| map.text("upload", &format!("{id:032x}")).uint("offset", 0).text("data", "x")
+    };
+    let state = desk.folder.path().join("state/uploads");
+    for id in 0..2 {
+        let name = desk.files.uploads.temporary(&format!("{id:032x}"), &desk.folder.path().join("root/x"));
+        // it can be opened, and nothing fits
+        symlink("/dev/full", desk.files.uploads.note(&name.unwrap()).0).unwrap();
+        let refused = desk.begin(upload(id)).await.unwrap_err();
+        assert_eq!(refused.class.as_deref(), Some("NoSpace"));
+        assert_eq!(desk.found(), (vec![], vec![]));
+    }
+    // what an agent leaves that dies between the name and the content
+    let note = |name: &str, age: u64| {
+        let file = fs::File::create(state.join(name)).unwrap();
+        let time = SystemTime::now() - Duration::from_secs(age);
+        file.set_times(fs::FileTimes::new().set_modified(time)).unwrap();
+    };
+    note(".redpoll-a.note", 61);
+    note(".redpoll-b.note", 0);
+    desk.begin(upload(2)).await.unwrap();
+    let (_, mut notes) = desk.found();
+    notes.sort();
+    assert_eq!((notes.len(), notes.iter().any(|name| name == ".redpoll-b.note")), (2, true));
+    assert_eq!(desk.begin(upload(3)).await.unwrap_err().class.as_deref(), Some("TooManyUploads"));
+}
+
+#[tokio::test]
+async fn the_note_of_an_upload_that_was_lost_with_the_power_is_written_again() {
+    let mut desk = Desk::new();
+    let upload = |map: RawMap| map.text("upload", &"d".repeat(32));
+    desk.begin(|map| upload(map).uint("offset", 0).text("data", "x")).await.unwrap();
+    let state = desk.folder.path().join("state");
+    let note = state.join("uploads").join(&desk.found().1[0]);
+    let noted = fs::read(&note).unwrap();
+    fs::write(&note, "").unwrap();
+    desk.files.uploads = Arc::new(Uploads::new(&state, &FilesConfig::default()));
+    desk.begin(|map| upload(map).bool("query", true)).await.unwrap();
+    assert_eq!((fs::read(&note).unwrap(), desk.found().0.len()), (noted, 1));
 }

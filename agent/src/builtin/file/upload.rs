@@ -80,6 +80,7 @@ impl Part {
                 format!("what lies beside {:?} as its upload is not what this agent made", target.path);
             return Err(FileError::Refused(text));
         }
+        note.keep(&target.path);
         let mut part = Self::new(target, temporary, note, file);
         part.take_in(cancelled)?;
         Ok(Ok(part))
@@ -87,7 +88,8 @@ impl Part {
 
     /// Begins one.
     pub(super) fn create(target: Spot, temporary: OsString, note: Note) -> Result<Self, FileError> {
-        note.write(&target.path)?;
+        // on a full disk of the state folder a name without a content is there
+        note.write(&target.path).inspect_err(|_| note.forget())?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match openat(&target.folder, &temporary, flags, Mode::RUSR | Mode::WUSR) {
             Ok(file) => Ok(Self::new(target, temporary, note, file)),

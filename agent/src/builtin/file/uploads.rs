@@ -57,6 +57,14 @@ impl Note {
         file.and_then(|mut file| file.write_all(path.as_os_str().as_bytes())).map_err(failed)
     }
 
+    /// Notes it once more when the note was lost: the power may go before it is on the disk.
+    pub(super) fn keep(&self, path: &Path) {
+        let is_there = fs::read(&self.0).is_ok_and(|noted| noted == path.as_os_str().as_bytes());
+        if !is_there && self.write(path).is_err() {
+            self.forget();
+        }
+    }
+
     /// There is none any more.
     pub(super) fn forget(&self) {
         // what cannot be removed is found by the next sweep
