@@ -12,7 +12,7 @@ use super::Files;
 use super::error::FileError;
 use super::open::walk;
 use super::path::Need;
-use super::upload::is_ours;
+use super::upload::is_plain;
 use super::uploads::{Note, UPLOAD, WHOLE};
 
 /// A note without a file is forgotten after this long: until then its file may be about to be made.
@@ -92,7 +92,8 @@ fn left(files: &Files, path: &Path, name: &OsStr, age: Duration) -> Left {
     let Ok(spot) = place.and_then(|place| walk(&place, &guard)) else { return Left::Unreachable };
     match statat(&spot.folder, name, AtFlags::SYMLINK_NOFOLLOW) {
         Err(rustix::io::Errno::NOENT) => Left::Nothing,
-        Ok(stat) if is_ours(&stat) => {
+        // its note says that it is an upload's, also when it was given away already
+        Ok(stat) if is_plain(&stat) => {
             let written = Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or(0));
             if since(SystemTime::UNIX_EPOCH.checked_add(written)) < age {
                 return Left::Young;

@@ -1,7 +1,9 @@
 //! Calls that are broken off, and what they leave. The threads are occupied at will, so that each breaks off where it is meant to.
 
+use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
@@ -9,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use futures_util::future::BoxFuture;
 use futures_util::poll;
 use redpoll_common::identity::Identity;
-use redpoll_common::wire::{Fault, Raw, RawMap};
+use redpoll_common::wire::{Fault, FaultCode, Raw, RawMap};
 use redpoll_config::FilesConfig;
 use redpoll_net::service::detached_call;
 use redpoll_net::transport::PeerInfo;
@@ -21,10 +23,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::at_once::AtOnce;
 use super::open::{Protected, walk};
 use super::path::{Need, Roots};
-use super::sweep::sweep_broken;
+use super::sweep::{sweep, sweep_broken};
 use super::upload::{Finish, Part};
 use super::uploads::Uploads;
 use super::{Cancelled, Files, THREADS, look, write};
+
+/// The number of `nobody`, in every Linux.
+const NOBODY: u32 = 65534;
 
 /// The files of an agent, and its disk.
 struct Desk {
@@ -81,6 +86,21 @@ impl Desk {
         notes.retain(|name| name != "secret");
         (self.names("root"), notes)
     }
+}
+
+/// Does something as a user who is not root.
+fn unprivileged<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    let nobody = Uid::from_raw(NOBODY);
+    std::thread::scope(|scope| {
+        let working = scope.spawn(|| {
+            if geteuid().is_root() {
+                // of this thread alone
+                set_thread_res_uid(nobody, nobody, nobody).unwrap();
+            }
+            work()
+        });
+        working.join().unwrap()
+    })
 }
 
 #[tokio::test]
@@ -196,18 +216,8 @@ fn what_cannot_be_looked_at_is_not_left_out_of_a_list() {
     let look = || look::entries(&folder, &root, [b"gone".to_vec(), b"x".to_vec()].into_iter(), &guard);
     assert_eq!(look().unwrap().len(), 1);
     // the names in it may be read, and nothing be looked at
-    let nobody = Uid::from_raw(65534);
     fs::set_permissions(&root, fs::Permissions::from_mode(0o644)).unwrap();
-    let looked = std::thread::scope(|scope| {
-        let looking = scope.spawn(|| {
-            if geteuid().is_root() {
-                // of this thread alone
-                set_thread_res_uid(nobody, nobody, nobody).unwrap();
-            }
-            look()
-        });
-        looking.join().unwrap()
-    });
+    let looked = unprivileged(look);
     fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).unwrap();
     assert!(looked.unwrap_err().is("PermissionDenied"));
 }
@@ -254,4 +264,62 @@ async fn the_note_of_an_upload_that_was_lost_with_the_power_is_written_again() {
     desk.files.uploads = Arc::new(Uploads::new(&state, &FilesConfig::default()));
     desk.begin(|map| upload(map).bool("query", true)).await.unwrap();
     assert_eq!((fs::read(&note).unwrap(), desk.found().0.len()), (noted, 1));
+}
+
+#[tokio::test]
+async fn an_upload_that_was_given_away_before_its_agent_died_is_begun_anew_or_swept() {
+    if !geteuid().is_root() {
+        // nobody else can give anything away
+        return;
+    }
+    let mut desk = Desk::new();
+    let upload = |map: RawMap| map.text("upload", &"c".repeat(32));
+    let begin = |map: RawMap| upload(map).uint("offset", 0).text("data", "x");
+    let query = |map: RawMap| upload(map).bool("query", true);
+    let there = |answer: Raw| answer.decode::<serde_json::Value>().unwrap();
+    // the next start knows nothing but what is on the disk
+    let give_and_restart = |desk: &mut Desk| {
+        let (names, _) = desk.found();
+        let file = desk.folder.path().join("root").join(&names[0]);
+        chown(&file, Some(NOBODY), None).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+        let config = FilesConfig { upload_age: Duration::ZERO, ..FilesConfig::default() };
+        desk.files.uploads = Arc::new(Uploads::new(&desk.folder.path().join("state"), &config));
+    };
+    desk.begin(begin).await.unwrap();
+    give_and_restart(&mut desk);
+    assert_eq!(there(desk.begin(query).await.unwrap()), serde_json::json!({"size": 0}));
+    desk.begin(begin).await.unwrap();
+    give_and_restart(&mut desk);
+    sweep(&desk.files);
+    assert_eq!(desk.found(), (vec![], vec![]));
+    // without a note it is not this agent's
+    desk.begin(begin).await.unwrap();
+    give_and_restart(&mut desk);
+    let (_, notes) = desk.found();
+    fs::remove_file(desk.folder.path().join("state/uploads").join(&notes[0])).unwrap();
+    assert_eq!(desk.begin(query).await.unwrap_err().code, FaultCode::Rejected);
+    assert_eq!(desk.found().0.len(), 1);
+}
+
+#[test]
+fn an_upload_that_got_its_mode_before_its_agent_died_and_cannot_be_opened_is_begun_anew() {
+    let desk = Desk::new();
+    let root = desk.folder.path().join("root");
+    let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    mode(desk.folder.path(), 0o755);
+    mode(&root, 0o777);
+    desk.files.uploads.secret().unwrap();
+    let (place, name) =
+        (desk.files.roots.place(&root.join("x"), Need::Write).unwrap(), OsStr::new(".redpoll-x"));
+    let spot = || walk(&place, &desk.files.protected.now()).unwrap();
+    Part::create(spot(), name.to_owned(), desk.files.uploads.note(name)).unwrap();
+    if geteuid().is_root() {
+        chown(root.join(name), Some(NOBODY), None).unwrap();
+    }
+    mode(&root.join(name), 0o400);
+    let note = desk.files.uploads.note(name);
+    let opened = unprivileged(|| Part::reopen(spot(), name.to_owned(), note, &Cancelled::default()));
+    assert!(opened.unwrap().is_err());
+    assert_eq!(desk.found().0, Vec::<String>::new());
 }

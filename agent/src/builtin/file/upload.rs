@@ -10,7 +10,8 @@ use std::path::PathBuf;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use rustix::fs::{
-    AtFlags, Gid, Mode, OFlags, Stat, Uid, fchmod, fchown, fstat, fsync, openat, renameat, statat, unlinkat,
+    AtFlags, FileType, Gid, Mode, OFlags, Stat, Uid, fchmod, fchown, fstat, fsync, openat, renameat, statat,
+    unlinkat,
 };
 use rustix::io::Errno;
 use rustix::process::geteuid;
@@ -20,7 +21,7 @@ use super::error::FileError;
 use super::hex;
 use super::look::Looks;
 use super::names::Name;
-use super::open::{Guard, Spot, is_same, only_a_file, walk};
+use super::open::{Guard, Spot, is_same, kind, only_a_file, walk};
 use super::path::Place;
 use super::uploads::Note;
 
@@ -72,14 +73,26 @@ impl Part {
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = match openat(&target.folder, &temporary, flags, Mode::empty()) {
             Err(Errno::NOENT) => return Ok(Err((target, temporary, note))),
-            opened => opened.map_err(|errno| FileError::os("open the upload of", &target.path, errno))?,
+            // given the mode or the owner it was to have
+            Err(Errno::ACCESS) => None,
+            opened => Some(opened.map_err(|errno| FileError::os("open the upload of", &target.path, errno))?),
         };
-        let stat = fstat(&file).map_err(|errno| FileError::os("look at", &target.path, errno))?;
-        if !is_ours(&stat) {
-            let text =
-                format!("what lies beside {:?} as its upload is not what this agent made", target.path);
-            return Err(FileError::Refused(text));
-        }
+        let stat = match &file {
+            Some(file) => fstat(file),
+            None => statat(&target.folder, &temporary, AtFlags::SYMLINK_NOFOLLOW),
+        };
+        let stat = stat.map_err(|errno| FileError::os("look at", &target.path, errno))?;
+        let Some(file) = file.filter(|_| is_ours(&stat)) else {
+            if !(is_plain(&stat) && note.0.exists()) {
+                let text =
+                    format!("what lies beside {:?} as its upload is not what this agent made", target.path);
+                return Err(FileError::Refused(text));
+            }
+            // it broke off after it was given away: it has its note, and nobody else can tell its name before
+            unlinkat(&target.folder, &temporary, AtFlags::empty())
+                .map_err(|errno| FileError::os("remove the upload of", &target.path, errno))?;
+            return Ok(Err((target, temporary, note)));
+        };
         note.keep(&target.path);
         let mut part = Self::new(target, temporary, note, file);
         part.take_in(cancelled)?;
@@ -178,6 +191,8 @@ impl Part {
         let owner = owner.filter(|owner| *owner != now.st_uid).map(Uid::from_raw);
         let group = group.filter(|group| *group != now.st_gid).map(Gid::from_raw);
         if owner.is_some() || group.is_some() {
+            // the content goes first, which may take long: what is given away cannot be gone on with after a crash
+            fsync(&self.file).map_err(|errno| FileError::os("write", path, errno))?;
             // before the mode: a change of owner takes bits away
             fchown(&self.file, owner, group).map_err(|errno| FileError::os("give away", path, errno))?;
         }
@@ -214,9 +229,13 @@ impl Part {
 
 /// Whether a file can be what `create` made.
 pub(super) fn is_ours(stat: &Stat) -> bool {
-    let plain = rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::RegularFile;
     // until it is finished it is nobody else's; what broke off between mode and rename is not gone on with
-    plain && stat.st_uid == geteuid().as_raw() && stat.st_nlink == 1
+    is_plain(stat) && stat.st_uid == geteuid().as_raw()
+}
+
+/// Whether a file can be what `create` made and `finish` gave away.
+pub(super) fn is_plain(stat: &Stat) -> bool {
+    kind(stat) == FileType::RegularFile && stat.st_nlink == 1
 }
 
 /// What is at the target now: nothing, or a regular file that may be replaced.
