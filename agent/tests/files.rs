@@ -7,6 +7,7 @@ mod files_support;
 use files_support::{Desk, pattern, sha256};
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, symlink};
 use std::sync::Arc;
@@ -196,6 +197,38 @@ async fn a_file_that_changes_while_it_is_read_says_so() {
     while output.next().await.is_some() {}
     let end: Value = task.join_next().await.unwrap().unwrap().unwrap().decode().unwrap();
     assert_eq!(end["changed"], true);
+}
+
+#[tokio::test]
+async fn a_file_that_has_only_grown_is_read_as_long_as_it_was() {
+    let desk = Desk::new();
+    let mut log = fs::File::create(desk.path("x")).unwrap();
+    log.write_all(b"one\n").unwrap();
+    let stat = desk.call("file.stat", desk.arguments("x")).await.unwrap();
+    let number = |key: &str| stat[key].as_u64().unwrap();
+    let expect = || {
+        desk.arguments("x").map("expect", |map| {
+            map.uint("size", 4).uint("mtime_ns", number("mtime_ns")).uint("inode", number("inode"))
+        })
+    };
+    log.write_all(b"two\n").unwrap();
+    let (bytes, end) = desk.call_raw("file.read", expect().bool("sha256", true).finish()).await;
+    let end = end.unwrap();
+    assert_eq!((bytes.as_slice(), &end["bytes"], &end["changed"]), (&b"one\n"[..], &4.into(), &true.into()));
+    assert_eq!(end["sha256"], sha256(b"one\n"), "the digest ends there, too");
+    let hash = desk.call("file.hash", expect()).await.unwrap();
+    assert_eq!((&hash["sha256"], &hash["changed"]), (&sha256(b"one\n").into(), &true.into()));
+    // what was read before is the same still, or the digest says otherwise
+    let (bytes, end) =
+        desk.call_raw("file.read", expect().uint("offset", 2).bool("sha256", true).finish()).await;
+    assert_eq!((bytes.as_slice(), &end.unwrap()["sha256"]), (&b"e\n"[..], &sha256(b"one\n").into()));
+    assert_eq!(desk.class("file.read", expect().uint("offset", 2)).await, "Changed");
+    // shorter, or another
+    log.set_len(3).unwrap();
+    assert_eq!(desk.class("file.read", expect()).await, "Changed");
+    fs::rename(desk.path("x"), desk.path("rotated")).unwrap();
+    fs::write(desk.path("x"), "one\ntwo\n").unwrap();
+    assert_eq!(desk.class("file.read", expect()).await, "Changed");
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use super::names::Name;
 use crate::builtin::arguments::without_value;
 use crate::builtin::exec_arguments::Octets;
 
-/// What a file must still be for a read to go on.
+/// What a file must still be for a read to go on; it may have grown.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Expected {

@@ -20,7 +20,7 @@ fn expect() -> Value {
         "properties": {"size": {"type": "integer"}, "mtime_ns": {"type": "integer"}, "inode": {"type": "integer"}},
         "required": ["size", "mtime_ns", "inode"],
         "additionalProperties": false,
-        "description": "What the file must still be, as file.stat told it; else the call fails as Changed."
+        "description": "What the file must still be, as file.stat told it; else the call fails as Changed. One that has only grown since is read up to this size, and told as changed."
     })
 }
 

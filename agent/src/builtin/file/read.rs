@@ -34,7 +34,7 @@ struct Read {
     looks: Looks,
     /// How many bytes were given, or taken into the digest.
     bytes: u64,
-    /// Whether the file is another now than when it was opened: what was read may be of before and after.
+    /// Whether the file is another now than when it was opened, or was expected: what was read may be of before and after.
     changed: bool,
     sha256: Option<String>,
 }
@@ -124,11 +124,25 @@ fn not_delivered(error: OutputError) -> Fault {
     }
 }
 
+impl Expected {
+    fn of(stat: &Stat) -> Self {
+        let size = u64::try_from(stat.st_size).unwrap_or(0);
+        Self { size, mtime_ns: mtime_ns(stat), inode: stat.st_ino }
+    }
+
+    /// Whether this can be what was expected with more at its end, as a log is that somebody writes.
+    fn can_be_grown(&self, expected: &Self) -> bool {
+        self.inode == expected.inode && self.size > expected.size && self.mtime_ns >= expected.mtime_ns
+    }
+}
+
 /// A file that is being read.
 pub(super) struct Reader {
     file: File,
     path: PathBuf,
     first: Stat,
+    /// What is taken for the size: what was expected, when it has grown since.
+    size: u64,
     from: u64,
     at: u64,
     end: u64,
@@ -143,14 +157,19 @@ impl Reader {
         let spot = walk(&place, &guard)?;
         let (file, first) = spot.open_file(&guard)?;
         let path = spot.path;
-        let size = u64::try_from(first.st_size).unwrap_or(0);
-        if let Some(expected) = &asked.expect {
-            let found = Expected { size, mtime_ns: mtime_ns(&first), inode: first.st_ino };
-            if found != *expected {
+        let found = Expected::of(&first);
+        // of what was read before, nothing but a digest of the whole tells that it is the same still
+        let may_have_grown = asked.offset == 0 || (asked.sha256 && asked.stream.is_none());
+        let size = match &asked.expect {
+            None => found.size,
+            Some(expected) if found == *expected || (may_have_grown && found.can_be_grown(expected)) => {
+                expected.size
+            }
+            Some(_) => {
                 let text = format!("{path:?} is not the file any more that was expected");
                 return Err(FileError::failed("Changed", text));
             }
-        }
+        };
         if asked.offset > size {
             let text = format!("offset is {}, and {path:?} has {size} bytes", asked.offset);
             return Err(FileError::Arguments(text));
@@ -161,6 +180,7 @@ impl Reader {
             file,
             path,
             first,
+            size,
             from: asked.offset,
             at: asked.offset,
             end,
@@ -214,7 +234,7 @@ impl Reader {
     fn end(mut self, cancelled: &Cancelled) -> Result<Read, FileError> {
         let read = self.read();
         if self.hash.is_some() {
-            self.end = u64::try_from(self.first.st_size).unwrap_or(0);
+            self.end = self.size;
             self.rest(cancelled)?;
         }
         self.answer(read)
@@ -223,10 +243,11 @@ impl Reader {
     fn answer(self, bytes: u64) -> Result<Read, FileError> {
         let now = fstat(&self.file).map_err(|errno| FileError::os("look at", &self.path, errno))?;
         let time = |stat: &Stat| (stat.st_size, mtime_ns(stat), stat.st_ctime, stat.st_ctime_nsec);
+        let has_grown = self.size != Expected::of(&self.first).size;
         Ok(Read {
             looks: Looks::from(&self.first),
             bytes,
-            changed: time(&now) != time(&self.first),
+            changed: has_grown || time(&now) != time(&self.first),
             sha256: self.hash.map(|hash| hex(hash.finish().as_ref())),
         })
     }
