@@ -23,6 +23,7 @@ pub mod leg;
 pub mod nearest;
 pub mod procedure;
 pub mod roles;
+pub mod rounding;
 pub mod schedule;
 pub mod session;
 pub mod wire;

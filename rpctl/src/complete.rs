@@ -26,9 +26,10 @@ const AGENTS: u32 = 500;
 /// What lists the procedures of whoever is asked.
 const LIST: &str = "sys.procedures";
 /// Options that take a value as the next word.
-const VALUED: [&str; 38] = [
+const VALUED: [&str; 39] = [
     "--manager",
     "--config",
+    "-c",
     "-o",
     "--output",
     "--timeout",
@@ -69,9 +70,9 @@ const VALUED: [&str; 38] = [
 
 /// Whose words they are put between.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Shell {
-    /// Splits words at `=` and `:` as well, and wants what follows the last of them.
-    Bash,
+enum Shell<'s> {
+    /// Splits words at these characters as well, and wants what follows the last of them; with it, where that is an `@`.
+    Bash { breaks: &'s str },
     /// Takes whole words.
     Other,
 }
@@ -94,10 +95,15 @@ enum Wanted {
     Criteria,
 }
 
-/// Gives the candidates, one a line. `words` are the shell (`bash` or `words`), and the command line up to the cursor.
+/// Gives the candidates, one a line. `words` are the shell (`bash` or `words`), the command line up to the cursor, and of bash what ends a
+/// word there.
 pub fn run(words: &[String]) -> String {
-    let [shell, typed] = words else { return String::new() };
-    let shell = if shell == "bash" { Shell::Bash } else { Shell::Other };
+    let (shell, typed, breaks) = match words {
+        [shell, typed] => (shell, typed, "=:"), // a script of before
+        [shell, typed, breaks] => (shell, typed, breaks.as_str()),
+        _ => return String::new(),
+    };
+    let shell = if shell == "bash" { Shell::Bash { breaks } } else { Shell::Other };
     let (before, current) = split(typed);
     let Some(wanted) = wanted(&before) else { return String::new() };
     // fields need no manager
@@ -185,9 +191,13 @@ fn first_of(selector: &str) -> Option<String> {
 
 /// The options that say whom to ask.
 fn global(before: &[String]) -> Global {
+    // the last one holds, as where they are read
     let value = |name: &str| {
-        let place = before.iter().position(|word| word == name)?;
-        before.get(place + 1).cloned()
+        let words = before.iter().enumerate().rev();
+        words.into_iter().find_map(|(at, word)| match word.strip_prefix(name)? {
+            "" => before.get(at + 1).cloned(),
+            value => value.strip_prefix('=').map(str::to_owned),
+        })
     };
     Global {
         manager: value("--manager"),
@@ -295,9 +305,16 @@ fn from_schema(schema: &serde_json::Value, current: &str) -> Vec<String> {
 }
 
 /// What the shell puts in place of its own word.
-fn cut<'w>(shell: Shell, current: &str, word: &'w str) -> &'w str {
+fn cut<'w>(shell: Shell<'_>, current: &str, word: &'w str) -> &'w str {
     let at = match shell {
-        Shell::Bash => current.rfind(['=', ':']).map_or(0, |at| at + 1),
+        Shell::Bash { breaks } => {
+            let ends = |c: char| "=:@".contains(c) && breaks.contains(c);
+            // readline leaves an `@` to the word that it begins
+            current
+                .char_indices()
+                .rfind(|(_, c)| ends(*c))
+                .map_or(0, |(at, c)| if c == '@' { at } else { at + 1 })
+        }
         Shell::Other => 0,
     };
     word.get(at..).unwrap_or(word)
@@ -348,8 +365,29 @@ mod tests {
         assert_eq!(found("mode=f"), ["mode=fast", "mode=safe"]);
         assert_eq!(found("dry:="), ["dry:=true", "dry:=false"]);
         assert_eq!(found("site="), Vec::<String>::new());
-        assert_eq!(cut(Shell::Bash, "mode=f", "mode=fast"), "fast");
-        assert_eq!(cut(Shell::Bash, "dry:=t", "dry:=true"), "true");
+        let bash = Shell::Bash { breaks: " \t\n\"'@><=;|&(:" };
+        assert_eq!(cut(bash, "mode=f", "mode=fast"), "fast");
+        assert_eq!(cut(bash, "dry:=t", "dry:=true"), "true");
+        assert_eq!(cut(bash, "disk.used@", "disk.used@1"), "@1");
+        assert_eq!(cut(bash, "@man", "@manager"), "@manager");
+        assert_eq!(cut(bash, "to=a@b", "to=a@bc"), "@bc");
+        let plain = Shell::Bash { breaks: " \t\n\"'><=;|&(" };
+        assert_eq!(cut(plain, "disk.used@", "disk.used@1"), "disk.used@1");
+        assert_eq!(cut(plain, "dry:=t", "dry:=true"), "true");
         assert_eq!(cut(Shell::Other, "mode=f", "mode=fast"), "mode=fast");
+    }
+
+    #[test]
+    fn the_manager_that_the_line_names_is_asked() {
+        let named = |typed: &str| {
+            let found = global(&split(typed).0);
+            (found.manager, found.config.map(|path| path.display().to_string()))
+        };
+        let both = (Some("a:1".to_owned()), Some("x.toml".to_owned()));
+        assert_eq!(named("rpctl --manager a:1 --config x.toml call "), both);
+        assert_eq!(named("rpctl --manager=a:1 --config=x.toml call "), both);
+        assert_eq!(named("rpctl --manager=b:1 --manager a:1 --config x.toml call "), both);
+        assert_eq!(named("rpctl call "), (None, None));
+        assert_eq!(asked("rpctl agents ping -c 5 we").0, Some(Wanted::Agent { manager: false }));
     }
 }

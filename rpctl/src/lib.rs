@@ -175,7 +175,7 @@ fn dispatch(cli: &Cli, terminals: Terminals, output: &mut Output) -> Ended {
         Some(verb) => commands::run(verb, &settings, output, Instant::now() + settings.config.call.timeout),
         None => Err(Report::usage(
             "there is nothing to do",
-            "usage: rpctl [OPTIONS] call|run|jobs|queues|events|notify|agents|cp|status|certs|completions|man …",
+            "usage: rpctl [OPTIONS] call|run|jobs|queues|events|notify|agents|operators|cp|status|certs|completions|man …",
             "see rpctl --help",
         )
         .into()),

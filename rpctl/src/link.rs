@@ -7,6 +7,7 @@ use redpoll_certs::credentials::{Credentials, TlsFiles, load_identity_files};
 use redpoll_certs::expect::Expect;
 use redpoll_common::api::method;
 use redpoll_common::identity::Role;
+use redpoll_common::rounding::rounded;
 use redpoll_common::session::backoff::BackoffOptions;
 use redpoll_common::session::terms::MAX_WINDOW;
 use redpoll_common::session::{CloseReason, Refusal};
@@ -243,13 +244,6 @@ pub(crate) fn lost(name: &str, reason: &CloseReason) -> Report {
         reason.to_string(),
         "it may have run: look at the machine before you repeat it",
     )
-}
-
-/// To the millisecond below a second, to the tenth of a second above: what is left of a limit is an odd number.
-fn rounded(duration: Duration) -> Duration {
-    let step = if duration < Duration::from_secs(1) { 1 } else { 100 };
-    let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    Duration::from_millis(millis.saturating_add(step / 2) / step * step)
 }
 
 fn credentials(tls: &TlsConfig) -> Result<Credentials, Stop> {

@@ -196,6 +196,7 @@ impl Output {
     pub fn progress(&mut self, text: &str) {
         let line = sanitize::line(text);
         if self.look.live {
+            let line = fitting(&line, columns());
             let _ = write!(self.err, "\r\x1b[K{line}").and_then(|()| self.err.flush());
             self.open_progress = true;
         } else {
@@ -233,6 +234,18 @@ impl Drop for Output {
         self.end_progress();
         let _ = self.out.flush().and_then(|()| self.err.flush());
     }
+}
+
+/// The columns of the terminal that standard error is.
+fn columns() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(std::io::stderr()).ok()?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+}
+
+/// What of a line fits: of one that is wrapped only the last row can be rewritten.
+fn fitting(line: &str, columns: Option<usize>) -> String {
+    // one less, as some terminals wrap a line that is full
+    line.chars().take(columns.map_or(usize::MAX, |columns| columns - 1)).collect()
 }
 
 /// A table with a line break after each row. Cells are made safe and one line each.

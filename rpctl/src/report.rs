@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt::Write as _;
 
+use redpoll_common::api::method;
 use redpoll_common::wire::{Fault, FaultCode};
 
 use crate::exit::Exit;
@@ -158,7 +159,11 @@ fn phrases(fault: &Fault, target: &Target) -> (String, String) {
             "compare the versions: `rpctl --version` and `rpctl status`".to_owned(),
         ),
         FaultCode::UnknownProcedure => (
-            format!("{agent} does not offer {verb}"),
+            match target {
+                // what is missing is what the method was asked for
+                Target::Agent { .. } => format!("{agent} has no such procedure"),
+                Target::Procedure { .. } | Target::Manager { .. } => format!("{agent} does not offer {verb}"),
+            },
             format!("see what it offers: rpctl agents procedures {agent}"),
         ),
         FaultCode::BadArguments => (
@@ -247,13 +252,19 @@ fn phrases_of_jobs(code: &FaultCode, target: &Target, again: &str) -> (String, S
         let help = format!("nothing was stored; make room on the manager's machine, or {again}");
         return (format!("{verb}: the manager's disk is full"), help);
     }
-    let help = match target {
-        Target::Agent { agent, .. } => format!("see how it stands: rpctl agents procedures {agent}"),
+    let look = match target {
+        Target::Agent { method: method::AGENTS_REVOKE | method::AGENTS_RESTORE, .. } => {
+            "rpctl agents list --revoked".to_owned()
+        }
+        Target::Agent { agent, .. } => format!("rpctl agents procedures {agent}"),
+        Target::Manager { method: method::OPERATORS_REVOKE | method::OPERATORS_RESTORE } => {
+            "rpctl operators list --revoked".to_owned()
+        }
         Target::Procedure { .. } | Target::Manager { .. } => {
-            "see how it stands: rpctl jobs show JOB, rpctl queues list".to_owned()
+            "rpctl jobs show JOB, rpctl queues list".to_owned()
         }
     };
-    (format!("{verb}: not in this state"), help)
+    (format!("{verb}: not in this state"), format!("see how it stands: {look}"))
 }
 
 #[cfg(test)]

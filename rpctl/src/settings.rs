@@ -38,6 +38,8 @@ pub struct Terminals {
     pub err: bool,
     /// `NO_COLOR` is set, or the terminal is a dumb one.
     pub plain: bool,
+    /// The terminal is a dumb one: it knows no control sequences.
+    pub dumb: bool,
 }
 
 impl Terminals {
@@ -49,6 +51,7 @@ impl Terminals {
             out: std::io::stdout().is_terminal(),
             err: std::io::stderr().is_terminal(),
             plain: set("NO_COLOR") || dumb,
+            dumb,
         }
     }
 
@@ -59,7 +62,12 @@ impl Terminals {
             ColorChoice::Always => true,
             ColorChoice::Never => false,
         };
-        Look { format, color_out: colored(self.out), color_err: colored(self.err), live: self.err }
+        Look {
+            format,
+            color_out: colored(self.out),
+            color_err: colored(self.err),
+            live: self.err && !self.dumb,
+        }
     }
 }
 
@@ -211,7 +219,7 @@ mod tests {
 
     #[test]
     fn colours_follow_choice_terminal_and_no_color() {
-        let terminal = Terminals { out: true, err: true, plain: false };
+        let terminal = Terminals { out: true, err: true, plain: false, dumb: false };
         let plain = Terminals { plain: true, ..terminal };
         let pipe = Terminals { out: false, ..terminal };
         for (terminals, choice, out, err) in [
@@ -223,7 +231,10 @@ mod tests {
         ] {
             let look = terminals.look(Format::Table, choice);
             assert_eq!((look.color_out, look.color_err), (out, err), "{terminals:?} {choice:?}");
+            assert!(look.live);
         }
+        let dumb = Terminals { plain: true, dumb: true, ..terminal };
+        assert!(!dumb.look(Format::Table, ColorChoice::Always).live, "no line can be rewritten there");
     }
 
     #[test]

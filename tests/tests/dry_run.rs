@@ -165,6 +165,12 @@ async fn what_the_manager_itself_would_refuse_is_told_without_asking_an_agent() 
         tried(&world, "gone-1", &["web.deploy", "stage=live", "--offline", "require"]).await;
     assert!(code == Some(5) && err.contains("the manager would not store the job"), "{err}");
     assert!(rows[0]["why"].as_str().unwrap().contains("requires it"), "{rows:?}");
+    // a job that names somebody who is revoked is refused as a whole, whatever the others would do
+    assert_eq!(rpctl(&world, &["agents", "revoke", "gone-1", "--yes"]).await.0, Some(0));
+    let (code, rows, err) = tried(&world, "allow-1,gone-1", &["web.deploy", "stage=live"]).await;
+    assert!(code == Some(5) && err.contains("1 of its agents are revoked: gone-1"), "{err}");
+    let expected = (&json!("would_refuse"), &json!("manager"), &json!("it is revoked"));
+    assert_eq!((&rows[1]["verdict"], &rows[1]["by"], &rows[1]["why"]), expected, "{rows:?}");
 }
 
 #[tokio::test]

@@ -179,3 +179,29 @@ async fn an_interrupt_cancels_the_call_and_ends_with_130() {
     sleeper.ended().await;
     world.nobody_else_noticed().await;
 }
+
+/// Standard output on a disk that is full: what was not printed is not passed over, and what was stopped is said to be.
+#[tokio::test]
+async fn output_that_cannot_be_written_is_told_with_what_became_of_the_work() {
+    let mut world = World::start(&[]).await;
+    let full = || std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let printing = |words: &[&str], script: &str| {
+        let mut rpctl = world.rpctl();
+        rpctl.args(words).args([HONEST, "exec.run", "--", "sh", "-c", script]).stdin(Stdio::null());
+        rpctl.stdout(full()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let ended = async |rpctl: tokio::process::Child| {
+        let output = in_time("rpctl", rpctl.wait_with_output()).await.unwrap();
+        (output.status.code(), texts(&output).1)
+    };
+    // the job goes on, and whoever follows it again misses nothing
+    let (code, err) = ended(printing(&["run"], "echo first; sleep 60")).await;
+    assert!(code == Some(70) && err.contains("goes on without rpctl"), "{err}");
+    assert!(err.contains("rpctl jobs follow") && !err.contains("--since"), "{err}");
+    let job = err.split("rpctl jobs cancel ").nth(1).unwrap().trim().to_owned();
+    assert_eq!(world.run_rpctl(&["jobs", "cancel", &job, "--yes"]).await.status.code(), Some(0));
+    // a call has nobody else who reads it
+    let (code, err) = ended(printing(&["call"], "echo first; sleep 60")).await;
+    assert!(code == Some(70) && err.contains("was told to stop"), "{err}");
+    world.nobody_else_noticed().await;
+}

@@ -75,7 +75,7 @@ pub enum CallError {
     #[error("{0}")]
     Fault(Fault),
     /// No answer came in time. The peer was told to stop; it may have run.
-    #[error("no answer within {} s", .0.as_secs_f32())]
+    #[error("no answer within {} s", redpoll_common::rounding::rounded(*.0).as_secs_f32())]
     TimedOut(Duration),
     /// The session ended during the call. It may have run.
     #[error("the session ended during the call: {0}")]

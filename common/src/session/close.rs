@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::rounding::rounded;
 use crate::wire::{Bye, ByeCode};
 
 /// Why a session ended: the same value for everyone who waited on it.
@@ -58,8 +59,10 @@ impl fmt::Display for CloseReason {
             Self::Ours(bye) => write!(f, "we closed: {bye}"),
             Self::Theirs(bye) => write!(f, "the peer closed: {bye}"),
             Self::Violation(bye) => write!(f, "the peer broke the protocol: {bye}"),
-            Self::Silent(after) => write!(f, "no byte for {} s", after.as_secs_f32()),
-            Self::Stalled(after) => write!(f, "the peer read nothing for {} s", after.as_secs_f32()),
+            Self::Silent(after) => write!(f, "no byte for {} s", rounded(*after).as_secs_f32()),
+            Self::Stalled(after) => {
+                write!(f, "the peer read nothing for {} s", rounded(*after).as_secs_f32())
+            }
             Self::Lost(how) => write!(f, "the connection broke: {how}"),
             Self::Ended => f.write_str("the peer ended the connection without a goodbye"),
         }

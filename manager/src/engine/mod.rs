@@ -50,6 +50,7 @@ use self::feed::Feed;
 pub use self::feed::JobWatch;
 pub use self::lines::LINE;
 use self::listed::Listed;
+pub(crate) use self::refusal::fault as refused;
 use self::refusal::wrong_answer;
 pub use self::task::TURNS;
 use self::task::{Ask, Message};

@@ -10,7 +10,7 @@ const NAMED: usize = 10;
 const CUT_RETRY_MS: u64 = 100;
 
 /// What the caller is told.
-pub(super) fn fault(refusal: &Refusal) -> Fault {
+pub(crate) fn fault(refusal: &Refusal) -> Fault {
     let text = refusal.to_string();
     match refusal {
         Refusal::IdemConflict { .. } => Fault::new(FaultCode::IdemConflict, text),

@@ -11,10 +11,12 @@ use redpoll_common::api::submit::{PreviewAgent, SubmitArguments};
 use redpoll_common::api::trial::{
     Judge, PolicyTest, PolicyTestAnswer, Refusal as WholeRefusal, TrialArguments, Verdict,
 };
+use redpoll_common::identity::Role;
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::{JobSpec, Offline, Submitter};
 use redpoll_common::session::Refusal;
 use redpoll_common::wire::{Fault, FaultCode, Raw, RawMap};
+use redpoll_manager_core::jobs::Refusal::AgentsRevoked;
 use redpoll_net::peer::{Call, CallError};
 use redpoll_net::{CallContext, Peer};
 use tokio::time::{Instant, timeout_at};
@@ -25,6 +27,7 @@ use super::room::Room;
 use super::submit_agents::{Choice, MAX_PAGE, PAGE};
 use super::{submit, write};
 use crate::catalogue::Judged;
+use crate::engine;
 use crate::state::{Manager, parse_agent};
 
 /// Questions of one preview that may be under way, and the fewest when each is large.
@@ -99,7 +102,8 @@ fn about_all(
     spec: &JobSpec,
     (map, room): (RawMap, &mut Room),
 ) -> Result<RawMap, Fault> {
-    let refusal = judged.refusal().or_else(|| required(manager, agents, spec));
+    let refusal =
+        judged.refusal().or_else(|| shut_out(manager, agents)).or_else(|| required(manager, agents, spec));
     let refusal = refusal.map(|fault| {
         // as of a submit, which says that nothing was stored: here nothing would be
         let message = fault.message.replace("; nothing was stored", "");
@@ -113,6 +117,17 @@ fn about_all(
         let _taken = room.take(part);
     }
     Ok(map.opt_raw("refusal", refusal.as_ref()).raws("deprecated", &deprecated))
+}
+
+/// The refusal of a job that names agents which are revoked.
+fn shut_out(manager: &Manager, agents: &[(PeerId, bool)]) -> Option<Fault> {
+    let revoked = agents.iter().map(|(agent, _)| agent).filter(|agent| is_revoked(manager, agent));
+    let revoked: Vec<PeerId> = revoked.cloned().collect();
+    (!revoked.is_empty()).then(|| engine::refused(&AgentsRevoked { agents: revoked }))
+}
+
+fn is_revoked(manager: &Manager, agent: &PeerId) -> bool {
+    manager.door.revoked(Role::Agent, agent).is_some()
 }
 
 /// The refusal of a job that requires agents which are not there.
@@ -178,6 +193,9 @@ impl<'t> Trial<'t> {
     async fn row(&self, agent: &PeerId, connected: bool, refusal: Option<&Fault>) -> PreviewAgent {
         let row = match refusal {
             Some(fault) => refused(Judge::Manager, fault.code.to_string(), fault.message.clone()),
+            None if is_revoked(self.manager, agent) => {
+                refused(Judge::Manager, FaultCode::AgentAway.to_string(), "it is revoked".to_owned())
+            }
             None => match self.manager.agent(agent.as_str()) {
                 Ok(peer) => self.ask(&peer).await,
                 Err(_away) => self.away(),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
+use redpoll_common::job::JobId;
 
 use crate::arguments;
 use crate::settings::parse_duration;
@@ -189,7 +190,7 @@ pub struct JobsResultArgs {
     #[arg(long, value_name = "AGENT")]
     pub agent: Option<String>,
     /// Wait for the end, at most so long if a duration is given
-    #[arg(long, value_name = "DUR", num_args = 0..=1, value_parser = parse_duration)]
+    #[arg(long, value_name = "DUR", num_args = 0..=1, value_parser = parse_wait)]
     pub wait: Option<Option<Duration>>,
     /// Print text and binary exactly as they come
     #[arg(long)]
@@ -369,4 +370,12 @@ fn parse_limit(text: &str) -> Result<Duration, String> {
 
 fn parse_size(text: &str) -> Result<u64, String> {
     redpoll_config::parse_size(text).map_err(|error| format!("expected {}", error.expected))
+}
+
+/// The duration of `--wait`, which takes the word behind it for one.
+fn parse_wait(text: &str) -> Result<Duration, String> {
+    parse_duration(text).map_err(|error| match JobId::parse(text) {
+        Ok(job) => format!("{error}; a job stands before it: rpctl jobs result {job} --wait"),
+        Err(_) => error,
+    })
 }

@@ -183,7 +183,15 @@ impl CallQuestion {
                     "let what reads it read to the end, or give less, as with `head` on the machine itself";
                 Report::new(Exit::Unknown, "nobody reads what rpctl prints any more", why, help).into()
             }
-            error @ OutputError::Failed(_) => error.into(),
+            error @ OutputError::Failed(_) => {
+                let report = Report::of_error(Exit::Internal, &error, "");
+                let name = self.name();
+                let why =
+                    format!("{}; {name} was told to stop, and how it ended is not known here", report.why);
+                let help =
+                    "make room, and look at the machine before you repeat it: it may have stopped half done";
+                Report { why, help: help.to_owned(), ..report }.into()
+            }
         }
     }
 

@@ -48,6 +48,8 @@ struct Follower<'f> {
     cancelling: bool,
     /// The job is ours, or something of it was told: that it cannot be followed any more is no refusal of it.
     begun: bool,
+    /// What could not be printed begins after this: whoever follows again begins there.
+    unprinted: Option<Option<u64>>,
 }
 
 /// What happens next.
@@ -79,6 +81,7 @@ pub(super) async fn follow(
         loss_told: false,
         cancelling: false,
         begun: wanted.own,
+        unprinted: None,
     };
     interrupts.set_last_words(follower.last_words());
     let ended = follower.run(&mut feed, deadline, interrupts).await;
@@ -147,7 +150,9 @@ impl Follower<'_> {
             Step::Errand(Ok(answer)) => {
                 let answer: CancelAnswer = super::decoded(&answer, method::JOBS_CANCEL)?;
                 let (ended, asked) = (answer.ended, answer.asked);
-                self.output.note(&format!("cancelled: {ended} never start, {asked} are being ended"));
+                let (never, are) =
+                    (if ended == 1 { "starts" } else { "start" }, if asked == 1 { "is" } else { "are" });
+                self.output.note(&format!("cancelled: {ended} never {never}, {asked} {are} being ended"));
             }
             Step::Errand(Err(fault)) => {
                 let report = self.refused(&fault, method::JOBS_CANCEL);
@@ -162,6 +167,7 @@ impl Follower<'_> {
         let event = FollowEvent::read(data)
             .map_err(|error| super::unreadable(method::JOBS_FOLLOW, &error.to_string()))?;
         let before = self.cursors.end_of(&event.agent).map(str::to_owned);
+        let printed = self.next();
         self.begun = true;
         let news = self
             .cursors
@@ -171,7 +177,7 @@ impl Follower<'_> {
             self.tally.add(end, before.as_deref());
         }
         if news.is_news() {
-            self.view.event(&news, self.output)?;
+            self.view.event(&news, self.output).inspect_err(|_| self.unprinted = Some(printed))?;
         }
         Ok(())
     }
@@ -196,7 +202,16 @@ impl Follower<'_> {
             Err(Stop::Output(OutputError::Closed)) if self.is_over() => Ok(self.tally.exit(None)),
             // the job goes on, so that this is not the end of it
             Err(Stop::Output(OutputError::Closed)) => Err(self.unread().into()),
-            Err(Stop::Output(error @ OutputError::Failed(_))) if self.is_over() => Err(error.into()),
+            Err(Stop::Output(error @ OutputError::Failed(_))) if self.is_over() => {
+                // an end that is known keeps its code; that of a good one says that its output is not here
+                let exit = self.tally.exit(None);
+                let exit = if exit == Exit::Good { Exit::Internal } else { exit };
+                let report = Report::of_error(exit, &error, "");
+                let job = &self.wanted.plan.job;
+                let why = format!("{}; job {job} has ended, and the manager has its output", report.why);
+                let help = format!("read it: rpctl jobs read {job}; how it ended: rpctl jobs result {job}");
+                Err(Report { why, help, ..report }.into())
+            }
             Err(Stop::Output(error @ OutputError::Failed(_))) => {
                 let report = Report::of_error(Exit::Internal, &error, "");
                 Err(Report { why: self.goes_on(&report.why), help: self.follow_again(), ..report }.into())
@@ -269,6 +284,11 @@ impl Follower<'_> {
         }
     }
 
+    /// The number of the next item, where that is one number.
+    fn next(&self) -> Option<u64> {
+        self.cursors.next_of_one().or(self.wanted.start.since)
+    }
+
     /// How to follow again, without repetition where that is one number.
     fn again(&self) -> String {
         let mut command = format!("rpctl jobs follow {}", self.wanted.plan.job);
@@ -276,7 +296,8 @@ impl Follower<'_> {
             command.push_str(&format!(" --agent {agent}"));
         }
         let of_one = self.wanted.agent.is_some() || self.wanted.plan.runs == 1;
-        if let Some(next) = self.cursors.next_of_one().filter(|next| of_one && *next > 0) {
+        let next = self.unprinted.unwrap_or_else(|| self.next());
+        if let Some(next) = next.filter(|next| of_one && *next > 0) {
             command.push_str(&format!(" --since {next}"));
         }
         command

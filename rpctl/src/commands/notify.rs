@@ -11,8 +11,10 @@ use crate::arguments::read_json;
 use crate::cli::NotifyArgs;
 use crate::exit::Exit;
 use crate::link::Link;
-use crate::report::Target;
+use crate::report::{Report, Target};
 use crate::value::encode;
+
+const HELP: &str = "text goes in quotes of its own: '\"text\"'; see rpctl notify --help";
 
 /// A notification, checked.
 #[derive(Debug)]
@@ -22,8 +24,8 @@ impl NotifyQuestion {
     pub(super) fn read(args: &NotifyArgs) -> Result<Self, Stop> {
         let data = match &args.data {
             Some(text) => {
-                let value = read_json("JSON", text, &mut std::io::stdin())
-                    .map_err(|error| argument_report(&error))?;
+                let value = read_json("the content", text, &mut std::io::stdin())
+                    .map_err(|error| Report { help: HELP.to_owned(), ..argument_report(&error) })?;
                 encode(&value).map_err(|error| argument_report(&error))?
             }
             None => Raw::nil(),

@@ -2,7 +2,7 @@
 # agents, procedures and arguments, as the manager knows them; whatever it does not, as above
 _rpctl_dynamic() {
     local IFS=$'\n' found
-    found=($(rpctl __complete bash "${COMP_LINE:0:COMP_POINT}" 2>/dev/null))
+    found=($(rpctl __complete bash "${COMP_LINE:0:COMP_POINT}" "$COMP_WORDBREAKS" 2>/dev/null))
     if ((${#found[@]})); then
         COMPREPLY=("${found[@]}")
         if [[ ${#found[@]} == 1 && ${found[0]} == *= ]]; then

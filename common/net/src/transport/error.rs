@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redpoll_certs::CertificateError;
+use redpoll_common::rounding::rounded;
 use redpoll_common::wire::frame::FrameError;
 
 /// Why a connection cannot be made or has ended. Cheap to clone: everybody who waits on a connection gets one.
@@ -30,7 +31,7 @@ pub enum TransportError {
         source: Arc<io::Error>,
     },
     /// Somebody took too long.
-    #[error("{wait} took longer than {after:?}")]
+    #[error("{wait} took longer than {:?}", rounded(*after))]
     Timeout {
         /// What was waited for.
         wait: Wait,

@@ -219,10 +219,11 @@ fn kind(field: &str) -> Result<Kind, String> {
 fn compared(field: &str, kind: Kind, operator: Operator, value: &str) -> Result<Value, String> {
     // with = what is mistyped matches nothing; in info it may be a text like any other
     let is_free = kind == Kind::Any && matches!(operator, Operator::Like | Operator::In);
-    if !is_free && !matches!(operator, Operator::Json | Operator::In) {
+    let is_map = is_map(field, value);
+    if !is_free && !is_map && !matches!(operator, Operator::Json | Operator::In) {
         refuse_mistyped(value)?;
     }
-    let is_pattern = !value.starts_with('"') && value.contains('*');
+    let is_pattern = !is_map && !value.starts_with('"') && value.contains('*');
     match operator {
         Operator::Json => {
             let value = from_json(value).map_err(|error| format!("{value:?} is not JSON: {error}"))?;
@@ -240,6 +241,7 @@ fn compared(field: &str, kind: Kind, operator: Operator, value: &str) -> Result<
         Operator::Order(..) if kind == Kind::Truth => {
             Err(format!("{field} is true or false, and has no order"))
         }
+        Operator::Order(..) if is_map => Err("a queue that is named by a map has no order".to_owned()),
         Operator::Order(word, or_equal) => {
             // as a number, if it can be one
             let value = values(field, kind, value)?.swap_remove(0);
@@ -255,10 +257,11 @@ fn compared(field: &str, kind: Kind, operator: Operator, value: &str) -> Result<
                 if value.is_empty() {
                     return Err("a value of the list is missing".to_owned());
                 }
-                if !is_free {
+                let is_map = self::is_map(field, value);
+                if !is_free && !is_map {
                     refuse_mistyped(value)?;
                 }
-                if !value.starts_with('"') && value.contains('*') {
+                if !is_map && !value.starts_with('"') && value.contains('*') {
                     return Err("in takes no *; with quotes it is one".to_owned());
                 }
                 all.extend(values(field, kind, value)?);
@@ -266,6 +269,11 @@ fn compared(field: &str, kind: Kind, operator: Operator, value: &str) -> Result<
             Ok(comparison("in", field, Value::Array(all)))
         }
     }
+}
+
+/// Whether it names a queue by a map, as everywhere.
+fn is_map(field: &str, value: &str) -> bool {
+    field == "queue" && value.starts_with('{')
 }
 
 /// Refuses what is rather a mistyped operator or two comparisons without a comma: with `!=` it would be unlike everything.
@@ -288,6 +296,12 @@ fn refuse_mistyped(value: &str) -> Result<(), String> {
 
 /// What a value can be meant as: one, or a number and its text.
 fn values(field: &str, kind: Kind, text: &str) -> Result<Vec<Value>, String> {
+    if is_map(field, text) {
+        return match from_json(text) {
+            Ok(map) => Ok(vec![map]),
+            Err(error) => Err(format!("{text} is not a JSON map: {error}; a text has quotes")),
+        };
+    }
     let quoted = if text.starts_with('"') {
         let read = from_json(text).ok().filter(Value::is_str);
         Some(read.ok_or_else(|| format!("{text} is not one text in quotes"))?)
