@@ -1,6 +1,7 @@
 //! `rpctl cp`: files to agents, and from one.
 
 use std::ffi::OsString;
+use std::fs::DirBuilder;
 use std::path::{Path, PathBuf};
 
 use futures_util::{StreamExt as _, stream};
@@ -9,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{Patient, agents, interrupted};
 use crate::cli::{CpArgs, Via};
-use crate::copy::local::Folder;
+use crate::copy::local::{Folder, folder_mode};
 use crate::copy::meter::{Meter, Meters};
 use crate::copy::place::{Place, ends_with_slash, parse};
 use crate::copy::remote::{AGAIN, Failure, Remote};
@@ -208,7 +209,8 @@ impl CpQuestion {
             return copy.download_to(source, &looks, write).await;
         };
         if is_folder {
-            let made = std::fs::create_dir(target);
+            let mode = folder_mode(looks.mode);
+            let made = std::os::unix::fs::DirBuilderExt::mode(&mut DirBuilder::new(), mode).create(target);
             if let Err(error) = made
                 && error.kind() != std::io::ErrorKind::AlreadyExists
             {
@@ -243,14 +245,21 @@ struct Told {
     agent: String,
     copied: bool,
     exit: u8,
-    files: u64,
-    bytes: u64,
-    resumed: u64,
-    streamed: u64,
+    /// What is in its place; of a copy that failed nobody knows it.
+    #[serde(flatten)]
+    whole: Option<Whole>,
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     notes: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Whole {
+    files: u64,
+    bytes: u64,
+    resumed: u64,
+    streamed: u64,
 }
 
 /// Tells how it went: one agent's failure as every failure, several agents in a table.
@@ -265,24 +274,14 @@ fn told(copies: Vec<(String, Result<Done, Failure>)>, to_stdout: bool, output: &
                     output.note(note);
                 }
                 let Done { files, bytes, resumed, streamed, notes } = done;
-                let (copied, exit, why) = (true, 0, None);
-                rows.push(Told { agent, copied, exit, files, bytes, resumed, streamed, why, notes });
+                let whole = Some(Whole { files, bytes, resumed, streamed });
+                rows.push(Told { agent, copied: true, exit: 0, whole, why: None, notes });
             }
             Err(report) if !several => return Err((*report).into()),
             Err(report) => {
                 let why = Some(format!("{}: {}", report.what, report.why));
                 let exit = report.exit.code();
-                rows.push(Told {
-                    agent,
-                    copied: false,
-                    exit,
-                    files: 0,
-                    bytes: 0,
-                    resumed: 0,
-                    streamed: 0,
-                    why,
-                    notes: vec![],
-                });
+                rows.push(Told { agent, copied: false, exit, whole: None, why, notes: vec![] });
             }
         }
     }
@@ -290,7 +289,15 @@ fn told(copies: Vec<(String, Result<Done, Failure>)>, to_stdout: bool, output: &
         let printed = output.list(&["AGENT", "COPIED", "FILES", "BYTES", "WHY"], &rows, |row| {
             let copied = if row.copied { "yes" } else { "no" };
             let why = row.why.clone().unwrap_or_default();
-            vec![row.agent.clone(), copied.to_owned(), row.files.to_string(), row.bytes.to_string(), why]
+            let count =
+                |of: fn(&Whole) -> u64| row.whole.as_ref().map(of).map(|n| n.to_string()).unwrap_or_default();
+            vec![
+                row.agent.clone(),
+                copied.to_owned(),
+                count(|whole| whole.files),
+                count(|whole| whole.bytes),
+                why,
+            ]
         });
         OutputError::unless_closed(printed)?;
     }

@@ -6,19 +6,22 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use aws_lc_rs::digest::{Context, SHA256};
-use redpoll_net::CallEvent;
+use redpoll_net::{CallEvent, random};
 use tokio::time::Instant;
 
-use super::local::{Folder, Target, failed, hash_next, hex, id_of};
-use super::remote::{Failure, Looks, ReadEnd};
+use super::local::{Folder, Target, failed, hash_aside, hex, id_of};
+use super::remote::{Failure, Looks, ReadEnd, is_changed};
 use super::{Copy, Done};
 use crate::exit::Exit;
 use crate::report::Report;
 
 const READ: &str = "file.read";
+/// How often a file is looked at anew that was changed between the look and the copy.
+const LOOKS: usize = 3;
 
 impl Copy<'_> {
-    /// Copies a file into a local folder. One that takes longer than the agent lets a call take goes on where it was.
+    /// Copies a file into a local folder. One that takes longer than the agent lets a call take goes on where it was; one that is
+    /// another by now is looked at anew.
     ///
     /// # Errors
     /// A [`Failure`]
@@ -29,10 +32,37 @@ impl Copy<'_> {
         folder: &Folder,
         name: &OsStr,
     ) -> Result<Done, Failure> {
+        self.meter.expect(looks.size);
+        let (begin, mut looks) = (self.meter.position(), looks.clone());
+        for _ in 1..LOOKS {
+            let failure = match self.download_as(source, &looks, folder, name).await {
+                Err(failure) if is_changed(&failure) => failure,
+                ended => return ended,
+            };
+            looks = self.remote.stat(source).await?;
+            if looks.r#type != "file" {
+                return Err(failure);
+            }
+            self.meter.back_to(begin);
+        }
+        self.download_as(source, &looks, folder, name).await
+    }
+
+    async fn download_as(
+        &self,
+        source: &Path,
+        looks: &Looks,
+        folder: &Folder,
+        name: &OsStr,
+    ) -> Result<Done, Failure> {
         let found = format!("{} {} {}", looks.size, looks.mtime_ns, looks.inode);
         let path = source.as_os_str().as_bytes();
-        let id = id_of(&[self.remote.agent.as_bytes(), path, name.as_bytes(), found.as_bytes()]);
-        self.meter.expect(looks.size);
+        let id = if self.wishes.resume {
+            id_of(&[self.remote.agent.as_bytes(), path, name.as_bytes(), found.as_bytes()])
+        } else {
+            // nobody else writes what nobody goes on with
+            id_of(&[&random::bytes16(), &random::bytes16()])
+        };
         let (begin, mut had) = (self.meter.position(), 0);
         loop {
             let target = folder.begin(name, &id, self.wishes.resume)?;
@@ -56,14 +86,13 @@ impl Copy<'_> {
         looks: &Looks,
         mut target: Target<'_>,
     ) -> Result<Done, Failure> {
-        let mut hash = Context::new(&SHA256);
         let mut resumed = target.had;
         if resumed > looks.size {
             resumed = 0;
             target.file.set_len(0).map_err(|error| failed("write", &target.path, error))?;
         }
-        hash_next(&mut target.file, resumed, &mut hash)
-            .map_err(|error| failed("read", &target.path, error))?;
+        let hash = hash_aside(&target.file, resumed, Context::new(&SHA256)).await;
+        let mut hash = hash.map_err(|error| failed("read", &target.path, error))?;
         self.meter.copied(resumed);
         let path = target.path.clone();
         let rest = (source, looks, resumed);
@@ -89,12 +118,11 @@ impl Copy<'_> {
             }
         };
         // what its owner alone may read there is nobody else's here; and nobody else writes
-        let mode = self.wishes.mode.or(target.old_mode).unwrap_or(looks.mode & 0o755);
+        let mode = self.wishes.mode.or_else(|| target.old_mode()).unwrap_or(looks.mode & 0o755);
         if self.wishes.verify {
             target.file.rewind().map_err(|error| failed("read", &target.path, error))?;
-            let mut again = Context::new(&SHA256);
-            let read = hash_next(&mut target.file, looks.size, &mut again);
-            read.map_err(|error| failed("read", &target.path, error))?;
+            let again = hash_aside(&target.file, looks.size, Context::new(&SHA256)).await;
+            let again = again.map_err(|error| failed("read", &target.path, error))?;
             if hex(&again) != hex(&hash) {
                 target.discard();
                 let what = format!("{} is not what was copied", target.path.display());
@@ -102,7 +130,7 @@ impl Copy<'_> {
                 return Err(Box::new(Report::new(Exit::Failed, what, why, "is the disk healthy?")));
             }
         }
-        target.finish(mode)?;
+        notes.extend(target.finish(mode)?);
         notes.extend(self.note(source, &end)?);
         Ok(Done { files: 1, bytes: looks.size, resumed, streamed, notes })
     }

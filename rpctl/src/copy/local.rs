@@ -12,9 +12,11 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::digest::{Context, SHA256, digest};
 use data_encoding::HEXLOWER;
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, Stat, fchmod, fstat, fsync, mkdirat, openat, renameat, statat, unlinkat,
+    AtFlags, FileType, FlockOperation, Gid, Mode, OFlags, Stat, Uid, fchmod, fchown, flock, fstat, fsync,
+    mkdirat, openat, renameat, statat, unlinkat,
 };
 use rustix::io::Errno;
+use rustix::process::geteuid;
 
 use super::remote::Failure;
 use crate::exit::Exit;
@@ -79,6 +81,20 @@ pub fn hash_next(file: &mut File, len: u64, hash: &mut Context) -> io::Result<()
         left -= u64::try_from(want).unwrap_or(left);
     }
     Ok(())
+}
+
+/// The same on another thread, for as long as it takes: what else is under way goes on.
+///
+/// # Errors
+/// As [`hash_next`].
+pub async fn hash_aside(file: &File, len: u64, mut hash: Context) -> io::Result<Context> {
+    if len == 0 {
+        return Ok(hash);
+    }
+    // it shares its place in the file with this one
+    let mut file = file.try_clone()?;
+    let hashing = tokio::task::spawn_blocking(move || hash_next(&mut file, len, &mut hash).map(|()| hash));
+    hashing.await.map_err(io::Error::other)?
 }
 
 /// What tells that a file is still the same.
@@ -148,13 +164,13 @@ impl Folder {
         Ok(Self { fd, path: path.to_owned() })
     }
 
-    /// Opens a folder in it, made if it is not there. A link is not followed.
+    /// Opens a folder in it, made with these permission bits if it is not there. A link is not followed.
     ///
     /// # Errors
     /// A [`Failure`]
-    pub fn enter(&self, name: &OsStr) -> Result<Self, Failure> {
+    pub fn enter(&self, name: &OsStr, mode: u32) -> Result<Self, Failure> {
         let path = self.path.join(name);
-        match mkdirat(&self.fd, name, Mode::from_raw_mode(0o755)) {
+        match mkdirat(&self.fd, name, Mode::from_raw_mode(folder_mode(mode))) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(errno) => return Err(failed("make the folder", &path, errno)),
         }
@@ -164,31 +180,66 @@ impl Folder {
         Ok(Self { fd, path })
     }
 
-    /// Begins to write a file in it, or goes on with what is there of it under the same id.
+    /// Begins to write a file in it, or goes on with what is there of it under the same id. What is written without `resume` is removed
+    /// unless it is [put in its place](Target::finish).
     ///
     /// # Errors
     /// A [`Failure`]
     pub fn begin(&self, name: &OsStr, id: &str, resume: bool) -> Result<Target<'_>, Failure> {
         let path = self.path.join(name);
         let temporary: OsString = format!(".rpctl-{id}").into();
-        let old = statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW).ok();
-        if old.is_some_and(|old| FileType::from_raw_mode(old.st_mode) == FileType::Directory) {
-            return Err(failed("replace", &path, Errno::ISDIR));
-        }
-        if !resume {
-            let _none = unlinkat(&self.fd, &temporary, AtFlags::empty());
-        }
+        let old = self.replaced(name, &path)?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = openat(&self.fd, &temporary, flags, Mode::RUSR | Mode::WUSR);
         let file = file.map_err(|errno| failed("write beside", &path, errno))?;
         let stat = fstat(&file).map_err(|errno| failed("look at", &path, errno))?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stat.st_nlink != 1 {
+        // whose it is may read and change it for ever
+        let is_ours = stat.st_nlink == 1 && stat.st_uid == geteuid().as_raw();
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || !is_ours {
             return Err(failed("write beside", &path, Errno::EXIST));
         }
+        // another error is that of a file system without locks
+        if flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+            return Err(under_way(&path));
+        }
         let had = u64::try_from(stat.st_size).unwrap_or(0);
-        let old_mode = old.map(|old| old.st_mode & 0o777);
-        Ok(Target { folder: self, name: name.to_owned(), temporary, path, old_mode, had, file: file.into() })
+        let (name, file) = (name.to_owned(), file.into());
+        Ok(Target { folder: self, name, temporary, path, old, had, file, stays: resume })
     }
+
+    /// What is replaced: nothing, a file, or a link, of which nothing is kept. Anything else would be gone with it.
+    fn replaced(&self, name: &OsStr, path: &Path) -> Result<Option<Stat>, Failure> {
+        let old = match statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(old) => old,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(failed("look at", path, errno)),
+        };
+        match FileType::from_raw_mode(old.st_mode) {
+            FileType::RegularFile => Ok(Some(old)),
+            FileType::Symlink => Ok(None),
+            FileType::Directory => Err(failed("replace", path, Errno::ISDIR)),
+            FileType::Fifo
+            | FileType::Socket
+            | FileType::CharacterDevice
+            | FileType::BlockDevice
+            | FileType::Unknown => {
+                let what = format!("{} is no regular file", path.display());
+                let help = "name a file; to a pipe or a device: rpctl cp AGENT:/PATH - > PATH";
+                Err(Box::new(Report::usage(what, "the copy would take its place", help)))
+            }
+        }
+    }
+}
+
+/// The permission bits of a folder that is made here: what its owner alone may see there is nobody else's here, and what is in it can be
+/// written.
+pub fn folder_mode(mode: u32) -> u32 {
+    (mode & 0o755) | 0o700
+}
+
+fn under_way(path: &Path) -> Failure {
+    let what = format!("another copy to {} is under way", path.display());
+    Box::new(Report::new(Exit::Failed, what, "both would write the same file", "wait for its end"))
 }
 
 /// A file that is written beside its place.
@@ -199,26 +250,48 @@ pub struct Target<'f> {
     temporary: OsString,
     /// Its place, for messages.
     pub path: PathBuf,
-    /// The permission bits of what is there now.
-    pub old_mode: Option<u32>,
+    /// The file that is there now.
+    old: Option<Stat>,
     /// Bytes that were there.
     pub had: u64,
     /// What is written.
     pub file: File,
+    /// Somebody goes on with it, or it is in its place.
+    stays: bool,
 }
 
 impl Target<'_> {
-    /// Puts it in its place.
+    /// The permission bits of the file that is there now.
+    pub fn old_mode(&self) -> Option<u32> {
+        self.old.map(|old| old.st_mode & 0o777)
+    }
+
+    /// Puts it in its place, with the owner of what was there. Says what could not be kept.
     ///
     /// # Errors
     /// A [`Failure`]
-    pub fn finish(&self, mode: u32) -> Result<(), Failure> {
+    pub fn finish(mut self, mode: u32) -> Result<Option<String>, Failure> {
         let failed = |doing: &str, errno: Errno| failed(doing, &self.path, errno);
+        let stat = fstat(&self.file).map_err(|errno| failed("look at", errno))?;
+        let other = self.old.filter(|old| (old.st_uid, old.st_gid) != (stat.st_uid, stat.st_gid));
+        let note = other.and_then(|old| {
+            let owner = (Some(Uid::from_raw(old.st_uid)), Some(Gid::from_raw(old.st_gid)));
+            let not_given = fchown(&self.file, owner.0, owner.1).err()?;
+            let (path, uid, gid) = (self.path.display(), old.st_uid, old.st_gid);
+            Some(format!("{path} belonged to user {uid} and group {gid}, and is yours now: {not_given}"))
+        });
         fchmod(&self.file, Mode::from_raw_mode(mode)).map_err(|errno| failed("set the mode of", errno))?;
         fsync(&self.file).map_err(|errno| failed("write", errno))?;
         let folder = self.folder.fd.as_fd();
+        // what goes into the place is what was compared, and nothing that came under its name
+        let named = statat(folder, &self.temporary, AtFlags::SYMLINK_NOFOLLOW);
+        if !named.is_ok_and(|named| (named.st_dev, named.st_ino) == (stat.st_dev, stat.st_ino)) {
+            return Err(under_way(&self.path));
+        }
         renameat(folder, &self.temporary, folder, &self.name).map_err(|errno| failed("replace", errno))?;
-        fsync(folder).map_err(|errno| failed("write the folder of", errno))
+        fsync(folder).map_err(|errno| failed("write the folder of", errno))?;
+        self.stays = true;
+        Ok(note)
     }
 
     /// Removes what was written.
@@ -226,3 +299,15 @@ impl Target<'_> {
         let _left = unlinkat(&self.folder.fd, &self.temporary, AtFlags::empty());
     }
 }
+
+impl Drop for Target<'_> {
+    fn drop(&mut self) {
+        if !self.stays {
+            self.discard();
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "local_tests.rs"]
+mod tests;

@@ -27,6 +27,10 @@ const SOME: usize = 256;
 /// What to do after a copy broke off.
 pub const AGAIN: &str = "run the same command again: it goes on where it was";
 
+/// What to do about a file that is another, and about one that is not there.
+const CHANGED: &str = "the file was changed meanwhile; run the same command again";
+const GONE: &str = "is the path right? see what is there: rpctl call AGENT file.list path=FOLDER";
+
 /// Why a copy fails.
 pub type Failure = Box<Report>;
 
@@ -319,16 +323,26 @@ impl Remote {
     }
 }
 
+/// Whether the file is another than it was when it was looked at.
+pub fn is_changed(failure: &Report) -> bool {
+    failure.help == CHANGED
+}
+
+/// Whether there is nothing at the path.
+pub fn is_gone(failure: &Report) -> bool {
+    failure.help == GONE
+}
+
 /// What to do when a call failed by its own account.
 fn help(class: Option<&str>) -> &'static str {
     match class {
         Some("NoSpace") => "what came is removed, and the old file is as it was; make room there",
-        Some("Changed") => "the file was changed meanwhile; run the same command again",
+        Some("Changed") => CHANGED,
         Some("TooManyUploads") => "raise files.uploads of the agent, or wait until those are old",
         Some("Busy") => "another copy of it is under way; wait for its end, then run the same command again",
         Some("Gap" | "NoUpload" | "Checksum" | "Incomplete") => AGAIN,
         Some("PermissionDenied" | "ReadOnly") => "the user of the agent may not do that there",
-        Some("NotFound") => "is the path right? see what is there: rpctl call AGENT file.list path=FOLDER",
+        Some("NotFound") => GONE,
         Some("IsAFolder") => "copy a folder with -r",
         Some(_) | None => "look at what it works on; nothing that was there is harmed",
     }

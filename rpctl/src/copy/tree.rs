@@ -2,13 +2,14 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use futures_util::future::LocalBoxFuture;
 
-use super::local::{Folder, failed};
+use super::local::{Folder, failed, folder_mode};
 use super::place::is_name;
-use super::remote::{Failure, Looks, at, inside, octets};
+use super::remote::{Failure, Looks, at, inside, is_gone, octets};
 use super::{Copy, Done};
 use crate::exit::Exit;
 use crate::report::Report;
@@ -31,8 +32,7 @@ impl Copy<'_> {
                 names.push(entry.map_err(|error| failed("list", source, error))?.file_name());
             }
             names.sort_unstable();
-            let make = |map| at(target)(map).bool("folder", true);
-            let _folder: Looks = self.remote.call("file.write", make).await?;
+            self.make_folder(source, target).await?;
             let mut done = Done::default();
             for name in names {
                 let (from, to) = (source.join(&name), target.join(&name));
@@ -48,6 +48,22 @@ impl Copy<'_> {
             }
             Ok(done)
         })
+    }
+
+    /// Makes a folder on the agent as the one here is. One that is there stays as it is.
+    async fn make_folder(&self, source: &Path, target: &Path) -> Result<(), Failure> {
+        let found = std::fs::metadata(source).map_err(|error| failed("look at", source, error))?;
+        let (owner, group) = (self.wishes.owner.as_deref(), self.wishes.group.as_deref());
+        let is_new = match (owner, group) {
+            (None, None) => false,
+            (_, _) => self.remote.stat_if_any(target).await?.is_none(),
+        };
+        let make = |map| {
+            let mode = folder_mode(found.permissions().mode()).into();
+            let map = at(target)(map).bool("folder", true).uint("new_mode", mode);
+            if is_new { map.opt_text("owner", owner).opt_text("group", group) } else { map }
+        };
+        self.remote.call::<Looks>("file.write", make).await.map(|_folder| ())
     }
 
     /// Copies what is in a folder of the agent into a local folder.
@@ -90,13 +106,24 @@ impl Copy<'_> {
         name: &OsStr,
         depth: usize,
     ) -> Result<Done, Failure> {
-        match looks.r#type.as_str() {
-            "folder" => self.download_tree(from, &target.enter(name)?, depth + 1).await,
-            "file" => self.download(from, looks, target, name).await,
-            _ => {
-                let note = format!("{} is left out: it is no regular file", from.display());
-                Ok(Done { notes: vec![note], ..Done::default() })
-            }
+        let left_out = |why: &str| {
+            let note = format!("{} is left out: {why}", from.display());
+            Ok(Done { notes: vec![note], ..Done::default() })
+        };
+        let copied = match looks.r#type.as_str() {
+            "folder" => self.download_tree(from, &target.enter(name, looks.mode)?, depth + 1).await,
+            "file" => match self.remote.stat(from).await {
+                // as it is now: one that was written anew since the list is not cut to what it was
+                Ok(looks) if looks.r#type == "file" => self.download(from, &looks, target, name).await,
+                Ok(_other) => return left_out("it is no regular file any more"),
+                Err(failure) => Err(failure),
+            },
+            _ => return left_out("it is no regular file"),
+        };
+        match copied {
+            // between the list and its turn
+            Err(failure) if is_gone(&failure) => left_out("it has gone meanwhile"),
+            copied => copied,
         }
     }
 

@@ -1,7 +1,7 @@
 //! One file to an agent.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -10,9 +10,10 @@ use futures_util::stream::{FuturesUnordered, Stream, StreamExt as _};
 use redpoll_common::wire::RawMap;
 use redpoll_net::random;
 use rustix::fs::Stat;
-use tokio::time::Instant;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
 
-use super::local::{failed, fill, hash_next, hex, id_of, open_source, unchanged, version};
+use super::local::{failed, fill, hash_aside, hex, id_of, open_source, unchanged, version};
 use super::pace::{AT_ONCE, Pace};
 use super::remote::{Failure, Looks, NotTaken, There, at};
 use super::streamed::Streamed;
@@ -30,8 +31,17 @@ const WRITE: &str = "file.write";
 /// What is uploaded.
 enum Source<'s> {
     File { file: File, path: &'s Path, stat: Stat },
-    Stream(Box<dyn Read + 's>),
+    Stream(Input),
 }
+
+/// What is read on a thread of its own: it may give nothing for as long as it likes.
+struct Input {
+    input: Option<Given>,
+    reading: Option<JoinHandle<(Given, io::Result<Vec<u8>>)>>,
+    deadline: Option<Instant>,
+}
+
+type Given = Box<dyn Read + Send>;
 
 impl Copy<'_> {
     /// Copies a local file. One that takes longer than the agent lets a call take goes on where it was.
@@ -82,8 +92,13 @@ impl Copy<'_> {
     ///
     /// # Errors
     /// A [`Failure`]
-    pub async fn upload_stream(&self, input: impl Read, target: &Path) -> Result<Done, Failure> {
-        self.in_chunks(Source::Stream(Box::new(input)), target).await
+    pub async fn upload_stream(
+        &self,
+        input: impl Read + Send + 'static,
+        target: &Path,
+    ) -> Result<Done, Failure> {
+        let input = Input { input: Some(Box::new(input)), reading: None, deadline: self.remote.deadline() };
+        self.in_chunks(Source::Stream(input), target).await
     }
 
     /// Mode and owner of what is written.
@@ -98,9 +113,8 @@ impl Copy<'_> {
     }
 
     async fn in_one_call(&self, mut source: Source<'_>, target: &Path) -> Result<Done, Failure> {
-        let mut data = vec![0; SMALL];
-        let len = source.read(&mut data)?;
-        data.truncate(len);
+        let data = source.read(SMALL).await?;
+        let len = data.len();
         source.unchanged()?;
         let mut hash = Context::new(&SHA256);
         hash.update(&data);
@@ -123,7 +137,8 @@ impl Copy<'_> {
                 let there: There = self.remote.call(WRITE, |map| upload(map).bool("query", true)).await?;
                 let known = there.size > 0 && there.size <= u64::try_from(stat.st_size).unwrap_or(0);
                 if known {
-                    hash_next(file, there.size, &mut hash).map_err(|error| failed("read", path, error))?;
+                    let hashed = hash_aside(file, there.size, hash).await;
+                    hash = hashed.map_err(|error| failed("read", path, error))?;
                 }
                 if known && there.sha256.as_deref() == Some(hex(&hash).as_str()) {
                     there.size
@@ -206,29 +221,34 @@ impl Copy<'_> {
         let (mut on_the_way, mut offset, mut over) = (FuturesUnordered::new(), from, false);
         // the first chunk begins the upload: it goes alone
         let mut at_once = if from == 0 { 1 } else { AT_ONCE };
-        let mut data = Vec::new();
         loop {
-            while !over && on_the_way.len() < at_once {
-                data.resize(pace.chunk(), 0);
-                let len = source.read(&mut data)?;
-                over = len < data.len();
-                data.truncate(len);
-                if data.is_empty() && offset > 0 {
-                    break;
+            let wants = pace.chunk();
+            let reads = !over && on_the_way.len() < at_once;
+            // what was read leaves while more is waited for
+            let answered = tokio::select! {
+                biased;
+                Some(answered) = on_the_way.next() => answered,
+                data = source.read(wants), if reads => {
+                    let data = data?;
+                    over = data.len() < wants;
+                    if data.is_empty() && offset > 0 {
+                        continue;
+                    }
+                    hash.update(&data);
+                    let chunk =
+                        |map| at(target)(map).text("upload", id).uint("offset", offset).bin("data", &data);
+                    let bytes = target.as_os_str().len() + data.len() + AROUND;
+                    let chunk = self.remote.arguments(WRITE, bytes, chunk);
+                    let (remote, len) = (self.remote, u64::try_from(data.len()).unwrap_or(0));
+                    on_the_way.push(async move {
+                        let sent = Instant::now();
+                        remote.chunk(WRITE, chunk).await.map(|()| (len, sent.elapsed()))
+                    });
+                    offset += len;
+                    continue;
                 }
-                hash.update(&data);
-                let chunk =
-                    |map| at(target)(map).text("upload", id).uint("offset", offset).bin("data", &data);
-                let bytes = target.as_os_str().len() + len + AROUND;
-                let chunk = self.remote.arguments(WRITE, bytes, chunk);
-                let (remote, len) = (self.remote, u64::try_from(len).unwrap_or(0));
-                on_the_way.push(async move {
-                    let sent = Instant::now();
-                    remote.chunk(WRITE, chunk).await.map(|()| (len, sent.elapsed()))
-                });
-                offset += len;
-            }
-            let Some(answered) = on_the_way.next().await else { return Ok(offset) };
+                else => return Ok(offset),
+            };
             let (len, after) = match answered {
                 Ok(taken) => taken,
                 Err(NotTaken { failure, follows }) => {
@@ -262,20 +282,60 @@ async fn cause<T>(mut on_the_way: impl Stream<Item = Result<T, NotTaken>> + Unpi
     None
 }
 
+fn filled(source: &mut dyn Read, wants: usize) -> io::Result<Vec<u8>> {
+    let mut data = vec![0; wants];
+    let len = fill(source, &mut data)?;
+    data.truncate(len);
+    Ok(data)
+}
+
+impl Input {
+    async fn read(&mut self, wants: usize) -> Result<Vec<u8>, Failure> {
+        let failed = |error| failed("read", Path::new("standard input"), error);
+        if let Some(mut input) = self.input.take() {
+            self.reading = Some(tokio::task::spawn_blocking(move || {
+                let data = filled(&mut input, wants);
+                (input, data)
+            }));
+        }
+        let Some(reading) = &mut self.reading else { return Ok(Vec::new()) };
+        let read = match self.deadline {
+            Some(deadline) => match timeout_at(deadline, reading).await {
+                Ok(read) => read,
+                Err(_elapsed) => return Err(late()),
+            },
+            None => reading.await,
+        };
+        self.reading = None;
+        let (input, data) = read.map_err(|error| failed(io::Error::other(error)))?;
+        self.input = Some(input);
+        data.map_err(failed)
+    }
+}
+
+fn late() -> Failure {
+    let why = "standard input had not ended; nothing is in its place";
+    Box::new(Report::new(
+        Exit::TimedOut,
+        "the time of --timeout is over",
+        why,
+        "give it longer with --timeout DUR",
+    ))
+}
+
 impl Source<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
+    /// The next bytes: so many, or what is left. Cancel-safe.
+    async fn read(&mut self, wants: usize) -> Result<Vec<u8>, Failure> {
         match self {
-            Self::File { file, path, .. } => fill(file, buffer).map_err(|error| failed("read", path, error)),
-            Self::Stream(input) => {
-                fill(input, buffer).map_err(|error| failed("read", Path::new("standard input"), error))
-            }
+            Self::File { file, path, .. } => filled(file, wants).map_err(|error| failed("read", path, error)),
+            Self::Stream(input) => input.read(wants).await,
         }
     }
 
     fn rewind(&mut self) -> Result<(), Failure> {
         match self {
             Self::File { file, path, .. } => {
-                std::io::Seek::rewind(file).map_err(|error| failed("read", path, error))
+                io::Seek::rewind(file).map_err(|error| failed("read", path, error))
             }
             Self::Stream(_) => Ok(()),
         }
