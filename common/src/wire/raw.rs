@@ -64,6 +64,15 @@ impl Raw {
         Ok(Self(bytes))
     }
 
+    /// Takes bytes that were written here, of values that passed a scan one by one, and read back: see [`scan::measure_own`].
+    ///
+    /// # Errors
+    /// [`ScanError`] when they are not exactly one such value.
+    pub fn parse_own(bytes: Bytes) -> Result<Self, ScanError> {
+        scan::measure_own(&bytes)?;
+        Ok(Self(bytes))
+    }
+
     /// Wraps a span of a payload that was scanned as a whole, or bytes written by this crate.
     pub(crate) fn scanned(bytes: Bytes) -> Self {
         Self(bytes)

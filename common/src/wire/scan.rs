@@ -1,12 +1,14 @@
 //! Checks that bytes are exactly one acceptable MessagePack value, before anything is decoded.
 //!
-//! The scan walks the value once, with a stack of [`MAX_DEPTH`] entries instead of recursion, and looks
+//! The scan walks the value once, with a stack of a few dozen entries instead of recursion, and looks
 //! at lengths before it believes them. A hostile payload costs time linear in its bytes (times a logarithm for
 //! large maps) and at most 64 bytes of memory per key of a large map; an ordinary one costs no allocation at all.
 //!
 //! Refused: nesting deeper than [`MAX_DEPTH`], more than [`MAX_NODES`] values, text that is
 //! not UTF-8, a key twice in one map, a key that is an array or a map, the reserved marker, bytes missing,
 //! bytes left over. Extension types pass unread.
+//!
+//! What this system wrote down for itself puts such values together and others around them: [`measure_own`] bounds it by its bytes.
 
 use super::head::{self, Head, NoHead};
 use super::keys::{Key, Keys};
@@ -105,10 +107,37 @@ pub fn scan(bytes: &[u8]) -> Result<(), ScanError> {
 /// # Errors
 /// As [`scan`].
 pub fn measure(bytes: &[u8]) -> Result<Cost, ScanError> {
-    if bytes.len() > MAX_FRAME_LIMIT {
-        return Err(ScanError::TooLong { len: bytes.len(), max: MAX_FRAME_LIMIT });
+    measure_within(bytes, PAYLOAD)
+}
+
+/// Checks bytes that were written here, of values that passed a scan one by one. What they are together has no bound but their
+/// bytes, so that nothing that was once written down is refused when it is read back.
+///
+/// # Errors
+/// As [`scan`].
+pub fn measure_own(bytes: &[u8]) -> Result<Cost, ScanError> {
+    measure_within(bytes, OWN)
+}
+
+/// What a scan lets pass.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    len: usize,
+    nodes: usize,
+    depth: usize,
+}
+
+const PAYLOAD: Bounds = Bounds { len: MAX_FRAME_LIMIT, nodes: MAX_NODES, depth: MAX_DEPTH };
+/// Places of bytes have 32 bits.
+const OWN: Bounds = Bounds { len: i32::MAX as usize, nodes: usize::MAX, depth: DEEPEST };
+/// Arrays and maps that are open at a time at most: those of a value, and some around it.
+const DEEPEST: usize = MAX_DEPTH + 8;
+
+fn measure_within(bytes: &[u8], bounds: Bounds) -> Result<Cost, ScanError> {
+    if bytes.len() > bounds.len {
+        return Err(ScanError::TooLong { len: bytes.len(), max: bounds.len });
     }
-    let mut scanner = Scanner { bytes, at: 0, nodes: 1, keys: Keys::new(bytes) };
+    let mut scanner = Scanner { bytes, at: 0, nodes: 1, keys: Keys::new(bytes), bounds };
     let depth = scanner.walk()?;
     let len = bytes.len() - scanner.at;
     if len > 0 {
@@ -143,6 +172,7 @@ struct Scanner<'a> {
     at: usize,
     nodes: usize,
     keys: Keys<'a>,
+    bounds: Bounds,
 }
 
 /// Maps up to this many pairs compare each new key with all before it; larger ones sort their keys at the end.
@@ -151,7 +181,7 @@ const SMALL_MAP: u32 = 16;
 impl Scanner<'_> {
     /// Reads one value; gives the deepest nesting.
     fn walk(&mut self) -> Result<usize, ScanError> {
-        let mut parents = [Open::default(); MAX_DEPTH];
+        let mut parents = [Open::default(); DEEPEST];
         let mut depth = 0;
         let mut deepest = 0;
         // the payload counts as the one value of an outermost array
@@ -179,7 +209,11 @@ impl Scanner<'_> {
                 Value::Array(count) => self.open(offset, count, false)?,
                 Value::Map(pairs) => self.open(offset, pairs, true)?,
             };
-            let parent = parents.get_mut(depth).ok_or(ScanError::TooDeep { offset, limit: MAX_DEPTH })?;
+            let limit = self.bounds.depth;
+            let parent = parents
+                .get_mut(depth)
+                .filter(|_| depth < limit)
+                .ok_or(ScanError::TooDeep { offset, limit })?;
             *parent = here;
             here = opened;
             depth += 1;
@@ -195,9 +229,9 @@ impl Scanner<'_> {
         if values > self.bytes.len() - self.at {
             return Err(ScanError::Truncated { offset });
         }
-        self.nodes += values;
-        if self.nodes > MAX_NODES {
-            return Err(ScanError::TooManyNodes { offset, limit: MAX_NODES });
+        self.nodes = self.nodes.saturating_add(values);
+        if self.nodes > self.bounds.nodes {
+            return Err(ScanError::TooManyNodes { offset, limit: self.bounds.nodes });
         }
         let shape = match (map, count) {
             (false, _) => Shape::Array,

@@ -1,7 +1,11 @@
 //! How runs end, and what time does to them.
 
+use super::fit::{fit, parts};
 use super::row::Phase;
-use super::{BATCH_MS, Cause, Exit, KEPT, MAX_LAZY, Now, Output, Record, SMALL_ENDING, Spool, TIDY_MS};
+use super::{
+    BATCH_MS, COMMIT_BYTES, Cause, Exit, KEPT, MAX_LAZY, MAX_RECORD_ITEMS, Now, Output, RECORD_BYTES, Record,
+    SMALL_ENDING, Spool, TIDY_MS,
+};
 use crate::job::ids::Dno;
 use crate::job::run::Ending;
 
@@ -51,10 +55,9 @@ impl<T> Spool<T> {
     }
 
     pub(super) fn exited(&mut self, dno: Dno, exit: Exit, now: Now) {
-        let max = self.options.max_item;
         let Some(row) = self.rows.get_mut(&dno).filter(|row| row.is_live()) else { return };
         row.stream.close();
-        let ending = row.ending(exit, now, max);
+        let ending = row.ending(exit, now);
         self.finish(dno, ending, now);
     }
 
@@ -68,7 +71,7 @@ impl<T> Spool<T> {
             self.forget(dno);
             return self.tidy_later(now);
         }
-        row.phase = Phase::Ending(ending);
+        row.phase = Phase::Ending(fit(ending, self.options.max_item));
         self.dirty.insert(dno);
         self.flush(now);
     }
@@ -126,8 +129,17 @@ impl<T> Spool<T> {
                 self.dirty.insert(dno);
             }
         }
-        if !records.is_empty() || !self.lazy.is_empty() {
-            self.commit(records);
+        let (mut next, mut weight) = (Vec::new(), 0);
+        for record in records {
+            if weight + record.weight() > COMMIT_BYTES && !next.is_empty() {
+                self.commit(std::mem::take(&mut next));
+                weight = 0;
+            }
+            weight += record.weight();
+            next.push(record);
+        }
+        if !next.is_empty() || !self.lazy.is_empty() {
+            self.commit(next);
         }
         self.report(now);
     }
@@ -142,9 +154,8 @@ impl<T> Spool<T> {
                 return false;
             }
             let items = row.stream.commit(self.options.window);
-            for part in items.chunks(super::MAX_RECORD_ITEMS) {
-                records.push(Record::Items { dno, items: part.to_vec() });
-            }
+            let parts = parts(items, MAX_RECORD_ITEMS, RECORD_BYTES);
+            records.extend(parts.into_iter().map(|items| Record::Items { dno, items }));
             self.ready.insert(dno);
         }
         if let Phase::Ending(ending) = &row.phase {

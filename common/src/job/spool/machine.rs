@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::fit::{fit, fits};
 use super::report::InFlight;
 use super::resume::Session;
 use super::row::{Phase, Row};
@@ -226,6 +227,7 @@ impl<T> Spool<T> {
 
     /// A dispatch number whose run never starts, and why; the answer that follows tells.
     fn use_up(&mut self, run: RunRef, ending: Ending, now: Now) {
+        let ending = fit(ending, self.options.max_item);
         let record = Record::Done { run, ending: Box::new(ending.clone()), told: true, redact: None };
         self.commit(vec![record]);
         let row = Row::new(run, Phase::Done(ending), crate::job::Limits::default());
@@ -349,7 +351,7 @@ impl<T> Spool<T> {
 
     fn progress(&mut self, dno: Dno, mut progress: Progress, now: Now) {
         let Some(row) = self.rows.get_mut(&dno).filter(|row| row.is_live()) else { return };
-        if !super::fits(&progress.details, self.options.max_item / 4) {
+        if !fits(&progress.details, self.options.max_item / 4) {
             progress.details = Raw::nil();
         }
         row.progress = Some(progress);
@@ -360,7 +362,7 @@ impl<T> Spool<T> {
     fn item(&mut self, dno: Dno, kind: ItemKind, data: Raw, now: Now) {
         let Some(row) = self.rows.get_mut(&dno).filter(|row| row.is_live()) else { return };
         row.restart_idle(now);
-        if !super::fits(&data, self.options.max_item) {
+        if !fits(&data, self.options.max_item) {
             row.stream.drop_item(kind, &data);
             return self.stop(dno, Cause::ItemTooLarge, None, now);
         }

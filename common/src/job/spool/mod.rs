@@ -25,6 +25,7 @@
 //! under new numbers.
 
 mod ending;
+mod fit;
 mod image;
 mod machine;
 mod record;
@@ -33,6 +34,7 @@ mod resume;
 mod row;
 mod stream;
 
+pub use fit::fit;
 pub use image::{Image, ImageError, ImageRow};
 pub use machine::Spool;
 pub use record::{MAX_RECORD_ITEMS, Record, Stamp};
@@ -44,7 +46,7 @@ use super::item::{ITEM_OVERHEAD, Item, ItemKind};
 use super::run::Outcome;
 use super::wire::{Cancel, Offer, OfferAnswer, Report, ReportAnswer, Resume, ResumeAnswer, SpoolState};
 use crate::wire::flight::Progress;
-use crate::wire::{Fault, FaultCode, MAX_DEPTH, MAX_NODES, Raw, scan};
+use crate::wire::{Fault, FaultCode, Raw};
 
 /// How long something new may wait for more before it is written and reported, in milliseconds.
 pub const BATCH_MS: u64 = 5;
@@ -64,6 +66,11 @@ pub const REPORTS_IN_FLIGHT: usize = 8;
 pub const RETRY_MS: u64 = 1_000;
 /// Refused offers and acknowledged runs that are remembered, each; the oldest beyond are forgotten, which is safe.
 pub const KEPT: usize = 1_024;
+/// Bytes of items in one record, unless a single one has more.
+pub const RECORD_BYTES: u64 = 1024 * 1024;
+/// Bytes of the records in one commit, unless a single one has more. A disk that has room again is given what waited in pieces, and
+/// each of them can be read back.
+pub const COMMIT_BYTES: u64 = 16 * 1024 * 1024;
 /// The largest ending that is written while the disk is full, in bytes. Larger ones wait.
 pub const SMALL_ENDING: usize = 4 * 1024;
 
@@ -265,13 +272,4 @@ impl Cause {
         };
         Fault::new(code, text)
     }
-}
-
-/// Levels of nesting that a report puts around a value, and some.
-const DEPTH_AROUND: usize = 8;
-
-/// Whether a value can travel in a report.
-fn fits(value: &Raw, max: usize) -> bool {
-    let fits = |cost: scan::Cost| cost.depth <= MAX_DEPTH - DEPTH_AROUND && cost.nodes <= MAX_NODES / 2;
-    value.len() <= max && scan::measure(value.as_bytes()).is_ok_and(fits)
 }

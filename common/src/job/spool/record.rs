@@ -1,10 +1,12 @@
 //! What the spool writes down, and its bytes.
 //!
 //! Every record says something that stays true, so that neither order nor repetition changes what a journal says; only
-//! [`Record::Gone`] comes after all others of its run. Bytes of the disk are read as strictly as bytes of a peer.
+//! [`Record::Gone`] comes after all others of its run. Bytes of the disk are read as strictly as bytes of a peer, but for how much they
+//! are together: that was bounded as they were written, and by other rules in older versions.
 
 use bytes::Bytes;
 
+use super::fit::{self, to_u64};
 use crate::job::ids::Dno;
 use crate::job::item::Item;
 use crate::job::run::Ending;
@@ -16,6 +18,9 @@ use crate::wire::{DecodeError, Fields, Raw, RawMap};
 
 /// Items that one record may hold.
 pub const MAX_RECORD_ITEMS: usize = 8192;
+
+/// About what a record takes beside what it carries, in bytes.
+const WEIGHT: u64 = 256;
 
 /// A moment on the clocks of a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +121,21 @@ impl Record {
         }
     }
 
+    /// About how many bytes it has, without writing it.
+    pub fn weight(&self) -> u64 {
+        let own = match self {
+            Self::Received { offer, .. } => to_u64(offer.args.len() + offer.kwargs.len() + offer.info.len()),
+            Self::Items { items, .. } => items.iter().map(Item::cost).sum(),
+            Self::Done { ending, .. } => fit::size(ending),
+            Self::Floor { .. }
+            | Self::Starting { .. }
+            | Self::Running { .. }
+            | Self::Acked { .. }
+            | Self::Gone { .. } => 0,
+        };
+        own + WEIGHT
+    }
+
     /// Its bytes: one MessagePack map.
     pub fn write(&self) -> Bytes {
         let map = |kind| RawMap::new().text("r", kind);
@@ -144,12 +164,12 @@ impl Record {
         raw.to_bytes()
     }
 
-    /// Reads the bytes.
+    /// Reads the bytes. What their writer took for a record is one: a value is checked when it comes in, not here.
     ///
     /// # Errors
     /// [`DecodeError`] when they are not a record.
     pub fn read(bytes: Bytes) -> Result<Self, DecodeError> {
-        let raw = Raw::parse(bytes)?;
+        let raw = Raw::parse_own(bytes)?;
         let fields = Fields::of(&raw)?;
         let dno = || fields.u64("dno").map(Dno);
         let secret = || fields.opt_texts("redact", MAX_REPORT_REDACT, MAX_REPORT_PATH);

@@ -1,11 +1,11 @@
 //! What is told the manager, in batches, and what it acknowledges.
 
+use super::fit::size;
 use super::resume::Session;
 use super::row::{Phase, Row};
 use super::{Cause, Now, Options, Output, REPORT_BYTES, REPORTS_IN_FLIGHT, RETRY_MS, Record, Spool};
 use crate::job::ids::{Attempt, Dno, JobId};
 use crate::job::item::{Item, data_cost};
-use crate::job::run::Ending;
 use crate::job::wire::report::{MAX_REPORT_ITEMS, MAX_REPORTS};
 use crate::job::wire::{Report, ReportAnswer, RunReport};
 
@@ -196,15 +196,4 @@ fn compose(row: &mut Row, budget: u64, alone: bool, options: &Options, now: Now)
     }
     let nothing = report == RunReport::about(row.run);
     (!nothing).then_some((report, cost))
-}
-
-/// About how many bytes an ending takes.
-fn size(ending: &Ending) -> u64 {
-    let fault = ending.fault.as_ref().map_or(0, |fault| {
-        let raws = [&fault.args, &fault.state, &fault.data].into_iter().flatten().map(crate::wire::Raw::len);
-        let texts = [&fault.class, &fault.module, &fault.trace].into_iter().flatten().map(String::len);
-        fault.message.len() + raws.sum::<usize>() + texts.sum::<usize>()
-    });
-    let result = ending.result.as_ref().map_or(0, crate::wire::Raw::len);
-    u64::try_from(fault + result).unwrap_or(u64::MAX)
 }

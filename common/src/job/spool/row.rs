@@ -1,5 +1,6 @@
 //! One run in the spool.
 
+use super::fit::fit;
 use super::image::ImageRow;
 use super::record::Stamp;
 use super::stream::Stream;
@@ -87,7 +88,8 @@ impl Row {
         let (next_n, is_lost) = (row.next_n(), row.is_lost());
         let stream = Stream::recovered(row.acked_n, next_n, row.items.values().copied());
         let (phase, told) = match (row.ending, row.received) {
-            (Some((ending, told)), _) => (Phase::Done(ending), told),
+            // an older agent wrote down what cannot be told, and told it in vain
+            (Some((ending, told)), _) => (Phase::Done(fit(ending, usize::MAX)), told),
             (None, Some((offer, at))) if !is_lost => {
                 let mut fresh = Self::new(run, Phase::Starting, offer.limits);
                 let passed = at.elapsed_ms(&boot);
@@ -150,7 +152,7 @@ impl Row {
     }
 
     /// How it ended, now that its program has.
-    pub(super) fn ending(&self, exit: Exit, now: Now, max: usize) -> Ending {
+    pub(super) fn ending(&self, exit: Exit, now: Now) -> Ending {
         let ending = |outcome, result, fault| Ending {
             outcome,
             started: Some(true),
@@ -163,12 +165,8 @@ impl Row {
             return ending(cause.outcome(), None, Some(cause.fault()));
         }
         match exit {
-            Exit::Succeeded(result) if !super::fits(&result, max) => {
-                let fault = Fault::new(FaultCode::TooLarge, "the result is too large or nests too deep");
-                ending(Outcome::Failed, None, Some(fault))
-            }
             Exit::Succeeded(result) => ending(Outcome::Succeeded, Some(result), None),
-            Exit::Failed(fault) => ending(Outcome::Failed, None, Some(slim(fault, max))),
+            Exit::Failed(fault) => ending(Outcome::Failed, None, Some(fault)),
         }
     }
 }
@@ -188,16 +186,4 @@ fn lost(running: bool, items: u64, left: Option<&str>) -> Ending {
         items,
         duration_ms: None,
     }
-}
-
-/// A fault without what would not fit into a report.
-fn slim(mut fault: Fault, max: usize) -> Fault {
-    let fits = |raw: &Option<crate::wire::Raw>| raw.as_ref().is_none_or(|raw| super::fits(raw, max / 4));
-    if !(fits(&fault.args) && fits(&fault.state) && fits(&fault.data)) {
-        (fault.args, fault.state, fault.data) = (None, None, None);
-    }
-    let cut = |text: &mut String| text.truncate(text.floor_char_boundary(max / 8));
-    cut(&mut fault.message);
-    [&mut fault.class, &mut fault.module, &mut fault.trace].into_iter().flatten().for_each(cut);
-    fault
 }

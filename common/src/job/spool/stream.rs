@@ -8,8 +8,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::fit::{VALUES, to_u64, values_of_item};
 use crate::job::item::{Item, ItemKind};
-use crate::wire::{MAX_NODES, Raw, RawMap, scan};
+use crate::wire::{Raw, RawMap};
 
 /// The items of a run.
 #[derive(Debug, Default)]
@@ -146,14 +147,14 @@ impl Stream {
     /// Takes items to send: at most `count` with at most `bytes` bytes, within the window, but at least one if the
     /// window has room for it.
     pub(super) fn take(&mut self, count: usize, bytes: u64, window: u64) -> Vec<Item> {
-        let (mut items, mut taken, mut nodes) = (Vec::new(), 0, 0);
+        let (mut items, mut taken, mut values) = (Vec::new(), 0, 0);
         let window_room = window.saturating_sub(self.flight_bytes);
         let room = bytes.min(window_room);
         while let Some(item) = self.cache.front() {
-            nodes += scan::measure(item.data.as_bytes()).map_or(MAX_NODES, |cost| cost.nodes) + 8;
+            values += values_of_item(item);
             let cost = item.cost();
             let first = items.is_empty() && (self.flight_bytes == 0 || cost <= window_room);
-            if !first && (taken + cost > room || items.len() >= count || nodes > MAX_NODES / 2) {
+            if !first && (taken + cost > room || items.len() >= count || values > VALUES) {
                 break;
             }
             taken += cost;
@@ -200,8 +201,4 @@ fn pop_below(batches: &mut VecDeque<(u64, u64)>, next_n: u64) -> u64 {
         sum += bytes;
     }
     sum
-}
-
-fn to_u64(n: usize) -> u64 {
-    u64::try_from(n).unwrap_or(u64::MAX)
 }
