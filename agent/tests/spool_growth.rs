@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use redpoll_common::job::Dno;
-use redpoll_common::job::spool::Record;
+use redpoll_common::job::spool::{COMMIT_BYTES, Record};
 use spool_support::{
     SMALL, acked, append, close, done, gone, hiding, image_of, items, journals, open, received, starting,
     temporary, wait,
@@ -161,4 +161,40 @@ fn items_are_read_back_from_where_they_are_wanted() {
     append(&opened.spool, vec![acked(1, 25)]).unwrap();
     assert_eq!(numbers(load(0, 1)), [0; 0], "acknowledged items are not kept");
     assert_eq!(numbers(load(25, 1)), (25..30).collect::<Vec<_>>());
+}
+
+/// The lengths of the blocks of a file.
+fn blocks(path: &Path) -> Vec<usize> {
+    let bytes = fs::read(path).unwrap();
+    let (mut at, mut lengths) = (52, Vec::new());
+    while let Some(head) = bytes.get(at..at + 20).filter(|head| head.starts_with(b"RPB1")) {
+        let len = usize::try_from(u32::from_be_bytes(head[4..8].try_into().unwrap())).unwrap();
+        lengths.push(len);
+        at += 25 + len;
+    }
+    assert_eq!(at, bytes.len(), "nothing else is in it");
+    lengths
+}
+
+#[test]
+fn what_a_large_file_holds_is_copied_in_pieces() {
+    let temporary = temporary();
+    let folder = temporary.path().join("spool");
+    let opened = open(&folder).unwrap();
+    let large = "x".repeat(6 << 20);
+    // one commit that a person may keep for long, and one beside it that nobody may
+    wait(opened.spool.has_secrets(Dno(9))).unwrap();
+    append(&opened.spool, vec![received(9, "secret")]).unwrap();
+    append(&opened.spool, (1..4).map(|dno| received(dno, &large)).collect()).unwrap();
+    append(&opened.spool, vec![gone(9)]).unwrap();
+    append(&opened.spool, vec![acked(1, 0)]).unwrap();
+    close(opened.spool);
+    let lengths: Vec<usize> = journals(&folder).iter().flat_map(|path| blocks(path)).collect();
+    let full = lengths.iter().filter(|len| **len > large.len());
+    let most = usize::try_from(COMMIT_BYTES).unwrap() + 1_000;
+    assert!(full.clone().count() > 1 && full.clone().all(|len| *len < most), "{lengths:?}");
+    let again = open(&folder).unwrap();
+    let rows = again.image.rows();
+    assert!((1..4).all(|dno| rows[&Dno(dno)].received.is_some()) && !rows.contains_key(&Dno(9)));
+    close(again.spool);
 }

@@ -1,9 +1,10 @@
 //! Does what the rules say, in their order: nothing passes a commit before it is durable.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use redpoll_common::job::Dno;
-use redpoll_common::job::spool::{self as rules, NotSpawned, Record};
+use redpoll_common::job::spool::{self as rules, COMMIT_BYTES, COMMIT_RECORDS, NotSpawned, Record};
 use redpoll_common::job::wire::{Offer, OfferAnswer, StateAnswer};
 use redpoll_common::wire::{Fault, FaultCode};
 use redpoll_net::failpoint;
@@ -105,12 +106,7 @@ impl Runner {
     }
 
     fn begin_commit(&mut self, mut records: Vec<Record>) {
-        // nothing stands between them, so that one write does for both
-        while let Some(Output::Commit(_)) = self.outputs.front() {
-            if let Some(Output::Commit(more)) = self.outputs.pop_front() {
-                records.extend(more);
-            }
-        }
+        merge(&mut records, &mut self.outputs);
         let (journal, secret) = (self.journal.clone(), self.keep_secrets(&mut records));
         let notes = Notes::of(&records);
         let commit = async move {
@@ -175,5 +171,48 @@ impl Runner {
                 let _ended = answers.send(rules::Input::Loaded(dno, items)).await;
             }
         });
+    }
+}
+
+/// Takes the commits that follow at once into this one: nothing stands between them, so that one write does for all, up to a size.
+fn merge(records: &mut Vec<Record>, outputs: &mut VecDeque<Output>) {
+    let of = |records: &[Record]| records.iter().map(Record::weight).sum::<u64>();
+    let mut weight = of(records);
+    while let Some(Output::Commit(more)) = outputs.front_mut() {
+        weight += of(more);
+        if weight > COMMIT_BYTES || records.len() + more.len() > COMMIT_RECORDS {
+            break;
+        }
+        records.append(more);
+        outputs.pop_front();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use redpoll_common::job::{Item, ItemKind};
+    use redpoll_common::wire::Raw;
+
+    use super::*;
+
+    #[test]
+    fn commits_are_written_together_up_to_a_size() {
+        let data = Raw::bin(&vec![7; 5 << 20]);
+        let item = |n| Record::Items {
+            dno: Dno(1),
+            items: vec![Item { n, kind: ItemKind::Stdout, data: data.clone() }],
+        };
+        let mut records = vec![item(0)];
+        let mut outputs: VecDeque<Output> = (1..8).map(|n| Output::Commit(vec![item(n)])).collect();
+        outputs.push_back(Output::Kill(Dno(1)));
+        outputs.push_back(Output::Commit(vec![item(8)]));
+        let mut sizes = Vec::new();
+        loop {
+            merge(&mut records, &mut outputs);
+            sizes.push(records.len());
+            let Some(Output::Commit(next)) = outputs.pop_front() else { break };
+            records = next;
+        }
+        assert_eq!((sizes, outputs.len()), (vec![3, 3, 2], 1), "and nothing passes what stands between");
     }
 }

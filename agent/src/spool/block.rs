@@ -23,7 +23,7 @@ const BLOCK_HEAD: usize = 20;
 const BLOCK_TAIL: usize = 5;
 /// Bytes before a record.
 const RECORD_HEAD: usize = 8;
-/// The longest body that a block may have, in bytes.
+/// The longest body that a block is written with, in bytes; older versions refuse to read a longer one, and wrote some.
 pub(super) const MAX_BODY: usize = 128 * 1024 * 1024;
 /// What a disk writes whole or not at all, in bytes.
 const SECTOR: usize = 512;
@@ -90,12 +90,21 @@ impl BlockWriter {
         start..self.out.len()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.out.len() == BLOCK_HEAD
+    /// Bytes of its body.
+    pub(super) fn len(&self) -> usize {
+        self.out.len() - BLOCK_HEAD
     }
 
-    pub(super) fn finish(mut self, sequence: u64) -> Vec<u8> {
-        let len = u32::try_from(self.out.len() - BLOCK_HEAD).unwrap_or(u32::MAX);
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The block; `None` when it is longer than any may be.
+    pub(super) fn finish(mut self, sequence: u64) -> Option<Vec<u8>> {
+        if self.len() > MAX_BODY {
+            return None;
+        }
+        let len = u32::try_from(self.len()).unwrap_or(u32::MAX);
         let mut head = BLOCK_MAGIC.to_vec();
         head.extend(len.to_be_bytes());
         head.extend(sequence.to_be_bytes());
@@ -105,7 +114,7 @@ impl BlockWriter {
         }
         self.out.extend(crc32c(&self.out).to_be_bytes());
         self.out.push(BLOCK_END);
-        self.out
+        Some(self.out)
     }
 }
 
@@ -203,10 +212,7 @@ fn read_block(bytes: &[u8], at: usize, sequence: u64) -> Result<(Range<usize>, u
         return Err(Broken::Wrong("a block is missing before this one"));
     }
     let len = usize::try_from(u32::from_be_bytes(*len)).unwrap_or(usize::MAX);
-    if len > MAX_BODY {
-        return Err(Broken::Wrong("a block is longer than any may be"));
-    }
-    let whole = rest.get(..BLOCK_HEAD + len + BLOCK_TAIL).ok_or(Broken::Short)?;
+    let whole = rest.get(..len.saturating_add(BLOCK_HEAD + BLOCK_TAIL)).ok_or(Broken::Short)?;
     let (covered, tail) = whole.split_last_chunk::<BLOCK_TAIL>().ok_or(Broken::Short)?;
     let [crc @ .., end] = tail;
     if *end != BLOCK_END || u32::from_be_bytes(*crc) != crc32c(covered) {
@@ -239,4 +245,28 @@ fn ends_in_zeroes(bytes: &[u8], at: usize) -> bool {
     let zeroes = bytes.iter().rev().take_while(|byte| **byte == 0).count();
     let from = bytes.len() - zeroes;
     zeroes > 0 && (from <= at || from.next_multiple_of(SECTOR) < bytes.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_not_refused_for_its_length() {
+        let mut file = FileHead { spool: [1; 16], number: 1, max_dno: 0, sequence: 5 }.write();
+        let mut head = BLOCK_MAGIC.to_vec();
+        head.extend(u32::try_from(MAX_BODY + 1).unwrap_or(u32::MAX).to_be_bytes());
+        head.extend(5_u64.to_be_bytes());
+        head.extend(crc32c(&head).to_be_bytes());
+        file.extend(head);
+        // an older version began to write it: what is missing was never acknowledged, and that is all that is wrong
+        assert_eq!(read_file(&file).tail, Tail::Torn(FILE_HEAD));
+    }
+
+    #[test]
+    fn no_block_is_written_that_an_older_version_refuses() {
+        let of = |body: usize| BlockWriter { out: vec![0; BLOCK_HEAD + body] }.finish(1);
+        assert!(of(RECORD_HEAD).is_some());
+        assert!(of(MAX_BODY + 1).is_none());
+    }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use redpoll_common::job::Item;
-use redpoll_common::job::spool::Record;
+use redpoll_common::job::spool::{COMMIT_BYTES, Record};
 
 use super::block::{BlockWriter, FILE_HEAD, FileHead, check_record};
 use super::error::SpoolError;
@@ -79,7 +79,12 @@ impl Journal {
         if block.is_empty() {
             return Ok(Written::Whole);
         }
-        let (at, bytes) = (self.active.len, block.finish(self.active.sequence));
+        let Some(bytes) = block.finish(self.active.sequence) else {
+            // whoever asks keeps to less, see `COMMIT_BYTES`; nothing is told to be on disk that cannot be read back
+            let error = io::Error::other("they are longer than a block may be");
+            return Err(SpoolError::failed("write records")(error));
+        };
+        let at = self.active.len;
         match self.active.file.write_all_at(&bytes, at) {
             Ok(()) => {}
             // nothing was synced or told: unlike a failed sync this leaves no doubt about what is on disk
@@ -198,18 +203,25 @@ impl Journal {
         if oldest == self.active.number {
             return if self.active.len > to_u64(FILE_HEAD) { self.rotate() } else { Ok(()) };
         }
-        let (mut block, mut places) = (BlockWriter::new(), Vec::new());
-        for (dno, kind, place) in self.index.of_file(oldest) {
-            let record = match self.read(place) {
-                Err(error) if error.passes() => return Ok(()), // another time: nothing waits for it
-                read => read?,
-            };
-            places.push((dno, kind, block.add(&record)));
+        let mut rest = self.index.of_file(oldest).into_iter().peekable();
+        while rest.peek().is_some() {
+            let (mut block, mut places) = (BlockWriter::new(), Vec::new());
+            // what is copied and what is not says the same together: a crash in between changes nothing
+            while let Some((dno, kind, place)) = rest.next_if(|(_, _, place)| {
+                block.is_empty() || to_u64(block.len()) + u64::from(place.len) <= COMMIT_BYTES
+            }) {
+                let record = match self.read(place) {
+                    Err(error) if error.passes() => return Ok(()), // another time: nothing waits for it
+                    read => read?,
+                };
+                places.push((dno, kind, block.add(&record)));
+            }
+            match self.append(block, places)? {
+                Written::Whole => {}
+                Written::NoRoom => return self.take_back(),
+            }
         }
-        match self.append(block, places)? {
-            Written::Whole => self.delete_dead(),
-            Written::NoRoom => self.take_back(),
-        }
+        self.delete_dead()
     }
 
     /// After a block that found no room, when something else comes next: no part of it may stand behind that.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use redpoll_common::job::spool::Record;
+use redpoll_common::job::spool::{COMMIT_BYTES, Record};
 use redpoll_common::job::{Dno, Item};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
@@ -10,7 +10,7 @@ use tracing::{info, warn};
 use super::error::SpoolError;
 use super::journal::{Journal, Written};
 
-/// Appends that are written together at most.
+/// Appends that are written together at most, unless they have [`COMMIT_BYTES`] before.
 const GROUP: usize = 256;
 /// How soon what found no room is written again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -55,13 +55,14 @@ fn serve(
     full: &watch::Sender<bool>,
     closing: &mut Option<oneshot::Sender<()>>,
 ) -> Result<(), SpoolError> {
-    let mut group = Group::new();
+    let (mut group, mut weight) = (Group::new(), 0);
     let mut next = queue.blocking_recv();
     while let Some(command) = next.take() {
         match command {
             Command::Append { records, done } => {
+                weight += records.iter().map(Record::weight).sum::<u64>();
                 group.push((records, done));
-                if group.len() < GROUP {
+                if group.len() < GROUP && weight < COMMIT_BYTES {
                     next = queue.try_recv().ok();
                 }
             }
@@ -83,6 +84,7 @@ fn serve(
         }
         if next.is_none() {
             write(journal, &mut group, queue, full)?;
+            weight = 0;
             journal.tidy()?;
             full.send_if_modified(|was| std::mem::replace(was, journal.space.is_full()) != *was);
             next = queue.blocking_recv();

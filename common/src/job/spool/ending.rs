@@ -3,8 +3,8 @@
 use super::fit::{fit, parts};
 use super::row::Phase;
 use super::{
-    BATCH_MS, COMMIT_BYTES, Cause, Exit, KEPT, MAX_LAZY, MAX_RECORD_ITEMS, Now, Output, RECORD_BYTES, Record,
-    SMALL_ENDING, Spool, TIDY_MS,
+    BATCH_MS, COMMIT_BYTES, COMMIT_RECORDS, Cause, Exit, KEPT, MAX_LAZY, MAX_RECORD_ITEMS, Now, Output,
+    RECORD_BYTES, Record, SMALL_ENDING, Spool, TIDY_MS,
 };
 use crate::job::ids::Dno;
 use crate::job::run::Ending;
@@ -131,7 +131,8 @@ impl<T> Spool<T> {
         }
         let (mut next, mut weight) = (Vec::new(), 0);
         for record in records {
-            if weight + record.weight() > COMMIT_BYTES && !next.is_empty() {
+            let is_full = weight + record.weight() > COMMIT_BYTES || next.len() >= COMMIT_RECORDS;
+            if is_full && !next.is_empty() {
                 self.commit(std::mem::take(&mut next));
                 weight = 0;
             }

@@ -71,6 +71,8 @@ pub const RECORD_BYTES: u64 = 1024 * 1024;
 /// Bytes of the records in one commit, unless a single one has more. A disk that has room again is given what waited in pieces, and
 /// each of them can be read back.
 pub const COMMIT_BYTES: u64 = 16 * 1024 * 1024;
+/// Records in one commit beside those that nothing waits for: each may be given what nobody may see of its run, 64 KiB at most.
+pub const COMMIT_RECORDS: usize = 1_024;
 /// The largest ending that is written while the disk is full, in bytes. Larger ones wait.
 pub const SMALL_ENDING: usize = 4 * 1024;
 
