@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use redpoll_common::job::Dno;
-use redpoll_common::job::wire::{Act, Report, ReportAnswer, Resume, ResumeAct, ResumeAnswer, ResumeRow};
+use redpoll_common::job::wire::{
+    Act, Report, ReportAnswer, Resume, ResumeAct, ResumeAnswer, ResumeRow, RunRef,
+};
 use redpoll_common::session::{Refusal, SMALL};
 use redpoll_common::wire::{DecodeError, FaultCode, Raw};
 use redpoll_net::{Call, CallError, CallEvent, CallStream, Peer};
@@ -16,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
 use super::Input;
-use super::split::split;
+use super::split::{Pieces, fits, split};
 
 /// What the first request of each session is called.
 const RESUME: &str = "rp.job.resume";
@@ -26,8 +28,8 @@ const REPORT: &str = "rp.job.report";
 pub const ASKS: usize = 16;
 /// When to ask a manager again that knows no jobs, in milliseconds.
 const KNOWS_NONE: u64 = 60_000;
-/// When to send again what does not fit into the manager's frames, in milliseconds: its next session may take more.
-const FITS_NOT: u64 = 60_000;
+/// Runs of which it is remembered that something was left out.
+const REMEMBERED: usize = 1_024;
 /// What a request takes of a frame beside its named arguments, generously.
 const AROUND: usize = 256;
 
@@ -63,6 +65,7 @@ impl Session {
             answers,
             tracker: tracker.clone(),
             large: Vec::new(),
+            left_out: BTreeSet::new(),
             over: over.clone(),
         };
         tracker.spawn(over.clone().run_until_cancelled_owned(asker.run(asked)));
@@ -90,6 +93,8 @@ struct Asker {
     tracker: TaskTracker,
     /// Large reports that were not answered, and the runs in them.
     large: Vec<(BTreeSet<Dno>, JoinHandle<()>)>,
+    /// Runs of which something was left out, which the log has.
+    left_out: BTreeSet<Dno>,
     over: CancellationToken,
 }
 
@@ -131,7 +136,7 @@ impl Asker {
         let runs: BTreeSet<Dno> = report.reports.iter().map(|report| report.run.dno).collect();
         let kwargs = report.write();
         let room = self.peer.terms().frame_limit().saturating_sub(AROUND);
-        if kwargs.len() > room {
+        if !fits(&kwargs, room) {
             let answer = self.in_pieces(report, room).await;
             let _ended = self.answers.send(Input::Reported(id, answer)).await;
             return;
@@ -152,15 +157,11 @@ impl Asker {
     }
 
     /// One piece after the other, as one report with one answer.
-    async fn in_pieces(&self, report: Report, room: usize) -> Result<ReportAnswer, Option<u64>> {
-        let Some(pieces) = split(report, room) else {
-            warn!(
-                room,
-                "an item or a result does not fit into the frames that the manager takes; is its session.frame_limit smaller \
-                 than that of this agent?"
-            );
-            return Err(Some(FITS_NOT));
-        };
+    async fn in_pieces(&mut self, report: Report, room: usize) -> Result<ReportAnswer, Option<u64>> {
+        let Pieces { pieces, left_out } = split(report, room);
+        for (run, what) in left_out {
+            self.warn_of_left_out(run, what, room);
+        }
         let mut acks = Vec::new();
         for piece in pieces {
             let answer = reported(answer(self.send(REPORT, piece.write()).await).await)?;
@@ -172,6 +173,20 @@ impl Asker {
             }
         }
         Ok(ReportAnswer { acks })
+    }
+
+    /// Says it once for each run, however much of it does not fit.
+    fn warn_of_left_out(&mut self, run: RunRef, what: &str, room: usize) {
+        if self.left_out.len() >= REMEMBERED {
+            self.left_out.clear();
+        }
+        if self.left_out.insert(run.dno) {
+            warn!(
+                job = %run.job, attempt = run.attempt.0, what, room,
+                "something of a run does not fit into the frames that the manager takes, and is left out; is its session.frame_limit \
+                 smaller than that of this agent?"
+            );
+        }
     }
 }
 
@@ -228,19 +243,14 @@ fn again(error: &CallError) -> Option<u64> {
             warn!(code = %fault.code, error = ?fault.message, "the manager did not take what jobs did; it is sent again");
             fault.retry_after_ms
         }
-        CallError::TimedOut(_) => {
+        // reports are made to fit before they are sent, so that these are for somebody to look at
+        CallError::TimedOut(_)
+        | CallError::Refused(Refusal::TooLarge { .. } | Refusal::TextOnly | Refusal::Unacceptable(_)) => {
             warn!(%error, "the manager did not take what jobs did; it is sent again");
             None
         }
         // the session ends, and the next one begins with what is missing
-        CallError::Closed(_)
-        | CallError::Refused(
-            Refusal::Closed(_)
-            | Refusal::TooMany { .. }
-            | Refusal::TooLarge { .. }
-            | Refusal::TextOnly
-            | Refusal::Unacceptable(_),
-        ) => {
+        CallError::Closed(_) | CallError::Refused(Refusal::Closed(_) | Refusal::TooMany { .. }) => {
             debug!(%error, "not told");
             None
         }

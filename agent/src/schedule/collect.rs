@@ -1,7 +1,7 @@
 //! What a run gives, kept up to a bound; the rest is counted.
 
 use redpoll_common::job::{Item, ItemKind};
-use redpoll_common::wire::{Raw, RawMap, scan};
+use redpoll_common::wire::{Raw, scan};
 use redpoll_net::service::RunEvent;
 
 /// Items that are kept of a run.
@@ -56,8 +56,7 @@ impl Collected {
         for kind in [ItemKind::Value, ItemKind::Stdout, ItemKind::Stderr] {
             let bytes = place(kind).and_then(|place| self.left_out.get(place)).copied().unwrap_or(0);
             if bytes > 0 {
-                let mark = RawMap::new().text("stream", kind.as_str()).uint("bytes", bytes).finish();
-                self.push(ItemKind::Truncated, mark);
+                self.push(ItemKind::Truncated, kind.dropped(bytes));
             }
         }
         self.items

@@ -250,6 +250,16 @@ impl World {
                 registry.with(broken, |_call| async { Ok(Raw::nil()) })
             })
             .and_then(|registry| {
+                registry.with(own("test.large"), |call: CallContext| async move {
+                    let (count, text, nils): (u64, usize, usize) = call.args.decode().unwrap();
+                    let large = Raw::encode(&json!(["x".repeat(text), vec![(); nils]])).unwrap();
+                    for _ in 0..count {
+                        call.output.value(large.clone()).await.unwrap();
+                    }
+                    Ok(large)
+                })
+            })
+            .and_then(|registry| {
                 registry.with(own("test.wait"), |_call| std::future::pending::<Result<Raw, Fault>>())
             });
         let offered = ProceduresConfig {

@@ -1,6 +1,6 @@
 //! Values and output of a run: numbered from 0 without gaps per attempt, recorded, never changed.
 
-use crate::wire::Raw;
+use crate::wire::{Raw, RawMap};
 
 /// What an item counts against limits of output beyond its content, in bytes: its place in spool and store, so that many
 /// small ones fill no disk.
@@ -31,6 +31,11 @@ impl ItemKind {
             Self::Stderr => "stderr",
             Self::Truncated => "truncated",
         }
+    }
+
+    /// The content of a [`Truncated`](Self::Truncated) item, where so many bytes of this kind were dropped.
+    pub fn dropped(self, bytes: u64) -> Raw {
+        RawMap::new().text("stream", self.as_str()).uint("bytes", bytes).finish()
     }
 
     /// Reads the text.

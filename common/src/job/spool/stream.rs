@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::fit::{VALUES, to_u64, values_of_item};
 use crate::job::item::{Item, ItemKind};
-use crate::wire::{Raw, RawMap};
+use crate::wire::Raw;
 
 /// The items of a run.
 #[derive(Debug, Default)]
@@ -75,8 +75,7 @@ impl Stream {
     /// Says in the record itself what was dropped; once, at the end.
     pub(super) fn close(&mut self) {
         for (kind, bytes) in std::mem::take(&mut self.dropped) {
-            let data = RawMap::new().text("stream", kind.as_str()).uint("bytes", bytes).finish();
-            self.push(ItemKind::Truncated, data);
+            self.push(ItemKind::Truncated, kind.dropped(bytes));
         }
     }
 
