@@ -99,6 +99,11 @@ impl Manager {
         self.session().is_ok()
     }
 
+    /// The longest frame that the present session takes, if there is one.
+    pub fn frame_limit(&self) -> Option<usize> {
+        self.session().ok().map(|peer| peer.terms().frame_limit())
+    }
+
     /// Puts an event into the manager's history, as `custom.` and this type, and gives its number once it is on disk. Asked again after
     /// [`CallError::TimedOut`] it may stand there twice.
     ///

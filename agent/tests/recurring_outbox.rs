@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use redpoll_agent::schedule::outbox::{Outbox, OutboxOptions};
 use redpoll_agent::schedule::record::{Began, Kept};
 use redpoll_common::api::record::RecordArguments;
-use redpoll_common::job::{Ending, Outcome};
+use redpoll_common::job::{Ending, Item, ItemKind, Outcome};
 use redpoll_common::wire::{Raw, RawMap};
 use tempfile::TempDir;
 
@@ -142,4 +142,19 @@ fn what_cannot_be_read_for_want_of_a_descriptor_is_read_later_and_a_bad_file_hol
     std::fs::remove_dir(&first).unwrap();
     std::fs::rename(folder.path().join("first"), &first).unwrap();
     assert_eq!(keys(&mut outbox), ["a"]);
+}
+
+#[test]
+fn a_run_with_more_values_than_a_frame_may_have_is_read() {
+    // older agents wrote such
+    let list = [vec![0xdc, 0x9c, 0x40], vec![0xc0; 40_000]].concat();
+    let list = Raw::parse(list.into()).unwrap();
+    let mut large = kept("a", 1);
+    large.run.items = vec![Item { n: 0, kind: ItemKind::Value, data: list.clone() }];
+    large.run.ending.result = Some(list);
+    let folder = TempDir::new().unwrap();
+    let mut outbox = open(&folder, 10, 1 << 20);
+    outbox.finish(None, &large);
+    let (_number, read, dropped) = outbox.oldest().unwrap().unwrap();
+    assert_eq!((read, dropped), (large, 0));
 }

@@ -1,5 +1,6 @@
 //! What a run gives, kept up to a bound; the rest is counted.
 
+use redpoll_common::job::spool::fits;
 use redpoll_common::job::{Item, ItemKind};
 use redpoll_common::wire::{Raw, scan};
 use redpoll_net::service::RunEvent;
@@ -34,7 +35,8 @@ impl Collected {
         let nodes = scan::measure(data.as_bytes()).map_or(MAX_NODES, |cost| cost.nodes);
         let bytes = self.bytes.saturating_add(data.len()).saturating_add(32);
         let nodes = self.nodes.saturating_add(nodes).saturating_add(6);
-        self.full |= self.items.len() >= MAX_ITEMS || bytes > self.max_bytes || nodes > MAX_NODES;
+        let is_beyond = bytes > self.max_bytes || nodes > MAX_NODES || !fits(&data, self.max_bytes);
+        self.full |= self.items.len() >= MAX_ITEMS || is_beyond;
         if self.full {
             let len = u64::try_from(data.len()).unwrap_or(u64::MAX);
             if let Some(left_out) = place(kind).and_then(|place| self.left_out.get_mut(place)) {
@@ -96,6 +98,15 @@ mod tests {
         let bytes: std::collections::BTreeMap<String, serde_json::Value> =
             items[MAX_ITEMS].data.decode().unwrap();
         assert_eq!((bytes["stream"].as_str(), bytes["bytes"].as_u64()), (Some("value"), Some(4)));
+    }
+
+    #[test]
+    fn a_value_that_nests_too_deep_is_left_out() {
+        let mut collected = Collected::within(usize::MAX);
+        let deep = Raw::parse([vec![0x91; 28], vec![0xc0]].concat().into()).unwrap();
+        collected.take(RunEvent::Item(ItemKind::Value, deep));
+        let kinds: Vec<_> = collected.finish().into_iter().map(|item| item.kind).collect();
+        assert_eq!(kinds, [ItemKind::Truncated]);
     }
 
     #[test]

@@ -3,10 +3,11 @@
 //! When something runs decides [`redpoll_common::schedule`]. Here is what does it:
 //!
 //! - [`Recurring`]: the handle. `driver`: the one task that owns the schedules. `run`: one run, from its note to its record.
-//! - [`outbox`]: what is not told yet, on disk. `record`: its form there. `teller`: tells it.
+//! - [`outbox`]: what is not told yet, on disk. `record`: its form there. `fit`: what it has room for. `teller`: tells it.
 
 mod collect;
 mod driver;
+mod fit;
 pub mod outbox;
 pub mod record;
 mod run;

@@ -251,7 +251,7 @@ impl Outbox {
             return Err(Unread::Ever(format!("it has {len} bytes; the limit is {MAX_FILE}")));
         }
         let bytes = fs::read(&path)?;
-        let raw = Raw::parse(Bytes::from(bytes)).map_err(|error| Unread::Ever(error.to_string()))?;
+        let raw = Raw::parse_own(Bytes::from(bytes)).map_err(|error| Unread::Ever(error.to_string()))?;
         Kept::read(&raw).map_err(|error| Unread::Ever(error.to_string()))
     }
 

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use super::collect::Collected;
+use super::fit::fit;
 use super::outbox::Shared;
 use super::record::{Began, Kept};
 use super::{Around, Entry};
@@ -25,8 +26,6 @@ use crate::gate::Asked;
 
 /// How much longer than its grace a run that was asked to end is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Characters of a fault's message that are kept where a frame has no room for more.
-const SHORT_MESSAGE: usize = 1024;
 
 /// One run.
 pub(super) struct Run {
@@ -250,19 +249,5 @@ fn ending(ended: Ended, started: bool, limit: usize) -> Ending {
         Ended::Answered(Err(fault)) => of(Outcome::Failed, fault),
         Ended::By(fault, outcome) if !started => Ending { started: None, ..of(outcome, fault) },
         Ended::By(fault, outcome) => of(outcome, fault),
-    }
-}
-
-/// Leaves out what a frame has no room for: the details of a fault first, then the items.
-fn fit(run: &mut RecordArguments, frame_limit: usize) {
-    let room = frame_limit.saturating_sub(4096);
-    if run.write().len() > room
-        && let Some(fault) = &mut run.ending.fault
-    {
-        let message = fault.message.chars().take(SHORT_MESSAGE).collect::<String>();
-        *fault = Fault::new(fault.code.clone(), message);
-    }
-    if run.write().len() > room {
-        run.items.clear();
     }
 }

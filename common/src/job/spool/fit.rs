@@ -13,8 +13,8 @@ pub(super) const VALUES: usize = MAX_NODES / 2;
 /// Values that an item has beside its content, and some.
 const VALUES_OF_ITEM: usize = 8;
 
-/// Whether a value can travel in a report.
-pub(super) fn fits(value: &Raw, max: usize) -> bool {
+/// Whether a value of at most `max` bytes can travel in a report.
+pub fn fits(value: &Raw, max: usize) -> bool {
     value.len() <= max && values(value) <= VALUES
 }
 

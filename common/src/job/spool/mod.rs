@@ -34,7 +34,7 @@ mod resume;
 mod row;
 mod stream;
 
-pub use fit::fit;
+pub use fit::{fit, fits};
 pub use image::{Image, ImageError, ImageRow};
 pub use machine::Spool;
 pub use record::{MAX_RECORD_ITEMS, Record, Stamp};
