@@ -11,7 +11,7 @@ use redpoll_common::job::spool::{
 };
 use redpoll_common::job::wire::Report;
 use redpoll_common::job::{Dno, Ending, Item, ItemKind, Limits, Outcome};
-use redpoll_common::wire::{Fault, FaultCode, Raw};
+use redpoll_common::wire::{Fault, FaultCode, Raw, RawMap};
 
 const LARGE: Options = Options { max_item: 600_000, window: 1 << 20, unacked: 16 << 20, ..OPTIONS };
 
@@ -46,10 +46,15 @@ fn is_readable(disk: &[Record]) {
     }
 }
 
+/// The records of items.
 fn item_records(disk: &[Record]) -> Vec<&[Item]> {
-    let items =
-        |record| if let &Record::Items { ref items, .. } = record { Some(items.as_slice()) } else { None };
-    disk.iter().filter_map(items).collect()
+    let mut records = Vec::new();
+    for record in disk {
+        if let Record::Items { items, .. } = record {
+            records.push(items.as_slice());
+        }
+    }
+    records
 }
 
 #[test]
@@ -104,10 +109,10 @@ fn a_fault_whose_details_are_too_much_together_goes_without_them() {
         bench.spool.handle(Input::Exited(Dno(1), Exit::Failed(exception(&details))), bench.now);
         let mut told = None;
         while let Some(output) = bench.spool.poll_output() {
-            match output {
-                Output::Commit(records) => bench.disk.extend(records),
-                Output::Report(_, report) => told = Some(report),
-                _ => {}
+            if let Output::Commit(records) = output {
+                bench.disk.extend(records);
+            } else if let Output::Report(_, report) = output {
+                told = Some(report);
             }
         }
         is_readable(&bench.disk);
@@ -133,6 +138,20 @@ fn refusals_fit_as_well() {
         assert_eq!(ending.outcome, Outcome::Rejected, "{dno}");
         assert_eq!(ending.fault.as_ref().unwrap().code, FaultCode::Internal, "{dno}");
     }
+}
+
+#[test]
+fn an_offer_as_large_as_a_frame_is_read_back_with_what_is_written_beside_it() {
+    let mut offer = offer(run(1), limits());
+    offer.kwargs = RawMap::new().raw("list", &list(65_490)).finish();
+    assert!(Raw::parse(offer.write().to_bytes()).is_ok());
+    let mut bench = Bench::with(LARGE, Vec::new());
+    bench.put(Input::Offer { token: "o", offer, admin: false, verdict: Ok(()) });
+    let Some(Record::Received { redact, .. }) = bench.disk.first_mut() else { panic!("not received") };
+    *redact = Some((0..60).map(|n| format!("kwargs.{n}")).collect());
+    let written = bench.disk[0].write();
+    assert!(Raw::parse(written.clone()).is_err(), "a frame does not hold that much");
+    assert_eq!(Record::read(written).as_ref(), Ok(&bench.disk[0]));
 }
 
 /// As agents wrote them once.
