@@ -168,7 +168,8 @@ fn blocks(path: &Path) -> Vec<usize> {
     let bytes = fs::read(path).unwrap();
     let (mut at, mut lengths) = (52, Vec::new());
     while let Some(head) = bytes.get(at..at + 20).filter(|head| head.starts_with(b"RPB1")) {
-        let len = usize::try_from(u32::from_be_bytes(head[4..8].try_into().unwrap())).unwrap();
+        let len = head.get(4..).and_then(|rest| rest.first_chunk::<4>()).unwrap();
+        let len = usize::try_from(u32::from_be_bytes(*len)).unwrap();
         lengths.push(len);
         at += 25 + len;
     }

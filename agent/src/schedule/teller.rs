@@ -242,8 +242,7 @@ mod tests {
             Some(0),
             "nothing is in the way of what follows"
         );
-        let told = records.0.lock().unwrap().clone();
-        told
+        records.0.lock().unwrap().clone()
     }
 
     #[tokio::test]
