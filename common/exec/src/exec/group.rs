@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::adopted::Leader;
 use super::death::Death;
 use super::handed;
+use super::lookout::LOOKOUT;
 use super::mark::{Given, Mark};
 use super::name::unique_name;
 use super::note::Noted;
@@ -197,12 +198,9 @@ impl Group {
         signal_tree(&self.lineage, &seen.unwrap_or_default(), signal);
     }
 
-    /// The living processes of the tree; `None`: not known now. Looked up on another thread: a machine may have ten thousand processes.
+    /// The living processes of the tree; `None`: not known now.
     async fn members(&self) -> Option<Vec<Process>> {
-        let lineage = self.lineage.clone();
-        let looked = tokio::task::spawn_blocking(move || lineage.members()).await;
-        // an error means that the runtime is going down, and nothing else is held up
-        seen_of(&self.lineage, looked.unwrap_or_else(|_| self.lineage.members()))
+        seen_of(&self.lineage, LOOKOUT.members(&self.lineage).await)
     }
 
     /// Lets the leader go for good. Call it when it has ended, or was ended; what is left of its tree is left alone. Of one that hangs

@@ -27,6 +27,7 @@ mod group;
 mod handed;
 mod inherited;
 pub mod leftovers;
+mod lookout;
 mod lookup;
 mod mark;
 mod name;

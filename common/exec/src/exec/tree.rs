@@ -1,6 +1,7 @@
 //! Finds and signals the processes of a run through `/proc`.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -46,26 +47,68 @@ impl Lineage {
     /// # Errors
     /// When `/proc` cannot be read, or a part of it cannot for want of descriptors or memory: what is left is not known then.
     pub(super) fn members(&self) -> io::Result<Vec<Process>> {
+        Look::now()?.members(self)
+    }
+}
+
+/// The processes of the machine as they were at one moment, for all who look for some among them.
+pub(super) struct Look {
+    all: Vec<Process>,
+    own: i32,
+    /// Children of this process as well, and no orphans.
+    leaders: BTreeSet<i32>,
+    /// What the environment of a process says of its run, of those that somebody wanted to know it of. It is read once.
+    marks: RefCell<BTreeMap<i32, Vec<Vec<u8>>>>,
+}
+
+impl Look {
+    /// As they are now.
+    ///
+    /// # Errors
+    /// Those of [`Lineage::members`].
+    pub(super) fn now() -> io::Result<Self> {
         let all = scan(Path::new("/proc"))?;
-        let leader = self.leader.as_raw_pid();
-        // nothing of the run is older than its leader, which spares reading most environments
-        let since = all.iter().find(|process| process.pid == leader).map_or(0, |leader| leader.started);
-        let marker = format!("{RUN_VARIABLE}={}", self.run);
         let own = rustix::process::getpid().as_raw_pid();
-        // children of this process as well, and no orphans
-        let leaders = adopted::leaders().clone();
-        let grouped = self.cgroup.as_deref().map_or(Ok(Vec::new()), processes_of)?;
-        let is_orphan = |process: &Process| process.parent == own && !leaders.contains(&process.pid);
-        let mut members = select(&all, leader, |process| {
+        Ok(Self { all, own, leaders: adopted::leaders().clone(), marks: RefCell::default() })
+    }
+
+    /// Those of a run, as [`Lineage::members`].
+    ///
+    /// # Errors
+    /// Those of [`Lineage::members`].
+    pub(super) fn members(&self, lineage: &Lineage) -> io::Result<Vec<Process>> {
+        let leader = lineage.leader.as_raw_pid();
+        // nothing of the run is older than its leader, which spares reading most environments
+        let since = self.all.iter().find(|process| process.pid == leader).map_or(0, |leader| leader.started);
+        let marker = format!("{RUN_VARIABLE}={}", lineage.run);
+        let grouped = lineage.cgroup.as_deref().map_or(Ok(Vec::new()), processes_of)?;
+        let is_orphan =
+            |process: &Process| process.parent == self.own && !self.leaders.contains(&process.pid);
+        let mut members = select(&self.all, leader, |process| {
             Ok(grouped.contains(&process.pid)
                 || process.started >= since
-                    && (has_variable(process.pid, marker.as_bytes())?
+                    && (self.has_mark(process.pid, marker.as_bytes())?
                         // one that was adopted
                         || is_orphan(process)
-                            && self.mark.map_or(Ok(false), |mark| mark.is_on(process.pid))?))
+                            && lineage.mark.map_or(Ok(false), |mark| mark.is_on(process.pid))?))
         })?;
         members.retain(|process| !process.zombie);
         Ok(members)
+    }
+
+    /// Whether the environment that a process was started with has this `REDPOLL_RUN=value`. False if it may not be read.
+    fn has_mark(&self, pid: i32, marker: &[u8]) -> io::Result<bool> {
+        let is_it = |marks: &Vec<Vec<u8>>| marks.iter().any(|mark| mark == marker);
+        if let Some(marks) = self.marks.borrow().get(&pid) {
+            return Ok(is_it(marks));
+        }
+        let name = format!("{RUN_VARIABLE}=");
+        let environment = environment(pid)?;
+        let of_run = environment.split(|byte| *byte == 0).filter(|entry| entry.starts_with(name.as_bytes()));
+        let marks: Vec<Vec<u8>> = of_run.map(<[u8]>::to_vec).collect();
+        let found = is_it(&marks);
+        self.marks.borrow_mut().insert(pid, marks);
+        Ok(found)
     }
 }
 
@@ -156,11 +199,6 @@ pub(super) fn environment(pid: i32) -> io::Result<Vec<u8>> {
         }
     }
     Ok(Vec::new())
-}
-
-/// Whether the environment that the process was started with has this `NAME=value`. False if it may not be read.
-fn has_variable(pid: i32, variable: &[u8]) -> io::Result<bool> {
-    Ok(environment(pid)?.split(|byte| *byte == 0).any(|entry| entry == variable))
 }
 
 /// Sends a signal to exactly this process, and to no other that got its number meanwhile.
