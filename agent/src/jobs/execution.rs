@@ -17,11 +17,13 @@ use redpoll_exec::telling::outlived;
 use redpoll_net::CallContext;
 use redpoll_net::registry::masked;
 use redpoll_net::service::{Mask, RunEvent, RunOutput, Running, StopHandle, stop_fault};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use super::Input;
+use super::given::Given;
 use crate::clock::boot_ms;
 use crate::exec::programs::Programs;
 use crate::gate::{Asked, Counting, Leave};
@@ -34,6 +36,8 @@ pub(super) struct Execution {
     pub(super) procedure: String,
     /// Its task has said its last word.
     pub(super) over: bool,
+    /// What it did that may wait to be taken in.
+    pub(super) given: Given,
     stop: StopHandle,
     kill: CancellationToken,
     paused: watch::Sender<bool>,
@@ -49,6 +53,7 @@ pub(super) struct Task {
     /// Hides more of what it gives than its procedure does.
     mask: Option<Mask>,
     pub(super) runner: mpsc::Sender<Input>,
+    given: Given,
     kill: CancellationToken,
     paused: watch::Receiver<bool>,
     shutting_down: Arc<AtomicBool>,
@@ -72,19 +77,21 @@ impl Execution {
     ) -> (Self, Task) {
         let (paused, pausing) = watch::channel(false);
         let (kill, shutting_down) = (CancellationToken::new(), Arc::new(AtomicBool::new(false)));
+        let given = Given::default();
         let task = Task {
             dno: run.dno,
             output,
             offered,
             mask,
             runner,
+            given: given.clone(),
             kill: kill.clone(),
             paused: pausing,
             shutting_down: shutting_down.clone(),
             call,
         };
         let procedure = task.call.method.clone();
-        (Self { run, procedure, over: false, stop, kill, paused, shutting_down }, task)
+        (Self { run, procedure, over: false, given, stop, kill, paused, shutting_down }, task)
     }
 
     /// Asks it to end.
@@ -112,7 +119,7 @@ impl Execution {
 impl Task {
     /// Runs it, and tells the runner everything, in order.
     pub(super) async fn run(self) {
-        let Self { dno, call, output, offered, mask, runner, kill, paused, shutting_down } = self;
+        let Self { dno, call, output, offered, mask, runner, given, kill, paused, shutting_down } = self;
         let stop = call.stop.clone();
         let not_after = call.run.as_ref().and_then(|run| run.not_after);
         let is_late = || not_after.is_some_and(|at| at <= boot_ms());
@@ -139,10 +146,12 @@ impl Task {
                 send(&runner, Input::Spawned(dno)).await;
             }
             let ended = run_procedure((call, leave, mask), &offered, &kill).await;
+            given.ended();
             drop(done);
             ended
         };
-        let listener = Listener { dno, output, runner: &runner, paused, started: announces.then_some(false) };
+        let started = announces.then_some(false);
+        let listener = Listener { dno, output, runner: &runner, given: &given, paused, started };
         let (ended, started) = tokio::join!(procedure, listener.listen(ended));
         let exit = match ended {
             Ended::Answered(answer) => match *answer {
@@ -230,6 +239,7 @@ struct Listener<'a> {
     dno: Dno,
     output: RunOutput,
     runner: &'a mpsc::Sender<Input>,
+    given: &'a Given,
     paused: watch::Receiver<bool>,
     /// Whether its start was told; `None`: somebody else tells.
     started: Option<bool>,
@@ -267,13 +277,14 @@ impl Listener<'_> {
     async fn pass_on(&mut self, event: RunEvent) {
         if self.started == Some(false) {
             self.started = Some(true);
-            send(self.runner, Input::Spawned(self.dno)).await;
+            self.hand_over(Input::Spawned(self.dno)).await;
         }
         match event {
             RunEvent::Started => {}
             RunEvent::Progressed => self.progress().await,
             RunEvent::Item(kind, data) => {
-                send(self.runner, Input::Item { dno: self.dno, kind, data }).await;
+                self.hand_over(Input::Item { dno: self.dno, kind, data }).await;
+                self.given.gave();
                 self.progress().await;
             }
         }
@@ -281,7 +292,16 @@ impl Listener<'_> {
 
     async fn progress(&self) {
         if let Some(progress) = self.output.progress() {
-            send(self.runner, Input::Progress(self.dno, progress)).await;
+            self.hand_over(Input::Progress(self.dno, progress)).await;
+        }
+    }
+
+    /// While this waits nothing is taken from the procedure, whatever it gives.
+    async fn hand_over(&self, input: Input) {
+        if let Err(TrySendError::Full(input)) = self.runner.try_send(input) {
+            self.given.waits();
+            send(self.runner, input).await;
+            self.given.gave();
         }
     }
 }

@@ -5,12 +5,14 @@
 //!
 //! - [`Jobs`]: the handle that service, link and application hold.
 //! - `runner`: the one task that owns the machine. `perform`: what it does with the machine's outputs.
-//! - `execution`: a run of a procedure. `session`: what is asked of the manager; `split`: reports that fit a frame.
+//! - `work`: what runs do. `given`: what of it the runner has not taken in. `execution`: a run of a procedure.
+//! - `session`: what is asked of the manager; `split`: reports that fit a frame.
 //! - `accepts`: when an accept is told. `secrets`: what nobody may see of runs.
 //! - `requests`: `rp.job.offer` and `rp.job.cancel`. `notes`: what commits say, for the log.
 
 mod accepts;
 mod execution;
+mod given;
 mod notes;
 mod perform;
 mod requests;
@@ -18,6 +20,7 @@ mod runner;
 mod secrets;
 mod session;
 mod split;
+mod work;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -18,7 +18,7 @@ use redpoll_net::{Peer, failpoint};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::task::TaskTracker;
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use super::execution::Execution;
 use super::notes::Notes;
@@ -226,7 +226,7 @@ impl Runner {
             }
             Event::Full(full) => self.filled(full),
             Event::LookForRoom => self.look_for_room(),
-            Event::Time => self.machine.handle_timeout(now()),
+            Event::Time => self.time_passed(),
             Event::KillAll => {
                 self.kill_at = None;
                 self.executions.values().filter(|execution| !execution.over).for_each(Execution::kill);
@@ -316,46 +316,6 @@ impl Runner {
             // an error means that the journal has failed, which others are told
             let _closed = journal.check_space().await;
         });
-    }
-
-    /// What a run did.
-    pub(super) fn worked(&mut self, input: Input) {
-        match &input {
-            rules::Input::Spawned(dno) => {
-                failpoint::reached("A4");
-                self.note_start(*dno);
-            }
-            rules::Input::Exited(dno, _) => {
-                failpoint::reached("A5");
-                self.over(*dno);
-            }
-            rules::Input::NotSpawned(dno, _) => self.over(*dno),
-            rules::Input::Item { .. }
-            | rules::Input::Progress(..)
-            | rules::Input::Offer { .. }
-            | rules::Input::Cancel { .. }
-            | rules::Input::Connected
-            | rules::Input::Disconnected
-            | rules::Input::Resumed(..)
-            | rules::Input::Reported(..)
-            | rules::Input::Loaded(..)
-            | rules::Input::Full(_)
-            | rules::Input::Draining => {}
-        }
-        self.machine.handle(input, now());
-    }
-
-    fn note_start(&self, dno: Dno) {
-        if let Some(Execution { run, procedure, .. }) = self.executions.get(&dno) {
-            debug!(job = %run.job, attempt = %run.attempt, %dno, ?procedure, "run started");
-        }
-    }
-
-    fn over(&mut self, dno: Dno) {
-        if let Some(execution) = self.executions.get_mut(&dno) {
-            execution.over = true;
-            self.running = self.running.saturating_sub(1);
-        }
     }
 
     fn publish(&self) {

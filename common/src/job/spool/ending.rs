@@ -4,10 +4,11 @@ use super::fit::{fit, parts};
 use super::row::Phase;
 use super::{
     BATCH_MS, COMMIT_BYTES, COMMIT_RECORDS, Cause, Exit, KEPT, MAX_LAZY, MAX_RECORD_ITEMS, Now, Output,
-    RECORD_BYTES, Record, SMALL_ENDING, Spool, TIDY_MS,
+    RECORD_BYTES, Record, SMALL_ENDING, Spool, TIDY_MS, Untaken,
 };
 use crate::job::ids::Dno;
 use crate::job::run::Ending;
+use crate::job::wire::offer::whole_ms;
 
 impl<T> Spool<T> {
     /// When [`handle_timeout`](Self::handle_timeout) is due, in milliseconds of the boot-time clock.
@@ -15,6 +16,30 @@ impl<T> Spool<T> {
         let rows = self.live.iter().filter_map(|dno| self.rows.get(dno)?.due());
         let session = self.session.retry_at();
         rows.chain(self.flush_at).chain(self.tidy_at).chain(self.hold_until).chain(session).min()
+    }
+
+    /// Runs whose time is over. Whoever is behind with what programs do says what of these waits, with
+    /// [`handle_untaken`](Self::handle_untaken), before [`handle_timeout`](Self::handle_timeout) ends them.
+    pub fn overdue(&self, now: Now) -> Vec<Dno> {
+        let past = |at: Option<u64>| at.is_some_and(|at| at <= now.boot_ms);
+        let is_over =
+            |dno: &&Dno| self.rows.get(dno).is_some_and(|row| past(row.run_by) || past(row.idle_by));
+        self.live.iter().filter(is_over).copied().collect()
+    }
+
+    /// What a program did in time counts, also when it is taken in late. That it is taken in later is expected.
+    pub fn handle_untaken(&mut self, dno: Dno, untaken: Untaken) {
+        let Some(row) = self.rows.get_mut(&dno).filter(|row| row.is_live()) else { return };
+        match untaken {
+            Untaken::Gave(at) => {
+                let limit = row.limits.idle_timeout.map_or(0, whole_ms);
+                row.idle_by = row.idle_by.map(|by| by.max(at.saturating_add(limit)));
+            }
+            Untaken::Ended(at) => {
+                row.run_by = row.run_by.filter(|by| *by <= at);
+                row.idle_by = row.idle_by.filter(|by| *by <= at);
+            }
+        }
     }
 
     /// Does what is due. Too early, or a second time, it does nothing.

@@ -168,6 +168,15 @@ pub enum Input<T> {
     Draining,
 }
 
+/// What a program did that waits to be taken in: see [`Spool::handle_untaken`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Untaken {
+    /// It gave output, the last at this moment of the boot-time clock.
+    Gave(u64),
+    /// It ended, at this moment of the boot-time clock.
+    Ended(u64),
+}
+
 /// Why nothing was started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotSpawned {
