@@ -8,9 +8,10 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use jobs_support::gate_support::{gate, rule};
-use jobs_support::{World, code, ended, eventually, shell};
+use jobs_support::{World, code, ended, eventually, offer, run, shell};
 use redpoll_agent::gate::Gate;
 use redpoll_agent::spool::{OpenOptions, Spool};
 use redpoll_common::api::trial::{PolicyTest, PolicyTestAnswer};
@@ -19,7 +20,8 @@ use redpoll_common::job::spool::{Record, Stamp};
 use redpoll_common::job::wire::{Offer, OfferAnswer};
 use redpoll_common::wire::{FaultCode, Raw};
 use redpoll_config::PolicyConfig;
-use redpoll_schema::policy::{Effect, Rule, Whose};
+use redpoll_schema::policy::{Effect, Rate, Rule, Whose};
+use serde_json::json;
 
 /// A policy that lets programs run, as whom the agent runs, and one that does not.
 const OPEN: &str = "[[rule]]\nname = \"open\"\nallow = [\"exec.run\"]\n";
@@ -33,7 +35,7 @@ fn policy(world: &World, text: &str) -> PathBuf {
 
 fn sync_unless(held: &AtomicBool, file: &File) -> std::io::Result<()> {
     while held.load(Ordering::SeqCst) {
-        std::thread::sleep(std::time::Duration::from_millis(1));
+        std::thread::sleep(Duration::from_millis(1));
     }
     file.sync_data()
 }
@@ -174,4 +176,40 @@ async fn roles_decide_when_a_run_is_offered_and_again_when_a_later_life_starts_i
             assert_eq!(oracle.exists(), runs, "{has:?} {is_earlier}");
         }
     }
+}
+
+#[tokio::test]
+async fn what_is_put_off_or_cannot_begin_takes_nothing_of_a_rate() {
+    let mut world = World::new();
+    let rate = Rate { count: 1, per: Duration::from_secs(3600) };
+    let rare = Rule { rate: Some(rate), ..rule("rare", Effect::Allow, "exec.run") };
+    world.gate = gate(vec![rule("open", Effect::Allow, "test.*"), rare]);
+    world.options.runs = 1;
+    let agent = world.agent().await;
+    let link = world.connect(&agent);
+    eventually("the session begins", || world.manager.ledger().asked == 1).await;
+    let oracle = world.folder.path().join("oracle");
+
+    // another run has the only place
+    let other = offer(1, "test.wait", json!([]), json!({}));
+    assert_eq!(link.offer(&other).await, Ok(OfferAnswer::Accepted));
+    for _ in 0..3 {
+        let answer = link.offer(&touch(2, &oracle)).await;
+        assert_eq!(answer.map_err(|fault| fault.code), Err(FaultCode::Overloaded));
+    }
+    link.cancel(run(1), None).await;
+    world.manager.ending(1).await;
+    eventually("there is room", || agent.jobs.status().untold == 0).await;
+    // accepted, and there is no such program
+    let missing = offer(2, "exec.run", json!(["/no/such/program"]), json!({}));
+    assert_eq!(link.offer(&missing).await, Ok(OfferAnswer::Accepted));
+    assert_eq!(world.manager.ending(2).await.started, Some(false));
+    eventually("there is room", || agent.jobs.status().untold == 0).await;
+
+    assert_eq!(link.offer(&touch(3, &oracle)).await, Ok(OfferAnswer::Accepted));
+    assert_eq!(world.manager.ending(3).await.outcome, Outcome::Succeeded);
+    assert!(matches!(link.offer(&touch(3, &oracle)).await, Ok(OfferAnswer::Known(_))), "and that neither");
+    // what ran has used it
+    let answer = link.offer(&touch(4, &oracle)).await;
+    assert_eq!(answer.map_err(|fault| fault.code), Err(FaultCode::Rejected));
 }

@@ -8,7 +8,7 @@
 //! - `work`: what runs do. `given`: what of it the runner has not taken in. `execution`: a run of a procedure.
 //! - `session`: what is asked of the manager; `split`: reports that fit a frame.
 //! - `accepts`: when an accept is told. `secrets`: what nobody may see of runs.
-//! - `requests`: `rp.job.offer` and `rp.job.cancel`. `notes`: what commits say, for the log.
+//! - `requests`: `rp.job.offer` and `rp.job.cancel`. `taken`: what offers take of rates. `notes`: what commits say, for the log.
 
 mod accepts;
 mod execution;
@@ -20,6 +20,7 @@ mod runner;
 mod secrets;
 mod session;
 mod split;
+mod taken;
 mod work;
 
 use std::sync::Arc;
@@ -43,6 +44,7 @@ pub use session::ASKS;
 use crate::leftovers::Leftovers;
 use crate::offered::Offered;
 use crate::{clock, spool};
+use taken::Taken;
 
 /// Requests and orders that may wait for the runner. The manager has fewer requests in flight; what comes beyond is
 /// answered `overloaded`.
@@ -148,7 +150,7 @@ enum Control {
         offer: Box<Offer>,
         caller: Arc<PeerInfo>,
         admin: bool,
-        verdict: Result<(), Box<Fault>>,
+        verdict: Result<Taken, Box<Fault>>,
     },
     /// The manager cancels a run.
     Cancel { token: Token, cancel: Cancel },

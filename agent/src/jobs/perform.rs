@@ -16,7 +16,6 @@ use super::execution::Execution;
 use super::notes::{self, Notes};
 use super::runner::Runner;
 use super::session::Ask;
-use crate::clock::now;
 
 /// How soon items are asked for again that could not be read, because too many files are open.
 const LOAD_AGAIN: Duration = Duration::from_secs(1);
@@ -137,14 +136,14 @@ impl Runner {
         let Some(caller) = caller.filter(|_| !self.ending) else {
             let fault = Fault::new(FaultCode::ShuttingDown, "the agent is stopping; nothing ran");
             let why = NotSpawned::Refused(Box::new(fault));
-            return self.machine.handle(rules::Input::NotSpawned(run.dno, why), now());
+            return self.not_begun(run.dno, why);
         };
         // its offer was accepted in an earlier life, which had begun another attempt; of this life none is
         if let Some(Err(fault)) =
             self.leftovers.as_ref().map(|leftovers| leftovers.refuse(run.job, &offer.procedure))
         {
             let why = NotSpawned::Refused(Box::new(fault));
-            return self.machine.handle(rules::Input::NotSpawned(run.dno, why), now());
+            return self.not_begun(run.dno, why);
         }
         let (agent, limit) = (self.options.agent.clone(), self.options.max_item());
         let call = run_call(caller, agent, offer, not_after, limit);

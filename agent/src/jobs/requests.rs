@@ -8,6 +8,7 @@ use redpoll_net::service::Running;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::oneshot;
 
+use super::taken::Taken;
 use super::{Control, Jobs};
 use crate::gate::{Asked, Counting, moment};
 
@@ -61,12 +62,14 @@ impl Jobs {
         let Offer { procedure, args, kwargs, operator, roles, .. } = &*offer;
         let (operator, roles) = (Some(operator.as_str()), roles.as_deref());
         let asked = Asked { args, kwargs, operator, roles, now: moment(), counting: Counting::Takes };
-        // first: what is only put off takes nothing of a rate
+        // first: what is only put off takes nothing of a rate, and what takes something gives it back if nothing begins
         let offered = self.shared.offered.now();
         let admin = offered.is_admin(procedure);
         let verdict = self.shared.leftovers.refuse(offer.run.job, &offer.procedure).and_then(|()| {
             let judged = offered.judge(procedure, asked);
-            judged.map(|_leave| ()).map_err(|refused| proving(refused.into()))
+            judged
+                .map(|leave| Taken::new(self.shared.offered.clone(), leave))
+                .map_err(|refused| proving(refused.into()))
         });
         let verdict = verdict.map_err(Box::new);
         Ok(Control::Offer { token, offer, caller, admin, verdict })

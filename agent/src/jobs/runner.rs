@@ -24,6 +24,7 @@ use super::execution::Execution;
 use super::notes::Notes;
 use super::secrets::Secret;
 use super::session::Session;
+use super::taken::Taken;
 use super::{Answer, Control, Input, JobsOptions, Output, Status, Token};
 use crate::clock::{boot_ms, now};
 use crate::leftovers::Leftovers;
@@ -70,6 +71,8 @@ pub struct Runner {
     pub(super) accepts: Vec<(Token, Answer)>,
     /// What nobody may see of runs.
     pub(super) secrets: BTreeMap<Dno, Secret>,
+    /// What runs that have not begun took of the rates of rules.
+    pub(super) taken: BTreeMap<Dno, Taken>,
     /// What still runs of runs of an earlier life.
     pub(super) leftovers: Option<Leftovers>,
     pub(super) executions: BTreeMap<Dno, Execution>,
@@ -135,6 +138,7 @@ impl Runner {
             accepts: Vec::new(),
             executions: BTreeMap::new(),
             secrets: BTreeMap::new(),
+            taken: BTreeMap::new(),
             leftovers: None,
             running: 0,
             session: None,
@@ -254,8 +258,7 @@ impl Runner {
             Control::Offer { token, offer, caller, admin, verdict } => {
                 failpoint::reached("A1");
                 self.caller = Some(caller);
-                let verdict = verdict.map_err(|fault| *fault);
-                self.machine.handle(rules::Input::Offer { token, offer, admin, verdict }, now());
+                self.offer((token, offer), admin, verdict);
             }
             Control::Cancel { token, cancel } => {
                 self.machine.handle(rules::Input::Cancel { token, cancel }, now());

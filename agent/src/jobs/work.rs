@@ -17,12 +17,16 @@ impl Runner {
             rules::Input::Spawned(dno) => {
                 failpoint::reached("A4");
                 self.note_start(*dno);
+                self.begun(*dno);
             }
             rules::Input::Exited(dno, _) => {
                 failpoint::reached("A5");
                 self.over(*dno);
             }
-            rules::Input::NotSpawned(dno, _) => self.over(*dno),
+            rules::Input::NotSpawned(dno, why) => {
+                self.over(*dno);
+                return self.not_begun(*dno, why.clone());
+            }
             rules::Input::Item { .. }
             | rules::Input::Progress(..)
             | rules::Input::Offer { .. }

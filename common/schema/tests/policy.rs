@@ -232,6 +232,20 @@ fn a_rate_allows_so_many_at_once_and_then_as_time_passes() {
 }
 
 #[test]
+fn what_is_given_back_of_a_rate_may_be_taken_again_and_never_more_than_the_rate() {
+    let (mut buckets, start) = (Buckets::default(), Instant::now());
+    let rate = Rate { count: 2, per: Duration::from_secs(60) };
+    let left = |buckets: &mut Buckets, now| (0..4).take_while(|_| buckets.take(0, rate, now).is_ok()).count();
+    assert_eq!(left(&mut buckets, start), 2);
+    buckets.give_back(0, rate);
+    assert_eq!(left(&mut buckets, start), 1);
+    let later = start + Duration::from_secs(300);
+    buckets.give_back(0, rate);
+    assert_eq!(left(&mut buckets, later), 2, "it was full by then");
+    buckets.give_back(7, rate);
+}
+
+#[test]
 fn a_pattern_that_could_never_fit_is_refused() {
     for wrong in ["", "@1", "a@", "a@0", "a@01", "a@x", "a@1@2"] {
         assert!(Pattern::new(wrong).is_err(), "{wrong:?}");

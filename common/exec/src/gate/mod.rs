@@ -53,7 +53,7 @@ pub struct Asked<'a> {
 /// What a judgement does to the rate of the rule that allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Counting {
-    /// It takes one: a call, and a run of a job when it is offered.
+    /// It takes one: a call, and a run of a job when it is offered, which [gives it back](Gate::give_back) when it does not begin.
     Takes,
     /// The rate does not matter: a run of a job when it starts, which counted when it was offered.
     Ignores,
@@ -272,6 +272,12 @@ impl Gate {
             info!(procedure = label, operator, rule = verdict.rule, why = ?fault.message, "refused by the policy");
         }
         judged.map_err(|fault| Refused { rule: Some(verdict.rule), fault: Box::new(fault) })
+    }
+
+    /// Gives back what a leave took of the rate of its rule, as nothing ran by it. Where another policy holds meanwhile, its rule of this
+    /// name gets it.
+    pub fn give_back(&self, leave: &Leave) {
+        self.rules.load().give_back(&leave.rule);
     }
 
     /// As which user a procedure runs when no rule says otherwise; `None`: within the agent, where nobody else can run it.

@@ -52,6 +52,14 @@ impl Rules {
         self.buckets().look(index, rate, now)
     }
 
+    /// Gives one call of a rule back. Without such a rule, or its rate, there is nothing to give.
+    pub(super) fn give_back(&self, rule: &str) {
+        let index = self.policy.rules().iter().position(|one| one.name == rule);
+        if let Some((index, rate)) = self.rate(index) {
+            self.buckets().give_back(index, rate);
+        }
+    }
+
     fn rate(&self, index: Option<usize>) -> Option<(usize, Rate)> {
         let index = index?;
         Some((index, self.policy.rules().get(index)?.rate?))

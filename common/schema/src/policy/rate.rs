@@ -30,6 +30,14 @@ impl Buckets {
         Ok(())
     }
 
+    /// Gives one call of a rule back that was taken: nothing came of it.
+    pub fn give_back(&mut self, rule: usize, rate: Rate) {
+        if let Some(full_at) = self.full_at.get_mut(&rule) {
+            // one that is full already stays so
+            *full_at = full_at.checked_sub(step(rate)).unwrap_or(*full_at);
+        }
+    }
+
     /// Whether a rule has a call left. Takes none.
     ///
     /// # Errors
@@ -40,11 +48,15 @@ impl Buckets {
 
     /// When the bucket of a rule would be full again, once a call were taken.
     fn after(&self, rule: usize, rate: Rate, now: Instant) -> Result<Instant, Duration> {
-        let step = rate.per / rate.count.max(1);
         let full_at = self.full_at.get(&rule).copied().unwrap_or(now).max(now);
         // a bucket that would be full only after `per` holds less than one
-        let after = full_at + step;
+        let after = full_at + step(rate);
         let over = after.saturating_duration_since(now).saturating_sub(rate.per);
         if over.is_zero() { Ok(after) } else { Err(over) }
     }
+}
+
+/// How long until one more is allowed.
+fn step(rate: Rate) -> Duration {
+    rate.per / rate.count.max(1)
 }

@@ -146,6 +146,11 @@ impl<T> Spool<T> {
         self.max_dno
     }
 
+    /// Whether a run is here that has not ended.
+    pub fn is_live(&self, dno: Dno) -> bool {
+        self.live.contains(&dno)
+    }
+
     /// Runs that have not ended, and runs whose ending is not acknowledged.
     pub fn counts(&self) -> (usize, usize) {
         let live = self.live.len();
