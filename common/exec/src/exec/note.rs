@@ -10,8 +10,10 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use super::name::is_unique_name;
 
@@ -21,6 +23,10 @@ const MAX_READ: u64 = 4 * 1024 * 1024;
 const MAX_WRITTEN: u64 = 512 * 1024;
 /// Notes that are kept of those from before.
 const MAX_FOUND: usize = 4096;
+
+/// How long a lock that somebody has is waited for, and how long until the next look.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+const LOCK_AGAIN: Duration = Duration::from_millis(20);
 
 /// What somebody runs something for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,14 +98,13 @@ struct Written {
 
 impl Notes {
     /// Those in a file, which is made for this process's user alone; and what it said of before, by the marks of the runs. Nothing of
-    /// the file is changed yet: whoever dies before long leaves what he found.
+    /// the file is changed yet: whoever dies before long leaves what he found. Waits a second for a lock that somebody has. Blocks.
     ///
     /// # Errors
     /// What the operating system says.
     pub fn open(path: &Path) -> io::Result<(Self, BTreeMap<String, Note>)> {
         let file = OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(path)?;
-        // those of another agent that runs here are not touched
-        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        lock(&file)?;
         let mut found = read(&file)?;
         while found.len() > MAX_FOUND {
             found.pop_first();
@@ -177,6 +182,18 @@ impl Notes {
     fn written(&self) -> MutexGuard<'_, Written> {
         // as above
         self.shared.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Those of another agent that runs here are not touched.
+fn lock(file: &File) -> io::Result<()> {
+    let give_up = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            // a program that an agent was about to start when it died has the lock until it really begins
+            Err(Errno::WOULDBLOCK) if Instant::now() < give_up => std::thread::sleep(LOCK_AGAIN),
+            locked => return Ok(locked?),
+        }
     }
 }
 
@@ -329,6 +346,20 @@ mod tests {
         let len = fs::metadata(&path).unwrap().len();
         assert!((MAX_WRITTEN..MAX_READ).contains(&len), "{len}");
         assert_eq!(next(&path).len(), 2);
+    }
+
+    #[test]
+    fn what_was_noted_is_found_although_a_program_that_is_just_being_started_has_the_lock_for_a_moment() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("running");
+        fs::write(&path, "\n+ 7.abc.1 worker web.deploy").unwrap();
+        let held = File::open(&path).unwrap();
+        flock(&held, FlockOperation::NonBlockingLockExclusive).unwrap();
+        // as between fork and exec: the descriptor is the child's alone, for a fifth of a second
+        let mut child = std::process::Command::new("sleep").arg("0.2").stdin(held).spawn().unwrap();
+        let (_notes, found) = Notes::open(&path).unwrap();
+        assert!(!found.is_empty());
+        child.wait().unwrap();
     }
 
     /// Ends are noted by those who may not wait for the disk.
