@@ -19,7 +19,7 @@ use super::exec_arguments::{ExecArguments, Octets};
 use crate::exec::cgroup::{Cgroup, Hierarchy, Usage};
 use crate::exec::confine::{self, Confine};
 use crate::exec::note::{Kind, Notes};
-use crate::exec::{self, Chunk, EndedBy, ExecError, Exit, ProcessSpec, StopReason, is_no_room};
+use crate::exec::{self, Chunk, EndedBy, Exit, ProcessSpec, StopReason, is_no_room};
 use crate::procedures::run_as_account;
 
 /// Chunks between the program's pipes and the connection, beside the one on either side. When it is full, the
@@ -132,10 +132,6 @@ pub(super) async fn exec_run(
     let (running, ended) = oneshot::channel::<()>();
     let run = async {
         let exit = exec::run_announced(spec, None, sender, stopped(&stop), || output.started()).await;
-        if let Err(ExecError::Slow { .. }) = &exit {
-            // nobody knows that it will not start yet, for a moment
-            output.started();
-        }
         drop(running);
         exit
     };

@@ -1,11 +1,11 @@
-//! Why a program could not be started.
+//! Why a program was not started, or not left running.
 
 use std::io;
 use std::path::PathBuf;
 
 use super::START_WAIT;
 
-/// Why a program could not be started; nothing has run.
+/// Why a program could not be started; nothing has run, unless it [may have begun](Self::may_have_begun).
 #[derive(Debug, thiserror::Error)]
 pub enum ExecError {
     /// It is too late to start it.
@@ -70,6 +70,14 @@ pub enum ExecError {
         /// The program.
         program: String,
     },
+    /// It was started, and killed at once, because this process cannot hear of its output and its end.
+    #[error("{program:?} was started and killed at once: nobody could watch over it")]
+    Unwatched {
+        /// The program.
+        program: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
     /// The machine has no room for another process, or something unforeseen.
     #[error("{program:?} could not be started")]
     System {
@@ -93,6 +101,26 @@ impl ExecError {
             | Self::Format { .. }
             | Self::TooLarge
             | Self::Slow { .. }
+            | Self::Unwatched { .. }
+            | Self::System { .. } => false,
+        }
+    }
+
+    /// Whether it may have done something, or may still begin for a moment: nobody can say that nothing ran, and what is put back would
+    /// be begun twice.
+    pub fn may_have_begun(&self) -> bool {
+        match self {
+            Self::Slow { .. } | Self::Unwatched { .. } => true,
+            Self::Late
+            | Self::NoProgram
+            | Self::Nul { .. }
+            | Self::Variable { .. }
+            | Self::Directory { .. }
+            | Self::NotFound { .. }
+            | Self::Interpreter { .. }
+            | Self::Denied { .. }
+            | Self::Format { .. }
+            | Self::TooLarge
             | Self::System { .. } => false,
         }
     }
@@ -111,7 +139,8 @@ impl ExecError {
             | Self::Denied { .. }
             | Self::Format { .. }
             | Self::TooLarge
-            | Self::Slow { .. } => false,
+            | Self::Slow { .. }
+            | Self::Unwatched { .. } => false,
         }
     }
 

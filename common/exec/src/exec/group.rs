@@ -72,8 +72,15 @@ pub(crate) struct Status {
 impl Group {
     /// Starts the program. `held` is let go when nothing of it is left.
     pub(crate) fn spawn(spec: &ProcessSpec, held: Option<Held>) -> Result<(Self, Pipes), ExecError> {
+        Self::spawn_watched(spec, held, watch)
+    }
+
+    fn spawn_watched(
+        spec: &ProcessSpec,
+        held: Option<Held>,
+        watch: fn(&mut Child) -> io::Result<(Death, Pipes)>,
+    ) -> Result<(Self, Pipes), ExecError> {
         let program = check(spec)?;
-        let system = |source| ExecError::System { program: program.clone(), source };
         let run = unique_name();
         let mut command = command(spec, &run).ok_or(ExecError::NoProgram)?;
         let noted = spec.noting.as_ref().map(|noting| noting.begin(&run));
@@ -86,15 +93,13 @@ impl Group {
         if spec.confine.is_none() {
             open_files::give_back(leader); // a helper does it before it becomes somebody else
         }
-        let watched = Death::of(leader).and_then(|death| Ok((death, Pipes::of(&mut child)?)));
-        let (death, pipes) = match watched {
+        let (death, pipes) = match watch(&mut child) {
             Ok(watched) => watched,
-            Err(error) => {
+            Err(source) => {
                 // what nobody could watch over does not run
                 let _killed = kill_process_group(leader, Signal::KILL);
                 let _reaped = child.wait();
-                // it has begun, so that this never passes: what is put back would be begun twice
-                return Err(system(io::Error::other(error)));
+                return Err(ExecError::Unwatched { program, source });
             }
         };
         let cgroup = spec.confine.as_ref().and_then(|confine| confine.cgroup.clone());
@@ -242,6 +247,11 @@ impl Pipes {
             stderr: child.stderr.take().map(ChildStderr::from_std).transpose()?,
         })
     }
+}
+
+/// What tells of the end of a program that was just started, and what it says. Within a runtime.
+fn watch(child: &mut Child) -> io::Result<(Death, Pipes)> {
+    Ok((Death::of(Pid::from_child(child))?, Pipes::of(child)?))
 }
 
 fn is_running(leader: Pid) -> bool {

@@ -259,8 +259,8 @@ pub struct Exit {
 /// channel does not take within [`DRAIN`] of the tree's end is thrown away too.
 ///
 /// # Errors
-/// [`ExecError`] when the program could not be started. Nothing has run then. (After [`ExecError::Slow`] it may still
-/// start, and is killed at once.)
+/// [`ExecError`] when the program could not be started. Nothing has run then, unless it [may have begun](ExecError::may_have_begun),
+/// and is killed at once.
 ///
 /// # Cancel safety
 /// Dropping the future kills the program's whole tree at once; [`Programs`] tells when nothing of it is left.
@@ -272,7 +272,7 @@ pub async fn run(
     run_announced(spec, None, chunks, stop, || {}).await
 }
 
-/// The same as [`run`]; calls `started` once there is a process. With `more`, its standard input stays open until that is closed,
+/// The same as [`run`]; calls `started` once there is a process, or may have been one. With `more`, its standard input stays open until that is closed,
 /// and what comes is written after [`ProcessSpec::stdin`].
 ///
 /// # Errors
@@ -286,8 +286,11 @@ pub async fn run_announced(
 ) -> Result<Exit, ExecError> {
     let begin = Instant::now();
     let deadline = spec.run_timeout.and_then(|limit| begin.checked_add(limit));
-    let (mut group, pipes, mut spec) = start(spec).await?;
-    started();
+    let begun = start(spec).await;
+    if begun.as_ref().err().is_none_or(ExecError::may_have_begun) {
+        started();
+    }
+    let (mut group, pipes, mut spec) = begun?;
 
     let outlet = Outlet::new(chunks, spec.output_limit);
     let (phase, watching) = watch::channel(Phase::Running);

@@ -51,7 +51,8 @@ pub(super) fn refuses(mut to: impl io::Write, why: &ExecError) -> io::Result<()>
         | ExecError::Nul { .. }
         | ExecError::Variable { .. }
         | ExecError::TooLarge
-        | ExecError::Slow { .. } => (FAILED, why.to_string()),
+        | ExecError::Slow { .. }
+        | ExecError::Unwatched { .. } => (FAILED, why.to_string()),
     };
     to.write_all(&[&[kind], reason.as_bytes()].concat())?;
     to.flush()

@@ -18,7 +18,7 @@ use super::asks::{Asks, Rights};
 use super::ends::{Died, Trouble, too_long};
 use super::heard::{Hearing, line_limit};
 use super::spawn::Prepared;
-use crate::exec::{self, Chunk, EndedBy, ExecError, Exit, StopReason, StreamName};
+use crate::exec::{self, Chunk, EndedBy, Exit, StopReason, StreamName};
 use crate::telling::{given_up, kind, not_started, outlived};
 
 /// Chunks between the program's pipes and whoever takes them; when it is full, the program's output is not read.
@@ -49,10 +49,6 @@ pub(super) async fn run(procedure: &Procedure, call: CallContext) -> Result<Raw,
     let program = async {
         let stopped = stopped(&stop, halted, run_by, &asked, cancel);
         let exit = exec::run_announced(spec, answers, sender, stopped, || output.started()).await;
-        if let Err(ExecError::Slow { .. }) = &exit {
-            // nobody knows that it will not start yet, for a moment
-            output.started();
-        }
         drop(running);
         exit
     };

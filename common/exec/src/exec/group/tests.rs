@@ -1,13 +1,18 @@
 //! Groups with real processes, where it matters what they hold.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::super::adopted;
 use super::*;
 
 fn shell(script: &str) -> Group {
     let argv = ["/bin/sh", "-c", script].map(Into::into).to_vec();
-    let spec = ProcessSpec {
+    Group::spawn(&spec(argv), None).unwrap().0
+}
+
+fn spec(argv: Vec<OsString>) -> ProcessSpec {
+    ProcessSpec {
         argv,
         env: Default::default(),
         cwd: None,
@@ -18,8 +23,7 @@ fn shell(script: &str) -> Group {
         not_after: None,
         confine: None,
         noting: None,
-    };
-    Group::spawn(&spec, None).unwrap().0
+    }
 }
 
 #[tokio::test]
@@ -70,4 +74,18 @@ async fn the_leader_of_another_run_is_no_orphan_of_this_one_even_if_it_has_its_m
     one.lineage.mark = other.lineage.mark;
     assert_eq!(one.end(Duration::ZERO).await, 0);
     assert!(other.is_running());
+}
+
+#[tokio::test]
+async fn a_program_that_nobody_can_watch_over_may_have_begun_and_does_not_go_on() {
+    let argv = ["/bin/sh", "-c", "sleep 1000"].map(Into::into).to_vec();
+    static STARTED: AtomicU32 = AtomicU32::new(0);
+    let unwatched = Group::spawn_watched(&spec(argv), None, |child| {
+        STARTED.store(child.id(), Ordering::SeqCst);
+        Err(Errno::NOSPC.into()) // as where the user has too many watches
+    });
+    let error = unwatched.err().unwrap();
+    assert!(matches!(error, ExecError::Unwatched { .. }) && error.may_have_begun() && !error.is_passing());
+    let pid = STARTED.load(Ordering::SeqCst);
+    assert!(pid > 0 && !Path::new("/proc").join(pid.to_string()).exists());
 }
