@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use jobs_support::{Link, World, eventually, offer, shell};
+use jobs_support::{Link, World, ended, eventually, offer, shell};
 use redpoll_agent::spool::OpenOptions;
 use redpoll_common::job::Outcome;
 use redpoll_common::job::wire::OfferAnswer;
@@ -127,4 +127,53 @@ async fn a_full_disk_refuses_offers_holds_output_and_is_noticed_when_it_has_room
     assert_eq!(world.manager.ending(1).await.outcome, Outcome::Succeeded);
     eventually("there is room", || agent.jobs.status().untold == 0).await;
     assert_eq!(link.offer(&shell(dno + 1, "true")).await, Ok(OfferAnswer::Accepted));
+}
+
+#[tokio::test]
+async fn what_an_agent_holds_while_its_disk_is_full_is_recorded_when_it_stops() {
+    static FULL: AtomicBool = AtomicBool::new(false);
+    let allocate = |file: &File, from, len| match FULL.load(Ordering::SeqCst) {
+        true => Err(io::ErrorKind::StorageFull.into()),
+        false => redpoll_agent::spool::allocate(file, from, len),
+    };
+    let world = World::new();
+    let open = OpenOptions { allocate, reserve: 64 * 1024, ..OpenOptions::default() };
+    let agent = world.agent_with(open).await;
+    let link = world.connect(&agent);
+    let [go, told] = ["go", "told"].map(|name| world.folder.path().join(name));
+    let script = format!(
+        "while [ ! -e {} ]; do sleep 0.01; done; echo said; touch {}; exec sleep 1000",
+        go.display(),
+        told.display()
+    );
+    assert_eq!(link.offer(&shell(1, &script)).await, Ok(OfferAnswer::Accepted));
+    eventually("its start is told", || world.manager.seen(1).started).await;
+    FULL.store(true, Ordering::SeqCst);
+    assert_eq!(link.offer(&shell(2, "head -c 1000000 /dev/zero")).await, Ok(OfferAnswer::Accepted));
+    let mut dno = 2;
+    let is_full = loop {
+        match link.offer(&shell(dno + 1, "true")).await {
+            Ok(_) if dno < 1_000 => dno += 1,
+            Ok(_) => break false,
+            Err(fault) if fault.message.contains("spool_full") => break true,
+            // it has as many runs as it may have
+            Err(_) => tokio::task::yield_now().await,
+        }
+    };
+    assert!(is_full);
+    std::fs::write(&go, "").unwrap();
+    eventually("it has given output that nobody takes", || told.exists()).await;
+    assert!(world.manager.saw_no_end(1));
+    link.cut().await;
+    agent.jobs.drain().await;
+    agent.jobs.end(Duration::from_secs(10)).await;
+    agent.jobs.close().await;
+    drop(agent);
+
+    let agent = world.agent().await;
+    let _link = world.connect(&agent);
+    let ending = world.manager.ending(1).await;
+    let stopped = Some(FaultCode::ShuttingDown);
+    assert_eq!(ended(&ending), (Outcome::Failed, Some(true), stopped), "{ending:?}");
+    assert_eq!(world.manager.seen(1).text(), "said\n");
 }

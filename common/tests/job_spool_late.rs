@@ -5,8 +5,9 @@ mod job_support;
 use std::time::Duration;
 
 use job_support::{Bench, OPTIONS, offer, run};
-use redpoll_common::job::spool::{Input, Untaken};
+use redpoll_common::job::spool::{Exit, Input, SMALL_ENDING, Untaken};
 use redpoll_common::job::{Dno, Limits};
+use redpoll_common::wire::Raw;
 
 /// A running run 5 with these limits, in a session.
 fn running(limits: Limits) -> Bench {
@@ -57,4 +58,49 @@ fn a_run_that_ended_in_time_has_ended_so_although_nobody_took_it_in() {
         assert_eq!(bench.pass(0), "term 5", "it was too late");
         assert!(bench.succeed(5).contains("done 5 timed_out"));
     }
+}
+
+#[test]
+fn what_waits_for_room_is_written_and_told_when_the_agent_stops() {
+    let full = || {
+        let mut bench = running(of_seconds(None, None));
+        bench.put(Input::Full(true));
+        bench
+    };
+    let large = |bench: &mut Bench| {
+        let result = Raw::text(&"x".repeat(SMALL_ENDING + 1));
+        bench.put(Input::Exited(Dno(5), Exit::Succeeded(result)))
+    };
+    // output that was taken, and then the end by the stop
+    let mut bench = full();
+    assert_eq!(bench.item(5, "one"), "");
+    assert_eq!(bench.pass(1_000), "", "it waits");
+    assert_eq!(bench.put(Input::Draining), "commit[items 5 0..1] report[5 items 0..1]");
+    assert!(bench.succeed(5).starts_with("commit[done 5 succeeded"));
+    // an end that is no small one, before and after the stop begins
+    let mut bench = full();
+    assert_eq!(large(&mut bench), "");
+    let said = bench.put(Input::Draining);
+    assert!(said.starts_with("commit[done 5 succeeded") && said.contains("report[5 succeeded"), "{said}");
+    let mut bench = full();
+    bench.put(Input::Draining);
+    assert!(large(&mut bench).contains("done 5 succeeded"));
+}
+
+#[test]
+fn what_is_large_keeps_nothing_small_from_the_reserve() {
+    let mut bench = running(of_seconds(None, None));
+    bench.put(Input::Offer {
+        token: "o",
+        offer: offer(run(6), of_seconds(None, None)),
+        admin: false,
+        verdict: Ok(()),
+    });
+    bench.put(Input::Spawned(Dno(6)));
+    bench.put(Input::Full(true));
+    let result = Raw::text(&"x".repeat(SMALL_ENDING + 1));
+    bench.put(Input::Exited(Dno(5), Exit::Succeeded(result)));
+    bench.item(6, "one");
+    let said = bench.put(Input::Draining);
+    assert_eq!(said.matches("commit[").count(), 2, "{said}");
 }

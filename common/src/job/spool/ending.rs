@@ -150,7 +150,7 @@ impl<T> Spool<T> {
         (self.flush_at, self.pending_bytes) = (None, 0);
         let mut records = Vec::new();
         for dno in std::mem::take(&mut self.dirty) {
-            if !self.write_row(dno, &mut records) {
+            if !self.write_row(dno, self.full, &mut records) {
                 self.dirty.insert(dno);
             }
         }
@@ -168,13 +168,26 @@ impl<T> Spool<T> {
             self.commit(next);
         }
         self.report(now);
+        if self.draining {
+            self.write_held(now);
+        }
     }
 
-    /// Gives whether all that a row has was written. While the disk is full only small endings are: the rest waits in
+    /// What waits for room would be lost with the agent that stops: the reserve is there for it. One run after the other, as the first
+    /// that is too large for what is left of the reserve keeps those after it waiting.
+    fn write_held(&mut self, now: Now) {
+        for dno in std::mem::take(&mut self.dirty) {
+            let mut records = Vec::new();
+            let _all = self.write_row(dno, false, &mut records);
+            self.commit(records);
+            self.report(now);
+        }
+    }
+
+    /// Gives whether all that a row has was written. While the disk is `full` only small endings are: the rest waits in
     /// memory, where a crash makes the run unknown, which is true.
-    fn write_row(&mut self, dno: Dno, records: &mut Vec<Record>) -> bool {
+    fn write_row(&mut self, dno: Dno, full: bool, records: &mut Vec<Record>) -> bool {
         let Some(row) = self.rows.get_mut(&dno) else { return true };
-        let full = self.full;
         if row.stream.has_pending() {
             if full {
                 return false;

@@ -52,7 +52,7 @@ pub struct Spool<T> {
     pub(super) hold_until: Option<u64>,
     pub(super) next_id: u64,
     pub(super) full: bool,
-    draining: bool,
+    pub(super) draining: bool,
     pub(super) outputs: VecDeque<Output<T>>,
 }
 
@@ -132,7 +132,12 @@ impl<T> Spool<T> {
                 }
             }
             Input::Full(full) => self.filled(full, now),
-            Input::Draining => self.draining = true,
+            Input::Draining => {
+                self.draining = true;
+                if self.full {
+                    self.flush(now);
+                }
+            }
         }
     }
 

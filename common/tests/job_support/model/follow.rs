@@ -157,7 +157,7 @@ impl Model {
             Record::Items { items, .. } => {
                 let next: Option<Vec<Item>> = run
                     .map(|run| run.items.iter().skip(fact.items.len()).take(items.len()).cloned().collect());
-                !self.full && !items.is_empty() && next.as_ref() == Some(items)
+                !self.holds() && !items.is_empty() && next.as_ref() == Some(items)
             }
             Record::Acked { next_n, .. } => {
                 *next_n > fact.acked
@@ -166,7 +166,7 @@ impl Model {
             }
             Record::Done { run: about, ending, told, .. } => {
                 let all = fact.items.len() as u64 >= ending.items;
-                let small = *told || !self.full || record.write().len() <= SMALL_ENDING;
+                let small = *told || !self.holds() || record.write().len() <= SMALL_ENDING;
                 let end = run.is_some_and(|run| run.run == *about && run.at == At::Over(End::of(ending)));
                 end && all && small && fact.end.is_none() && *told == fact.run.is_none()
             }
@@ -257,11 +257,16 @@ impl Model {
         self.reports.insert(id, parts);
     }
 
+    /// The disk is full, and what has no room waits for it. Not once the agent stops: then all goes into the reserve.
+    fn holds(&self) -> bool {
+        self.full && !self.draining
+    }
+
     pub(super) fn may_write_end(&self, run: &Run) -> bool {
         let At::Over(end) = &run.at else { return false };
         let pending = run.items.len() > self.disk.fact(run.run.dno).items.len();
         // all but the result is small here
-        !self.full
+        !self.holds()
             || (!pending && end.result.as_ref().is_none_or(|result| result.len() + 200 <= SMALL_ENDING))
     }
 
@@ -289,7 +294,7 @@ impl Model {
             let pending = run.items.len() > fact.items.len();
             let over = matches!(run.at, At::Over(_)) && fact.end.is_none();
             let all = [
-                (pending && !self.full, "items", BATCH_MS),
+                (pending && !self.holds(), "items", BATCH_MS),
                 (over && self.may_write_end(run), "end", 0),
                 (run.at == At::Running && !fact.running, "running", BATCH_MS),
                 (run.acked > fact.acked, "acked", TIDY_MS),
