@@ -1,15 +1,21 @@
 //! Procedures that run by themselves: what a run becomes, what a reload does; without a manager.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
+#[path = "../../common/exec/tests/exec_support/mod.rs"]
+mod exec_support;
 mod gate_support;
 
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use exec_support::{next_text, shell};
 use gate_support::open_gate;
 use redpoll_agent::clock::boot_ms;
+use redpoll_agent::exec::{self, KILL_WAIT};
 use redpoll_agent::manager::{AskError, Manager};
 use redpoll_agent::offered::Offered;
 use redpoll_agent::schedule::outbox::OutboxOptions;
@@ -24,7 +30,7 @@ use redpoll_exec::{Claim, Places};
 use redpoll_net::transport::PeerInfo;
 use redpoll_net::{CallContext, ProcedureInfo, Registry, memory};
 use tempfile::TempDir;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
@@ -219,6 +225,71 @@ async fn a_run_beyond_its_time_and_one_that_the_stop_ends_say_so() {
     assert_eq!(run.ending.outcome, Outcome::Cancelled);
     assert_eq!(run.ending.fault.unwrap().code, FaultCode::ShuttingDown);
     timeout(PATIENCE, stage.tasks.join_next()).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_was_asked_to_end_is_heard_until_what_it_started_is_killed_or_given_up() {
+    let grace = Duration::from_secs(10);
+    let slow = move |call: CallContext| async move {
+        let reason = call.stop.stopped().await;
+        // as a program that does not go, and is killed, and does not go
+        tokio::time::sleep(grace + KILL_WAIT).await;
+        Err::<Raw, _>(redpoll_net::service::stop_fault(reason).with_data(Raw::text("its last word")))
+    };
+    let stage = Stage::new(Registry::new().with_graceful(info("t.slow"), slow).unwrap(), |bounds| {
+        (bounds.run_timeout, bounds.grace) = (Some(SOON), grace);
+    });
+    stage.recurring.set(vec![entry("t.slow", RARELY)]);
+    let run = stage.first().await;
+    assert_eq!(run.ending.outcome, Outcome::TimedOut);
+    assert_eq!(run.ending.fault.unwrap().data, Some(Raw::text("its last word")));
+}
+
+/// Holds a process in the kernel when it is killed: a tracer that wants to see its end, and never looks.
+const HOLD: &str = "import ctypes, sys
+SEIZE, TRACEEXIT = 0x4206, ctypes.c_void_p(0x40)
+libc = ctypes.CDLL(None)
+print('no' if libc.ptrace(SEIZE, int(sys.argv[1]), None, TRACEEXIT) else 'yes', flush=True)
+sys.stdin.read()
+";
+
+#[tokio::test]
+async fn no_run_begins_beside_one_of_which_a_process_outlives_sigkill() {
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let hang = move |_call| {
+        let tell = tell.clone();
+        async move {
+            let (chunks, mut output) = mpsc::channel(8);
+            let running = exec::run(shell("echo $$; exec sleep 1000"), chunks, std::future::pending());
+            let (ended, ()) = tokio::join!(running, async {
+                tell.send(next_text(&mut output).await).unwrap();
+            });
+            ended.map(|_exit| Raw::nil()).map_err(|error| Fault::new(FaultCode::Failed, error.to_string()))
+        }
+    };
+    let stage = Stage::new(Registry::new().with(info("t.hang"), hang).unwrap(), |bounds| {
+        bounds.run_timeout = Some(Duration::from_secs(2));
+    });
+    stage.recurring.set(vec![entry("t.hang", Duration::from_millis(10))]);
+    let pid = timeout(PATIENCE, told.recv()).await.unwrap().unwrap();
+    let mut tracer = Command::new("python3");
+    tracer.args(["-c", HOLD, pid.trim()]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut tracer = tracer.spawn().unwrap();
+    let mut holds = String::new();
+    BufReader::new(tracer.stdout.take().unwrap()).read_line(&mut holds).unwrap();
+    let run = stage.first().await;
+    let began_beside = told.try_recv().is_ok();
+    let is_there = Path::new("/proc").join(pid.trim()).exists();
+    stage.recurring.set(Vec::new());
+    drop(tracer.stdin.take());
+    tracer.wait().unwrap();
+    assert_eq!(run.ending.outcome, Outcome::TimedOut);
+    // before Linux 5.17, and where nobody may trace, nothing holds it
+    if holds == "yes\n" && is_there {
+        let fault = run.ending.fault.unwrap();
+        assert!(fault.message.ends_with("; a process of it has outlived SIGKILL"), "{fault}");
+        assert!(!began_beside, "another run began beside it");
+    }
 }
 
 #[tokio::test]

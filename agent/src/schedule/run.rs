@@ -10,6 +10,7 @@ use redpoll_common::ids::RequestId;
 use redpoll_common::job::{Ending, Item, Outcome};
 use redpoll_common::session::StopReason;
 use redpoll_common::wire::{Fault, FaultCode, Raw};
+use redpoll_exec::telling::outlived;
 use redpoll_net::service::{RunEvent, RunOutput, Running, StopHandle, own_call, stop_fault};
 use redpoll_net::{CallContext, failpoint, random};
 use tokio::sync::oneshot;
@@ -22,10 +23,12 @@ use super::fit::fit;
 use super::outbox::Shared;
 use super::record::{Began, Kept};
 use super::{Around, Entry};
+use crate::exec::KILL_WAIT;
+use crate::exec::programs::Programs;
 use crate::gate::Asked;
 
-/// How much longer than its grace a run that was asked to end is waited for.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How much longer than its grace a run that was asked to end is waited for: until what it has started is killed, or given up.
+const PATIENCE: Duration = KILL_WAIT.saturating_add(Duration::from_secs(1));
 
 /// One run.
 pub(super) struct Run {
@@ -116,9 +119,12 @@ impl Run {
         let (done, over) = oneshot::channel();
         let procedure = async {
             let begin = |call| current.begin(call, leave);
-            let ended = self.until_over(call, begin, &stop).await;
+            let programs = Programs::default();
+            let ended = programs.within(self.until_over(call, begin, &stop)).await;
+            // the next run of the schedule may begin once this has ended: nothing of it goes on beside that. After a kill none does
+            let left = self.kill.run_until_cancelled(programs.ended()).await.unwrap_or(0);
             drop(done);
-            ended
+            ended.with_left(left)
         };
         let (ended, (items, said)) = tokio::join!(procedure, listen(output, over, bounds.frame_limit));
         let started = !announces || said;
@@ -160,7 +166,7 @@ impl Run {
         };
         stop.stop(reason);
         if !graceful {
-            return Ended::By(fault, outcome);
+            return Ended::Stopped(fault, outcome);
         }
         // nobody waits for the answer after a kill: what it started is ended with it
         let answer = self.kill.run_until_cancelled(&mut answer);
@@ -168,11 +174,11 @@ impl Run {
             // it came to its end all the same
             Ok(Some(Ok(Ok(result)))) => Ended::Answered(Ok(result)),
             Ok(Some(Ok(Err(said)))) if said.code == stop_fault(reason).code => {
-                Ended::By(with_details(fault, said), outcome)
+                Ended::Stopped(with_details(fault, said), outcome)
             }
             Ok(Some(Ok(Err(said)))) => Ended::By(said, outcome),
             Ok(Some(Err(_panic))) => panicked(),
-            Ok(None) | Err(_) => Ended::By(fault, outcome),
+            Ok(None) | Err(_) => Ended::Stopped(fault, outcome),
         }
     }
 }
@@ -181,6 +187,18 @@ impl Run {
 enum Ended {
     Answered(Result<Raw, Fault>),
     By(Fault, Outcome),
+    /// The fault is our own word for it.
+    Stopped(Fault, Outcome),
+}
+
+impl Ended {
+    /// So many of its processes have outlived SIGKILL, which is said where nobody else has.
+    fn with_left(self, left: usize) -> Self {
+        match self {
+            Self::Stopped(fault, outcome) => Self::Stopped(outlived(fault, left), outcome),
+            Self::Answered(_) | Self::By(..) => self,
+        }
+    }
 }
 
 /// The true reason, with what the procedure had to say.
@@ -247,7 +265,9 @@ fn ending(ended: Ended, started: bool, limit: usize) -> Ending {
         },
         Ended::Answered(Err(fault)) if !started => Ending::unstarted(Outcome::Rejected, fault),
         Ended::Answered(Err(fault)) => of(Outcome::Failed, fault),
-        Ended::By(fault, outcome) if !started => Ending { started: None, ..of(outcome, fault) },
-        Ended::By(fault, outcome) => of(outcome, fault),
+        Ended::By(fault, outcome) | Ended::Stopped(fault, outcome) if !started => {
+            Ending { started: None, ..of(outcome, fault) }
+        }
+        Ended::By(fault, outcome) | Ended::Stopped(fault, outcome) => of(outcome, fault),
     }
 }
