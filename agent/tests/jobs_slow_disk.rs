@@ -1,7 +1,5 @@
 //! A disk that takes its time ends no run: what a run did in time counts, also when it is taken in late.
 
-#![expect(clippy::unwrap_used, reason = "test code")]
-
 mod jobs_support;
 
 use std::fs::File;

@@ -255,14 +255,14 @@ sys.stdin.read()
 
 #[tokio::test]
 async fn no_run_begins_beside_one_of_which_a_process_outlives_sigkill() {
-    let (tell, mut told) = mpsc::unbounded_channel();
+    let (tell, mut told) = mpsc::channel(8);
     let hang = move |_call| {
         let tell = tell.clone();
         async move {
             let (chunks, mut output) = mpsc::channel(8);
             let running = exec::run(shell("echo $$; exec sleep 1000"), chunks, std::future::pending());
             let (ended, ()) = tokio::join!(running, async {
-                tell.send(next_text(&mut output).await).unwrap();
+                tell.send(next_text(&mut output).await).await.unwrap();
             });
             ended.map(|_exit| Raw::nil()).map_err(|error| Fault::new(FaultCode::Failed, error.to_string()))
         }

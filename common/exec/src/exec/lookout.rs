@@ -17,9 +17,12 @@ pub(super) struct Lookout {
     state: Mutex<State>,
 }
 
+/// Whose processes somebody asks for, and who gets the answer.
+type Asked = (Lineage, oneshot::Sender<io::Result<Vec<Process>>>);
+
 struct State {
     /// No more than there are runs.
-    asked: Vec<(Lineage, oneshot::Sender<io::Result<Vec<Process>>>)>,
+    asked: Vec<Asked>,
     /// A thread looks, and goes on until nobody asks any more.
     is_looking: bool,
 }
@@ -79,7 +82,7 @@ impl Looking {
     }
 
     /// Those who have asked since the last look began.
-    fn next(&mut self) -> Option<Vec<(Lineage, oneshot::Sender<io::Result<Vec<Process>>>)>> {
+    fn next(&mut self) -> Option<Vec<Asked>> {
         let mut state = self.lookout.state();
         let asked = std::mem::take(&mut state.asked);
         if asked.is_empty() {
@@ -150,7 +153,8 @@ mod tests {
             looked
         });
         let (_one, first) = Program::start();
-        let asked = tokio::spawn(async move { LOOKOUT.members(&first).await.unwrap().len() });
+        let mut asked = JoinSet::new();
+        asked.spawn(async move { LOOKOUT.members(&first).await.unwrap().len() });
         while LOOKS.load(Ordering::SeqCst) == 0 {
             tokio::task::yield_now().await;
         }
@@ -170,7 +174,7 @@ mod tests {
             let pids: Vec<i32> = members.iter().map(|member| member.pid).collect();
             assert_eq!(pids, [lineage.leader.as_raw_pid()]);
         }
-        assert_eq!((asked.await.unwrap(), LOOKS.load(Ordering::SeqCst)), (1, 2));
+        assert_eq!((asked.join_next().await.unwrap().unwrap(), LOOKS.load(Ordering::SeqCst)), (1, 2));
         // whoever comes later has somebody to look, too
         assert_eq!(LOOKOUT.members(&last).await.unwrap().len(), 1);
     }
