@@ -6,7 +6,7 @@ mod store_common;
 
 use redpoll_common::job::Outcome;
 use redpoll_manager::store::sqlite::DATABASE;
-use redpoll_manager::store::{Sqlite, Store};
+use redpoll_manager::store::{ReadError, Sqlite, Store};
 use redpoll_manager_core::jobs::record::{CallbackRecord, Change};
 use store_common::everything::*;
 use store_common::*;
@@ -37,4 +37,21 @@ async fn an_end_or_a_callback_that_cannot_be_read_keeps_no_job_for_ever() {
     let old: Vec<_> = old.iter().map(|job| (job.id, job.ended_ms)).collect();
     assert_eq!(old, [(id(5), 0), (id(1), NOON + 1), (id(2), NOON + 2), (id(3), NOON + 3)]);
     assert_eq!(store.prune(NOON + 9, 99).await.unwrap(), [id(5), id(1), id(2), id(3)]);
+}
+
+/// What the start does not need it does not read: neither its size nor its state keeps anything from going on.
+#[tokio::test]
+async fn a_fault_that_cannot_be_read_keeps_its_open_job_from_nothing() {
+    let folder = private_folder();
+    let store = Sqlite::open(folder.path(), small()).unwrap();
+    store.commit(submitted(job(1, &["a1", "a2"], plain_spec()))).await.unwrap();
+    store.commit(vec![changed(full_run(1, "a1"))]).await.unwrap();
+    store.close().await;
+    let broken = rusqlite::Connection::open(folder.path().join(DATABASE)).unwrap();
+    broken.execute("UPDATE run SET fault = x'c1' WHERE agent = 'a1'", []).unwrap();
+    drop(broken);
+    let store = Sqlite::open(folder.path(), small()).unwrap();
+    let records = store.recover().await.unwrap();
+    assert_eq!((records.jobs.len(), records.runs.len(), records.unreadable), (1, 2, vec![]));
+    assert!(matches!(store.run(&key(1, "a1")).await, Err(ReadError::Damaged { .. })));
 }

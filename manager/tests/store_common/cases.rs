@@ -81,6 +81,8 @@ pub(crate) async fn what_is_not_over_is_recovered_and_nothing_else(mut rig: Rig)
     assert_eq!(records.jobs.iter().map(|job| job.id).collect::<Vec<_>>(), [id(1), id(3)]);
     let runs: Vec<_> = records.runs.iter().map(|run| run.key.clone()).collect();
     assert_eq!(runs, [key(1, "a1"), key(1, "a2"), key(3, "a1")]);
+    // of the ended ones, what the machine keeps in memory
+    assert_eq!(records.runs[0].state, ended(Outcome::Failed, None, None));
     assert_eq!(records.runs[1].cancel, Some(Cancelling { grace_ms: Some(5) }));
     assert_eq!(records.queues, [builds()]);
     assert_eq!(records.agents, [counters()]);

@@ -356,7 +356,7 @@ pub enum Change {
 pub struct Records {
     /// The jobs that have not ended, and the ended ones of which [`RunRecord::is_alive`] holds for a run.
     pub jobs: Vec<JobRecord>,
-    /// All runs of these jobs, also the ended ones; results and faults may be left out of their endings.
+    /// All runs of these jobs, also the ended ones; results and faults are left out of their endings.
     pub runs: Vec<RunRecord>,
     /// All queues.
     pub queues: Vec<QueueRecord>,

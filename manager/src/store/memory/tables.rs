@@ -196,7 +196,7 @@ impl Tables {
         callbacks.sort_by_key(|callback| (callback.due_ms, callback.job, callback.serial));
         let counts = self.counts();
         Records {
-            runs: jobs.iter().flat_map(|job| self.runs_of(job.id)).map(without_result).collect(),
+            runs: jobs.iter().flat_map(|job| self.runs_of(job.id)).map(bare).collect(),
             queues: self.queues.values().cloned().collect(),
             agents: self.agents.values().cloned().collect(),
             denied: self.denied.values().cloned().collect(),
@@ -239,6 +239,15 @@ pub(super) fn without_result(run: &RunRecord) -> RunRecord {
     let mut run = run.clone();
     if let RunState::Ended(ending) = &mut run.state {
         ending.result = None;
+    }
+    run
+}
+
+/// Without what its program said of its end.
+fn bare(run: &RunRecord) -> RunRecord {
+    let mut run = without_result(run);
+    if let RunState::Ended(ending) = &mut run.state {
+        ending.fault = None;
     }
     run
 }

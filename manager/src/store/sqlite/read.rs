@@ -28,7 +28,8 @@ const DENIED: &str =
 
 pub(super) fn recover(db: &Connection) -> Result<Records, ReadError> {
     let jobs = format!("SELECT {JOB} FROM job WHERE id IN {ALIVE} ORDER BY id");
-    let runs = format!("SELECT {RUN}, NULL FROM run WHERE job IN {ALIVE} ORDER BY job, agent");
+    // what is in memory is what a run costs while the manager works, and not what its program said
+    let runs = format!("SELECT {RUN}, NULL, NULL FROM run WHERE job IN {ALIVE} ORDER BY job, agent");
     let callbacks = format!("{CALLBACKS} WHERE state = 'pending' ORDER BY due_ms, job, serial");
     let counts = counts(db)?;
     let mut unreadable = BTreeSet::new();
@@ -171,13 +172,13 @@ pub(super) fn runs(
     after: Option<&PeerId>,
     limit: usize,
 ) -> Result<Vec<RunRecord>, ReadError> {
-    let sql = format!("SELECT {RUN}, NULL FROM run WHERE job = ?1 AND agent > ?2 ORDER BY agent LIMIT ?3");
+    let sql = format!("SELECT {RUN}, fault, NULL FROM run WHERE job = ?1 AND agent > ?2 ORDER BY agent LIMIT ?3");
     let after = after.map_or("", |peer| peer.as_str());
     all(db, &sql, params![job.to_bytes(), after, count(limit)], rows::run)
 }
 
 pub(super) fn run(db: &Connection, key: &RunKey) -> Result<Option<RunRecord>, ReadError> {
-    let sql = format!("SELECT {RUN}, result FROM run WHERE job = ?1 AND agent = ?2");
+    let sql = format!("SELECT {RUN}, fault, result FROM run WHERE job = ?1 AND agent = ?2");
     one(db, &sql, params![key.job.to_bytes(), key.agent.as_str()], rows::run)
 }
 

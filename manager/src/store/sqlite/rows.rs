@@ -53,10 +53,10 @@ pub(super) fn job(row: &Row<'_>) -> Result<JobRecord, ReadError> {
     })
 }
 
-/// What [`run`] reads, in its order; the result comes last, or NULL where it is not wanted.
+/// What [`run`] reads, in its order; the fault and the result come last, or NULL where they are not wanted.
 pub(super) const RUN: &str = "job, agent, place, state, attempt, dno, queued_ms, offered_ms, accepted_ms, \
     started_ms, doubt_ms, ended_ms, not_before_ms, items, cancel, corrected, outcome, started, ending_items, \
-    duration_ms, fault, earlier, put_back";
+    duration_ms, earlier, put_back";
 
 pub(super) fn run(row: &Row<'_>) -> Result<RunRecord, ReadError> {
     let (attempt, dno) = (Attempt(row.get(4)?), Dno(uint(row.get(5)?)?));
@@ -88,8 +88,8 @@ pub(super) fn run(row: &Row<'_>) -> Result<RunRecord, ReadError> {
         // -1 is no grace
         cancel: cancel.map(|grace| Cancelling { grace_ms: u32::try_from(grace).ok() }),
         corrected: row.get(15)?,
-        earlier: optional(row, 21, |word: String| outcome(&word))?,
-        put_back: row.get(22)?,
+        earlier: optional(row, 20, |word: String| outcome(&word))?,
+        put_back: row.get(21)?,
     })
 }
 
@@ -99,7 +99,7 @@ fn ending(row: &Row<'_>) -> Result<Ending, ReadError> {
         started: row.get(17)?,
         items: uint(row.get(18)?)?,
         duration_ms: optional(row, 19, uint)?,
-        fault: optional(row, 20, fault)?,
+        fault: optional(row, 22, fault)?,
         result: optional(row, 23, value)?,
     })
 }
