@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 pub(crate) mod everything;
+pub(crate) mod log;
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;

@@ -66,21 +66,20 @@ impl Log {
 pub(super) fn move_into(connection: &Connection) -> Result<(), Trouble> {
     let moved = connection.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)");
     let moved = moved.and_then(|mut statement| statement.query_row([], |_row| Ok(())));
-    moved.map_err(Trouble::from).or_else(Trouble::only_broken)
+    moved.map_err(|error| Trouble::from(error).on(connection)).or_else(Trouble::only_broken)
 }
 
 /// Cuts the log to nothing, unless somebody reads from it: it does not wait for them. Gives whether it is cut; without space it is not.
 pub(super) fn cut(connection: &Connection) -> rusqlite::Result<bool> {
     connection.busy_timeout(Duration::ZERO)?;
-    let cut = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
-    connection.busy_timeout(BUSY)?;
-    match cut {
+    let cut = match connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0)) {
         Ok(busy) => Ok(busy == 0),
-        Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) || is_full(&error) => {
-            Ok(false)
-        }
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => Ok(false),
+        Err(error) if is_full(connection, &error) => Ok(false),
         Err(error) => Err(error),
-    }
+    };
+    connection.busy_timeout(BUSY)?;
+    cut
 }
 
 fn pages(connection: &Connection) -> rusqlite::Result<u64> {

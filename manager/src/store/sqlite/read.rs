@@ -172,7 +172,8 @@ pub(super) fn runs(
     after: Option<&PeerId>,
     limit: usize,
 ) -> Result<Vec<RunRecord>, ReadError> {
-    let sql = format!("SELECT {RUN}, fault, NULL FROM run WHERE job = ?1 AND agent > ?2 ORDER BY agent LIMIT ?3");
+    let sql =
+        format!("SELECT {RUN}, fault, NULL FROM run WHERE job = ?1 AND agent > ?2 ORDER BY agent LIMIT ?3");
     let after = after.map_or("", |peer| peer.as_str());
     all(db, &sql, params![job.to_bytes(), after, count(limit)], rows::run)
 }

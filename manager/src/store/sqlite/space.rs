@@ -6,7 +6,7 @@
 //! It is taken again only when there is a quarter more than it needs, so that the store does not go back and forth.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -14,15 +14,19 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use rustix::fs::FallocateFlags;
+use rustix::io::{Errno, retry_on_intr};
 
 use super::Options;
 use super::files::private;
 use super::log;
-use super::trouble::is_full;
+use super::trouble::{Trouble, is_no_room};
+use super::whole::folder_of;
 use crate::store::Room;
 
 /// Pages given back to the disk at one time, while space is scarce: 8 MiB.
 const VACUUM_PAGES: i64 = 2048;
+/// The same where there is no room to move so many: they are written to the log first.
+const FEW_PAGES: i64 = 64;
 
 /// Shows how much room there is, to everybody.
 #[derive(Debug, Clone, Default)]
@@ -65,7 +69,7 @@ struct Limit {
 }
 
 impl Space {
-    /// Takes the reserve; without space for it the store begins as one whose disk is full.
+    /// Takes the reserve; without space for it the store begins as one whose disk is full, and says so.
     pub(super) fn new(
         connection: &Connection,
         file: PathBuf,
@@ -79,11 +83,18 @@ impl Space {
             .map(|bytes| Limit { pages: pages(bytes), margin: pages(options.reserve_bytes) });
         let mut space =
             Self { gauge, file, file_bytes: options.reserve_bytes, limit, checked: Instant::now() };
+        if let Some(limit) = space.limit {
+            set_limit(connection, limit.pages)?;
+        }
         space.gauge.set(Room::Reserve);
         match space.restore(connection) {
-            Err(error) if !is_full(&error) => Err(error),
-            Ok(()) | Err(_) => Ok(space),
+            Ok(()) | Err(Trouble::Full | Trouble::Hole { .. }) => {}
+            Err(Trouble::Broken(_, error)) => return Err(error),
         }
+        if space.room() != Room::Plenty {
+            no_new_jobs();
+        }
+        Ok(space)
     }
 
     pub(super) fn room(&self) -> Room {
@@ -94,7 +105,7 @@ impl Space {
     pub(super) fn release(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         self.checked = Instant::now();
         if self.gauge.room() == Room::Plenty {
-            tracing::error!("the disk is full: no new jobs are taken. help: make space, or delete jobs");
+            no_new_jobs();
             self.gauge.set(Room::Reserve);
         }
         if let Err(error) = std::fs::remove_file(&self.file)
@@ -111,7 +122,9 @@ impl Space {
     /// A write found no space, and there is no reserve.
     pub(super) fn exhausted(&self) {
         if self.gauge.room() != Room::Nothing {
-            tracing::error!("the disk is full, also the reserve: changes wait for space. help: make space");
+            tracing::error!(
+                "the disk is full, also the reserve: changes wait for space. help: make space, or let store.max_size be more"
+            );
             self.gauge.set(Room::Nothing);
         }
     }
@@ -129,14 +142,19 @@ impl Space {
     }
 
     /// Takes the reserve again if there is space, or gives back to the disk what deleted jobs left.
-    pub(super) fn restore(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+    pub(super) fn restore(&mut self, connection: &Connection) -> Result<(), Trouble> {
         self.checked = Instant::now();
         if let Some(limit) = self.limit {
             let (pages, free) = pages(connection)?;
-            if pages - free + limit.margin + limit.margin / 4 > limit.pages {
+            let wanted = limit.pages - limit.margin;
+            if pages - free + limit.margin / 4 > wanted {
                 return Ok(());
             }
-            set_limit(connection, limit.pages - limit.margin)?;
+            // no limit holds below what is there already: there would be no margin
+            if pages > wanted {
+                return give_back(connection, pages - wanted);
+            }
+            set_limit(connection, wanted)?;
         }
         match take(&self.file, self.file_bytes) {
             Ok(()) => {
@@ -144,14 +162,51 @@ impl Space {
                 self.gauge.set(Room::Plenty);
                 Ok(())
             }
+            // whatever else it is, more room would not change it
+            Err(error) if !is_no_room(&error) && has_room(&self.file, self.file_bytes) => {
+                tracing::warn!(
+                    %error,
+                    file = %self.file.display(),
+                    "the store has no reserve: on a full disk what is under way would wait for space, too. \
+                     help: let the manager make this file, or set store.reserve to 0B"
+                );
+                self.gauge.set(Room::Plenty);
+                Ok(())
+            }
             Err(error) => {
                 tracing::debug!(%error, "no space for the reserve yet");
-                connection.execute_batch(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
-                // the writer waits for nobody who reads: it looks again soon
-                log::cut(connection).map(|_is_cut| ())
+                give_back(connection, VACUUM_PAGES)
             }
         }
     }
+}
+
+fn no_new_jobs() {
+    tracing::error!(
+        "the disk is full: no new jobs are taken. help: make space, delete jobs, or let store.max_size be more"
+    );
+}
+
+/// Gives back to the disk what deleted jobs left: at most so many pages, and not more than a second of writing.
+fn give_back(connection: &Connection, pages: i64) -> Result<(), Trouble> {
+    let on = |error| Trouble::from(error).on(connection);
+    match vacuum(connection, pages.min(VACUUM_PAGES)).map_err(on) {
+        Err(Trouble::Full) => {
+            vacuum(connection, pages.min(FEW_PAGES)).map_err(on).or_else(Trouble::only_broken)?
+        }
+        given => given?,
+    }
+    // the writer waits for nobody who reads: it looks again soon
+    log::cut(connection)?;
+    Ok(())
+}
+
+/// Each page is a row: who stops at the first has given back one.
+fn vacuum(connection: &Connection, pages: i64) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
+    let mut given = statement.query([])?;
+    while given.next()?.is_some() {}
+    Ok(())
 }
 
 /// Makes the reserve if it is not there: first a quarter more, so that not the very last space is taken.
@@ -160,15 +215,32 @@ fn take(path: &Path, bytes: u64) -> io::Result<()> {
         return Ok(());
     }
     let file = private(path)?;
-    let taken = allocate(&file, bytes + bytes / 4).and_then(|()| file.set_len(bytes));
+    let taken = allocate(path, &file, bytes + bytes / 4).and_then(|()| file.set_len(bytes));
     if taken.is_err() {
-        std::fs::remove_file(path)?;
+        let _half = std::fs::remove_file(path);
     }
     taken
 }
 
-fn allocate(file: &File, bytes: u64) -> io::Result<()> {
-    Ok(rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes)?)
+/// Gives a file its place on the disk. Where the file system cannot, it gets that by being written.
+fn allocate(path: &Path, mut file: &File, bytes: u64) -> io::Result<()> {
+    match retry_on_intr(|| rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes)) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) if has_room(path, bytes) => {
+            io::copy(&mut io::repeat(0).take(bytes), &mut file).map(|_bytes| ())
+        }
+        // looked at first, as nobody wants to write it in vain each second
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => Err(io::ErrorKind::StorageFull.into()),
+        allocated => Ok(allocated?),
+    }
+}
+
+/// Whether the disk of a file has that much room, as far as it says.
+fn has_room(path: &Path, bytes: u64) -> bool {
+    // some do not count what they have
+    let room = |disk: rustix::fs::StatVfs| {
+        disk.f_blocks == 0 || disk.f_bavail.saturating_mul(disk.f_frsize) >= bytes
+    };
+    rustix::fs::statvfs(folder_of(path)).is_ok_and(room)
 }
 
 pub(super) fn page_size(connection: &Connection) -> rusqlite::Result<u64> {

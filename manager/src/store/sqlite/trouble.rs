@@ -1,6 +1,8 @@
 //! Why something was not written, and whether the process can live with that.
 
-use rusqlite::{ErrorCode, ffi};
+use std::io;
+
+use rusqlite::{Connection, ErrorCode, ffi};
 
 /// Why a transaction was not committed.
 #[derive(Debug, thiserror::Error)]
@@ -24,22 +26,42 @@ pub(super) enum Trouble {
 
 impl From<rusqlite::Error> for Trouble {
     fn from(error: rusqlite::Error) -> Self {
-        if is_full(&error) {
-            return Self::Full;
-        }
         Self::Broken(error.sqlite_error().map_or(0, |error| error.extended_code), error)
     }
 }
 
-/// Whether it is only space that is wanting.
-pub(super) fn is_full(error: &rusqlite::Error) -> bool {
-    // the log's index is a file too, and is grown like one
-    error.sqlite_error().is_some_and(|error| {
-        error.code == ErrorCode::DiskFull || error.extended_code == ffi::SQLITE_IOERR_SHMSIZE
+/// Whether it is only space that is wanting. To be asked of the connection on which it happened, before it does anything else.
+pub(super) fn is_full(connection: &Connection, error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|error| match error.extended_code {
+        // the log's index is a file too, and is grown like one
+        ffi::SQLITE_IOERR_SHMSIZE => true,
+        // to SQLite a quota that is used up is an error like any other
+        ffi::SQLITE_IOERR_WRITE => is_no_room(&io::Error::from_raw_os_error(system_error(connection))),
+        _ => error.code == ErrorCode::DiskFull,
     })
 }
 
+/// Whether an error says that the disk, or the share of it that we may have, is used up.
+pub(super) fn is_no_room(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// What the operating system said of the last error of a connection.
+#[expect(unsafe_code, reason = "no safe wrapper tells the number")]
+fn system_error(connection: &Connection) -> i32 {
+    // SAFETY: the connection is open while it is borrowed, and no other thread uses it meanwhile: it cannot be shared
+    unsafe { ffi::sqlite3_system_errno(connection.handle()) }
+}
+
 impl Trouble {
+    /// What an error on a connection comes to.
+    pub(super) fn on(self, connection: &Connection) -> Self {
+        match self {
+            Self::Broken(_, error) if is_full(connection, &error) => Self::Full,
+            Self::Broken(..) | Self::Full | Self::Hole { .. } => self,
+        }
+    }
+
     /// Work that can be done later: a full disk is no reason to stop.
     pub(super) fn only_broken(self) -> Result<(), Self> {
         match self {

@@ -263,7 +263,7 @@ impl Writer {
     /// Commits calls as one transaction, or nothing of them.
     fn write(&mut self, calls: &[Call]) -> Result<(), Trouble> {
         let head = self.chain.head();
-        let done = self.transaction(calls);
+        let done = self.transaction(calls).map_err(|trouble| trouble.on(&self.connection));
         if done.is_err() {
             self.chain.go_back(head);
             if !self.connection.is_autocommit() {
@@ -315,8 +315,7 @@ impl Writer {
     fn tidy(&mut self) -> Result<(), Trouble> {
         self.log.tidy(&self.connection)?;
         if self.space.is_due(SPACE_CHECK) {
-            let restored = self.space.restore(&self.connection);
-            restored.map_err(Trouble::from).or_else(Trouble::only_broken)?;
+            self.space.restore(&self.connection).or_else(Trouble::only_broken)?;
         }
         Ok(())
     }
