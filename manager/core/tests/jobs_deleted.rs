@@ -34,11 +34,24 @@ fn two_who_saw_the_same_job_delete_it_once() {
 fn retention_deletes_nothing_that_was_deleted_while_it_looked() {
     let mut manager = ended(Settings { keep_ms: Some(5), prune_every_ms: 10, ..Settings::default() });
     assert!(manager.later(10).iter().any(|effect| matches!(effect, Effect::FindOldest { .. })));
-    let (stored, jobs) = manager.store.oldest(10);
+    let jobs = manager.store.oldest(10);
     assert_eq!(jobs.len(), 1);
     manager.feed(Input::Delete { token: 0, job: job(1), by: None });
-    manager.feed(Input::Oldest { stored, jobs });
+    manager.feed(Input::Oldest { jobs });
     assert_eq!(told(&manager), 1);
+}
+
+#[test]
+fn retention_counts_what_ended_while_it_looked() {
+    let settings = Settings { keep_jobs: 1, prune_every_ms: 10, ..Settings::default() };
+    let mut manager = ended(settings);
+    assert!(manager.later(10).iter().any(|effect| matches!(effect, Effect::FindOldest { .. })));
+    let jobs = manager.store.oldest(10);
+    assert_eq!(jobs.len(), 1);
+    manager.submit(2, &Plan::default(), &[("a", false)]);
+    manager.cancel(Scope::Job(job(2)), false);
+    manager.feed(Input::Oldest { jobs });
+    assert!(!manager.store.jobs.contains_key(&job(1)), "one of two is kept, the later one");
 }
 
 #[test]
@@ -87,8 +100,8 @@ fn retention_deletes_no_more_runs_at_once_than_it_may_but_always_a_job() {
         for wanted in steps {
             assert!(asked.iter().any(|effect| matches!(effect, Effect::FindOldest { .. })), "it goes on");
             let before = manager.store.jobs.len();
-            let (stored, jobs) = manager.store.oldest(settings.prune_at_once);
-            asked = manager.feed(Input::Oldest { stored, jobs });
+            let jobs = manager.store.oldest(settings.prune_at_once);
+            asked = manager.feed(Input::Oldest { jobs });
             assert_eq!(before - manager.store.jobs.len(), wanted, "full: {full}");
         }
         assert!(manager.store.jobs.is_empty());

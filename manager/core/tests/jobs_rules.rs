@@ -338,13 +338,13 @@ fn ended_jobs_are_kept_for_a_time_and_up_to_a_number() {
     let asked =
         |effects: &[Effect<u32>]| effects.iter().any(|effect| matches!(effect, Effect::FindOldest { .. }));
     assert!(asked(&manager.later(10_000)));
-    let (stored, jobs) = manager.store.oldest(100);
-    manager.feed(Input::Oldest { stored, jobs });
+    let jobs = manager.store.oldest(100);
+    manager.feed(Input::Oldest { jobs });
     // the first one has a callback that nobody heard; the next two are too many
     assert_eq!(manager.store.deleted, [job(2), job(3)]);
     assert!(asked(&manager.later(50_000)));
-    let (stored, jobs) = manager.store.oldest(100);
-    manager.feed(Input::Oldest { stored, jobs });
+    let jobs = manager.store.oldest(100);
+    manager.feed(Input::Oldest { jobs });
     assert_eq!(manager.store.deleted.len(), 4);
     assert!(manager.store.jobs.contains_key(&job(6)), "it is open");
 }

@@ -212,16 +212,12 @@ impl Performer {
     fn find_oldest(&self, limit: usize) {
         let (store, inbox) = (self.outside.store.clone(), self.outside.inbox.clone());
         self.tracker.spawn(async move {
-            let found = async {
-                let ended = store.expendable(u64::MAX, 0, limit).await?;
-                Ok::<_, crate::store::ReadError>((store.counts().await?.ended_jobs, ended))
-            };
             // an empty answer lets the machine ask again some time
-            let (stored, jobs) = found.await.unwrap_or_else(|error| {
+            let jobs = store.expendable(u64::MAX, 0, limit).await.unwrap_or_else(|error| {
                 error!(error = %redpoll_net::dial::chain(&error), "the store cannot be read");
-                (0, Vec::new())
+                Vec::new()
             });
-            send(&inbox, Input::Oldest { stored, jobs }).await;
+            send(&inbox, Input::Oldest { jobs }).await;
         });
     }
 }

@@ -281,8 +281,8 @@ impl World {
                 Ok(())
             }
             Effect::FindOldest { limit } => {
-                let (stored, jobs) = self.manager.store.oldest(limit);
-                self.later(Input::Oldest { stored, jobs });
+                let jobs = self.manager.store.oldest(limit);
+                self.later(Input::Oldest { jobs });
                 Ok(())
             }
         }

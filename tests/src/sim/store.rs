@@ -350,14 +350,13 @@ impl Store {
         }
     }
 
-    pub(super) fn oldest(&self, limit: usize) -> (u64, Vec<EndedJob>) {
+    pub(super) fn oldest(&self, limit: usize) -> Vec<EndedJob> {
         let ended =
             |job: &JobRecord| Some(EndedJob { id: job.id, ended_ms: job.ended_ms?, runs: job.agents.len() });
         let mut ended: Vec<_> = self.jobs.values().filter_map(ended).collect();
         ended.sort_by_key(|job| (job.ended_ms, job.id));
-        let stored = ended.len() as u64;
         ended.truncate(limit);
-        (stored, ended)
+        ended
     }
 
     /// What a machine starts from.

@@ -84,7 +84,7 @@ pub enum Effect<T> {
         /// Which.
         key: String,
     },
-    /// Read which jobs ended first, and how many have; answer with [`Input::Oldest`](super::input::Input::Oldest).
+    /// Read which jobs ended first; answer with [`Input::Oldest`](super::input::Input::Oldest).
     FindOldest {
         /// How many at most.
         limit: usize,

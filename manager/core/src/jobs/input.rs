@@ -191,8 +191,6 @@ pub enum Input<T> {
     },
     /// The answer to [`Effect::FindOldest`](super::effect::Effect::FindOldest).
     Oldest {
-        /// How many ended jobs are stored.
-        stored: u64,
         /// The ones that ended first, in the order of their ends.
         jobs: Vec<EndedJob>,
     },

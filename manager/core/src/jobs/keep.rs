@@ -1,6 +1,7 @@
 //! Retention: how long, and how many, ended jobs and events are kept.
 //!
-//! Ended jobs are in the store alone. When some may have to go, the machine asks which ended first, and decides.
+//! Ended jobs are in the store alone; how many they are is counted here, as counting them there takes time by their number. When some
+//! may have to go, the machine asks which ended first, and decides.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -81,9 +82,8 @@ impl<T> Jobs<T> {
     ///
     /// Not more in one transaction than a few runs: while they are deleted nothing else is stored, and what is deleted takes room in the
     /// store's log first, which a full disk does not have.
-    pub(super) fn oldest_found(&mut self, stored: u64, jobs: Vec<EndedJob>, now_ms: u64) {
+    pub(super) fn oldest_found(&mut self, jobs: Vec<EndedJob>, now_ms: u64) {
         self.finding_oldest = false;
-        self.ended_jobs = stored;
         let mut more = jobs.len() >= self.settings.prune_at_once;
         let most = self.settings.prune_runs / if self.store_full { FULL_SHARE } else { 1 };
         let (mut deleted, mut runs) = (false, 0_usize);

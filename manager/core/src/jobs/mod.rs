@@ -198,7 +198,7 @@ impl<T> Jobs<T> {
             }
             Input::Redact { job, paths } => self.redact(job, paths),
             Input::CallbackTried { job, serial, error } => self.callback_tried(job, serial, error, now_ms),
-            Input::Oldest { stored, jobs } => self.oldest_found(stored, jobs, now_ms),
+            Input::Oldest { jobs } => self.oldest_found(jobs, now_ms),
             Input::StoreFull(full) => self.store_full = full,
             Input::Settings(settings) => self.reload(settings),
             Input::Clock { anchor, set_by_ms } => self.clock(anchor, set_by_ms, now_ms),

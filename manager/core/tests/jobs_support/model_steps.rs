@@ -118,8 +118,8 @@ impl Pair {
                 Input::CallbackTried { job, serial, error: (!taken).then(|| "no".to_owned()) }
             }
             Do::Oldest => {
-                let (stored, jobs) = self.store.oldest(self.model.settings.prune_at_once);
-                return self.model.finding.then_some(Input::Oldest { stored, jobs });
+                let jobs = self.store.oldest(self.model.settings.prune_at_once);
+                return self.model.finding.then_some(Input::Oldest { jobs });
             }
             Do::Full(full) => Input::StoreFull(*full),
             Do::Settings(kind) => Input::Settings(settings(*kind)),

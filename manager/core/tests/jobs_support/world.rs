@@ -194,8 +194,8 @@ impl World {
                 self.handle(Input::KeyFound { submitter, key, found });
             }
             Effect::FindOldest { limit } => {
-                let (stored, jobs) = self.store.oldest(limit);
-                self.handle(Input::Oldest { stored, jobs });
+                let jobs = self.store.oldest(limit);
+                self.handle(Input::Oldest { jobs });
             }
         }
     }

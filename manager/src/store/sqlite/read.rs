@@ -294,7 +294,8 @@ pub(super) fn expendable(
     keep: u64,
     limit: usize,
 ) -> Result<Vec<EndedJob>, ReadError> {
-    let surplus = counts(db)?.ended_jobs.saturating_sub(keep);
+    // retention asks with none to keep, and often: then nothing is to be counted
+    let surplus = if keep == 0 { u64::MAX } else { counts(db)?.ended_jobs.saturating_sub(keep) };
     let sql = "SELECT id, ended_ms, ended_ms < ?1, \
         length(agents) - length(replace(agents, ' ', '')) + 1 FROM job WHERE ended_ms IS NOT NULL AND NOT EXISTS \
         (SELECT 1 FROM callback WHERE callback.job = job.id AND callback.state = 'pending' \

@@ -62,7 +62,7 @@ impl Model {
                     job.untold.retain(|other| *other != serial);
                 }
             }
-            Input::Oldest { stored, jobs } => self.oldest_found(stored, &jobs),
+            Input::Oldest { jobs } => self.oldest_found(&jobs),
             Input::StoreFull(full) => self.full = full,
             Input::Settings(settings) => self.settings = settings,
             Input::Record(submit, ended) => self.submit(*submit, Some(*ended)),
@@ -171,9 +171,10 @@ impl Model {
     }
 
     /// The oldest go while they are too old or too many; not what is open, or has still to be told.
-    fn oldest_found(&mut self, stored: u64, jobs: &[EndedJob]) {
+    fn oldest_found(&mut self, jobs: &[EndedJob]) {
         self.finding = false;
-        let (mut left, before) = (stored, self.jobs.len());
+        let before = self.jobs.len();
+        let mut left = self.jobs.iter().filter(|job| !job.is_open()).count() as u64;
         let share = if self.full { 100 } else { 1 };
         let (mut runs, mut again) = (0, jobs.len() >= self.settings.prune_at_once);
         for EndedJob { id, ended_ms, runs: of_job } in jobs {
