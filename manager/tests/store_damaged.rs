@@ -1,4 +1,4 @@
-//! Rows that cannot be read keep retention from nothing.
+//! Rows that cannot be read keep retention and the start from nothing, and nor does what is left in the folder.
 
 #![expect(clippy::unwrap_used, reason = "test code")]
 
@@ -54,4 +54,19 @@ async fn a_fault_that_cannot_be_read_keeps_its_open_job_from_nothing() {
     let records = store.recover().await.unwrap();
     assert_eq!((records.jobs.len(), records.runs.len(), records.unreadable), (1, 2, vec![]));
     assert!(matches!(store.run(&key(1, "a1")).await, Err(ReadError::Damaged { .. })));
+}
+
+/// It has in the clear what was masked since.
+#[tokio::test]
+async fn a_start_removes_what_a_compact_left_that_was_ended() {
+    let folder = private_folder();
+    Sqlite::open(folder.path(), small()).unwrap().close().await;
+    let left = ["", "-journal", "-wal", "-shm"]
+        .map(|suffix| folder.path().join(format!("{DATABASE}.compact{suffix}")));
+    for path in &left {
+        std::fs::write(path, "half a database").unwrap();
+    }
+    let store = Sqlite::open(folder.path(), small()).unwrap();
+    assert_eq!(left.iter().filter(|path| path.exists()).count(), 0);
+    store.close().await;
 }

@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 use rusqlite::params;
 
 use super::files::{Files, private};
-use super::whole::{self, MARGIN, beside, file, free, log_of, size, sync_folder};
+use super::whole::{self, MARGIN, beside, file, free, log_of, remove_draft, size, sync_folder};
 use super::{OpenError, is_refusal, opening};
 
-/// The new database until it is whole.
-const DRAFT: &str = "jobs.db.compact";
+/// The new database until it is whole, behind the name of the old one.
+const DRAFT: &str = ".compact";
 
 /// Why a store was not compacted. It is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -63,18 +63,17 @@ pub fn compact(folder: &Path) -> Result<Compacted, CompactError> {
         return Err(CompactError::Missing { path });
     }
     let (files, _lock) = Files::prepare(folder)?;
-    let (database, draft) = (files.database, folder.join(DRAFT));
+    let draft = beside(&files.database, DRAFT);
+    let database = files.database;
     let before = size(&database) + size(&log_of(&database));
     let free = free(folder).map_err(|source| file(folder, source))?;
     let needed = before + MARGIN;
-    // what an end in the middle left is overwritten
-    if free + size(&draft) < needed {
+    if free < needed {
         return Err(CompactError::NoSpace { folder: folder.to_owned(), needed, free });
     }
-    let _left = fs::remove_file(&draft);
     let done = write(&database, &draft);
     if done.is_err() {
-        let _half = fs::remove_file(&draft);
+        remove_draft(&draft);
     }
     done?;
     let replace = || {
@@ -86,6 +85,11 @@ pub fn compact(folder: &Path) -> Result<Compacted, CompactError> {
     };
     replace().map_err(|source| file(&database, source))?;
     Ok(Compacted { before, after: size(&database) })
+}
+
+/// Removes what one left that was ended in the middle. For whoever holds the lock.
+pub(super) fn clear(database: &Path) {
+    remove_draft(&beside(database, DRAFT));
 }
 
 /// Writes what counts of a database into another file, and looks at it. The log is empty and gone afterwards.

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use redpoll_config::{check_private, check_state_dir, look_at_state_dir};
 use rustix::fs::FlockOperation;
 
-use super::OpenError;
 use super::restore::{self, Finished};
 use super::whole::{log_of, size};
+use super::{OpenError, compact};
 
 /// The database, in the store's folder. SQLite keeps `jobs.db-wal` and `jobs.db-shm` beside it, with the same mode.
 pub const DATABASE: &str = "jobs.db";
@@ -51,6 +51,8 @@ impl Files {
             tracing::warn!(?kept, ?lets_in, help, "a restore that was broken off is finished");
         }
         restore::clear(&files.database);
+        // it has arguments in it that are masked by now
+        compact::clear(&files.database);
         // made here, because SQLite would make it as the umask says
         private(&files.database).map_err(at)?;
         check_private(&files.database)?;

@@ -14,7 +14,9 @@ use redpoll_manager_core::revoked::Denied;
 
 use super::files::{self, Files, Lock};
 use super::forgotten::{self, Forgotten};
-use super::whole::{self, Extent, MARGIN, beside, file, folder_of, free, log_of, size, sync_folder};
+use super::whole::{
+    self, Extent, MARGIN, beside, file, folder_of, free, log_of, remove_draft, size, sync_folder,
+};
 use super::{OpenError, opening};
 
 /// The copy until it is whole, behind the name of the database.
@@ -146,7 +148,7 @@ impl Ready {
                 Ok(Self { files, draft, extent, forgotten, _lock: lock })
             }
             Err(error) => {
-                remove(&draft);
+                remove_draft(&draft);
                 Err(error)
             }
         }
@@ -180,7 +182,7 @@ impl Ready {
 impl Drop for Ready {
     fn drop(&mut self) {
         // has another name once it counts
-        remove(&self.draft);
+        remove_draft(&self.draft);
     }
 }
 
@@ -191,7 +193,7 @@ pub(super) fn is_broken_off(database: &Path) -> bool {
 
 /// Removes what a restore left that was ended before it counted. For whoever holds the lock.
 pub(super) fn clear(database: &Path) {
-    remove(&beside(database, DRAFT));
+    remove_draft(&beside(database, DRAFT));
 }
 
 /// The database and its logs, those that are there.
@@ -322,12 +324,5 @@ fn of_copy(error: OpenError, copy: &Path) -> RestoreError {
         | OpenError::Migration { .. }
         | OpenError::ForeignLog { .. }
         | OpenError::Refused { .. }) => other.into(),
-    }
-}
-
-/// Removes a draft and what belongs to it.
-fn remove(draft: &Path) {
-    for suffix in LOGS.iter().chain(&["-shm", ""]) {
-        let _gone = fs::remove_file(beside(draft, suffix));
     }
 }

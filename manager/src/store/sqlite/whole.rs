@@ -75,6 +75,13 @@ pub(super) fn log_of(database: &Path) -> PathBuf {
     beside(database, "-wal")
 }
 
+/// Removes a new database that does not count, and what belongs to it.
+pub(super) fn remove_draft(draft: &Path) {
+    for suffix in ["-wal", "-journal", "-shm", ""] {
+        let _gone = fs::remove_file(beside(draft, suffix));
+    }
+}
+
 /// Bytes of a file, 0 if it is not there.
 pub(super) fn size(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |found| found.len())
