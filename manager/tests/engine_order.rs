@@ -17,7 +17,8 @@ use redpoll_manager::clock::Clock;
 use redpoll_manager::engine::{Agents, Callbacks, Engine, EngineOptions, NewJob, digest};
 use redpoll_manager::store::chain::{Begin, Verified};
 use redpoll_manager::store::{
-    AbortHook, AttemptRecord, CommitError, Counts, Durable, Faults, Filter, Memory, ReadError, Room, Store,
+    AbortHook, AttemptRecord, CommitError, Counts, Durable, Faults, Filter, Memory, Page, ReadError, Room,
+    Store,
 };
 use redpoll_manager_core::jobs::record::{
     CallbackRecord, Change, EventRecord, JobRecord, Progress, Records, RunRecord,
@@ -89,7 +90,7 @@ impl Store for Gated {
         self.inner.by_key(submitter, key)
     }
 
-    fn list(&self, filter: Filter, before: Option<JobId>, limit: usize) -> Read<'_, Vec<JobRecord>> {
+    fn list(&self, filter: Filter, before: Option<JobId>, limit: usize) -> Read<'_, Page> {
         self.inner.list(filter, before, limit)
     }
 

@@ -4,9 +4,11 @@
 
 mod store_common;
 
+use std::sync::Arc;
+
 use redpoll_common::job::Outcome;
 use redpoll_manager::store::sqlite::DATABASE;
-use redpoll_manager::store::{ReadError, Sqlite, Store};
+use redpoll_manager::store::{Filter, MAX_LOOKED_AT, ReadError, Sqlite, Store, Whereabouts};
 use redpoll_manager_core::jobs::record::{CallbackRecord, Change};
 use store_common::everything::*;
 use store_common::*;
@@ -69,4 +71,27 @@ async fn a_start_removes_what_a_compact_left_that_was_ended() {
     let store = Sqlite::open(folder.path(), small()).unwrap();
     assert_eq!(left.iter().filter(|path| path.exists()).count(), 0);
     store.close().await;
+}
+
+/// However many jobs meet a condition: a list gives others their turn.
+#[tokio::test]
+async fn a_list_looks_at_so_many_jobs_and_says_where_to_go_on() {
+    let folder = private_folder();
+    let store = Sqlite::open(folder.path(), small()).unwrap();
+    let newest = u64::try_from(MAX_LOOKED_AT).unwrap() + 5;
+    store
+        .commit((1..=newest).map(|n| Change::JobSubmitted(Arc::new(job(n, &["a1"], plain_spec())))).collect())
+        .await
+        .unwrap();
+    store.commit(end(2, "a1", Outcome::Succeeded, NOON)).await.unwrap();
+    let theirs = Filter {
+        submitter: Some(peer("alice").into()),
+        state: Some(Whereabouts::Ended),
+        ..Filter::default()
+    };
+    let first = store.list(theirs.clone(), None, 9).await.unwrap();
+    assert_eq!((first.jobs.len(), first.next), (0, Some(id(6))));
+    let second = store.list(theirs, first.next, 9).await.unwrap();
+    assert_eq!(second.jobs.iter().map(|job| job.id).collect::<Vec<_>>(), [id(2)]);
+    assert_eq!(second.next, None);
 }

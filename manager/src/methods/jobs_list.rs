@@ -1,7 +1,7 @@
 //! `rp.jobs.list`: jobs by where they are and whose they are, the newest first.
 
 use redpoll_common::api::jobs::JobListArguments;
-use redpoll_common::job::Outcome;
+use redpoll_common::job::{JobId, Outcome};
 use redpoll_common::nearest::nearest;
 use redpoll_common::wire::{Fault, Raw, RawMap};
 use redpoll_net::CallContext;
@@ -19,6 +19,8 @@ const PAGE: u32 = 100;
 const MAX_PAGE: u32 = 1000;
 /// Jobs read at a time: one may name a hundred thousand agents.
 const CHUNK: usize = 50;
+/// How often the store looks for one answer, so that also one that finds next to nothing comes.
+const MAX_LOOKS: usize = 50;
 
 /// The words for an open run, beside `open`, `ended` and the outcomes.
 const STATES: [&str; 6] = ["held", "queued", "offered", "accepted", "running", "in_doubt"];
@@ -29,33 +31,30 @@ pub(super) async fn list(store: &dyn Store, call: &CallContext) -> Result<Raw, F
     let mut before = arguments.before.as_deref().map(job_id).transpose()?;
     let filter = filter(&arguments, store.clock())?;
     let (mut room, mut jobs) = (Room::of(call), Vec::new());
-    loop {
-        // one more than asked for tells whether there are more
-        let wanted = (limit + 1 - jobs.len()).min(CHUNK);
+    'looks: for look in 1.. {
+        let wanted = (limit - jobs.len()).min(CHUNK);
         let page = store.list(filter.clone(), before, wanted).await.map_err(unread)?;
-        let whole = page.len() == wanted;
-        for record in page {
-            let next = || before.map(|id| id.to_string());
-            if jobs.len() == limit {
-                return Ok(answer(&jobs, next()));
-            }
+        for record in page.jobs {
             let job = write(&jobs_rows::summary(store, &record).await?)?;
             if !room.take(&job) {
                 if jobs.is_empty() {
                     return Err(room.too_large(&format!("what is told of the job {}", record.id), &job));
                 }
-                return Ok(answer(&jobs, next()));
+                break 'looks;
             }
             before = Some(record.id);
             jobs.push(job);
         }
-        if !whole {
-            return Ok(answer(&jobs, None));
+        before = page.next;
+        if before.is_none() || jobs.len() == limit || look == MAX_LOOKS {
+            break;
         }
     }
+    Ok(answer(&jobs, before))
 }
 
-fn answer(jobs: &[Raw], next: Option<String>) -> Raw {
+fn answer(jobs: &[Raw], next: Option<JobId>) -> Raw {
+    let next = next.map(|id| id.to_string());
     RawMap::new().raws("jobs", jobs).opt_text("next", next.as_deref()).finish()
 }
 

@@ -23,7 +23,7 @@ use super::chain::{Begin, Verified};
 use super::faults::Fault;
 use super::{
     AbortHook, AttemptRecord, CommitError, Counts, Durable, Faults, Filter, MAX_ITEM_BYTES, MAX_ITEMS,
-    MAX_PAGE, ReadError, Room, Store,
+    MAX_PAGE, Page, ReadError, Room, Store,
 };
 use crate::clock::{Clock, Hands};
 
@@ -135,11 +135,14 @@ impl Store for Memory {
         filter: Filter,
         before: Option<JobId>,
         limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<JobRecord>, ReadError>> {
+    ) -> BoxFuture<'_, Result<Page, ReadError>> {
         let end = before.map_or(Bound::Unbounded, Bound::Excluded);
         self.read(|tables| {
             let older = tables.jobs.range((Bound::Unbounded, end)).rev().map(|(_, job)| job);
-            older.filter(|job| tables.passes(&filter, job)).take(limit.min(MAX_PAGE)).cloned().collect()
+            let mut found = older.filter(|job| tables.passes(&filter, job));
+            let jobs: Vec<_> = found.by_ref().take(limit.min(MAX_PAGE)).cloned().collect();
+            let next = found.next().and(jobs.last()).map(|job| job.id);
+            Page { jobs, next }
         })
     }
 

@@ -2,7 +2,7 @@
 //!
 //! - [`Store`]: the one trait; [`Sqlite`] keeps it on disk, [`Memory`] is for tests. One conformance suite runs on both.
 //! - [`queue`]: the bounded queue to the one thread that writes; its numbers, and what happens when it is full.
-//! - [`items`]: how items lie in chunks; [`spec`]: how the parts of a job that nobody filters by are written down.
+//! - [`Filter`]: which jobs are listed. [`items`]: how items lie in chunks; [`spec`]: how the parts of a job that nobody filters by are written down.
 //! - [`chain`]: the hashes over the history, and whether they fit. [`faults`]: failures on demand, for tests.
 //!
 //! **Writing.** A call's changes are applied together or not at all, calls in the order in which they were handed over. The
@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use redpoll_common::ids::PeerId;
-use redpoll_common::job::{Attempt, Item, JobId, Outcome, QueueKey, RunKey, Submitter};
+use redpoll_common::job::{Attempt, Item, JobId, Outcome, RunKey, Submitter};
 use redpoll_common::wire::Fault;
 use redpoll_manager_core::jobs::EndedJob;
 use redpoll_manager_core::jobs::record::{
@@ -33,6 +33,7 @@ use chain::{Begin, Verified};
 
 pub mod chain;
 pub mod faults;
+mod filter;
 pub mod items;
 pub mod memory;
 pub mod queue;
@@ -41,12 +42,15 @@ pub mod sqlite;
 mod weight;
 
 pub use faults::Faults;
+pub use filter::{Filter, Page, Whereabouts};
 pub use memory::Memory;
 pub use queue::Durable;
 pub use sqlite::{OpenError, Options, Sqlite};
 
 /// The most jobs, runs or events that one read gives.
 pub const MAX_PAGE: usize = 1000;
+/// How many jobs one [`Store::list`] looks at, at most: a bound on how long it keeps others from reading.
+pub const MAX_LOOKED_AT: usize = 10_000;
 /// The most items that one read gives.
 pub const MAX_ITEMS: usize = 10_000;
 /// Bytes of items after which a read stops; one item may exceed it.
@@ -104,8 +108,8 @@ pub trait Store: Send + Sync + fmt::Debug {
     fn by_key(&self, submitter: &Submitter, key: &str)
     -> BoxFuture<'_, Result<Option<JobRecord>, ReadError>>;
 
-    /// Jobs, the newest first: those older than `before`, at most `limit` and [`MAX_PAGE`]. The last one's id is the cursor for the
-    /// next page; an empty page is the end. One that cannot be read is left out and logged, and keeps no other from being listed.
+    /// Jobs, the newest first: those older than `before`, at most `limit` and [`MAX_PAGE`], and fewer where more than [`MAX_LOOKED_AT`]
+    /// had to be looked at. One that cannot be read is left out and logged, and keeps no other from being listed.
     ///
     /// # Errors
     /// [`ReadError`].
@@ -114,7 +118,7 @@ pub trait Store: Send + Sync + fmt::Debug {
         filter: Filter,
         before: Option<JobId>,
         limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<JobRecord>, ReadError>>;
+    ) -> BoxFuture<'_, Result<Page, ReadError>>;
 
     /// The runs of a job by the agent's name: those after `after`, at most `limit` and [`MAX_PAGE`]. Results are left out
     /// of their endings, see [`Store::run`].
@@ -258,35 +262,6 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Writes what was handed over, then closes. Commits after it fail as [`CommitError::Stopped`].
     fn close(&self) -> BoxFuture<'_, ()>;
-}
-
-/// Which jobs [`Store::list`] gives; each `None` lets all pass.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Filter {
-    /// Where they are.
-    pub state: Option<Whereabouts>,
-    /// They have a run on this agent.
-    pub agent: Option<PeerId>,
-    /// They stand, or stood, in a queue of this name.
-    pub queue: Option<QueueKey>,
-    /// Who submitted them.
-    pub submitter: Option<Submitter>,
-    /// They were submitted at this time or later, counted as by [`Store::clock`].
-    pub since_ms: Option<u64>,
-}
-
-/// Where a job is, for a filter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Whereabouts {
-    /// It has not ended.
-    Open,
-    /// It has not ended, and has a run in the state of this word, see
-    /// [`RunState::word`](redpoll_common::job::RunState::word).
-    In(&'static str),
-    /// It has ended.
-    Ended,
-    /// It has ended, with this outcome to show.
-    EndedAs(Outcome),
 }
 
 /// The end of an attempt that was tried again.

@@ -44,7 +44,7 @@ pub(crate) async fn nothing_is_found_in_an_empty_store(rig: Rig) {
     assert_eq!(store.progress(&key(1, "a1")).await.unwrap(), None);
     assert!(store.items(&key(1, "a1"), Attempt(1), 0, 9).await.unwrap().is_empty());
     assert_eq!(store.next_item(&key(1, "a1"), Attempt(1)).await.unwrap(), 0);
-    assert!(store.list(Filter::default(), None, 9).await.unwrap().is_empty());
+    assert!(store.list(Filter::default(), None, 9).await.unwrap().jobs.is_empty());
     assert_eq!(store.counts().await.unwrap(), Counts::default());
     let records = store.recover().await.unwrap();
     assert!(records.jobs.is_empty() && records.last_event == 0);

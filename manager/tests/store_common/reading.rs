@@ -95,7 +95,10 @@ pub(crate) async fn a_list_is_filtered_and_paged_newest_first(rig: Rig) {
 
     let found = async |filter: Filter, before: Option<u64>, limit: usize| {
         let page = store.list(filter, before.map(id), limit).await.unwrap();
-        page.iter().map(|job| job.submitted_ms - NOON).collect::<Vec<_>>()
+        let found: Vec<_> = page.jobs.iter().map(|job| job.submitted_ms - NOON).collect();
+        assert!(page.next.is_none() || page.next == found.last().copied().map(id));
+        assert_eq!(page.next.is_some(), found.last().is_some_and(|last| found.len() == limit && *last > 1));
+        found
     };
     let all = Filter::default;
     let state = |state| Filter { state: Some(state), ..Filter::default() };
@@ -115,6 +118,22 @@ pub(crate) async fn a_list_is_filtered_and_paged_newest_first(rig: Rig) {
     assert_eq!(found(state(Whereabouts::In("queued")), None, 9).await, [6, 4, 2]);
     let narrow = Filter { agent: Some(peer("a2")), since_ms: Some(NOON + 3), ..state(Whereabouts::Open) };
     assert_eq!(found(narrow, Some(6), 9).await, [4]);
+    // any two conditions
+    let bob = |filter| Filter { submitter: Some(peer("bob").into()), ..filter };
+    let builds = |filter| Filter { queue: Some(queue("builds")), ..filter };
+    let a2 = |filter| Filter { agent: Some(peer("a2")), ..filter };
+    assert_eq!(found(bob(state(Whereabouts::Open)), None, 9).await, [2]);
+    assert_eq!(found(bob(state(Whereabouts::Ended)), None, 9).await, [3, 1]);
+    assert_eq!(found(bob(state(Whereabouts::EndedAs(Outcome::Failed))), None, 9).await, [3]);
+    assert_eq!(found(bob(state(Whereabouts::EndedAs(Outcome::Succeeded))), None, 9).await, [1]);
+    assert_eq!(found(bob(state(Whereabouts::In("queued"))), None, 9).await, [2]);
+    assert_eq!(found(bob(builds(all())), None, 9).await, [0; 0]);
+    assert_eq!(found(builds(state(Whereabouts::In("running"))), None, 9).await, [5]);
+    assert_eq!(found(builds(state(Whereabouts::Ended)), None, 9).await, [0; 0]);
+    assert_eq!(found(a2(builds(all())), None, 9).await, [6]);
+    assert_eq!(found(a2(bob(all())), None, 9).await, [2]);
+    assert_eq!(found(a2(state(Whereabouts::Ended)), None, 9).await, [0; 0]);
+    assert_eq!(found(a2(state(Whereabouts::In("queued"))), None, 9).await, [6, 4, 2]);
 }
 
 pub(crate) async fn the_runs_of_a_job_come_in_pages_without_results(rig: Rig) {

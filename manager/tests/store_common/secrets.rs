@@ -46,7 +46,7 @@ async fn assert_hidden(rig: &Rig, n: u64, was: &JobRecord) {
     assert_eq!(spec, *was.spec);
     assert_eq!((now.digest, &now.submitter, &now.redact), (was.digest, &was.submitter, &was.redact));
     assert_eq!(now.admin, was.admin, "also after what else is secret was found out");
-    for listed in rig.store.list(redpoll_manager::store::Filter::default(), None, 9).await.unwrap() {
+    for listed in rig.store.list(redpoll_manager::store::Filter::default(), None, 9).await.unwrap().jobs {
         assert_eq!(arguments(&listed.spec), hidden());
     }
     // what may be corrected is read at the start

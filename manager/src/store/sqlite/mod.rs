@@ -2,7 +2,8 @@
 //!
 //! - [`Sqlite`]: opens it, hands changes to the writer and questions to the readers.
 //! - `writer`: the thread; `write`: changes as SQL; `space`: what happens when the disk is full; `trouble`: what else can.
-//! - `log`: keeps its log short. `pool`: the reading connections; `read`: questions as SQL; `rows`: rows as records.
+//! - `log`: keeps its log short. `pool`: the reading connections; `read`: questions as SQL, `list` those for lists; `rows`: rows as
+//!   records.
 //! - `chain`: the hashes over the history. `compact`: writes the file anew, without what was deleted; `backup`: copies it; `restore`:
 //!   puts a copy in place; `forgotten`: whom that would let in again; `whole`: what they share.
 //! - `migrations`: from the version of an older build to ours; `files`: folder, modes and lock; `opening`: why it does not open.
@@ -16,6 +17,7 @@ mod chain;
 mod compact;
 mod files;
 mod forgotten;
+mod list;
 mod log;
 mod mask;
 mod migrations;
@@ -47,8 +49,8 @@ use redpoll_manager_core::jobs::record::{
 use super::chain::{Begin, Verified};
 use super::queue::{self, Intake};
 use super::{
-    AbortHook, AttemptRecord, CommitError, Counts, Durable, Faults, Filter, MAX_ITEMS, MAX_PAGE, ReadError,
-    Room, Store,
+    AbortHook, AttemptRecord, CommitError, Counts, Durable, Faults, Filter, MAX_ITEMS, MAX_PAGE, Page,
+    ReadError, Room, Store,
 };
 use crate::clock::{Clock, Hands};
 use opening::{is_refusal, opening};
@@ -218,8 +220,8 @@ impl Store for Sqlite {
         filter: Filter,
         before: Option<JobId>,
         limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<JobRecord>, ReadError>> {
-        self.readers.ask(move |connection| read::list(connection, &filter, before, limit.min(MAX_PAGE)))
+    ) -> BoxFuture<'_, Result<Page, ReadError>> {
+        self.readers.ask(move |connection| list::list(connection, &filter, before, limit.min(MAX_PAGE)))
     }
 
     fn runs(

@@ -10,15 +10,14 @@ use redpoll_manager_core::jobs::record::{
     CallbackRecord, EventRecord, JobRecord, Progress, Records, RunRecord, Summary,
 };
 use redpoll_manager_core::revoked::Denial;
-use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, Params, Row, params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use tracing::error;
 
 use super::chain;
 use super::rows::{self, JOB, RUN, int, uint};
 use crate::store::items::{self as chunks, Chunk};
-use crate::store::{AttemptRecord, Counts, Filter, MAX_ITEM_BYTES, ReadError, Whereabouts, spec};
+use crate::store::{AttemptRecord, Counts, MAX_ITEM_BYTES, ReadError, spec};
 
 /// The jobs that are not over: see [`Records::jobs`].
 const ALIVE: &str = "(SELECT id FROM job WHERE ended_ms IS NULL UNION SELECT job FROM run WHERE alive = 1)";
@@ -86,84 +85,6 @@ pub(super) fn by_key(
 ) -> Result<Option<JobRecord>, ReadError> {
     let sql = format!("SELECT {JOB} FROM job WHERE submitter = ?1 AND key = ?2");
     one(db, &sql, params![submitter.as_str(), key], rows::job)
-}
-
-pub(super) fn list(
-    db: &Connection,
-    filter: &Filter,
-    mut before: Option<JobId>,
-    limit: usize,
-) -> Result<Vec<JobRecord>, ReadError> {
-    let mut found = Vec::new();
-    loop {
-        let (sql, parameters) = page(filter, before, limit - found.len());
-        let (wanted, mut skipped) = (limit - found.len(), Vec::new());
-        let jobs = readable(db, &sql, params_from_iter(parameters), rows::job, &mut |job| skipped.push(job))?;
-        let ended = jobs.len() + skipped.len() < wanted;
-        let oldest = jobs.iter().map(|job| job.id).chain(skipped).min();
-        found.extend(jobs);
-        if ended || found.len() >= limit {
-            return Ok(found);
-        }
-        // those that cannot be read have taken the places of others
-        before = oldest.or(before);
-    }
-}
-
-/// A page of jobs, as a question.
-fn page(filter: &Filter, before: Option<JobId>, limit: usize) -> (String, Vec<Value>) {
-    // the runs of an agent lead to its jobs in their order: one that has few must not cost a walk over all jobs
-    let (from, id) = match &filter.agent {
-        Some(_) => {
-            ("(SELECT job AS theirs FROM run WHERE agent = ?) CROSS JOIN job ON job.id = theirs", "theirs")
-        }
-        None => ("job", "id"),
-    };
-    let (older, newer) = (format!("{id} < ?"), format!("{id} >= ?"));
-    let mut conditions = vec!["1"];
-    let mut parameters: Vec<Value> = filter.agent.iter().map(|peer| peer.to_string().into()).collect();
-    let mut condition = |sql, value: Option<Value>| {
-        if let Some(value) = value {
-            conditions.push(sql);
-            parameters.push(value);
-        }
-    };
-    let blob = |id: JobId| Value::Blob(id.to_bytes().to_vec());
-    condition(&older, before.map(blob));
-    // ids begin with the time
-    condition(&newer, filter.since_ms.map(|since| blob(first_of(since))));
-    let submitter = filter.submitter.as_ref().map(|peer| peer.to_string().into());
-    condition("submitter = ?", submitter);
-    condition("queue = ?", filter.queue.as_ref().map(|queue| Value::Blob(queue.as_bytes().to_vec())));
-    match filter.state {
-        None => {}
-        Some(Whereabouts::Open) => conditions.push("ended_ms IS NULL"),
-        Some(Whereabouts::Ended) => conditions.push("ended_ms IS NOT NULL"),
-        Some(Whereabouts::In(word)) => {
-            conditions.push(
-                "ended_ms IS NULL AND EXISTS (SELECT 1 FROM run WHERE run.job = job.id AND run.state = ?)",
-            );
-            parameters.push(word.to_owned().into());
-        }
-        Some(Whereabouts::EndedAs(outcome)) => {
-            // written out, so that the index of those that did not succeed can be used
-            conditions.push(if outcome.as_str() == "succeeded" {
-                "outcome = ?"
-            } else {
-                "outcome <> 'succeeded' AND outcome = ?"
-            });
-            parameters.push(outcome.as_str().to_owned().into());
-        }
-    }
-    parameters.push(count(limit).into());
-    let conditions = conditions.join(" AND ");
-    (format!("SELECT {JOB} FROM {from} WHERE {conditions} ORDER BY {id} DESC LIMIT ?"), parameters)
-}
-
-/// The lowest id of a millisecond.
-fn first_of(ms: u64) -> JobId {
-    let id = JobId::new(ms, 0).to_bytes();
-    JobId::from_bytes((u128::from_be_bytes(id) >> 80 << 80).to_be_bytes())
 }
 
 pub(super) fn runs(
@@ -348,13 +269,18 @@ fn readable<T>(
         Ok(row) => Ok(Some(row)),
         Err(ReadError::Damaged { what }) => {
             let job = JobId::from_bytes(row.get(0)?);
-            error!(%job, what, "a row of the store cannot be read; it is left out. help: `rpctl jobs delete` deletes the job");
+            left_out(job, &what);
             damaged(job);
             Ok(None)
         }
         Err(error @ (ReadError::Failed(_) | ReadError::Stopped)) => Err(error),
     })?;
     Ok(rows.into_iter().flatten().collect())
+}
+
+/// Says of a row that cannot be read what becomes of it.
+pub(super) fn left_out(job: JobId, what: &str) {
+    error!(%job, what, "a row of the store cannot be read; it is left out. help: `rpctl jobs delete` deletes the job");
 }
 
 fn one<T>(

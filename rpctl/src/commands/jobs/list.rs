@@ -62,7 +62,10 @@ impl ListQuestion {
             }
             left = left.saturating_sub(u32::try_from(found).unwrap_or(u32::MAX));
             match page.next {
-                Some(next) if found > 0 && left > 0 => arguments.before = Some(next),
+                // also after an empty page: what the manager looked at for one answer was nothing of it
+                Some(next) if left > 0 && arguments.before.as_ref() != Some(&next) => {
+                    arguments.before = Some(next)
+                }
                 next => break next.is_some(),
             }
         };
