@@ -43,6 +43,8 @@ fn jobs_are_listed_page_after_page_up_to_the_limit() {
     manager.nothing_more();
     let output = ask(home.path(), &manager, &["jobs", "list", "-o", "jsonl"]);
     assert_eq!((out(&output).lines().count(), err(&output).as_str()), (5, ""));
+    let output = ask(home.path(), &manager, &["jobs", "list", "-o", "jsonl", "--state", "expired"]);
+    assert_eq!(out(&output).lines().count(), 5, "an empty page is not the end");
 }
 
 #[test]

@@ -77,6 +77,10 @@ fn judged(agent: PreviewAgent, procedure: &str) -> PreviewAgent {
 }
 
 pub(super) fn list(asked: &JobListArguments) -> JobList {
+    if asked.state.as_deref() == Some("expired") && asked.before.is_none() {
+        // nothing of what it looked at
+        return JobList { jobs: Vec::new(), next: Some("6".repeat(32)) };
+    }
     let all = ["5", "4", "3", "2", "1"].map(|n| n.repeat(32));
     let mut left = all.into_iter().filter(|id| asked.before.as_ref().is_none_or(|before| id < before));
     let submit = SubmitArguments::new(vec!["web-1".into()], "sys.echo");
