@@ -141,7 +141,7 @@ impl Store for Memory {
             let older = tables.jobs.range((Bound::Unbounded, end)).rev().map(|(_, job)| job);
             let mut found = older.filter(|job| tables.passes(&filter, job));
             let jobs: Vec<_> = found.by_ref().take(limit.min(MAX_PAGE)).cloned().collect();
-            let next = found.next().and(jobs.last()).map(|job| job.id);
+            let next = found.next().and_then(|_| jobs.last()).map(|job| job.id);
             Page { jobs, next }
         })
     }
