@@ -7,7 +7,8 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::{Config, Loaded, Override, Sources, load, report};
+use crate::permissions::refuse_configuration;
+use crate::{Config, ConfigError, Loaded, Override, Sources, load, report};
 
 mod failure;
 pub mod logging;
@@ -60,7 +61,7 @@ impl DaemonArgs {
         work: impl FnOnce(Start<C>) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let sources = self.sources();
-        let loaded = load::<C>(&sources)?;
+        let loaded = load_own::<C>(&sources)?;
         if self.check_config {
             // a reader that has gone away has seen enough, and wants the exit code all the same
             let _gone = std::io::stdout().write_all(report(&loaded.effective).as_bytes());
@@ -70,6 +71,16 @@ impl DaemonArgs {
         let log = logging::init(loaded.config.shared().log, doing)?;
         work(Start { loaded, sources, log })
     }
+}
+
+/// Loads the configuration of this very daemon, which is not one that somebody else could change where root runs it.
+///
+/// # Errors
+/// As [`load`], and [`ConfigError::Permission`] about the file, or a folder above it.
+pub(crate) fn load_own<C: Config>(sources: &Sources) -> Result<Loaded<C>, ConfigError> {
+    let loaded = load::<C>(sources)?;
+    loaded.file.as_deref().map_or(Ok(()), refuse_configuration)?;
+    Ok(loaded)
 }
 
 /// What a daemon begins with.
@@ -109,6 +120,46 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+
+    #[test]
+    fn a_daemon_of_root_takes_its_configuration_from_what_nobody_else_can_change_or_replace() {
+        let give = |path: &Path, to: u32| std::os::unix::fs::chown(path, Some(to), None).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let app = folder.path().join("app");
+        std::fs::create_dir_all(app.join("etc")).unwrap();
+        let file = app.join("etc/agent.toml");
+        std::fs::write(&file, "").unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let sources = |file: &Path| {
+            let overrides = vec![Override::parse_set("manager.addresses=m").unwrap()];
+            Sources { file: Some(file.to_owned()), overrides, ..Sources::default() }
+        };
+        let load = |file: &Path| load_own::<crate::AgentConfig>(&sources(file));
+        load(&file).unwrap();
+        load(Path::new("/dev/null")).unwrap();
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        for (foreign, words) in [
+            (&file, ["/etc/agent.toml belongs to user 65534, who would say", "chown 0 ", "sudo -u '#65534'"]),
+            (
+                &app,
+                [
+                    "/app belongs to user 65534, who can put another file in the place",
+                    "chown 0 ",
+                    "agent.toml",
+                ],
+            ),
+        ] {
+            give(foreign, 65534);
+            let error = load(&file).unwrap_err();
+            let said = error.to_string();
+            assert!(words.iter().all(|word| said.contains(word)), "{said}");
+            assert_eq!(error.exit_class(), crate::ExitClass::Permissions);
+            give(foreign, 0);
+        }
+        load(&file).unwrap();
+    }
 
     #[test]
     fn a_file_is_written_for_its_owner_alone_and_replaces_the_old_one() {

@@ -6,6 +6,8 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use crate::exit_class::ExitClass;
+#[cfg(feature = "daemon")]
+use crate::manifest::files::refuse_replaceable;
 
 /// Permission bits of a mode, without the file's type.
 const PERMISSIONS: u32 = 0o7777;
@@ -56,6 +58,34 @@ pub enum PermissionError {
         /// The user id of its owner.
         owner: u32,
     },
+    /// A folder on the way to a file that decides what this program does belongs to another user.
+    #[error(
+        "{} belongs to user {owner}, who can put another file in the place of {}; run: chown {us} {}, or keep the file \
+         where only root{} can",
+        folder.display(), path.display(), folder.display(), or_user(*us)
+    )]
+    Above {
+        /// The folder.
+        folder: PathBuf,
+        /// The user id of its owner.
+        owner: u32,
+        /// The user id this program runs as.
+        us: u32,
+        /// What can be replaced.
+        path: PathBuf,
+    },
+    /// The configuration of a daemon that root runs belongs to a user, who would say what root does.
+    #[error(
+        "{} belongs to user {owner}, who would say by it what root runs; run: chown 0 {}, or run this as that user: \
+         sudo -u '#{owner}' …",
+        path.display(), path.display()
+    )]
+    Configuration {
+        /// The file.
+        path: PathBuf,
+        /// The user id of its owner.
+        owner: u32,
+    },
     /// The path of a state folder names something else.
     #[error("{} is not a folder", path.display())]
     NotAFolder {
@@ -91,9 +121,15 @@ impl PermissionError {
             | Self::Writable { .. }
             | Self::Owner { .. }
             | Self::ForRoot { .. }
+            | Self::Above { .. }
+            | Self::Configuration { .. }
             | Self::Access { .. } => ExitClass::Permissions,
         }
     }
+}
+
+fn or_user(us: u32) -> String {
+    if us == 0 { String::new() } else { format!(" and user {us}") }
 }
 
 /// Refuses a file with a key or other secret that group or others can reach in any way.
@@ -168,6 +204,22 @@ pub(crate) fn refuse_writable(path: &Path, metadata: &Metadata) -> Result<(), Pe
         return Err(PermissionError::Writable { path: path.to_owned(), mode: metadata.mode() & PERMISSIONS });
     }
     Ok(())
+}
+
+/// Refuses the configuration of a daemon that root runs where somebody else could change or replace it: it names the policy, the
+/// procedures and the keys.
+#[cfg(feature = "daemon")]
+pub(crate) fn refuse_configuration(path: &Path) -> Result<(), PermissionError> {
+    let metadata =
+        fs::metadata(path).map_err(|source| PermissionError::Access { path: path.to_owned(), source })?;
+    // a pipe or a device is whoever's who starts this
+    if !metadata.is_file() || !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    match metadata.uid() {
+        0 => refuse_replaceable(path),
+        owner => Err(PermissionError::Configuration { path: path.to_owned(), owner }),
+    }
 }
 
 /// Refuses a file or folder that anybody but root and this program's user may change.

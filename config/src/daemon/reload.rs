@@ -11,8 +11,9 @@ use redpoll_common::identity::{Identity, Role};
 use tracing::{info, warn};
 
 use super::failure::Failure;
+use super::load_own;
 use super::logging::LogControl;
-use crate::{Config, Effective, ExitClass, Sources, TlsConfig, load};
+use crate::{Config, Effective, ExitClass, Sources, TlsConfig};
 
 /// Loads the certificate, key and authorities of a daemon of this role.
 ///
@@ -40,7 +41,7 @@ pub fn reload<C: Config, E: Error + Send + Sync + 'static>(
     own: &Identity,
     take: impl FnOnce(Credentials) -> Result<(), E>,
 ) -> Option<C> {
-    let loaded = match load::<C>(sources) {
+    let loaded = match load_own::<C>(sources) {
         Ok(loaded) => loaded,
         Err(error) => {
             Failure::from(error).log("nothing was reloaded");

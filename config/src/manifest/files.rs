@@ -16,6 +16,8 @@ pub(super) const MAX_SCHEMA_FILE: u64 = 64 * 1024;
 const STICKY: u32 = 0o1000;
 /// Write access by group or others.
 const OTHERS_WRITE: u32 = 0o022;
+/// Write access by the group.
+const GROUP_WRITE: u32 = 0o020;
 
 /// Reads a text file of at most `max` bytes that nobody else may change.
 ///
@@ -28,9 +30,9 @@ pub(crate) fn read(path: &Path, max: u64) -> Result<String, String> {
     if !before.is_file() {
         return Err(PermissionError::NotAFile { path: path.to_owned() }.to_string());
     }
-    refuse_replaceable(path)?;
+    refuse_replaceable(path).map_err(|error| error.to_string())?;
     let file = File::open(path).map_err(cannot)?;
-    refuse(path, &file.metadata().map_err(cannot)?)?;
+    refuse(path, &file.metadata().map_err(cannot)?).map_err(|error| error.to_string())?;
     let mut bytes = Vec::new();
     file.take(max + 1).read_to_end(&mut bytes).map_err(cannot)?;
     if u64::try_from(bytes.len()).is_ok_and(|len| len > max) {
@@ -42,39 +44,57 @@ pub(crate) fn read(path: &Path, max: u64) -> Result<String, String> {
 /// Refuses what is there and can be changed by others.
 ///
 /// # Errors
-/// What is wrong and what to do, for a person.
-pub(crate) fn refuse_foreign(path: &Path) -> Result<(), String> {
+/// What is wrong and what to do.
+pub(crate) fn refuse_foreign(path: &Path) -> Result<(), PermissionError> {
     match fs::metadata(path) {
         Ok(metadata) => refuse(path, &metadata),
         Err(_) => Ok(()),
     }
 }
 
-/// Refuses what others can change, or could put something else in the place of: a folder's writers own its names. What is reached
-/// through a link is where it leads as well. What is not there yet must not be anybody's to make.
+/// Refuses what others can change, or could put something else in the place of: a folder's writers own its names, and those of a folder
+/// above can put the whole of it aside. What is reached through a link is where it leads as well. What is not there yet must not be
+/// anybody's to make.
 ///
 /// # Errors
-/// What is wrong and what to do, for a person.
-pub(super) fn refuse_replaceable(path: &Path) -> Result<(), String> {
+/// What is wrong and what to do.
+pub(crate) fn refuse_replaceable(path: &Path) -> Result<(), PermissionError> {
     refuse_foreign(path)?;
-    refuse_folder_of(path)?;
-    match fs::canonicalize(path) {
-        Ok(real) if real != path => refuse_folder_of(&real),
-        Ok(_) | Err(_) => Ok(()),
+    refuse_folders_of(path, path)?;
+    // of one that is not there, the way to where it would be
+    match path.ancestors().find_map(|step| fs::canonicalize(step).ok()) {
+        Some(real) if real != path => refuse_folders_of(&real, path),
+        Some(_) | None => Ok(()),
     }
 }
 
-fn refuse_folder_of(path: &Path) -> Result<(), String> {
-    let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) else { return Ok(()) };
-    let Ok(metadata) = fs::metadata(folder) else { return Ok(()) };
-    // where names are their owners' alone, as in /tmp, what is there and ours stays ours
-    let is_ours = || {
-        // a link has no mode of its own
-        fs::symlink_metadata(path).is_ok_and(|own| refuse_foreign_metadata(path, 0, own.uid()).is_ok())
-    };
-    let is_sticky = metadata.mode() & STICKY != 0;
-    let mode = if is_sticky && is_ours() { metadata.mode() & !OTHERS_WRITE } else { metadata.mode() };
-    refuse_foreign_metadata(folder, mode, metadata.uid()).map_err(|error| error.to_string())
+/// Every folder above a path that leads to `wanted`.
+fn refuse_folders_of(path: &Path, wanted: &Path) -> Result<(), PermissionError> {
+    let mut steps = path.ancestors().filter_map(|step| Some((step, step.parent()?)));
+    steps.try_for_each(|(step, folder)| {
+        let Ok(metadata) = fs::metadata(folder) else { return Ok(()) };
+        let us = rustix::process::geteuid().as_raw();
+        let (owner, mode) = (metadata.uid(), metadata.mode());
+        // where names are their owners' alone, as in /tmp, what is there and ours stays ours
+        let is_ours = || {
+            // a link has no mode of its own
+            fs::symlink_metadata(step).is_ok_and(|own| refuse_foreign_metadata(step, 0, own.uid()).is_ok())
+        };
+        let passes = if mode & STICKY != 0 && is_ours() {
+            OTHERS_WRITE
+        } else if step != path && us != 0 && owner == us {
+            // on many systems a user's folders are open to a group that is his alone
+            GROUP_WRITE
+        } else {
+            0
+        };
+        match refuse_foreign_metadata(folder, mode & !passes, owner) {
+            Err(PermissionError::Owner { path: folder, owner, us }) => {
+                Err(PermissionError::Above { folder, owner, us, path: wanted.to_owned() })
+            }
+            other => other,
+        }
+    })
 }
 
 /// Why somebody other than root may put another file in the place of this one, or make it: whom something of the way to it belongs to,
@@ -102,6 +122,6 @@ pub(crate) fn replaceable_beside_root(path: &Path) -> Option<String> {
     })
 }
 
-fn refuse(path: &Path, metadata: &Metadata) -> Result<(), String> {
-    refuse_foreign_metadata(path, metadata.mode(), metadata.uid()).map_err(|error| error.to_string())
+fn refuse(path: &Path, metadata: &Metadata) -> Result<(), PermissionError> {
+    refuse_foreign_metadata(path, metadata.mode(), metadata.uid())
 }

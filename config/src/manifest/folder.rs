@@ -87,7 +87,7 @@ fn list(folder: &Path, problems: &mut Vec<ManifestProblem>) -> Result<Vec<PathBu
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(cannot(error)),
     };
-    files::refuse_foreign(folder)?;
+    files::refuse_replaceable(folder).map_err(|error| error.to_string())?;
     let mut files = Vec::new();
     for entry in entries {
         let name = entry.map_err(cannot)?.file_name();

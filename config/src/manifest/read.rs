@@ -226,8 +226,8 @@ fn program(fields: &mut Fields<'_>, folder: &Path, words: &mut [String]) -> bool
     // one that is not there may come later; its runs say so
     match files::refuse_replaceable(&path) {
         Ok(()) => true,
-        Err(what) => {
-            fields.wrong("command", what);
+        Err(error) => {
+            fields.wrong("command", error.to_string());
             false
         }
     }

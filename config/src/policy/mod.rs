@@ -70,13 +70,17 @@ pub fn load_policy(file: &Path, owner: PolicyOwner) -> Result<LoadedPolicy, Vec<
         let remedy = "have root own it, for the configuration says that only root may";
         return Err(whole(format!("{why}; {remedy}")));
     }
+    // what is not there may only have been put aside, by whom a folder above belongs to
+    if rustix::process::geteuid().is_root() {
+        files::refuse_replaceable(file).map_err(|error| whole(error.to_string()))?;
+    }
     let parse = |text: &str| Ok(LoadedPolicy { replaceable, ..parse(file, text)? });
     // a link that leads nowhere is not a file that is not there: somebody meant to have a policy
     if fs::symlink_metadata(file).as_ref().is_err_and(missing) {
         return parse("");
     }
     if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        files::refuse_foreign(folder).map_err(whole)?;
+        files::refuse_foreign(folder).map_err(|error| whole(error.to_string()))?;
     }
     let text = files::read(file, MAX_POLICY_FILE).map_err(whole)?;
     parse(&text)
