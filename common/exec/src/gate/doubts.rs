@@ -63,6 +63,8 @@ mod tests {
     use arc_swap::ArcSwap;
     use redpoll_schema::policy::Policy;
 
+    use redpoll_config::{PolicyConfig, PolicyOwner, load_policy};
+
     use super::super::{Own, Rules};
     use super::*;
 
@@ -83,5 +85,23 @@ mod tests {
             Vec::<String>::new(),
             "what runs as root may do all anyway"
         );
+    }
+    #[test]
+    fn whose_a_policy_is_is_told_as_it_was_found_last_also_where_its_rules_are_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("policy.toml");
+        std::fs::write(&file, "[[rule]]\nname = \"r\"\nallow = [\"web.*\"]\nrate = \"1/1h\"\n").unwrap();
+        let config = PolicyConfig { file, owner: PolicyOwner::Agent };
+        let mut rules = Rules::of(load_policy(&config.file, config.owner).unwrap(), Whose::Agent);
+        rules.replaceable = Some("before".to_owned());
+        rules.take(Some(0), std::time::Instant::now()).unwrap();
+        let own = Own { name: "redpoll".to_owned(), is_root: false };
+        let gate = Gate { rules: ArcSwap::from_pointee(rules), file: Some(config), whose: Whose::Agent, own };
+        assert!(gate.doubts(&[])[0].starts_with("before"));
+        gate.reload().unwrap();
+        let said = gate.doubts(&[]);
+        assert!(said.iter().all(|said| !said.starts_with("before")), "{said:?}");
+        let rules = gate.rules.load();
+        assert!(rules.look(Some(0), std::time::Instant::now()).is_err(), "a reload fills no bucket");
     }
 }

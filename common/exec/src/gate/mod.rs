@@ -169,11 +169,14 @@ impl Gate {
             Ok(loaded) => {
                 let old = self.rules.load_full();
                 let new = Rules::of(loaded, self.whose);
-                // the same rules keep what is left of their rates: a reload must not fill them
-                if new.digest != old.digest {
+                // the same rules keep what is left of their rates, which a reload must not fill; whose file it is may be another matter
+                let new = if new.digest == old.digest {
+                    new.with_rates_of(&old)
+                } else {
                     info!(rules = new.policy.rules().len(), digest = new.digest, "another policy holds");
-                    self.rules.store(Arc::new(new));
-                }
+                    new
+                };
+                self.rules.store(Arc::new(new));
                 Ok(())
             }
             Err(problems) => {

@@ -1,7 +1,7 @@
 //! A policy as it was read.
 
 use std::fmt::Write as _;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -19,19 +19,24 @@ pub(super) struct Rules {
     pub(super) digest: String,
     /// Why somebody other than root may put another file in its place.
     pub(super) replaceable: Option<String>,
-    buckets: Mutex<Buckets>,
+    buckets: Arc<Mutex<Buckets>>,
 }
 
 impl Rules {
     pub(super) fn of(LoadedPolicy { policy, canonical, replaceable }: LoadedPolicy, whose: Whose) -> Self {
         let policy = policy.of(whose);
         let digest = hex(digest(&SHA256, canonical.as_bytes()).as_ref());
-        Self { policy, canonical, digest, replaceable, buckets: Mutex::default() }
+        Self { policy, canonical, digest, replaceable, buckets: Arc::default() }
     }
 
     /// One that no file says.
     pub(super) fn fixed(policy: Policy) -> Self {
         Self::of(LoadedPolicy { policy, canonical: "{}".to_owned(), replaceable: None }, Whose::Agent)
+    }
+
+    /// The same, with what is left of the rates of equal rules.
+    pub(super) fn with_rates_of(self, old: &Self) -> Self {
+        Self { buckets: old.buckets.clone(), ..self }
     }
 
     /// Takes one call of a rule's rate.
