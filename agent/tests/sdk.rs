@@ -300,3 +300,65 @@ fn a_name_that_is_taken_is_said_at_the_start() {
     let twice = agent().procedure(Procedure::new("math.divide", "Again.").version(2), divide);
     assert_eq!(twice.into_registry().unwrap_err().to_string(), "math.divide@2 is registered twice");
 }
+
+async fn nothing<A>(_asked: A, _context: Context) -> Result<(), Failure> {
+    Ok(())
+}
+
+#[test]
+fn what_nobody_could_call_is_refused_when_it_is_registered() {
+    /// Read from a name alone.
+    #[derive(Deserialize, JsonSchema)]
+    enum Word {
+        /// One.
+        A,
+        /// Another.
+        B,
+    }
+    /// Read from a map with one name.
+    #[derive(Deserialize, JsonSchema)]
+    enum Choice {
+        /// One.
+        A {},
+        /// Another.
+        B,
+    }
+    let one = || (Agent::new("test", "0"), Procedure::new("a", ""));
+    let with = |name: &str, version| {
+        let agent =
+            Agent::new("test", "0").procedure(Procedure::new(name, "").version(version), nothing::<Nothing>);
+        agent.into_registry().map(drop).map_err(|error| error.to_string())
+    };
+    let said = one().0.procedure(one().1, nothing::<()>).into_registry().unwrap_err().to_string();
+    assert!(said.starts_with("a@1: ") && said.contains("struct Nothing {}"), "{said}");
+    let refused = [
+        one().0.procedure(one().1, nothing::<String>),
+        one().0.procedure(one().1, nothing::<Vec<u32>>),
+        one().0.procedure(one().1, nothing::<Word>),
+        one().0.procedure(one().1, nothing::<Option<u64>>),
+    ];
+    for agent in refused {
+        assert!(agent.into_registry().is_err());
+    }
+    let taken = [
+        one().0.procedure(one().1, nothing::<Nothing>),
+        one().0.procedure(one().1, nothing::<Option<Nothing>>),
+        one().0.procedure(one().1, nothing::<Choice>),
+        one().0.procedure(one().1, nothing::<Value>),
+        one().0.procedure(one().1, nothing::<std::collections::BTreeMap<String, u32>>),
+    ];
+    for agent in taken {
+        agent.into_registry().unwrap();
+    }
+    assert_eq!(with("demo.greet-2", 3), Ok(()));
+    for (name, version, words) in [
+        ("Demo Greet", 1, "lower-case words"),
+        ("demo@2", 1, "lower-case words"),
+        ("rp.x", 1, "rp.* is the agent's own"),
+        ("sys.x", 1, "sys.* is the agent's own"),
+        ("demo.greet", 0, "begin with 1"),
+    ] {
+        let said = with(name, version).unwrap_err();
+        assert!(said.contains(words), "{name}@{version}: {said}");
+    }
+}

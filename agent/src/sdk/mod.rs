@@ -91,8 +91,8 @@ pub struct Procedure {
 }
 
 impl Procedure {
-    /// Version 1 of a procedure. A name is lower-case words with dots between them, such as `web.deploy`; names that begin with
-    /// `rp.` are the protocol's.
+    /// Version 1 of a procedure. A name is lower-case words with dots between them, such as `web.deploy`; the first words `rp`, `sys`,
+    /// `exec` and `file` are taken. Another name ends [`Agent::run`] with an error.
     pub fn new(name: impl Into<String>, description: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -170,7 +170,8 @@ impl Agent {
         Self { name, version, registry: Ok(Registry::new()), manager, schedules }
     }
 
-    /// Adds a procedure. When a call of it should stop, its future is dropped.
+    /// Adds a procedure. When a call of it should stop, its future is dropped. Its arguments are named ones: their type is a struct, an
+    /// empty one where there are none.
     ///
     /// A [`RegisterError`] ends [`run`](Self::run).
     pub fn procedure<A, R, F, Fut>(self, procedure: Procedure, run: F) -> Self

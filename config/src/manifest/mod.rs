@@ -20,6 +20,7 @@ pub use callers::Callers;
 pub use folder::{MAX_MANIFESTS, Procedures, Side, load_folder, load_folder_of};
 pub use manager::ManagerRights;
 pub use problem::ManifestProblem;
+pub use read::procedure_name;
 
 choice! {
     /// How long a process of a procedure lives.

@@ -135,22 +135,32 @@ fn name(fields: &mut Fields<'_>) -> Option<String> {
         }
         return None;
     };
+    match procedure_name(&name) {
+        Ok(()) => Some(name),
+        Err(what) => {
+            fields.wrong("name", what);
+            None
+        }
+    }
+}
+
+/// Whether a procedure of one's own can have this name, whatever offers it.
+///
+/// # Errors
+/// What is wrong with it, for a person.
+pub fn procedure_name(name: &str) -> Result<(), String> {
     // room for "@" and a version
     let max = MAX_METHOD_LEN - 11;
     let family = name.split('.').next().unwrap_or_default();
-    if !crate::agent::is_name(&name) {
-        fields.wrong(
-            "name",
-            format!("{name:?} is not of lower-case words with dots between, such as \"web.deploy\""),
-        );
+    if !crate::agent::is_name(name) {
+        Err(format!("{name:?} is not of lower-case words with dots between, such as \"web.deploy\""))
     } else if name.len() > max {
-        fields.wrong("name", format!("{} bytes, more than {max}", name.len()));
+        Err(format!("{} bytes, more than {max}", name.len()))
     } else if RESERVED.contains(&family) {
-        fields.wrong("name", format!("{family}.* is the agent's own; choose another first word"));
+        Err(format!("{family}.* is the agent's own; choose another first word"))
     } else {
-        return Some(name);
+        Ok(())
     }
-    None
 }
 
 fn note(fields: &mut Fields<'_>, name: &'static str) -> Option<String> {
