@@ -19,12 +19,16 @@ use redpoll_agent::builtin::install_but_list;
 use redpoll_agent::offered::Offered;
 use redpoll_common::api::{ReloadAnswer, SwitchAnswer, SwitchOrder};
 use redpoll_common::identity::Identity;
-use redpoll_common::wire::{Fault, FaultCode, Notification, Raw};
+use redpoll_common::ids::RequestId;
+use redpoll_common::wire::codec::encode_within;
+use redpoll_common::wire::{DEFAULT_FRAME_LIMIT, Fault, FaultCode, Message, Notification, PROTOCOL, Raw, Response};
 use redpoll_config::{LimitsConfig, Manifest, ProceduresConfig};
 use redpoll_net::Registry;
+use redpoll_net::listing::ListingPage;
 use redpoll_net::service::detached_call;
 use redpoll_net::transport::PeerInfo;
 use redpoll_schema::policy::{Effect, Pattern, Rate, Rule};
+use redpoll_schema::{MAX_SCHEMA_DEPTH, Schema};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -224,4 +228,47 @@ async fn what_runs_ends_on_its_old_definition_and_its_worker_goes_when_it_is_fre
     let answer = task.join_next().await.unwrap().unwrap().unwrap();
     assert_eq!(answer.decode::<String>().unwrap(), "old");
     eventually("the old worker goes", || !lives(&pid.to_string())).await;
+}
+
+/// All that the agent tells the manager of what it offers, page by page, each as the message that it is sent in.
+async fn listed(offered: &Arc<Offered>) -> Vec<Value> {
+    let (mut after, mut all) = (Some(0), Vec::new());
+    while let Some(place) = after {
+        let kwargs = Raw::encode(&json!({"after": place})).unwrap();
+        let (call, _output, _stop) =
+            detached_call(caller(), "rp.agent.procedures", Raw::empty_array(), kwargs);
+        let page = offered.start(call).answer.await.unwrap();
+        let message = Message::Response(Response { id: RequestId::numbered(0, 0), result: Ok(page.clone()) });
+        encode_within(&message, PROTOCOL, DEFAULT_FRAME_LIMIT).unwrap();
+        let page = ListingPage::read(&page).unwrap();
+        all.extend(page.elements.iter().map(|element| element.decode::<Value>().unwrap()));
+        after = page.next;
+    }
+    all
+}
+
+#[tokio::test]
+async fn a_list_that_no_message_holds_as_one_keeps_nothing_from_being_offered_listed_or_disabled() {
+    let folder = tempfile::tempdir().unwrap();
+    let numbers: Vec<u32> = (0..4000).collect();
+    let many = json!({"properties": {"n": {"enum": numbers}}});
+    let deep = (0..MAX_SCHEMA_DEPTH).fold(json!({}), |inner, _| json!({"not": inner}));
+    let mut manifests: Vec<Manifest> =
+        (1..=20).map(|n| Manifest { args: many.clone(), ..version(n) }).collect();
+    manifests.push(Manifest { name: "deep".to_owned(), args: deep.clone(), ..version(1) });
+    for manifest in &manifests {
+        Schema::compile(&manifest.args).unwrap();
+    }
+    let files: Files = Arc::new(Mutex::new((manifests, vec![])));
+    let offers = offered(&files, folder.path());
+    let answer = offers.reload();
+    assert_eq!((answer.problems, answer.offered), (vec![], 21 + 5));
+    let list = listed(&offers).await;
+    assert_eq!(list.len(), 21 + 5);
+    assert!(list.iter().any(|info| info["name"] == "deep" && info["args"] == deep));
+    assert_eq!(call(&offers, "sys.procedures").await.unwrap().as_array().unwrap().len(), 21 + 5);
+    assert!(switch(&offers, "rp.procedures.disable", "p@20").await.unwrap().changed);
+    assert!(call(&offers, "p@20").await.unwrap_err().message.contains("disabled here"));
+    files.lock().unwrap().0.truncate(1);
+    assert_eq!((offers.reload().removed, call(&offers, "p").await.unwrap()), (20, json!(1)));
 }

@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 use redpoll_common::nearest::nearest;
 use redpoll_common::wire::Raw;
-use redpoll_common::wire::raw::RawError;
 use redpoll_config::{LimitsConfig, ProceduresConfig};
+use redpoll_net::listing::elements_of;
 use redpoll_net::registry::Duplicate;
 use redpoll_net::{ProcedureInfo, Registry};
 
@@ -72,9 +72,6 @@ pub enum InstallError {
     /// The registry has a procedure of this name already.
     #[error("a built-in procedure cannot be added")]
     Taken(#[source] Duplicate),
-    /// The list for `sys.procedures` has no form on the wire.
-    #[error("the list of procedures cannot be encoded")]
-    List(#[source] RawError),
 }
 
 fn hint(nearest: Option<&str>) -> String {
@@ -140,15 +137,16 @@ pub fn install_but_list(
     Ok(registry)
 }
 
-/// Adds `sys.procedures`, which lists what the registry has.
+/// Adds `sys.procedures`, which lists what the registry has. A list that is too large for a message is so for whoever asks for it, and
+/// nobody else.
 ///
 /// # Errors
-/// [`InstallError`] when the list has no form on the wire.
+/// [`InstallError`] when the registry has one of this name already.
 pub fn with_list(registry: Registry) -> Result<Registry, InstallError> {
     let own = sys::procedures_info();
     let mut all: Vec<&ProcedureInfo> = registry.procedures().chain([&own]).collect();
     all.sort_by(|a, b| (&a.name, a.version).cmp(&(&b.name, b.version)));
-    let list = Raw::encode(&all).map_err(InstallError::List)?;
+    let list = Raw::array(&elements_of(all));
     Ok(registry.with(own, move |call| sys::procedures(&call, list.clone()))?)
 }
 

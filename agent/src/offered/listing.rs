@@ -7,10 +7,9 @@ use redpoll_common::api::notice;
 use redpoll_common::wire::{Fault, FaultCode, Fields, Raw};
 use redpoll_net::listing::{Announcement, Listing};
 use redpoll_net::service::Running;
-use redpoll_net::{CallContext, Peer, Registry};
+use redpoll_net::{CallContext, Peer};
 use tokio::sync::watch;
 use tokio::time::timeout;
-use tracing::error;
 
 use super::Offered;
 use crate::gate::Gate;
@@ -35,15 +34,6 @@ impl Told {
     fn announcement(&self) -> Announcement {
         Announcement { digest: *self.listing.digest(), policy: Some(self.policy.clone()) }
     }
-}
-
-/// The list of a registry; an empty one should it have no form on the wire.
-pub(super) fn list(registry: &Registry) -> Arc<Listing> {
-    let listing = Listing::of(registry).or_else(|error| {
-        error!(%error, "the procedures cannot be listed for the manager");
-        Listing::of(&Registry::new())
-    });
-    Arc::new(listing.unwrap_or_default())
 }
 
 impl Offered {

@@ -21,6 +21,7 @@ use redpoll_common::api::ReloadAnswer;
 use redpoll_config::{Manifest, Side};
 use redpoll_exec::check::capped;
 use redpoll_net::Registry;
+use redpoll_net::listing::Listing;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
@@ -86,7 +87,7 @@ impl fmt::Debug for Offered {
 impl Offered {
     /// Offers the same for ever, behind a gate.
     pub fn fixed(registry: Registry, gate: Arc<Gate>) -> Self {
-        let told = watch::Sender::new(Told::new(listing::list(&registry), &gate));
+        let told = watch::Sender::new(Told::new(Arc::new(Listing::of(&registry)), &gate));
         let current = Current::new(registry, gate.clone(), BTreeMap::new());
         Self {
             current: ArcSwap::from_pointee(current),
@@ -115,7 +116,7 @@ impl Offered {
         let state = Mutex::new(State { procedures: Vec::new(), switches, last: None });
         let (setting, begun) = (Arc::new(setting), AtomicU64::new(0));
         let changing = Changing { base: base.clone(), lists, setting, source, state, begun };
-        let told = watch::Sender::new(Told::new(listing::list(&base), &gate));
+        let told = watch::Sender::new(Told::new(Arc::new(Listing::of(&base)), &gate));
         let current = Current::new(base, gate.clone(), BTreeMap::new());
         let schedules = watch::Sender::default();
         Ok(Self { current: ArcSwap::from_pointee(current), gate, told, schedules, changing: Some(changing) })
@@ -253,7 +254,7 @@ impl Offered {
             registry = with_list(registry)?;
         }
         let schedules = schedules(&state.procedures, &registry);
-        let listing = listing::list(&registry);
+        let listing = Arc::new(Listing::of(&registry));
         self.current.store(Arc::new(Current::new(registry, self.gate.clone(), kinds)));
         // told after it is true
         self.schedules.send_if_modified(|before| {

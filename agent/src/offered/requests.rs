@@ -65,13 +65,18 @@ impl Offered {
         self.gate.may_switch(procedure, on)?;
         let mut state = changing.state();
         check(changing, &state, (name, version), on)?;
-        let internal = |error: &dyn std::error::Error| {
+        let internal = |error: &dyn std::error::Error, text: &str| {
             tracing::error!(%error, procedure, on, "a procedure cannot be switched");
-            Fault::new(FaultCode::Internal, "the agent cannot write it down; nothing changed")
+            Fault::new(FaultCode::Internal, text)
         };
-        let changed = state.switches.switch(name, version, on).map_err(|error| internal(&error))?;
+        let changed = state
+            .switches
+            .switch(name, version, on)
+            .map_err(|error| internal(&error, "the agent cannot write it down; nothing changed"))?;
         if changed {
-            self.rebuild(changing, &state).map_err(|error| internal(&error))?;
+            let text =
+                "it is written down, and holds from the next reload of the agent on; now nothing changed";
+            self.rebuild(changing, &state).map_err(|error| internal(&error, text))?;
             info!(procedure, on, operator, "the manager switched a procedure");
         }
         Ok(SwitchAnswer { procedure: procedure.clone(), enabled: on, changed })

@@ -3,8 +3,8 @@
 use aws_lc_rs::digest::{Context, SHA256};
 use redpoll_common::wire::codec::MAX_TEXT_LEN;
 use redpoll_common::wire::fields::Fields;
-use redpoll_common::wire::raw::RawError;
 use redpoll_common::wire::{DecodeError, MAX_NODES, Raw, RawMap, scan};
+use tracing::error;
 
 use crate::registry::{ProcedureInfo, Registry};
 
@@ -33,11 +33,8 @@ pub struct Listing {
 }
 
 impl Listing {
-    /// Lists what a registry has, in the order of names and versions.
-    ///
-    /// # Errors
-    /// [`RawError`] when a description has no form on the wire.
-    pub fn of(registry: &Registry) -> Result<Self, RawError> {
+    /// Lists what a registry has, in the order of names and versions. A description that has no form on the wire is left out, and logged.
+    pub fn of(registry: &Registry) -> Self {
         let mut all: Vec<&ProcedureInfo> = registry.procedures().chain(registry.absent()).collect();
         all.sort_by(|a, b| (&a.name, a.version).cmp(&(&b.name, b.version)));
         // one that was taken out and put back is offered
@@ -48,8 +45,8 @@ impl Listing {
             }
             same
         });
-        let elements = all.into_iter().map(Raw::encode).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { digest: digest_of(&elements), elements })
+        let elements = elements_of(all);
+        Self { digest: digest_of(&elements), elements }
     }
 
     /// Its digest.
@@ -80,6 +77,19 @@ impl Listing {
         let map = RawMap::new().bin("digest", &self.digest).raws("procedures", &page);
         map.opt_uint("next", next).finish()
     }
+}
+
+/// Descriptions as elements of a list, each encoded by itself: one that has no form on the wire leaves the others in it.
+pub fn elements_of<'p>(procedures: impl IntoIterator<Item = &'p ProcedureInfo>) -> Vec<Raw> {
+    let encoded = |info: &ProcedureInfo| {
+        Raw::encode(info)
+            .inspect_err(|error| {
+                let ProcedureInfo { name, version, .. } = info;
+                error!(%error, name, version, "the description of a procedure cannot be sent; no list has it");
+            })
+            .ok()
+    };
+    procedures.into_iter().filter_map(encoded).collect()
 }
 
 /// A page of a listing, as it came.
@@ -163,7 +173,7 @@ mod tests {
 
     #[test]
     fn the_pages_of_a_list_have_its_digest_together() {
-        let listing = Listing::of(&registry(50)).unwrap();
+        let listing = Listing::of(&registry(50));
         let (mut after, mut elements, mut pages) = (0, Vec::new(), 0);
         loop {
             let page = ListingPage::read(&listing.page(after, 1024)).unwrap();
@@ -180,9 +190,17 @@ mod tests {
     }
 
     #[test]
+    fn a_description_that_has_no_form_leaves_the_others_in_the_list() {
+        let deep = (0..40).fold(serde_json::json!({}), |inner, _| serde_json::json!({"not": inner}));
+        let registry = registry(2).with(ProcedureInfo::new("deep", "Does.", deep), nothing).unwrap();
+        let page = ListingPage::read(&Listing::of(&registry).page(0, 4096)).unwrap();
+        assert_eq!(page.elements.len(), 2);
+    }
+
+    #[test]
     fn what_was_taken_out_is_listed_with_the_reason_and_changes_the_digest() {
         let (all, less) = (registry(2), registry(2).without("p", 2, "is off"));
-        let (whole, listing) = (Listing::of(&all).unwrap(), Listing::of(&less).unwrap());
+        let (whole, listing) = (Listing::of(&all), Listing::of(&less));
         assert_ne!(whole.digest(), listing.digest());
         let page = ListingPage::read(&listing.page(0, 4096)).unwrap();
         let infos: Vec<ProcedureInfo> = page.elements.iter().map(|raw| raw.decode().unwrap()).collect();
@@ -192,7 +210,7 @@ mod tests {
 
     #[test]
     fn an_announcement_is_read_as_it_was_written_and_nothing_else_is() {
-        let digest = *Listing::of(&registry(1)).unwrap().digest();
+        let digest = *Listing::of(&registry(1)).digest();
         for policy in [None, Some("ab12".to_owned())] {
             let announcement = Announcement { digest, policy };
             assert_eq!(Announcement::read(&announcement.write()).as_ref(), Ok(&announcement));

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use redpoll_common::wire::MAX_DEPTH;
 use serde_json::{Map, Value};
 
 use crate::SchemaError;
@@ -13,8 +14,8 @@ use crate::plain::{plain, values};
 
 /// Bytes of a schema, written as JSON.
 pub const MAX_SCHEMA_TEXT: usize = 64 * 1024;
-/// Levels of a schema.
-pub const MAX_SCHEMA_DEPTH: usize = 32;
+/// Levels of a schema: what a list of procedures, and the messages that carry it, have around one need the others.
+pub const MAX_SCHEMA_DEPTH: usize = MAX_DEPTH - 6;
 /// Values of a schema, and of all schemas together that apply to one place of a value, each as often as it does.
 pub const MAX_SCHEMA_NODES: u64 = 10_000;
 /// Bytes of one regular expression.

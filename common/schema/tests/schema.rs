@@ -170,7 +170,7 @@ fn a_schema_beyond_a_limit_or_out_of_reach_is_refused_by_name() {
     }
     doubling.insert("l20".to_owned(), json!(true));
     for (schema, part) in [
-        (deep, "32 levels"),
+        (deep, "26 levels"),
         (json!({"description": "x".repeat(MAX_SCHEMA_TEXT)}), "65536 bytes"),
         (json!({"$defs": doubling, "$ref": "#/$defs/l0"}), "10000 values"),
         (json!({"pattern": "x".repeat(1025)}), "1024 bytes"),

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::head::{self, Head};
 use super::scan::{self, ScanError};
-use super::write::{put_len, put_text};
+use super::write::{put_array_header, put_len, put_text};
 
 /// Exactly one MessagePack value as bytes: scanned where it came in, or written here.
 ///
@@ -52,6 +52,15 @@ impl Raw {
         let mut out = BytesMut::with_capacity(data.len() + 5);
         put_len(&mut out, data.len(), [0xc4, 0xc5, 0xc6]);
         out.put_slice(data);
+        Self(out.freeze())
+    }
+
+    /// An array of values that exist already, unchecked as a whole: whether it nests too deep or has too many values is seen when it is
+    /// sent.
+    pub fn array(values: &[Self]) -> Self {
+        let mut out = BytesMut::with_capacity(values.iter().map(Self::len).sum::<usize>() + 5);
+        put_array_header(&mut out, values.len());
+        values.iter().for_each(|value| out.put_slice(value.as_bytes()));
         Self(out.freeze())
     }
 
