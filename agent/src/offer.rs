@@ -1,10 +1,9 @@
 //! What an agent offers at its start, as its configuration says, and how much of the kernel's help it has for that.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use redpoll_config::daemon::Failure;
-use redpoll_config::{AgentConfig, ExitClass, Manifest, Procedures, RunGroups, load_folder};
+use redpoll_config::{AgentConfig, ExitClass, RunGroups};
 use redpoll_net::Registry;
 use redpoll_schema::policy::Whose;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +17,7 @@ use crate::facts::Confinement;
 use crate::gate::Gate;
 use crate::leftovers::Leftovers;
 use crate::manager::Manager;
-use crate::offered::{Offered, SwitchError};
+use crate::offered::{Described, Offered, SwitchError};
 use crate::procedures::Setting;
 
 /// Reads the policy. Without one that can be read whole, nothing is offered: a rule that is left out could be the one that denies.
@@ -81,7 +80,7 @@ pub(crate) fn offer(
         notes: leftovers.notes(),
     };
     let folder = config.procedures.dir.clone();
-    let source = Box::new(move || read_manifests(&folder));
+    let source = Box::new(move || Described::by(&folder));
     let lists = config.procedures.offers(builtin::LIST);
     let offered = Offered::new(base, lists, setting, source, &config.agent.state_dir, gate);
     let offered = offered.map_err(|error| {
@@ -92,12 +91,6 @@ pub(crate) fn offer(
     })?;
     offered.reload();
     Ok(Arc::new(offered))
-}
-
-/// What the files of a folder describe, and what is wrong with the others.
-fn read_manifests(folder: &Path) -> (Vec<Manifest>, Vec<String>) {
-    let Procedures { manifests, problems } = load_folder(folder);
-    (manifests, problems.iter().map(ToString::to_string).collect())
 }
 
 /// The agent's own part of the control groups, or why it has none.

@@ -13,7 +13,7 @@ use files_support::registry;
 use gate_support::{gate, rule};
 use procedures_support::{caller, setting};
 use redpoll_agent::gate::{Asked, Counting, moment};
-use redpoll_agent::offered::Offered;
+use redpoll_agent::offered::{Described, Offered};
 use redpoll_common::wire::{Fault, FaultCode, Raw, RawMap};
 use redpoll_net::service::detached_call;
 use redpoll_schema::policy::{Constraint, Effect, Rule};
@@ -42,7 +42,7 @@ impl Desk {
             Effect::Deny => vec![about, rule("files", Effect::Allow, "file.*")],
             Effect::Allow => vec![about],
         };
-        let source = Box::new(|| (Vec::new(), Vec::new()));
+        let source = Box::new(Described::default);
         let base = registry(folder.path(), |_| {});
         let offered = Offered::new(base, true, setting().0, source, folder.path(), gate(rules)).unwrap();
         assert_eq!(offered.reload().problems, Vec::<String>::new());

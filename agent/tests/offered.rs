@@ -16,7 +16,7 @@ use exec_support::{eventually, lives};
 use gate_support::{gate, open_gate, rule};
 use procedures_support::{answering, caller, json_shell, setting};
 use redpoll_agent::builtin::install_but_list;
-use redpoll_agent::offered::Offered;
+use redpoll_agent::offered::{Described, Offered, Source};
 use redpoll_common::api::{ReloadAnswer, SwitchAnswer, SwitchOrder};
 use redpoll_common::identity::Identity;
 use redpoll_common::ids::RequestId;
@@ -35,12 +35,20 @@ use tokio::task::JoinSet;
 /// What the files describe.
 type Files = Arc<Mutex<(Vec<Manifest>, Vec<String>)>>;
 
+/// The source of these files, of which all can be read.
+fn described((manifests, problems): (Vec<Manifest>, Vec<String>)) -> Described {
+    Described { manifests, problems, unread: Vec::new() }
+}
+
 fn offered(files: &Files, state: &Path) -> Arc<Offered> {
+    let files = files.clone();
+    offered_by(Box::new(move || described(files.lock().unwrap().clone())), state)
+}
+
+fn offered_by(source: Source, state: &Path) -> Arc<Offered> {
     let config = ProceduresConfig::default();
     let base =
         install_but_list(Registry::new(), &config, &LimitsConfig::default(), None, (None, None)).unwrap();
-    let files = files.clone();
-    let source = Box::new(move || files.lock().unwrap().clone());
     let offered = Offered::new(base, true, setting().0, source, state, open_gate()).unwrap();
     offered.reload();
     Arc::new(offered)
@@ -228,6 +236,82 @@ async fn what_runs_ends_on_its_old_definition_and_its_worker_goes_when_it_is_fre
     let answer = task.join_next().await.unwrap().unwrap().unwrap();
     assert_eq!(answer.decode::<String>().unwrap(), "old");
     eventually("the old worker goes", || !lives(&pid.to_string())).await;
+}
+
+#[tokio::test]
+async fn runs_of_a_description_that_was_away_count_when_it_comes_back_with_fewer_places() {
+    let folder = tempfile::tempdir().unwrap();
+    let go = folder.path().join("go");
+    let script = |result: &str| {
+        let wait = format!("while [ ! -e '{}' ]; do sleep 0.01; done", go.display());
+        format!("echo '{{\"value\": 1}}'; {wait}; echo '{{\"result\": \"{result}\"}}'")
+    };
+    let places = |concurrency: u32, result: &str| Manifest {
+        concurrency: Some(concurrency),
+        ..json_shell(&script(result))
+    };
+    let files: Files = Arc::new(Mutex::new((vec![places(2, "old")], vec![])));
+    let offers = offered(&files, folder.path());
+    let mut tasks = JoinSet::new();
+    let mut start = || {
+        let (running, output, stop) = detached_call(caller(), "p", Raw::empty_array(), Raw::empty_map());
+        let answer = offers.now().start(running).answer;
+        tasks.spawn(async move { answer.await.map(|raw| (raw.decode::<String>().unwrap(), stop)) });
+        output
+    };
+    start().next().await.unwrap().unwrap();
+    *files.lock().unwrap() = (vec![], vec!["p.toml: a mistake".to_owned()]);
+    assert_eq!(offers.reload().removed, 1);
+    *files.lock().unwrap() = (vec![places(1, "new")], vec![]);
+    assert_eq!(offers.reload().added, 1);
+    let mut second = start();
+    // long enough for whoever starts beside the first; whoever waits does so as long as that runs
+    let early = tokio::time::timeout(std::time::Duration::from_millis(300), second.next()).await;
+    assert!(early.is_err(), "it runs beside the other, and the file says one at a time");
+    std::fs::write(&go, "").unwrap();
+    let mut ended = Vec::new();
+    while let Some(end) = tasks.join_next().await {
+        ended.push(end.unwrap().unwrap().0);
+    }
+    assert_eq!(ended, ["old", "new"]);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_at_a_reload_stays_as_it_was_read_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let of = |file: &str, manifest: Manifest| Manifest { file: format!("/d/{file}.toml").into(), ..manifest };
+    let first =
+        Described { manifests: vec![of("a", version(1)), of("b", version(2))], ..Described::default() };
+    let now = Arc::new(Mutex::new(first.clone()));
+    let source = now.clone();
+    let offers = offered_by(Box::new(move || source.lock().unwrap().clone()), folder.path());
+    let reload = |described: Described| {
+        *now.lock().unwrap() = described;
+        offers.reload()
+    };
+    let told =
+        |answer: &ReloadAnswer, words: &str| answer.problems.iter().any(|problem| problem.contains(words));
+
+    // what another file says meanwhile takes no name from one that cannot be read
+    let unread = Described {
+        manifests: vec![of("c", version(1)), of("c2", version(3))],
+        problems: vec!["/d/a.toml: cannot read it".to_owned()],
+        unread: vec!["/d/a.toml".into()],
+    };
+    let answer = reload(unread);
+    assert_eq!((answer.added, answer.changed, answer.removed), (1, 0, 1), "{:?}", answer.problems);
+    assert!(told(&answer, "cannot read it") && told(&answer, "1 of the procedures"), "{:?}", answer.problems);
+    assert!(told(&answer, "/d/c.toml: p@1: there is one"), "{:?}", answer.problems);
+    assert_eq!(call(&offers, "p@1").await.unwrap(), 1);
+    assert!(call(&offers, "p@2").await.is_err(), "its file is not there any more");
+
+    let answer = reload(Described { unread: vec!["/d".into()], ..Described::default() });
+    assert_eq!((answer.removed, answer.offered), (0, 2 + 5));
+    assert!(told(&answer, "2 of the procedures"), "{:?}", answer.problems);
+    assert_eq!(call(&offers, "p").await.unwrap(), 3);
+
+    assert_eq!(reload(first).removed, 1);
+    assert_eq!(reload(Described::default()).removed, 2, "a folder that was read and has nothing in it");
 }
 
 /// All that the agent tells the manager of what it offers, page by page, each as the message that it is sent in.

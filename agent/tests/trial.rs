@@ -13,7 +13,7 @@ use gate_support::{gate, rule};
 use procedures_support::{caller, json_shell, setting};
 use redpoll_agent::builtin::install_but_list;
 use redpoll_agent::gate::Gate;
-use redpoll_agent::offered::Offered;
+use redpoll_agent::offered::{Described, Offered};
 use redpoll_common::api::agent_method::{DISABLE, POLICY_TEST};
 use redpoll_common::api::trial::{PolicyTest, PolicyTestAnswer};
 use redpoll_common::api::{SwitchAnswer, SwitchOrder};
@@ -39,7 +39,8 @@ fn offered(rules: Vec<Rule>, folder: &Path) -> (Arc<Offered>, Arc<Gate>) {
         ProceduresConfig { builtin: vec!["sys.*".into(), "exec.run".into()], ..ProceduresConfig::default() };
     let base =
         install_but_list(Registry::new(), &config, &LimitsConfig::default(), None, (None, None)).unwrap();
-    let source = Box::new(move || (vec![version(1), version(2)], Vec::new()));
+    let source =
+        Box::new(move || Described { manifests: vec![version(1), version(2)], ..Described::default() });
     let gate = gate(rules);
     let offered = Offered::new(base, true, setting().0, source, folder, gate.clone()).unwrap();
     assert_eq!(offered.reload().problems, Vec::<String>::new());

@@ -75,7 +75,8 @@ pub use manager::{AdmissionConfig, ListenConfig, ManagerConfig, ManagerSection};
 pub use manager_procedures::ManagerProceduresConfig;
 pub use manifest::{
     Callers, MAX_MANIFESTS, ManagerRights, Manifest, ManifestProblem, ProcedureLimits, ProcedureMode,
-    ProcedureOutput, ProcedureSchedule, Procedures, Side, load_folder, load_folder_of, procedure_name,
+    ProcedureOutput, ProcedureSchedule, Procedures, Side, is_passing, load_folder, load_folder_of,
+    procedure_name,
 };
 pub use permissions::{PermissionError, check_private, check_state_dir, look_at_state_dir};
 pub use policy::{LoadedPolicy, PolicyConfig, PolicyOwner, load_policy};

@@ -369,6 +369,25 @@ fn what_is_in_a_folder_of_a_folder_of_somebody_else_is_not_used() {
 }
 
 #[test]
+fn what_could_not_be_read_at_this_moment_is_told_apart_from_what_is_wrong() {
+    let schema = |file: &str| format!("name = \"a\"\ncommand = [\"true\"]\nargs = \"{file}\"\n");
+    let folder =
+        folder(&[("a.toml", &schema("broken")), ("b.toml", &schema("none")), ("c.toml", "name = 1")]);
+    // a file of ours that gives an error when it is read
+    for link in ["broken", "d.toml"] {
+        std::os::unix::fs::symlink("/proc/self/mem", folder.path().join(link)).unwrap();
+    }
+    let loaded = load_folder(folder.path());
+    let passes: Vec<(String, bool)> =
+        loaded.problems.iter().map(|problem| (problem.to_string(), problem.passes)).collect();
+    for (file, passing) in [("a.toml", true), ("b.toml", false), ("c.toml", false), ("d.toml", true)] {
+        let of_file: Vec<_> = passes.iter().filter(|(said, _)| said.contains(file)).collect();
+        assert!(!of_file.is_empty() && of_file.iter().all(|(_, passes)| *passes == passing), "{passes:?}");
+    }
+    assert_eq!(loaded.manifests, []);
+}
+
+#[test]
 fn a_file_whose_name_is_no_text_is_named_and_the_others_are_used() {
     use std::os::unix::ffi::OsStrExt as _;
     let folder = folder(&[("a.toml", SMALL)]);

@@ -5,6 +5,7 @@
 //! goes on as it was started, and workers of a definition that is gone end when they are free.
 
 mod current;
+mod described;
 pub mod listing;
 mod requests;
 mod switches;
@@ -14,11 +15,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use arc_swap::ArcSwap;
 use redpoll_common::api::ReloadAnswer;
-use redpoll_config::{Manifest, Side};
+use redpoll_config::Side;
 use redpoll_exec::check::capped;
 use redpoll_net::Registry;
 use redpoll_net::listing::Listing;
@@ -27,15 +28,13 @@ use tracing::{error, info, warn};
 
 use crate::builtin::{InstallError, NAMES, with_list};
 use crate::gate::{Gate, Kind};
-use crate::procedures::{self, Procedure, Setting, label};
+use crate::procedures::{self, Places, Procedure, Setting, label};
 use crate::schedule::Entry;
 use listing::Told;
 
 pub use current::Current;
+pub use described::{Described, Source};
 pub use switches::{SwitchError, Switches};
-
-/// Reads what the owner of the machine describes, and says what cannot be read.
-pub type Source = Box<dyn Fn() -> (Vec<Manifest>, Vec<String>) + Send + Sync>;
 
 /// Why a procedure is not offered that the manager has switched off.
 const SWITCHED_OFF: &str = "is disabled here by the manager; rp.procedures.enable offers it again";
@@ -73,6 +72,8 @@ const TOLD_PROBLEMS: usize = 500;
 struct State {
     /// All that is described, offered or not.
     procedures: Vec<Arc<Procedure>>,
+    /// The places of all that was described as long as somebody holds one, by label: a description that comes back finds them.
+    places: BTreeMap<String, Weak<Places>>,
     switches: Switches,
     /// The last reload: which it was, and its answer.
     last: Option<(u64, ReloadAnswer)>,
@@ -113,7 +114,8 @@ impl Offered {
         gate: Arc<Gate>,
     ) -> Result<Self, SwitchError> {
         let switches = Switches::open(state)?;
-        let state = Mutex::new(State { procedures: Vec::new(), switches, last: None });
+        let state =
+            Mutex::new(State { procedures: Vec::new(), places: BTreeMap::new(), switches, last: None });
         let (setting, begun) = (Arc::new(setting), AtomicU64::new(0));
         let changing = Changing { base: base.clone(), lists, setting, source, state, begun };
         let told = watch::Sender::new(Told::new(Arc::new(Listing::of(&base)), &gate));
@@ -163,38 +165,9 @@ impl Offered {
 
     fn read_anew(&self, changing: &Changing, state: &mut State) -> ReloadAnswer {
         let mut problems = self.gate.reload().err().unwrap_or_default();
-        let (manifests, more) = (changing.source)();
-        problems.extend(more);
-        let mut answer = ReloadAnswer::default();
-        let before = std::mem::take(&mut state.procedures);
-        for manifest in manifests {
-            let name = label(&manifest);
-            let taken = |procedure: &Arc<Procedure>| label(procedure.manifest()) == name;
-            if changing.base.offers(&name).is_ok() || state.procedures.iter().any(taken) {
-                let text = format!(
-                    "{}: {name}: there is one of this name and version already",
-                    manifest.file.display()
-                );
-                problems.push(text);
-                continue;
-            }
-            let old = before.iter().find(|procedure| taken(procedure));
-            match old {
-                None => answer.added += 1,
-                Some(old) if *old.manifest() != manifest => answer.changed += 1,
-                Some(_) => {}
-            }
-            // made anew also when nothing changed: accounts may have, and the executable itself
-            match procedures::make(manifest, &changing.setting, old.map(AsRef::as_ref)) {
-                Ok(procedure) => state.procedures.push(procedure),
-                Err(problem) => problems.push(problem.to_string()),
-            }
-        }
-        let is_gone = |old: &&Arc<Procedure>| {
-            let name = label(old.manifest());
-            !state.procedures.iter().any(|procedure| label(procedure.manifest()) == name)
-        };
-        answer.removed = before.iter().filter(is_gone).count() as u64;
+        let mut described = (changing.source)();
+        problems.append(&mut described.problems);
+        let mut answer = state.take(described, changing, &mut problems);
         if let Err(error) = self.rebuild(changing, state) {
             problems.push(format!("no procedure changed: {error}"));
             // another policy holds all the same
@@ -264,6 +237,67 @@ impl Offered {
         });
         self.tell(Some(listing));
         Ok(())
+    }
+}
+
+impl State {
+    /// Puts what was described in the place of what was before. What could not be read stays as it was read before.
+    fn take(
+        &mut self,
+        described: Described,
+        changing: &Changing,
+        problems: &mut Vec<String>,
+    ) -> ReloadAnswer {
+        let mut answer = ReloadAnswer::default();
+        let before = std::mem::take(&mut self.procedures);
+        // first: what another file describes meanwhile takes no name from them
+        let unread = before.iter().filter(|old| described.is_unread(&old.manifest().file));
+        self.procedures.extend(unread.cloned());
+        let mut kept = self.procedures.len();
+        for manifest in described.manifests {
+            let name = label(&manifest);
+            let taken = |procedure: &Arc<Procedure>| label(procedure.manifest()) == name;
+            if changing.base.offers(&name).is_ok() || self.procedures.iter().any(taken) {
+                let text = format!(
+                    "{}: {name}: there is one of this name and version already",
+                    manifest.file.display()
+                );
+                problems.push(text);
+                continue;
+            }
+            let old = before.iter().find(|procedure| taken(procedure));
+            match old {
+                None => answer.added += 1,
+                Some(old) if *old.manifest() != manifest => answer.changed += 1,
+                Some(_) => {}
+            }
+            // made anew also when nothing changed: accounts may have, and the executable itself
+            let places = self.places.get(&name).and_then(Weak::upgrade);
+            match procedures::make(manifest, &changing.setting, places) {
+                Ok(procedure) => self.procedures.push(procedure),
+                Err(problem) => {
+                    problems.push(problem.to_string());
+                    let old = old.filter(|_| problem.passes);
+                    kept += usize::from(old.is_some());
+                    self.procedures.extend(old.cloned());
+                }
+            }
+        }
+        if kept > 0 {
+            problems.push(format!(
+                "what describes {kept} of the procedures cannot be read now: they are offered as they were read before; reload again"
+            ));
+        }
+        let is_gone = |old: &&Arc<Procedure>| {
+            let name = label(old.manifest());
+            !self.procedures.iter().any(|procedure| label(procedure.manifest()) == name)
+        };
+        answer.removed = before.iter().filter(is_gone).count() as u64;
+        // those of what is gone stay as long as something runs of it, or waits to
+        self.places.retain(|_, places| places.strong_count() > 0);
+        let now = self.procedures.iter().map(|one| (label(one.manifest()), Arc::downgrade(one.places())));
+        self.places.extend(now);
+        answer
     }
 }
 

@@ -19,26 +19,69 @@ const OTHERS_WRITE: u32 = 0o022;
 /// Write access by the group.
 const GROUP_WRITE: u32 = 0o020;
 
+/// Why a file was not read.
+#[derive(Debug)]
+pub(crate) struct Unread {
+    /// What is wrong and what to do, for a person.
+    pub(crate) what: String,
+    /// Nothing may be wrong with the file, see [`is_passing`].
+    pub(crate) passes: bool,
+}
+
+impl From<String> for Unread {
+    fn from(what: String) -> Self {
+        Self { what, passes: false }
+    }
+}
+
+impl From<PermissionError> for Unread {
+    fn from(error: PermissionError) -> Self {
+        error.to_string().into()
+    }
+}
+
+/// Whether something could not be read at this moment, for want of a descriptor or memory, or because a disk does not answer: it says
+/// nothing of what is there.
+pub fn is_passing(error: &io::Error) -> bool {
+    use rustix::io::Errno as E;
+    let passing = [
+        E::MFILE,
+        E::NFILE,
+        E::NOMEM,
+        E::AGAIN,
+        E::INTR,
+        E::IO,
+        E::STALE,
+        E::TIMEDOUT,
+        E::HOSTDOWN,
+        E::HOSTUNREACH,
+    ];
+    E::from_io_error(error).is_some_and(|errno| passing.contains(&errno))
+}
+
 /// Reads a text file of at most `max` bytes that nobody else may change.
 ///
 /// # Errors
-/// What is wrong and what to do, for a person.
-pub(crate) fn read(path: &Path, max: u64) -> Result<String, String> {
-    let cannot = |error: io::Error| format!("cannot read {}: {error}", path.display());
+/// [`Unread`]
+pub(crate) fn read(path: &Path, max: u64) -> Result<String, Unread> {
+    let cannot = |error: io::Error| Unread {
+        passes: is_passing(&error),
+        what: format!("cannot read {}: {error}", path.display()),
+    };
     // looked at first: opening a pipe would wait for somebody to write into it
     let before = fs::metadata(path).map_err(cannot)?;
     if !before.is_file() {
-        return Err(PermissionError::NotAFile { path: path.to_owned() }.to_string());
+        return Err(PermissionError::NotAFile { path: path.to_owned() }.into());
     }
-    refuse_replaceable(path).map_err(|error| error.to_string())?;
+    refuse_replaceable(path)?;
     let file = File::open(path).map_err(cannot)?;
-    refuse(path, &file.metadata().map_err(cannot)?).map_err(|error| error.to_string())?;
+    refuse(path, &file.metadata().map_err(cannot)?)?;
     let mut bytes = Vec::new();
     file.take(max + 1).read_to_end(&mut bytes).map_err(cannot)?;
     if u64::try_from(bytes.len()).is_ok_and(|len| len > max) {
-        return Err(format!("{} has more than {max} bytes", path.display()));
+        return Err(format!("{} has more than {max} bytes", path.display()).into());
     }
-    String::from_utf8(bytes).map_err(|_| format!("{} is not UTF-8", path.display()))
+    String::from_utf8(bytes).map_err(|_| format!("{} is not UTF-8", path.display()).into())
 }
 
 /// Refuses what is there and can be changed by others.

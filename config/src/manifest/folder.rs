@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use super::Manifest;
-use super::files::{self, MAX_MANIFEST_FILE};
+use super::files::{self, MAX_MANIFEST_FILE, Unread, is_passing};
 use super::problem::ManifestProblem;
 use super::read;
 
@@ -45,15 +45,15 @@ pub fn load_folder_of(folder: &Path, side: Side) -> Procedures {
     let mut procedures = Procedures::default();
     let files = match list(folder, &mut procedures.problems) {
         Ok(files) => files,
-        Err(what) => {
-            procedures.problems.push(ManifestProblem::whole(folder, what));
+        Err(unread) => {
+            procedures.problems.push(ManifestProblem::unread(folder, unread));
             return procedures;
         }
     };
     let mut taken: BTreeMap<(String, u32), PathBuf> = BTreeMap::new();
     for file in files {
         let read = files::read(&file, MAX_MANIFEST_FILE)
-            .map_err(|what| vec![ManifestProblem::whole(&file, what)])
+            .map_err(|unread| vec![ManifestProblem::unread(&file, unread)])
             .and_then(|text| read::manifest(&file, &text, side));
         match read {
             Err(problems) => procedures.problems.extend(problems),
@@ -80,14 +80,17 @@ pub fn load_folder_of(folder: &Path, side: Side) -> Procedures {
 }
 
 /// The manifests by their names. Those with a name that cannot be one are problems.
-fn list(folder: &Path, problems: &mut Vec<ManifestProblem>) -> Result<Vec<PathBuf>, String> {
-    let cannot = |error: io::Error| format!("cannot read the folder: {error}");
+fn list(folder: &Path, problems: &mut Vec<ManifestProblem>) -> Result<Vec<PathBuf>, Unread> {
+    let cannot = |error: io::Error| Unread {
+        passes: is_passing(&error),
+        what: format!("cannot read the folder: {error}"),
+    };
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(cannot(error)),
     };
-    files::refuse_replaceable(folder).map_err(|error| error.to_string())?;
+    files::refuse_replaceable(folder)?;
     let mut files = Vec::new();
     for entry in entries {
         let name = entry.map_err(cannot)?.file_name();
@@ -103,7 +106,7 @@ fn list(folder: &Path, problems: &mut Vec<ManifestProblem>) -> Result<Vec<PathBu
         }
         if files.len() + problems.len() > MAX_MANIFESTS {
             problems.clear();
-            return Err(format!("more than {MAX_MANIFESTS} manifests; nothing in it is used"));
+            return Err(format!("more than {MAX_MANIFESTS} manifests; nothing in it is used").into());
         }
     }
     files.sort();

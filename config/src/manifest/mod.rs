@@ -17,6 +17,7 @@ mod read;
 pub(crate) mod table;
 
 pub use callers::Callers;
+pub use files::is_passing;
 pub use folder::{MAX_MANIFESTS, Procedures, Side, load_folder, load_folder_of};
 pub use manager::ManagerRights;
 pub use problem::ManifestProblem;

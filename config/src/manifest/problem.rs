@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::files::{self, MAX_MANIFEST_FILE};
+use super::files::{self, MAX_MANIFEST_FILE, Unread};
 use super::table::Notes;
 use crate::file::lines_of;
 
@@ -20,6 +20,8 @@ pub struct ManifestProblem {
     pub what: String,
     /// It is about who may change the file, or about reading it, not about what it says.
     pub access: bool,
+    /// It could not be read at this moment, and nothing may be wrong with it, see [`is_passing`](crate::is_passing).
+    pub passes: bool,
 }
 
 impl ManifestProblem {
@@ -39,7 +41,13 @@ impl ManifestProblem {
 
     /// About a file as a whole.
     pub(crate) fn whole(file: impl Into<PathBuf>, what: impl Into<String>) -> Self {
-        Self { file: file.into(), line: None, field: String::new(), what: what.into(), access: false }
+        let (file, what) = (file.into(), what.into());
+        Self { file, line: None, field: String::new(), what, access: false, passes: false }
+    }
+
+    /// About a file, or a folder, that was not read.
+    pub(crate) fn unread(file: impl Into<PathBuf>, Unread { what, passes }: Unread) -> Self {
+        Self { passes, ..Self::whole(file, what) }
     }
 }
 

@@ -9,7 +9,7 @@ use redpoll_schema::{MAX_REDACT_PATHS, Redaction, Schema};
 use toml::{Table, Value};
 
 use super::callers::{Callers, MAX_CALLERS};
-use super::files::{self, MAX_SCHEMA_FILE};
+use super::files::{self, MAX_SCHEMA_FILE, Unread};
 use super::folder::Side;
 use super::manager;
 use super::problem::ManifestProblem;
@@ -249,8 +249,8 @@ fn args(fields: &mut Fields<'_>, folder: &Path) -> (Option<serde_json::Value>, O
         Some(Value::Table(table)) => serde_json::Value::Object(to_object(table)),
         Some(Value::String(path)) => match schema_file(&folder.join(path)) {
             Ok(schema) => schema,
-            Err(what) => {
-                fields.wrong("args", what);
+            Err(unread) => {
+                fields.notes.unread("args", unread);
                 return (None, None);
             }
         },
@@ -275,9 +275,9 @@ fn args(fields: &mut Fields<'_>, folder: &Path) -> (Option<serde_json::Value>, O
     }
 }
 
-fn schema_file(path: &Path) -> Result<serde_json::Value, String> {
+fn schema_file(path: &Path) -> Result<serde_json::Value, Unread> {
     let text = files::read(path, MAX_SCHEMA_FILE)?;
-    serde_json::from_str(&text).map_err(|error| format!("{} is not JSON: {error}", path.display()))
+    serde_json::from_str(&text).map_err(|error| format!("{} is not JSON: {error}", path.display()).into())
 }
 
 /// As whom it runs: `user` in any case, `demote` where this process is root and could be anybody.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use redpoll_common::nearest::nearest;
 use toml::{Table, Value};
 
+use super::files::Unread;
 use super::problem::ManifestProblem;
 use crate::known::join;
 use crate::values::duration::{format_duration, parse_duration};
@@ -53,7 +54,14 @@ impl Notes {
             MAX_PROBLEMS => what = "and more, which are not told".to_owned(),
             _ => return,
         }
-        self.problems.push(ManifestProblem { file, line, field, what, access: false });
+        self.problems.push(ManifestProblem { file, line, field, what, access: false, passes: false });
+    }
+
+    /// Notes that something which a field names was not read.
+    pub(crate) fn unread(&mut self, field: &str, Unread { what, passes }: Unread) {
+        let before = self.problems.len();
+        self.add(field, what);
+        self.problems.iter_mut().skip(before).for_each(|problem| problem.passes = passes);
     }
 }
 

@@ -82,7 +82,7 @@ pub fn load_policy(file: &Path, owner: PolicyOwner) -> Result<LoadedPolicy, Vec<
     if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         files::refuse_foreign(folder).map_err(|error| whole(error.to_string()))?;
     }
-    let text = files::read(file, MAX_POLICY_FILE).map_err(whole)?;
+    let text = files::read(file, MAX_POLICY_FILE).map_err(|unread| whole(unread.what))?;
     parse(&text)
 }
 

@@ -157,7 +157,7 @@ impl Offering {
         let schema = Schema::compile(&manifest.args).map_err(|error| format!("{at}: args: {error}"))?;
         let schema = schema.hiding(&manifest.redact);
         let old = before.entries.get(&name).and_then(|versions| versions.get(&version));
-        let old = old.map(|entry| entry.procedure.as_ref());
+        let old = old.map(|entry| entry.procedure.places().clone());
         // made anew also when nothing changed: accounts may have, and the executable itself
         let procedure =
             procedures::make(manifest, &self.setting, old).map_err(|problem| problem.to_string())?;

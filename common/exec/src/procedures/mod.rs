@@ -1,6 +1,6 @@
 //! Executables as procedures: what a [`Manifest`] describes, offered by a registry.
 //!
-//! - `procedure`: one of them: how many at a time, who waits. `spawn`: its environment and limits.
+//! - `procedure`: one of them: who waits, and what is done then. `places`: how many at a time. `spawn`: its environment and limits.
 //! - `once`: a fresh process for each run; `heard`: what is taken from it. `worker`: processes that take one call after the other.
 //! - `asks`: what they want of the manager; `submission`: a job in their words.
 //! - `ends`: how each end is told to the caller.
@@ -11,6 +11,7 @@ mod asks;
 mod ends;
 mod heard;
 mod once;
+mod places;
 mod procedure;
 mod spawn;
 mod submission;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 use redpoll_common::ids::PeerId;
 use redpoll_common::wire::Raw;
 use redpoll_common::words::Words;
-use redpoll_config::{ManagerRights, Manifest};
+use redpoll_config::{ManagerRights, Manifest, is_passing};
 use redpoll_net::registry::{Asks, Duplicate};
 use redpoll_net::service::Mask;
 use redpoll_net::{ProcedureInfo, Registry};
@@ -33,10 +34,12 @@ use tokio_util::task::TaskTracker;
 
 use crate::asker::Asker;
 use crate::emitter::Emitter;
+use crate::exec::account::AccountError;
 use crate::exec::cgroup::Hierarchy;
 use crate::exec::note::Notes;
 use crate::limits::ExecLimits;
 
+pub use places::Places;
 pub use procedure::Procedure;
 pub use procedure::{account_of, run_as_account};
 
@@ -72,6 +75,8 @@ pub struct Problem {
     pub procedure: String,
     /// Why, and what to do.
     pub why: String,
+    /// It could not be seen at this moment whether it can be offered, for want of a descriptor or memory, or because a disk does not answer.
+    pub passes: bool,
 }
 
 impl fmt::Display for Problem {
@@ -80,18 +85,27 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Makes a procedure of a manifest. `before` is the one whose place it takes: what runs of that holds places of this one too.
+/// Makes a procedure of a manifest. `before` are the places of those of this name and version that were before it: what runs of them
+/// counts.
 ///
 /// # Errors
 /// The [`Problem`], when this machine cannot run it as it is described.
 pub fn make(
     manifest: Manifest,
     setting: &Arc<Setting>,
-    before: Option<&Procedure>,
+    before: Option<Arc<Places>>,
 ) -> Result<Arc<Procedure>, Problem> {
     let (file, procedure) = (manifest.file.clone(), label(&manifest));
-    let made = Procedure::new(manifest, setting.clone(), before);
-    made.map(Arc::new).map_err(|why| Problem { file, procedure, why })
+    let problem = |why: String, passes: bool| Problem { file, procedure, why, passes };
+    let account = match account_of(&manifest) {
+        Ok(account) => account,
+        Err(error) => {
+            let passes = matches!(&error, AccountError::Unreadable { source, .. } if is_passing(source));
+            return Err(problem(error.to_string(), passes));
+        }
+    };
+    let made = Procedure::new(manifest, account, setting.clone(), before);
+    made.map(Arc::new).map_err(|why| problem(why, false))
 }
 
 /// `name@version`

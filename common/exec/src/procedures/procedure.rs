@@ -10,8 +10,8 @@ use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_config::{Manifest, ProcedureMode};
 use redpoll_net::CallContext;
 use redpoll_net::service::{Stop, stop_fault};
-use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::places::{Place, Places};
 use super::worker::Pool;
 use super::{Setting, once};
 use crate::exec::account::{Account, AccountError};
@@ -27,8 +27,7 @@ pub struct Procedure {
     manifest: Manifest,
     pub(super) setting: Arc<Setting>,
     pub(super) account: Option<Account>,
-    /// `None`: as many as the agent allows.
-    places: Option<Arc<Semaphore>>,
+    places: Arc<Places>,
     waiting: AtomicUsize,
     calls: AtomicU64,
     /// Workers, by whom they run as where a policy says so.
@@ -36,13 +35,13 @@ pub struct Procedure {
 }
 
 impl Procedure {
-    /// Looks up what it names on this machine.
+    /// One that runs as this account, and whose runs share places with those of the definitions before.
     pub(super) fn new(
         manifest: Manifest,
+        account: Option<Account>,
         setting: Arc<Setting>,
-        before: Option<&Self>,
+        before: Option<Arc<Places>>,
     ) -> Result<Self, String> {
-        let account = account_of(&manifest).map_err(|error| error.to_string())?;
         let limits = &manifest.limits;
         let confined = account.is_some()
             || limits.memory.is_some()
@@ -53,9 +52,13 @@ impl Procedure {
                 "user, group and limits need a program whose main calls exec::confine::intercept first";
             return Err(text.to_owned());
         }
-        let places = match before.filter(|before| places_of(before.manifest()) == places_of(&manifest)) {
-            Some(before) => before.places.clone(),
-            None => places_of(&manifest).map(|places| Arc::new(Semaphore::new(places))),
+        let count = places_of(&manifest);
+        let places = match before {
+            Some(places) => {
+                places.resize(count);
+                places
+            }
+            None => Arc::new(Places::new(count)),
         };
         Ok(Self {
             manifest,
@@ -71,6 +74,11 @@ impl Procedure {
     /// What describes it.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// How many of it run at a time: for the next definition of it.
+    pub fn places(&self) -> &Arc<Places> {
+        &self.places
     }
 
     /// Whom it runs as, if that is not the agent's own user.
@@ -100,8 +108,7 @@ impl Procedure {
     /// Before a worker is started for a call, which holds a place: lets as many free workers of other users go as have no place
     /// any more. All users together have no more workers than there are places.
     pub(super) fn make_room(&self, pool: &Arc<Pool>) {
-        let Some(places) = &self.places else { return };
-        let mut spare = places.available_permits();
+        let mut spare = self.places.free();
         for other in self.pools().values().filter(|other| !Arc::ptr_eq(other, pool)) {
             spare = spare.saturating_sub(other.keep(spare));
         }
@@ -114,10 +121,9 @@ impl Procedure {
     }
 
     /// Waits for a place, in the order of the calls.
-    async fn place(&self, stop: &Stop) -> Result<Option<SemaphorePermit<'_>>, Fault> {
-        let Some(places) = &self.places else { return Ok(None) };
-        if let Ok(place) = places.try_acquire() {
-            return Ok(Some(place));
+    async fn place(&self, stop: &Stop) -> Result<Place<'_>, Fault> {
+        if let Some(place) = self.places.try_take() {
+            return Ok(place);
         }
         let _waiting = Waiting::new(&self.waiting).ok_or_else(|| {
             let text = format!(
@@ -129,8 +135,8 @@ impl Procedure {
         tokio::select! {
             biased; // a place that is there at the same time is given back
             reason = stop.stopped() => Err(stop_fault(reason)),
-            place = places.acquire() => {
-                place.map(Some).map_err(|_closed| Fault::new(FaultCode::ShuttingDown, "it is not offered any more"))
+            place = self.places.take() => {
+                place.map_err(|_closed| Fault::new(FaultCode::ShuttingDown, "it is not offered any more"))
             }
         }
     }
@@ -167,7 +173,7 @@ fn caller(call: &CallContext) -> Option<String> {
     }
 }
 
-/// How many may run at a time.
+/// How many may run at a time; `None`: as many as the agent allows.
 fn places_of(manifest: &Manifest) -> Option<usize> {
     let places = match manifest.mode {
         ProcedureMode::Once => manifest.concurrency?,
