@@ -5,6 +5,8 @@ mod jobs_support;
 
 use jobs_support::alone::{Manager, answers};
 use jobs_support::{Plan, agent, job};
+use redpoll_common::ids::ConnectionId;
+use redpoll_common::job::wire::{Ack, RunRef, RunReport};
 use redpoll_common::job::{Attempt, Dno, Ending, Item, ItemKind, JobId, Outcome, RunState, Submitter};
 use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_manager_core::jobs::record::{EventKind, RunRecord};
@@ -74,11 +76,8 @@ fn every_outcome_becomes_a_job_that_has_ended_and_one_event() {
         );
         assert_eq!(event.agent, Some(agent("a")));
         assert_eq!(manager.jobs.open_runs(), 0);
-        // a machine that goes on from the store has the same in memory
-        let again = Jobs::<u32>::recover(Settings::default(), manager.store.records(), manager.now);
-        assert_eq!(again.job(job(1)).is_some(), outcome == Outcome::Unknown, "{outcome}");
-        assert_eq!(manager.jobs.job(job(1)).is_some(), outcome == Outcome::Unknown, "{outcome}");
-        assert_eq!(again.open_runs(), 0);
+        // no evidence can name it: it is in the store alone
+        assert!(manager.jobs.job(job(1)).is_none() && manager.store.records().jobs.is_empty(), "{outcome}");
     }
 }
 
@@ -120,6 +119,54 @@ fn what_is_recorded_neither_counts_as_open_nor_reaches_an_agent() {
     let effects = record(&mut manager, 1, "k", ended(Outcome::Succeeded));
     assert!(answers(&effects)[0].is_ok() && jobs_support::alone::offers(&effects).is_empty());
     assert_eq!(manager.jobs.open_runs(), 1);
+}
+
+#[test]
+fn however_many_ended_as_unknown_nobody_is_kept_from_submitting_and_no_start_reads_them() {
+    let settings = Settings { open_bytes: 250, ..Settings::default() };
+    let mut manager = Manager::new(settings);
+    let large = |mut submit: Submit<u32>| {
+        std::sync::Arc::make_mut(&mut submit.spec).kwargs = Raw::text(&"x".repeat(90));
+        Box::new(submit)
+    };
+    for n in 1..=10 {
+        let mut submit = large(*submit(n, "k"));
+        std::sync::Arc::make_mut(&mut submit.spec).key = None;
+        let effects = manager.feed(Input::Record(submit, Box::new(ended(Outcome::Unknown))));
+        assert!(answers(&effects)[0].is_ok());
+        assert!(manager.jobs.job(job(n)).is_none());
+    }
+    let effects = manager.feed(Input::Submit(large(*Plan::default().submit(0, job(11), &[("a", true)]))));
+    assert_eq!(answers(&effects), [Ok(Answer::Submitted { job: job(11), existing: false })]);
+    assert_eq!(manager.store.records().jobs.len(), 1, "the one that waits");
+}
+
+#[test]
+fn what_an_earlier_version_kept_of_them_is_over_with_the_next_start() {
+    let mut manager = manager();
+    record(&mut manager, 1, "k", ended(Outcome::Unknown));
+    let mut records = manager.store.records();
+    records.jobs.extend(manager.store.jobs.values().cloned());
+    records.runs.extend(manager.store.runs.values().cloned());
+    manager.jobs = Jobs::recover(Settings::default(), records, manager.now);
+    assert!(manager.jobs.job(job(1)).is_none());
+    let again = record(&mut manager, 2, "k", ended(Outcome::Unknown));
+    assert_eq!(answers(&again), [Ok(Answer::Submitted { job: job(1), existing: true })]);
+}
+
+#[test]
+fn a_report_corrects_no_run_that_was_recorded() {
+    let mut manager = manager();
+    record(&mut manager, 1, "k", ended(Outcome::Unknown));
+    let about = RunRef { job: job(1), attempt: Attempt(1), dno: Dno(0) };
+    let reports = vec![RunReport { done: Some(ending(Outcome::Succeeded)), ..RunReport::about(about) }];
+    let connection = ConnectionId(1);
+    let effects = manager.feed(Input::Report { token: 0, agent: agent("a"), connection, reports });
+    let acks = effects.iter().find_map(|effect| {
+        if let Effect::AckReport(_, acks) = effect { Some(acks.as_slice()) } else { None }
+    });
+    assert!(matches!(acks, Some([Ack { done: true, stop: false, .. }])), "nobody waits for it: {acks:?}");
+    assert_eq!(manager.outcome(1, "a"), Some(Outcome::Unknown));
 }
 
 #[test]

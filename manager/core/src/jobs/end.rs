@@ -177,6 +177,7 @@ impl<T> Jobs<T> {
         let (summary, target) = (job.summary, job.record.spec.callback.clone());
         let ended_ms = job.record.ended_ms.unwrap_or(now_ms);
         let has_secrets = !job.record.redact.is_empty();
+        let may_change = summary.count(Outcome::Unknown) > 0 && job.may_change();
         self.changes.push(Change::JobEnded { job: id, ended_ms, summary });
         if has_secrets {
             self.changes.push(Change::ArgumentsMasked(id));
@@ -191,7 +192,7 @@ impl<T> Jobs<T> {
                 CallbackRecord { job: id, serial, target, state, due_ms: now_ms, tries: 0, error: None };
             self.add_callback(record);
         }
-        if summary.count(Outcome::Unknown) == 0 {
+        if !may_change {
             self.forget(id);
         }
     }

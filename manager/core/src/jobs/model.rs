@@ -198,9 +198,9 @@ impl Run {
         self.phase == Phase::Queued && self.doubt.is_some()
     }
 
-    /// Whether later evidence may replace its outcome.
+    /// Whether later evidence may replace its outcome: it would have to name the number of an offer.
     pub(super) fn is_replaceable(&self) -> bool {
-        self.phase == Phase::Ended(Outcome::Unknown) && !self.corrected
+        self.phase == Phase::Ended(Outcome::Unknown) && !self.corrected && self.dno.0 > 0
     }
 }
 
@@ -243,6 +243,11 @@ impl Job {
     /// Bytes of what its submitter chose, which is in memory as long as it is.
     pub(super) fn weight(&self) -> u64 {
         weight(&self.record.spec)
+    }
+
+    /// Whether something of it is open, or may still be replaced. O(n) in its runs.
+    pub(super) fn may_change(&self) -> bool {
+        self.runs.iter().any(|run| !run.phase.is_ended() || run.is_replaceable())
     }
 
     /// The places of its runs.

@@ -187,6 +187,9 @@ impl RunRecord {
     /// Whether a machine needs it after a restart: it is open, or its outcome may still be replaced.
     pub fn is_alive(&self) -> bool {
         match &self.state {
+            // evidence names the number of an offer, and this one was never offered: an agent recorded it, or it waited in a store that
+            // was an older copy
+            RunState::Ended(_) if self.dno.0 == 0 => false,
             RunState::Ended(ending) => ending.outcome == Outcome::Unknown && !self.corrected,
             RunState::Held
             | RunState::Queued

@@ -2,19 +2,18 @@
 //!
 //! A recorded run becomes a job that has ended, in one turn: once per key of its agent, whether the job is still in memory or in
 //! the store alone. It was never offered, so it has no dispatch number, takes no room among the open runs, and has no part in
-//! what the agent's spool and the manager owe each other.
+//! what the agent's spool and the manager owe each other: however it ended, no later evidence can name it, and it is over.
 
 use std::sync::Arc;
 
 use redpoll_common::ids::PeerId;
-use redpoll_common::job::{Attempt, Dno, JobId, Outcome, RunKey, RunState, secret};
+use redpoll_common::job::{Attempt, Dno, JobId, RunKey, RunState, secret};
 use redpoll_common::wire::Raw;
 
 use super::Jobs;
 use super::effect::{Answer, Refusal};
 use super::event::CustomEvent;
 use super::input::{Ended, Submit};
-use super::model::{Job, Phase, Run, stamp};
 use super::record::{Change, Digest, EventKind, JobRecord, RunRecord, Summary};
 
 impl<T> Jobs<T> {
@@ -57,9 +56,6 @@ impl<T> Jobs<T> {
         self.changes.push(Change::JobEnded { job: id, ended_ms: now_ms, summary });
         if !record.redact.is_empty() {
             self.changes.push(Change::ArgumentsMasked(id));
-        }
-        if outcome == Outcome::Unknown {
-            self.keep_unknown(record, summary, now_ms);
         }
         self.ended_jobs += 1;
         self.prune_if_many();
@@ -107,19 +103,6 @@ impl<T> Jobs<T> {
             event.outcome = Some(outcome);
             event.detail = (!detail.is_empty()).then(|| detail.join("; "));
         });
-    }
-
-    /// What a machine that goes on from the store has in memory, this one has too.
-    fn keep_unknown(&mut self, mut record: Arc<JobRecord>, summary: Summary, now_ms: u64) {
-        let id = record.id;
-        let ended = Arc::make_mut(&mut record);
-        (ended.ended_ms, ended.summary) = (Some(now_ms), Some(summary));
-        if let Some(key) = record.key() {
-            self.keys.insert((record.submitter.clone(), key.to_owned()), id);
-        }
-        let mut run = Run::new(Phase::Ended(Outcome::Unknown));
-        (run.attempt, run.ended) = (Attempt(1), stamp(now_ms));
-        self.keep(id, Job { record, runs: Box::from([run]), summary });
     }
 
     /// Puts an event of an agent into the history.

@@ -135,6 +135,10 @@ impl<T> Jobs<T> {
             self.open_runs += usize::try_from(summary.open).unwrap_or(usize::MAX);
             if let Some(job) = self.jobs.get_mut(&id) {
                 job.summary = summary;
+                if job.record.ended_ms.is_some() && !job.may_change() {
+                    // it is over by these rules, whatever those said by which it was written
+                    self.forget(id);
+                }
             }
         }
     }

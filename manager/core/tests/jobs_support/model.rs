@@ -181,7 +181,7 @@ impl Run {
     }
 
     pub(crate) fn is_replaceable(&self) -> bool {
-        matches!(self.state, State::Ended(Outcome::Unknown, _)) && !self.corrected
+        matches!(self.state, State::Ended(Outcome::Unknown, _)) && !self.corrected && self.dno > 0
     }
 
     pub(crate) fn word(&self) -> &'static str {

@@ -19,8 +19,9 @@ use super::rows::{self, JOB, RUN, int, uint};
 use crate::store::items::{self as chunks, Chunk};
 use crate::store::{AttemptRecord, Counts, MAX_ITEM_BYTES, ReadError, spec};
 
-/// The jobs that are not over: see [`Records::jobs`].
-const ALIVE: &str = "(SELECT id FROM job WHERE ended_ms IS NULL UNION SELECT job FROM run WHERE alive = 1)";
+/// The jobs that are not over: see [`Records::jobs`]. What has ended and was never offered is, whatever an earlier version wrote of it.
+const ALIVE: &str = "(SELECT id FROM job WHERE ended_ms IS NULL UNION \
+    SELECT job FROM run WHERE alive = 1 AND NOT (state = 'ended' AND dno = 0))";
 
 const DENIED: &str =
     "SELECT role, id, certificate, at_ms, revoked_by, reason FROM denied ORDER BY role, id, certificate";
