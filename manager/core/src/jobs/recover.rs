@@ -106,12 +106,13 @@ impl<T> Jobs<T> {
         }
     }
 
-    /// Numbers that were given out are never given out again, whatever became of the row that counts them.
+    /// Numbers that were given out are never given out again, whatever became of the row that counts them. That an agent has one on its
+    /// disk says only what is still there: with its spool everything ended that was in it, and the next one need not have seen the number.
     fn saw_number(&mut self, agent: &PeerId, record: &RunRecord) {
         if record.dno.0 > 0 {
             let counters = &mut self.agent_mut(agent).counters;
             counters.last_dno = counters.last_dno.max(record.dno);
-            if record.accepted_ms.is_some() {
+            if record.accepted_ms.is_some() && record.state.dispatch().is_some() {
                 counters.seen_dno = counters.seen_dno.max(record.dno);
             }
         }

@@ -1,7 +1,5 @@
 //! What is left when the manager's process dies.
 
-use redpoll_common::job::JobId;
-
 use super::super::store::Store;
 use super::{Link, Model, State};
 
@@ -48,13 +46,12 @@ impl Model {
                 "the spool of {}",
                 agent.id
             );
-            // that an agent has a number on its disk may be written with the next one; what it took says it too
+            // that an agent has a number on its disk may be written with the next one; what it took, and has, says it too
             let written = counters.map_or(0, |counters| counters.seen_dno.0);
             assert!(written <= agent.seen, "{} is said to have number {written}", agent.id);
-            let alive = |id: &JobId| self.jobs.iter().any(|job| job.submit.id == *id && job.is_alive());
             let taken =
                 store.runs.values().filter(|row| row.key.agent == agent.id && row.accepted_ms.is_some());
-            let taken = taken.filter(|row| alive(&row.key.job)).map(|row| row.dno.0).max();
+            let taken = taken.filter(|row| row.state.dispatch().is_some()).map(|row| row.dno.0).max();
             agent.seen = written.max(taken.unwrap_or(0));
         }
     }
