@@ -43,9 +43,11 @@ fn record(manager: &mut Manager, n: u64, key: &str, ended: Ended) -> Vec<Effect<
     let mut effects = manager.feed(Input::Record(submit(n, key), Box::new(ended)));
     let asked = effects.iter().position(|effect| matches!(effect, Effect::FindKey { .. }));
     if let Some(place) = asked {
-        let Effect::FindKey { submitter, key } = effects.remove(place) else { panic!("not what was found") };
+        let Effect::FindKey { submitter, key, look } = effects.remove(place) else {
+            panic!("not what was found")
+        };
         let found = manager.store.find_key(&submitter, &key);
-        effects.extend(manager.feed(Input::KeyFound { submitter, key, found }));
+        effects.extend(manager.feed(Input::KeyFound { submitter, key, look, found }));
     }
     effects
 }
@@ -104,7 +106,7 @@ fn two_that_wait_for_one_lookup_become_one_job() {
         manager.feed(Input::Record(submit(n, "k"), Box::new(ended(Outcome::Succeeded))));
     }
     let submitter = Submitter::agent(&agent("a"));
-    let effects = manager.feed(Input::KeyFound { submitter, key: "k".into(), found: Found::Free });
+    let effects = manager.feed(Input::KeyFound { submitter, key: "k".into(), look: 1, found: Found::Free });
     let existing = |job: JobId, existing| Ok(Answer::Submitted { job, existing });
     assert_eq!(answers(&effects), [existing(job(1), false), existing(job(1), true)]);
     assert_eq!(manager.store.jobs.len(), 1);

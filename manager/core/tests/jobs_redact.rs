@@ -152,7 +152,7 @@ fn a_recorded_run_is_masked_in_the_turn_that_stores_it() {
         let ended = Ended { ending: ending(outcome), started_ms_ago: None, items: Vec::new(), dropped: 0 };
         manager.feed(Input::Record(Box::new(submit), Box::new(ended)));
         assert_eq!(masked(&manager), None);
-        manager.feed(Input::KeyFound { submitter, key: "k".into(), found: Found::Free });
+        manager.feed(Input::KeyFound { submitter, key: "k".into(), look: 1, found: Found::Free });
         assert_eq!(masked(&manager), Some(paths(&[PIN])), "{outcome}");
         // it is over, also when nobody knows how it ended
         redact(&mut manager, KEY);

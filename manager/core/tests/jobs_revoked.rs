@@ -9,10 +9,10 @@ use jobs_support::{Plan, agent, job};
 use redpoll_common::identity::{Identity, Role};
 use redpoll_common::ids::ConnectionId;
 use redpoll_common::job::wire::{RunReport, SpoolState};
-use redpoll_common::job::{Ending, JobId, Outcome, RunState};
+use redpoll_common::job::{Ending, JobId, Offline, Outcome, RunState};
 use redpoll_common::wire::{Fault, FaultCode};
 use redpoll_manager_core::jobs::record::EventKind;
-use redpoll_manager_core::jobs::{Answer, Effect, Input, Jobs, Offer, OfferAnswer, Refusal, Settings};
+use redpoll_manager_core::jobs::{Answer, Effect, Found, Input, Jobs, Offer, OfferAnswer, Refusal, Settings};
 use redpoll_manager_core::revoked::{CertificateName, Denial, Denied, MAX_REVOKED};
 
 fn denial(role: Role, name: &str, certificate: Option<&str>) -> Denial {
@@ -235,11 +235,46 @@ fn a_submit_that_waits_for_a_look_into_the_store_is_not_stored_after_the_cut() {
         let who = who(Role::Operator, "anna");
         let effects = manager.feed(Input::Cut { token: 8, who, connection: ConnectionId(1), whole });
         assert_eq!(answers(&effects), [Err(refusal), Ok(Answer::Cut)]);
-        let found = redpoll_manager_core::jobs::Found::Free;
-        let found = Input::KeyFound { submitter: agent("anna").into(), key: "k".to_owned(), found };
+        let found = Found::Free;
+        let found = Input::KeyFound { submitter: agent("anna").into(), key: "k".to_owned(), look: 1, found };
         manager.feed(found);
         assert!(manager.store.jobs.is_empty());
     }
+}
+
+#[test]
+fn an_answer_that_is_older_than_a_cut_is_none_to_the_look_after_it() {
+    let mut manager = Manager::new(Settings::default());
+    let plan = Plan { key: Some("k".to_owned()), offline: Offline::Skip, ..Plan::default() };
+    let answered =
+        |look, found| Input::KeyFound { submitter: agent("anna").into(), key: "k".to_owned(), look, found };
+    manager.submit(1, &plan, &[("a", false)]);
+    let (who, connection) = (who(Role::Operator, "anna"), ConnectionId(1));
+    manager.feed(Input::Cut { token: 8, who, connection, whole: false });
+    // with another certificate, before the first look is answered
+    manager.submit(2, &plan, &[("a", false)]);
+    assert!(manager.feed(answered(1, Found::Free)).is_empty() && manager.store.jobs.is_empty());
+    let taken = answers(&manager.feed(answered(2, Found::Free)));
+    assert_eq!(taken, [Ok(Answer::Submitted { job: job(2), existing: false })]);
+    // it ended at once, so that the store alone knows its key
+    manager.submit(3, &plan, &[("a", false)]);
+    assert!(manager.feed(answered(1, Found::Free)).is_empty() && manager.store.jobs.len() == 1);
+    let found = manager.store.find_key(&agent("anna").into(), "k");
+    let existing = answers(&manager.feed(answered(3, found)));
+    assert_eq!(existing, [Ok(Answer::Submitted { job: job(2), existing: true })]);
+}
+
+#[test]
+fn a_machine_that_begins_anew_takes_no_look_of_the_one_before_for_its_own() {
+    let mut manager = Manager::new(Settings::default());
+    let plan = Plan { key: Some("k".to_owned()), ..Plan::default() };
+    manager.submit(1, &plan, &[("a", false)]);
+    let anew = Jobs::recover(Settings::default(), manager.store.records(), manager.now);
+    manager.jobs = anew.after(&manager.jobs);
+    manager.submit(2, &plan, &[("a", false)]);
+    let (submitter, key, found) = (agent("anna").into(), "k".to_owned(), Found::Free);
+    manager.feed(Input::KeyFound { submitter, key, look: 1, found });
+    assert!(manager.store.jobs.is_empty());
 }
 
 /// The disk was full to the end: the machine begins anew in a process that lives on, and so do the connections.

@@ -24,8 +24,9 @@ fn one_key_is_one_job_and_another_spec_is_a_conflict() {
     let plan = Plan { key: Some("k".to_owned()), ..Plan::default() };
     assert!(matches!(&manager.submit(1, &plan, &[("a", false)])[..], [Effect::FindKey { .. }]));
     assert!(manager.submit(2, &plan, &[("a", false)]).is_empty(), "it waits for the same lookup");
-    let found = |found| Input::KeyFound { submitter: agent("anna").into(), key: "k".to_owned(), found };
-    let effects = manager.feed(found(Found::Free));
+    let found =
+        |look, found| Input::KeyFound { submitter: agent("anna").into(), key: "k".to_owned(), look, found };
+    let effects = manager.feed(found(1, Found::Free));
     let same = |existing| Ok(Answer::Submitted { job: job(1), existing });
     assert_eq!(answers(&effects), [same(false), same(true)]);
     assert_eq!(answers(&manager.submit(3, &plan, &[("a", false)])), [same(true)]);
@@ -38,9 +39,9 @@ fn one_key_is_one_job_and_another_spec_is_a_conflict() {
     manager.cancel(Scope::Job(job(1)), false);
     manager.submit(5, &plan, &[("a", false)]);
     let taken = manager.store.find_key(&agent("anna").into(), "k");
-    assert_eq!(answers(&manager.feed(found(taken))), [same(true)]);
+    assert_eq!(answers(&manager.feed(found(2, taken))), [same(true)]);
     manager.submit(6, &plan, &[("a", false)]);
-    assert_eq!(answers(&manager.feed(found(Found::Unreadable))), [Err(Refusal::StoreUnreadable)]);
+    assert_eq!(answers(&manager.feed(found(3, Found::Unreadable))), [Err(Refusal::StoreUnreadable)]);
 }
 
 #[test]

@@ -173,7 +173,7 @@ impl Performer {
                     send(&inbox, Input::CallbackTried { job, serial, error }).await;
                 });
             }
-            Effect::FindKey { submitter, key } => self.find_key(submitter, key),
+            Effect::FindKey { submitter, key, look } => self.find_key(submitter, key, look),
             Effect::FindOldest { limit } => self.find_oldest(limit),
         }
     }
@@ -194,7 +194,7 @@ impl Performer {
         }
     }
 
-    fn find_key(&self, submitter: Submitter, key: String) {
+    fn find_key(&self, submitter: Submitter, key: String, look: u64) {
         let (store, inbox) = (self.outside.store.clone(), self.outside.inbox.clone());
         self.tracker.spawn(async move {
             let found = match store.by_key(&submitter, &key).await {
@@ -205,7 +205,7 @@ impl Performer {
                     Found::Unreadable
                 }
             };
-            send(&inbox, Input::KeyFound { submitter, key, found }).await;
+            send(&inbox, Input::KeyFound { submitter, key, look, found }).await;
         });
     }
 

@@ -271,13 +271,13 @@ impl World {
             }
             Effect::Publish(_) => Ok(()),
             Effect::Deliver { job, serial, .. } => self.deliver_callback(job, serial),
-            Effect::FindKey { submitter, key } => {
+            Effect::FindKey { submitter, key, look } => {
                 let mut found = self.manager.store.find_key(&submitter, &key);
                 if self.dice.percent(self.weather.unreadable_percent) {
                     found = redpoll_manager_core::jobs::Found::Unreadable;
                     self.tally.hit("store unreadable");
                 }
-                self.later(Input::KeyFound { submitter, key, found });
+                self.later(Input::KeyFound { submitter, key, look, found });
                 Ok(())
             }
             Effect::FindOldest { limit } => {

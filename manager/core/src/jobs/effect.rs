@@ -83,6 +83,8 @@ pub enum Effect<T> {
         submitter: Submitter,
         /// Which.
         key: String,
+        /// The number of this look, for the answer: there may be an older one for the same key under way.
+        look: u64,
     },
     /// Read which jobs ended first; answer with [`Input::Oldest`](super::input::Input::Oldest).
     FindOldest {

@@ -81,6 +81,8 @@ pub enum Input<T> {
         submitter: Submitter,
         /// As asked.
         key: String,
+        /// As asked; of no effect when nobody waits for this look any more.
+        look: u64,
         /// What the store has under it.
         found: Found,
     },

@@ -70,6 +70,9 @@ const TURN_ROOM: usize = 256;
 /// A submit that waits, or a run that is over.
 type Awaiting<T> = (Submit<T>, Option<Ended>);
 
+/// A look for a key: its number, and who waits for it.
+type Lookup<T> = (u64, Vec<Awaiting<T>>);
+
 /// Decides about all jobs. `T` stands for whoever waits for an answer, as in [`Input`] and [`Effect`].
 #[derive(Debug)]
 pub struct Jobs<T> {
@@ -78,7 +81,8 @@ pub struct Jobs<T> {
     /// The idempotency keys of the jobs above; those of ended ones are in the store.
     keys: BTreeMap<(Submitter, String), JobId>,
     /// Submits that wait until the store was asked for their key.
-    lookups: BTreeMap<(Submitter, String), Vec<Awaiting<T>>>,
+    lookups: BTreeMap<(Submitter, String), Lookup<T>>,
+    last_look: u64,
     queues: BTreeMap<QueueKey, Queue>,
     agents: BTreeMap<PeerId, Agent>,
     /// What waits and is not put off, per agent and queue.
@@ -122,6 +126,7 @@ impl<T> Jobs<T> {
             jobs: BTreeMap::new(),
             keys: BTreeMap::new(),
             lookups: BTreeMap::new(),
+            last_look: 0,
             queues: BTreeMap::new(),
             agents: BTreeMap::new(),
             lanes: BTreeMap::new(),
@@ -167,7 +172,9 @@ impl<T> Jobs<T> {
             Input::Revoke { token, denial } => self.revoke(token, *denial, now_ms),
             Input::Restore { token, denied, by } => self.restore(token, denied, &by, now_ms),
             Input::Cut { token, who, connection, whole } => self.cut(token, &who, connection, whole, now_ms),
-            Input::KeyFound { submitter, key, found } => self.key_found(submitter, key, &found, now_ms),
+            Input::KeyFound { submitter, key, look, found } => {
+                self.key_found((submitter, key), look, &found, now_ms);
+            }
             Input::Release { token, job, away, by } => self.release(token, job, &away, by.as_ref(), now_ms),
             Input::Cancel { token, scope, grace_ms, preview, by } => {
                 let cancelling = (!preview).then_some(Cancelling { grace_ms });

@@ -59,11 +59,12 @@ impl<T> Jobs<T> {
         machine
     }
 
-    /// Takes over from the machine before it, in a process that lives on, when that began and which connections there were. No store has
-    /// that, and what comes late over one that was replaced or cut must not count as the newest.
+    /// Takes over from the machine before it, in a process that lives on, when that began, which connections there were and which looks
+    /// are under way. No store has that, and what comes late over a connection that was replaced or cut must not count as the newest, nor
+    /// what an older look found as the answer to one of this machine.
     #[must_use]
     pub fn after(mut self, before: &Self) -> Self {
-        self.began_ms = before.began_ms;
+        (self.began_ms, self.last_look) = (before.began_ms, before.last_look);
         let known = before.agents.iter().filter(|(_, agent)| agent.newest.is_some());
         for (name, Agent { newest, cut, .. }) in known {
             let agent = self.agent_mut(name);

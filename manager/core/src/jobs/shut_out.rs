@@ -92,7 +92,8 @@ impl<T> Jobs<T> {
         let submitter = Submitter::of(who);
         let theirs: Vec<_> = self.lookups.keys().filter(|(by, _)| *by == submitter).cloned().collect();
         for key in theirs {
-            for (submit, _) in self.lookups.remove(&key).unwrap_or_default() {
+            let (_look, waiting) = self.lookups.remove(&key).unwrap_or_default();
+            for (submit, _) in waiting {
                 self.answer(submit.token, Err(refusal.clone()));
             }
         }

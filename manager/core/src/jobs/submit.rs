@@ -26,16 +26,22 @@ impl<T> Jobs<T> {
             return self.answer_existing(submit, id, &digest);
         }
         // whoever comes with the same key meanwhile waits for the same lookup
-        if let Some(waiting) = self.lookups.get_mut(&key) {
+        if let Some((_, waiting)) = self.lookups.get_mut(&key) {
             waiting.push((submit, ended));
             return;
         }
-        self.effects.push(Effect::FindKey { submitter: key.0.clone(), key: key.1.clone() });
-        self.lookups.insert(key, vec![(submit, ended)]);
+        self.last_look += 1;
+        let look = self.last_look;
+        self.effects.push(Effect::FindKey { submitter: key.0.clone(), key: key.1.clone(), look });
+        self.lookups.insert(key, (look, vec![(submit, ended)]));
     }
 
-    pub(super) fn key_found(&mut self, submitter: Submitter, key: String, found: &Found, now_ms: u64) {
-        let Some(waiting) = self.lookups.remove(&(submitter, key)) else { return };
+    /// Whoever waited for an older look was cut meanwhile, and what that found may be from before a job which has this key now.
+    pub(super) fn key_found(&mut self, key: (Submitter, String), look: u64, found: &Found, now_ms: u64) {
+        if self.lookups.get(&key).is_none_or(|(under_way, _)| *under_way != look) {
+            return;
+        }
+        let Some((_, waiting)) = self.lookups.remove(&key) else { return };
         let mut taken = match found {
             Found::Taken { job, digest } => Some((*job, *digest)),
             Found::Free | Found::Unreadable => None,

@@ -120,8 +120,10 @@ pub(crate) struct Model {
     pub(crate) jobs: Vec<Job>,
     pub(crate) agents: Vec<Agent>,
     pub(crate) queues: Vec<(QueueKey, u32)>,
-    /// Submits that wait for a look into the store.
-    pub(crate) lookups: Vec<(Submit<u32>, Option<Ended>)>,
+    /// Submits that wait for a look into the store, with its number.
+    pub(crate) lookups: Vec<(Submit<u32>, Option<Ended>, u64)>,
+    /// How many looks there were in this life of the manager.
+    pub(crate) looks: u64,
     /// Who is shut out.
     pub(crate) denied: BTreeSet<Denied>,
     pub(crate) full: bool,

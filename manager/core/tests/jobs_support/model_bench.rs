@@ -89,6 +89,7 @@ impl Pair {
             agents: AGENTS.map(new).into(),
             queues: Vec::new(),
             lookups: Vec::new(),
+            looks: 0,
             denied: BTreeSet::new(),
             full: false,
             last_seq: 0,
@@ -178,7 +179,7 @@ impl Pair {
                     Effect::Disconnect { agent, connection } => {
                         said.push(format!("close {agent} {}", connection.0))
                     }
-                    Effect::FindKey { key, .. } => said.push(format!("find {key}")),
+                    Effect::FindKey { key, look, .. } => said.push(format!("find {key} {look}")),
                     Effect::FindOldest { .. } => said.push("oldest".to_owned()),
                 }
             }

@@ -15,6 +15,7 @@ pub(crate) enum Do {
     },
     KeyFound {
         readable: bool,
+        late: bool,
     },
     Cancel {
         scope: u8,
@@ -100,7 +101,7 @@ fn living() -> impl Strategy<Value = Do> {
     prop_oneof![
         16 => (byte(), byte(), byte(), prop::option::weighted(0.3, 0..3_u8), prop::option::weighted(0.3, 1..4_000_u16), byte())
             .prop_map(|(agents, queue, flags, key, within, attempts)| Do::Submit { agents, queue, flags, key, within, attempts }),
-        5 => prop::bool::weighted(0.9).prop_map(|readable| Do::KeyFound { readable }),
+        5 => (prop::bool::weighted(0.9), prop::bool::weighted(0.1)).prop_map(|(readable, late)| Do::KeyFound { readable, late }),
         4 => (byte(), byte(), any::<bool>()).prop_map(|(scope, which, preview)| Do::Cancel { scope, which, preview }),
         2 => byte().prop_map(Do::Release),
         2 => byte().prop_map(Do::Delete),

@@ -73,12 +73,7 @@ impl Pair {
             |id: &PeerId, old: bool| ConnectionId(of(id).newest.saturating_sub(u64::from(old)).max(1));
         Some(match what {
             Do::Submit { .. } => self.submit(what, token),
-            Do::KeyFound { readable } => {
-                let key = self.model.lookups.first()?.0.spec.key.clone()?;
-                let submitter = agent("anna").into();
-                let found = if *readable { self.store.find_key(&submitter, &key) } else { Found::Unreadable };
-                Input::KeyFound { submitter, key, found }
-            }
+            Do::KeyFound { readable, late } => self.key_found(*readable, *late)?,
             Do::Cancel { scope, which, preview } => self.cancel(*scope, *which, *preview, token),
             Do::Release(n) => {
                 let held = self.model.jobs.iter().filter(|job| job.released.is_none() && job.is_open());
@@ -164,6 +159,15 @@ impl Pair {
         };
         let grace_ms = (which / 2 % 2 == 1).then_some(u32::from(which));
         Input::Cancel { token, scope, grace_ms, preview: preview && which % 2 == 1, by: None }
+    }
+
+    fn key_found(&self, readable: bool, late: bool) -> Option<Input<u32>> {
+        let (submit, _, look) = self.model.lookups.first()?;
+        let (submitter, key) = (agent("anna").into(), submit.spec.key.clone()?);
+        let found = if readable { self.store.find_key(&submitter, &key) } else { Found::Unreadable };
+        // what an earlier look found was true then
+        let (look, found) = if late { (look - 1, Found::Free) } else { (*look, found) };
+        Some(Input::KeyFound { submitter, key, look, found })
     }
 
     fn record(&self, what: &Do, token: u32) -> Input<u32> {

@@ -189,9 +189,9 @@ impl World {
                 let error = self.now.is_multiple_of(3).then(|| "no".to_owned());
                 self.handle(Input::CallbackTried { job, serial, error });
             }
-            Effect::FindKey { submitter, key } => {
+            Effect::FindKey { submitter, key, look } => {
                 let found = self.store.find_key(&submitter, &key);
-                self.handle(Input::KeyFound { submitter, key, found });
+                self.handle(Input::KeyFound { submitter, key, look, found });
             }
             Effect::FindOldest { limit } => {
                 let jobs = self.store.oldest(limit);

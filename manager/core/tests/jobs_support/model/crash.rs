@@ -9,6 +9,7 @@ impl Model {
         (self.full, self.finding) = (false, false);
         (self.began, self.restarted) = (self.now, true);
         self.lookups.clear();
+        self.looks = 0;
         self.said.clear();
         self.prune_at = self.now + self.settings.prune_every_ms;
         for at in self.all() {

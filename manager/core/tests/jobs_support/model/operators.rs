@@ -14,7 +14,7 @@ impl Model {
     pub(crate) fn hear(&mut self, input: Input<u32>) {
         match input {
             Input::Submit(submit) => self.submit(*submit, None),
-            Input::KeyFound { key, found, .. } => self.key_found(&key, &found),
+            Input::KeyFound { key, look, found, .. } => self.key_found(&key, look, &found),
             Input::Release { token, job, away, .. } => {
                 match self.jobs.iter().position(|other| other.submit.id == job) {
                     Some(job) if self.jobs[job].released.is_none() && self.jobs[job].is_open() => {
@@ -93,18 +93,21 @@ impl Model {
         if let Some(known) = known.map(|job| (job.submit.id, job.submit.digest)) {
             return self.answer_known(&submit, known);
         }
-        if !self.lookups.iter().any(|(other, _)| other.spec.key.as_ref() == Some(&key)) {
-            self.said.push(format!("find {key}"));
+        let under_way = self.lookups.iter().find(|(other, ..)| other.spec.key.as_ref() == Some(&key));
+        let look = under_way.map_or(self.looks + 1, |(.., look)| *look);
+        if look > self.looks {
+            self.looks = look;
+            self.said.push(format!("find {key} {look}"));
         }
-        self.lookups.push((submit, ended));
+        self.lookups.push((submit, ended, look));
     }
 
-    fn key_found(&mut self, key: &str, found: &Found) {
+    fn key_found(&mut self, key: &str, look: u64, found: &Found) {
         let (of_key, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.lookups)
             .into_iter()
-            .partition(|(submit, _)| submit.spec.key.as_deref() == Some(key));
+            .partition(|(submit, _, of)| *of == look && submit.spec.key.as_deref() == Some(key));
         self.lookups = others;
-        for (submit, ended) in of_key {
+        for (submit, ended, _) in of_key {
             let known = self.jobs.iter().find(|job| job.submit.spec.key.as_deref() == Some(key));
             match known.map(|job| (job.submit.id, job.submit.digest)) {
                 _ if *found == Found::Unreadable => self.answer(submit.token, Err(Refusal::StoreUnreadable)),

@@ -31,12 +31,13 @@ impl Model {
 
     pub(super) fn cut(&mut self, token: u32, who: &Identity, connection: u64, whole: bool) {
         let theirs = Submitter::of(who);
-        let (dropped, others) =
-            std::mem::take(&mut self.lookups).into_iter().partition(|(submit, _)| submit.submitter == theirs);
+        let (dropped, others) = std::mem::take(&mut self.lookups)
+            .into_iter()
+            .partition(|(submit, ..)| submit.submitter == theirs);
         self.lookups = others;
         let dropped: Vec<_> = dropped;
         let why = if whole { Refusal::Revoked } else { Refusal::CertificateRevoked };
-        dropped.iter().for_each(|(submit, _)| self.answer(submit.token, Err(why.clone())));
+        dropped.iter().for_each(|(submit, ..)| self.answer(submit.token, Err(why.clone())));
         if who.role == Role::Agent {
             let agent = self.agent(&who.id);
             (agent.cut, agent.newest) = (agent.cut.max(Some(connection)), agent.newest.max(connection));
