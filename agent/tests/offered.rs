@@ -21,7 +21,9 @@ use redpoll_common::api::{ReloadAnswer, SwitchAnswer, SwitchOrder};
 use redpoll_common::identity::Identity;
 use redpoll_common::ids::RequestId;
 use redpoll_common::wire::codec::encode_within;
-use redpoll_common::wire::{DEFAULT_FRAME_LIMIT, Fault, FaultCode, Message, Notification, PROTOCOL, Raw, Response};
+use redpoll_common::wire::{
+    DEFAULT_FRAME_LIMIT, Fault, FaultCode, Message, Notification, PROTOCOL, Raw, Response,
+};
 use redpoll_config::{LimitsConfig, Manifest, ProceduresConfig};
 use redpoll_net::Registry;
 use redpoll_net::listing::ListingPage;

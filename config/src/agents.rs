@@ -1,12 +1,15 @@
 //! `[agents]` of the manager: what agents may ask for beyond telling what became of their runs.
 
+use std::time::Duration;
+
 use redpoll_common::ids::PeerId;
 use redpoll_common::wire::MAX_METHOD_LEN;
 use serde::{Deserialize, Serialize};
 
 use crate::checks::Checks;
-use crate::values::{list, number};
+use crate::values::{duration, list, number};
 
+const HOUR: Duration = Duration::from_secs(3600);
 /// The most entries of one list.
 const MAX_ENTRIES: usize = 256;
 /// What stands for the agent that asks.
@@ -36,6 +39,12 @@ pub struct AgentsConfig {
     /// How much at once before `rate` holds.
     #[serde(with = "number")]
     pub burst: u32,
+    /// How often each agent may have a run recorded, in the long run: each is an event of the history. Zero: as often as `rate` allows.
+    #[serde(with = "duration")]
+    pub record_interval: Duration,
+    /// How many at once before `record_interval` holds: as many as an agent may have saved up.
+    #[serde(with = "number")]
+    pub record_burst: u32,
 }
 
 impl Default for AgentsConfig {
@@ -47,6 +56,8 @@ impl Default for AgentsConfig {
             record: vec![ANY.to_owned()],
             rate: 10,
             burst: 100,
+            record_interval: Duration::from_secs(10),
+            record_burst: 1_000,
         }
     }
 }
@@ -61,6 +72,8 @@ impl AgentsConfig {
         self.check_submit_on(checks);
         checks.number("agents.rate", self.rate, 1..=10_000);
         checks.number("agents.burst", self.burst, 1..=100_000);
+        checks.duration("agents.record_interval", self.record_interval, Duration::ZERO..=HOUR);
+        checks.number("agents.record_burst", self.record_burst, 1..=100_000);
     }
 
     fn check_submit_on(&self, checks: &mut Checks) {

@@ -62,9 +62,15 @@ pub struct JobsConfig {
     /// How long ended jobs are kept; zero is for ever.
     #[serde(with = "duration")]
     pub keep: Duration,
-    /// How many ended jobs are kept.
+    /// How many ended jobs of operators are kept.
     #[serde(with = "number")]
     pub keep_jobs: u64,
+    /// How many ended jobs are kept that agents submitted or had recorded: these push out none of operators.
+    #[serde(with = "number")]
+    pub keep_of_agents: u64,
+    /// How many of these are kept of one agent.
+    #[serde(with = "number")]
+    pub keep_per_agent: u64,
     /// How many events are kept.
     #[serde(with = "number")]
     pub keep_events: u64,
@@ -151,6 +157,8 @@ impl Default for JobsConfig {
             retry_max: Duration::from_secs(300),
             keep: 30 * DAY,
             keep_jobs: 1_000_000,
+            keep_of_agents: 1_000_000,
+            keep_per_agent: 10_000,
             keep_events: 1_000_000,
             prune_every: Duration::from_secs(60),
             offer_timeout: Duration::from_secs(30),
@@ -199,6 +207,8 @@ impl JobsConfig {
         }
         checks.duration_or_off("jobs.keep", self.keep, SECOND..=1825 * DAY);
         checks.number("jobs.keep_jobs", self.keep_jobs, 1..=100_000_000);
+        checks.number("jobs.keep_of_agents", self.keep_of_agents, 1..=100_000_000);
+        checks.number("jobs.keep_per_agent", self.keep_per_agent, 1..=100_000_000);
         checks.number("jobs.keep_events", self.keep_events, 1..=100_000_000);
         checks.duration("jobs.prune_every", self.prune_every, Duration::from_millis(100)..=DAY);
         checks.duration("jobs.offer_timeout", self.offer_timeout, DEADLINE);

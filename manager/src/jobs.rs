@@ -119,6 +119,8 @@ pub fn settings(config: &ManagerConfig) -> Settings {
         callback_max_ms: ms(jobs.callbacks.max),
         keep_ms: jobs.keep().map(ms),
         keep_jobs: jobs.keep_jobs,
+        keep_of_agents: jobs.keep_of_agents,
+        keep_per_agent: jobs.keep_per_agent,
         prune_every_ms: ms(jobs.prune_every),
         keep_events: jobs.keep_events,
         ..Settings::default()

@@ -69,6 +69,7 @@ pub struct Manager {
     admission: Mutex<Admission>,
     throttle: Mutex<LogThrottle<Noise>>,
     rates: Mutex<Rates>,
+    records: Mutex<Rates>,
     arrivals: Mutex<Rates>,
     catalogue: Mutex<Catalogue<Procedures>>,
     connections: AtomicU64,
@@ -101,6 +102,7 @@ impl Manager {
         let roles = ArcSwap::from_pointee(Roles::new(config.access.roles.clone()));
         let relays = Relays::new(&config.relay);
         let rates = Rates::new(config.agents.rate, config.agents.burst);
+        let records = Rates::every(config.agents.record_interval, config.agents.record_burst);
         let arrivals = Rates::every(config.admission.agent_interval, config.admission.agent_burst);
         Self {
             identity,
@@ -118,6 +120,7 @@ impl Manager {
             admission: Mutex::new(Admission::new(admission)),
             throttle: Mutex::new(LogThrottle::new(LOG_WINDOW, LOG_KEYS)),
             rates: Mutex::new(rates),
+            records: Mutex::new(records),
             arrivals: Mutex::new(arrivals),
             catalogue: Mutex::new(Catalogue::new(Bounds::default())),
             connections: AtomicU64::new(0),
@@ -186,6 +189,14 @@ impl Manager {
     /// Works on the pace of agents. `work` must be short and must not wait.
     pub fn with_rates<T>(&self, work: impl FnOnce(&mut Rates) -> T) -> T {
         work(&mut lock(&self.rates))
+    }
+
+    /// Lets an agent have a run recorded, unless it does so too often.
+    ///
+    /// # Errors
+    /// How long it has to wait.
+    pub fn may_record(&self, agent: &PeerId) -> Result<(), Duration> {
+        lock(&self.records).take(agent, Instant::now())
     }
 
     /// Lets an agent begin a session, unless it does so too often.

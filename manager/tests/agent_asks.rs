@@ -3,6 +3,8 @@
 
 mod jobs_desk;
 
+use std::time::Duration;
+
 use jobs_desk::{Desk, items, settings, succeeded};
 use redpoll_common::api::events::{EmitAnswer, EmitArguments, EventList, EventListArguments};
 use redpoll_common::api::items::{ItemPage, ReadArguments};
@@ -107,6 +109,22 @@ async fn an_agent_that_asks_too_fast_is_told_when_to_come_back_and_others_are_no
     assert_eq!(fault.code, FaultCode::Overloaded);
     assert!(fault.message.contains("agents.rate") && (1..=1_001).contains(&fault.retry_after_ms.unwrap()));
     assert!(ask("a2").await.is_ok());
+    desk.stop().await;
+}
+
+#[tokio::test]
+async fn an_agent_that_has_too_many_runs_recorded_is_told_when_to_come_back_and_may_ask_for_the_rest() {
+    let slow = AgentsConfig { record_interval: Duration::from_secs(60), record_burst: 2, ..open() };
+    let desk = desk(slow).await;
+    desk.know(&["a1"]);
+    for key in ["k1", "k2"] {
+        recorded(&desk, &run(key)).await.unwrap();
+    }
+    let fault = recorded(&desk, &run("k3")).await.unwrap_err();
+    assert_eq!(fault.code, FaultCode::Overloaded);
+    assert!(fault.message.contains("agents.record_interval") && fault.retry_after_ms.unwrap() > 10_000);
+    assert_eq!(events(&desk, "job.recorded").await.events.len(), 2);
+    desk.of_agent("a1", method::EVENTS_EMIT, emit("disk.full", Raw::nil())).await.unwrap();
     desk.stop().await;
 }
 

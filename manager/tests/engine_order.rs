@@ -23,7 +23,7 @@ use redpoll_manager::store::{
 use redpoll_manager_core::jobs::record::{
     CallbackRecord, Change, EventRecord, JobRecord, Progress, Records, RunRecord,
 };
-use redpoll_manager_core::jobs::{EndedJob, Scope, Settings};
+use redpoll_manager_core::jobs::{EndedJob, Scope, Settings, Whose};
 use redpoll_net::Peer;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -134,8 +134,8 @@ impl Store for Gated {
         self.inner.counts()
     }
 
-    fn expendable(&self, before_ms: u64, keep: u64, limit: usize) -> Read<'_, Vec<EndedJob>> {
-        self.inner.expendable(before_ms, keep, limit)
+    fn oldest(&self, whose: &Whose, limit: usize, count: bool) -> Read<'_, (Option<u64>, Vec<EndedJob>)> {
+        self.inner.oldest(whose, limit, count)
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -48,7 +48,7 @@ conformance! {
     a_list_is_filtered_and_paged_newest_first
     the_runs_of_a_job_come_in_pages_without_results
     a_deleted_job_leaves_nothing_and_frees_its_key
-    retention_takes_the_oldest_ends_by_age_and_by_count
+    retention_finds_the_oldest_ends_of_operators_and_of_agents_apart
     what_an_agent_says_comes_back_with_its_data
     calls_are_applied_in_the_order_they_were_handed_over
     a_full_disk_stores_nothing_of_a_call_and_is_overcome_without_restart

@@ -1,4 +1,4 @@
-//! Rows that cannot be read keep retention and the start from nothing, and nor does what is left in the folder.
+//! Rows that cannot be read keep retention and the start from nothing, and nor does what is left in the folder or what an earlier version wrote.
 
 #![expect(clippy::unwrap_used, reason = "test code")]
 
@@ -9,6 +9,7 @@ use std::sync::Arc;
 use redpoll_common::job::Outcome;
 use redpoll_manager::store::sqlite::DATABASE;
 use redpoll_manager::store::{Filter, MAX_LOOKED_AT, ReadError, Sqlite, Store, Whereabouts};
+use redpoll_manager_core::jobs::Whose;
 use redpoll_manager_core::jobs::record::{CallbackRecord, Change};
 use store_common::everything::*;
 use store_common::*;
@@ -35,10 +36,31 @@ async fn an_end_or_a_callback_that_cannot_be_read_keeps_no_job_for_ever() {
     let store = Sqlite::open(folder.path(), small()).unwrap();
     let kept: Vec<_> = store.recover().await.unwrap().callbacks.iter().map(|callback| callback.job).collect();
     assert_eq!(kept, [id(4)], "what holds a job is what can be told");
-    let old = store.expendable(u64::MAX, 0, 9).await.unwrap();
+    let (stored, old) = store.oldest(&Whose::Operators, 9, true).await.unwrap();
     let old: Vec<_> = old.iter().map(|job| (job.id, job.ended_ms)).collect();
     assert_eq!(old, [(id(5), 0), (id(1), NOON + 1), (id(2), NOON + 2), (id(3), NOON + 3)]);
-    assert_eq!(store.prune(NOON + 9, 99).await.unwrap(), [id(5), id(1), id(2), id(3)]);
+    assert_eq!(stored, Some(5));
+    store.commit(old.iter().map(|(id, _)| Change::JobDeleted(*id)).collect()).await.unwrap();
+    assert_eq!(store.oldest(&Whose::Operators, 9, true).await.unwrap(), (Some(1), Vec::new()));
+}
+
+#[tokio::test]
+async fn a_run_that_was_never_offered_and_has_ended_is_over_whatever_an_earlier_version_wrote_of_it() {
+    let folder = private_folder();
+    let store = Sqlite::open(folder.path(), small()).unwrap();
+    for n in 1..=3 {
+        store.commit(submit(n, "a1")).await.unwrap();
+    }
+    for n in 1..=2 {
+        store.commit(end(n, "a1", Outcome::Unknown, NOON + n)).await.unwrap();
+    }
+    store.close().await;
+    let before = rusqlite::Connection::open(folder.path().join(DATABASE)).unwrap();
+    before.execute("UPDATE run SET alive = 1, dno = 0 WHERE job = ?1", [id(1).to_bytes()]).unwrap();
+    drop(before);
+    let store = Sqlite::open(folder.path(), small()).unwrap();
+    let jobs: Vec<_> = store.recover().await.unwrap().jobs.iter().map(|job| job.id).collect();
+    assert_eq!(jobs, [id(2), id(3)], "what was offered may be corrected, and what waits goes on");
 }
 
 /// What the start does not need it does not read: neither its size nor its state keeps anything from going on.

@@ -5,9 +5,10 @@ mod jobs_support;
 use jobs_support::alone::{Manager, answers, offers};
 use jobs_support::{Plan, agent, job};
 use redpoll_common::ids::ConnectionId;
+use redpoll_common::job::Submitter;
 use redpoll_common::wire::Raw;
 use redpoll_manager_core::jobs::record::EventKind;
-use redpoll_manager_core::jobs::{Answer, Effect, Input, Jobs, ResumePage, Scope, Settings};
+use redpoll_manager_core::jobs::{Answer, Effect, Input, Jobs, ResumePage, Scope, Settings, Whose};
 
 fn ended(settings: Settings) -> Manager {
     let mut manager = Manager::new(settings);
@@ -34,24 +35,44 @@ fn two_who_saw_the_same_job_delete_it_once() {
 fn retention_deletes_nothing_that_was_deleted_while_it_looked() {
     let mut manager = ended(Settings { keep_ms: Some(5), prune_every_ms: 10, ..Settings::default() });
     assert!(manager.later(10).iter().any(|effect| matches!(effect, Effect::FindOldest { .. })));
-    let jobs = manager.store.oldest(10);
+    let (stored, jobs) = manager.store.oldest(&Whose::Operators, 10);
     assert_eq!(jobs.len(), 1);
     manager.feed(Input::Delete { token: 0, job: job(1), by: None });
-    manager.feed(Input::Oldest { jobs });
+    manager.feed(Input::Oldest { whose: Whose::Operators, stored: Some(stored), jobs });
     assert_eq!(told(&manager), 1);
 }
 
+/// Counting takes time by what is stored: it is done once a minute, and where somebody else has deleted.
 #[test]
-fn retention_counts_what_ended_while_it_looked() {
-    let settings = Settings { keep_jobs: 1, prune_every_ms: 10, ..Settings::default() };
-    let mut manager = ended(settings);
-    assert!(manager.later(10).iter().any(|effect| matches!(effect, Effect::FindOldest { .. })));
-    let jobs = manager.store.oldest(10);
-    assert_eq!(jobs.len(), 1);
-    manager.submit(2, &Plan::default(), &[("a", false)]);
-    manager.cancel(Scope::Job(job(2)), false);
-    manager.feed(Input::Oldest { jobs });
-    assert!(!manager.store.jobs.contains_key(&job(1)), "one of two is kept, the later one");
+fn retention_has_ended_jobs_counted_no_more_often_than_it_must() {
+    let settings = Settings { keep_jobs: 0, prune_every_ms: 1_000_000, ..Settings::default() };
+    let mut manager = Manager::new(settings);
+    let mut next = 0;
+    // ends jobs until they are looked for, and says whether they are counted
+    let mut look = |manager: &mut Manager| {
+        for _ in 0..100 {
+            next += 1;
+            manager.submit(next, &Plan::default(), &[("a", false)]);
+            let effects = manager.cancel(Scope::Job(job(next)), false);
+            let found = effects.iter().find_map(|effect| match effect {
+                Effect::FindOldest { count, .. } => Some(*count),
+                _ => None,
+            });
+            if let Some(count) = found {
+                let (stored, jobs) = manager.store.oldest(&Whose::Operators, 1_000);
+                let stored = count.then_some(stored);
+                manager.feed(Input::Oldest { whose: Whose::Operators, stored, jobs });
+                assert!(manager.store.jobs.is_empty(), "none is kept");
+                return count;
+            }
+        }
+        panic!("nothing is looked for")
+    };
+    assert_eq!([look(&mut manager), look(&mut manager), look(&mut manager)], [true, false, false]);
+    manager.submit(1_000, &Plan::default(), &[("a", false)]);
+    manager.cancel(Scope::Job(job(1_000)), false);
+    manager.feed(Input::Delete { token: 0, job: job(1_000), by: Some(Submitter::operator(&agent("ada"))) });
+    assert_eq!([look(&mut manager), look(&mut manager)], [true, false]);
 }
 
 #[test]
@@ -100,8 +121,8 @@ fn retention_deletes_no_more_runs_at_once_than_it_may_but_always_a_job() {
         for wanted in steps {
             assert!(asked.iter().any(|effect| matches!(effect, Effect::FindOldest { .. })), "it goes on");
             let before = manager.store.jobs.len();
-            let jobs = manager.store.oldest(settings.prune_at_once);
-            asked = manager.feed(Input::Oldest { jobs });
+            let (stored, jobs) = manager.store.oldest(&Whose::Operators, settings.prune_at_once);
+            asked = manager.feed(Input::Oldest { whose: Whose::Operators, stored: Some(stored), jobs });
             assert_eq!(before - manager.store.jobs.len(), wanted, "full: {full}");
         }
         assert!(manager.store.jobs.is_empty());

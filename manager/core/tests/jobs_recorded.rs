@@ -10,7 +10,9 @@ use redpoll_common::job::wire::{Ack, RunRef, RunReport};
 use redpoll_common::job::{Attempt, Dno, Ending, Item, ItemKind, JobId, Outcome, RunState, Submitter};
 use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_manager_core::jobs::record::{EventKind, RunRecord};
-use redpoll_manager_core::jobs::{Answer, Effect, Ended, Found, Input, Jobs, Refusal, Settings, Submit};
+use redpoll_manager_core::jobs::{
+    Answer, Effect, Ended, Found, Input, Jobs, Refusal, Scope, Settings, Submit,
+};
 
 fn manager() -> Manager {
     Manager { now: 10_000, ..Manager::new(Settings { prune_every_ms: 10_000_000, ..Settings::default() }) }
@@ -36,6 +38,20 @@ fn submit(n: u64, key: &str) -> Box<Submit<u32>> {
     let plan = Plan { key: Some(key.to_owned()), ..Plan::default() };
     let submit = plan.submit(u32::try_from(n).unwrap(), job(n), &[("a", true)]);
     Box::new(Submit { submitter: Submitter::agent(&agent("a")), ..*submit })
+}
+
+/// Has a run of this agent recorded, without a key; looks for the oldest are answered as a store would.
+fn record_of(manager: &mut Manager, name: &str, n: u64) {
+    let submit = Plan::default().submit(0, job(n), &[(name, true)]);
+    let submit = Submit { submitter: Submitter::agent(&agent(name)), ..*submit };
+    let mut effects = manager.feed(Input::Record(Box::new(submit), Box::new(ended(Outcome::Succeeded))));
+    while let Some(place) = effects.iter().position(|effect| matches!(effect, Effect::FindOldest { .. })) {
+        let Effect::FindOldest { whose, limit, count } = effects.remove(place) else {
+            panic!("not what was found")
+        };
+        let (stored, jobs) = manager.store.oldest(&whose, limit);
+        effects.extend(manager.feed(Input::Oldest { whose, stored: count.then_some(stored), jobs }));
+    }
 }
 
 /// Tells of a run; what the store has under the key is asked for, and answered as a store would.
@@ -169,6 +185,47 @@ fn a_report_corrects_no_run_that_was_recorded() {
     });
     assert!(matches!(acks, Some([Ack { done: true, stop: false, .. }])), "nobody waits for it: {acks:?}");
     assert_eq!(manager.outcome(1, "a"), Some(Outcome::Unknown));
+}
+
+#[test]
+fn what_an_agent_has_recorded_pushes_out_what_it_had_before_and_nothing_of_others() {
+    let kept = |manager: &Manager, name: &str| {
+        let submitter = Submitter::agent(&agent(name));
+        manager.store.jobs.values().filter(|job| job.submitter == submitter).count()
+    };
+    let settings =
+        Settings { keep_jobs: 1, keep_of_agents: 1_000, keep_per_agent: 10, ..Settings::default() };
+    let mut manager = Manager { now: 10_000, ..Manager::new(settings) };
+    manager.submit(1, &Plan::default(), &[("a", false)]);
+    manager.cancel(Scope::Job(job(1)), false);
+    record_of(&mut manager, "b", 2);
+    for n in 3..1_003 {
+        manager.now += 1;
+        record_of(&mut manager, "a", n);
+    }
+    assert!(manager.store.jobs.contains_key(&job(1)), "an operator's, which ended before");
+    assert!(manager.store.jobs.contains_key(&job(2)), "another agent's");
+    assert!((10..=10 + 64).contains(&kept(&manager, "a")), "{}", kept(&manager, "a"));
+    assert!(manager.store.jobs.contains_key(&job(1_002)), "the oldest go");
+
+    // a machine that goes on from the store counts what was there before
+    manager.jobs = Jobs::recover(settings, manager.store.records(), manager.now);
+    record_of(&mut manager, "a", 1_003);
+    assert_eq!(kept(&manager, "a"), 10);
+}
+
+#[test]
+fn all_agents_together_have_so_many_jobs_and_no_more() {
+    let settings = Settings { keep_jobs: 1, keep_of_agents: 100, ..Settings::default() };
+    let mut manager = Manager { now: 10_000, ..Manager::new(settings) };
+    manager.submit(1, &Plan::default(), &[("a", false)]);
+    manager.cancel(Scope::Job(job(1)), false);
+    for n in 2..502 {
+        manager.now += 1;
+        record_of(&mut manager, if n % 2 == 0 { "a" } else { "b" }, n);
+    }
+    assert!(manager.store.jobs.contains_key(&job(1)), "an operator's, which ended before");
+    assert!((101..=101 + 64).contains(&manager.store.jobs.len()), "{}", manager.store.jobs.len());
 }
 
 #[test]

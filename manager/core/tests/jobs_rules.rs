@@ -15,7 +15,7 @@ use redpoll_common::job::{Attempt, Dno, JobId, Offline, Outcome, QueueKey, RunSt
 use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_manager_core::jobs::record::{CallbackState, Change, EventKind};
 use redpoll_manager_core::jobs::{
-    Answer, Criteria, Effect, Found, Input, Jobs, Offer, OfferAnswer, Refusal, Scope, Settings,
+    Answer, Criteria, Effect, Found, Input, Jobs, Offer, OfferAnswer, Refusal, Scope, Settings, Whose,
 };
 
 #[test]
@@ -339,13 +339,13 @@ fn ended_jobs_are_kept_for_a_time_and_up_to_a_number() {
     let asked =
         |effects: &[Effect<u32>]| effects.iter().any(|effect| matches!(effect, Effect::FindOldest { .. }));
     assert!(asked(&manager.later(10_000)));
-    let jobs = manager.store.oldest(100);
-    manager.feed(Input::Oldest { jobs });
+    let (stored, jobs) = manager.store.oldest(&Whose::Operators, 100);
+    manager.feed(Input::Oldest { whose: Whose::Operators, stored: Some(stored), jobs });
     // the first one has a callback that nobody heard; the next two are too many
     assert_eq!(manager.store.deleted, [job(2), job(3)]);
     assert!(asked(&manager.later(50_000)));
-    let jobs = manager.store.oldest(100);
-    manager.feed(Input::Oldest { jobs });
+    let (stored, jobs) = manager.store.oldest(&Whose::Operators, 100);
+    manager.feed(Input::Oldest { whose: Whose::Operators, stored: Some(stored), jobs });
     assert_eq!(manager.store.deleted.len(), 4);
     assert!(manager.store.jobs.contains_key(&job(6)), "it is open");
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::Submitter;
 use redpoll_common::wire::{Fault, FaultCode};
-use redpoll_manager_core::jobs::{Answer, Effect, Found, Input, Offer};
+use redpoll_manager_core::jobs::{Answer, Effect, Found, Input, Offer, Whose};
 use redpoll_net::failpoint;
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
@@ -174,7 +174,7 @@ impl Performer {
                 });
             }
             Effect::FindKey { submitter, key, look } => self.find_key(submitter, key, look),
-            Effect::FindOldest { limit } => self.find_oldest(limit),
+            Effect::FindOldest { whose, limit, count } => self.find_oldest(whose, limit, count),
         }
     }
 
@@ -209,15 +209,15 @@ impl Performer {
         });
     }
 
-    fn find_oldest(&self, limit: usize) {
+    fn find_oldest(&self, whose: Whose, limit: usize, count: bool) {
         let (store, inbox) = (self.outside.store.clone(), self.outside.inbox.clone());
         self.tracker.spawn(async move {
             // an empty answer lets the machine ask again some time
-            let jobs = store.expendable(u64::MAX, 0, limit).await.unwrap_or_else(|error| {
+            let (stored, jobs) = store.oldest(&whose, limit, count).await.unwrap_or_else(|error| {
                 error!(error = %redpoll_net::dial::chain(&error), "the store cannot be read");
-                Vec::new()
+                (None, Vec::new())
             });
-            send(&inbox, Input::Oldest { jobs }).await;
+            send(&inbox, Input::Oldest { whose, stored, jobs }).await;
         });
     }
 }

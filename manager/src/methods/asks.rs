@@ -75,6 +75,12 @@ async fn record(manager: &Manager, engine: &Engine, call: &CallContext) -> Resul
     job.spec.info = RawMap::new().text("schedule", &schedule).finish();
     check_size(&job.spec, &manager.config)?;
     pace(manager, call)?;
+    manager.may_record(&agent).map_err(|wait| {
+        too_fast(
+            "this agent has too many runs recorded: agents.record_interval and agents.record_burst",
+            wait,
+        )
+    })?;
     let digest = digest::of(&job);
     let submitter = Submitter::of(&call.caller.identity);
     let agents = vec![agent];
@@ -182,12 +188,14 @@ pub(super) fn keep_pace(manager: &Manager, call: &CallContext) -> Result<(), Fau
 /// Keeps an agent to its pace.
 fn pace(manager: &Manager, call: &CallContext) -> Result<(), Fault> {
     let taken = manager.with_rates(|rates| rates.take(&call.caller.identity.id, Instant::now()));
-    taken.map_err(|wait: Duration| {
-        let text = "this agent asks for too much: agents.rate and agents.burst of the manager are used up; nothing was stored";
-        let mut fault = Fault::new(FaultCode::Overloaded, text);
-        fault.retry_after_ms = Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).saturating_add(1));
-        fault
-    })
+    taken.map_err(|wait| too_fast("this agent asks for too much: agents.rate and agents.burst", wait))
+}
+
+fn too_fast(what: &str, wait: Duration) -> Fault {
+    let text = format!("{what} of the manager are used up; nothing was stored");
+    let mut fault = Fault::new(FaultCode::Overloaded, text);
+    fault.retry_after_ms = Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).saturating_add(1));
+    fault
 }
 
 fn forbidden(refused: &Refused) -> Fault {

@@ -13,10 +13,10 @@ use futures_util::FutureExt;
 use futures_util::future::{self, BoxFuture};
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::{Attempt, Item, JobId, RunKey, Submitter};
-use redpoll_manager_core::jobs::EndedJob;
 use redpoll_manager_core::jobs::record::{
-    CallbackRecord, CallbackState, Change, EventRecord, JobRecord, Progress, Records, RunRecord,
+    CallbackRecord, Change, EventRecord, JobRecord, Progress, Records, RunRecord,
 };
+use redpoll_manager_core::jobs::{EndedJob, Whose};
 
 use self::tables::{Tables, without_result};
 use super::chain::{Begin, Verified};
@@ -224,24 +224,19 @@ impl Store for Memory {
         self.read(Tables::counts)
     }
 
-    fn expendable(
+    fn oldest(
         &self,
-        before_ms: u64,
-        keep: u64,
+        whose: &Whose,
         limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<EndedJob>, ReadError>> {
+        count: bool,
+    ) -> BoxFuture<'_, Result<(Option<u64>, Vec<EndedJob>), ReadError>> {
         self.read(|tables| {
-            let pending =
-                tables.callbacks.values().filter(|callback| callback.state == CallbackState::Pending);
-            let pending: BTreeSet<JobId> = pending.map(|callback| callback.job).collect();
-            let ended =
-                tables.jobs.values().filter_map(|job| Some((job.ended_ms?, job.id, job.agents.len())));
-            let mut ended: Vec<_> = ended.filter(|(_, id, _)| !pending.contains(id)).collect();
-            ended.sort_unstable();
-            let surplus = tables.counts().ended_jobs.saturating_sub(keep);
-            let gone = (0..).zip(ended).filter(|(place, (at, ..))| *at < before_ms || *place < surplus);
-            let gone = gone.map(|(_, (ended_ms, id, runs))| EndedJob { id, ended_ms, runs });
-            gone.take(limit.min(MAX_PAGE)).collect()
+            let theirs = tables.jobs.values().filter(|job| job.ended_ms.is_some());
+            let theirs: BTreeSet<JobId> =
+                theirs.filter(|job| whose.has(&job.submitter)).map(|job| job.id).collect();
+            let stored = u64::try_from(theirs.len()).unwrap_or(u64::MAX);
+            let ended = tables.untied().into_iter().filter(|job| theirs.contains(&job.id));
+            (count.then_some(stored), ended.take(limit.min(MAX_PAGE)).collect())
         })
     }
 

@@ -23,10 +23,10 @@ use futures_util::future::BoxFuture;
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::{Attempt, Item, JobId, Outcome, RunKey, Submitter};
 use redpoll_common::wire::Fault;
-use redpoll_manager_core::jobs::EndedJob;
 use redpoll_manager_core::jobs::record::{
     CallbackRecord, Change, EventRecord, JobRecord, Progress, Records, RunRecord, Summary,
 };
+use redpoll_manager_core::jobs::{EndedJob, Whose};
 
 use crate::clock::Clock;
 use chain::{Begin, Verified};
@@ -55,8 +55,6 @@ pub const MAX_LOOKED_AT: usize = 10_000;
 pub const MAX_ITEMS: usize = 10_000;
 /// Bytes of items after which a read stops; one item may exceed it.
 pub const MAX_ITEM_BYTES: usize = 1024 * 1024;
-/// How many jobs one [`Store::prune`] deletes at most: a bound on how long it holds up the writer.
-pub const PRUNE_JOBS: usize = 200;
 
 /// Keeps jobs. Cheap to share as `Arc<dyn Store>`.
 ///
@@ -233,32 +231,17 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// [`ReadError`].
     fn counts(&self) -> BoxFuture<'_, Result<Counts, ReadError>>;
 
-    /// The ended jobs that retention no longer keeps, the first to end first, at most `limit` and [`MAX_PAGE`]: they ended before
-    /// `before_ms`, or are more than `keep`. Also such as cannot be read; not those whose end has still to be told.
+    /// How many ended jobs of some there are, if that is asked for (it takes time by their number), and the first of these to end, at
+    /// most `limit` and [`MAX_PAGE`]. Also such as cannot be read; not those whose end has still to be told, which retention keeps.
     ///
     /// # Errors
     /// [`ReadError`].
-    fn expendable(
+    fn oldest(
         &self,
-        before_ms: u64,
-        keep: u64,
+        whose: &Whose,
         limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<EndedJob>, ReadError>>;
-
-    /// Deletes what [`Store::expendable`] names, at most [`PRUNE_JOBS`], and says which: as many means that there may be more.
-    ///
-    /// # Errors
-    /// [`PruneError`].
-    fn prune(&self, before_ms: u64, keep: u64) -> BoxFuture<'_, Result<Vec<JobId>, PruneError>> {
-        Box::pin(async move {
-            let ended = self.expendable(before_ms, keep, PRUNE_JOBS).await?;
-            let jobs: Vec<JobId> = ended.into_iter().map(|job| job.id).collect();
-            if !jobs.is_empty() {
-                self.commit(jobs.iter().copied().map(Change::JobDeleted).collect()).await?;
-            }
-            Ok(jobs)
-        })
-    }
+        count: bool,
+    ) -> BoxFuture<'_, Result<(Option<u64>, Vec<EndedJob>), ReadError>>;
 
     /// Writes what was handed over, then closes. Commits after it fail as [`CommitError::Stopped`].
     fn close(&self) -> BoxFuture<'_, ()>;
@@ -329,17 +312,6 @@ pub enum ReadError {
     /// The store was closed.
     #[error("the store has stopped")]
     Stopped,
-}
-
-/// Why [`Store::prune`] did not.
-#[derive(Debug, thiserror::Error)]
-pub enum PruneError {
-    /// It could not be seen what to delete.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// It could not be deleted.
-    #[error(transparent)]
-    Commit(#[from] CommitError),
 }
 
 /// Is told why the process cannot go on, and ends it. One that returns (in a test) leaves a store that has stopped.

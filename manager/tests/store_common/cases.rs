@@ -1,11 +1,12 @@
 //! The conformance suite: what every store does. Each case gets an empty store.
 
-use redpoll_common::job::{Attempt, Dno, JobId, Outcome, RunState};
+use redpoll_common::job::{Attempt, Dno, JobId, Outcome, RunState, Submitter};
 use redpoll_common::wire::Raw;
-use redpoll_manager::store::{CommitError, Counts, Filter, PRUNE_JOBS, ReadError, Room};
+use redpoll_manager::store::{CommitError, Counts, Filter, ReadError, Room};
+use redpoll_manager_core::jobs::Whose;
 use redpoll_manager_core::jobs::record::{
     AgentCounters, CallbackRecord, CallbackState, Cancelling, Change, CustomEvent, EventKind, EventRecord,
-    RunRecord, Summary,
+    JobRecord, RunRecord, Summary,
 };
 
 use crate::store_common::everything::*;
@@ -160,37 +161,43 @@ pub(crate) async fn a_deleted_job_leaves_nothing_and_frees_its_key(rig: Rig) {
     assert!(store.items(&key(1, "a1"), Attempt(1), 0, 9).await.unwrap().is_empty());
 }
 
-pub(crate) async fn retention_takes_the_oldest_ends_by_age_and_by_count(rig: Rig) {
+pub(crate) async fn retention_finds_the_oldest_ends_of_operators_and_of_agents_apart(rig: Rig) {
     let store = &rig.store;
+    let by = |n, submitter: Submitter| submitted(JobRecord { submitter, ..job(n, &["a1"], plain_spec()) });
     for n in 1..=6 {
         store.commit(submit(n, "a1")).await.unwrap();
     }
-    // ended in another order than submitted; 6 is open
-    for (n, at) in [(1, 50), (2, 40), (3, 30), (4, 20), (5, 10)] {
+    for (n, agent) in [(7, "a1"), (8, "a1"), (9, "a2"), (10, "a2")] {
+        store.commit(by(n, Submitter::agent(&peer(agent)))).await.unwrap();
+    }
+    // ended in another order than submitted; 6 and 10 are open
+    for (n, at) in [(1, 50), (2, 40), (3, 30), (4, 20), (5, 10), (7, 4), (8, 2), (9, 3)] {
         store.commit(end(n, "a1", Outcome::Succeeded, at)).await.unwrap();
     }
-    let expendable = async |before_ms, keep, limit| -> Vec<JobId> {
-        let jobs = store.expendable(before_ms, keep, limit).await.unwrap();
-        assert!(jobs.iter().all(|job| {
-            let known = [(5, 10), (4, 20), (3, 30)].map(|(n, at)| (id(n), at));
-            known.contains(&(job.id, job.ended_ms)) && job.runs == 1
-        }));
-        jobs.into_iter().map(|job| job.id).collect()
+    let oldest = async |whose, limit| -> (u64, Vec<JobId>) {
+        let (stored, jobs) = store.oldest(&whose, limit, true).await.unwrap();
+        let (none, same) = store.oldest(&whose, limit, false).await.unwrap();
+        assert_eq!((none, &same), (None, &jobs));
+        assert!(jobs.iter().all(|job| job.runs == 1));
+        assert!(jobs.is_sorted_by_key(|job| job.ended_ms), "{jobs:?}");
+        (stored.unwrap(), jobs.into_iter().map(|job| job.id).collect())
     };
-    assert_eq!(expendable(0, 99, 9).await, []);
-    assert_eq!(expendable(30, 99, 9).await, [id(5), id(4)]);
-    assert_eq!(expendable(30, 2, 9).await, [id(5), id(4), id(3)]);
-    assert_eq!(expendable(30, 2, 1).await, [id(5)]);
+    assert_eq!(oldest(Whose::Operators, 9).await, (5, [5, 4, 3, 2, 1].map(id).to_vec()));
+    assert_eq!(oldest(Whose::Operators, 2).await, (5, [5, 4].map(id).to_vec()));
+    assert_eq!(oldest(Whose::Agents, 9).await, (3, [8, 9, 7].map(id).to_vec()));
+    let one = |name| Whose::Agent(Submitter::agent(&peer(name)));
+    assert_eq!(oldest(one("a1"), 9).await, (2, [8, 7].map(id).to_vec()));
+    assert_eq!(oldest(one("a2"), 9).await, (1, vec![id(9)]));
+    assert_eq!(oldest(one("a3"), 9).await, (0, Vec::new()));
     // the end of the oldest has still to be told: it stands before nobody
     let telling = |state| vec![Change::CallbackChanged(CallbackRecord { job: id(5), state, ..callback(1) })];
     store.commit(telling(CallbackState::Pending)).await.unwrap();
-    assert_eq!(expendable(30, 2, 1).await, [id(4)]);
+    assert_eq!(oldest(Whose::Operators, 1).await, (5, vec![id(4)]));
     store.commit(telling(CallbackState::Abandoned)).await.unwrap();
-    assert_eq!(store.prune(30, 99).await.unwrap(), [id(5), id(4)]);
-    assert_eq!(store.prune(30, 99).await.unwrap(), []);
-    assert_eq!(store.prune(0, 0).await.unwrap(), [id(3), id(2), id(1)]);
-    assert_eq!(store.counts().await.unwrap(), Counts { open_jobs: 1, ended_jobs: 0, last_event: 0 });
-    const { assert!(PRUNE_JOBS > 9) };
+    store.commit([5, 4, 8].map(|n| Change::JobDeleted(id(n))).to_vec()).await.unwrap();
+    assert_eq!(oldest(Whose::Operators, 9).await, (3, [3, 2, 1].map(id).to_vec()));
+    assert_eq!(oldest(one("a1"), 9).await, (1, vec![id(7)]));
+    assert_eq!(store.counts().await.unwrap(), Counts { open_jobs: 2, ended_jobs: 5, last_event: 0 });
 }
 
 pub(crate) async fn calls_are_applied_in_the_order_they_were_handed_over(rig: Rig) {

@@ -234,8 +234,8 @@ pub(crate) fn end(n: u64, agent: &str, outcome: Outcome, at_ms: u64) -> Vec<Chan
     let mut summary = Summary::default();
     let place = Outcome::ALL.iter().position(|other| *other == outcome).unwrap();
     *summary.ended.get_mut(place).unwrap() = 1;
-    let run =
-        RunRecord { ended_ms: Some(at_ms), ..run(n, agent, ended(outcome, None, Some(Raw::text("done")))) };
+    let offered = run(n, agent, ended(outcome, None, Some(Raw::text("done"))));
+    let run = RunRecord { dno: Dno(n), ended_ms: Some(at_ms), ..offered };
     vec![changed(run), Change::JobEnded { job: id(n), ended_ms: at_ms, summary }]
 }
 

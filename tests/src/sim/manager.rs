@@ -280,9 +280,9 @@ impl World {
                 self.later(Input::KeyFound { submitter, key, look, found });
                 Ok(())
             }
-            Effect::FindOldest { limit } => {
-                let jobs = self.manager.store.oldest(limit);
-                self.later(Input::Oldest { jobs });
+            Effect::FindOldest { whose, limit, count } => {
+                let (stored, jobs) = self.manager.store.oldest(&whose, limit);
+                self.later(Input::Oldest { whose, stored: count.then_some(stored), jobs });
                 Ok(())
             }
         }

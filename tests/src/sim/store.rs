@@ -12,7 +12,7 @@ use redpoll_manager_core::jobs::record::{
     AgentCounters, CallbackRecord, CallbackState, Change, EventKind, EventRecord, JobRecord, QueueRecord,
     Records, RunRecord, Summary,
 };
-use redpoll_manager_core::jobs::{EndedJob, Found};
+use redpoll_manager_core::jobs::{EndedJob, Found, Whose};
 use redpoll_manager_core::revoked::{Denial, Denied};
 use redpoll_schema::ArgumentRedaction;
 
@@ -350,13 +350,15 @@ impl Store {
         }
     }
 
-    pub(super) fn oldest(&self, limit: usize) -> Vec<EndedJob> {
+    pub(super) fn oldest(&self, whose: &Whose, limit: usize) -> (u64, Vec<EndedJob>) {
         let ended =
             |job: &JobRecord| Some(EndedJob { id: job.id, ended_ms: job.ended_ms?, runs: job.agents.len() });
-        let mut ended: Vec<_> = self.jobs.values().filter_map(ended).collect();
+        let theirs = self.jobs.values().filter(|job| whose.has(&job.submitter));
+        let mut ended: Vec<_> = theirs.filter_map(ended).collect();
         ended.sort_by_key(|job| (job.ended_ms, job.id));
+        let stored = ended.len() as u64;
         ended.truncate(limit);
-        ended
+        (stored, ended)
     }
 
     /// What a machine starts from.

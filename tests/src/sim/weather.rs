@@ -130,6 +130,8 @@ pub(super) fn settings(dice: &mut Dice) -> Settings {
         callback_max_ms: 5_000,
         keep_ms: dice.percent(40).then(|| dice.between(5_000, 60_000)),
         keep_jobs: if dice.percent(20) { 3 } else { 10_000 },
+        keep_of_agents: 10_000,
+        keep_per_agent: 10_000,
         prune_every_ms: 7_000,
         prune_at_once: usize::try_from(dice.between(1, 20)).unwrap_or(1),
         return_ms: 2_000,
@@ -139,5 +141,6 @@ pub(super) fn settings(dice: &mut Dice) -> Settings {
     };
     // where jobs are deleted early, so is the history
     let keep_events = if settings.keep_ms.is_some() { 150 } else { settings.keep_events };
-    Settings { keep_events, ..settings }
+    let kept = settings.keep_jobs;
+    Settings { keep_events, keep_of_agents: kept, keep_per_agent: kept.min(4), ..settings }
 }

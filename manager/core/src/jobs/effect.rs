@@ -6,6 +6,7 @@ use redpoll_common::ids::{ConnectionId, PeerId};
 use redpoll_common::job::wire::{Ack, ResumeAnswer, RunRef};
 use redpoll_common::job::{Attempt, Callback, JobId, JobSpec, Submitter};
 
+use super::input::Whose;
 use super::record::Change;
 use crate::revoked::{Denial, Denied, MAX_REVOKED};
 
@@ -86,10 +87,14 @@ pub enum Effect<T> {
         /// The number of this look, for the answer: there may be an older one for the same key under way.
         look: u64,
     },
-    /// Read which jobs ended first; answer with [`Input::Oldest`](super::input::Input::Oldest).
+    /// Read which jobs of some ended first, and how many have; answer with [`Input::Oldest`](super::input::Input::Oldest).
     FindOldest {
+        /// Of whom.
+        whose: Whose,
         /// How many at most.
         limit: usize,
+        /// Whether their number is asked for.
+        count: bool,
     },
 }
 

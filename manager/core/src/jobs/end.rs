@@ -122,9 +122,9 @@ impl<T> Jobs<T> {
         job.summary.open = job.summary.open.saturating_sub(1);
         if job.summary.open == 0 {
             job.record_mut().ended_ms = Some(now_ms);
-            self.ended_jobs += 1;
+            let submitter = job.record.submitter.clone();
             self.job_ended(at.job, FIRST_CALLBACK, now_ms);
-            self.prune_if_many();
+            self.shelve(&submitter);
         }
     }
 

@@ -193,6 +193,10 @@ pub enum Input<T> {
     },
     /// The answer to [`Effect::FindOldest`](super::effect::Effect::FindOldest).
     Oldest {
+        /// As asked.
+        whose: Whose,
+        /// How many ended jobs of theirs are stored, if that was asked for.
+        stored: Option<u64>,
         /// The ones that ended first, in the order of their ends.
         jobs: Vec<EndedJob>,
     },
@@ -248,6 +252,29 @@ pub struct Ended {
     pub items: Vec<Item>,
     /// How many older ones the agent lost before it could tell of them.
     pub dropped: u64,
+}
+
+/// Of whom ended jobs are counted by themselves: what agents submit and have recorded pushes out nothing of operators, and what one of
+/// them does, nothing of another.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Whose {
+    /// Of all operators.
+    Operators,
+    /// Of all agents.
+    Agents,
+    /// Of this one, which is an agent.
+    Agent(Submitter),
+}
+
+impl Whose {
+    /// Whether a job of this submitter is among them.
+    pub fn has(&self, submitter: &Submitter) -> bool {
+        match self {
+            Self::Operators => submitter.operator_id().is_some(),
+            Self::Agents => submitter.operator_id().is_none(),
+            Self::Agent(agent) => submitter == agent,
+        }
+    }
 }
 
 /// A job that has ended, as retention looks at it.

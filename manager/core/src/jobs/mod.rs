@@ -51,12 +51,12 @@ use redpoll_common::job::{JobId, Outcome, QueueKey, Submitter};
 
 pub use self::criteria::Criteria;
 pub use self::effect::{Answer, Cancelled, Effect, Offer, Reached, Refusal, Turn};
-pub use self::input::{Ended, EndedJob, Found, Input, OfferAnswer, ResumePage, Scope, Submit};
+pub use self::input::{Ended, EndedJob, Found, Input, OfferAnswer, ResumePage, Scope, Submit, Whose};
 pub use self::settings::Settings;
 
 use self::agents::Agent;
 use self::deliveries::Deliveries;
-use self::keep::Deleted;
+use self::keep::{Deleted, Shelves};
 use self::model::{At, Job, LaneKey, Phase, Queue, Timer};
 use crate::clock::Anchor;
 use crate::revoked::DenyList;
@@ -101,8 +101,7 @@ pub struct Jobs<T> {
     open_runs: usize,
     /// [`Job::weight`] of all of the jobs above.
     open_bytes: u64,
-    ended_jobs: u64,
-    finding_oldest: bool,
+    shelves: Shelves,
     deleted: Deleted,
     store_full: bool,
     last_seq: u64,
@@ -139,8 +138,7 @@ impl<T> Jobs<T> {
             stale: None,
             open_runs: 0,
             open_bytes: 0,
-            ended_jobs: 0,
-            finding_oldest: false,
+            shelves: Shelves::new(0),
             deleted: Deleted::default(),
             store_full: false,
             last_seq: 0,
@@ -205,7 +203,7 @@ impl<T> Jobs<T> {
             }
             Input::Redact { job, paths } => self.redact(job, paths),
             Input::CallbackTried { job, serial, error } => self.callback_tried(job, serial, error, now_ms),
-            Input::Oldest { jobs } => self.oldest_found(jobs, now_ms),
+            Input::Oldest { whose, stored, jobs } => self.oldest_found(whose, stored, jobs, now_ms),
             Input::StoreFull(full) => self.store_full = full,
             Input::Settings(settings) => self.reload(settings),
             Input::Clock { anchor, set_by_ms } => self.clock(anchor, set_by_ms, now_ms),

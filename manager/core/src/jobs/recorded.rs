@@ -57,8 +57,7 @@ impl<T> Jobs<T> {
         if !record.redact.is_empty() {
             self.changes.push(Change::ArgumentsMasked(id));
         }
-        self.ended_jobs += 1;
-        self.prune_if_many();
+        self.shelve(&record.submitter);
         self.answer(token, Ok(Answer::Submitted { job: id, existing: false }));
         Some((id, digest))
     }

@@ -5,6 +5,7 @@ use redpoll_common::job::JobId;
 
 use super::Jobs;
 use super::agents::Agent;
+use super::keep::Shelves;
 use super::model::{At, Job, Phase, Run, stamp};
 use super::record::{EventKind, JobRecord, Records, RunRecord, Summary};
 use super::settings::Settings;
@@ -33,7 +34,7 @@ impl<T> Jobs<T> {
         let mut machine = Self::new(settings, now_ms);
         machine.recovered_ms = now_ms;
         (machine.last_event, machine.first_event) = (last_event, first_event.max(1));
-        machine.ended_jobs = ended_jobs;
+        machine.shelves = Shelves::new(ended_jobs);
         machine.denied = denied.into_iter().collect();
         for counters in agents {
             let agent = counters.agent.clone();

@@ -32,8 +32,12 @@ pub struct Settings {
     pub callback_max_ms: u64,
     /// How long ended jobs are kept; `None` is for ever.
     pub keep_ms: Option<u64>,
-    /// How many ended jobs are kept.
+    /// How many ended jobs of operators are kept.
     pub keep_jobs: u64,
+    /// How many ended jobs are kept that agents submitted or had recorded.
+    pub keep_of_agents: u64,
+    /// How many of these are kept of one agent.
+    pub keep_per_agent: u64,
     /// How often ended jobs are looked through for those that are too old.
     pub prune_every_ms: u64,
     /// How many ended jobs are deleted in one go.
@@ -65,6 +69,8 @@ impl Default for Settings {
             callback_max_ms: 3_600_000,
             keep_ms: Some(30 * 24 * 3_600_000),
             keep_jobs: 1_000_000,
+            keep_of_agents: 1_000_000,
+            keep_per_agent: 10_000,
             prune_every_ms: 60_000,
             prune_at_once: 500,
             prune_runs: 10_000,

@@ -16,7 +16,7 @@ use redpoll_common::ids::PeerId;
 use redpoll_common::job::{Attempt, Dno, JobId, Outcome, QueueKey, RunKey};
 use redpoll_manager_core::clock::Anchor;
 use redpoll_manager_core::jobs::record::RunRecord;
-use redpoll_manager_core::jobs::{Answer, Ended, Refusal, Settings, Submit};
+use redpoll_manager_core::jobs::{Answer, Ended, Refusal, Settings, Submit, Whose};
 use redpoll_manager_core::revoked::Denied;
 
 /// Where a run is; an end with whether it was started.
@@ -129,7 +129,8 @@ pub(crate) struct Model {
     pub(crate) full: bool,
     pub(crate) last_seq: u64,
     pub(crate) prune_at: u64,
-    pub(crate) finding: bool,
+    /// Whose oldest jobs are looked for.
+    pub(crate) finding: BTreeSet<Whose>,
     /// What is offered again, under which number if under the same.
     pub(crate) again: Vec<(At, Option<u64>)>,
     /// What goes out, offers apart.

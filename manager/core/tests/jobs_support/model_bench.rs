@@ -94,7 +94,7 @@ impl Pair {
             full: false,
             last_seq: 0,
             prune_at: 1_000 + settings.prune_every_ms,
-            finding: false,
+            finding: BTreeSet::new(),
             again: Vec::new(),
             said: Vec::new(),
             clock: (None, 0),
@@ -180,7 +180,7 @@ impl Pair {
                         said.push(format!("close {agent} {}", connection.0))
                     }
                     Effect::FindKey { key, look, .. } => said.push(format!("find {key} {look}")),
-                    Effect::FindOldest { .. } => said.push("oldest".to_owned()),
+                    Effect::FindOldest { whose, .. } => said.push(format!("oldest {whose:?}")),
                 }
             }
         }

@@ -113,8 +113,9 @@ impl Pair {
                 Input::CallbackTried { job, serial, error: (!taken).then(|| "no".to_owned()) }
             }
             Do::Oldest => {
-                let jobs = self.store.oldest(self.model.settings.prune_at_once);
-                return self.model.finding.then_some(Input::Oldest { jobs });
+                let whose = self.model.finding.first()?.clone();
+                let (stored, jobs) = self.store.oldest(&whose, self.model.settings.prune_at_once);
+                Input::Oldest { whose, stored: Some(stored), jobs }
             }
             Do::Full(full) => Input::StoreFull(*full),
             Do::Settings(kind) => Input::Settings(settings(*kind)),

@@ -193,9 +193,9 @@ impl World {
                 let found = self.store.find_key(&submitter, &key);
                 self.handle(Input::KeyFound { submitter, key, look, found });
             }
-            Effect::FindOldest { limit } => {
-                let jobs = self.store.oldest(limit);
-                self.handle(Input::Oldest { jobs });
+            Effect::FindOldest { whose, limit, count } => {
+                let (stored, jobs) = self.store.oldest(&whose, limit);
+                self.handle(Input::Oldest { whose, stored: count.then_some(stored), jobs });
             }
         }
     }

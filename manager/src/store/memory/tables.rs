@@ -1,12 +1,13 @@
 //! What the store of tests keeps, and how changes change it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::{Attempt, Item, JobId, JobSpec, QueueKey, RunKey, RunState};
 use redpoll_manager_core::chain::{self, Chain, Hash, Point};
+use redpoll_manager_core::jobs::EndedJob;
 use redpoll_manager_core::jobs::record::{
     AgentCounters, CallbackRecord, CallbackState, Change, EventRecord, JobRecord, Progress, QueueRecord,
     Records, RunRecord,
@@ -181,6 +182,19 @@ impl Tables {
         let ended_jobs = u64::try_from(ended).unwrap_or(u64::MAX);
         let last_event = self.history.events.last_key_value().map_or(0, |(n, _)| *n);
         Counts { open_jobs: all - ended_jobs, ended_jobs, last_event }
+    }
+
+    /// What has ended and of which no callback waits, the first to end first.
+    pub(super) fn untied(&self) -> Vec<EndedJob> {
+        let pending = self.callbacks.values().filter(|callback| callback.state == CallbackState::Pending);
+        let pending: BTreeSet<JobId> = pending.map(|callback| callback.job).collect();
+        let ended =
+            self.jobs.values().filter(|job| !pending.contains(&job.id)).filter_map(|job| {
+                Some(EndedJob { id: job.id, ended_ms: job.ended_ms?, runs: job.agents.len() })
+            });
+        let mut ended: Vec<_> = ended.collect();
+        ended.sort_unstable_by_key(|job| (job.ended_ms, job.id));
+        ended
     }
 
     pub(super) fn recover(&self) -> Records {

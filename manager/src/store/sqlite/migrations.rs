@@ -16,6 +16,11 @@ pub(super) const STEPS: &[&str] = &[
 /// The version that this build reads and writes.
 pub const VERSION: usize = STEPS.len();
 
+/// Finds the oldest jobs of operators and of agents each, for retention. It is no step: a build that does not know of it reads the
+/// database as well, and keeps it.
+pub(super) const INDEX: &str = "CREATE INDEX IF NOT EXISTS job_ended_by \
+    ON job (substr(submitter, 1, 6) = 'agent:', ended_ms, id) WHERE ended_ms IS NOT NULL";
+
 /// Why a database is not at the version of this build.
 #[derive(Debug)]
 pub(super) enum MigrationError {

@@ -41,10 +41,10 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::{Attempt, Item, JobId, RunKey, Submitter};
-use redpoll_manager_core::jobs::EndedJob;
 use redpoll_manager_core::jobs::record::{
     CallbackRecord, Change, EventRecord, JobRecord, Progress, Records, RunRecord, Summary,
 };
+use redpoll_manager_core::jobs::{EndedJob, Whose};
 
 use super::chain::{Begin, Verified};
 use super::queue::{self, Intake};
@@ -294,13 +294,14 @@ impl Store for Sqlite {
         self.readers.ask(read::counts)
     }
 
-    fn expendable(
+    fn oldest(
         &self,
-        before_ms: u64,
-        keep: u64,
+        whose: &Whose,
         limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<EndedJob>, ReadError>> {
-        self.readers.ask(move |connection| read::expendable(connection, before_ms, keep, limit.min(MAX_PAGE)))
+        count: bool,
+    ) -> BoxFuture<'_, Result<(Option<u64>, Vec<EndedJob>), ReadError>> {
+        let whose = whose.clone();
+        self.readers.ask(move |connection| read::oldest(connection, &whose, limit.min(MAX_PAGE), count))
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

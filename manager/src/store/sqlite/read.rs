@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::{Attempt, Item, JobId, RunKey, Submitter};
 use redpoll_manager_core::clock::Anchor;
-use redpoll_manager_core::jobs::EndedJob;
 use redpoll_manager_core::jobs::record::{
     CallbackRecord, EventRecord, JobRecord, Progress, Records, RunRecord, Summary,
 };
+use redpoll_manager_core::jobs::{EndedJob, Whose};
 use redpoll_manager_core::revoked::Denial;
+use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use tracing::error;
@@ -209,29 +210,41 @@ pub(super) fn counts(db: &Connection) -> Result<Counts, ReadError> {
     })
 }
 
-/// What retention may delete. A callback that [`rows::callback`] cannot read is told to nobody, and keeps nothing.
-pub(super) fn expendable(
+/// How many ended jobs there are of some, and which of them retention may delete first. A callback that [`rows::callback`] cannot read is
+/// told to nobody, and keeps nothing.
+pub(super) fn oldest(
     db: &Connection,
-    before_ms: u64,
-    keep: u64,
+    whose: &Whose,
     limit: usize,
-) -> Result<Vec<EndedJob>, ReadError> {
-    // retention asks with none to keep, and often: then nothing is to be counted
-    let surplus = if keep == 0 { u64::MAX } else { counts(db)?.ended_jobs.saturating_sub(keep) };
-    let sql = "SELECT id, ended_ms, ended_ms < ?1, \
-        length(agents) - length(replace(agents, ' ', '')) + 1 FROM job WHERE ended_ms IS NOT NULL AND NOT EXISTS \
+    counted: bool,
+) -> Result<(Option<u64>, Vec<EndedJob>), ReadError> {
+    // as in the index `job_ended_by`
+    let (theirs, of): (_, Value) = match whose {
+        Whose::Operators => ("(substr(submitter, 1, 6) = 'agent:') = ?1", 0.into()),
+        Whose::Agents => ("(substr(submitter, 1, 6) = 'agent:') = ?1", 1.into()),
+        Whose::Agent(agent) => ("submitter = ?1", agent.as_str().to_owned().into()),
+    };
+    let number = if counted {
+        let sql = format!("SELECT count(*) FROM job WHERE {theirs} AND ended_ms IS NOT NULL");
+        Some(uint(db.prepare_cached(&sql)?.query_row([&of], |row| row.get::<_, i64>(0))?)?)
+    } else {
+        None
+    };
+    let sql = format!(
+        "SELECT id, ended_ms, length(agents) - length(replace(agents, ' ', '')) + 1 FROM job WHERE {theirs} AND \
+        ended_ms IS NOT NULL AND NOT EXISTS \
         (SELECT 1 FROM callback WHERE callback.job = job.id AND callback.state = 'pending' \
         AND kind IN ('webhook', 'procedure') AND due_ms >= 0 AND tries BETWEEN 0 AND 4294967295 AND serial BETWEEN 0 AND 65535) \
-        ORDER BY ended_ms, id LIMIT ?2";
-    let oldest = all(db, sql, params![int(before_ms), count(limit)], |row| {
-        let runs = usize::try_from(row.get::<_, i64>(3)?).unwrap_or_default();
-        // a time that cannot be read keeps nothing, and no other job
-        let ended_ms = row.get(1).ok().and_then(|ms: i64| u64::try_from(ms).ok()).unwrap_or(0);
-        let job = EndedJob { id: JobId::from_bytes(row.get(0)?), ended_ms, runs };
-        Ok((job, row.get::<_, bool>(2)?))
-    })?;
-    let gone = (0..).zip(oldest).filter(|(place, (_, too_old))| *too_old || *place < surplus);
-    Ok(gone.map(|(_, (job, _))| job).collect())
+        ORDER BY ended_ms, id LIMIT ?2"
+    );
+    Ok((number, all(db, &sql, params![of, count(limit)], ended_job)?))
+}
+
+fn ended_job(row: &Row<'_>) -> Result<EndedJob, ReadError> {
+    let runs = usize::try_from(row.get::<_, i64>(2)?).unwrap_or_default();
+    // a time that cannot be read keeps nothing, and no other job
+    let ended_ms = row.get(1).ok().and_then(|ms: i64| u64::try_from(ms).ok()).unwrap_or(0);
+    Ok(EndedJob { id: JobId::from_bytes(row.get(0)?), ended_ms, runs })
 }
 
 fn count(limit: usize) -> i64 {

@@ -77,6 +77,10 @@ fn open(files: &Files) -> Result<Connection, OpenError> {
         MigrationError::Step(_, source) => opening(path, source),
     })?;
     first_rows(&connection).map_err(at)?;
+    if let Err(error) = connection.execute_batch(migrations::INDEX) {
+        // on a full disk, say: retention takes longer without it
+        tracing::warn!(%error, "an index of the store cannot be made; the next start tries again");
+    }
     if (1..BEFORE_CHAIN).contains(&found) {
         let event = chain::last(&connection).map_err(at)?;
         tracing::info!(event, "the history is chained from here on: what happened up to this event is not");

@@ -6,7 +6,8 @@ use super::{Link, Model, State};
 impl Model {
     /// Nobody is connected, and what agents had is in doubt; whoever waited for an answer gets none. All that was promised is there.
     pub(crate) fn crash(&mut self, store: &Store) {
-        (self.full, self.finding) = (false, false);
+        self.full = false;
+        self.finding.clear();
         (self.began, self.restarted) = (self.now, true);
         self.lookups.clear();
         self.looks = 0;

@@ -4,7 +4,7 @@ use redpoll_common::ids::{ConnectionId, PeerId};
 use redpoll_common::job::wire::RunRef;
 use redpoll_common::job::{Attempt, Dno, JobId, Offline, Outcome};
 use redpoll_manager_core::jobs::{
-    Answer, Cancelled, Criteria, Ended, EndedJob, Found, Input, Reached, Refusal, Scope, Submit,
+    Answer, Cancelled, Criteria, Ended, EndedJob, Found, Input, Reached, Refusal, Scope, Submit, Whose,
 };
 
 use super::{At, Job, Model, Run, State};
@@ -62,7 +62,7 @@ impl Model {
                     job.untold.retain(|other| *other != serial);
                 }
             }
-            Input::Oldest { jobs } => self.oldest_found(&jobs),
+            Input::Oldest { whose, stored, jobs } => self.oldest_found(whose, stored.unwrap_or(0), &jobs),
             Input::StoreFull(full) => self.full = full,
             Input::Settings(settings) => self.settings = settings,
             Input::Record(submit, ended) => self.submit(*submit, Some(*ended)),
@@ -174,16 +174,20 @@ impl Model {
     }
 
     /// The oldest go while they are too old or too many; not what is open, or has still to be told.
-    fn oldest_found(&mut self, jobs: &[EndedJob]) {
-        self.finding = false;
-        let before = self.jobs.len();
-        let mut left = self.jobs.iter().filter(|job| !job.is_open()).count() as u64;
+    fn oldest_found(&mut self, whose: Whose, stored: u64, jobs: &[EndedJob]) {
+        self.finding.remove(&whose);
+        let keep = match whose {
+            Whose::Operators => self.settings.keep_jobs,
+            Whose::Agents => self.settings.keep_of_agents,
+            Whose::Agent(_) => self.settings.keep_per_agent,
+        };
+        let (mut left, before) = (stored, self.jobs.len());
         let share = if self.full { 100 } else { 1 };
         let (mut runs, mut again) = (0, jobs.len() >= self.settings.prune_at_once);
         for EndedJob { id, ended_ms, runs: of_job } in jobs {
             let old = self.settings.keep_ms.is_some_and(|keep| ended_ms + keep <= self.now);
             let may = |job: &Job| job.submit.id == *id && !job.is_open() && job.untold.is_empty();
-            if (old || left > self.settings.keep_jobs) && self.jobs.iter().any(may) {
+            if (old || left > keep) && self.jobs.iter().any(may) {
                 // the rest in another transaction
                 if self.jobs.len() < before && runs + of_job > self.settings.prune_runs / share {
                     again = true;
@@ -194,7 +198,7 @@ impl Model {
             }
         }
         if again && self.jobs.len() < before {
-            self.find_oldest();
+            self.find_oldest(whose);
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::wire::RunRef;
 use redpoll_common::job::{Dno, Outcome, QueueKey};
-use redpoll_manager_core::jobs::Offer;
+use redpoll_manager_core::jobs::{Offer, Whose};
 
 use super::{At, End, Link, Model, Run, State};
 
@@ -63,13 +63,15 @@ impl Model {
         }
         if self.prune_at <= now {
             self.prune_at = now + self.settings.prune_every_ms;
-            self.find_oldest();
+            self.find_oldest(Whose::Operators);
+            self.find_oldest(Whose::Agents);
         }
     }
 
-    pub(crate) fn find_oldest(&mut self) {
-        if !std::mem::replace(&mut self.finding, true) {
-            self.said.push("oldest".to_owned());
+    pub(crate) fn find_oldest(&mut self, whose: Whose) {
+        let said = format!("oldest {whose:?}");
+        if self.finding.insert(whose) {
+            self.said.push(said);
         }
     }
 
