@@ -193,6 +193,23 @@ fn an_agent_that_says_when_to_come_is_not_asked_before() {
 }
 
 #[test]
+fn an_agent_that_says_when_to_come_is_asked_not_much_later_and_in_its_next_session_at_once() {
+    let mut manager = Manager::new(Settings::default());
+    manager.up("a");
+    let mut offer = offers(&manager.submit(1, &Plan::default(), &[("a", true)])).remove(0);
+    for n in 0..12 {
+        manager.feed(refused(&offer, FaultCode::Overloaded, Some(30_000)));
+        let due = put_off_until(&manager, 1) - manager.now;
+        assert!((30_000..=180_000).contains(&due), "{due} ms, the {n}th time");
+        assert_eq!(ids(&manager.later(due - 1)), []);
+        offer = offers(&manager.later(1)).remove(0);
+    }
+    manager.feed(refused(&offer, FaultCode::Overloaded, Some(30_000)));
+    down(&mut manager, 1);
+    assert_eq!(ids(&manager.up_again("a", 2)), [job(1)], "its disk may have room now");
+}
+
+#[test]
 fn the_next_session_is_asked_at_once_also_after_a_restart_of_the_manager() {
     for restarts in [false, true] {
         let mut manager = Manager::new(Settings::default());

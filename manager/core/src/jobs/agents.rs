@@ -30,6 +30,8 @@ pub(super) struct Agent {
     pub(super) stops_until: Option<u64>,
     /// What it put back and has not been offered again, by what the runs wait for, in order of `seq`.
     pub(super) crowded: BTreeMap<(Crowd, u64), At>,
+    /// What it put back and wants to be asked for again at a time.
+    pub(super) asked: BTreeSet<At>,
 }
 
 /// An agent's session.
@@ -64,6 +66,7 @@ impl Agent {
             blocked: BTreeSet::new(),
             stops_until: None,
             crowded: BTreeMap::new(),
+            asked: BTreeSet::new(),
         }
     }
 

@@ -14,6 +14,7 @@ use redpoll_common::job::{Dno, QueueKey};
 use super::Jobs;
 use super::agents::Agent;
 use super::model::{At, Class, Job, LaneKey, Phase, Queue, Run, Timer};
+use super::put_back::PutOff;
 
 impl<T> Jobs<T> {
     pub(super) fn run(&self, at: At) -> Option<&Run> {
@@ -36,10 +37,12 @@ impl<T> Jobs<T> {
             Phase::Queued => {
                 let (expire, retry) = (job.deadline(), run.not_before);
                 self.timers.remove(&(retry, Timer::Retry(at)));
-                if let (Some(crowd), Some(agent)) =
-                    (job.crowd(at.index, run.put_off), self.agents.get_mut(&agent))
-                {
-                    agent.crowded.remove(&(crowd, seq));
+                let crowd = job.crowd(at.index, run.put_off);
+                if let Some(agent) = self.agents.get_mut(&agent) {
+                    agent.asked.remove(&at);
+                    if let Some(crowd) = crowd {
+                        agent.crowded.remove(&(crowd, seq));
+                    }
                 }
                 if let Some(expire) = expire {
                     self.timers.remove(&(expire, Timer::Expire(at)));
@@ -80,6 +83,7 @@ impl<T> Jobs<T> {
             Phase::Queued => {
                 let (expire, retry, crowd) =
                     (job.deadline(), run.not_before, job.crowd(at.index, run.put_off));
+                let asked = run.put_off == PutOff::Asked;
                 if let Some(expire) = expire {
                     self.timers.insert((expire, Timer::Expire(at)));
                 }
@@ -90,6 +94,8 @@ impl<T> Jobs<T> {
                     self.timers.insert((retry, Timer::Retry(at)));
                     if let Some(crowd) = crowd {
                         self.agent_mut(&agent).crowded.insert((crowd, seq), at);
+                    } else if asked {
+                        self.agent_mut(&agent).asked.insert(at);
                     }
                 } else {
                     self.enter_lane(LaneKey { agent: agent.clone(), class, queue: queue.clone(), seq }, at);

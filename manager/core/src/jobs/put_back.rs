@@ -3,6 +3,7 @@
 //! An agent that stops takes no offers before its next session: what it refused waits for that in its place. What found no room is tried
 //! again after a wait of its own, which doubles with each time, and sooner when something ends there, the earliest first of those for which
 //! their queue has a slot. What is tried in vain before its time waits no longer for that, and nothing is tried without those before it.
+//! Where the agent says when to ask, that is when it is asked, or not much later; and in its next session, where all of it may be otherwise.
 
 use std::sync::Arc;
 
@@ -18,6 +19,8 @@ use super::settings::{doubled, lot};
 /// The longest wait that an agent asks for which has no room now. One that asks for more knows of something else that has to pass first,
 /// and is not asked before.
 const SOON_MS: u64 = 2_000;
+/// How many times as long as an agent asks for the wait may get at most, for what passes by itself should not be missed for long.
+const STRETCH: u64 = 4;
 /// How often a run is put back and still tried before its own time: the numbers of attempts have an end.
 const OFTEN: u16 = 1_000;
 /// The number of an attempt from which on that is so however rarely it was tried at its own time.
@@ -30,6 +33,8 @@ const LOOKED_AT: usize = 64;
 pub(super) enum PutOff {
     /// Nothing.
     No,
+    /// What its agent knows of, and says when to ask.
+    Asked,
     /// Room on its agent.
     Agent,
     /// Room for its procedure there.
@@ -50,7 +55,8 @@ impl<T> Jobs<T> {
         let (hint, accepted) = (fault.retry_after_ms.unwrap_or(0), run.accepted.is_some());
         let counted = times.saturating_sub(run.early);
         let put_off = match accepted {
-            _ if hint > SOON_MS || counted > OFTEN || self.attempts(at) > NUMBERS => PutOff::No,
+            _ if counted > OFTEN || self.attempts(at) > NUMBERS => PutOff::No,
+            _ if hint > SOON_MS => PutOff::Asked,
             // the agent took it, and then its procedure had no place
             true => PutOff::Procedure,
             false => PutOff::Agent,
@@ -73,7 +79,8 @@ impl<T> Jobs<T> {
     /// Never before one that came before it and waits for the same.
     fn put_off_until(&self, at: At, put_off: PutOff, times: u16, hint: u64, now_ms: u64) -> u64 {
         let (first, max) = (self.settings.retry_first_ms, self.settings.retry_max_ms);
-        let wait = doubled(first, max, u32::from(times)).max(hint);
+        let most = if put_off == PutOff::Asked { hint.saturating_mul(STRETCH) } else { u64::MAX };
+        let wait = doubled(first, max, u32::from(times)).min(most).max(hint);
         let random = lot(at.job.to_bytes(), u64::from(at.index) << 16 ^ now_ms);
         let due = now_ms.saturating_add(wait).saturating_add(random % (wait / 2 + 1));
         self.put_off_before(at, put_off).map_or(due, |earlier| due.max(earlier))
@@ -166,8 +173,9 @@ impl<T> Jobs<T> {
 
     /// The session ended, or another begins: whether there is room then is another question.
     pub(super) fn crowd_goes(&mut self, agent: &PeerId, now_ms: u64) {
-        let crowded: Vec<At> = self.agent_mut(agent).crowded.values().copied().collect();
-        for at in crowded {
+        let entry = self.agent_mut(agent);
+        let waiting: Vec<At> = entry.crowded.values().chain(&entry.asked).copied().collect();
+        for at in waiting {
             self.waits_no_more(at, now_ms);
         }
     }
@@ -202,7 +210,7 @@ impl Job {
     /// For whose room a run of it waits, if it waits for any.
     pub(super) fn crowd(&self, index: u32, put_off: PutOff) -> Option<Crowd> {
         match put_off {
-            PutOff::No => None,
+            PutOff::No | PutOff::Asked => None,
             PutOff::Agent => Some((self.class(index), None)),
             PutOff::Procedure => Some((self.class(index), Some(self.record.spec.procedure.as_str().into()))),
         }

@@ -53,6 +53,8 @@ pub(crate) struct Run {
     pub(crate) absent: [bool; 2],
     /// Put back for want of room: the agent's, or a procedure's there; and whether it looks after the machine.
     pub(crate) put_off: Option<(bool, Option<String>)>,
+    /// Put back until a time that its agent gave, or its next session.
+    pub(crate) told_when: bool,
     /// How often it was tried before its time, in this life of the manager.
     pub(crate) early: u16,
     pub(crate) earlier: Option<Outcome>,
@@ -167,6 +169,7 @@ impl Run {
             put_back,
             absent: [false; 2],
             put_off: None,
+            told_when: false,
             early: 0,
             earlier,
             former: None,

@@ -36,8 +36,8 @@ impl Model {
         (agent.link, agent.stops) = (Link::Away, None);
         for at in self.all() {
             let run = self.run(at);
-            if run.agent == *id && run.put_off.take().is_some() {
-                run.not_before = 0;
+            if run.agent == *id && (run.put_off.take().is_some() || run.told_when) {
+                (run.not_before, run.told_when) = (0, false);
             }
         }
         for at in self.has(id) {

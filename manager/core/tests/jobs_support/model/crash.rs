@@ -25,6 +25,7 @@ impl Model {
                 let row = store.run_of(id, &run.agent).unwrap();
                 let put_off = run.put_back > 0 && run.earlier.is_none();
                 (run.put_off, run.not_before) = (None, if put_off { 0 } else { row.not_before_ms });
+                run.told_when = false;
             }
             (run.early, run.former) = (0, None);
             if run.is_out() {

@@ -6,7 +6,7 @@ use super::{At, End, Link, Model, Run, State};
 const SOON: u64 = 2_000;
 
 impl Model {
-    /// The wait doubles, of which up to a half more; `due` is what the machine chose.
+    /// The wait doubles, but is at most four times as long as the agent asks for that knows when; of which up to a half more; `due` is what the machine chose.
     pub(super) fn put_back(&mut self, at: At, end: End, due: Option<u64>) {
         let (now, settings) = (self.now, self.settings);
         let run = self.run(at).clone();
@@ -18,9 +18,11 @@ impl Model {
             return;
         }
         let doubled = settings.retry_first_ms << (run.put_back - run.early).min(20);
-        let wait = doubled.min(settings.retry_max_ms).max(end.hint);
+        let told_when = end.hint > SOON;
+        let most = if told_when { 4 * end.hint } else { u64::MAX };
+        let wait = doubled.min(settings.retry_max_ms).min(most).max(end.hint);
         let procedure = self.jobs[at.0].submit.spec.procedure.clone();
-        let put_off = (end.hint <= SOON).then(|| (self.is_admin(at), run.accepted.then_some(procedure)));
+        let put_off = (!told_when).then(|| (self.is_admin(at), run.accepted.then_some(procedure)));
         let beside = |model: &mut Self, other: At| {
             let other = model.run(other);
             let same = put_off.is_some() && other.put_off == put_off && other.agent == run.agent;
@@ -33,6 +35,7 @@ impl Model {
         assert!((least..=most).contains(&due), "put back until {due}, at {now}, not {least} to {most}");
         let run = self.run(at);
         (run.state, run.put_back, run.put_off, run.not_before) = (state, put_back, put_off, due);
+        run.told_when = told_when;
     }
 
     /// What an agent has is over there: the first that waits for room, and the first that waits for that of its procedure, are tried.
@@ -71,7 +74,7 @@ impl Model {
         let now = self.now;
         let run = self.run(at);
         run.early += u16::from(run.not_before > now);
-        (run.put_off, run.not_before) = (None, 0);
+        (run.put_off, run.told_when, run.not_before) = (None, false, 0);
     }
 
     /// Waits that are over; what waits for room takes along those before it.
