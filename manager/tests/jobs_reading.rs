@@ -12,7 +12,7 @@ use redpoll_common::api::jobs::{JobDetail, JobResult, JobShowArguments, ResultAr
 use redpoll_common::api::method;
 use redpoll_common::api::submit::SubmitArguments;
 use redpoll_common::job::{Callback, JobId, Outcome, QueueKey, QueueSpec};
-use redpoll_common::wire::{FaultCode, Raw};
+use redpoll_common::wire::{FaultCode, Fields, Raw, RawMap};
 
 const HOUR_MS: u64 = 3_600_000;
 
@@ -204,7 +204,7 @@ async fn a_job_is_shown_with_all_that_was_asked_for_and_its_runs_in_pages() {
     let mut submit = SubmitArguments::new(agents.map(str::to_owned).to_vec(), "app.work@2");
     submit.spec.limits.run_timeout = Some(Duration::from_secs(5));
     submit.spec.callback = Some(Callback::Webhook("http://h".into()));
-    submit.spec.kwargs = redpoll_common::wire::RawMap::new().text("k", "v").finish();
+    submit.spec.kwargs = RawMap::new().text("k", "v").finish();
     submit.spec.key = Some("once".into());
     let job = JobId::parse(&desk.submit_with(&submit).await.unwrap().job).unwrap();
     desk.end(job, "a1", succeeded(0, Raw::text("r"))).await;
@@ -313,4 +313,18 @@ async fn a_corrected_job_ended_with_its_correction_and_items_are_counted_in_byte
         assert!(after.job.ended_ms >= before.job.ended_ms);
         desk.stop().await;
     }
+}
+
+#[tokio::test]
+async fn an_open_job_keeps_what_is_counted_of_its_request_and_not_the_rest() {
+    let desk = Desk::memory().await;
+    desk.connect(&["a1"]).await;
+    let asked = SubmitArguments::new(vec!["a1".to_owned()], "app.work").write();
+    let fields = Fields::of(&asked).unwrap();
+    let map = fields
+        .iter()
+        .fold(RawMap::new(), |map, (name, value)| map.raw(name, &Raw::parse(value.to_vec().into()).unwrap()));
+    let request = map.text("info", "little").bin("junk", &[0; 500_000]).finish().to_bytes();
+    desk.ask_raw(method::JOBS_SUBMIT, Raw::parse(request.clone()).unwrap()).await.unwrap();
+    assert!(request.is_unique(), "its arguments and its info have memory of their own");
 }

@@ -97,7 +97,7 @@ pub fn elements_of<'p>(procedures: impl IntoIterator<Item = &'p ProcedureInfo>) 
 pub struct ListingPage {
     /// The digest of the whole list.
     pub digest: ListingDigest,
-    /// Elements of it.
+    /// Elements of it, each in memory of its own: a list is kept, its pages are not.
     pub elements: Vec<Raw>,
     /// After how many elements the next page begins; `None` when this is the last.
     pub next: Option<u64>,
@@ -113,7 +113,7 @@ impl ListingPage {
         let elements = fields.array("procedures")?;
         Ok(Self {
             digest: read_digest(&fields.raw("digest")?).ok_or(WRONG_DIGEST)?,
-            elements: elements.elements().map(Iterator::collect).unwrap_or_default(),
+            elements: elements.elements().into_iter().flatten().map(|element| element.detached()).collect(),
             next: fields.opt_u64("next")?,
         })
     }
@@ -169,6 +169,17 @@ mod tests {
             };
             registry.with(info, nothing).unwrap()
         })
+    }
+
+    #[test]
+    fn what_is_kept_of_a_page_does_not_keep_the_page() {
+        let element = RawMap::new().text("name", "p").finish();
+        let map =
+            RawMap::new().bin("digest", &[7; 32]).raws("procedures", &[element.clone(), element.clone()]);
+        let page = map.bin("junk", &[0; 100_000]).finish().to_bytes();
+        let read = ListingPage::read(&Raw::parse(page.clone()).unwrap()).unwrap();
+        assert_eq!(read.elements, [element.clone(), element]);
+        assert!(page.is_unique(), "the elements have memory of their own");
     }
 
     #[test]

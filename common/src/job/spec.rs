@@ -135,3 +135,12 @@ pub struct JobSpec {
     /// Stored now, started when released.
     pub held: bool,
 }
+
+impl JobSpec {
+    /// The same with what its submitter chose in memory of its own, for whoever keeps it: see [`Raw::detached`].
+    #[must_use = "the job itself goes on sharing the memory of its request"]
+    pub fn detached(&self) -> Self {
+        let (args, kwargs, info) = (self.args.detached(), self.kwargs.detached(), self.info.detached());
+        Self { args, kwargs, info, ..self.clone() }
+    }
+}

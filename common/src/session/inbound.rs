@@ -52,7 +52,7 @@ pub struct Owed {
     pub has_items: bool,
     /// Whether a stop was announced.
     pub stopped: bool,
-    /// What its arguments take, in bytes.
+    /// What it takes, in bytes.
     pub bytes: usize,
 }
 
@@ -64,11 +64,11 @@ pub struct Inbound {
     bytes: usize,
 }
 
-/// Bytes of arguments that the peer's requests in flight may hold together. A single request may always come.
+/// Bytes that the peer's requests in flight may hold together, each with its whole payload. A single request may always come.
 pub const MAX_OWED_BYTES: usize = 16 * 1024 * 1024;
 
 impl Inbound {
-    /// Whether there is room for a request with so many bytes of arguments.
+    /// Whether there is room for a request of so many bytes.
     pub fn has_room(&self, bytes: usize) -> bool {
         self.owed.is_empty() || self.bytes.saturating_add(bytes) <= MAX_OWED_BYTES
     }

@@ -128,6 +128,15 @@ impl Raw {
         self.0.is_empty()
     }
 
+    /// The same value in memory of its own.
+    ///
+    /// What came in a message shares the memory of the whole message and keeps all of it, also what nobody reads. Whoever keeps a
+    /// value for longer than the message is handled, or counts what is kept, keeps this one.
+    #[must_use = "the value itself goes on sharing the memory of its message"]
+    pub fn detached(&self) -> Self {
+        Self(Bytes::copy_from_slice(&self.0))
+    }
+
     /// The bytes, for views that give out parts of them.
     pub(super) fn bytes(&self) -> &Bytes {
         &self.0

@@ -87,7 +87,9 @@ async fn record(manager: &Manager, engine: &Engine, call: &CallContext) -> Resul
     let redact = redact_of(manager, &agents, &job.spec.procedure).into();
     // it has ended: it needs no room, and is not tried again
     let (admin, idempotent) = (Arc::default(), false);
-    let job = NewJob { submitter, spec: Arc::new(job.spec), digest, agents, admin, idempotent, redact };
+    // one that is unknown is kept
+    let spec = Arc::new(job.spec.detached());
+    let job = NewJob { submitter, spec, digest, agents, admin, idempotent, redact };
     let stored = engine.record(job, Ended { ending, started_ms_ago, items, dropped }).await?;
     write(&RecordAnswer { job: stored.job.to_string(), existing: stored.existing })
 }

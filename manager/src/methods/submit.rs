@@ -95,7 +95,8 @@ fn prepare(manager: &Manager, call: &CallContext) -> Result<Prepared, Fault> {
     let Checked { redact, deprecated, idempotent, admin } = catalogue::check_job(manager, &agents, &spec)?;
     let agents: Vec<_> = agents.into_iter().map(|(agent, _)| agent).collect();
     let runs = count(agents.len());
-    let (spec, admin, redact) = (Arc::new(spec), admin.into(), redact.into());
+    // it is kept for as long as the job is open, and its weight is what is counted
+    let (spec, admin, redact) = (Arc::new(spec.detached()), admin.into(), redact.into());
     let job = NewJob { submitter, spec, digest, agents, admin, idempotent, redact };
     Ok(Prepared { job, runs, deprecated })
 }

@@ -8,8 +8,9 @@ use super::super::calls::Known;
 use super::super::chain;
 use super::super::inbound::{Incoming, MAX_OWED_BYTES, StopReason};
 use super::{CloseReason, Event, MAX_TIMEOUT, Session};
-use crate::wire::flight::Flight;
-use crate::wire::{ByeCode, Fault, FaultCode, Message, Notification, Request, Response, codec};
+use crate::wire::flight::{Flight, Progress};
+use crate::wire::frame::COPY_LIMIT;
+use crate::wire::{ByeCode, Fault, FaultCode, Message, Notification, Raw, Request, Response, codec};
 
 impl<T> Session<T> {
     /// A payload came.
@@ -19,7 +20,7 @@ impl<T> Session<T> {
         }
         self.heard(now);
         match codec::decode(payload) {
-            Ok(message) => self.handle_message(message, now),
+            Ok(message) => self.take(message, payload.len(), now),
             Err(error) => self.violate(ByeCode::Malformed, chain(&error)),
         }
     }
@@ -31,6 +32,12 @@ impl<T> Session<T> {
 
     /// A message came. After the session ended, nothing is taken any more.
     pub fn handle_message(&mut self, message: Message, now: Instant) {
+        self.take(message, 0, now);
+    }
+
+    /// The same for a message out of a payload of so many bytes. What is kept of a message keeps its payload, with the fields that
+    /// nobody knows.
+    fn take(&mut self, message: Message, payload: usize, now: Instant) {
         if self.closed().is_some() {
             return;
         }
@@ -42,9 +49,9 @@ impl<T> Session<T> {
                 Ok(after) => self.events.push_back(Event::Pong(number, after)),
                 Err(wrong) => self.violate(ByeCode::Protocol, wrong.to_string()),
             },
-            Message::Request(request) => self.handle_request(request, now),
+            Message::Request(request) => self.handle_request(request, payload, now),
             Message::Response(response) => self.handle_response(response),
-            Message::Notification(notification) => self.handle_notification(notification),
+            Message::Notification(notification) => self.handle_notification(notification, payload),
             Message::Bye(bye) => self.handle_lost(CloseReason::Theirs(bye)),
             Message::AgentHello(_) | Message::ManagerHello(_) => {
                 self.violate(ByeCode::Protocol, "a second hello".into());
@@ -53,7 +60,7 @@ impl<T> Session<T> {
         }
     }
 
-    fn handle_request(&mut self, request: Request, now: Instant) {
+    fn handle_request(&mut self, request: Request, payload: usize, now: Instant) {
         let Request { id, method, args, kwargs, timeout_ms, trace, operator, roles } = request;
         if self.inbound.contains(&id) {
             self.violate(ByeCode::Protocol, format!("request {id} is in flight already"));
@@ -66,11 +73,11 @@ impl<T> Session<T> {
             self.refuse(id, Fault::new(FaultCode::Overloaded, text));
             return;
         }
-        let bytes = args.len() + kwargs.len();
+        let bytes = payload.max(args.len() + kwargs.len());
         if !self.inbound.has_room(bytes) {
             self.counters.refused_requests += 1;
             let text =
-                format!("the requests in flight hold {MAX_OWED_BYTES} bytes of arguments; nothing ran");
+                format!("the requests in flight may hold {MAX_OWED_BYTES} bytes together; nothing ran");
             self.refuse(id, Fault::new(FaultCode::Overloaded, text));
             return;
         }
@@ -102,15 +109,15 @@ impl<T> Session<T> {
         }
     }
 
-    fn handle_notification(&mut self, notification: Notification) {
+    fn handle_notification(&mut self, notification: Notification, payload: usize) {
         match Flight::decode(&notification) {
-            Ok(Some(flight)) => self.handle_flight(flight),
+            Ok(Some(flight)) => self.handle_flight(flight, payload),
             Ok(None) => self.events.push_back(Event::Notification(notification)),
             Err(error) => self.violate(ByeCode::Malformed, chain(&error)),
         }
     }
 
-    fn handle_flight(&mut self, flight: Flight) {
+    fn handle_flight(&mut self, flight: Flight, payload: usize) {
         match flight {
             Flight::Value { request, n, data } => match self.calls.find(&request) {
                 Known::InFlight(call) => {
@@ -121,7 +128,7 @@ impl<T> Session<T> {
                     }
                     pending.next_value += 1;
                     match pending.credit.receive(data.len()) {
-                        Ok(()) => self.events.push_back(Event::Value(call, data)),
+                        Ok(()) => self.events.push_back(Event::Value(call, apart(data, payload))),
                         Err(overdrawn) => self.violate(ByeCode::Flow, overdrawn.to_string()),
                     }
                 }
@@ -129,7 +136,10 @@ impl<T> Session<T> {
                 Known::Never => self.violate(ByeCode::Protocol, "a value of no request".into()),
             },
             Flight::Progress { request, progress } => match self.calls.find(&request) {
-                Known::InFlight(call) => self.events.push_back(Event::Progress(call, progress)),
+                Known::InFlight(call) => {
+                    let details = apart(progress.details, payload);
+                    self.events.push_back(Event::Progress(call, Progress { details, ..progress }));
+                }
                 Known::Past => self.counters.late_flights += 1,
                 Known::Never => self.violate(ByeCode::Protocol, "progress of no request".into()),
             },
@@ -149,4 +159,9 @@ impl<T> Session<T> {
             },
         }
     }
+}
+
+/// A value that waits for somebody, in memory of its own if it is the lesser part of a large payload: its length is what is counted.
+fn apart(value: Raw, payload: usize) -> Raw {
+    if payload > COPY_LIMIT && value.len() < payload / 2 { value.detached() } else { value }
 }

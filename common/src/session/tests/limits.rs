@@ -5,7 +5,7 @@ use crate::session::inbound::MAX_OWED_BYTES;
 use crate::session::outbox::MAX_CONTROL;
 use crate::session::{Refusal, StopReason, ValueError};
 use crate::wire::flight::{Flight, Progress};
-use crate::wire::{ByeCode, Fault, FaultCode, Integer, PROTOCOL, Response};
+use crate::wire::{ByeCode, Fault, FaultCode, Integer, PROTOCOL, RawMap, Response};
 
 fn refusals(session: &mut Session<u32>) -> Vec<FaultCode> {
     let code = |message| match message {
@@ -53,6 +53,46 @@ fn requests_in_flight_hold_a_bounded_number_of_bytes_and_a_single_one_may_always
     assert_eq!(events(&mut session).len(), 2, "answered requests hold nothing");
     session.handle_message(large("e", MAX_OWED_BYTES / 2), start());
     assert_eq!(session.counters().refused_requests, 2);
+}
+
+/// A request as bytes, with a field that nobody knows.
+fn padded(id: &str, junk: usize) -> Bytes {
+    let map = RawMap::new().uint("t", 20).text("id", id).text("method", "sys.echo");
+    let map = map.raw("args", &Raw::empty_array()).raw("kwargs", &Raw::empty_map());
+    map.bin("junk", &vec![0; junk]).finish().to_bytes()
+}
+
+#[test]
+fn a_request_in_flight_counts_with_the_fields_that_nobody_knows() {
+    let mut session = Session::<u32>::new(terms(), 1, start());
+    session.handle_payload(&padded("a", MAX_OWED_BYTES - 256), start());
+    assert_eq!(events(&mut session).len(), 1, "alone it may be as large as a frame");
+    session.handle_payload(&padded("b", 256), start());
+    assert_eq!(refusals(&mut session), [FaultCode::Overloaded]);
+    assert!(session.respond(&RequestId::parse("a").unwrap(), Ok(Raw::nil())));
+    session.handle_payload(&padded("c", 256), start());
+    assert_eq!(events(&mut session).len(), 1);
+}
+
+#[test]
+fn what_waits_for_whoever_called_does_not_keep_the_fields_that_nobody_knows() {
+    let mut session = Session::<u32>::new(terms(), 1, start());
+    let call = session.call(outgoing(SECOND), 1, start()).unwrap();
+    let id = wire_id(1, call);
+    let payload = |kind: &str, fill: fn(RawMap) -> RawMap| {
+        let data = |map: RawMap| fill(map.text("id", id.as_str())).bin("junk", &[0; 20_000]);
+        RawMap::new().uint("t", 22).text("type", kind).map("data", data).finish().to_bytes()
+    };
+    let value = payload("rp.value", |map| map.uint("n", 0).text("data", "little"));
+    let progress = payload("rp.progress", |map| map.uint("completed", 1).text("details", "little"));
+    session.handle_payload(&value, start());
+    session.handle_payload(&progress, start());
+    let events = events(&mut session);
+    let [Event::Value(_, data), Event::Progress(_, Progress { details, .. })] = &events[..] else {
+        panic!("{events:?}")
+    };
+    assert_eq!((data.as_text(), details.as_text()), (Some("little"), Some("little")));
+    assert!(value.is_unique() && progress.is_unique(), "they are kept and their messages are not");
 }
 
 #[test]
