@@ -8,7 +8,7 @@ use redpoll_common::api::{agent_method, method, notice};
 use redpoll_common::identity::Identity;
 use redpoll_common::session::backoff::BackoffOptions;
 use redpoll_common::session::handshake::SPOKEN;
-use redpoll_common::wire::{AgentHello, Fault, FaultCode, Raw};
+use redpoll_common::wire::{AgentHello, Fault, FaultCode, Raw, RawMap};
 use redpoll_config::ManagerConfig;
 use redpoll_manager::gate::accept_loop;
 use redpoll_manager::jobs::start_engine;
@@ -258,4 +258,23 @@ async fn a_list_of_more_values_than_may_be_kept_is_not_entered() {
         tokio::time::resume();
         assert_eq!(world.known().await, entered, "{each} values for each procedure");
     }
+}
+
+#[tokio::test]
+async fn an_agent_whose_pages_are_empty_and_do_not_end_is_asked_once() {
+    let world = World::new().await;
+    let (count, mut asked) = watch::channel(0_u64);
+    let ask = ProcedureInfo::new(agent_method::PROCEDURES, "", Value::Null);
+    let registry = Registry::new().with(ask, move |_call| {
+        count.send_modify(|count| *count += 1);
+        let page = RawMap::new().bin("digest", list("noop").digest().as_ref());
+        let page = page.raws("procedures", &[]).uint("next", *count.borrow()).finish();
+        std::future::ready(Ok(page))
+    });
+    let agent = dial(&world.network, &world.tracker, "agent/web-1", registry.unwrap()).await;
+    announce(&agent, &list("noop")).await;
+    asked.wait_for(|count| *count >= 1).await.unwrap();
+    tokio::time::pause();
+    let more = tokio::time::timeout(FOR_EVER, asked.wait_for(|count| *count > 1)).await;
+    assert!(more.is_err(), "a page that brings nothing and says that there are more is the last one");
 }

@@ -314,6 +314,7 @@ async fn ask(peer: &Peer, patience: Duration) -> Result<Given, NotLearned> {
             // it changed between two pages: the announcement of the new one is on its way
             return Err(NotLearned::OtherDigest);
         }
+        let is_empty = page.elements.is_empty();
         bytes = page.elements.iter().fold(bytes, |sum, element| sum.saturating_add(element.len()));
         values = page.elements.iter().fold(values, |sum, element| sum.saturating_add(values_of(element)));
         elements.extend(page.elements);
@@ -321,7 +322,8 @@ async fn ask(peer: &Peer, patience: Duration) -> Result<Given, NotLearned> {
             return Err(NotLearned::TooLarge);
         }
         match page.next {
-            Some(next) if next > after => after = next,
+            Some(next) if next > after && !is_empty => after = next,
+            // one that brings nothing costs nothing that is counted
             Some(_) => return Err(NotLearned::Endless),
             None => {
                 let digest = digest_of(&elements);
