@@ -10,9 +10,10 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
 use redpoll_common::api::{CallArguments, method};
-use redpoll_common::identity::Identity;
+use redpoll_common::identity::{Identity, Role};
 use redpoll_common::ids::RequestId;
 use redpoll_common::session::handshake::SPOKEN;
+use redpoll_common::wire::flight::Flight;
 use redpoll_common::wire::{AgentHello, Bye, ByeCode, FaultCode, Message, Raw, Request, codec};
 use redpoll_config::ManagerConfig;
 use redpoll_manager::gate::accept_loop;
@@ -30,6 +31,7 @@ use redpoll_net::transport::{
 };
 use redpoll_net::{DriverOptions, Peer, ProcedureInfo, Registry};
 use tempfile::TempDir;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -98,6 +100,26 @@ async fn hear(connection: &mut BoxConnection) -> Message {
     codec::decode(&payload.unwrap().unwrap()).unwrap()
 }
 
+/// A call of web-1.
+fn call(id: &RequestId, procedure: &str, timeout_ms: Option<u64>) -> Request {
+    let arguments = CallArguments {
+        agent: "web-1".into(),
+        procedure: procedure.into(),
+        args: Raw::empty_array(),
+        kwargs: Raw::empty_map(),
+    };
+    Request {
+        id: id.clone(),
+        method: method::CALL.into(),
+        args: Raw::empty_array(),
+        kwargs: arguments.write(),
+        timeout_ms,
+        trace: None,
+        operator: None,
+        roles: None,
+    }
+}
+
 /// Offers a procedure whose values never end.
 fn endless() -> Registry {
     let info = ProcedureInfo::new("endless", "Sends values until nobody takes them.", serde_json::json!({}));
@@ -113,23 +135,7 @@ async fn a_call_whose_values_nobody_takes_ends_as_timed_out_and_not_as_too_large
     let world = World::new().await;
     let _agent = world.agent("web-1", endless()).await;
     let mut operator = world.operator().await;
-    let arguments = CallArguments {
-        agent: "web-1".into(),
-        procedure: "endless".into(),
-        args: Raw::empty_array(),
-        kwargs: Raw::empty_map(),
-    };
-    let request = Request {
-        id: RequestId::numbered(1, 1),
-        method: method::CALL.into(),
-        args: Raw::empty_array(),
-        kwargs: arguments.write(),
-        timeout_ms: Some(300),
-        trace: None,
-        operator: None,
-        roles: None,
-    };
-    say(&mut operator, &Message::Request(request)).await;
+    say(&mut operator, &Message::Request(call(&RequestId::numbered(1, 1), "endless", Some(300)))).await;
     // values come until the credit is spent; the test grants none
     let answer = loop {
         if let Message::Response(answer) = hear(&mut operator).await {
@@ -138,6 +144,38 @@ async fn a_call_whose_values_nobody_takes_ends_as_timed_out_and_not_as_too_large
     };
     assert_eq!(answer.result.unwrap_err().code, FaultCode::TimedOut);
     assert_eq!(world.sessions.manager.counters.calls_timed_out.read(), 1);
+}
+
+#[tokio::test]
+async fn a_cancelled_call_that_is_not_answered_ends_with_the_connection_of_its_caller() {
+    let world = World::new().await;
+    let (told, mut heard) = watch::channel("nothing");
+    let info = ProcedureInfo::new("deaf", "Hears of a cancel and goes on.", serde_json::json!({}));
+    let run = move |call: redpoll_net::CallContext| {
+        let told = told.clone();
+        async move {
+            told.send_replace("the call");
+            call.stop.stopped().await;
+            told.send_replace("the cancel");
+            std::future::pending().await
+        }
+    };
+    let _agent = world.agent("web-1", Registry::new().with_graceful(info, run).unwrap()).await;
+    let mut operator = world.operator().await;
+    let id = RequestId::numbered(1, 1);
+    say(&mut operator, &Message::Request(call(&id, "deaf", None))).await;
+    heard.wait_for(|what| *what == "the call").await.unwrap();
+    say(&mut operator, &Message::Notification(Flight::Cancel { request: id }.encode())).await;
+    heard.wait_for(|what| *what == "the cancel").await.unwrap();
+    assert_eq!(world.sessions.manager.door.sessions(Role::Operator).len(), 1);
+    drop(operator);
+    let left = async {
+        while !world.sessions.manager.door.sessions(Role::Operator).is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    // the agent would be waited for three times as long
+    tokio::time::timeout(PATIENCE, left).await.unwrap();
 }
 
 #[tokio::test]

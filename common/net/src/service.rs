@@ -103,6 +103,9 @@ pub struct CallContext {
 #[derive(Debug)]
 pub(crate) struct Shared {
     reason: OnceLock<StopReason>,
+    /// Nobody waits for the answer any more.
+    gone: AtomicBool,
+    /// One of both has changed.
     stopped: Notify,
     credit: Semaphore,
     has_items: AtomicBool,
@@ -121,6 +124,7 @@ impl Shared {
         let permits = usize::try_from(window).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         Arc::new(Self {
             reason: OnceLock::new(),
+            gone: AtomicBool::new(false),
             stopped: Notify::new(),
             credit: Semaphore::new(permits),
             has_items: AtomicBool::new(false),
@@ -130,12 +134,16 @@ impl Shared {
 
     pub(crate) fn stop(&self, reason: StopReason) {
         // the first reason stays: a cancel that the closing connection repeats is still a cancel
-        if self.reason.set(reason).is_ok() {
+        let is_first = self.reason.set(reason).is_ok();
+        let is_last = match reason {
+            StopReason::Closed | StopReason::TimedOut => {
+                self.answered();
+                !self.gone.swap(true, Ordering::AcqRel)
+            }
+            StopReason::Cancelled => false,
+        };
+        if is_first || is_last {
             self.stopped.notify_waiters();
-        }
-        match reason {
-            StopReason::Closed | StopReason::TimedOut => self.answered(),
-            StopReason::Cancelled => {}
         }
     }
 
@@ -178,6 +186,17 @@ impl Stop {
             let notified = self.shared.stopped.notified();
             if let Some(reason) = self.shared.reason.get() {
                 return *reason;
+            }
+            notified.await;
+        }
+    }
+
+    /// Waits until nobody waits for the answer any more, which may be after a cancel. Cancel-safe, and immediate once it is so.
+    pub async fn gone(&self) {
+        loop {
+            let notified = self.shared.stopped.notified();
+            if self.shared.gone.load(Ordering::Acquire) {
+                return;
             }
             notified.await;
         }

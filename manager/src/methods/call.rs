@@ -86,7 +86,12 @@ async fn forward(call: &CallContext, mut stream: CallStream) -> Result<Raw, Faul
         StopReason::Cancelled => {
             stream.cancel();
             let until = Instant::now() + CANCEL_GRACE;
-            timeout_at(until, drain(call, &mut stream)).await.unwrap_or(Err(fault))
+            tokio::select! {
+                biased;
+                result = timeout_at(until, drain(call, &mut stream)) => result.unwrap_or(Err(fault)),
+                // whoever is revoked, or lost, is not inside for as long as an agent does not answer
+                () = call.stop.gone() => Err(fault),
+            }
         }
         // nobody waits for the answer; dropping the stream tells the agent
         StopReason::TimedOut | StopReason::Closed => Err(fault),
