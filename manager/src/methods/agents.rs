@@ -19,6 +19,7 @@ use tokio::time::timeout;
 
 use super::arguments::page_size;
 use super::revoke::revocation;
+use super::room::Room;
 use super::{info, read, write};
 use crate::clock::Clock;
 use crate::engine::Engine;
@@ -26,7 +27,7 @@ use crate::state::{Manager, parse_agent, unknown_agent};
 
 /// Agents in one answer, unless asked for fewer or more.
 const PAGE: u32 = 500;
-/// The most agents in one answer: far below the frame limit.
+/// The most agents in one answer, if a frame holds as many.
 const MAX_PAGE: u32 = 1000;
 /// The most bytes of a glob over names: twice what a name may have.
 const MAX_GLOB: usize = 128;
@@ -62,7 +63,7 @@ async fn list((manager, clock): (&Manager, &Clock), call: &CallContext) -> Resul
     let limit = page_size(arguments.limit, PAGE, MAX_PAGE)?;
     let mut after = arguments.after.as_deref().map(parse_agent).transpose()?;
     let now = Instant::now();
-    let mut agents = Vec::new();
+    let (mut room, mut agents) = (Room::of(call), Vec::new());
     loop {
         let page = manager.with_roster(|roster| roster.page(after.as_ref(), CHUNK));
         let whole = page.len() == CHUNK;
@@ -71,12 +72,15 @@ async fn list((manager, clock): (&Manager, &Clock), call: &CallContext) -> Resul
                 after = Some(row.agent);
                 continue;
             }
-            if agents.len() == limit {
+            let more = agents.len() == limit || {
+                let summary = summary((manager, clock), &row, now);
+                !room.push(&mut agents, summary, &format!("what is told of the agent {}", row.agent))?
+            };
+            if more {
                 let next = after.map(|id: PeerId| id.to_string());
                 return write(&AgentList { agents, next });
             }
-            after = Some(row.agent.clone());
-            agents.push(summary((manager, clock), &row, now));
+            after = Some(row.agent);
         }
         if !whole {
             return write(&AgentList { agents, next: None });

@@ -23,6 +23,7 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::arguments::{bad, by, page_size};
+use super::room::Room;
 use super::{info as describe, read, write};
 use crate::clock::Clock;
 use crate::engine::Engine;
@@ -32,7 +33,7 @@ use crate::state::Manager;
 const CUT_WITHIN: Duration = Duration::from_secs(20);
 /// Entries in one answer, unless asked for fewer or more.
 const PAGE: u32 = 500;
-/// The most entries in one answer.
+/// The most entries in one answer, if a frame holds as many.
 const MAX_PAGE: u32 = 1000;
 
 pub(super) fn register(
@@ -131,13 +132,23 @@ fn list((manager, clock): (&Manager, &Clock), role: Role, call: &CallContext) ->
         None => denied(role, after, None),
     });
     let page = manager.door.list(role, after.transpose()?.as_ref(), limit);
-    let next = page.last().filter(|_| page.len() == limit).map(|last| cursor(&last.denied));
-    let revoked = page.iter().map(|denial| RevokedSummary {
-        id: denial.denied.id.to_string(),
-        certificate: denial.denied.certificate.as_ref().map(|name| name.as_str().to_owned()),
-        revocation: revocation(denial, clock),
-    });
-    write(&RevokedList { revoked: revoked.collect(), next })
+    let (mut room, mut revoked) = (Room::of(call), Vec::new());
+    let mut next = page.last().filter(|_| page.len() == limit).map(|last| cursor(&last.denied));
+    let mut last = None;
+    for denial in &page {
+        let summary = RevokedSummary {
+            id: denial.denied.id.to_string(),
+            certificate: denial.denied.certificate.as_ref().map(|name| name.as_str().to_owned()),
+            revocation: revocation(denial, clock),
+        };
+        let at = cursor(&denial.denied);
+        if !room.push(&mut revoked, summary, &format!("what is told of {at}"))? {
+            next = last;
+            break;
+        }
+        last = Some(at);
+    }
+    write(&RevokedList { revoked, next })
 }
 
 fn cursor(denied: &Denied) -> String {
@@ -162,14 +173,19 @@ fn operators_list((manager, clock): (&Manager, &Clock), call: &CallContext) -> R
     }
     let after = after.as_deref().map(|after| denied(Role::Operator, after, None)).transpose()?;
     let rest = rows.into_iter().filter(|(id, _)| after.as_ref().is_none_or(|after| *id > after.id));
-    let operators: Vec<OperatorSummary> = rest
-        .take(limit)
-        .map(|(id, sessions)| OperatorSummary {
+    let (mut room, mut operators) = (Room::of(call), Vec::new());
+    for (id, sessions) in rest {
+        let summary = OperatorSummary {
             revoked: manager.door.revoked(Role::Operator, &id).map(|denial| revocation(&denial, clock)),
             id: id.to_string(),
             sessions,
-        })
-        .collect();
-    let next = operators.last().filter(|_| operators.len() == limit).map(|last| last.id.clone());
-    write(&OperatorList { operators, next })
+        };
+        let more = operators.len() == limit
+            || !room.push(&mut operators, summary, &format!("what is told of the operator {id}"))?;
+        if more {
+            let next = operators.last().map(|last| last.id.clone());
+            return write(&OperatorList { operators, next });
+        }
+    }
+    write(&OperatorList { operators, next: None })
 }

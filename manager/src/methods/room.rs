@@ -2,6 +2,9 @@
 
 use redpoll_common::wire::{Fault, FaultCode, MAX_NODES, Raw, scan};
 use redpoll_net::CallContext;
+use serde::Serialize;
+
+use super::write;
 
 /// Bytes kept for what stands around the parts: keys, counts, cursors.
 const AROUND_BYTES: usize = 512;
@@ -37,6 +40,24 @@ impl Room {
             self.nodes -= nodes;
         }
         fits
+    }
+
+    /// Puts a row at the end of a list, unless there is no place left for it.
+    ///
+    /// # Errors
+    /// `too_large`, with what it is, for one that does not even fit alone.
+    pub(super) fn push<T: Serialize>(
+        &mut self,
+        rows: &mut Vec<T>,
+        row: T,
+        what: &str,
+    ) -> Result<bool, Fault> {
+        let part = write(&row)?;
+        if self.take(&part) {
+            rows.push(row);
+            return Ok(true);
+        }
+        if rows.is_empty() { Err(self.too_large(what, &part)) } else { Ok(false) }
     }
 
     /// Bytes that are left.
