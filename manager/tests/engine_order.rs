@@ -106,8 +106,14 @@ impl Store for Gated {
         self.inner.attempts(key)
     }
 
-    fn items(&self, key: &RunKey, attempt: Attempt, from: u64, limit: usize) -> Read<'_, Vec<Item>> {
-        self.inner.items(key, attempt, from, limit)
+    fn items_within(
+        &self,
+        key: &RunKey,
+        attempt: Attempt,
+        from: u64,
+        limit: (usize, usize),
+    ) -> Read<'_, Vec<Item>> {
+        self.inner.items_within(key, attempt, from, limit)
     }
 
     fn next_item(&self, key: &RunKey, attempt: Attempt) -> Read<'_, u64> {

@@ -325,3 +325,63 @@ async fn items_that_the_store_lacks_are_passed_over_and_the_end_is_told() {
     };
     assert_eq!((read, end.items), (vec![0, 1, 5, 6], 9));
 }
+
+/// Bytes of this process in memory.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    1024 * line.trim().trim_end_matches(" kB").parse::<usize>().unwrap()
+}
+
+/// So many followers with the smallest window, each of which takes one value and no more.
+async fn stalled(desk: &Desk, job: JobId, followers: usize) -> Vec<Request> {
+    let kwargs = Raw::encode(&all_of(job)).unwrap();
+    let start = |_n| desk.start_with_window(method::JOBS_FOLLOW, kwargs.clone(), 16 * 1024);
+    let mut requests: Vec<Request> = (0..followers).map(start).collect();
+    for request in &mut requests {
+        request.event().await.unwrap();
+    }
+    requests
+}
+
+#[tokio::test]
+async fn followers_that_take_nothing_have_no_items_kept_for_them() {
+    let desk = Desk::sqlite().await;
+    desk.connect(&["a1"]).await;
+    let job = desk.submit(&["a1"]).await;
+    for n in 0..64 {
+        desk.give(job, "a1", large_items(n, 1, 60_000)).await;
+    }
+    desk.end(job, "a1", succeeded(64, Raw::text("done"))).await;
+    let before = resident();
+    let requests = stalled(&desk, job, 256).await;
+    let more = resident().saturating_sub(before) >> 20;
+    // one value of 60,000 bytes or two are in the hands of each
+    assert!(more < 128, "256 followers hold {more} MiB");
+    // and one that goes on gets everything
+    let (events, answer) = requests.into_iter().next().unwrap().all().await;
+    answer.unwrap();
+    assert_eq!(events.iter().map(|event| event.items.len()).sum::<usize>(), 63);
+    assert!(events.last().unwrap().end.is_some());
+}
+
+#[tokio::test]
+async fn followers_that_take_nothing_have_no_faults_kept_for_them() {
+    let desk = Desk::sqlite().await;
+    let names: Vec<String> = (0..60).map(|n| format!("a{n:02}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    desk.connect(&names).await;
+    let job = desk.submit(&names).await;
+    for name in &names {
+        let mut ending = ended(Outcome::Failed, 0);
+        ending.fault = ending.fault.map(|fault| fault.with_data(Raw::bin(&vec![7; 900_000])));
+        desk.end(job, name, ending).await;
+    }
+    let before = resident();
+    let requests = stalled(&desk, job, 8).await;
+    let more = resident().saturating_sub(before) >> 20;
+    assert!(more < 128, "8 followers hold {more} MiB");
+    let (events, answer) = requests.into_iter().next().unwrap().all().await;
+    answer.unwrap();
+    assert_eq!(events.iter().filter(|event| event.end.is_some()).count(), 59);
+}

@@ -44,6 +44,7 @@ conformance! {
     release_end_and_queues_change_what_is_stored
     items_are_read_from_any_number_without_gaps
     a_page_of_items_is_bounded_in_bytes
+    a_page_of_runs_is_bounded_in_bytes_of_faults
     a_new_attempt_counts_its_own_items
     a_list_is_filtered_and_paged_newest_first
     the_runs_of_a_job_come_in_pages_without_results

@@ -20,7 +20,7 @@ mod mask;
 mod output;
 mod run;
 
-pub use detached::{DetachedOutput, StopHandle, detached_call};
+pub use detached::{DetachedOutput, StopHandle, detached_call, detached_call_within};
 pub use mask::Mask;
 pub(crate) use mask::Streams;
 pub(crate) use output::Sink;

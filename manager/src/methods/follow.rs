@@ -2,7 +2,8 @@
 //!
 //! A follower is told what is on disk, and nothing else. It is woken for the runs that changed, reads their rows and what they
 //! have after the last item that was told, and tells that, one page of one run after the other: a run that gives much does
-//! not keep the others waiting, and a follower that takes nothing holds no more than one page in memory.
+//! not keep the others waiting. What may be large is read when there is credit for it: a follower that takes nothing holds no more than
+//! one value in memory.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -18,18 +19,18 @@ use tokio::time::sleep_until;
 use tracing::warn;
 
 use super::arguments::{job_id, stopping, unread};
-use super::follow_runs::{Runs, Told};
-use super::follow_tell::Teller;
+use super::call::undelivered;
+use super::follow_runs::{Runs, Seen, Told};
+use super::follow_tell::{BATCH, Teller};
 use super::jobs::stored;
-use super::jobs_result::with_result;
 use super::{jobs_rows, read, write};
 use crate::engine::{Engine, JobWatch, unknown_job};
 use crate::state::Manager;
-use crate::store::Store;
+use crate::store::{Store, may_go_on};
 
 /// Items read at a time: a run's turn, before the others have theirs.
-pub const PAGE: usize = 4096;
-/// Rows of runs read at a time: a fault may be as large as a frame.
+pub const PAGE: usize = 1024;
+/// Rows of runs read at a time.
 const CHUNK: usize = 250;
 /// How often all runs are looked at, if nobody says that something changed.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -102,8 +103,10 @@ impl Follower<'_> {
             let mut after: Option<PeerId> = None;
             loop {
                 let page = self.store.runs(self.job, after.clone(), CHUNK).await.map_err(unread)?;
-                let whole = page.len() == CHUNK;
-                for row in page {
+                let whole = may_go_on(&page, CHUNK);
+                let seen: Vec<Seen> = page.iter().map(Seen::of).collect();
+                drop(page);
+                for row in seen {
                     after = Some(row.key.agent.clone());
                     let Some(index) = self.runs.index(&row.key.agent) else { continue };
                     if let Some(told) = self.runs.news(index, &row)? {
@@ -127,7 +130,7 @@ impl Follower<'_> {
         let Some(agent) = self.runs.agent(index).cloned() else { return Ok(()) };
         let key = RunKey { job: self.job, agent };
         // the row before the items: what it says to be stored is stored when they are read
-        let row = self.store.run(&key).await.map_err(unread)?.ok_or_else(|| unknown_job(self.job))?;
+        let row = Seen::of(&self.row(&key).await?);
         // progress changes without the row
         let news = self.runs.news(index, &row)?.or_else(|| self.runs.told(index));
         match news {
@@ -136,17 +139,20 @@ impl Follower<'_> {
         }
     }
 
+    async fn row(&self, key: &RunKey) -> Result<RunRecord, Fault> {
+        self.store.run(key).await.map_err(unread)?.ok_or_else(|| unknown_job(self.job))
+    }
+
     /// Tells one page of a run, and what else its row says if that was all.
-    async fn tell(&mut self, index: usize, mut told: Told, row: RunRecord) -> Result<(), Fault> {
+    async fn tell(&mut self, index: usize, mut told: Told, row: Seen) -> Result<(), Fault> {
         let at = told.at.unwrap_or((row.attempt, 0));
         let (at, items) = self.items(&row, at).await?;
         let attempt = if items.is_empty() { row.attempt } else { at.0 };
         let mut teller = Teller::new(self.call, row.key.agent.as_str(), attempt);
-        let state = Some((row.attempt, row.state.word()));
+        let state = Some((row.attempt, row.state));
         let in_force = attempt == row.attempt;
-        let ended = row.state.ending().is_some();
-        if in_force && !ended && told.state != state {
-            teller.state(row.state.word());
+        if in_force && !row.ended && told.state != state {
+            teller.state(row.state);
             told.state = state;
         }
         let mut at = at;
@@ -155,20 +161,12 @@ impl Follower<'_> {
             teller.item(item).await?;
         }
         told.at = Some(at);
-        let more = at.0 < row.attempt || (at.0 == row.attempt && at.1 < row.items);
+        let mut more = at.0 < row.attempt || (at.0 == row.attempt && at.1 < row.items);
         if in_force {
             self.progress(&row, &mut told, &mut teller).await?;
         }
-        if in_force && ended && !more && !told.knows_end(&row) {
-            let row = with_result(self.store, row).await?;
-            if told.state != state {
-                teller.state(row.state.word());
-                told.state = state;
-            }
-            if let Some(end) = jobs_rows::end_of(&row.state) {
-                teller.end(end).await?;
-            }
-            (told.ended, told.corrected) = (true, row.corrected);
+        if in_force && row.ended && !more && !told.knows_end(&row) {
+            more = !self.end(&row, &mut told, &mut teller).await?;
         }
         teller.send().await?;
         self.runs.note(index, told);
@@ -178,14 +176,30 @@ impl Follower<'_> {
         Ok(())
     }
 
+    /// Tells how a run ended. `false` when its row says by now that there is something else before.
+    async fn end(&self, seen: &Seen, told: &mut Told, teller: &mut Teller<'_>) -> Result<bool, Fault> {
+        teller.make_room().await?;
+        let row = self.row(&seen.key).await?;
+        let now = Seen::of(&row);
+        if !now.ended || (now.attempt, now.items) != (seen.attempt, seen.items) {
+            return Ok(false);
+        }
+        let state = Some((now.attempt, now.state));
+        if told.state != state {
+            teller.state(now.state);
+            told.state = state;
+        }
+        if let Some(end) = jobs_rows::end_of(&row.state) {
+            teller.end(end).await?;
+        }
+        (told.ended, told.corrected) = (true, now.corrected);
+        Ok(true)
+    }
+
     /// The next page of items, and where it begins: what is left of the attempts before comes first.
-    async fn items(
-        &self,
-        row: &RunRecord,
-        mut at: (Attempt, u64),
-    ) -> Result<((Attempt, u64), Vec<Item>), Fault> {
+    async fn items(&self, row: &Seen, mut at: (Attempt, u64)) -> Result<((Attempt, u64), Vec<Item>), Fault> {
         while at.0 < row.attempt || (at.0 == row.attempt && at.1 < row.items) {
-            let page = self.store.items(&row.key, at.0, at.1, PAGE).await.map_err(unread)?;
+            let page = self.page(&row.key, at).await?;
             if page.is_empty() && at.0 == row.attempt {
                 // they were acknowledged, and are gone from a store that was put back: nobody has them, and the end comes after them
                 warn_of_missing(&row.key, at, row.items);
@@ -199,11 +213,26 @@ impl Follower<'_> {
         Ok((at, Vec::new()))
     }
 
-    async fn progress(&self, row: &RunRecord, told: &mut Told, teller: &mut Teller<'_>) -> Result<(), Fault> {
+    /// Items for which there is credit: as much as a value holds, or one that is larger.
+    async fn page(&self, run: &RunKey, (attempt, from): (Attempt, u64)) -> Result<Vec<Item>, Fault> {
+        let mut bytes = BATCH;
+        loop {
+            self.call.output.ready(bytes).await.map_err(|error| undelivered(self.call, error))?;
+            let page = self.store.items_within(run, attempt, from, (PAGE, BATCH)).await.map_err(unread)?;
+            bytes = page.iter().map(|item| item.data.len()).sum();
+            if bytes <= BATCH || self.call.output.is_ready(&[bytes]) {
+                return Ok(page);
+            }
+            // read again when it can leave
+        }
+    }
+
+    async fn progress(&self, row: &Seen, told: &mut Told, teller: &mut Teller<'_>) -> Result<(), Fault> {
         // what was never offered has none
         if row.attempt.0 == 0 {
             return Ok(());
         }
+        teller.make_room().await?;
         let progress = self.store.progress(&row.key).await.map_err(unread)?;
         match progress.filter(|(attempt, _)| *attempt == row.attempt) {
             Some((attempt, progress)) if told.is_new(attempt, &progress) => {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use redpoll_common::api::items::{FollowArguments, FollowFrom};
 use redpoll_common::ids::PeerId;
-use redpoll_common::job::Attempt;
+use redpoll_common::job::{Attempt, RunKey};
 use redpoll_common::wire::Fault;
 use redpoll_manager_core::jobs::record::{JobRecord, Progress, RunRecord};
 
@@ -22,6 +22,25 @@ enum Start {
     Since(u64),
     /// In the attempt in force, with the last so many.
     Recent(u64),
+}
+
+/// What a follower keeps of a run's row while it waits: no fault and no result, which may be as large as a frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Seen {
+    pub(super) key: RunKey,
+    pub(super) attempt: Attempt,
+    pub(super) state: &'static str,
+    pub(super) items: u64,
+    pub(super) ended: bool,
+    pub(super) corrected: bool,
+}
+
+impl Seen {
+    pub(super) fn of(row: &RunRecord) -> Self {
+        let RunRecord { key, attempt, state, items, corrected, .. } = row;
+        let (state, ended) = (state.word(), state.ending().is_some());
+        Self { key: key.clone(), attempt: *attempt, state, items: *items, ended, corrected: *corrected }
+    }
 }
 
 /// The runs that are followed.
@@ -134,7 +153,7 @@ impl Runs {
 
     /// What was told of a run, if its row says something else: where to begin with a run that is seen for the first time
     /// follows from it.
-    pub(super) fn news(&mut self, index: usize, row: &RunRecord) -> Result<Option<Told>, Fault> {
+    pub(super) fn news(&mut self, index: usize, row: &Seen) -> Result<Option<Told>, Fault> {
         let Some(told) = self.told.get_mut(index).filter(|told| !told.left_out) else { return Ok(None) };
         let at = match told.at {
             Some(at) if told.state.is_none() && at.0 > row.attempt && at.0.0 > 1 => {
@@ -148,8 +167,8 @@ impl Runs {
         };
         told.at = Some(at);
         let behind = at.0 < row.attempt || (at.0 == row.attempt && at.1 < row.items);
-        let state = told.state != Some((row.attempt, row.state.word()));
-        let end = row.state.ending().is_some() && !told.knows_end(row);
+        let state = told.state != Some((row.attempt, row.state));
+        let end = row.ended && !told.knows_end(row);
         Ok((behind || state || end).then(|| told.clone()))
     }
 
@@ -170,7 +189,7 @@ impl Runs {
 
 impl Told {
     /// Whether the end that a row has was told.
-    pub(super) fn knows_end(&self, row: &RunRecord) -> bool {
+    pub(super) fn knows_end(&self, row: &Seen) -> bool {
         self.ended && self.corrected == row.corrected
     }
 
@@ -184,7 +203,7 @@ impl Told {
     }
 }
 
-fn begin(start: Start, row: &RunRecord) -> (Attempt, u64) {
+fn begin(start: Start, row: &Seen) -> (Attempt, u64) {
     match start {
         Start::First => (Attempt(row.attempt.0.min(1)), 0),
         // of an attempt that has still to come, too

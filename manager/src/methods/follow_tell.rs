@@ -93,6 +93,16 @@ impl<'a> Teller<'a> {
         Ok(true)
     }
 
+    /// Waits, with nothing in its hands, until what is read next can leave at once, however large it is: a follower that takes nothing
+    /// must not have it kept for it.
+    pub(super) async fn make_room(&mut self) -> Result<(), Fault> {
+        if self.call.output.is_ready(&[self.filled.0 + AROUND_BYTES, usize::MAX]) {
+            return Ok(());
+        }
+        self.send().await?;
+        self.call.output.ready(usize::MAX).await.map_err(|error| undelivered(self.call, error))
+    }
+
     /// Sends what is there, as soon as the follower has room for it.
     pub(super) async fn send(&mut self) -> Result<(), Fault> {
         if !self.event.is_news() {

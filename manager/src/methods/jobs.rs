@@ -18,7 +18,7 @@ use crate::catalogue;
 use crate::engine::{Engine, unknown_job};
 use crate::state::{Manager, parse_agent};
 use crate::store::spec::masked;
-use crate::store::{ReadError, Store};
+use crate::store::{ReadError, Store, may_go_on};
 
 /// Runs in one answer, unless asked for fewer or more.
 const PAGE: u32 = 100;
@@ -61,7 +61,7 @@ pub(super) async fn show(manager: &Manager, engine: &Engine, call: &CallContext)
     'pages: loop {
         let wanted = (limit + 1 - runs.len()).min(CHUNK);
         let page = store.runs(record.id, after.clone(), wanted).await.map_err(unread)?;
-        let whole = page.len() == wanted;
+        let whole = may_go_on(&page, wanted);
         for row in page {
             let run = write(&jobs_rows::run(store, &row).await?)?;
             if runs.len() == limit || !room.take(&run) {

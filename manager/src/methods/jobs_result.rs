@@ -17,7 +17,7 @@ use super::room::Room;
 use super::{jobs_rows, read, write};
 use crate::engine::{Engine, JobWatch, unknown_job};
 use crate::state::{Manager, parse_agent};
-use crate::store::Store;
+use crate::store::{Store, may_go_on};
 
 /// How often the store is looked at while nobody says that something changed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -94,7 +94,7 @@ impl Awaited {
         }
         loop {
             let page = store.runs(self.job, self.ended_to.clone(), CHUNK).await.map_err(unread)?;
-            let whole = page.len() == CHUNK;
+            let whole = may_go_on(&page, CHUNK);
             for run in page {
                 if run.state.ending().is_none() {
                     self.open = Some(run.key.agent);
@@ -124,7 +124,7 @@ async fn answer(
     }
     loop {
         let rows = store.runs(record.id, after.clone(), CHUNK).await.map_err(unread)?;
-        let whole = rows.len() == CHUNK;
+        let whole = may_go_on(&rows, CHUNK);
         for row in rows {
             let row = with_result(store, row).await?;
             if page.runs.len() == MAX_RUNS || !page.add(&row)? {

@@ -21,9 +21,10 @@ use redpoll_manager_core::jobs::{EndedJob, Whose};
 use self::tables::{Tables, without_result};
 use super::chain::{Begin, Verified};
 use super::faults::Fault;
+use super::weight::run_weight;
 use super::{
-    AbortHook, AttemptRecord, CommitError, Counts, Durable, Faults, Filter, MAX_ITEM_BYTES, MAX_ITEMS,
-    MAX_PAGE, Page, ReadError, Room, Store,
+    AbortHook, AttemptRecord, CommitError, Counts, Durable, Faults, Filter, MAX_ITEM_BYTES, MAX_ITEMS, MAX_PAGE,
+    MAX_RUN_BYTES, Page, ReadError, Room, Store,
 };
 use crate::clock::{Clock, Hands};
 
@@ -155,7 +156,13 @@ impl Store for Memory {
         self.read(|tables| {
             let runs =
                 tables.runs_of(job).filter(|run| after.as_ref().is_none_or(|after| run.key.agent > *after));
-            runs.take(limit.min(MAX_PAGE)).map(without_result).collect()
+            let mut bytes = 0;
+            let room = |run: &RunRecord| {
+                let before = bytes;
+                bytes += run_weight(run);
+                before < MAX_RUN_BYTES
+            };
+            runs.take(limit.min(MAX_PAGE)).map(without_result).take_while(room).collect()
         })
     }
 
@@ -168,19 +175,19 @@ impl Store for Memory {
         self.read(|tables| tables.attempts.range(range).map(|(_, attempt)| attempt.clone()).collect())
     }
 
-    fn items(
+    fn items_within(
         &self,
         key: &RunKey,
         attempt: Attempt,
         from: u64,
-        limit: usize,
+        (limit, most): (usize, usize),
     ) -> BoxFuture<'_, Result<Vec<Item>, ReadError>> {
         let range = (key.clone(), attempt, from)..=(key.clone(), attempt, u64::MAX);
-        let mut bytes = 0;
+        let mut bytes = 0_usize;
         let room = |item: &&Item| {
-            let before = bytes;
-            bytes += item.data.len();
-            before < MAX_ITEM_BYTES
+            let is_first = bytes == 0;
+            bytes = bytes.saturating_add(item.data.len());
+            is_first || bytes <= most
         };
         self.read(|tables| {
             let items = tables.items.range(range).map(|(_, item)| item);

@@ -17,7 +17,6 @@
 //! **When the disk fails** (a write or fsync error, a damaged file) nobody knows what is stored, so the process says so and aborts.
 
 use std::fmt;
-use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use redpoll_common::ids::PeerId;
@@ -31,6 +30,7 @@ use redpoll_manager_core::jobs::{EndedJob, Whose};
 use crate::clock::Clock;
 use chain::{Begin, Verified};
 
+mod abort;
 pub mod chain;
 pub mod faults;
 mod filter;
@@ -41,11 +41,13 @@ pub mod spec;
 pub mod sqlite;
 mod weight;
 
+pub use abort::AbortHook;
 pub use faults::Faults;
 pub use filter::{Filter, Page, Whereabouts};
 pub use memory::Memory;
 pub use queue::Durable;
 pub use sqlite::{OpenError, Options, Sqlite};
+pub use weight::may_go_on;
 
 /// The most jobs, runs or events that one read gives.
 pub const MAX_PAGE: usize = 1000;
@@ -53,8 +55,10 @@ pub const MAX_PAGE: usize = 1000;
 pub const MAX_LOOKED_AT: usize = 10_000;
 /// The most items that one read gives.
 pub const MAX_ITEMS: usize = 10_000;
-/// Bytes of items after which a read stops; one item may exceed it.
+/// The most bytes of items that one read gives; a single item may exceed it.
 pub const MAX_ITEM_BYTES: usize = 1024 * 1024;
+/// Bytes of faults after which a read of runs stops: each may be as large as a frame.
+pub const MAX_RUN_BYTES: usize = 1024 * 1024;
 
 /// Keeps jobs. Cheap to share as `Arc<dyn Store>`.
 ///
@@ -118,8 +122,8 @@ pub trait Store: Send + Sync + fmt::Debug {
         limit: usize,
     ) -> BoxFuture<'_, Result<Page, ReadError>>;
 
-    /// The runs of a job by the agent's name: those after `after`, at most `limit` and [`MAX_PAGE`]. Results are left out
-    /// of their endings, see [`Store::run`].
+    /// The runs of a job by the agent's name: those after `after`, at most `limit` and [`MAX_PAGE`], and about [`MAX_RUN_BYTES`] of
+    /// faults: [`may_go_on`] says whether there may be more. Results are left out of their endings, see [`Store::run`].
     ///
     /// # Errors
     /// [`ReadError`].
@@ -160,7 +164,7 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// [`ReadError`].
     fn attempts(&self, key: &RunKey) -> BoxFuture<'_, Result<Vec<AttemptRecord>, ReadError>>;
 
-    /// Items of an attempt from number `from`, without gaps: at most `limit`, [`MAX_ITEMS`] and about [`MAX_ITEM_BYTES`]. An
+    /// Items of an attempt from number `from`, without gaps: at most `limit` and [`MAX_ITEMS`], and of [`MAX_ITEM_BYTES`] or one. An
     /// empty page is the end of what is stored.
     ///
     /// # Errors
@@ -171,6 +175,20 @@ pub trait Store: Send + Sync + fmt::Debug {
         attempt: Attempt,
         from: u64,
         limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Item>, ReadError>> {
+        self.items_within(key, attempt, from, (limit, MAX_ITEM_BYTES))
+    }
+
+    /// The same with a bound of the caller's own on their bytes.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    fn items_within(
+        &self,
+        key: &RunKey,
+        attempt: Attempt,
+        from: u64,
+        limit: (usize, usize),
     ) -> BoxFuture<'_, Result<Vec<Item>, ReadError>>;
 
     /// How many items of an attempt are stored: the number of the next one. The `n` most recent begin at this less `n`.
@@ -314,34 +332,4 @@ pub enum ReadError {
     Stopped,
 }
 
-/// Is told why the process cannot go on, and ends it. One that returns (in a test) leaves a store that has stopped.
-#[derive(Clone)]
-pub struct AbortHook(Arc<dyn Fn(&str) + Send + Sync>);
-
-impl AbortHook {
-    /// A hook of one's own.
-    pub fn new(hook: impl Fn(&str) + Send + Sync + 'static) -> Self {
-        Self(Arc::new(hook))
-    }
-
-    /// The last word.
-    pub(crate) fn call(&self, last_word: &str) {
-        (self.0)(last_word);
-    }
-}
-
-impl Default for AbortHook {
-    /// Logs the last word and aborts: no clean-up may run that believes in what is in memory.
-    fn default() -> Self {
-        Self::new(|last_word| {
-            tracing::error!("{last_word}");
-            std::process::abort()
-        })
-    }
-}
-
-impl fmt::Debug for AbortHook {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("AbortHook")
-    }
 }

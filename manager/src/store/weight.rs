@@ -2,7 +2,9 @@
 
 use redpoll_common::job::{Ending, RunState};
 use redpoll_common::wire::{Fault, Raw};
-use redpoll_manager_core::jobs::record::Change;
+use redpoll_manager_core::jobs::record::{Change, RunRecord};
+
+use super::{MAX_PAGE, MAX_RUN_BYTES};
 
 /// What a row counts for beside the bytes of callers and procedures in it.
 const ROW: usize = 256;
@@ -42,6 +44,16 @@ pub(super) fn weight(change: &Change) -> usize {
         | Change::Allowed(_)
         | Change::Clock(_) => 0,
     }
+}
+
+/// Bytes of what a run's agent says of its end.
+pub(super) fn run_weight(run: &RunRecord) -> usize {
+    run.state.ending().map_or(0, ending_weight)
+}
+
+/// Whether there may be more after a page of runs that was asked for with this limit: it is full, by number or by bytes.
+pub fn may_go_on(page: &[RunRecord], limit: usize) -> bool {
+    page.len() >= limit.min(MAX_PAGE) || page.iter().map(run_weight).sum::<usize>() >= MAX_RUN_BYTES
 }
 
 fn ending_weight(ending: &Ending) -> usize {

@@ -26,7 +26,7 @@ use redpoll_manager::state::Manager;
 use redpoll_manager::store::{AbortHook, Faults, Memory, Options, Sqlite, Store};
 use redpoll_manager_core::jobs::Settings;
 use redpoll_manager_core::jobs::record::RunRecord;
-use redpoll_net::service::{DetachedOutput, StopHandle, detached_call};
+use redpoll_net::service::{DetachedOutput, StopHandle, detached_call, detached_call_within};
 use redpoll_net::{CallContext, Peer, Registry, memory};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -167,6 +167,12 @@ impl Desk {
         self.begin(method, kwargs, |call| CallContext { deadline, ..call })
     }
 
+    /// The same with a caller who grants so many bytes of values.
+    pub(crate) fn start_with_window(&self, method: &str, kwargs: Raw, window: u64) -> Request {
+        let caller = memory::peer(Identity::parse("spiffe://home/operator/ada").unwrap());
+        self.serve(detached_call_within(window, caller, method, Raw::empty_array(), kwargs), |call| call)
+    }
+
     fn begin(&self, method: &str, kwargs: Raw, change: impl FnOnce(CallContext) -> CallContext) -> Request {
         self.begin_as("operator/ada", method, kwargs, change)
     }
@@ -184,7 +190,14 @@ impl Desk {
         change: impl FnOnce(CallContext) -> CallContext,
     ) -> Request {
         let caller = memory::peer(Identity::parse(&format!("spiffe://home/{who}")).unwrap());
-        let (call, output, stop) = detached_call(caller, method, Raw::empty_array(), kwargs);
+        self.serve(detached_call(caller, method, Raw::empty_array(), kwargs), change)
+    }
+
+    fn serve(
+        &self,
+        (call, output, stop): (CallContext, DetachedOutput, StopHandle),
+        change: impl FnOnce(CallContext) -> CallContext,
+    ) -> Request {
         let running = self.registry.start(change(call));
         #[expect(clippy::disallowed_methods, reason = "a test's own task")]
         let answer = tokio::spawn(running.answer);

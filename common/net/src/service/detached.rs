@@ -22,7 +22,17 @@ pub fn detached_call(
     args: Raw,
     kwargs: Raw,
 ) -> (CallContext, DetachedOutput, StopHandle) {
-    let window = redpoll_common::session::terms::MAX_WINDOW;
+    detached_call_within(redpoll_common::session::terms::MAX_WINDOW, caller, method, args, kwargs)
+}
+
+/// The same with a window of so many bytes.
+pub fn detached_call_within(
+    window: u64,
+    caller: PeerInfo,
+    method: &str,
+    args: Raw,
+    kwargs: Raw,
+) -> (CallContext, DetachedOutput, StopHandle) {
     let shared = Shared::new(window);
     let (items, receiver) = mpsc::channel(64);
     let request = RequestId::numbered(0, 0);
@@ -49,7 +59,7 @@ pub fn detached_call(
         output,
         run: None,
     };
-    (call, DetachedOutput { receiver, shared: shared.clone() }, StopHandle { shared })
+    (call, DetachedOutput { receiver, window, shared: shared.clone() }, StopHandle { shared })
 }
 
 impl CallContext {
@@ -64,6 +74,7 @@ impl CallContext {
 #[derive(Debug)]
 pub struct DetachedOutput {
     receiver: mpsc::Receiver<Box<Command>>,
+    window: u64,
     shared: Arc<Shared>,
 }
 
@@ -73,8 +84,7 @@ impl DetachedOutput {
         loop {
             match *self.receiver.recv().await? {
                 Command::Value(_, data) => {
-                    let window = redpoll_common::session::terms::MAX_WINDOW;
-                    self.shared.grant(credit::cost(data.len(), window));
+                    self.shared.grant(credit::cost(data.len(), self.window));
                     return Some(Ok(data));
                 }
                 Command::Progress(_) => {

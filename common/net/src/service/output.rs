@@ -114,6 +114,25 @@ impl Output {
         self.item(ItemKind::Value, data).await
     }
 
+    /// Waits until the caller has granted credit for a value of so many bytes, and takes none of it: who makes a value only then holds
+    /// nothing while it waits. Ends as [`value`](Self::value) does.
+    ///
+    /// # Errors
+    /// [`OutputError::Ended`].
+    pub async fn ready(&self, len: usize) -> Result<(), OutputError> {
+        match self.sink {
+            Sink::Nowhere => Ok(()),
+            Sink::Call { .. } | Sink::Run(_) => self.credit(credit::cost(len, self.window)).await.map(drop),
+        }
+    }
+
+    /// Whether there is credit for values of so many bytes.
+    pub fn is_ready(&self, values: &[usize]) -> bool {
+        let costs = values.iter().map(|len| credit::cost(*len, self.window));
+        let cost = u32::try_from(costs.fold(0, u64::saturating_add)).unwrap_or(u32::MAX);
+        matches!(self.sink, Sink::Nowhere) || self.shared.credit.try_acquire_many(cost).is_ok()
+    }
+
     /// The same output, whose values, progress and streams are masked. What is masked already is masked further.
     #[must_use]
     pub fn masking(mut self, mask: Mask) -> Self {

@@ -247,15 +247,15 @@ impl Store for Sqlite {
         self.readers.ask(move |connection| read::attempts(connection, &key))
     }
 
-    fn items(
+    fn items_within(
         &self,
         key: &RunKey,
         attempt: Attempt,
         from: u64,
-        limit: usize,
+        (limit, bytes): (usize, usize),
     ) -> BoxFuture<'_, Result<Vec<Item>, ReadError>> {
-        let key = key.clone();
-        self.readers.ask(move |connection| read::items(connection, &key, attempt, from, limit.min(MAX_ITEMS)))
+        let (key, limit) = (key.clone(), (limit.min(MAX_ITEMS), bytes));
+        self.readers.ask(move |connection| read::items(connection, &key, attempt, from, limit))
     }
 
     fn next_item(&self, key: &RunKey, attempt: Attempt) -> BoxFuture<'_, Result<u64, ReadError>> {

@@ -18,7 +18,8 @@ use tracing::error;
 use super::chain;
 use super::rows::{self, JOB, RUN, int, uint};
 use crate::store::items::{self as chunks, Chunk};
-use crate::store::{AttemptRecord, Counts, MAX_ITEM_BYTES, ReadError, spec};
+use crate::store::weight::run_weight;
+use crate::store::{AttemptRecord, Counts, MAX_ITEM_BYTES, MAX_RUN_BYTES, ReadError, spec};
 
 /// The jobs that are not over: see [`Records::jobs`]. What has ended and was never offered is, whatever an earlier version wrote of it.
 const ALIVE: &str = "(SELECT id FROM job WHERE ended_ms IS NULL UNION \
@@ -98,7 +99,17 @@ pub(super) fn runs(
     let sql =
         format!("SELECT {RUN}, fault, NULL FROM run WHERE job = ?1 AND agent > ?2 ORDER BY agent LIMIT ?3");
     let after = after.map_or("", |peer| peer.as_str());
-    all(db, &sql, params![job.to_bytes(), after, count(limit)], rows::run)
+    let mut statement = db.prepare_cached(&sql)?;
+    let mut rows = statement.query(params![job.to_bytes(), after, count(limit)])?;
+    let (mut runs, mut bytes) = (Vec::new(), 0);
+    while bytes < MAX_RUN_BYTES
+        && let Some(row) = rows.next()?
+    {
+        let run = rows::run(row)?;
+        bytes += run_weight(&run);
+        runs.push(run);
+    }
+    Ok(runs)
 }
 
 pub(super) fn run(db: &Connection, key: &RunKey) -> Result<Option<RunRecord>, ReadError> {
@@ -126,7 +137,7 @@ pub(super) fn items(
     key: &RunKey,
     attempt: Attempt,
     from: u64,
-    limit: usize,
+    (limit, most): (usize, usize),
 ) -> Result<Vec<Item>, ReadError> {
     let mut items = Vec::new();
     let Some(run) = run_number(db, key)? else { return Ok(items) };
@@ -135,19 +146,18 @@ pub(super) fn items(
         (SELECT coalesce(max(first), 0) FROM item WHERE run = ?1 AND attempt = ?2 AND first <= ?3) ORDER BY first";
     let mut statement = db.prepare_cached(sql)?;
     let mut rows = statement.query(params![run, attempt.0, int(from)])?;
-    let mut bytes = 0;
-    while let Some(row) = rows.next()?
-        && items.len() < limit
-        && bytes < MAX_ITEM_BYTES
-    {
+    let (mut bytes, mut full) = (0_usize, limit == 0);
+    while !full && let Some(row) = rows.next()? {
         let body: Vec<u8> = row.get(2)?;
         let chunk = Chunk { first: uint(row.get(0)?)?, count: uint(row.get(1)?)?, body: body.into() };
         chunks::unpack(chunk, from, &mut |item| {
-            if items.len() < limit {
-                bytes += item.data.len();
+            bytes = bytes.saturating_add(item.data.len());
+            full = !items.is_empty() && bytes > most;
+            if !full {
                 items.push(item);
+                full = items.len() >= limit || bytes >= most;
             }
-            items.len() < limit
+            !full
         })?;
     }
     Ok(items)
