@@ -208,6 +208,47 @@ async fn a_follower_in_the_past_begins_with_the_oldest_that_is_kept() {
 }
 
 #[tokio::test]
+async fn what_is_not_kept_any_more_is_told_with_the_event_after_it() {
+    let settings = Settings { keep_events: 100, ..jobs_desk::settings() };
+    let desk = Desk::with(ManagerConfig::default(), settings).await;
+    desk.connect(&["a1"]).await;
+    happen(&desk, 300).await;
+    let oldest = desk.store.events(0, 1).await.unwrap()[0].n;
+    let lost = async |arguments: EventListArguments| {
+        let listed = list(&desk, &arguments).await.events;
+        assert!(listed[1..].iter().all(|event| event.lost.is_none()), "once");
+        let followed = next(&mut follow(&desk, &arguments)).await;
+        assert_eq!(followed, listed[0]);
+        (followed.n, followed.lost)
+    };
+    assert_eq!(lost(since(3)).await, (oldest, Some(oldest - 4)));
+    assert_eq!(lost(since(oldest - 1)).await, (oldest, None));
+    assert_eq!(lost(since(0)).await, (oldest, None), "from the oldest that is kept");
+    let ended = EventListArguments { kind: Some("job.ended".into()), ..since(3) };
+    assert_eq!(lost(ended).await.1, Some(oldest - 4), "also when another type begins");
+    desk.stop().await;
+}
+
+#[tokio::test]
+async fn whoever_has_a_number_that_this_history_has_not_come_to_is_told() {
+    let desk = Desk::memory().await;
+    desk.connect(&["a1"]).await;
+    happen(&desk, 3).await;
+    let last = desk.store.counts().await.unwrap().last_event;
+    for method in [method::EVENTS_LIST, method::EVENTS_FOLLOW] {
+        let fault = desk.refused(method, &since(last + 1)).await;
+        assert_eq!(fault.code, FaultCode::WrongState);
+        let text = format!("event {} is not in this history, whose last is {last}", last + 1);
+        assert!(fault.message.contains(&text), "{fault}");
+    }
+    assert!(list(&desk, &since(last)).await.events.is_empty());
+    let mut waiting = follow(&desk, &since(last));
+    happen(&desk, 1).await;
+    assert_eq!(next(&mut waiting).await.n, last + 1);
+    desk.stop().await;
+}
+
+#[tokio::test]
 async fn following_the_history_ends_when_the_manager_stops() {
     let desk = Desk::memory().await;
     desk.connect(&["a1"]).await;

@@ -116,6 +116,9 @@ pub struct EventSummary {
     /// What an agent said with an event of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<Raw>,
+    /// How many events between what the caller has and this one are not kept any more; absent when there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<u64>,
 }
 
 /// A place in the history: after this event it has this hash.

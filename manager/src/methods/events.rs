@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use redpoll_common::api::events::{EventListArguments, EventSummary};
 use redpoll_common::api::method;
-use redpoll_common::wire::{Fault, MAX_METHOD_LEN, Raw, RawMap};
+use redpoll_common::wire::{Fault, FaultCode, MAX_METHOD_LEN, Raw, RawMap};
 use redpoll_manager_core::glob;
 use redpoll_manager_core::jobs::event::{EventRecord, shortened};
 use redpoll_net::registry::Duplicate;
@@ -29,7 +29,9 @@ const PAGE: u32 = 500;
 const MAX_PAGE: u32 = 1000;
 /// Events read at a time.
 const CHUNK: usize = 1000;
-/// The same as a distance of numbers.
+/// Events read at a time for a follower, which may take none: each may have some 20 KiB.
+const FOLLOWED: usize = 64;
+/// As many as are read at a time, as a distance of numbers.
 const CHUNK_NUMBERS: u64 = 1000;
 /// Events that one list looks at, at most: a type that is rare must not keep it for ever. Its answer says how far it came.
 const MAX_LOOKED_AT: usize = 100_000;
@@ -69,6 +71,8 @@ async fn list(store: &dyn Store, newest_number: u64, call: &CallContext) -> Resu
     }
     let (mut room, mut events) = (Room::of(call), Vec::new());
     let (mut last, mut looked_at) = (arguments.since.unwrap_or(0), 0);
+    is_known(store, newest_number, last).await?;
+    let mut lost = Lost::after(last);
     loop {
         let page = store.events(last, CHUNK).await.map_err(unread)?;
         if page.is_empty() {
@@ -77,8 +81,9 @@ async fn list(store: &dyn Store, newest_number: u64, call: &CallContext) -> Resu
         looked_at += page.len();
         for event in page {
             let number = event.n;
+            lost.see(number);
             if wanted.has(&event) {
-                let event = told(event, store.clock(), call)?;
+                let event = told(event, lost.take(), store.clock(), call)?;
                 if events.len() == limit || !room.take(&event) {
                     return Ok(answer(&events, last, true));
                 }
@@ -112,7 +117,7 @@ async fn newest(
         }
         looked_at += page.len();
         for event in page.into_iter().rev().filter(|event| wanted.has(event)) {
-            let event = told(event, store.clock(), call)?;
+            let event = told(event, None, store.clock(), call)?;
             if found.len() == limit || !room.take(&event) {
                 return Ok(answer(found.make_contiguous(), last, true));
             }
@@ -137,7 +142,9 @@ async fn follow(
     let arguments: EventListArguments = read(&call.kwargs)?;
     let wanted = Wanted::parse(arguments.kind)?;
     // now is when the request came, not when the store was first asked
-    let since = arguments.since.unwrap_or_else(|| *newest.borrow());
+    let now = *newest.borrow();
+    let since = arguments.since.unwrap_or(now);
+    is_known(store, now, since).await?;
     tokio::select! {
         biased;
         () = manager.draining() => Err(stopping()),
@@ -152,10 +159,11 @@ async fn tell(
     wanted: Wanted,
     mut last: u64,
 ) -> Fault {
+    let mut lost = Lost::after(last);
     loop {
         // seen before the page is read: what comes after wakes the next wait
         newest.borrow_and_update();
-        let page = match store.events(last, CHUNK).await {
+        let page = match store.events(last, FOLLOWED).await {
             Ok(page) => page,
             Err(error) => return unread(error),
         };
@@ -167,10 +175,11 @@ async fn tell(
         }
         for event in page {
             last = event.n;
+            lost.see(last);
             if !wanted.has(&event) {
                 continue;
             }
-            let value = match told(event, store.clock(), call) {
+            let value = match told(event, lost.take(), store.clock(), call) {
                 Ok(value) => value,
                 Err(fault) => return fault,
             };
@@ -178,6 +187,51 @@ async fn tell(
                 return undelivered(call, error);
             }
         }
+    }
+}
+
+/// Whether this history has come to the number that somebody has. A number is told when its event is on disk: nobody can have a later
+/// one, unless an older copy of the store was put back. Waiting for it would hide all that happens until then.
+async fn is_known(store: &dyn Store, newest: u64, since: u64) -> Result<(), Fault> {
+    if since <= newest {
+        return Ok(());
+    }
+    // it may have been told before it was known to be the newest
+    let there = store.events(since - 1, 1).await.map_err(unread)?;
+    if there.first().is_some_and(|event| event.n == since) {
+        return Ok(());
+    }
+    let text = format!(
+        "event {since} is not in this history, whose last is {newest}: was an older copy of the store put back? look at what \
+         there is since 0, or go on since {newest}"
+    );
+    Err(Fault::new(FaultCode::WrongState, text))
+}
+
+/// Counts what is not kept any more of what somebody wanted: numbers have no gaps.
+#[derive(Debug)]
+struct Lost {
+    /// The number before; 0 when it is of no interest with which the history begins.
+    last: u64,
+    count: u64,
+}
+
+impl Lost {
+    fn after(since: u64) -> Self {
+        Self { last: since, count: 0 }
+    }
+
+    /// Takes the next event.
+    fn see(&mut self, n: u64) {
+        if self.last > 0 {
+            self.count += n.saturating_sub(self.last).saturating_sub(1);
+        }
+        self.last = n;
+    }
+
+    /// What was lost and not told yet.
+    fn take(&mut self) -> Option<u64> {
+        Some(std::mem::take(&mut self.count)).filter(|count| *count > 0)
     }
 }
 
@@ -204,9 +258,9 @@ impl Wanted {
 }
 
 /// An event as it is told. One that fits no answer, from an older build, is told with what it is and no more: nobody could read past it.
-fn told(mut event: EventRecord, clock: &Clock, call: &CallContext) -> Result<Raw, Fault> {
+fn told(mut event: EventRecord, lost: Option<u64>, clock: &Clock, call: &CallContext) -> Result<Raw, Fault> {
     event.detail = event.detail.map(shortened);
-    let summary = summary(event, clock);
+    let summary = EventSummary { lost, ..summary(event, clock) };
     let whole = write(&summary)?;
     if whole.len() <= SMALL || Room::of(call).take(&whole) {
         return Ok(whole);
@@ -231,5 +285,6 @@ fn summary(event: EventRecord, clock: &Clock) -> EventSummary {
         outcome: outcome.map(|outcome| outcome.as_str().to_owned()),
         detail,
         data: custom.map(|custom| custom.data).filter(|data| !data.is_nil()),
+        lost: None,
     }
 }

@@ -70,6 +70,7 @@ impl ListEvents {
             let answer = link.ask(call, &target, verbose).await?;
             let page: EventList = decoded(&answer, method::EVENTS_LIST)?;
             left = left.saturating_sub(u64::try_from(page.events.len()).unwrap_or(u64::MAX));
+            page.events.iter().for_each(|event| note_lost(event, output));
             rows.extend(page.events.iter().map(row));
             values.extend(elements(&answer, "events"));
             // a page may hold nothing that matches although more follows
@@ -180,6 +181,7 @@ impl Told {
         if self.last.is_some_and(|last| event.n <= last) {
             return Ok(());
         }
+        note_lost(&event, output);
         self.last = Some(event.n);
         let first = self.count == 0;
         self.count += 1;
@@ -216,6 +218,16 @@ impl Told {
             None => "follow again: rpctl events --follow".to_owned(),
         };
         Report::new(exit, what, "the history goes on without rpctl", help)
+    }
+}
+
+/// Says what is missing before an event.
+fn note_lost(event: &EventSummary, output: &mut Output) {
+    if let Some(lost) = event.lost {
+        let n = event.n;
+        output.note(&format!(
+            "{lost} events before {n} are not kept any more (jobs.keep_events of the manager)"
+        ));
     }
 }
 

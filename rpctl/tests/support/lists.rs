@@ -113,6 +113,7 @@ pub(super) fn event(n: u64) -> EventSummary {
         outcome: Some("failed".into()),
         detail: Some("as the\u{1b}[2J script says".into()),
         data: None,
+        lost: None,
     }
 }
 

@@ -160,6 +160,7 @@ fn event(n: u64, kind: &str, agent: Option<&str>, outcome: Option<&str>) -> Even
         outcome: outcome.map(str::to_owned),
         detail: None,
         data: None,
+        lost: None,
     }
 }
 
