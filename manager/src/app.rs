@@ -20,7 +20,6 @@ use redpoll_net::shutdown::{Asked, Signals};
 use redpoll_net::socket::SocketOptions;
 use redpoll_net::tls::{ListenOptions, TlsListener, TlsServer};
 use redpoll_schema::policy::Whose;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
@@ -30,11 +29,12 @@ use crate::gate::accept_loop;
 use crate::housekeeping::housekeeping;
 use crate::jobs::{check_engine, start_engine};
 use crate::methods;
+use crate::patience::Patience;
 use crate::procedures::Offering;
 use crate::sessions::Sessions;
 use crate::state::Manager;
 
-/// How long sessions have to end after their goodbye.
+/// How long each step of the end has after the requests: goodbyes, records, procedures, the store.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// Where the addresses are written that were really bound, in the state folder.
 pub const LISTEN_FILE: &str = "listen.json";
@@ -186,7 +186,7 @@ impl App {
     }
 
     /// Stops: nobody is let in any more, running requests may finish until `drain_timeout` or `hurry`, then everybody
-    /// is told goodbye with a hint that spreads their return.
+    /// is told goodbye with a hint that spreads their return. `hurry` cuts short what follows, too.
     async fn drain(self, hurry: impl Future<Output = ()>) {
         let manager = self.sessions.manager.clone();
         manager.start_draining();
@@ -197,28 +197,29 @@ impl App {
         requests.close();
         let within = manager.config.manager.drain_timeout;
         info!(requests = requests.len(), ?within, "stopping");
-        let hurried = tokio::select! {
-            biased;
-            () = requests.wait() => false,
-            () = hurry => true,
-            () = tokio::time::sleep(within) => true,
-        };
-        if hurried {
+        let mut patience = Patience::until(hurry);
+        if patience.first(within, requests.wait()).await.is_none() {
             warn!(requests = requests.len(), "stopping although requests are running");
         }
-        self.say_goodbye().await;
+        self.say_goodbye(&mut patience).await;
         // what the last sessions told is recorded before the end
         let Self { engine, jobs, .. } = self;
-        if timeout(FAREWELL, jobs.stop()).await.is_err() {
+        if patience.step(FAREWELL, jobs.stop()).await.is_none() {
             warn!("stopped before all that came was recorded; those who told it tell it again");
         }
-        manager.procedures.close(FAREWELL).await;
-        engine.store().close().await;
+        if patience.step(FAREWELL, manager.procedures.close()).await.is_none() {
+            let workers = manager.procedures.workers();
+            warn!(workers, "stopped while workers of procedures still ran; they are killed");
+        }
+        // whoever waits for room on its disk may wait for minutes; to leave it is what a crash is, which it survives
+        if patience.step(FAREWELL, engine.store().close()).await.is_none() {
+            warn!("stopped before the store was closed; the next start goes on with what is on disk");
+        }
         let path = manager.config.manager.state_dir.join(LISTEN_FILE);
         let _gone = std::fs::remove_file(path);
     }
 
-    async fn say_goodbye(&self) {
+    async fn say_goodbye(&self, patience: &mut Patience<impl Future<Output = ()>>) {
         let peers = self.sessions.peers();
         for peer in &peers {
             peer.close(self.sessions.manager.stopping_bye(peers.len()));
@@ -226,10 +227,9 @@ impl App {
         // whoever is not in by now need not be waited for
         self.sessions.give_up_handshakes.cancel();
         self.sessions.tracker.close();
-        let ended = timeout(FAREWELL, self.sessions.tracker.wait()).await;
-        match ended {
-            Ok(()) => info!(sessions = peers.len(), "stopped"),
-            Err(_elapsed) => warn!(left = self.sessions.tracker.len(), "stopped with sessions still open"),
+        match patience.step(FAREWELL, self.sessions.tracker.wait()).await {
+            Some(()) => info!(sessions = peers.len(), "stopped"),
+            None => warn!(left = self.sessions.tracker.len(), "stopped with sessions still open"),
         }
     }
 }

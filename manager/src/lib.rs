@@ -27,6 +27,7 @@ pub mod housekeeping;
 pub mod jobs;
 pub mod lint;
 pub mod methods;
+mod patience;
 pub mod procedures;
 pub mod relay;
 pub mod service;

@@ -13,7 +13,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use redpoll_common::identity::Identity;
@@ -28,7 +27,6 @@ use redpoll_exec::{Asker, Emitter, Places};
 use redpoll_net::Registry;
 use redpoll_schema::Schema;
 use redpoll_schema::policy::Policy;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
@@ -171,16 +169,16 @@ impl Offering {
         Ok(())
     }
 
-    /// Ends workers that have nothing to do, and waits for the others, at most so long.
-    pub async fn close(&self, within: Duration) {
+    /// Ends workers that have nothing to do, and waits for the others. Whoever drops it leaves them.
+    pub async fn close(&self) {
         self.stop.cancel();
         self.tracker.close();
-        if timeout(within, self.tracker.wait()).await.is_err() {
-            warn!(
-                workers = self.tracker.len(),
-                "stopped while workers of procedures still ran; they are killed"
-            );
-        }
+        self.tracker.wait().await;
+    }
+
+    /// How many workers there are.
+    pub fn workers(&self) -> usize {
+        self.tracker.len()
     }
 }
 
