@@ -103,6 +103,31 @@ def test_manifests_are_written_and_are_toml(zoo: str, tmp_path: Path) -> None:
     assert dog["mode"] == "worker" and dog["args"]["required"] == ["init"]
 
 
+MARKED = """
+    @redpoll.expose
+    class C:
+        @redpoll.procedure(redact=["password"], version=4)
+        @staticmethod
+        def login(password: str) -> None: ...
+        @redpoll.procedure(redact=["pin"], idempotent=True)
+        @classmethod
+        def enter(cls, pin: str) -> str: return cls.__name__ + pin
+        @classmethod
+        @redpoll.procedure(redact=["key"])
+        def open(cls, key: str) -> None: ...
+"""
+
+
+def test_the_options_of_static_and_class_methods_hold_on_either_side_of_the_other_decorator(written: "Callable[[str], Path]") -> None:
+    file = str(written(MARKED))
+    found = {}
+    for text in redpoll("manifest", file).stdout.strip().split("\n\n"):
+        one = tomllib.loads(text)
+        found[f"{one['name']}@{one['version']}"] = (one["redact"], one.get("idempotent", False))
+    assert found == {"c.login@4": (["password"], False), "c.enter@1": (["pin"], True), "c.open@1": (["key"], False)}
+    assert redpoll("call", file, "c.enter", "pin=7").stdout == '"C7"\n'
+
+
 def test_a_manifest_works_as_it_was_written(zoo: str, tmp_path: Path) -> None:
     redpoll("manifest", zoo, "--write", str(tmp_path))
     calls: "list[tuple[str, dict[str, Any], Any]]" = [("zoo.feed@2", {"animal": "rex"}, 1.5), ("dog.bark", {"init": ["rex"]}, "rex")]
@@ -171,6 +196,7 @@ def test_check_says_what_is_missing(zoo: str) -> None:
         ("@redpoll.procedure(mode='twice')\n    def f(): ...", "mode is one of once, worker"),
         ("@redpoll.procedure\n    def f(): ...\n    @redpoll.procedure(name='f')\n    def g(): ...", "f@1 is declared already"),
         ("@redpoll.procedure\n    class C: ...", "for a class there is @expose"),
+        ("@redpoll.procedure\n    @staticmethod\n    def f(): ...", "@procedure is enough for a function"),
         ("@redpoll.expose\n    class C: ...", "no public methods"),
         ("@redpoll.expose\n    class C:\n        def f(self, init: int): ...", "`init` carries the arguments"),
         ("def (", "invalid syntax"),

@@ -97,12 +97,16 @@ def procedure(function: Optional[F] = None, **options: Any) -> Union[F, Callable
     """
 
     def declare(function: F) -> F:
-        if isinstance(function, type) or not callable(function):
+        # what is noted on the wrapper of a static or class method, nobody finds on the function
+        inner: Any = function.__func__ if isinstance(function, (staticmethod, classmethod)) else function
+        if isinstance(inner, type) or not callable(inner):
             raise DeclarationError("@procedure is for functions; for a class there is @expose")
         chosen = _options(options)
-        if _is_method(function):
+        if _is_method(inner):
             # the class does not exist yet: @expose finds what is noted here
-            setattr(function, _MARK, chosen)
+            setattr(inner, _MARK, chosen)
+        elif inner is not function:
+            raise DeclarationError("@staticmethod and @classmethod are for methods; @procedure is enough for a function")
         else:
             REGISTRY.add(Procedure(function, chosen.name or function.__name__.lower(), chosen))
         return function
