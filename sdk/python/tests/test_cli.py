@@ -128,6 +128,23 @@ def test_the_options_of_static_and_class_methods_hold_on_either_side_of_the_othe
     assert redpoll("call", file, "c.enter", "pin=7").stdout == '"C7"\n'
 
 
+GUARDED = """
+    @redpoll.expose(redact=["init.password", "init.keys.*", "init.0", "init.realm", "init.*", "init", "password"])
+    class Db:
+        def __init__(self, user: str, password: str, keys: list, *, realm: str = "") -> None: ...
+        def dump(self, password: str = "") -> None: ...
+        @staticmethod
+        def plain(init: str, password: str = "") -> None: ...
+"""
+
+
+def test_a_secret_of_a_constructor_is_one_by_name_and_by_place(written: "Callable[[str], Path]") -> None:
+    file = str(written(GUARDED))
+    named = ["init.password", "init.keys.*", "init.0", "init.realm", "init.*", "init", "password"]
+    found = [tomllib.loads(text)["redact"] for text in redpoll("manifest", file).stdout.strip().split("\n\n")]
+    assert found == [[*named, "init.1", "init.2.*"], named]
+
+
 def test_a_manifest_works_as_it_was_written(zoo: str, tmp_path: Path) -> None:
     redpoll("manifest", zoo, "--write", str(tmp_path))
     calls: "list[tuple[str, dict[str, Any], Any]]" = [("zoo.feed@2", {"animal": "rex"}, 1.5), ("dog.bark", {"init": ["rex"]}, "rex")]
@@ -190,6 +207,11 @@ def test_check_says_what_is_missing(zoo: str) -> None:
         ("@redpoll.procedure(redact=[7])\n    def f(): ...", "7 is not a path such as"),
         ("@redpoll.procedure(redact=['.'.join('a' * 17)])\n    def f(): ...", "at most 16 words"),
         ("@redpoll.procedure(redact=['a'] * 101)\n    def f(): ...", "more than 100 paths"),
+        (
+            "@redpoll.expose(redact=['init.a.' + str(n) for n in range(51)])\n    class C:\n"
+            "        def __init__(self, a): ...\n        def f(self): ...",
+            "those of the constructor count twice",
+        ),
         ("@redpoll.procedure(limits={'memory': 'much'})\n    def f(): ...", "limits.memory is a size"),
         ("@redpoll.procedure(manager={'emit': True})\n    def f(): ...", "manager is one of submit, calls"),
         ("@redpoll.procedure(limits={'disk': 1})\n    def f(): ...", "limits is one of memory"),

@@ -35,7 +35,7 @@ def manifest(procedure: Procedure, command: Sequence[str], mode: str) -> str:
         "concurrency": options.concurrency,
         "idempotent": options.idempotent or None,
         "limits": dict(options.limits) or None,
-        "redact": list(options.redact) or None,
+        "redact": procedure.redact or None,
         "manager": None if options.manager is None else dict(options.manager),
         "args": written(procedure.schema()),
     }

@@ -117,6 +117,7 @@ class Procedure:
         options.check(self.where)
         self._signature: Optional[Signature] = None
         self._init: Optional[Signature] = None
+        self._redact: "list[str]" = []
 
     @property
     def id(self) -> str:
@@ -144,6 +145,11 @@ class Procedure:
             if maker is object.__init__:
                 maker = _nothing
             self._init = Signature(maker, f"{self.where} (constructor)", 1, classes)
+        self._redact = _redacted(self.options.redact, self._init)
+        if len(self._redact) > MAX_REDACT_PATHS:
+            raise DeclarationError(
+                f"{self.where}: redact has more than {MAX_REDACT_PATHS} paths: those of the constructor count twice, by name and by place"
+            )
         self._signature = signature
 
     @property
@@ -153,6 +159,12 @@ class Procedure:
         if self._signature is None:
             raise DeclarationError(f"{self.where}: has no signature")
         return self._signature
+
+    @property
+    def redact(self) -> "list[str]":
+        """The paths of the manifest."""
+        self.prepare()
+        return list(self._redact)
 
     @property
     def untyped(self) -> "list[str]":
@@ -187,6 +199,17 @@ class Procedure:
         placed, named = signature.bind(args, rest)
         owner = self.owner
         return lambda: self.function(owner(*first, **first_named) if owner else None, *placed, **named)
+
+
+def _redacted(paths: "Sequence[str]", init: Optional[Signature]) -> "list[str]":
+    """With the places of the constructor's parameters: what is secret by name is so in the list, too."""
+    found = list(paths)
+    for path in paths:
+        first, *names = path.split(".")
+        place = init.place(names[0]) if init is not None and first == "init" and names else None
+        if place is not None:
+            found.append(".".join([first, str(place), *names[1:]]))
+    return list(dict.fromkeys(found))
 
 
 def _bind_init(init: Signature, given: Any) -> "tuple[list[Any], dict[str, Any]]":

@@ -89,6 +89,10 @@ class Signature:
             schema["items"] = below
         return schema
 
+    def place(self, name: str) -> Optional[int]:
+        """By which place a parameter can be given, if by any."""
+        return self._placed.index(name) if name in self._placed else None
+
     @property
     def must_be_given(self) -> bool:
         """Whether there is a parameter without a default."""
