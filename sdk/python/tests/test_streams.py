@@ -7,11 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import harness
 from conftest import Served
 
 TEXT = """
-    import os, subprocess, sys, threading, time, ctypes
+    import asyncio, atexit, os, subprocess, sys, threading, time, ctypes
 
     @redpoll.procedure
     def prints():
@@ -57,6 +59,47 @@ TEXT = """
         child = os.fork()
         yield "once" if child else "from the child"
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) if child else "from the child"
+
+    def marked(mark: str):
+        '''Forks with a note of who leaves as a process does that ends of itself.'''
+        atexit.register(lambda: open(mark, "a").write("x"))
+        return os.fork()
+
+    def ended(child: int, mark: str):
+        return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), os.path.exists(mark)]
+
+    @redpoll.procedure
+    def generator(mark: str, how: str):
+        yield 1
+        child = marked(mark)
+        if child == 0 and how == "raises":
+            raise ValueError("in the child")
+        return ended(child, mark) if child else None
+
+    @redpoll.procedure
+    async def coroutine(mark: str, how: str):
+        child = marked(mark)
+        if child == 0 and how == "raises":
+            raise ValueError("in the child")
+        return ended(child, mark) if child else None
+
+    @redpoll.procedure
+    async def drips(mark: str, how: str):
+        child = marked(mark)
+        if child == 0 and how == "raises":
+            raise ValueError("in the child")
+        try:
+            yield ended(child, mark) if child else None
+        finally:
+            if child == 0:
+                open(mark, "a").write("closed")
+
+    @redpoll.procedure
+    async def waits(mark: str):
+        child = marked(mark)
+        if child:
+            yield ended(child, mark)
+            await asyncio.sleep(1000)
 
     @redpoll.procedure
     def daemon(held: str):
@@ -149,6 +192,26 @@ def test_a_fork_that_comes_back_does_not_speak_for_its_parent(worker: Served) ->
         assert process.call("pool").result == [1, 2, 3]
         assert process.close() == 0
         assert "ValueError: in the child" in process.stderr()
+
+
+@pytest.mark.parametrize("how", ["returns", "raises"])
+def test_a_fork_that_comes_back_leaves_what_is_its_parents_alone(worker: Served, tmp_path: Path, how: str) -> None:
+    mark = str(tmp_path / "mark")
+    with worker(TEXT) as process:
+        code = 1 if how == "raises" else 0
+        assert process.call("generator", mark=mark, how=how).result == [code, False]
+        assert process.call("coroutine", mark=mark, how=how).result == [code, False]
+        assert process.call("drips", mark=mark, how=how).values == [[code, False]]
+        assert process.close() == 0
+
+
+def test_a_coroutine_hears_of_a_cancel_also_after_a_fork_came_back(worker: Served, tmp_path: Path) -> None:
+    with worker(TEXT) as process:
+        call = process.start("waits", mark=str(tmp_path / "mark"))
+        assert process.next(call)["value"] == [0, False]
+        process.cancel(call)
+        assert process.finish(call).exception["class"] == "Cancelled"
+        assert process.close() == 0
 
 
 def test_a_daemon_that_is_left_behind_does_not_hold_the_output_open(once: Served, tmp_path: Path) -> None:

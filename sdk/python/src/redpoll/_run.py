@@ -24,7 +24,10 @@ def run(registry: Registry, message: "dict[str, Any]", call: Call, port: Port, o
         call.manifest_limit = procedure.options.line_limit
         args, kwargs = _arguments(message)
         work = procedure.bind(args, kwargs)
-        end = labelled("result", contextvars.copy_context().run(_work, procedure, work, call, port))
+        result = contextvars.copy_context().run(_work, procedure, work, call, port)
+        if port.is_fork():
+            _leave_fork(None)
+        end = labelled("result", result)
     except BaseException as error:
         if port.is_fork():
             _leave_fork(error)
@@ -148,9 +151,16 @@ def _asynchronous(work: Any, call: Call, port: Port) -> Any:
         call.in_main_task = is_main
         if call.cancel_by != "poll":
             call.when_cancelled(cancel)
-        if inspect.iscoroutine(work):
-            return await work
-        return await _async_generator(work, call, port)
+        try:
+            return await (work if inspect.iscoroutine(work) else _async_generator(work, call, port))
+        except BaseException as error:
+            if port.is_fork():
+                _leave_fork(error)
+            raise
+        finally:
+            # here already: the kernel wakes this loop and its parent's by the same means, and to close the one takes it from the other
+            if port.is_fork():
+                _leave_fork(None)
 
     return asyncio.run(main())
 
@@ -171,6 +181,8 @@ async def _async_generator(values: Any, call: Call, port: Port) -> None:
                     value = await values.athrow(error)
             except StopAsyncIteration:
                 return
+            if port.is_fork():
+                _leave_fork(None)
             try:
                 call.value(value)
                 call.raise_if_cancelled()
@@ -184,7 +196,8 @@ async def _async_generator(values: Any, call: Call, port: Port) -> None:
                     raise
                 raised, nobody = problem, port.gone
     finally:
-        await values.aclose()
+        if not port.is_fork():
+            await values.aclose()
 
 
 def _leave_fork(error: Optional[BaseException]) -> NoReturn:
