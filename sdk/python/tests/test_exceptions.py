@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+from typing import Any, Union
+
+import pytest
+
 from conftest import Served
 
 TEXT = """
@@ -116,8 +121,44 @@ TEXT = """
         raise redpoll.Failure(message, data="d" * size)
 
     @redpoll.procedure
+    def stores(data):
+        error = redpoll.Failure("cannot store", data=data)
+        error.args = ("cannot store", data, [{"deep": data}])
+        error.held = data
+        vars(error)["$b64"] = data
+        raise error
+
+    @redpoll.procedure
+    def marks(data):
+        error = ValueError(data)
+        vars(error)["$b64"] = "no"
+        raise error
+
+    @redpoll.procedure
     def fine(): return "fine"
 """
+
+
+def marks_of(value: Any) -> "list[str]":
+    """All texts that an agent takes for bytes."""
+    if isinstance(value, dict):
+        if set(value) == {"$b64"} and isinstance(value["$b64"], str):
+            return [value["$b64"]]
+        value = list(value.values())
+    return [mark for part in value for mark in marks_of(part)] if isinstance(value, list) else []
+
+
+@pytest.mark.parametrize("data", [b"a", b"a" * 700, b"a" * 800, b"a" * 100_000, "no", "Y", "YQ", "YR==", "\u00e9"], ids=lambda data: f"{data[:4]!r}-{len(data)}")
+def test_what_is_told_of_an_exception_with_bytes_is_what_an_agent_takes_for_bytes(worker: Served, data: Union[bytes, str]) -> None:
+    given = {"$b64": base64.b64encode(data).decode() if isinstance(data, bytes) else data}
+    with worker(TEXT) as process:
+        for name in ("stores", "marks"):
+            exception = process.call(name, given).exception
+            marks = marks_of(exception)
+            assert all(base64.b64encode(base64.b64decode(mark, validate=True)).decode() == mark for mark in marks), marks
+            assert exception["message"] and exception["args"] and isinstance(exception["state"], dict)
+        assert isinstance(data, str) or process.call("stores", given).exception["data"] == given
+        assert len(data) != 1 or isinstance(data, str) or exception["args"] == [given]
 
 
 def test_an_exception_crosses_with_class_module_message_trace_args_and_state(worker: Served) -> None:

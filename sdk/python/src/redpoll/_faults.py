@@ -8,8 +8,8 @@ import traceback
 from types import TracebackType
 from typing import Any, Callable, Optional
 
-from ._errors import Failure
-from ._values import MAX_INTEGER, MIN_INTEGER, plain
+from ._errors import Failure, ValueRefused
+from ._values import MAX_INTEGER, MIN_INTEGER, marked, plain
 
 MAX_MESSAGE = 8 * 1024
 MAX_TRACE = 64 * 1024
@@ -88,7 +88,9 @@ def _state(error: BaseException, budget: "list[int]") -> "dict[str, Any]":
     state = dict(vars(error))
     if isinstance(error, Failure):
         state.pop("data", None)
-    return {sound(str(name), MAX_PART): _part(state[name], budget, 1) for name in _few(list(state))}
+    parts = {sound(str(name), MAX_PART): _part(state[name], budget, 1) for name in _few(list(state))}
+    told = _carried(parts, state)
+    return told if isinstance(told, dict) else {"state": told}
 
 
 def _data(error: BaseException, budget: "list[int]") -> Any:
@@ -131,8 +133,16 @@ def _part(value: Any, budget: "list[int]", level: int) -> Any:
     if kind in (list, tuple) and level < MAX_LEVELS:
         return [_part(part, budget, level + 1) for part in _few(value)]
     if kind is dict and level < MAX_LEVELS and all(type(key) is str for key in value):
-        return {sound(key, MAX_PART): _part(value[key], budget, level + 1) for key in _few(list(value))}
+        return _carried({sound(key, MAX_PART): _part(value[key], budget, level + 1) for key in _few(list(value))}, value)
     return _repr(value)
+
+
+def _carried(parts: "dict[str, Any]", value: Any) -> Any:
+    """What an agent would take for bytes has to be some, or it hears nothing of the exception at all: a text that was cut is none."""
+    try:
+        return marked(parts, "")
+    except ValueRefused:
+        return _repr(value)
 
 
 def _few(values: Any) -> Any:

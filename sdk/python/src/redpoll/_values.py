@@ -52,7 +52,7 @@ class _Plain:
             return self.of(value.value, path, depth)
         if isinstance(value, dict):
             self._enter(2 * len(value), path, depth)
-            return _marked({_key(key, path): self.of(part, _below(path, key), depth + 1) for key, part in value.items()}, path)
+            return marked({_key(key, path): self.of(part, _below(path, key), depth + 1) for key, part in value.items()}, path)
         if isinstance(value, (list, tuple)):
             self._enter(len(value), path, depth)
             return [self.of(part, f"{path}[{place}]", depth + 1) for place, part in enumerate(value)]
@@ -73,7 +73,7 @@ class _Plain:
             raise ValueRefused(f"{_at(path)} more than {MAX_VALUES} values in one, keys of maps included; yield it in pieces")
 
 
-def _marked(value: "dict[str, Any]", path: str) -> "dict[str, Any]":
+def marked(value: "dict[str, Any]", path: str) -> "dict[str, Any]":
     """What stands for bytes to an agent has to be bytes."""
     text = value.get("$b64") if len(value) == 1 else None
     if isinstance(text, str):
