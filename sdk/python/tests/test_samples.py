@@ -71,6 +71,23 @@ def test_the_shell_script_prints_text() -> None:
     assert any(line.endswith(" /") and "MiB free" in line for line in done.stdout.splitlines())
 
 
+@pytest.mark.parametrize("is_placed", [True, False])
+def test_the_script_that_asks_looks_at_the_folder_that_it_is_given(tmp_path: Path, is_placed: bool) -> None:
+    def watch(path: str, most: int) -> "tuple[harness.Process, str]":
+        process = start("disk.watch")
+        return process, process.start("disk.watch", *([path] if is_placed else []), **({} if is_placed else {"path": path}), most=most)
+
+    process, call = watch(str(tmp_path / "nowhere"), 100)
+    with process:
+        assert process.finish(call).exception["class"] == "FileNotFoundError"
+    process, call = watch(str(tmp_path), 0)
+    with process:
+        asked = process.asked(call)
+        assert asked["submit"]["procedure"] == "disk.report" and f" {tmp_path} " in asked["submit"]["key"]
+        process.answer(call, asked, result={"job": "j1", "existing": True, "runs": 1})
+        assert process.finish(call).result["job"] == "j1"
+
+
 def test_the_worker_in_plain_python_digests_a_tree_with_progress(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "b").write_bytes(b"bb")

@@ -51,6 +51,7 @@ def watch(path="/", most=90):
 
 
 try:
-    say(result=watch(**json.loads(sys.stdin.readline())["kwargs"]))
+    call = json.loads(sys.stdin.readline())
+    say(result=watch(*call["args"], **call["kwargs"]))
 except (OSError, Refused) as error:
     say(exception={"class": type(error).__name__, "message": str(error)})
