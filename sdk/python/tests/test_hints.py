@@ -58,6 +58,13 @@ def test_what_has_no_form_is_refused_also_by_itself(name: str) -> None:
         kind_of(getattr(typing, name), "here")
 
 
+def test_examples_are_told_also_of_a_hint_within_another() -> None:
+    maybe: Any = Optional[Annotated[int, Arg("x", examples=[1, 2])]]
+    assert kind_of(maybe, "here").schema()["anyOf"][0] == {"type": "integer", "description": "x", "examples": [1, 2]}
+    many: Any = typing.List[Annotated[Any, Arg(examples=[{"a": [1]}])]]
+    assert kind_of(many, "here").schema()["items"] == {"examples": [{"a": [1]}]}
+
+
 def test_the_limits_of_bytes_are_those_of_their_text_however_they_come() -> None:
     hint: Any = Annotated[bytes, "a note", Arg(min_length=8, max_length=8, pattern="^[A-Z]+=$")]
     kind = kind_of(hint, "here")

@@ -14,7 +14,8 @@ from ._values import shown
 _NUMBERS = ("integer", "number")
 
 
-@dataclass(frozen=True)
+# each is itself alone: `typing` looks for hints by their hash, and examples may be a list
+@dataclass(frozen=True, eq=False)
 class Arg:
     """What an argument must be beyond its type, and what to tell about it.
 
