@@ -41,6 +41,17 @@ TEXT = """
         raise Hostile("x", Hostile())
 
     @redpoll.procedure
+    def leaving():
+        class Kind(type):
+            @property
+            def __module__(self): raise SystemExit(3)
+        class Leaving(Exception, metaclass=Kind):
+            def __str__(self): raise SystemExit(3)
+            def __repr__(self): raise KeyboardInterrupt
+            __dict__ = property(lambda self: sys.exit(3))
+        raise Leaving("x", Leaving())
+
+    @redpoll.procedure
     def deep(): return deep()
 
     @redpoll.procedure
@@ -190,6 +201,7 @@ def test_whatever_a_procedure_does_a_worker_says_one_end_and_lives(worker: Serve
     with worker(TEXT) as process:
         for name, kind, message in [
             ("hostile", "hostile.<locals>.Hostile", "whose text cannot be had"),
+            ("leaving", "leaving.<locals>.Leaving", "whose text cannot be had"),
             ("deep", "RecursionError", "recursion"),
             ("memory", "MemoryError", ""),
             ("interrupted", "KeyboardInterrupt", ""),

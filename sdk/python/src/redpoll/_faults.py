@@ -52,10 +52,10 @@ _STEPS = (MAX_TRACE, 4096, 256)
 
 
 def _or(part: "Callable[[], Any]", otherwise: Any) -> Any:
-    """A part of an exception, whose own code may do anything when it is asked for it."""
+    """A part of an exception, whose own code may do anything when it is asked for it, such as leave the process."""
     try:
         return part()
-    except Exception:
+    except BaseException:
         return otherwise
 
 
@@ -152,7 +152,7 @@ def _few(values: Any) -> Any:
 def _repr(value: Any) -> str:
     try:
         return sound(repr(value), MAX_PART)
-    except Exception:
+    except BaseException:
         return f"<{type(value).__qualname__}, whose repr cannot be had>"
 
 
