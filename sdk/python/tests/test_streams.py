@@ -276,9 +276,20 @@ def test_nobody_listening_ends_a_worker_quietly(worker: Served) -> None:
         assert process.stderr() == "cleaned up\n"
 
 
-def test_a_file_that_cannot_be_loaded_says_why(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("@redpoll.procedure\ndef f(x: print): ...\n", "broken.py:2: f, parameter x"),
+        ("@redpoll.procedure\ndef f(): ...\n@redpoll.procedure(name='f')\ndef g(): ...\n", "f@1 is declared already, at"),
+        ("@redpoll.procedure(idempotnet=True)\ndef f(): ...\n", "did you mean idempotent?"),
+        ("@redpoll.procedure\nclass C: ...\n", "for a class there is @expose"),
+        ("def (\n", "invalid syntax"),
+        ("import nowhere_at_all\n", "nowhere_at_all"),
+    ],
+)
+def test_a_file_that_cannot_be_served_says_why(tmp_path: Path, text: str, words: str) -> None:
     file = tmp_path / "broken.py"
-    file.write_text("import redpoll\n@redpoll.procedure\ndef f(x: print): ...\n", encoding="utf-8")
+    file.write_text(f"import redpoll\n{text}", encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-m", "redpoll", "serve", "--worker", str(file)],
         env={**os.environ, **harness.sdk_env()},
@@ -289,7 +300,7 @@ def test_a_file_that_cannot_be_loaded_says_why(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 64 and done.stdout == ""
-    assert "parameter x" in done.stderr and "broken.py:2" in done.stderr
+    assert words in done.stderr
 
 
 def test_children_that_are_forked_can_be_terminated_and_do_not_stop_their_parent(worker: Served) -> None:

@@ -15,7 +15,7 @@ from ._local import call_here
 from ._manifest import file_name, manifest
 from ._port import Port
 from ._procedure import MODES
-from ._serve import leave, serve_registry
+from ._serve import EXIT_CONFIGURATION, leave, serve_registry
 
 USAGE, REFUSED = 2, 3
 
@@ -41,7 +41,8 @@ def serve(argv: Optional[Sequence[str]] = None) -> None:
 
 
 def main(argv: Optional[Sequence[str]] = None, registry: Optional[Registry] = None) -> int:
-    """The command line. Returns the code to exit with: 0, 1 failed, 2 wrong usage, 3 arguments refused."""
+    """The command line. Returns the code to exit with: 0, 1 failed, 2 wrong usage, 3 arguments refused; of `serve`, which only returns
+    when the file cannot be served, 64."""
     parser = _parser()
     chosen = parser.parse_args(argv)
     port = None
@@ -57,7 +58,9 @@ def main(argv: Optional[Sequence[str]] = None, registry: Optional[Registry] = No
         return _VERBS[chosen.verb](registry, chosen)
     except (DeclarationError, UnknownProcedure, ArgumentError, SyntaxError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return REFUSED if isinstance(error, (UnknownProcedure, ArgumentError)) else USAGE
+        if isinstance(error, (UnknownProcedure, ArgumentError)):
+            return REFUSED
+        return USAGE if port is None else EXIT_CONFIGURATION
 
 
 def _serve(registry: Registry, mode: str, port: Optional[Port] = None) -> None:
