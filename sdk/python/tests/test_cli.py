@@ -14,6 +14,8 @@ from typing import Any, Callable
 import pytest
 
 import harness
+from redpoll import ArgumentError
+from redpoll._local import read_words
 
 tomllib: Any = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
 
@@ -183,6 +185,50 @@ def test_a_procedure_is_called_without_an_agent(zoo: str) -> None:
 )
 def test_a_call_that_fails_says_how(zoo: str, words: "list[str]", code: int, text: str) -> None:
     assert text in redpoll("call", zoo, *words, code=code).stderr
+
+
+@pytest.mark.parametrize(
+    ("word", "text"),
+    [
+        # as in rpctl's own table
+        *[(word, word) for word in ("x", "", "5", "-5", "a b", "ä=b", "http://host/?a=b", "=x", "5=x", "a b=c", ":=x", "a:b")],
+        *[("\\@home", "@home"), ("\\\\@home", "\\@home"), ("a\\=b", "a=b"), ("a\\\\=b", "a\\=b"), ("a:\\=b", "a:=b")],
+        *[("\\home", "\\home"), ("C:\\x\\=y", "C:\\x\\=y"), ("a\\=b=c", "a=b=c")],
+    ],
+)
+def test_words_without_a_key_are_text_by_place(word: str, text: str) -> None:
+    assert read_words([word]) == ([text], {})
+
+
+@pytest.mark.parametrize(
+    ("word", "key", "value"),
+    [
+        ("a=b=c", "a", "b=c"),
+        ("a.b-c_9=5", "a.b-c_9", "5"),
+        ("_=", "_", ""),
+        ("n:=-5", "n", -5),
+        ('l:=[1, "="]', "l", [1, "="]),
+        ("none:=null", "none", None),
+        ("k=\\@home", "k", "@home"),
+    ],
+)
+def test_words_with_a_key_are_named(word: str, key: str, value: Any) -> None:
+    assert read_words([word]) == ([], {key: value})
+
+
+def test_files_stand_for_what_is_in_them(tmp_path: Path) -> None:
+    for name, content in [("text", "grüße\n".encode()), ("binary", b"\xff\0"), ("json", b'{"a": [1]}')]:
+        (tmp_path / name).write_bytes(content)
+    words = [f"@{tmp_path}/text", f"b=@{tmp_path}/binary", f"j:=@{tmp_path}/json"]
+    assert read_words(words) == (["grüße\n"], {"b": {"$b64": "/wA="}, "j": {"a": [1]}})
+    for words, problem in [
+        ([f"@{tmp_path}/nowhere"], "nowhere cannot be read"),
+        ([f"j:=@{tmp_path}/nowhere"], "argument j: .*nowhere cannot be read"),
+        ([f"j:=@{tmp_path}/binary"], "argument j: is not JSON"),
+        (["a=1", "a:=2"], "argument a: is given twice"),
+    ]:
+        with pytest.raises(ArgumentError, match=problem):
+            read_words(words)
 
 
 def test_check_says_what_is_missing(zoo: str) -> None:

@@ -75,7 +75,7 @@ def test_the_shell_script_prints_text() -> None:
 def test_the_script_that_asks_looks_at_the_folder_that_it_is_given(tmp_path: Path, is_placed: bool) -> None:
     def watch(path: str, most: int) -> "tuple[harness.Process, str]":
         process = start("disk.watch")
-        return process, process.start("disk.watch", *([path] if is_placed else []), **({} if is_placed else {"path": path}), most=most)
+        return process, process.start("disk.watch", path, most=most) if is_placed else process.start("disk.watch", path=path, most=most)
 
     process, call = watch(str(tmp_path / "nowhere"), 100)
     with process:

@@ -102,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("name", nargs="?", metavar="NAME")
     one = verb("call", "call a procedure here, without an agent")
     one.add_argument("name", metavar="NAME")
-    one.add_argument("words", nargs="*", metavar="ARG|KEY=VALUE|KEY:=JSON")
+    one.add_argument("words", nargs="*", metavar="ARG|KEY=VALUE|KEY:=JSON|@FILE")
     one.add_argument("--kwargs", metavar="JSON", help="all named arguments")
     one.add_argument("--init", metavar="JSON", help="arguments of the constructor, an object or a list")
     one = verb("check", "load it and say what is wrong or missing")

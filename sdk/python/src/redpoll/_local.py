@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import re
 import signal
 import sys
 import threading
@@ -15,6 +17,8 @@ from ._declare import Registry
 from ._errors import ArgumentError
 from ._port import Port
 from ._run import run
+
+_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*\Z")
 
 
 def call_here(registry: Registry, name: str, words: Sequence[str], kwargs: Optional[str], init: Optional[str]) -> int:
@@ -58,23 +62,51 @@ def call_here(registry: Registry, name: str, words: Sequence[str], kwargs: Optio
 
 
 def read_words(words: Sequence[str]) -> "tuple[list[Any], dict[str, Any]]":
-    """`ARG`, `KEY=TEXT` and `KEY:=JSON`, as rpctl reads them."""
+    """`ARG`, `KEY=TEXT`, `KEY:=JSON` and `@FILE` in place of what stands there, as rpctl reads them."""
     args: "list[Any]" = []
     named: "dict[str, Any]" = {}
     for word in words:
-        key, equals, value = word.partition("=")
-        if not equals:
-            args.append(word)
-        elif key.endswith(":"):
-            named[key[:-1]] = _json(value, key[:-1])
+        before, equals, after = word.partition("=")
+        key = before[:-1] if before.endswith(":") else before
+        if not equals or not _KEY.match(key):
+            args.append(_text(_unescaped(before, equals, after), "an argument by place"))
+        elif key in named:
+            raise ArgumentError(key, "is given twice")
         else:
-            named[key] = value
+            named[key] = _text(after, key) if key == before else _json(after, key)
     return args, named
 
 
-def _json(text: str, where: str) -> Any:
+def _unescaped(before: str, equals: str, after: str) -> str:
+    """`a\\=b` and `a:\\=b`: without the backslash it would have a key."""
+    bare = before.rstrip("\\")
+    key = bare[:-1] if bare.endswith(":") else bare
+    return f"{before[:-1] if before != bare and _KEY.match(key) else before}{equals}{after}"
+
+
+def _text(text: str, where: str) -> Any:
+    """Text, or a file's content after `@`: text if it is UTF-8, else bytes."""
+    if not text.startswith("@"):
+        return text[1:] if text.startswith("\\") and text.lstrip("\\").startswith("@") else text
+    content = _file(text[1:], where)
     try:
-        return json.loads(text)
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        return {"$b64": base64.b64encode(content).decode("ascii")}
+
+
+def _file(path: str, where: str) -> bytes:
+    try:
+        with open(0, "rb", closefd=False) if path == "-" else open(path, "rb") as file:
+            return file.read()
+    except (OSError, ValueError) as error:
+        raise ArgumentError(where, f"{path} cannot be read: {error}") from None
+
+
+def _json(text: str, where: str) -> Any:
+    found = _file(text[1:], where) if text.startswith("@") else text
+    try:
+        return json.loads(found)
     except ValueError as error:
         raise ArgumentError(where, f"is not JSON: {error}") from None
 
