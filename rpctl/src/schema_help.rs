@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::commands::meant;
 use crate::sanitize::line;
-use crate::schema_types::{kinds, mentioned, named};
+use crate::schema_types::{kinds, mentioned, named, values};
 
 /// How many references and parts are followed into each other: a schema from another machine may have no end.
 const DEEPEST: usize = 8;
@@ -24,8 +24,8 @@ pub struct Argument {
     pub required: bool,
     /// Its type, its values, its bounds.
     pub kind: String,
-    /// What it is when a call does not have it, as JSON.
-    pub default: Option<String>,
+    /// What it is when a call does not have it.
+    pub default: Option<Value>,
     /// What it is for.
     pub description: String,
     /// The values that it may have, as JSON; none when there are too many to list.
@@ -97,8 +97,7 @@ fn merged(root: &Value, schema: &Value, deepest: usize, left: &mut usize) -> Map
 fn argument(root: &Value, name: &str, property: &Value, required: bool, left: &mut usize) -> Argument {
     let words = &merged(root, property, DEEPEST, left);
     let kinds = kinds(root, property, words);
-    let mut values: Vec<Value> = words.get("enum").and_then(Value::as_array).cloned().unwrap_or_default();
-    values.extend(words.get("const").cloned());
+    let mut values = values(root, property, words);
     let listed: Vec<String> = values.iter().map(plain).collect();
     if values.is_empty() && kinds == ["boolean"] {
         values = vec![Value::Bool(true), Value::Bool(false)];
@@ -119,7 +118,7 @@ fn argument(root: &Value, name: &str, property: &Value, required: bool, left: &m
         name: name.to_owned(),
         required,
         kind: line(&kind),
-        default: words.get("default").map(|value| line(&plain(value))),
+        default: words.get("default").cloned(),
         description: line(words.get("description").and_then(Value::as_str).unwrap_or_default()),
         values,
         is_text,
@@ -219,7 +218,7 @@ fn rows(arguments: &[Argument]) -> Vec<String> {
             text.push_str(", required");
         }
         if let Some(default) = &argument.default {
-            text.push_str(&format!(", default {default}"));
+            text.push_str(&format!(", default {}", line(&plain(default))));
         }
         if !argument.description.is_empty() {
             text.push_str(&format!("; {}", argument.description));
@@ -237,18 +236,22 @@ fn example(arguments: &[Argument]) -> String {
     shown.into_iter().map(|argument| format!(" {}", typed(argument))).collect()
 }
 
+/// A text behind `=`, where a leading `@` would mean a file.
+fn as_text(text: &str) -> String {
+    let escape = if text.trim_start_matches('\\').starts_with('@') { "\\" } else { "" };
+    format!("{escape}{}", line(text))
+}
+
 fn typed(argument: &Argument) -> String {
     let equals = if argument.is_text { "=" } else { ":=" };
-    let value = match (argument.values.first(), &argument.default) {
-        (_, Some(default)) => default.clone(),
-        (Some(first), None) => line(&plain(first)),
-        (None, None) if argument.is_text => "TEXT".to_owned(),
-        (None, None) if argument.kind.starts_with("integer") || argument.kind.starts_with("number") => {
-            "1".to_owned()
-        }
-        (None, None) if argument.kind.starts_with("array") => "[]".to_owned(),
-        (None, None) if argument.is_object => "{}".to_owned(),
-        (None, None) => "null".to_owned(),
+    let value = match argument.default.as_ref().or_else(|| argument.values.first()) {
+        Some(value) if argument.is_text => as_text(&plain(value)),
+        Some(value) => line(&value.to_string()),
+        None if argument.is_text => "TEXT".to_owned(),
+        None if argument.kind.starts_with("integer") || argument.kind.starts_with("number") => "1".to_owned(),
+        None if argument.kind.starts_with("array") => "[]".to_owned(),
+        None if argument.is_object => "{}".to_owned(),
+        None => "null".to_owned(),
     };
     let typed = format!("{}{equals}{value}", line(&argument.name));
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-.=:/@,+".contains(c);
@@ -354,6 +357,12 @@ Example:
         assert_eq!(typed(json!({"enum": ["x y"]})), "'a=x y'");
         assert_eq!(typed(json!({"type": "object"})), "'a:={}'");
         assert_eq!(typed(json!(true)), "a:=null");
+        // a text is JSON where the argument may be something else
+        let maybe = |one: Value| json!({"anyOf": [one, {"type": "null"}]});
+        assert_eq!(typed(json!({"type": ["string", "null"], "default": "x"})), "'a:=\"x\"'");
+        assert_eq!(typed(maybe(json!({"enum": ["p", "q"]}))), "'a:=\"p\"'");
+        assert_eq!(typed(json!({"enum": ["fast", 1]})), "'a:=\"fast\"'");
+        assert_eq!(typed(json!({"type": "string", "default": "@home"})), "'a=\\@home'");
     }
 
     #[test]

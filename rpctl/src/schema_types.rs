@@ -6,6 +6,8 @@ use crate::sanitize::line;
 
 /// How many types of one procedure are told.
 const MOST_TYPES: usize = 20;
+/// How many values are listed before another choice is looked at: each may lead to the same long list.
+const MOST_VALUES: usize = 100;
 /// What a schema refers to that refers to the whole of itself.
 const WHOLE: &str = "these arguments";
 
@@ -30,6 +32,32 @@ pub(crate) fn named<'s>(root: &'s Value, schema: &'s Value) -> Option<(String, &
 fn choices(schema: &Value) -> impl Iterator<Item = &Value> {
     let of = |word: &str| schema.get(word).and_then(Value::as_array).into_iter().flatten();
     of("anyOf").chain(of("oneOf"))
+}
+
+/// The values that a schema lists: its own, or those of its choices where each lists some or is null.
+pub(crate) fn values(root: &Value, schema: &Value, words: &Map<String, Value>) -> Vec<Value> {
+    let own = listed(words);
+    if !own.is_empty() {
+        return own;
+    }
+    let (mut all, mut is_listed) = (Vec::new(), false);
+    for choice in choices(schema) {
+        let reference = choice.get("$ref").and_then(Value::as_str);
+        let target = reference.and_then(|text| root.pointer(text.strip_prefix('#')?));
+        let of_choice = target.unwrap_or(choice).as_object().map(listed).unwrap_or_default();
+        let is_null = choice.get("type") == Some(&Value::from("null"));
+        if all.len() > MOST_VALUES || of_choice.is_empty() && !is_null {
+            return Vec::new();
+        }
+        is_listed |= !of_choice.is_empty();
+        all.extend(if of_choice.is_empty() { vec![Value::Null] } else { of_choice });
+    }
+    if is_listed { all } else { Vec::new() }
+}
+
+fn listed(words: &Map<String, Value>) -> Vec<Value> {
+    let several = words.get("enum").and_then(Value::as_array);
+    several.into_iter().flatten().chain(words.get("const")).cloned().collect()
 }
 
 /// The types of a value: by name, of the keyword, or of its choices.
@@ -87,4 +115,24 @@ fn within<'s>(root: &'s Value, property: &'s Value) -> Vec<(String, &'s Value)> 
     };
     let all = parts(property).flat_map(|part| std::iter::once(part).chain(choices(part)).flat_map(parts));
     all.filter_map(|part| named(root, part)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_values_of_choices_are_listed_where_there_is_nothing_else_to_choose() {
+        let listed = json!({"enum": ["p", "q"]});
+        let root = json!({"$defs": {"many": {"enum": (0..1000).collect::<Vec<u32>>()}, "few": listed}});
+        let of = |choices: Value| values(&root, &json!({"anyOf": choices}), &Map::new());
+        let nothing = json!({"type": "null"});
+        assert_eq!(of(json!([listed, nothing])), [json!("p"), json!("q"), Value::Null]);
+        assert_eq!(of(json!([{"$ref": "#/$defs/few"}, {"const": 1}])), [json!("p"), json!("q"), json!(1)]);
+        assert!(of(json!([listed, {"type": "integer"}])).is_empty());
+        assert!(of(json!([nothing])).is_empty() && of(json!([{"$ref": "#/none"}, nothing])).is_empty());
+        let many = json!({"$ref": "#/$defs/many"});
+        assert!(of(json!([many, many])).is_empty());
+    }
 }
