@@ -160,11 +160,11 @@ pub(super) fn check_submit(
     if asked.spec.callback.is_some() {
         return Err(Fault::new(
             FaultCode::Forbidden,
-            "jobs of agents have no callbacks; wait with rp.jobs.result",
+            "jobs of agents have no callbacks; leave `callback` out",
         ));
     }
     if asked.spec.held {
-        let text = "jobs of agents are not held: an agent may not release them";
+        let text = "jobs of agents are not held, for an agent may not release them; leave `held` out";
         return Err(Fault::new(FaultCode::Forbidden, text));
     }
     pace(manager, call)

@@ -123,7 +123,8 @@ class Asking:
     ) -> Submitted:
         """Submits a job, on this agent unless ``agents`` names others, and waits until the manager has it on its disk.
 
-        Give it a ``key``: the same key is the same job, so that a submit whose answer was lost can be repeated. Raises ManagerFault.
+        Give it a ``key``: the same key is the same job, so that a submit whose answer was lost can be repeated. Jobs of agents
+        are not ``held`` and have no ``callback``: managers refuse both. Raises ManagerFault.
         """
         job = {
             "procedure": procedure,
