@@ -132,6 +132,19 @@ mod tests {
     }
 
     #[test]
+    fn arguments_of_a_constructor_are_masked_by_name_and_by_place() {
+        // the paths as manifests of the Python SDK have them
+        let schema = json!({"x-positional": ["times"]});
+        let masked = |init: Value| {
+            let paths = ["init.password", "init.1"];
+            masked(&paths, &schema, json!([3]), json!({"init": init})).1["init"].clone()
+        };
+        assert_eq!(masked(json!(["ann", "hunter2", 1])), json!(["ann", "***", 1]));
+        let (given, wanted) = (json!({"user": "ann", "password": "hunter2"}), "***");
+        assert_eq!(masked(given), json!({"user": "ann", "password": wanted}));
+    }
+
+    #[test]
     fn a_star_and_a_number_lead_into_positional_arguments_of_any_schema() {
         let (args, kwargs) = masked(&["0"], &json!(true), json!(["a", "b"]), json!({"0": "x", "1": "y"}));
         assert_eq!((args, kwargs), (json!(["***", "b"]), json!({"0": "***", "1": "y"})));
