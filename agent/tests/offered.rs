@@ -268,7 +268,7 @@ async fn runs_of_a_description_that_was_away_count_when_it_comes_back_with_fewer
     assert_eq!(offers.reload().added, 1);
     let mut second = start();
     // long enough for whoever starts beside the first; whoever waits does so as long as that runs
-    let early = tokio::time::timeout(std::time::Duration::from_millis(300), second.next()).await;
+    let early = tokio::time::timeout(Duration::from_millis(300), second.next()).await;
     assert!(early.is_err(), "it runs beside the other, and the file says one at a time");
     std::fs::write(&go, "").unwrap();
     let mut ended = Vec::new();

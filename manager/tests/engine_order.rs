@@ -17,13 +17,13 @@ use redpoll_manager::clock::Clock;
 use redpoll_manager::engine::{Agents, Callbacks, Engine, EngineOptions, NewJob, digest};
 use redpoll_manager::store::chain::{Begin, Verified};
 use redpoll_manager::store::{
-    AbortHook, AttemptRecord, CommitError, Counts, Durable, Faults, Filter, Memory, Page, ReadError, Room,
-    Store,
+    AbortHook, AttemptRecord, CommitError, Counts, Durable, Faults, Filter, Memory, Oldest, Page, ReadError,
+    Room, Store,
 };
 use redpoll_manager_core::jobs::record::{
     CallbackRecord, Change, EventRecord, JobRecord, Progress, Records, RunRecord,
 };
-use redpoll_manager_core::jobs::{EndedJob, Scope, Settings, Whose};
+use redpoll_manager_core::jobs::{Scope, Settings, Whose};
 use redpoll_net::Peer;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -140,7 +140,7 @@ impl Store for Gated {
         self.inner.counts()
     }
 
-    fn oldest(&self, whose: &Whose, limit: usize, count: bool) -> Read<'_, (Option<u64>, Vec<EndedJob>)> {
+    fn oldest(&self, whose: &Whose, limit: usize, count: bool) -> Read<'_, Oldest> {
         self.inner.oldest(whose, limit, count)
     }
 

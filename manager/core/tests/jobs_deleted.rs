@@ -54,9 +54,8 @@ fn retention_has_ended_jobs_counted_no_more_often_than_it_must() {
             next += 1;
             manager.submit(next, &Plan::default(), &[("a", false)]);
             let effects = manager.cancel(Scope::Job(job(next)), false);
-            let found = effects.iter().find_map(|effect| match effect {
-                Effect::FindOldest { count, .. } => Some(*count),
-                _ => None,
+            let found = effects.iter().find_map(|effect| {
+                if let Effect::FindOldest { count, .. } = effect { Some(*count) } else { None }
             });
             if let Some(count) = found {
                 let (stored, jobs) = manager.store.oldest(&Whose::Operators, 1_000);

@@ -13,18 +13,18 @@ use futures_util::FutureExt;
 use futures_util::future::{self, BoxFuture};
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::{Attempt, Item, JobId, RunKey, Submitter};
+use redpoll_manager_core::jobs::Whose;
 use redpoll_manager_core::jobs::record::{
     CallbackRecord, Change, EventRecord, JobRecord, Progress, Records, RunRecord,
 };
-use redpoll_manager_core::jobs::{EndedJob, Whose};
 
 use self::tables::{Tables, without_result};
 use super::chain::{Begin, Verified};
 use super::faults::Fault;
 use super::weight::run_weight;
 use super::{
-    AbortHook, AttemptRecord, CommitError, Counts, Durable, Faults, Filter, MAX_ITEM_BYTES, MAX_ITEMS, MAX_PAGE,
-    MAX_RUN_BYTES, Page, ReadError, Room, Store,
+    AbortHook, AttemptRecord, CommitError, Counts, Durable, Faults, Filter, MAX_ITEMS, MAX_PAGE,
+    MAX_RUN_BYTES, Oldest, Page, ReadError, Room, Store,
 };
 use crate::clock::{Clock, Hands};
 
@@ -231,12 +231,7 @@ impl Store for Memory {
         self.read(Tables::counts)
     }
 
-    fn oldest(
-        &self,
-        whose: &Whose,
-        limit: usize,
-        count: bool,
-    ) -> BoxFuture<'_, Result<(Option<u64>, Vec<EndedJob>), ReadError>> {
+    fn oldest(&self, whose: &Whose, limit: usize, count: bool) -> BoxFuture<'_, Result<Oldest, ReadError>> {
         self.read(|tables| {
             let theirs = tables.jobs.values().filter(|job| job.ended_ms.is_some());
             let theirs: BTreeSet<JobId> =

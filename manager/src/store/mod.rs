@@ -254,12 +254,7 @@ pub trait Store: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// [`ReadError`].
-    fn oldest(
-        &self,
-        whose: &Whose,
-        limit: usize,
-        count: bool,
-    ) -> BoxFuture<'_, Result<(Option<u64>, Vec<EndedJob>), ReadError>>;
+    fn oldest(&self, whose: &Whose, limit: usize, count: bool) -> BoxFuture<'_, Result<Oldest, ReadError>>;
 
     /// Writes what was handed over, then closes. Commits after it fail as [`CommitError::Stopped`].
     fn close(&self) -> BoxFuture<'_, ()>;
@@ -312,6 +307,9 @@ pub enum CommitError {
     Stopped,
 }
 
+/// What [`Store::oldest`] gives: how many ended jobs there are, and the first of them.
+pub type Oldest = (Option<u64>, Vec<EndedJob>);
+
 /// What went wrong underneath.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
@@ -330,6 +328,4 @@ pub enum ReadError {
     /// The store was closed.
     #[error("the store has stopped")]
     Stopped,
-}
-
 }

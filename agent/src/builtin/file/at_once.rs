@@ -74,7 +74,7 @@ fn folder(files: &Files, place: &Place, mode: Option<u32>, owner: &Finish) -> Re
     if kind(&stat) != FileType::Directory {
         return Err(failed("make the folder", Errno::EXIST));
     }
-    let mode = mode.or(owner.new_mode.filter(|_| made));
+    let mode = if made { mode.or(owner.new_mode) } else { mode };
     let uid = number(owner.owner.as_ref(), "user", "/etc/passwd")?.map(Uid::from_raw);
     let gid = number(owner.group.as_ref(), "group", "/etc/group")?.map(Gid::from_raw);
     let stat = if uid.is_some() || gid.is_some() || mode.is_some() {

@@ -145,6 +145,14 @@ impl<T> Spool<T> {
         self.flush(now);
     }
 
+    /// The agent stops: nothing new is taken, and what waits for room goes into the reserve.
+    pub(super) fn drain(&mut self, now: Now) {
+        self.draining = true;
+        if self.full {
+            self.flush(now);
+        }
+    }
+
     /// Writes everything down that is not, as far as the disk has room, and reports.
     pub(super) fn flush(&mut self, now: Now) {
         (self.flush_at, self.pending_bytes) = (None, 0);

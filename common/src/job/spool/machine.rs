@@ -132,12 +132,7 @@ impl<T> Spool<T> {
                 }
             }
             Input::Full(full) => self.filled(full, now),
-            Input::Draining => {
-                self.draining = true;
-                if self.full {
-                    self.flush(now);
-                }
-            }
+            Input::Draining => self.drain(now),
         }
     }
 

@@ -41,16 +41,16 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::{Attempt, Item, JobId, RunKey, Submitter};
+use redpoll_manager_core::jobs::Whose;
 use redpoll_manager_core::jobs::record::{
     CallbackRecord, Change, EventRecord, JobRecord, Progress, Records, RunRecord, Summary,
 };
-use redpoll_manager_core::jobs::{EndedJob, Whose};
 
 use super::chain::{Begin, Verified};
 use super::queue::{self, Intake};
 use super::{
-    AbortHook, AttemptRecord, CommitError, Counts, Durable, Faults, Filter, MAX_ITEMS, MAX_PAGE, Page,
-    ReadError, Room, Store,
+    AbortHook, AttemptRecord, CommitError, Counts, Durable, Faults, Filter, MAX_ITEMS, MAX_PAGE, Oldest,
+    Page, ReadError, Room, Store,
 };
 use crate::clock::{Clock, Hands};
 use opening::{is_refusal, opening};
@@ -294,12 +294,7 @@ impl Store for Sqlite {
         self.readers.ask(read::counts)
     }
 
-    fn oldest(
-        &self,
-        whose: &Whose,
-        limit: usize,
-        count: bool,
-    ) -> BoxFuture<'_, Result<(Option<u64>, Vec<EndedJob>), ReadError>> {
+    fn oldest(&self, whose: &Whose, limit: usize, count: bool) -> BoxFuture<'_, Result<Oldest, ReadError>> {
         let whose = whose.clone();
         self.readers.ask(move |connection| read::oldest(connection, &whose, limit.min(MAX_PAGE), count))
     }

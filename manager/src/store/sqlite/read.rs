@@ -19,7 +19,7 @@ use super::chain;
 use super::rows::{self, JOB, RUN, int, uint};
 use crate::store::items::{self as chunks, Chunk};
 use crate::store::weight::run_weight;
-use crate::store::{AttemptRecord, Counts, MAX_ITEM_BYTES, MAX_RUN_BYTES, ReadError, spec};
+use crate::store::{AttemptRecord, Counts, MAX_RUN_BYTES, Oldest, ReadError, spec};
 
 /// The jobs that are not over: see [`Records::jobs`]. What has ended and was never offered is, whatever an earlier version wrote of it.
 const ALIVE: &str = "(SELECT id FROM job WHERE ended_ms IS NULL UNION \
@@ -227,7 +227,7 @@ pub(super) fn oldest(
     whose: &Whose,
     limit: usize,
     counted: bool,
-) -> Result<(Option<u64>, Vec<EndedJob>), ReadError> {
+) -> Result<Oldest, ReadError> {
     // as in the index `job_ended_by`
     let (theirs, of): (_, Value) = match whose {
         Whose::Operators => ("(substr(submitter, 1, 6) = 'agent:') = ?1", 0.into()),
