@@ -260,6 +260,7 @@ fn phrases_of_jobs(code: &FaultCode, target: &Target, again: &str) -> (String, S
         Target::Manager { method: method::OPERATORS_REVOKE | method::OPERATORS_RESTORE } => {
             "rpctl operators list --revoked".to_owned()
         }
+        Target::Manager { method: method::EVENTS_LIST | method::EVENTS_FOLLOW } => "rpctl events".to_owned(),
         Target::Procedure { .. } | Target::Manager { .. } => {
             "rpctl jobs show JOB, rpctl queues list".to_owned()
         }

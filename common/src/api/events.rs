@@ -83,6 +83,9 @@ pub struct EventList {
     /// There may be more after it now; of the newest, there may be older ones.
     #[serde(default)]
     pub more: bool,
+    /// How many after the last of these, up to `last`, are not kept any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<u64>,
 }
 
 /// One event.

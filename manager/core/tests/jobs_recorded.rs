@@ -44,7 +44,11 @@ fn submit(n: u64, key: &str) -> Box<Submit<u32>> {
 fn record_of(manager: &mut Manager, name: &str, n: u64) {
     let submit = Plan::default().submit(0, job(n), &[(name, true)]);
     let submit = Submit { submitter: Submitter::agent(&agent(name)), ..*submit };
-    let mut effects = manager.feed(Input::Record(Box::new(submit), Box::new(ended(Outcome::Succeeded))));
+    let effects = manager.feed(Input::Record(Box::new(submit), Box::new(ended(Outcome::Succeeded))));
+    answer_looks(manager, effects);
+}
+
+fn answer_looks(manager: &mut Manager, mut effects: Vec<Effect<u32>>) {
     while let Some(place) = effects.iter().position(|effect| matches!(effect, Effect::FindOldest { .. })) {
         let Effect::FindOldest { whose, limit, count } = effects.remove(place) else {
             panic!("not what was found")
@@ -52,6 +56,26 @@ fn record_of(manager: &mut Manager, name: &str, n: u64) {
         let (stored, jobs) = manager.store.oldest(&whose, limit);
         effects.extend(manager.feed(Input::Oldest { whose, stored: count.then_some(stored), jobs }));
     }
+}
+
+/// The number of an agent's jobs is not what has ended since the start: age takes them, too.
+#[test]
+fn what_age_took_of_an_agent_takes_nothing_else_with_it() {
+    let settings =
+        Settings { keep_ms: Some(1_000), keep_per_agent: 10, prune_every_ms: 500, ..Settings::default() };
+    let mut manager = Manager::new(settings);
+    for n in 1..=500 {
+        record_of(&mut manager, "a", n);
+        let gone: Vec<u64> =
+            (n.saturating_sub(4)..=n).filter(|n| !manager.store.jobs.contains_key(&job(*n))).collect();
+        assert!(
+            gone.len() <= usize::from(n < 5),
+            "of the last five, none is older than a second: {gone:?} after {n}"
+        );
+        let effects = manager.later(200);
+        answer_looks(&mut manager, effects);
+    }
+    assert!(manager.store.jobs.len() < 20, "age takes them");
 }
 
 /// Tells of a run; what the store has under the key is asked for, and answered as a store would.

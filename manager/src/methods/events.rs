@@ -76,7 +76,7 @@ async fn list(store: &dyn Store, newest_number: u64, call: &CallContext) -> Resu
     loop {
         let page = store.events(last, CHUNK).await.map_err(unread)?;
         if page.is_empty() {
-            return Ok(answer(&events, last, false));
+            return Ok(ended(&events, last, false, lost.take()));
         }
         looked_at += page.len();
         for event in page {
@@ -92,7 +92,7 @@ async fn list(store: &dyn Store, newest_number: u64, call: &CallContext) -> Resu
             last = number;
         }
         if looked_at >= MAX_LOOKED_AT {
-            return Ok(answer(&events, last, true));
+            return Ok(ended(&events, last, true, lost.take()));
         }
     }
 }
@@ -129,7 +129,13 @@ async fn newest(
 }
 
 fn answer(events: &[Raw], last: u64, more: bool) -> Raw {
-    RawMap::new().raws("events", events).uint("last", last).uint("next", last).bool("more", more).finish()
+    ended(events, last, more, None)
+}
+
+/// The same with what was lost behind the last that is told.
+fn ended(events: &[Raw], last: u64, more: bool, lost: Option<u64>) -> Raw {
+    let map = RawMap::new().raws("events", events).uint("last", last).uint("next", last).bool("more", more);
+    map.opt_uint("lost", lost).finish()
 }
 
 /// Ends when its caller ends it, or the manager stops. `newest` is the number of the last event that is stored.

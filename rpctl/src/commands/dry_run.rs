@@ -115,12 +115,13 @@ fn print(preview: &Preview, waits: bool, output: &mut Output) -> Ended {
         "{run} would run, {refuse} would refuse, {away} away, {unknown} unknown; nothing was submitted"
     ));
     let refused = preview.refusal.as_ref().map(|whole| Exit::of_fault(&FaultCode::from_wire(&whole.code)));
-    Ok(match (refuse, refused, unknown, away) {
-        (1.., ..) => Exit::Refused,
-        (0, Some(exit), ..) => exit,
-        (0, None, 1.., _) => Exit::Unknown,
-        (0, None, 0, 1..) if !waits => Exit::Away,
-        (0, None, 0, _) => Exit::Good,
+    Ok(match (refused, refuse, unknown, away) {
+        // no agent would be asked
+        (Some(exit), ..) => exit,
+        (None, 1.., ..) => Exit::Refused,
+        (None, 0, 1.., _) => Exit::Unknown,
+        (None, 0, 0, 1..) if !waits => Exit::Away,
+        (None, 0, 0, _) => Exit::Good,
     })
 }
 

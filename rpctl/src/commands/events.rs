@@ -70,7 +70,8 @@ impl ListEvents {
             let answer = link.ask(call, &target, verbose).await?;
             let page: EventList = decoded(&answer, method::EVENTS_LIST)?;
             left = left.saturating_sub(u64::try_from(page.events.len()).unwrap_or(u64::MAX));
-            page.events.iter().for_each(|event| note_lost(event, output));
+            page.events.iter().for_each(|event| note_lost(event.lost, event.n, output));
+            note_lost(page.lost, page.last, output);
             rows.extend(page.events.iter().map(row));
             values.extend(elements(&answer, "events"));
             // a page may hold nothing that matches although more follows
@@ -181,7 +182,7 @@ impl Told {
         if self.last.is_some_and(|last| event.n <= last) {
             return Ok(());
         }
-        note_lost(&event, output);
+        note_lost(event.lost, event.n, output);
         self.last = Some(event.n);
         let first = self.count == 0;
         self.count += 1;
@@ -222,9 +223,8 @@ impl Told {
 }
 
 /// Says what is missing before an event.
-fn note_lost(event: &EventSummary, output: &mut Output) {
-    if let Some(lost) = event.lost {
-        let n = event.n;
+fn note_lost(lost: Option<u64>, n: u64, output: &mut Output) {
+    if let Some(lost) = lost {
         output.note(&format!(
             "{lost} events before {n} are not kept any more (jobs.keep_events of the manager)"
         ));

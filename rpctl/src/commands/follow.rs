@@ -167,7 +167,9 @@ impl Follower<'_> {
         let event = FollowEvent::read(data)
             .map_err(|error| super::unreadable(method::JOBS_FOLLOW, &error.to_string()))?;
         let before = self.cursors.end_of(&event.agent).map(str::to_owned);
-        let printed = self.next();
+        let attempt = self.cursors.attempt_of(&event.agent);
+        // another attempt begins anew with its numbers
+        let printed = self.next().filter(|_| attempt.is_none_or(|attempt| attempt == event.attempt));
         self.begun = true;
         let news = self
             .cursors

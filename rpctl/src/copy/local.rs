@@ -189,15 +189,8 @@ impl Folder {
         let path = self.path.join(name);
         let temporary: OsString = format!(".rpctl-{id}").into();
         let old = self.replaced(name, &path)?;
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = openat(&self.fd, &temporary, flags, Mode::RUSR | Mode::WUSR);
-        let file = file.map_err(|errno| failed("write beside", &path, errno))?;
+        let file = self.beside(&temporary).map_err(|errno| failed("write beside", &path, errno))?;
         let stat = fstat(&file).map_err(|errno| failed("look at", &path, errno))?;
-        // whose it is may read and change it for ever
-        let is_ours = stat.st_nlink == 1 && stat.st_uid == geteuid().as_raw();
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || !is_ours {
-            return Err(failed("write beside", &path, Errno::EXIST));
-        }
         // another error is that of a file system without locks
         if flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
             return Err(under_way(&path));
@@ -205,6 +198,31 @@ impl Folder {
         let had = u64::try_from(stat.st_size).unwrap_or(0);
         let (name, file) = (name.to_owned(), file.into());
         Ok(Target { folder: self, name, temporary, path, old, had, file, stays: resume })
+    }
+
+    /// Opens what is written, or makes it. What somebody else has made there goes: whose it is may read and change it for ever.
+    fn beside(&self, temporary: &OsStr) -> rustix::io::Result<OwnedFd> {
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let make = || {
+            // whosever it is by the file system's account, as on one that knows no users
+            openat(&self.fd, temporary, flags | OFlags::CREATE | OFlags::EXCL, Mode::RUSR | Mode::WUSR)
+        };
+        match make() {
+            Err(Errno::EXIST) => {}
+            made => return made,
+        }
+        let stat = statat(&self.fd, temporary, AtFlags::SYMLINK_NOFOLLOW)?;
+        let is_ours = stat.st_nlink == 1 && stat.st_uid == geteuid().as_raw();
+        if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && is_ours {
+            let file = openat(&self.fd, temporary, flags, Mode::empty())?;
+            let opened = fstat(&file)?;
+            if (opened.st_dev, opened.st_ino) == (stat.st_dev, stat.st_ino) {
+                return Ok(file);
+            }
+            return Err(Errno::EXIST);
+        }
+        unlinkat(&self.fd, temporary, AtFlags::empty())?;
+        make()
     }
 
     /// What is replaced: nothing, a file, or a link, of which nothing is kept. Anything else would be gone with it.
@@ -271,7 +289,18 @@ impl Target<'_> {
     /// # Errors
     /// A [`Failure`]
     pub fn finish(mut self, mode: u32) -> Result<Option<String>, Failure> {
+        // while it can still be gone on with: with another owner and mode it cannot
+        fsync(&self.file).map_err(|errno| failed("write", &self.path, errno))?;
+        self.stays = false;
+        let note = self.place(mode)?;
+        self.stays = true;
+        Ok(note)
+    }
+
+    fn place(&self, mode: u32) -> Result<Option<String>, Failure> {
         let failed = |doing: &str, errno: Errno| failed(doing, &self.path, errno);
+        // while it can still be gone on with
+        fsync(&self.file).map_err(|errno| failed("write", errno))?;
         let stat = fstat(&self.file).map_err(|errno| failed("look at", errno))?;
         let other = self.old.filter(|old| (old.st_uid, old.st_gid) != (stat.st_uid, stat.st_gid));
         let note = other.and_then(|old| {
@@ -284,19 +313,24 @@ impl Target<'_> {
         fsync(&self.file).map_err(|errno| failed("write", errno))?;
         let folder = self.folder.fd.as_fd();
         // what goes into the place is what was compared, and nothing that came under its name
-        let named = statat(folder, &self.temporary, AtFlags::SYMLINK_NOFOLLOW);
-        if !named.is_ok_and(|named| (named.st_dev, named.st_ino) == (stat.st_dev, stat.st_ino)) {
+        if !self.is_named(&stat) {
             return Err(under_way(&self.path));
         }
         renameat(folder, &self.temporary, folder, &self.name).map_err(|errno| failed("replace", errno))?;
         fsync(folder).map_err(|errno| failed("write the folder of", errno))?;
-        self.stays = true;
         Ok(note)
     }
 
-    /// Removes what was written.
+    /// Removes what was written, and nothing that came under its name.
     pub fn discard(&self) {
-        let _left = unlinkat(&self.folder.fd, &self.temporary, AtFlags::empty());
+        if fstat(&self.file).is_ok_and(|stat| self.is_named(&stat)) {
+            let _left = unlinkat(&self.folder.fd, &self.temporary, AtFlags::empty());
+        }
+    }
+
+    fn is_named(&self, stat: &Stat) -> bool {
+        let named = statat(&self.folder.fd, &self.temporary, AtFlags::SYMLINK_NOFOLLOW);
+        named.is_ok_and(|named| (named.st_dev, named.st_ino) == (stat.st_dev, stat.st_ino))
     }
 }
 

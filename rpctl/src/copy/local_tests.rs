@@ -73,9 +73,12 @@ fn the_owner_of_what_is_replaced_is_kept_and_nobody_elses_file_is_gone_on_with()
     let found = std::fs::metadata(&place).unwrap();
     assert_eq!((found.uid(), found.gid(), found.len()), (65_534, 65_534, 0));
 
-    std::fs::write(at.path().join(".rpctl-2"), "").unwrap();
+    std::fs::write(at.path().join(".rpctl-2"), "theirs").unwrap();
     std::os::unix::fs::chown(at.path().join(".rpctl-2"), Some(65_534), None).unwrap();
-    assert!(folder.begin(NAME.as_ref(), "2", true).is_err());
+    let target = folder.begin(NAME.as_ref(), "2", true).unwrap();
+    assert_eq!(target.had, 0, "it is begun anew");
+    assert_eq!(target.file.metadata().unwrap().uid(), 0);
+    assert_eq!(names(at.path()), [".rpctl-2", NAME]);
 }
 
 #[tokio::test]

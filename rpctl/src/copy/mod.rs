@@ -1,11 +1,12 @@
 //! Copies between this machine and agents, for `rpctl cp`.
 //!
 //! - [`place`]: what was typed. [`pace`]: how large chunks are. Both are rules alone.
-//! - [`remote`]: the calls of one agent. [`local`]: files here. [`meter`]: the progress bar.
+//! - [`remote`]: the calls of one agent. [`local`]: files here; `input`: standard input. [`meter`]: the progress bar.
 //! - `stream`: a connection of its own for a file; `streamed`: files over such connections.
 //! - [`upload`] and [`download`]: one file; [`tree`]: a folder with all that is in it.
 
 pub mod download;
+mod input;
 pub mod local;
 pub mod meter;
 pub mod pace;

@@ -77,7 +77,16 @@ impl Copy<'_> {
             not_too_deep(source, depth)?;
             let (mut done, mut after): (_, Option<Vec<u8>>) = (Done::default(), None);
             loop {
-                let page = self.remote.list(source, after.as_deref()).await?;
+                let page = match self.remote.list(source, after.as_deref()).await {
+                    Err(failure) if after.is_some() && is_gone(&failure) => {
+                        done.notes.push(format!(
+                            "{} has gone meanwhile: the rest of it is left out",
+                            source.display()
+                        ));
+                        return Ok(done);
+                    }
+                    page => page?,
+                };
                 for entry in page.entries {
                     let name = octets(&entry.name).unwrap_or_default().to_vec();
                     if !is_name(&name) {

@@ -10,10 +10,10 @@ use futures_util::stream::{FuturesUnordered, Stream, StreamExt as _};
 use redpoll_common::wire::RawMap;
 use redpoll_net::random;
 use rustix::fs::Stat;
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
-use super::local::{failed, fill, hash_aside, hex, id_of, open_source, unchanged, version};
+use super::input::{Input, filled};
+use super::local::{failed, hash_aside, hex, id_of, open_source, unchanged, version};
 use super::pace::{AT_ONCE, Pace};
 use super::remote::{Failure, Looks, NotTaken, There, at};
 use super::streamed::Streamed;
@@ -33,15 +33,6 @@ enum Source<'s> {
     File { file: File, path: &'s Path, stat: Stat },
     Stream(Input),
 }
-
-/// What is read on a thread of its own: it may give nothing for as long as it likes.
-struct Input {
-    input: Option<Given>,
-    reading: Option<JoinHandle<(Given, io::Result<Vec<u8>>)>>,
-    deadline: Option<Instant>,
-}
-
-type Given = Box<dyn Read + Send>;
 
 impl Copy<'_> {
     /// Copies a local file. One that takes longer than the agent lets a call take goes on where it was.
@@ -97,8 +88,7 @@ impl Copy<'_> {
         input: impl Read + Send + 'static,
         target: &Path,
     ) -> Result<Done, Failure> {
-        let input = Input { input: Some(Box::new(input)), reading: None, deadline: self.remote.deadline() };
-        self.in_chunks(Source::Stream(input), target).await
+        self.in_chunks(Source::Stream(Input::new(input, self.remote.deadline())), target).await
     }
 
     /// Mode and owner of what is written.
@@ -113,7 +103,7 @@ impl Copy<'_> {
     }
 
     async fn in_one_call(&self, mut source: Source<'_>, target: &Path) -> Result<Done, Failure> {
-        let data = source.read(SMALL).await?;
+        let (data, _ended) = source.read(SMALL).await?;
         let len = data.len();
         source.unchanged()?;
         let mut hash = Context::new(&SHA256);
@@ -229,8 +219,8 @@ impl Copy<'_> {
                 biased;
                 Some(answered) = on_the_way.next() => answered,
                 data = source.read(wants), if reads => {
-                    let data = data?;
-                    over = data.len() < wants;
+                    let (data, ended) = data?;
+                    over = ended;
                     if data.is_empty() && offset > 0 {
                         continue;
                     }
@@ -282,50 +272,9 @@ async fn cause<T>(mut on_the_way: impl Stream<Item = Result<T, NotTaken>> + Unpi
     None
 }
 
-fn filled(source: &mut dyn Read, wants: usize) -> io::Result<Vec<u8>> {
-    let mut data = vec![0; wants];
-    let len = fill(source, &mut data)?;
-    data.truncate(len);
-    Ok(data)
-}
-
-impl Input {
-    async fn read(&mut self, wants: usize) -> Result<Vec<u8>, Failure> {
-        let failed = |error| failed("read", Path::new("standard input"), error);
-        if let Some(mut input) = self.input.take() {
-            self.reading = Some(tokio::task::spawn_blocking(move || {
-                let data = filled(&mut input, wants);
-                (input, data)
-            }));
-        }
-        let Some(reading) = &mut self.reading else { return Ok(Vec::new()) };
-        let read = match self.deadline {
-            Some(deadline) => match timeout_at(deadline, reading).await {
-                Ok(read) => read,
-                Err(_elapsed) => return Err(late()),
-            },
-            None => reading.await,
-        };
-        self.reading = None;
-        let (input, data) = read.map_err(|error| failed(io::Error::other(error)))?;
-        self.input = Some(input);
-        data.map_err(failed)
-    }
-}
-
-fn late() -> Failure {
-    let why = "standard input had not ended; nothing is in its place";
-    Box::new(Report::new(
-        Exit::TimedOut,
-        "the time of --timeout is over",
-        why,
-        "give it longer with --timeout DUR",
-    ))
-}
-
 impl Source<'_> {
-    /// The next bytes: so many, or what is left. Cancel-safe.
-    async fn read(&mut self, wants: usize) -> Result<Vec<u8>, Failure> {
+    /// The next bytes: so many, or what is left, and whether it ends with them. Cancel-safe.
+    async fn read(&mut self, wants: usize) -> Result<(Vec<u8>, bool), Failure> {
         match self {
             Self::File { file, path, .. } => filled(file, wants).map_err(|error| failed("read", path, error)),
             Self::Stream(input) => input.read(wants).await,

@@ -113,6 +113,11 @@ impl Cursors {
         }
     }
 
+    /// The attempt of the run on this agent, if something of it was told.
+    pub fn attempt_of(&self, agent: &str) -> Option<u16> {
+        Some(self.runs.get(agent)?.attempt)
+    }
+
     /// How the run on this agent ended.
     pub fn end_of(&self, agent: &str) -> Option<&str> {
         self.runs.get(agent)?.end.as_deref()

@@ -121,11 +121,17 @@ pub(super) fn event(n: u64) -> EventSummary {
 pub(super) fn events(asked: &EventListArguments) -> EventList {
     if let Some(recent) = asked.recent {
         let first = 8 - u64::from(recent).min(7);
-        return EventList { events: (first..=7).map(event).collect(), last: 7, next: 7, more: first > 1 };
+        return EventList {
+            events: (first..=7).map(event).collect(),
+            last: 7,
+            next: 7,
+            more: first > 1,
+            lost: None,
+        };
     }
     let first = asked.since.unwrap_or(0) + 1;
     let last = (first + 2).min(7).min(first - 1 + u64::from(asked.limit.unwrap()));
-    EventList { events: (first..=last).map(event).collect(), last, next: last, more: last < 7 }
+    EventList { events: (first..=last).map(event).collect(), last, next: last, more: last < 7, lost: None }
 }
 
 /// The hash of an event, with which nothing was computed.

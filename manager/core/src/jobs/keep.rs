@@ -129,7 +129,9 @@ impl<T> Jobs<T> {
         let deletions = self.shelves.deletions;
         let shelf = self.shelves.of(whose.clone());
         if !mem::replace(&mut shelf.finding, true) {
-            let count = shelf.stored.is_none() || shelf.counted != Some(deletions);
+            // those of one agent are few, and go by their age with the others of agents
+            let is_one = matches!(whose, Whose::Agent(_));
+            let count = is_one || shelf.stored.is_none() || shelf.counted != Some(deletions);
             shelf.counted = Some(deletions);
             self.effects.push(Effect::FindOldest { whose, limit: self.settings.prune_at_once, count });
         }
@@ -148,7 +150,8 @@ impl<T> Jobs<T> {
     ) {
         let shelf = self.shelves.of(whose.clone());
         shelf.finding = false;
-        let mut left = stored.or(shelf.stored).unwrap_or(0);
+        // a look that failed has no number: nobody is one too many then
+        let mut left = stored.or(shelf.stored);
         let limit = self.keep_of(&whose);
         let mut more = jobs.len() >= self.settings.prune_at_once;
         let most = self.settings.prune_runs / if self.store_full { FULL_SHARE } else { 1 };
@@ -156,19 +159,22 @@ impl<T> Jobs<T> {
         for EndedJob { id, ended_ms, runs: of_job } in jobs {
             let old = self.settings.keep_ms.is_some_and(|keep| ended_ms.saturating_add(keep) <= now_ms);
             let open = self.jobs.get(&id).is_some_and(|job| job.summary.open > 0);
-            if (old || left > limit) && !open && !self.has_callback(id) {
+            if (old || left.is_some_and(|left| left > limit)) && !open && !self.has_callback(id) {
                 if deleted && runs.saturating_add(of_job) > most {
                     more = true;
                     break;
                 }
                 // one that was deleted while they were looked for is among them, and has gone
-                left = left.saturating_sub(1);
+                left = left.map(|left| left.saturating_sub(1));
                 if self.delete_ended(id, None, now_ms) {
                     (deleted, runs) = (true, runs.saturating_add(of_job));
                 }
             }
         }
-        self.shelves.of(whose.clone()).stored = Some(left);
+        self.shelves.of(whose.clone()).stored = left;
+        if deleted && matches!(whose, Whose::Agent(_)) {
+            self.shelves.of(Whose::Agents).counted = None;
+        }
         if more && deleted {
             self.find_oldest(whose);
         }

@@ -28,6 +28,12 @@ const VACUUM_PAGES: i64 = 2048;
 /// The same where there is no room to move so many: they are written to the log first.
 const FEW_PAGES: i64 = 64;
 
+/// Whether an error is one of the moment: want of descriptors or memory, a signal, a disk that fails.
+fn passes(error: &io::Error) -> bool {
+    let moment = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::INTR, Errno::IO].map(Errno::raw_os_error);
+    error.raw_os_error().is_some_and(|errno| moment.contains(&errno))
+}
+
 /// Shows how much room there is, to everybody.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Gauge(Arc<AtomicU8>);
@@ -162,8 +168,8 @@ impl Space {
                 self.gauge.set(Room::Plenty);
                 Ok(())
             }
-            // whatever else it is, more room would not change it
-            Err(error) if !is_no_room(&error) && has_room(&self.file, self.file_bytes) => {
+            // whatever else it is, neither more room nor another try would change it
+            Err(error) if !is_no_room(&error) && !passes(&error) && has_room(&self.file, self.file_bytes) => {
                 tracing::warn!(
                     %error,
                     file = %self.file.display(),

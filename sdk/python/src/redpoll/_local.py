@@ -69,7 +69,7 @@ def read_words(words: Sequence[str]) -> "tuple[list[Any], dict[str, Any]]":
         before, equals, after = word.partition("=")
         key = before[:-1] if before.endswith(":") else before
         if not equals or not _KEY.match(key):
-            args.append(_text(_unescaped(before, equals, after), "an argument by place"))
+            args.append(_text(_unescaped(before, equals, after) if equals else word, "an argument by place"))
         elif key in named:
             raise ArgumentError(key, "is given twice")
         else:
