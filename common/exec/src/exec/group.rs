@@ -259,11 +259,12 @@ fn is_running(leader: Pid) -> bool {
     matches!(waitid(WaitId::Pid(leader), look), Ok(None) | Err(Errno::INTR))
 }
 
-/// What is seen of a tree. `None`: there is no descriptor or no memory to look with, which says nothing of what is left.
+/// What is seen of a tree. `None`: there is no descriptor or no memory to look with, or whoever looks hangs, which says nothing of
+/// what is left.
 fn seen_of(lineage: &Lineage, looked: io::Result<Vec<Process>>) -> Option<Vec<Process>> {
     match looked {
         Ok(members) => Some(members),
-        Err(error) if is_no_room(&error) => {
+        Err(error) if is_no_room(&error) || error.kind() == io::ErrorKind::TimedOut => {
             tracing::debug!(leader = %lineage.leader, %error, "what is left of a stopped run cannot be seen now");
             None
         }

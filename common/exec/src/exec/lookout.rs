@@ -3,13 +3,19 @@
 
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::tree::{Lineage, Look, Process};
 
 /// Who looks for the runs of this process.
 pub(super) static LOOKOUT: Lookout = Lookout::new(Look::now);
+
+/// How long a look is waited for: whoever ends a run looks three times, and has to be done while somebody waits for it, see
+/// [`Programs::ended`](super::programs::Programs::ended).
+const WAIT: Duration = Duration::from_secs(3);
 
 /// Looks for those who ask. A look begins after they have asked: who asks while one is under way is answered by the next.
 pub(super) struct Lookout {
@@ -35,11 +41,13 @@ impl Lookout {
     /// The living processes of a run. Looked up on another thread: a machine may have ten thousand processes.
     ///
     /// # Errors
-    /// Those of [`Lineage::members`].
+    /// Those of [`Lineage::members`]. [`io::ErrorKind::TimedOut`]: whoever looks hangs, and nothing is known.
     pub(super) async fn members(&'static self, lineage: &Lineage) -> io::Result<Vec<Process>> {
         let (answer, answered) = oneshot::channel();
         let looking = {
             let mut state = self.state();
+            // who has given up may ask again, and again
+            state.asked.retain(|(_, answer)| !answer.is_closed());
             state.asked.push((lineage.clone(), answer));
             let somebody_looks = std::mem::replace(&mut state.is_looking, true);
             (!somebody_looks).then(|| Looking { lookout: self, is_done: false })
@@ -48,8 +56,12 @@ impl Lookout {
             // it answers by itself
             drop(tokio::task::spawn_blocking(move || looking.look()));
         }
-        // an error means that the runtime is going down, and nothing else is held up
-        answered.await.unwrap_or_else(|_| lineage.members())
+        match timeout(WAIT, answered).await {
+            Ok(Ok(members)) => members,
+            // the runtime is going down, and nothing else is held up
+            Ok(Err(_)) => lineage.members(),
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -113,13 +125,14 @@ fn again(error: &io::Error) -> io::Error {
 #[cfg(test)]
 mod tests {
     use std::os::unix::process::CommandExt as _;
-    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
     use std::task::{Context, Poll, Waker};
     use std::time::Duration;
 
     use rustix::process::Pid;
     use tokio::task::JoinSet;
 
+    use super::super::environ::{Hung, Reader, environment};
     use super::*;
 
     /// A program that runs until this is dropped.
@@ -190,11 +203,58 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn a_process_that_hangs_keeps_no_run_from_being_found() {
+        static HUNG: Hung = Hung::new();
+        static STUCK: AtomicI32 = AtomicI32::new(0);
+        fn read(pid: i32) -> io::Result<Vec<u8>> {
+            while pid == STUCK.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            environment(pid)
+        }
+        static LOOKOUT: Lookout = Lookout::new(|| Look::by(Reader::with(read, &HUNG)));
+        let (_older, older) = Program::start();
+        let (stuck, _) = Program::start();
+        let (_younger, younger) = Program::start();
+        STUCK.store(stuck.0.id().cast_signed(), Ordering::SeqCst);
+        // the younger one asks while somebody looks for the older one
+        let found = tokio::join!(LOOKOUT.members(&older), LOOKOUT.members(&younger));
+        STUCK.store(0, Ordering::SeqCst);
+        assert_eq!([found.0, found.1].map(|members| members.unwrap().len()), [1, 1]);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_look_that_hangs_is_told_so_and_is_not_kept() {
+        static HELD: AtomicBool = AtomicBool::new(true);
+        static LOOKOUT: Lookout = Lookout::new(|| {
+            while HELD.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Look::now()
+        });
+        let (_program, lineage) = Program::start();
+        tokio::time::pause();
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            let asked = LOOKOUT.members(&lineage);
+            let (members, ()) = tokio::join!(asked, tokio::time::advance(WAIT + Duration::from_millis(1)));
+            seen.push((members.map_err(|error| error.kind()), LOOKOUT.state().asked.len()));
+        }
+        HELD.store(false, Ordering::SeqCst);
+        tokio::time::resume();
+        for (members, remembered) in seen {
+            assert_eq!(members, Err(io::ErrorKind::TimedOut));
+            assert!(remembered <= 1);
+        }
+        assert_eq!(LOOKOUT.members(&lineage).await.unwrap().len(), 1);
+    }
+
     #[test]
     fn who_has_asked_a_runtime_that_goes_down_looks_for_itself_and_the_next_is_served() {
         static LOOKOUT: Lookout = Lookout::new(Look::now);
         let (_program, lineage) = Program::start();
-        let runtime = || tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let gone = runtime();
         let handle = gone.handle().clone();
         gone.shutdown_background();

@@ -20,6 +20,7 @@ pub mod adopted;
 pub mod cgroup;
 pub mod confine;
 mod death;
+mod environ;
 mod error;
 mod feed;
 mod form;

@@ -11,6 +11,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_s
 
 use super::adopted;
 use super::cgroup::processes_of;
+use super::environ::Reader;
 use super::mark::Mark;
 use super::{RUN_VARIABLE, is_no_room};
 
@@ -59,6 +60,7 @@ pub(super) struct Look {
     leaders: BTreeSet<i32>,
     /// What the environment of a process says of its run, of those that somebody wanted to know it of. It is read once.
     marks: RefCell<BTreeMap<i32, Vec<Vec<u8>>>>,
+    reader: Reader,
 }
 
 impl Look {
@@ -67,9 +69,14 @@ impl Look {
     /// # Errors
     /// Those of [`Lineage::members`].
     pub(super) fn now() -> io::Result<Self> {
+        Self::by(Reader::new())
+    }
+
+    /// As they are now. Environments are read by `reader`.
+    pub(super) fn by(reader: Reader) -> io::Result<Self> {
         let all = scan(Path::new("/proc"))?;
         let own = rustix::process::getpid().as_raw_pid();
-        Ok(Self { all, own, leaders: adopted::leaders().clone(), marks: RefCell::default() })
+        Ok(Self { all, own, leaders: adopted::leaders().clone(), marks: RefCell::default(), reader })
     }
 
     /// Those of a run, as [`Lineage::members`].
@@ -87,7 +94,7 @@ impl Look {
         let mut members = select(&self.all, leader, |process| {
             Ok(grouped.contains(&process.pid)
                 || process.started >= since
-                    && (self.has_mark(process.pid, marker.as_bytes())?
+                    && (self.has_mark(process, marker.as_bytes())?
                         // one that was adopted
                         || is_orphan(process)
                             && lineage.mark.map_or(Ok(false), |mark| mark.is_on(process.pid))?))
@@ -96,18 +103,18 @@ impl Look {
         Ok(members)
     }
 
-    /// Whether the environment that a process was started with has this `REDPOLL_RUN=value`. False if it may not be read.
-    fn has_mark(&self, pid: i32, marker: &[u8]) -> io::Result<bool> {
+    /// Whether the environment that a process was started with has this `REDPOLL_RUN=value`. False if it cannot be read.
+    fn has_mark(&self, process: &Process, marker: &[u8]) -> io::Result<bool> {
         let is_it = |marks: &Vec<Vec<u8>>| marks.iter().any(|mark| mark == marker);
-        if let Some(marks) = self.marks.borrow().get(&pid) {
+        if let Some(marks) = self.marks.borrow().get(&process.pid) {
             return Ok(is_it(marks));
         }
         let name = format!("{RUN_VARIABLE}=");
-        let environment = environment(pid)?;
+        let environment = self.reader.environment(process)?;
         let of_run = environment.split(|byte| *byte == 0).filter(|entry| entry.starts_with(name.as_bytes()));
         let marks: Vec<Vec<u8>> = of_run.map(<[u8]>::to_vec).collect();
         let found = is_it(&marks);
-        self.marks.borrow_mut().insert(pid, marks);
+        self.marks.borrow_mut().insert(process.pid, marks);
         Ok(found)
     }
 }
@@ -178,27 +185,6 @@ fn parse_stat(stat: &[u8]) -> Option<Process> {
     // the state is that of the first thread: when that has ended and others go on, the process lives
     let zombie = matches!(state, "Z" | "X") && threads <= 1;
     Some(Process { pid, parent, group, zombie, started })
-}
-
-/// The environment that a process was started with. Empty if it has ended or may not be read.
-///
-/// # Errors
-/// Those of [`seen`].
-pub(super) fn environment(pid: i32) -> io::Result<Vec<u8>> {
-    let read =
-        |path: PathBuf| seen(fs::read(path)).map(|read| read.filter(|environment| !environment.is_empty()));
-    let process = PathBuf::from(format!("/proc/{pid}"));
-    if let Some(environment) = read(process.join("environ"))? {
-        return Ok(environment);
-    }
-    // when the first thread has ended, the others still know it
-    for thread in seen(fs::read_dir(process.join("task")))?.into_iter().flatten() {
-        let Some(thread) = seen(thread)? else { continue };
-        if let Some(environment) = read(thread.path().join("environ"))? {
-            return Ok(environment);
-        }
-    }
-    Ok(Vec::new())
 }
 
 /// Sends a signal to exactly this process, and to no other that got its number meanwhile.

@@ -89,3 +89,12 @@ async fn a_program_that_nobody_can_watch_over_may_have_begun_and_does_not_go_on(
     let pid = STARTED.load(Ordering::SeqCst);
     assert!(pid > 0 && !Path::new("/proc").join(pid.to_string()).exists());
 }
+
+#[test]
+fn where_whoever_looks_hangs_nothing_is_known_of_what_is_left() {
+    let leader = rustix::process::getpid();
+    let lineage = Lineage { leader, run: "of a test".to_owned(), mark: None, cgroup: None };
+    let seen = |kind: io::ErrorKind| seen_of(&lineage, Err(kind.into()));
+    assert!(seen(io::ErrorKind::TimedOut).is_none());
+    assert!(seen(io::ErrorKind::PermissionDenied).is_some_and(|seen| seen.is_empty()));
+}

@@ -24,6 +24,7 @@ use redpoll_common::wire::MAX_METHOD_LEN;
 use rustix::process::Signal;
 use tokio::time::{Instant, sleep};
 
+use super::environ::environment;
 use super::name::is_unique_name;
 use super::tree::{self, Process, scan, seen, signal_one};
 use super::{KILL_WAIT, RUN_VARIABLE};
@@ -177,7 +178,7 @@ fn look(agent: &PeerId, runs: &BTreeSet<Owner>) -> io::Result<(Scene<Owner>, BTr
         runs.iter().filter_map(|owner| Some((Mark::of(agent, owner.run()?), owner))).collect();
     let (mut marked, mut procedures) = (BTreeMap::new(), BTreeMap::new());
     for process in &all {
-        let environment = tree::environment(process.pid)?;
+        let environment = environment(process.pid)?;
         if let Some((mark, procedure)) = Mark::read(&environment)
             && let Some(&run) = wanted.get(&mark)
         {
