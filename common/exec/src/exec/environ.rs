@@ -4,8 +4,8 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::fs;
-use std::io;
-use std::path::PathBuf;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -13,18 +13,23 @@ use std::time::Duration;
 
 use super::tree::{Process, seen};
 
+/// The longest environment that is read whole: the kernel lets nobody start with more than 6 MiB of arguments and environment, but a
+/// process may say later that any part of its memory is its environment.
+const MAX_ENVIRONMENT: u64 = 8 * 1024 * 1024;
 /// How long a reader waits for what hangs, all in all.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long it waits for one more after that.
 const LEAST: Duration = Duration::from_millis(25);
 
-/// The environment of a process. Empty if it has ended or may not be read. Waits for as long as the process hangs.
+/// The environment of a process, and of what claims to be one no more than [`MAX_ENVIRONMENT`]. Empty if it has ended or may
+/// not be read. Waits for as long as the process hangs.
 ///
 /// # Errors
 /// Those of [`seen`].
 pub(super) fn environment(pid: i32) -> io::Result<Vec<u8>> {
-    let read =
-        |path: PathBuf| seen(fs::read(path)).map(|read| read.filter(|environment| !environment.is_empty()));
+    let read = |path: PathBuf| {
+        seen(read_start(&path)).map(|read| read.filter(|environment| !environment.is_empty()))
+    };
     let process = PathBuf::from(format!("/proc/{pid}"));
     if let Some(environment) = read(process.join("environ"))? {
         return Ok(environment);
@@ -37,6 +42,12 @@ pub(super) fn environment(pid: i32) -> io::Result<Vec<u8>> {
         }
     }
     Ok(Vec::new())
+}
+
+fn read_start(path: &Path) -> io::Result<Vec<u8>> {
+    let mut start = Vec::new();
+    fs::File::open(path)?.take(MAX_ENVIRONMENT).read_to_end(&mut start)?;
+    Ok(start)
 }
 
 /// The processes, by number and start, whose environment some thread waits for in vain: there is one thread for each, and it goes
@@ -143,6 +154,14 @@ mod tests {
 
     fn process(pid: i32) -> Process {
         Process { pid, parent: 1, group: pid, zombie: false, started: 7 }
+    }
+
+    #[test]
+    fn of_what_claims_to_be_an_environment_no_more_is_read_than_one_can_be_long() {
+        let claimed = tempfile::NamedTempFile::new().unwrap();
+        claimed.as_file().set_len(8 * MAX_ENVIRONMENT).unwrap(); // takes no room
+        let read = read_start(claimed.path()).unwrap();
+        assert_eq!(u64::try_from(read.len()).unwrap(), MAX_ENVIRONMENT);
     }
 
     #[test]

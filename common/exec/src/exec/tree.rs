@@ -15,6 +15,11 @@ use super::environ::Reader;
 use super::mark::Mark;
 use super::{RUN_VARIABLE, is_no_room};
 
+/// The longest `REDPOLL_RUN=value`, with much to spare: see [`unique_name`](super::unique_name). Longer ones are nobody's.
+const MAX_MARK: usize = 128;
+/// How many of them are remembered of one process. It is given one; a program may give many to its children, at no cost to itself.
+const MAX_MARKS: usize = 8;
+
 /// What `/proc/<pid>/stat` says of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Process {
@@ -58,7 +63,8 @@ pub(super) struct Look {
     own: i32,
     /// Children of this process as well, and no orphans.
     leaders: BTreeSet<i32>,
-    /// What the environment of a process says of its run, of those that somebody wanted to know it of. It is read once.
+    /// What the environment of a process says of its run, of those that somebody wanted to know it of. It is read once, but where it
+    /// says more than [`MAX_MARKS`].
     marks: RefCell<BTreeMap<i32, Vec<Vec<u8>>>>,
     reader: Reader,
 }
@@ -105,17 +111,19 @@ impl Look {
 
     /// Whether the environment that a process was started with has this `REDPOLL_RUN=value`. False if it cannot be read.
     fn has_mark(&self, process: &Process, marker: &[u8]) -> io::Result<bool> {
-        let is_it = |marks: &Vec<Vec<u8>>| marks.iter().any(|mark| mark == marker);
         if let Some(marks) = self.marks.borrow().get(&process.pid) {
-            return Ok(is_it(marks));
+            return Ok(marks.iter().any(|mark| mark == marker));
         }
         let name = format!("{RUN_VARIABLE}=");
         let environment = self.reader.environment(process)?;
-        let of_run = environment.split(|byte| *byte == 0).filter(|entry| entry.starts_with(name.as_bytes()));
-        let marks: Vec<Vec<u8>> = of_run.map(<[u8]>::to_vec).collect();
-        let found = is_it(&marks);
-        self.marks.borrow_mut().insert(process.pid, marks);
-        Ok(found)
+        let of_run = environment
+            .split(|byte| *byte == 0)
+            .filter(|entry| entry.len() <= MAX_MARK && entry.starts_with(name.as_bytes()));
+        if of_run.clone().nth(MAX_MARKS).is_none() {
+            let marks = of_run.clone().map(<[u8]>::to_vec).collect();
+            self.marks.borrow_mut().insert(process.pid, marks);
+        }
+        Ok(of_run.into_iter().any(|entry| entry == marker))
     }
 }
 
@@ -276,6 +284,36 @@ mod tests {
             select(&all, 10, |process| Ok(process.pid == 20)).unwrap().iter().map(|p| p.pid).collect();
         found.sort_unstable();
         assert_eq!(found, [10, 11, 12, 13, 14, 20, 21, 31]);
+    }
+
+    #[test]
+    fn however_many_marks_a_process_has_few_are_remembered_and_its_own_is_found() {
+        let start = |more: u32, length: usize| {
+            let mut command = std::process::Command::new("sleep");
+            command.arg("1000").env_clear().env(RUN_VARIABLE, "of a test");
+            // each is one that begins with the same name
+            let names = (0..more).map(|n| format!("{RUN_VARIABLE}={n:0length$}"));
+            names.for_each(|name| _ = command.env(name, ""));
+            command.spawn().unwrap()
+        };
+        let mut children = [start(10_000, 1), start(3, 1), start(3, 10_000)];
+        let pids = children.each_ref().map(|child| i32::try_from(child.id()).unwrap());
+        let look = Look::now().unwrap();
+        let has_mark = |pid: i32, run: &str| {
+            let process = look.all.iter().find(|process| process.pid == pid).unwrap();
+            look.has_mark(process, format!("{RUN_VARIABLE}={run}").as_bytes()).unwrap()
+        };
+        for _ in 0..2 {
+            assert!(pids.iter().all(|pid| has_mark(*pid, "of a test")));
+            assert!(!pids.iter().any(|pid| has_mark(*pid, "of another")));
+        }
+        assert!(has_mark(pids[0], "9999=") && has_mark(pids[1], "2=") && !has_mark(pids[1], "3="));
+        let remembered = |pid| look.marks.borrow().get(&pid).map(Vec::len);
+        assert_eq!(pids.map(remembered), [None, Some(4), Some(1)]);
+        for child in &mut children {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
     }
 
     #[test]
