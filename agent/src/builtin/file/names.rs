@@ -15,7 +15,12 @@ pub(super) enum Name {
 
 impl Name {
     /// The number, looked up in the text of `/etc/passwd` or `/etc/group`: name, password, number, separated by colons.
+    /// The highest number is nobody's: where an owner is set it means the one that is there.
     pub(super) fn number(&self, table: impl FnOnce() -> std::io::Result<String>) -> Option<u32> {
+        self.found(table).filter(|number| *number != u32::MAX)
+    }
+
+    fn found(&self, table: impl FnOnce() -> std::io::Result<String>) -> Option<u32> {
         let name = match self {
             Self::Number(number) => return Some(*number),
             Self::Text(name) => name,
@@ -74,5 +79,9 @@ mod tests {
         assert_eq!(number("8"), Some(8));
         assert_eq!((number("we"), number("bad"), number("")), (None, None, None));
         assert_eq!(Name::Number(5).number(table), Some(5));
+        // what setting an owner takes for "as it is"
+        let nobody = || Ok("nobody:x:4294967295:4294967295:::\n".to_owned());
+        assert_eq!(Name::Text("nobody".into()).number(nobody), None);
+        assert_eq!((number("4294967295"), Name::Number(u32::MAX).number(table)), (None, None));
     }
 }

@@ -249,7 +249,9 @@ pub(super) fn target(target: &Spot, guard: &Guard<'_>) -> Result<Option<Stat>, F
 
 pub(super) fn number(name: Option<&Name>, what: &str, table: &str) -> Result<Option<u32>, FileError> {
     let Some(name) = name else { return Ok(None) };
-    match name.number(|| std::fs::read_to_string(table)) {
+    // other lines may be in another encoding
+    let lines = || std::fs::read(table).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    match name.number(lines) {
         Some(number) => Ok(Some(number)),
         None => Err(FileError::failed("UnknownName", format!("there is no {what} {name} in {table}"))),
     }
