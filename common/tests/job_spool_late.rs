@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use job_support::{Bench, OPTIONS, offer, run};
 use redpoll_common::job::spool::{Exit, Input, SMALL_ENDING, Untaken};
+use redpoll_common::job::wire::Act;
 use redpoll_common::job::{Dno, Limits};
 use redpoll_common::wire::Raw;
 
@@ -75,8 +76,14 @@ fn what_waits_for_room_is_written_and_told_when_the_agent_stops() {
     let mut bench = full();
     assert_eq!(bench.item(5, "one"), "");
     assert_eq!(bench.pass(1_000), "", "it waits");
-    assert_eq!(bench.put(Input::Draining), "commit[items 5 0..1] report[5 items 0..1]");
-    assert!(bench.succeed(5).starts_with("commit[done 5 succeeded"));
+    assert_eq!(bench.put(Input::Draining), "", "the reserve is for the ends of what runs first");
+    assert!(bench.succeed(5).starts_with("commit[items 5 0..1, done 5 succeeded"));
+    // a run that does not end in time
+    let mut bench = full();
+    bench.item(5, "one");
+    bench.put(Input::Draining);
+    bench.spool.write_all(bench.now);
+    assert_eq!(bench.words(), "commit[items 5 0..1] report[5 items 0..1]");
     // an end that is no small one, before and after the stop begins
     let mut bench = full();
     assert_eq!(large(&mut bench), "");
@@ -90,17 +97,36 @@ fn what_waits_for_room_is_written_and_told_when_the_agent_stops() {
 #[test]
 fn what_is_large_keeps_nothing_small_from_the_reserve() {
     let mut bench = running(of_seconds(None, None));
-    bench.put(Input::Offer {
-        token: "o",
-        offer: offer(run(6), of_seconds(None, None)),
-        admin: false,
-        verdict: Ok(()),
-    });
-    bench.put(Input::Spawned(Dno(6)));
+    for dno in [6, 7] {
+        let offer = offer(run(dno), of_seconds(None, None));
+        bench.put(Input::Offer { token: "o", offer, admin: false, verdict: Ok(()) });
+        bench.put(Input::Spawned(Dno(dno)));
+    }
     bench.put(Input::Full(true));
     let result = Raw::text(&"x".repeat(SMALL_ENDING + 1));
     bench.put(Input::Exited(Dno(5), Exit::Succeeded(result)));
     bench.item(6, "one");
-    let said = bench.put(Input::Draining);
-    assert_eq!(said.matches("commit[").count(), 2, "{said}");
+    assert_eq!(bench.put(Input::Draining), "", "before the ends of what still runs");
+    assert_eq!(bench.succeed(6), "", "its output is held, and its end with it");
+    let said = bench.succeed(7);
+    let commits: Vec<&str> = said.split("commit[").skip(1).collect();
+    let begins = ["done 7", "items 6", "done 5"];
+    assert_eq!(commits.len(), begins.len(), "{said}");
+    assert!(commits.iter().zip(begins).all(|(commit, begin)| commit.contains(begin)), "{said}");
+}
+
+#[test]
+fn what_waits_for_room_is_written_after_the_end_of_a_run_that_nobody_wants_too() {
+    let mut bench = running(of_seconds(None, None));
+    bench.offer(6);
+    bench.put(Input::Spawned(Dno(6)));
+    bench.put(Input::Full(true));
+    let result = Raw::text(&"x".repeat(SMALL_ENDING + 1));
+    bench.put(Input::Exited(Dno(5), Exit::Succeeded(result)));
+    bench.put(Input::Draining);
+    bench.put(Input::Disconnected);
+    bench.put(Input::Connected);
+    bench.answer(&[(run(6), Act::Drop)], 0);
+    let said = bench.succeed(6);
+    assert!(said.contains("gone 6") && said.contains("done 5"), "{said}");
 }

@@ -105,7 +105,7 @@ impl Runner {
     }
 
     fn begin_commit(&mut self, mut records: Vec<Record>) {
-        // where there is little room, the smaller one of two may still have it
+        // where there is little room, the first may still have it, and the rules give the smaller one first
         if !*self.full.borrow() {
             merge(&mut records, &mut self.outputs);
         }

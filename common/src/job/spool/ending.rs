@@ -1,7 +1,7 @@
 //! How runs end, and what time does to them.
 
 use super::fit::{fit, parts};
-use super::row::Phase;
+use super::row::{Phase, Row};
 use super::{
     BATCH_MS, COMMIT_BYTES, COMMIT_RECORDS, Cause, Exit, KEPT, MAX_LAZY, MAX_RECORD_ITEMS, Now, Output,
     RECORD_BYTES, Record, SMALL_ENDING, Spool, TIDY_MS, Untaken,
@@ -94,7 +94,8 @@ impl<T> Spool<T> {
         self.live.remove(&dno);
         if row.unwanted {
             self.forget(dno);
-            return self.tidy_later(now);
+            // what waits for its end may go into the reserve
+            return if self.draining { self.flush(now) } else { self.tidy_later(now) };
         }
         row.phase = Phase::Ending(fit(ending, self.options.max_item));
         self.dirty.insert(dno);
@@ -140,12 +141,13 @@ impl<T> Spool<T> {
         self.outputs.push_back(Output::Commit(all));
     }
 
-    /// Before the end: what waits for more to be written with it does not wait any longer.
+    /// Before the end: what waits for more to be written with it, or for room, does not wait any longer.
     pub fn write_all(&mut self, now: Now) {
         self.flush(now);
+        self.write_held(now);
     }
 
-    /// The agent stops: nothing new is taken, and what waits for room goes into the reserve.
+    /// The agent stops: nothing new is taken, and what waits for room goes into the reserve once nothing runs.
     pub(super) fn drain(&mut self, now: Now) {
         self.draining = true;
         if self.full {
@@ -162,6 +164,18 @@ impl<T> Spool<T> {
                 self.dirty.insert(dno);
             }
         }
+        self.commit_in_parts(records);
+        if !self.lazy.is_empty() {
+            self.commit(Vec::new());
+        }
+        self.report(now);
+        if self.draining && !self.runs_any() {
+            self.write_held(now);
+        }
+    }
+
+    /// Writes these down in commits of no more than a commit may have.
+    fn commit_in_parts(&mut self, records: Vec<Record>) {
         let (mut next, mut weight) = (Vec::new(), 0);
         for record in records {
             let is_full = weight + record.weight() > COMMIT_BYTES || next.len() >= COMMIT_RECORDS;
@@ -172,22 +186,25 @@ impl<T> Spool<T> {
             weight += record.weight();
             next.push(record);
         }
-        if !next.is_empty() || !self.lazy.is_empty() {
+        if !next.is_empty() {
             self.commit(next);
-        }
-        self.report(now);
-        if self.draining {
-            self.write_held(now);
         }
     }
 
-    /// What waits for room would be lost with the agent that stops: the reserve is there for it. One run after the other, as the first
-    /// that is too large for what is left of the reserve keeps those after it waiting.
+    fn runs_any(&self) -> bool {
+        self.live.iter().filter_map(|dno| self.rows.get(dno)).any(Row::is_live)
+    }
+
+    /// What waits for room would be lost with the agent that stops: the reserve is there for it. One run after the other, the smallest
+    /// first, and none before the end of what still runs, as the first that is too large for what is left of the reserve keeps those
+    /// after it waiting.
     fn write_held(&mut self, now: Now) {
-        for dno in std::mem::take(&mut self.dirty) {
+        let mut held: Vec<Dno> = std::mem::take(&mut self.dirty).into_iter().collect();
+        held.sort_by_key(|dno| self.rows.get(dno).map_or(0, Row::unwritten_bytes));
+        for dno in held {
             let mut records = Vec::new();
             let _all = self.write_row(dno, false, &mut records);
-            self.commit(records);
+            self.commit_in_parts(records);
             self.report(now);
         }
     }

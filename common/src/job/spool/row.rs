@@ -1,6 +1,6 @@
 //! One run in the spool.
 
-use super::fit::fit;
+use super::fit::{fit, size};
 use super::image::ImageRow;
 use super::record::Stamp;
 use super::stream::Stream;
@@ -115,6 +115,15 @@ impl Row {
 
     pub(super) fn is_live(&self) -> bool {
         matches!(self.phase, Phase::Starting | Phase::Running)
+    }
+
+    /// About how many bytes of it are not on disk yet.
+    pub(super) fn unwritten_bytes(&self) -> u64 {
+        let ending = match &self.phase {
+            Phase::Ending(ending) => size(ending),
+            Phase::Received(_) | Phase::Starting | Phase::Running | Phase::Done(_) => 0,
+        };
+        self.stream.pending_bytes() + ending
     }
 
     /// When something is due.

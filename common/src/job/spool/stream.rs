@@ -83,6 +83,11 @@ impl Stream {
         !self.pending.is_empty()
     }
 
+    /// Bytes that are not on disk yet.
+    pub(super) fn pending_bytes(&self) -> u64 {
+        self.pending_bytes
+    }
+
     /// Bytes that the manager has not acknowledged.
     pub(super) fn unacked_bytes(&self) -> u64 {
         self.ledger_bytes + self.pending_bytes

@@ -257,9 +257,9 @@ impl Model {
         self.reports.insert(id, parts);
     }
 
-    /// The disk is full, and what has no room waits for it. Not once the agent stops: then all goes into the reserve.
+    /// The disk is full, and what has no room waits for it. Not once the agent stops and nothing runs: then all goes into the reserve.
     fn holds(&self) -> bool {
-        self.full && !self.draining
+        self.full && !(self.draining && self.runs.values().all(|run| !run.is_live()))
     }
 
     pub(super) fn may_write_end(&self, run: &Run) -> bool {
