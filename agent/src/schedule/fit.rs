@@ -15,9 +15,10 @@ const SHORT_MESSAGE: usize = 1_024;
 
 /// Leaves out what a frame has no room for: the details of a fault first, then the items, then the result.
 pub(super) fn fit(run: &mut RecordArguments, frame_limit: usize) {
-    // the result goes last, and is not looked at yet
-    let result = run.ending.result.take();
-    run.ending = Ending { result, ..spool::fit(run.ending.clone(), frame_limit) };
+    slim_fault(run, usize::MAX);
+    if !fits(run, frame_limit) {
+        slim_fault(run, frame_limit);
+    }
     if !fits(run, frame_limit)
         && let Some(fault) = &mut run.ending.fault
     {
@@ -38,6 +39,13 @@ pub(super) fn fit(run: &mut RecordArguments, frame_limit: usize) {
         (run.ending.outcome, run.ending.fault) =
             (Outcome::Failed, Some(Fault::new(FaultCode::TooLarge, text)));
     }
+}
+
+/// Leaves out of a fault what cannot be told, and what takes more than its share of so many bytes. The result goes last, and is not
+/// looked at here.
+fn slim_fault(run: &mut RecordArguments, max: usize) {
+    let result = run.ending.result.take();
+    run.ending = Ending { result, ..spool::fit(run.ending.clone(), max) };
 }
 
 fn fits(run: &RecordArguments, frame_limit: usize) -> bool {
@@ -111,6 +119,25 @@ mod tests {
     fn what_fits_stays_as_it_is() {
         let whole = run(list(20_000), vec![list(20_000)]);
         assert_eq!(fitted(whole.clone(), 1 << 20), whole);
+    }
+
+    #[test]
+    fn a_fault_that_fits_keeps_its_details_and_another_the_begin_of_its_trace() {
+        let failed = |trace| {
+            let fault = Fault {
+                data: Some(Raw::text(&"d".repeat(300 << 10))),
+                trace: Some("t".repeat(trace)),
+                ..Fault::new(FaultCode::Failed, "x")
+            };
+            let mut failed = run(Raw::nil(), vec![Raw::text("kept")]);
+            failed.ending =
+                Ending { outcome: Outcome::Failed, result: None, fault: Some(fault), ..failed.ending };
+            failed
+        };
+        let whole = failed(200 << 10);
+        assert_eq!(fitted(whole.clone(), 1 << 20), whole);
+        let fault = fitted(failed(900 << 10), 1 << 20).ending.fault.unwrap();
+        assert_eq!((fault.data, fault.trace.map(|trace| trace.len())), (None, Some(128 << 10)));
     }
 
     #[test]
