@@ -3,9 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "test code")]
 
 mod jobs_support;
+#[path = "spool_support/tiny.rs"]
+mod tiny;
 
-use std::fs::File;
+use std::fs::{self, DirBuilder, File};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -16,6 +20,7 @@ use redpoll_common::job::Outcome;
 use redpoll_common::job::wire::OfferAnswer;
 use redpoll_common::wire::{FaultCode, Raw};
 use serde_json::json;
+use tiny::Tiny;
 
 /// Lets whatever is about to be said be said: each ping passes the tasks of both sides and everything that was written before it.
 async fn settled(link: &Link) {
@@ -68,7 +73,7 @@ async fn nothing_is_accepted_started_or_told_before_it_is_on_disk() {
     assert_eq!(link.offer(&third).await, Ok(OfferAnswer::Accepted));
     eventually("its start is told", || world.manager.seen(3).started).await;
     HELD.store(true, Ordering::SeqCst);
-    std::fs::write(&gate, "").ok();
+    fs::write(&gate, "").ok();
     eventually("it ends", || agent.jobs.status().running == 0).await;
     eventually("the disk has the end", waits).await;
     settled(&link).await;
@@ -129,6 +134,20 @@ async fn a_full_disk_refuses_offers_holds_output_and_is_noticed_when_it_has_room
     assert_eq!(link.offer(&shell(dno + 1, "true")).await, Ok(OfferAnswer::Accepted));
 }
 
+/// Offers small runs, from this number on, until one is refused because the disk is full.
+async fn offer_until_full(link: &Link, first: u64) {
+    let mut dno = first;
+    loop {
+        match link.offer(&shell(dno, "true")).await {
+            Ok(_) => dno += 1,
+            Err(fault) if fault.message.contains("spool_full") => return,
+            // it has as many runs as it may have
+            Err(_) => tokio::task::yield_now().await,
+        }
+        assert!(dno < 1_000, "it is never full");
+    }
+}
+
 #[tokio::test]
 async fn what_an_agent_holds_while_its_disk_is_full_is_recorded_when_it_stops() {
     static FULL: AtomicBool = AtomicBool::new(false);
@@ -150,18 +169,8 @@ async fn what_an_agent_holds_while_its_disk_is_full_is_recorded_when_it_stops() 
     eventually("its start is told", || world.manager.seen(1).started).await;
     FULL.store(true, Ordering::SeqCst);
     assert_eq!(link.offer(&shell(2, "head -c 1000000 /dev/zero")).await, Ok(OfferAnswer::Accepted));
-    let mut dno = 2;
-    let is_full = loop {
-        match link.offer(&shell(dno + 1, "true")).await {
-            Ok(_) if dno < 1_000 => dno += 1,
-            Ok(_) => break false,
-            Err(fault) if fault.message.contains("spool_full") => break true,
-            // it has as many runs as it may have
-            Err(_) => tokio::task::yield_now().await,
-        }
-    };
-    assert!(is_full);
-    std::fs::write(&go, "").unwrap();
+    offer_until_full(&link, 3).await;
+    fs::write(&go, "").unwrap();
     eventually("it has given output that nobody takes", || told.exists()).await;
     assert!(world.manager.saw_no_end(1));
     link.cut().await;
@@ -176,4 +185,65 @@ async fn what_an_agent_holds_while_its_disk_is_full_is_recorded_when_it_stops() 
     let stopped = Some(FaultCode::ShuttingDown);
     assert_eq!(ended(&ending), (Outcome::Failed, Some(true), stopped), "{ending:?}");
     assert_eq!(world.manager.seen(1).text(), "said\n");
+}
+
+/// Takes all that a disk has.
+fn fill(folder: &Path) -> PathBuf {
+    let hog = folder.join("hog");
+    let ended = io::copy(&mut io::repeat(1), &mut File::create(&hog).unwrap()).unwrap_err();
+    assert_eq!(ended.kind(), io::ErrorKind::StorageFull);
+    hog
+}
+
+#[tokio::test]
+async fn what_the_reserve_has_no_room_for_takes_the_end_of_no_other_run_along_when_the_agent_stops() {
+    static WAITS: AtomicBool = AtomicBool::new(false);
+    let pause = |_time| {
+        WAITS.store(true, Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(1));
+    };
+    let world = World::new();
+    DirBuilder::new().mode(0o700).create(world.spool()).unwrap();
+    let spool = world.spool();
+    let Some(_tiny) = Tiny::mount(&spool, 4 << 20) else {
+        eprintln!("skipped: mounting is not permitted here");
+        return;
+    };
+    let open = OpenOptions { pause, reserve: 256 * 1024, ..OpenOptions::default() };
+    let agent = world.agent_with(open).await;
+    let link = world.connect(&agent);
+    let go = world.folder.path().join("go");
+    // the one that is held comes first
+    let large = offer(1, "test.later", json!([go, 600_000]), json!({}));
+    for offer in [large, shell(2, "exec sleep 1000")] {
+        assert_eq!(link.offer(&offer).await, Ok(OfferAnswer::Accepted));
+    }
+    eventually("both run", || (1..=2).all(|dno| world.manager.seen(dno).started)).await;
+    let hog = fill(&spool);
+    // more than the half by which the reserve is larger than it has to be
+    let padded = offer(3, "test.values", json!([0]), json!({"pad": "x".repeat(200_000)}));
+    assert_eq!(link.offer(&padded).await, Ok(OfferAnswer::Accepted));
+    offer_until_full(&link, 4).await;
+    eventually("the others have ended", || agent.jobs.status().running == 2).await;
+    fs::write(&go, "").unwrap();
+    eventually("it has ended, with a result that is held", || agent.jobs.status().running == 1).await;
+    assert!(!WAITS.load(Ordering::SeqCst), "there is room for what is small");
+    agent.jobs.drain().await;
+    tokio::select! {
+        () = agent.jobs.end(Duration::from_secs(10)) => panic!("there is room for all"),
+        () = eventually("the large one waits for room", || {
+            WAITS.load(Ordering::SeqCst) && agent.jobs.status().running == 0
+        }) => {}
+    }
+    // as a stop that has no more time
+    agent.die().await;
+    drop(link);
+
+    let agent = world.agent_with(open).await;
+    fs::remove_file(hog).unwrap();
+    let _link = world.connect(&agent);
+    let ending = world.manager.ending(2).await;
+    let stopped = Some(FaultCode::ShuttingDown);
+    assert_eq!(ended(&ending), (Outcome::Failed, Some(true), stopped), "{ending:?}");
+    assert_eq!(world.manager.ending(1).await.outcome, Outcome::Unknown);
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use redpoll_agent::spool::{OpenError, OpenOptions, Spool, SpoolError};
 use redpoll_common::job::Dno;
 use redpoll_common::job::spool::Record;
+use spool_support::tiny::Tiny;
 use spool_support::{
     SMALL, append, close, done, gone, items, journals, open, open_with, received, temporary, wait,
 };
@@ -160,25 +161,6 @@ fn a_full_disk_is_told_before_the_reserve_is_used_and_passes_when_there_is_room(
     wait(opened.spool.check_space()).unwrap();
     wait(full.changed()).unwrap();
     assert!(!*full.borrow());
-}
-
-/// A file system of so many bytes, unmounted at the end; `None` where that is not permitted.
-struct Tiny<'a>(&'a Path);
-
-impl<'a> Tiny<'a> {
-    fn mount(folder: &'a Path, bytes: u64) -> Option<Self> {
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &format!("size={bytes},mode=0700"), "tmpfs"]).arg(folder);
-        let mounted = mount.stderr(Stdio::null()).status().is_ok_and(|status| status.success());
-        mounted.then_some(Self(folder))
-    }
-}
-
-impl Drop for Tiny<'_> {
-    fn drop(&mut self) {
-        // it is temporary either way
-        let _unmounted = Command::new("umount").arg("-l").arg(self.0).status();
-    }
 }
 
 #[test]

@@ -260,6 +260,15 @@ impl World {
                 })
             })
             .and_then(|registry| {
+                registry.with(own("test.later"), |call: CallContext| async move {
+                    let (path, text): (String, usize) = call.args.decode().unwrap();
+                    while !std::fs::exists(&path).unwrap() {
+                        tokio::time::sleep(Duration::from_millis(2)).await;
+                    }
+                    Ok(Raw::text(&"x".repeat(text)))
+                })
+            })
+            .and_then(|registry| {
                 registry.with(own("test.wait"), |_call| std::future::pending::<Result<Raw, Fault>>())
             });
         let offered = ProceduresConfig {

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+pub(crate) mod tiny;
+
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
