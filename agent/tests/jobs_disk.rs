@@ -11,13 +11,13 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use jobs_support::{Link, World, ended, eventually, offer, shell};
+use jobs_support::{Link, World, ended, eventually, limited, offer, shell};
 use redpoll_agent::spool::OpenOptions;
-use redpoll_common::job::Outcome;
 use redpoll_common::job::wire::OfferAnswer;
+use redpoll_common::job::{Limits, Outcome, Overflow};
 use redpoll_common::wire::{FaultCode, Raw};
 use serde_json::json;
 use tiny::Tiny;
@@ -246,4 +246,55 @@ async fn what_the_reserve_has_no_room_for_takes_the_end_of_no_other_run_along_wh
     let stopped = Some(FaultCode::ShuttingDown);
     assert_eq!(ended(&ending), (Outcome::Failed, Some(true), stopped), "{ending:?}");
     assert_eq!(world.manager.ending(1).await.outcome, Outcome::Unknown);
+}
+
+#[tokio::test]
+async fn programs_wait_where_the_disk_has_no_room_at_all() {
+    static WAITS: AtomicBool = AtomicBool::new(false);
+    let pause = |_time| {
+        WAITS.store(true, Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(1));
+    };
+    let world = World::new();
+    DirBuilder::new().mode(0o700).create(world.spool()).unwrap();
+    let spool = world.spool();
+    let Some(_tiny) = Tiny::mount(&spool, 4 << 20) else {
+        eprintln!("skipped: mounting is not permitted here");
+        return;
+    };
+    // a file system that promises what it does not have
+    let allocate = |_: &File, _, _| Ok(());
+    let agent = world.agent_with(OpenOptions { pause, allocate, ..OpenOptions::default() }).await;
+    let link = world.connect(&agent);
+    let [go, told, stop] = ["go", "told", "stop"].map(|name| world.folder.path().join(name));
+    // each line has 1,000 bytes
+    let script = format!(
+        "while [ ! -e {0} ]; do sleep 0.01; done; n=0; line=$(printf '%01000d' 0); \
+         while [ ! -e {2} ]; do echo $line; n=$((n + 1)); echo $n > {1}; done",
+        go.display(),
+        told.display(),
+        stop.display()
+    );
+    let limits = Limits { overflow: Overflow::Block, ..Limits::default() };
+    assert_eq!(link.offer(&limited(shell(1, &script), limits)).await, Ok(OfferAnswer::Accepted));
+    eventually("its start is told", || world.manager.seen(1).started).await;
+    eventually("its start is on disk", || agent.jobs.status().settled).await;
+    let hog = fill(&spool);
+    fs::write(&go, "").unwrap();
+    let lines = || fs::read_to_string(&told).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+    eventually("its output waits for room", || WAITS.load(Ordering::SeqCst)).await;
+    let (mut last, mut since) = (0, Instant::now());
+    eventually("it stands still", || {
+        let now = lines();
+        assert!(now < 20_000, "it goes on although nothing can be recorded");
+        if now != last || now == 0 {
+            (last, since) = (now, Instant::now());
+        }
+        since.elapsed() > Duration::from_secs(1)
+    })
+    .await;
+    fs::write(&stop, "").unwrap();
+    fs::remove_file(hog).unwrap();
+    assert_eq!(world.manager.ending(1).await.outcome, Outcome::Succeeded, "it goes on");
+    assert_eq!(world.manager.seen(1).text().lines().count(), lines());
 }

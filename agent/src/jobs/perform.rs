@@ -32,7 +32,7 @@ impl Runner {
             }
             if self.commit.is_some() {
                 if *self.full.borrow() {
-                    self.end_what_runs();
+                    self.perform_on_programs();
                 }
                 return;
             }
@@ -42,24 +42,25 @@ impl Runner {
     }
 
     /// A disk without any room is waited for, and a commit with it. A run that is over its time, or cancelled, does not wait: its start is
-    /// on disk, and it may be what takes the room.
-    fn end_what_runs(&mut self) {
+    /// on disk, and it may be what takes the room. Nor does it wait that programs are made to: what they give is only held in memory.
+    fn perform_on_programs(&mut self) {
         let Self { outputs, executions, .. } = self;
         outputs.retain(|output| {
             let (dno, act): (_, fn(&Execution)) = match output {
                 Output::Terminate(dno) => (dno, Execution::terminate),
                 Output::Kill(dno) => (dno, Execution::kill),
+                Output::Pause(dno) => (dno, |execution| execution.pause(true)),
+                // with those before it, which it takes back
+                Output::Unpause(dno) => (dno, |execution| execution.pause(false)),
                 Output::Commit(_)
                 | Output::OfferAnswer(..)
                 | Output::CancelAnswer(..)
                 | Output::Spawn { .. }
-                | Output::Pause(_)
-                | Output::Unpause(_)
                 | Output::Resume(..)
                 | Output::Report(..)
                 | Output::Load { .. } => return true,
             };
-            // one that has not begun yet is ended in its turn
+            // one that has not begun yet has its turn
             let Some(execution) = executions.get(dno) else { return true };
             act(execution);
             false
