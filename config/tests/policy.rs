@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use redpoll_config::{LoadedPolicy, ManifestProblem, PolicyOwner, load_policy};
-use redpoll_schema::policy::{Constraint, Rate};
+use redpoll_schema::policy::{Constraint, Moment, Rate, Request, Weekday};
 
 fn load(text: &str, mode: u32) -> Result<LoadedPolicy, Vec<ManifestProblem>> {
     let folder = tempfile::tempdir().unwrap();
@@ -130,8 +130,7 @@ fn each_mistake_is_named_and_none_of_the_policy_is_used() {
         (format!("{rule}allow = [\"a\"]\nrate = \"0/1m\"\n"), "rule.1.rate", "10/1m"),
         (format!("{rule}allow = [\"a\"]\nroles = []\n"), "rule.1.roles", "empty"),
         (format!("{rule}deny = [\"a\"]\noperators = []\n"), "rule.1.operators", "empty"),
-        (format!("{rule}allow = [\"a\"]\nusers = []\n"), "rule.1.users", "empty"),
-        (format!("{rule}deny = [\"a\"]\nargs.x = []\n"), "rule.1.args.x", "empty"),
+        (format!("{rule}deny = [\"a\"]\nargs.x = []\n"), "rule.1.args.x", "or delete the rule"),
         (format!("{rule}deny = [\"a\"]\nroles = [\"ops,dev\"]\n"), "rule.1.roles", "is no role"),
         (format!("{rule}deny = [\"a\"]\nroles = [\"ops-*\"]\n"), "rule.1.roles", "is no role"),
         (format!("{rule}allow = [\"a\"]\nuser = [\"x\"]\n"), "rule.1.user", "did you mean users?"),
@@ -160,6 +159,34 @@ fn each_mistake_is_named_and_none_of_the_policy_is_used() {
     let twice = format!("{rule}allow = [\"a\"]\n{rule}deny = [\"b\"]\n");
     let problem = load(&twice, 0o600).unwrap_err().remove(0);
     assert_eq!((problem.line, problem.field.as_str()), (Some(4), "rule.2.name"));
+}
+
+#[test]
+fn a_rule_that_allows_may_have_an_empty_list_and_then_allows_nobody_or_what_runs_as_no_user() {
+    let rules = "[[rule]]\nname = \"off\"\nallow = [\"web.a\"]\noperators = []\n\
+        [[rule]]\nname = \"none\"\nallow = [\"web.b\"]\nargs.x = []\n\
+        [[rule]]\nname = \"within\"\nallow = [\"exec.run\", \"file.*\"]\nusers = []\n";
+    let policy = load(rules, 0o600).unwrap().policy;
+    let args = serde_json::json!({"x": 1});
+    let judge = |name: &str, user: Option<&str>| {
+        let request = Request {
+            name,
+            version: 1,
+            is_manifest: name.starts_with("web."),
+            args: &args,
+            operator: Some("ann"),
+            roles: Some(&[]),
+            user,
+            user_is_root: false,
+            now: Moment { utc: (Weekday::Mon, 0), local: (Weekday::Mon, 0) },
+        };
+        let verdict = policy.judge(&request);
+        (verdict.allowed, verdict.rule)
+    };
+    assert_eq!(judge("web.a", Some("web")), (false, "off".to_owned()));
+    assert_eq!(judge("web.b", Some("web")), (false, "none".to_owned()));
+    assert_eq!(judge("file.list", None), (true, "within".to_owned()));
+    assert_eq!(judge("exec.run", Some("web")), (false, "within".to_owned()));
 }
 
 #[test]

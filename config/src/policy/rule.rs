@@ -24,14 +24,16 @@ pub(super) fn read(at: &str, table: Table, notes: &mut Notes) -> Option<Rule> {
     let name = name(&mut fields);
     let effect = effect(&mut fields);
     // of a rule without an effect nothing is used
-    let args = args(&mut fields, effect.as_ref().map_or(Effect::Deny, |(effect, _)| *effect));
+    let kind = effect.as_ref().map_or(Effect::Deny, |(effect, _)| *effect);
+    let args = args(&mut fields, kind);
     let operators = fields.texts("operators", MAX_LIST);
-    refuse_empty(&mut fields, "operators", operators.as_deref(), "ada");
+    if kind == Effect::Deny {
+        refuse_empty(&mut fields, "operators", operators.as_deref(), "ada");
+    }
     let operators = operators.map(|texts| patterns(&mut fields, "operators", &texts));
     let roles = roles(&mut fields);
     let hours = hours(&mut fields);
     let users = fields.texts("users", MAX_LIST);
-    refuse_empty(&mut fields, "users", users.as_deref(), "deploy");
     let run_as = fields.text("run_as");
     if run_as.as_ref().is_some_and(String::is_empty) {
         fields.wrong("run_as", "the name of a user is missing");
@@ -87,10 +89,11 @@ fn patterns(fields: &mut Fields<'_>, name: &str, texts: &[String]) -> Vec<Patter
     patterns
 }
 
-/// A condition that nothing meets: a rule that denies by it would deny nothing.
+/// A condition that nothing meets: a rule that denies by it would deny nothing. What it says must not open a rule that allows.
 fn refuse_empty(fields: &mut Fields<'_>, name: &str, texts: Option<&[String]>, example: &str) {
     if texts.is_some_and(<[String]>::is_empty) {
-        let what = format!("the list is empty; name {name}, such as {name} = [{example:?}], or delete it");
+        let what =
+            format!("the list is empty; name {name}, such as {name} = [{example:?}], or delete the rule");
         fields.wrong(name, what);
     }
 }
@@ -125,8 +128,9 @@ fn args(fields: &mut Fields<'_>, effect: Effect) -> BTreeMap<String, Constraint>
 fn constraint(value: Value, effect: Effect) -> Result<Constraint, String> {
     let mut table = match value {
         Value::Table(table) => table,
-        Value::Array(items) if items.is_empty() => {
-            return Err("the list is empty, and no argument is in it; list values, or delete it".to_owned());
+        Value::Array(items) if items.is_empty() && effect == Effect::Deny => {
+            let what = "the list is empty, and no argument is in it; list values, or delete the rule";
+            return Err(what.to_owned());
         }
         Value::Array(items) => return Ok(Constraint::OneOf(items.into_iter().map(to_json).collect())),
         one @ (Value::String(_)
