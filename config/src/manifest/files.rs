@@ -3,7 +3,7 @@
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use crate::permissions::{PermissionError, refuse_foreign_metadata};
 
@@ -18,6 +18,9 @@ const STICKY: u32 = 0o1000;
 const OTHERS_WRITE: u32 = 0o022;
 /// Write access by the group.
 const GROUP_WRITE: u32 = 0o020;
+
+/// The most links that the kernel follows on a way.
+const MAX_LINKS: usize = 40;
 
 /// Why a file was not read.
 #[derive(Debug)]
@@ -96,23 +99,79 @@ pub(crate) fn refuse_foreign(path: &Path) -> Result<(), PermissionError> {
 }
 
 /// Refuses what others can change, or could put something else in the place of: a folder's writers own its names, and those of a folder
-/// above can put the whole of it aside. What is reached through a link is where it leads as well. What is not there yet must not be
-/// anybody's to make.
+/// above can put the whole of it aside. The folders of each link on the way count as much. What is not there yet must not be anybody's
+/// to make.
 ///
 /// # Errors
 /// What is wrong and what to do.
 pub(crate) fn refuse_replaceable(path: &Path) -> Result<(), PermissionError> {
-    refuse_foreign(path)?;
-    refuse_folders_of(path, path)?;
-    // of one that is not there, the way to where it would be
-    match path.ancestors().find_map(|step| fs::canonicalize(step).ok()) {
-        Some(real) if real != path => refuse_folders_of(&real, path),
-        Some(_) | None => Ok(()),
-    }
+    refuse_by_any_way(path, 0)
 }
 
-/// Every folder above a path that leads to `wanted`.
-fn refuse_folders_of(path: &Path, wanted: &Path) -> Result<(), PermissionError> {
+/// The same of a folder whose files are looked at one by one: what it is in itself is further up for them.
+///
+/// # Errors
+/// What is wrong and what to do.
+pub(super) fn refuse_replaceable_folder(path: &Path) -> Result<(), PermissionError> {
+    refuse_by_any_way(path, GROUP_WRITE)
+}
+
+/// With what may be set, of a user's own folder, right above.
+fn refuse_by_any_way(path: &Path, beside: u32) -> Result<(), PermissionError> {
+    refuse_foreign(path)?;
+    refuse_folders_of(path, path, beside)?;
+    hops(path).iter().try_for_each(|hop| {
+        refuse_folders_of(&hop.place, path, if hop.is_last { beside } else { GROUP_WRITE })
+    })
+}
+
+/// Where one comes by on the way to a file.
+struct Hop {
+    /// A link, or what is or would be there in the end; without links above it.
+    place: PathBuf,
+    /// Whether it stands for the file itself, not for a folder above.
+    is_last: bool,
+}
+
+/// Each link on the way to a path, and where that ends: whoever owns a folder above any of them chooses what the path leads to.
+fn hops(path: &Path) -> Vec<Hop> {
+    let mut hops = Vec::new();
+    let mut way = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    // of more nothing can be reached
+    for _ in 0..=MAX_LINKS {
+        let (hop, next) = hop(&way);
+        hops.push(hop);
+        let Some(next) = next else { break };
+        way = next;
+    }
+    hops
+}
+
+/// As far as the first link, and how it goes on from there.
+fn hop(way: &Path) -> (Hop, Option<PathBuf>) {
+    let mut place = PathBuf::new();
+    let mut rest = way.components();
+    while let Some(step) = rest.next() {
+        match step {
+            // what it goes back from is no link
+            Component::ParentDir if place.file_name().is_some() => {
+                place.pop();
+            }
+            step => place.push(step),
+        }
+        let Ok(target) = fs::read_link(&place) else { continue };
+        let is_last = rest.as_path().as_os_str().is_empty();
+        let mut next = place.parent().map_or_else(|| target.clone(), |folder| folder.join(&target));
+        if !is_last {
+            next.push(rest.as_path());
+        }
+        return (Hop { place, is_last }, Some(next));
+    }
+    (Hop { place, is_last: true }, None)
+}
+
+/// Every folder above a path that leads to `wanted`; `beside` may be set of the first, where that is a user's own.
+fn refuse_folders_of(path: &Path, wanted: &Path, beside: u32) -> Result<(), PermissionError> {
     let mut steps = path.ancestors().filter_map(|step| Some((step, step.parent()?)));
     steps.try_for_each(|(step, folder)| {
         let Ok(metadata) = fs::metadata(folder) else { return Ok(()) };
@@ -125,9 +184,9 @@ fn refuse_folders_of(path: &Path, wanted: &Path) -> Result<(), PermissionError> 
         };
         let passes = if mode & STICKY != 0 && is_ours() {
             OTHERS_WRITE
-        } else if step != path && us != 0 && owner == us {
+        } else if us != 0 && owner == us {
             // on many systems a user's folders are open to a group that is his alone
-            GROUP_WRITE
+            if step == path { beside } else { GROUP_WRITE }
         } else {
             0
         };
@@ -143,11 +202,9 @@ fn refuse_folders_of(path: &Path, wanted: &Path) -> Result<(), PermissionError> 
 /// Why somebody other than root may put another file in the place of this one, or make it: whom something of the way to it belongs to,
 /// or that others may write there.
 pub(crate) fn replaceable_beside_root(path: &Path) -> Option<String> {
-    // of one that is not there, the way to where it would be
-    let real = path.ancestors().find_map(|step| fs::canonicalize(step).ok());
-    let ways = [Some(path), real.as_deref()];
-    let mut steps =
-        ways.into_iter().flatten().flat_map(Path::ancestors).filter(|step| !step.as_os_str().is_empty());
+    let hops = hops(path);
+    let ways = std::iter::once(path).chain(hops.iter().map(|hop| hop.place.as_path()));
+    let mut steps = ways.flat_map(Path::ancestors).filter(|step| !step.as_os_str().is_empty());
     steps.find_map(|step| {
         let of = |metadata: Metadata| (metadata.uid(), metadata.mode(), metadata.is_dir());
         // a link, and where it leads: whoever owns either chooses

@@ -90,7 +90,7 @@ fn list(folder: &Path, problems: &mut Vec<ManifestProblem>) -> Result<Vec<PathBu
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(cannot(error)),
     };
-    files::refuse_replaceable(folder)?;
+    files::refuse_replaceable_folder(folder)?;
     let mut files = Vec::new();
     for entry in entries {
         let name = entry.map_err(cannot)?.file_name();
