@@ -267,6 +267,22 @@ async fn the_note_of_an_upload_that_was_lost_with_the_power_is_written_again() {
 }
 
 #[tokio::test]
+async fn the_note_of_an_upload_that_cannot_be_read_for_the_moment_stays() {
+    let mut desk = Desk::new();
+    let upload = |map: RawMap| map.text("upload", &"e".repeat(32));
+    desk.begin(|map| upload(map).uint("offset", 0).text("data", "x")).await.unwrap();
+    let state = desk.folder.path().join("state");
+    let notes = desk.found().1;
+    let note = state.join("uploads").join(&notes[0]);
+    fs::remove_file(&note).unwrap();
+    // a file that gives an error when it is read, and when it is written
+    symlink("/proc/self/mem", &note).unwrap();
+    desk.files.uploads = Arc::new(Uploads::new(&state, &FilesConfig::default()));
+    desk.begin(|map| upload(map).bool("query", true)).await.unwrap();
+    assert_eq!(desk.found().1, notes);
+}
+
+#[tokio::test]
 async fn an_upload_that_was_given_away_before_its_agent_died_is_begun_anew_or_swept() {
     if !geteuid().is_root() {
         // nobody else can give anything away

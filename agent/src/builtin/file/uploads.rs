@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -59,8 +59,12 @@ impl Note {
 
     /// Notes it once more when the note was lost: the power may go before it is on the disk.
     pub(super) fn keep(&self, path: &Path) {
-        let is_there = fs::read(&self.0).is_ok_and(|noted| noted == path.as_os_str().as_bytes());
-        if !is_there && self.write(path).is_err() {
+        let is_lost = match fs::read(&self.0) {
+            Ok(noted) => noted != path.as_os_str().as_bytes(),
+            // one that cannot be read for the moment, for want of a descriptor say, may be as it was
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        };
+        if is_lost && self.write(path).is_err() {
             self.forget();
         }
     }
@@ -228,7 +232,7 @@ impl Uploads {
             return Ok(*secret);
         }
         let path = self.folder.join("secret");
-        let failed = |error: &std::io::Error| FileError::io("use", &path, error);
+        let failed = |error: &io::Error| FileError::io("use", &path, error);
         fs::create_dir_all(&self.folder).map_err(|error| failed(&error))?;
         let read = || fs::read(&path).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
         let secret = match read() {
@@ -238,7 +242,7 @@ impl Uploads {
                 let mut file = fs::OpenOptions::new();
                 let file = file.write(true).create(true).truncate(true).mode(0o600).open(&path);
                 file.and_then(|mut file| file.write_all(&bytes)).map_err(|error| failed(&error))?;
-                read().ok_or_else(|| failed(&std::io::Error::other("it is not what was written")))?
+                read().ok_or_else(|| failed(&io::Error::other("it is not what was written")))?
             }
         };
         Ok(*self.secret.get_or_init(|| secret))
