@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use redpoll_common::api::ReloadAnswer;
@@ -28,7 +28,7 @@ use tracing::{error, info, warn};
 
 use crate::builtin::{InstallError, NAMES, with_list};
 use crate::gate::{Gate, Kind};
-use crate::procedures::{self, Places, Procedure, Setting, label};
+use crate::procedures::{self, KnownPlaces, Procedure, Setting, label};
 use crate::schedule::Entry;
 use listing::Told;
 
@@ -72,8 +72,7 @@ const TOLD_PROBLEMS: usize = 500;
 struct State {
     /// All that is described, offered or not.
     procedures: Vec<Arc<Procedure>>,
-    /// The places of all that was described as long as somebody holds one, by label: a description that comes back finds them.
-    places: BTreeMap<String, Weak<Places>>,
+    places: KnownPlaces,
     switches: Switches,
     /// The last reload: which it was, and its answer.
     last: Option<(u64, ReloadAnswer)>,
@@ -114,8 +113,12 @@ impl Offered {
         gate: Arc<Gate>,
     ) -> Result<Self, SwitchError> {
         let switches = Switches::open(state)?;
-        let state =
-            Mutex::new(State { procedures: Vec::new(), places: BTreeMap::new(), switches, last: None });
+        let state = Mutex::new(State {
+            procedures: Vec::new(),
+            places: KnownPlaces::default(),
+            switches,
+            last: None,
+        });
         let (setting, begun) = (Arc::new(setting), AtomicU64::new(0));
         let changing = Changing { base: base.clone(), lists, setting, source, state, begun };
         let told = watch::Sender::new(Told::new(Arc::new(Listing::of(&base)), &gate));
@@ -272,8 +275,7 @@ impl State {
                 Some(_) => {}
             }
             // made anew also when nothing changed: accounts may have, and the executable itself
-            let places = self.places.get(&name).and_then(Weak::upgrade);
-            match procedures::make(manifest, &changing.setting, places) {
+            match procedures::make(manifest, &changing.setting, self.places.of(&name)) {
                 Ok(procedure) => self.procedures.push(procedure),
                 Err(problem) => {
                     problems.push(problem.to_string());
@@ -293,10 +295,7 @@ impl State {
             !self.procedures.iter().any(|procedure| label(procedure.manifest()) == name)
         };
         answer.removed = before.iter().filter(is_gone).count() as u64;
-        // those of what is gone stay as long as something runs of it, or waits to
-        self.places.retain(|_, places| places.strong_count() > 0);
-        let now = self.procedures.iter().map(|one| (label(one.manifest()), Arc::downgrade(one.places())));
-        self.places.extend(now);
+        self.places.learn(self.procedures.iter());
         answer
     }
 }

@@ -11,18 +11,18 @@ mod calls;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use redpoll_common::identity::Identity;
-use redpoll_config::{ManagerProceduresConfig, Manifest, Side, load_folder_of};
+use redpoll_config::{ManagerProceduresConfig, Manifest, Procedures, Side, load_folder_of};
 use redpoll_exec::ExecLimits;
 use redpoll_exec::check::capped;
 use redpoll_exec::exec::cgroup::Hierarchy;
 use redpoll_exec::exec::confine;
 use redpoll_exec::gate::{Gate, Kind, Own, Subject};
-use redpoll_exec::procedures::{self, Procedure, Setting, label};
+use redpoll_exec::procedures::{self, KnownPlaces, Procedure, Setting, label};
 use redpoll_exec::{Asker, Emitter, Places};
 use redpoll_net::Registry;
 use redpoll_schema::Schema;
@@ -45,7 +45,7 @@ pub struct Offering {
     stop: CancellationToken,
     current: ArcSwap<Offered>,
     /// One reload at a time: of two, the later must not end with the older files.
-    reloading: Mutex<()>,
+    reloading: Mutex<KnownPlaces>,
 }
 
 /// What is offered at a moment.
@@ -53,7 +53,7 @@ pub struct Offering {
 struct Offered {
     registry: Registry,
     /// All that is described, also what is not enabled, by name and version.
-    entries: BTreeMap<String, BTreeMap<u32, Entry>>,
+    entries: BTreeMap<String, BTreeMap<u32, Arc<Entry>>>,
 }
 
 #[derive(Debug)]
@@ -98,7 +98,7 @@ impl Offering {
             tracker,
             stop,
             current: ArcSwap::default(),
-            reloading: Mutex::new(()),
+            reloading: Mutex::default(),
         }
     }
 
@@ -107,24 +107,20 @@ impl Offering {
         Self { gate, ..self }
     }
 
-    /// Reads the folder and the rules anew, and gives what is wrong with it; the log has it too. Blocks: it reads files.
+    /// Reads the folder and the rules anew, and gives what is wrong with it; the log has it too. What cannot be read at this moment stays
+    /// as it was read before. Blocks: it reads files.
     pub fn reload(&self) -> Vec<String> {
-        let _one = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut places = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let loaded = load_folder_of(&self.dir, Side::Manager);
         let mut problems: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
         problems.extend(self.gate.reload().err().into_iter().flatten());
         let before = self.current.load_full();
-        let mut offered = Offered::default();
-        for manifest in loaded.manifests {
-            if let Err(problem) = self.add(&mut offered, manifest, &before) {
-                problems.push(problem);
-            }
-        }
+        let offered = self.take(loaded, &before, &places, &mut problems);
+        places.learn(offered.all().map(|entry| &entry.procedure));
         for problem in &problems {
             error!(problem, "a procedure of the manager is not offered as described");
         }
-        let entries = offered.entries.values().flat_map(BTreeMap::values);
-        for manifest in entries.map(|entry| entry.procedure.manifest()).filter(|manifest| manifest.enabled) {
+        for manifest in offered.all().map(|entry| entry.manifest()).filter(|manifest| manifest.enabled) {
             for said in capped(manifest, &self.setting.limits, Side::Manager) {
                 warn!(%said, "a procedure says more than the limits of the manager let be");
             }
@@ -149,24 +145,56 @@ impl Offering {
         }
     }
 
-    fn add(&self, offered: &mut Offered, manifest: Manifest, before: &Offered) -> Result<(), String> {
-        let (name, version, enabled) = (manifest.name.clone(), manifest.version, manifest.enabled);
-        let at = format!("{}: {}", manifest.file.display(), label(&manifest));
-        let schema = Schema::compile(&manifest.args).map_err(|error| format!("{at}: args: {error}"))?;
+    /// What follows from what was read; of what was not, what was offered before.
+    fn take(
+        &self,
+        loaded: Procedures,
+        before: &Offered,
+        places: &KnownPlaces,
+        problems: &mut Vec<String>,
+    ) -> Offered {
+        let mut offered = Offered::default();
+        let is_unread =
+            |file: &Path| loaded.problems.iter().any(|one| one.passes && file.starts_with(&one.file));
+        // first: what another file describes meanwhile takes no name from them
+        let mut kept = 0;
+        for old in before.all().filter(|old| is_unread(&old.manifest().file)) {
+            problems.extend(offered.add(old.clone()).err());
+            kept += 1;
+        }
+        for manifest in loaded.manifests {
+            let old = before.entries.get(&manifest.name).and_then(|of| of.get(&manifest.version));
+            let made = match self.make(manifest, places) {
+                Ok(made) => Some(Arc::new(made)),
+                Err(problem) => {
+                    problems.push(problem.to_string());
+                    let old = old.filter(|_| problem.passes).cloned();
+                    kept += usize::from(old.is_some());
+                    old
+                }
+            };
+            problems.extend(made.and_then(|entry| offered.add(entry).err()));
+        }
+        if kept > 0 {
+            problems.push(format!(
+                "what describes {kept} of the procedures cannot be read now: they are offered as they were read before; reload again"
+            ));
+        }
+        offered
+    }
+
+    /// Made anew also when nothing changed: accounts may have, and the executable itself.
+    fn make(&self, manifest: Manifest, places: &KnownPlaces) -> Result<Entry, procedures::Problem> {
+        let procedure = label(&manifest);
+        let schema = Schema::compile(&manifest.args).map_err(|error| procedures::Problem {
+            file: manifest.file.clone(),
+            procedure: procedure.clone(),
+            why: format!("args: {error}"),
+            passes: false,
+        })?;
         let schema = schema.hiding(&manifest.redact);
-        let old = before.entries.get(&name).and_then(|versions| versions.get(&version));
-        let old = old.map(|entry| entry.procedure.places().clone());
-        // made anew also when nothing changed: accounts may have, and the executable itself
-        let procedure =
-            procedures::make(manifest, &self.setting, old).map_err(|problem| problem.to_string())?;
-        let registry = std::mem::take(&mut offered.registry);
-        offered.registry = if enabled {
-            procedures::add(registry, &procedure).map_err(|error| format!("{at}: {error}"))?
-        } else {
-            registry.without(&name, version, NOT_ENABLED)
-        };
-        offered.entries.entry(name).or_default().insert(version, Entry::new(procedure, schema));
-        Ok(())
+        let procedure = procedures::make(manifest, &self.setting, places.of(&procedure))?;
+        Ok(Entry::new(procedure, schema))
     }
 
     /// Ends workers that have nothing to do, and waits for the others. Whoever drops it leaves them.
@@ -183,6 +211,31 @@ impl Offering {
 }
 
 impl Offered {
+    /// All that is described.
+    fn all(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.entries.values().flat_map(BTreeMap::values)
+    }
+
+    fn add(&mut self, entry: Arc<Entry>) -> Result<(), String> {
+        let manifest = entry.manifest();
+        let (name, version) = (manifest.name.clone(), manifest.version);
+        let versions = self.entries.entry(name.clone()).or_default();
+        if versions.contains_key(&version) {
+            return Err(format!(
+                "{}: {name}@{version}: there is one of this name and version already",
+                manifest.file.display()
+            ));
+        }
+        let registry = std::mem::take(&mut self.registry);
+        self.registry = if manifest.enabled {
+            procedures::add(registry, &entry.procedure).map_err(|error| error.to_string())?
+        } else {
+            registry.without(&name, version, NOT_ENABLED)
+        };
+        versions.insert(version, entry);
+        Ok(())
+    }
+
     /// What `name` or `name@version` stands for.
     fn find(&self, method: &str) -> Option<&Entry> {
         let (name, version) = match method.split_once('@') {
@@ -191,8 +244,8 @@ impl Offered {
         };
         let mut versions = self.entries.get(name)?.iter().filter(|(_, entry)| entry.manifest().enabled);
         match version {
-            None => versions.next_back().map(|(_, entry)| entry),
-            Some(version) => versions.find(|(of, _)| **of == version).map(|(_, entry)| entry),
+            None => versions.next_back().map(|(_, entry)| &**entry),
+            Some(version) => versions.find(|(of, _)| **of == version).map(|(_, entry)| &**entry),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Executables as procedures: what a [`Manifest`] describes, offered by a registry.
 //!
-//! - `procedure`: one of them: who waits, and what is done then. `places`: how many at a time. `spawn`: its environment and limits.
+//! - `procedure`: one of them: who waits, and what is done then. `places`: how many at a time; `known`: those of
+//!   what a reload takes away and brings back. `spawn`: its environment and limits.
 //! - `once`: a fresh process for each run; `heard`: what is taken from it. `worker`: processes that take one call after the other.
 //! - `asks`: what they want of the manager; `submission`: a job in their words.
 //! - `ends`: how each end is told to the caller.
@@ -10,6 +11,7 @@
 mod asks;
 mod ends;
 mod heard;
+mod known;
 mod once;
 mod places;
 mod procedure;
@@ -39,6 +41,7 @@ use crate::exec::cgroup::Hierarchy;
 use crate::exec::note::Notes;
 use crate::limits::ExecLimits;
 
+pub use known::KnownPlaces;
 pub use places::Places;
 pub use procedure::Procedure;
 pub use procedure::{account_of, run_as_account};
