@@ -283,6 +283,25 @@ async fn the_note_of_an_upload_that_cannot_be_read_for_the_moment_stays() {
 }
 
 #[tokio::test]
+async fn an_upload_whose_folder_was_moved_is_swept_where_it_is() {
+    let mut desk = Desk::new();
+    let at = |name: &str| desk.folder.path().join(name);
+    let (root, old) = (at("root"), at("old"));
+    let config = FilesConfig { upload_age: Duration::ZERO, ..FilesConfig::default() };
+    desk.files.uploads = Arc::new(Uploads::new(&at("state"), &config));
+    let upload = |map: RawMap| map.text("upload", &"f".repeat(32));
+    desk.begin(|map| upload(map).uint("offset", 0).text("data", "x")).await.unwrap();
+    fs::rename(&root, &old).unwrap();
+    fs::create_dir(&root).unwrap();
+    assert_eq!(desk.names("old").len(), 1);
+    sweep(&desk.files);
+    assert_eq!(
+        (desk.names("old"), desk.found(), desk.files.uploads.slots_kept()),
+        (vec![], (vec![], vec![]), 0)
+    );
+}
+
+#[tokio::test]
 async fn an_upload_that_was_given_away_before_its_agent_died_is_begun_anew_or_swept() {
     if !geteuid().is_root() {
         // nobody else can give anything away

@@ -185,14 +185,19 @@ impl Slot {
         }
     }
 
-    /// Ends what nobody works on; false when somebody does.
+    /// Ends what nobody works on; false when somebody does. What came is removed where it is: its folder may not be where it was.
     pub(super) fn end_idle(&self, why: FileError) -> bool {
-        let mut state = self.state();
-        if matches!(*state, State::Busy) {
-            return false;
-        }
-        *state = State::Over(why);
+        let before = {
+            let mut state = self.state();
+            if matches!(*state, State::Busy) {
+                return false;
+            }
+            std::mem::replace(&mut *state, State::Over(why))
+        };
         self.changed.notify_waiters();
+        if let State::Idle(part) = before {
+            part.discard();
+        }
         true
     }
 }
