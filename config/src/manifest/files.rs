@@ -152,12 +152,11 @@ fn hop(way: &Path) -> (Hop, Option<PathBuf>) {
     let mut place = PathBuf::new();
     let mut rest = way.components();
     while let Some(step) = rest.next() {
-        match step {
+        if step == Component::ParentDir && place.file_name().is_some() {
             // what it goes back from is no link
-            Component::ParentDir if place.file_name().is_some() => {
-                place.pop();
-            }
-            step => place.push(step),
+            place.pop();
+        } else {
+            place.push(step);
         }
         let Ok(target) = fs::read_link(&place) else { continue };
         let is_last = rest.as_path().as_os_str().is_empty();
