@@ -125,3 +125,36 @@ fn a_folder_of_a_user_may_be_open_to_its_group_unless_what_decides_is_right_in_i
         }
     });
 }
+
+#[test]
+fn what_is_in_a_folder_of_a_folder_of_somebody_else_is_not_used() {
+    if !geteuid().is_root() {
+        return;
+    }
+    let (_outer, paths) = folders(&["app", "app/bin", "d"]);
+    let [app, bin, safe] = &paths[..] else { unreachable!() };
+    write(&bin.join("prog"), "#!/bin/true\n");
+    write(&bin.join("schema.json"), "{}");
+    write(&bin.join("x.toml"), "name = \"a.b\"\ncommand = [\"true\"]\n");
+    symlink(bin, safe.join("linked")).unwrap();
+    let give = |owner: u32, mode: u32| {
+        chown(app, Some(owner), None).unwrap();
+        fs::set_permissions(app, Permissions::from_mode(mode)).unwrap();
+    };
+    let by_link = "command = [\"./linked/prog\"]";
+    let schema = "command = [\"true\"]\nargs = \"../app/bin/schema.json\"";
+    for fields in ["command = [\"../app/bin/prog\"]", "command = [\"../app/bin/later\"]", by_link, schema] {
+        write(&safe.join("a.toml"), &format!("name = \"a\"\n{fields}\n"));
+        give(0, 0o755);
+        assert_eq!((problems(safe), problems(bin)), (vec![], vec![]), "{fields}");
+        give(65534, 0o755);
+        for said in [problems(safe), problems(bin)] {
+            let [one] = &said[..] else { unreachable!("{said:?}") };
+            let words =
+                ["/app belongs to user 65534, who can put another file in the place of", "run: chown 0 "];
+            assert!(words.iter().all(|word| one.contains(word)), "{one}");
+        }
+        give(0, 0o775);
+        assert!(problems(safe).iter().all(|one| one.contains("/app can be changed by others")), "{fields}");
+    }
+}
