@@ -22,7 +22,7 @@ mod history;
 mod lines;
 mod listed;
 mod performer;
-mod refusal;
+pub(crate) mod refusal;
 mod shut_out;
 mod task;
 #[cfg(test)]
@@ -50,7 +50,6 @@ use self::feed::Feed;
 pub use self::feed::JobWatch;
 pub use self::lines::LINE;
 use self::listed::Listed;
-pub(crate) use self::refusal::fault as refused;
 use self::refusal::wrong_answer;
 pub use self::task::TURNS;
 use self::task::{Ask, Message};

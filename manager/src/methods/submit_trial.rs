@@ -27,7 +27,7 @@ use super::room::Room;
 use super::submit_agents::{Choice, MAX_PAGE, PAGE};
 use super::{submit, write};
 use crate::catalogue::Judged;
-use crate::engine;
+use crate::engine::refusal;
 use crate::state::{Manager, parse_agent};
 
 /// Questions of one preview that may be under way, and the fewest when each is large.
@@ -123,7 +123,7 @@ fn about_all(
 fn shut_out(manager: &Manager, agents: &[(PeerId, bool)]) -> Option<Fault> {
     let revoked = agents.iter().map(|(agent, _)| agent).filter(|agent| is_revoked(manager, agent));
     let revoked: Vec<PeerId> = revoked.cloned().collect();
-    (!revoked.is_empty()).then(|| engine::refused(&AgentsRevoked { agents: revoked }))
+    (!revoked.is_empty()).then(|| refusal::fault(&AgentsRevoked { agents: revoked }))
 }
 
 fn is_revoked(manager: &Manager, agent: &PeerId) -> bool {
