@@ -76,7 +76,7 @@ impl DaemonArgs {
 /// Loads the configuration of this very daemon, which is not one that somebody else could change where root runs it.
 ///
 /// # Errors
-/// As [`load`], and [`ConfigError::Permission`] about the file, or a folder above it.
+/// As [`load()`], and [`ConfigError::Permission`] about the file, or a folder above it.
 pub(crate) fn load_own<C: Config>(sources: &Sources) -> Result<Loaded<C>, ConfigError> {
     let loaded = load::<C>(sources)?;
     loaded.file.as_deref().map_or(Ok(()), refuse_configuration)?;

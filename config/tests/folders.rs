@@ -67,11 +67,15 @@ fn whoever_owns_a_folder_of_a_link_on_the_way_chooses_and_is_refused() {
     }
     symlink(real, bob.join("folder")).unwrap();
     symlink(bob.join("folder"), opt.join("folder")).unwrap();
+    fs::create_dir_all(bob.join("1/2")).unwrap();
+    symlink("../bob/1/2/../../../real/file", opt.join("around")).unwrap();
     symlink("later", bob.join("dangling")).unwrap();
     symlink(bob.join("dangling"), opt.join("dangling")).unwrap();
     let policy =
         |owner| load_policy(&opt.join("policy.toml"), owner).map(drop).map_err(|all| all[0].what.clone());
-    for program in ["../opt/file", "../opt/folder/file", "../opt/folder/later", "../opt/dangling"] {
+    let ways =
+        ["file", "folder/file", "folder/later", "dangling", "around"].map(|name| format!("../opt/{name}"));
+    for program in ways {
         write(&d.join("a.toml"), &format!("name = \"a\"\ncommand = [\"{program}\"]\n"));
         chown(bob, Some(0), None).unwrap();
         assert_eq!(problems(d), Vec::<String>::new(), "{program}");
@@ -155,6 +159,7 @@ fn what_is_in_a_folder_of_a_folder_of_somebody_else_is_not_used() {
             assert!(words.iter().all(|word| one.contains(word)), "{one}");
         }
         give(0, 0o775);
-        assert!(problems(safe).iter().all(|one| one.contains("/app can be changed by others")), "{fields}");
+        let said = problems(safe);
+        assert!(said.len() == 1 && said[0].contains("/app can be changed by others"), "{fields}: {said:?}");
     }
 }

@@ -127,19 +127,20 @@ fn refuse_by_any_way(path: &Path, beside: u32) -> Result<(), PermissionError> {
 
 /// Where one comes by on the way to a file.
 struct Hop {
-    /// A link, or what is or would be there in the end; without links above it.
+    /// A link, a folder that is gone back from, or what is or would be there in the end; without links above it.
     place: PathBuf,
     /// Whether it stands for the file itself, not for a folder above.
     is_last: bool,
 }
 
-/// Each link on the way to a path, and where that ends: whoever owns a folder above any of them chooses what the path leads to.
+/// Each link on the way to a path, each folder that is gone back from, and where it ends: whoever owns a folder above any of them chooses
+/// what the path leads to.
 fn hops(path: &Path) -> Vec<Hop> {
     let mut hops = Vec::new();
     let mut way = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     // of more nothing can be reached
     for _ in 0..=MAX_LINKS {
-        let (hop, next) = hop(&way);
+        let (hop, next) = hop(&way, &mut hops);
         hops.push(hop);
         let Some(next) = next else { break };
         way = next;
@@ -148,12 +149,13 @@ fn hops(path: &Path) -> Vec<Hop> {
 }
 
 /// As far as the first link, and how it goes on from there.
-fn hop(way: &Path) -> (Hop, Option<PathBuf>) {
+fn hop(way: &Path, passed: &mut Vec<Hop>) -> (Hop, Option<PathBuf>) {
     let mut place = PathBuf::new();
     let mut rest = way.components();
     while let Some(step) = rest.next() {
         if step == Component::ParentDir && place.file_name().is_some() {
-            // what it goes back from is no link
+            // what it goes back from is no link now, and must not become one
+            passed.push(Hop { place: place.clone(), is_last: false });
             place.pop();
         } else {
             place.push(step);

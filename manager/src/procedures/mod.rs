@@ -163,6 +163,11 @@ impl Offering {
             kept += 1;
         }
         for manifest in loaded.manifests {
+            // before it is made: what is made of it shares its places with the first of this name
+            if let Err(problem) = offered.is_free(&manifest) {
+                problems.push(problem);
+                continue;
+            }
             let old = before.entries.get(&manifest.name).and_then(|of| of.get(&manifest.version));
             let made = match self.make(manifest, places) {
                 Ok(made) => Some(Arc::new(made)),
@@ -216,16 +221,20 @@ impl Offered {
         self.entries.values().flat_map(BTreeMap::values)
     }
 
+    fn is_free(&self, manifest: &Manifest) -> Result<(), String> {
+        let Manifest { name, version, file, .. } = manifest;
+        if self.entries.get(name).is_some_and(|versions| versions.contains_key(version)) {
+            let file = file.display();
+            return Err(format!("{file}: {name}@{version}: there is one of this name and version already"));
+        }
+        Ok(())
+    }
+
     fn add(&mut self, entry: Arc<Entry>) -> Result<(), String> {
         let manifest = entry.manifest();
+        self.is_free(manifest)?;
         let (name, version) = (manifest.name.clone(), manifest.version);
         let versions = self.entries.entry(name.clone()).or_default();
-        if versions.contains_key(&version) {
-            return Err(format!(
-                "{}: {name}@{version}: there is one of this name and version already",
-                manifest.file.display()
-            ));
-        }
         let registry = std::mem::take(&mut self.registry);
         self.registry = if manifest.enabled {
             procedures::add(registry, &entry.procedure).map_err(|error| error.to_string())?

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{Context, SHA256, digest};
 use data_encoding::HEXLOWER;
+use redpoll_net::random;
 use rustix::fs::{
     AtFlags, FileType, FlockOperation, Gid, Mode, OFlags, Stat, Uid, fchmod, fchown, flock, fstat, fsync,
     mkdirat, openat, renameat, statat, unlinkat,
@@ -189,40 +190,56 @@ impl Folder {
         let path = self.path.join(name);
         let temporary: OsString = format!(".rpctl-{id}").into();
         let old = self.replaced(name, &path)?;
-        let file = self.beside(&temporary).map_err(|errno| failed("write beside", &path, errno))?;
+        let file = self.beside(&temporary, &path)?;
         let stat = fstat(&file).map_err(|errno| failed("look at", &path, errno))?;
-        // another error is that of a file system without locks
-        if flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
-            return Err(under_way(&path));
-        }
         let had = u64::try_from(stat.st_size).unwrap_or(0);
         let (name, file) = (name.to_owned(), file.into());
         Ok(Target { folder: self, name, temporary, path, old, had, file, stays: resume })
     }
 
-    /// Opens what is written, or makes it. What somebody else has made there goes: whose it is may read and change it for ever.
-    fn beside(&self, temporary: &OsStr) -> rustix::io::Result<OwnedFd> {
-        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let make = || {
-            // whosever it is by the file system's account, as on one that knows no users
-            openat(&self.fd, temporary, flags | OFlags::CREATE | OFlags::EXCL, Mode::RUSR | Mode::WUSR)
-        };
-        match make() {
+    /// Opens what is written, or makes it; nobody else has it then. What somebody else has made there goes: whose it is may read and change it
+    /// for ever.
+    fn beside(&self, temporary: &OsStr, path: &Path) -> Result<OwnedFd, Failure> {
+        let failed = |errno| failed("write beside", path, errno);
+        match self.make(temporary) {
             Err(Errno::EXIST) => {}
-            made => return made,
+            made => return ours_alone(made.map_err(failed)?, path),
         }
-        let stat = statat(&self.fd, temporary, AtFlags::SYMLINK_NOFOLLOW)?;
-        let is_ours = stat.st_nlink == 1 && stat.st_uid == geteuid().as_raw();
-        if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && is_ours {
-            let file = openat(&self.fd, temporary, flags, Mode::empty())?;
-            let opened = fstat(&file)?;
-            if (opened.st_dev, opened.st_ino) == (stat.st_dev, stat.st_ino) {
-                return Ok(file);
-            }
-            return Err(Errno::EXIST);
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        // what cannot even be opened is nothing of ours
+        let there = openat(&self.fd, temporary, flags, Mode::empty()).ok();
+        let there = there.map(|file| ours_alone(file, path)).transpose()?;
+        let stat = there.as_ref().map(fstat).transpose().map_err(failed)?;
+        let is_file = |stat: &Stat| {
+            let is_regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+            is_regular && stat.st_nlink == 1 && self.is_named(temporary, stat)
+        };
+        let old = there.zip(stat.filter(is_file));
+        let (file, stat) = match old {
+            Some((file, stat)) if stat.st_uid == geteuid().as_raw() => return Ok(file),
+            Some((file, stat)) => (Some(file), stat.st_uid),
+            None => (None, 0),
+        };
+        // whose a file of ours is here: not every file system has the caller's files be the caller's
+        let name: OsString = format!(".rpctl-{}", id_of(&[&random::bytes16()])).into();
+        let new = ours_alone(self.make(&name).map_err(failed)?, path)?;
+        if let Some(file) = file.filter(|_| fstat(&new).is_ok_and(|new| new.st_uid == stat)) {
+            let _left = unlinkat(&self.fd, &name, AtFlags::empty());
+            return Ok(file);
         }
-        unlinkat(&self.fd, temporary, AtFlags::empty())?;
-        make()
+        renameat(&self.fd, &name, &self.fd, temporary).map_err(failed)?;
+        Ok(new)
+    }
+
+    fn make(&self, name: &OsStr) -> rustix::io::Result<OwnedFd> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR)
+    }
+
+    /// Whether a name still stands for this file.
+    fn is_named(&self, name: &OsStr, stat: &Stat) -> bool {
+        let named = statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW);
+        named.is_ok_and(|named| (named.st_dev, named.st_ino) == (stat.st_dev, stat.st_ino))
     }
 
     /// What is replaced: nothing, a file, or a link, of which nothing is kept. Anything else would be gone with it.
@@ -253,6 +270,15 @@ impl Folder {
 /// written.
 pub fn folder_mode(mode: u32) -> u32 {
     (mode & 0o755) | 0o700
+}
+
+/// Keeps others from a file for as long as it is open.
+fn ours_alone(file: OwnedFd, path: &Path) -> Result<OwnedFd, Failure> {
+    // another error is that of a file system without locks
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => Err(under_way(path)),
+        Ok(()) | Err(_) => Ok(file),
+    }
 }
 
 fn under_way(path: &Path) -> Failure {
@@ -329,8 +355,7 @@ impl Target<'_> {
     }
 
     fn is_named(&self, stat: &Stat) -> bool {
-        let named = statat(&self.folder.fd, &self.temporary, AtFlags::SYMLINK_NOFOLLOW);
-        named.is_ok_and(|named| (named.st_dev, named.st_ino) == (stat.st_dev, stat.st_ino))
+        self.folder.is_named(&self.temporary, stat)
     }
 }
 

@@ -79,6 +79,13 @@ fn the_owner_of_what_is_replaced_is_kept_and_nobody_elses_file_is_gone_on_with()
     assert_eq!(target.had, 0, "it is begun anew");
     assert_eq!(target.file.metadata().unwrap().uid(), 0);
     assert_eq!(names(at.path()), [".rpctl-2", NAME]);
+    // one that is about to be put in place looks like somebody else's, and is under way
+    std::os::unix::fs::chown(at.path().join(".rpctl-2"), Some(65_534), None).unwrap();
+    assert!(folder.begin(NAME.as_ref(), "2", true).unwrap_err().what.contains("is under way"));
+    assert_eq!(
+        std::fs::metadata(at.path().join(".rpctl-2")).unwrap().ino(),
+        target.file.metadata().unwrap().ino()
+    );
 }
 
 #[tokio::test]

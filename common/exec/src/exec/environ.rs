@@ -19,7 +19,7 @@ const MAX_ENVIRONMENT: u64 = 8 * 1024 * 1024;
 /// How long a reader waits for what hangs, all in all.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long it waits for one more after that.
-const LEAST: Duration = Duration::from_millis(25);
+const LEAST: Duration = Duration::from_millis(100);
 
 /// The environment of a process, and of what claims to be one no more than [`MAX_ENVIRONMENT`]. Empty if it has ended or may
 /// not be read. Waits for as long as the process hangs.

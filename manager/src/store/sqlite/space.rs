@@ -28,9 +28,9 @@ const VACUUM_PAGES: i64 = 2048;
 /// The same where there is no room to move so many: they are written to the log first.
 const FEW_PAGES: i64 = 64;
 
-/// Whether an error is one of the moment: want of descriptors or memory, a signal, a disk that fails.
+/// Whether an error is one of the moment: want of descriptors or memory, or a signal.
 fn passes(error: &io::Error) -> bool {
-    let moment = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::INTR, Errno::IO].map(Errno::raw_os_error);
+    let moment = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::INTR].map(Errno::raw_os_error);
     error.raw_os_error().is_some_and(|errno| moment.contains(&errno))
 }
 
