@@ -2,10 +2,11 @@
 #![expect(clippy::unwrap_used, reason = "test code")]
 
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -41,7 +42,7 @@ async fn files_of_all_sizes_go_there_and_back() {
     let (here, back) = (site.local("here"), site.local("back"));
     for len in [0, 1, 65_536, 65_537, 3 * MIB + 17] {
         fs::write(&here, pattern(len)).unwrap();
-        fs::set_permissions(&here, fs::Permissions::from_mode(0o750)).unwrap();
+        fs::set_permissions(&here, Permissions::from_mode(0o750)).unwrap();
         good(&site, &[word(&here), &site.remote(HONEST, "there"), "--verify"]).await;
         assert!(fs::read(site.root.join("there")).unwrap() == pattern(len), "{len}");
         good(&site, &[&site.remote(HONEST, "there"), word(&back), "--verify"]).await;
@@ -121,10 +122,15 @@ async fn a_folder_goes_there_and_back_without_what_is_no_file() {
     fs::create_dir_all(tree.join("empty")).unwrap();
     fs::write(tree.join("a/b/x"), pattern(100_000)).unwrap();
     fs::write(tree.join("y"), "y").unwrap();
+    let mode = |path: PathBuf| fs::symlink_metadata(path).unwrap().permissions().mode() & 0o777;
+    fs::set_permissions(tree.join("y"), Permissions::from_mode(0o640)).unwrap();
+    fs::set_permissions(tree.join("a"), Permissions::from_mode(0o700)).unwrap();
     symlink("/etc/passwd", tree.join("link")).unwrap();
     let output = site.cp(&["-r", word(&tree), &site.remote(HONEST, "copy")]).await;
     assert_eq!((output.status.code(), text(&output.stderr).contains("is left out")), (Some(0), true));
     assert_eq!(names(&site.root.join("copy")), ["a", "empty", "y"]);
+    // what is nobody else's here is nobody else's there
+    assert_eq!((mode(site.root.join("copy/a")), mode(site.root.join("copy/y"))), (0o700, 0o640));
     // a link in the way must not lead out of the local folder
     let back = site.local("back");
     fs::create_dir(&back).unwrap();
@@ -136,6 +142,28 @@ async fn a_folder_goes_there_and_back_without_what_is_no_file() {
     assert!(fs::read(back.join("a/b/x")).unwrap() == pattern(100_000));
     assert!(fs::symlink_metadata(back.join("y")).unwrap().is_file(), "the link is replaced, not followed");
     assert!(!site.local("elsewhere").exists());
+    assert_eq!((mode(back.join("a")), mode(back.join("y"))), (0o700, 0o640), "nothing of the link is kept");
+}
+
+#[tokio::test]
+async fn folders_that_are_made_get_the_wished_owner_and_those_that_are_there_keep_theirs() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("only root can give folders away: not tried");
+        return;
+    }
+    let site = start().await;
+    let tree = site.local("tree");
+    fs::create_dir_all(tree.join("new")).unwrap();
+    fs::write(tree.join("new/x"), "x").unwrap();
+    fs::create_dir(site.root.join("there")).unwrap();
+    good(&site, &["-r", "--owner", "65534", "--group", "65534", word(&tree), &site.remote(HONEST, "there")])
+        .await;
+    let owner = |name: &str| {
+        let found = fs::metadata(site.root.join(name)).unwrap();
+        (found.uid(), found.gid())
+    };
+    assert_eq!([owner("there/new"), owner("there/new/x")], [(65_534, 65_534); 2]);
+    assert_eq!(owner("there"), (0, 0));
 }
 
 #[tokio::test]
