@@ -210,25 +210,35 @@ impl Folder {
         let there = openat(&self.fd, temporary, flags, Mode::empty()).ok();
         let there = there.map(|file| ours_alone(file, path)).transpose()?;
         let stat = there.as_ref().map(fstat).transpose().map_err(failed)?;
+        if stat.is_some_and(|stat| !self.is_named(temporary, &stat)) {
+            return Err(under_way(path)); // it was put in place just now, or replaced
+        }
         let is_file = |stat: &Stat| {
-            let is_regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-            is_regular && stat.st_nlink == 1 && self.is_named(temporary, stat)
+            FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_nlink == 1
         };
         let old = there.zip(stat.filter(is_file));
-        let (file, stat) = match old {
+        let old = match old {
             Some((file, stat)) if stat.st_uid == geteuid().as_raw() => return Ok(file),
-            Some((file, stat)) => (Some(file), stat.st_uid),
-            None => (None, 0),
+            old => old,
         };
         // whose a file of ours is here: not every file system has the caller's files be the caller's
         let name: OsString = format!(".rpctl-{}", id_of(&[&random::bytes16()])).into();
         let new = ours_alone(self.make(&name).map_err(failed)?, path)?;
-        if let Some(file) = file.filter(|_| fstat(&new).is_ok_and(|new| new.st_uid == stat)) {
-            let _left = unlinkat(&self.fd, &name, AtFlags::empty());
-            return Ok(file);
+        let is_whose = |stat: &Stat| fstat(&new).is_ok_and(|new| new.st_uid == stat.st_uid);
+        match old {
+            Some((file, stat)) if is_whose(&stat) => {
+                let _left = unlinkat(&self.fd, &name, AtFlags::empty());
+                Ok(file)
+            }
+            // the lock on it is kept until it is gone
+            _other => match renameat(&self.fd, &name, &self.fd, temporary) {
+                Ok(()) => Ok(new),
+                Err(errno) => {
+                    let _left = unlinkat(&self.fd, &name, AtFlags::empty());
+                    Err(failed(errno))
+                }
+            },
         }
-        renameat(&self.fd, &name, &self.fd, temporary).map_err(failed)?;
-        Ok(new)
     }
 
     fn make(&self, name: &OsStr) -> rustix::io::Result<OwnedFd> {
