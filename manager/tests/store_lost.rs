@@ -88,3 +88,30 @@ async fn an_event_that_does_not_follow_on_the_last_one_is_not_written() {
     let history = store.verify(Begin::Oldest, None, usize::MAX).await.unwrap();
     assert_eq!((history.flaw, history.at.n), (None, 2));
 }
+
+/// The hook ends the process. Until it has, an error would tell callers of a change that the next start may find.
+#[tokio::test]
+async fn nobody_is_answered_before_the_last_word() {
+    let folder = private_folder();
+    let (tell, last_word) = sync_channel(1);
+    let (go_on, going) = sync_channel::<()>(0);
+    let going = std::sync::Mutex::new(going);
+    let abort = AbortHook::new(move |word| {
+        tell.send(word.to_owned()).unwrap();
+        let _end = going.lock().unwrap().recv();
+    });
+    let options = Options { abort, ..small() };
+    let faults = options.faults.clone();
+    let store = Sqlite::open(folder.path(), options).unwrap();
+    store.commit(work(1)).await.unwrap();
+    faults.break_in(1);
+    let mut unanswered = store.enqueue(work(2)).await;
+    let word = last_word.recv().unwrap();
+    assert!(word.contains("the store's disk failed"), "{word}");
+    let mut behind = store.enqueue(work(3)).await;
+    assert_eq!((&mut unanswered).now_or_never(), None, "the process has not ended yet");
+    assert_eq!((&mut behind).now_or_never(), None, "the process has not ended yet");
+    drop(go_on);
+    assert_eq!(unanswered.await, Err(CommitError::Stopped));
+    assert_eq!(behind.await, Err(CommitError::Stopped));
+}

@@ -17,7 +17,7 @@ use super::space::{Gauge, Space, page_size};
 use super::trouble::{Trouble, io_error};
 use super::{OpenError, Options, chain, is_refusal, opening, write};
 use crate::store::faults::Fault;
-use crate::store::queue::{Beginning, Call, Closed, Outlet};
+use crate::store::queue::{Beginning, Call, Group, Outlet};
 use crate::store::{AbortHook, CommitError, Faults, Room};
 
 /// How long a connection waits for a lock. Nobody else writes, so it does so only while a log is recovered.
@@ -179,18 +179,16 @@ impl Writer {
         loop {
             let patience = if self.space.room() == Room::Plenty { IDLE } else { SPACE_CHECK };
             let patience = if self.scrub.is_some() { SCRUB_AFTER } else { patience };
-            let done = match self.outlet.group(patience) {
-                Ok(group) => {
-                    let idle = group.calls.is_empty();
-                    self.store(group.calls).and_then(|()| {
-                        group.then.into_iter().for_each(|then| self.begin(then));
-                        self.tidy()?;
-                        self.scrub(idle)
-                    })
-                }
-                Err(Closed) => return,
-            };
+            let Ok(Group { calls, mut then }) = self.outlet.group(patience) else { return };
+            let idle = calls.is_empty();
+            let mut calls = VecDeque::from(calls);
+            let done = self.store(&mut calls).and_then(|()| {
+                then.take().into_iter().for_each(|then| self.begin(then));
+                self.tidy()?;
+                self.scrub(idle)
+            });
             if let Err(reason) = done {
+                // who waits for an answer that nobody can give is not told that it failed: the process ends first
                 self.abort.call(&reason.to_string());
                 return;
             }
@@ -203,43 +201,44 @@ impl Writer {
         then.begun();
     }
 
-    fn store(&mut self, group: Vec<Call>) -> Result<(), Trouble> {
-        let (group, late): (Vec<_>, Vec<_>) = group.into_iter().partition(|call| call.epoch >= self.epoch);
+    /// Writes calls and answers them. After an error those stay that nobody can answer.
+    fn store(&mut self, calls: &mut VecDeque<Call>) -> Result<(), Trouble> {
+        let (group, late) = calls.drain(..).partition::<VecDeque<_>, _>(|call| call.epoch >= self.epoch);
+        *calls = group;
         late.into_iter().for_each(|call| call.answer(Err(CommitError::Full)));
-        if group.is_empty() {
+        if calls.is_empty() {
             return Ok(());
         }
         let masks =
             |call: &Call| call.changes.iter().any(|change| matches!(change, Change::ArgumentsMasked(_)));
-        if group.iter().any(masks) {
+        if calls.iter().any(masks) {
             self.scrub.get_or_insert_with(Instant::now);
         }
-        match self.write(&group) {
+        match self.write(calls.make_contiguous()) {
             Ok(()) => {
                 self.space.found();
-                group.into_iter().for_each(|call| call.answer(Ok(())));
+                calls.drain(..).for_each(|call| call.answer(Ok(())));
                 Ok(())
             }
-            Err(Trouble::Full) => self.store_in_need(group.into()),
+            Err(Trouble::Full) => self.store_in_need(calls),
             Err(broken @ (Trouble::Broken(..) | Trouble::Hole { .. })) => Err(broken),
         }
     }
 
     /// One by one, in their order, from the reserve, and then waiting for space. What cannot be stored within the patience fails, with
     /// all that comes behind it.
-    fn store_in_need(&mut self, mut calls: VecDeque<Call>) -> Result<(), Trouble> {
+    fn store_in_need(&mut self, calls: &mut VecDeque<Call>) -> Result<(), Trouble> {
         self.space.release(&self.connection)?;
         let mut deadline = Instant::now() + self.patience;
-        while let Some(call) = calls.pop_front() {
-            match self.write(std::slice::from_ref(&call)) {
+        while let Some(call) = calls.front() {
+            match self.write(std::slice::from_ref(call)) {
                 Ok(()) => {
                     self.space.found();
                     deadline = Instant::now() + self.patience;
-                    call.answer(Ok(()));
+                    calls.pop_front().into_iter().for_each(|call| call.answer(Ok(())));
                 }
                 Err(broken @ (Trouble::Broken(..) | Trouble::Hole { .. })) => return Err(broken),
                 Err(Trouble::Full) => {
-                    calls.push_front(call);
                     self.space.exhausted();
                     if Instant::now() >= deadline {
                         tracing::error!(
@@ -258,10 +257,10 @@ impl Writer {
     }
 
     /// Refuses calls, and all that come after them until somebody takes the state from the store anew.
-    fn refuse(&mut self, calls: VecDeque<Call>) {
+    fn refuse(&mut self, calls: &mut VecDeque<Call>) {
         let newest = calls.iter().map(|call| call.epoch).max();
         self.epoch = self.epoch.max(newest.map_or(0, |newest| newest + 1));
-        calls.into_iter().for_each(|call| call.answer(Err(CommitError::Full)));
+        calls.drain(..).for_each(|call| call.answer(Err(CommitError::Full)));
     }
 
     /// Commits calls as one transaction, or nothing of them.
