@@ -23,8 +23,7 @@ use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use crate::clock::boot_ms;
-use crate::exec::is_no_room;
-use crate::exec::leftovers::{Ended, Left, Leftover, Owner, end, find};
+use crate::exec::leftovers::{Ended, Left, Leftover, Owner, end, find, may_be_found_later};
 use crate::exec::note::Notes;
 use notes::{MAX_RUNS, Note};
 use others::Other;
@@ -137,7 +136,7 @@ impl Leftovers {
             match self.look(false) {
                 Ok(()) => {}
                 // they may still run: no other attempt of them is taken before somebody could look
-                Err(error) if is_no_room(&error) => return,
+                Err(error) if may_be_found_later(&error) => return,
                 Err(_never) => return self.runs().retain(|run, _| !lost.contains_key(run)),
             }
         }
@@ -279,7 +278,7 @@ impl Leftovers {
                 Ok(())
             }
             Err(error) => {
-                warn!(%error, "/proc cannot be read: what is left of runs of before is not known");
+                warn!(%error, "what is left of runs of before is not known: the processes of the machine cannot all be read");
                 Err(error)
             }
         }

@@ -99,20 +99,28 @@ impl Reader {
     /// # Errors
     /// Those of [`seen`].
     pub(super) fn environment(&self, process: &Process) -> io::Result<Vec<u8>> {
+        Ok(self.known(process)?.unwrap_or_default())
+    }
+
+    /// The environment of a process, as [`environment`]. `None` if it cannot be had because the process hangs.
+    ///
+    /// # Errors
+    /// Those of [`seen`].
+    pub(super) fn known(&self, process: &Process) -> io::Result<Option<Vec<u8>>> {
         let key = (process.pid, process.started);
         if self.hung.set().contains(&key) {
-            return Ok(Vec::new());
+            return Ok(None);
         }
         let mut thread = self.thread.borrow_mut();
         let Some(asked) = thread.take().or_else(|| self.start()) else {
             // no room for a thread: that may be the fault of what is looked for, and is no reason not to find it
-            return (self.read)(process.pid);
+            return (self.read)(process.pid).map(Some);
         };
         let patience = self.patience.get().max(LEAST);
         let _takes_it = asked.questions.send(*process);
         if let Ok(answer) = asked.answers.recv_timeout(patience) {
             *thread = Some(asked);
-            return answer;
+            return answer.map(Some);
         }
         self.patience.set(self.patience.get().saturating_sub(patience));
         self.hung.set().insert(key);
@@ -120,10 +128,10 @@ impl Reader {
         if let Ok(answer) = asked.answers.try_recv() {
             self.hung.set().remove(&key);
             *thread = Some(asked);
-            return answer;
+            return answer.map(Some);
         }
         tracing::warn!(pid = process.pid, "a process hangs in the kernel, and whose it is cannot be read");
-        Ok(Vec::new())
+        Ok(None)
     }
 
     /// `None`: there is no room for a thread.

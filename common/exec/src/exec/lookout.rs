@@ -79,16 +79,11 @@ struct Looking {
 impl Looking {
     fn look(mut self) {
         while let Some(asked) = self.next() {
-            let looked = (self.lookout.look)();
-            for (lineage, answer) in asked {
-                if answer.is_closed() {
-                    continue; // whoever asked does not want to know any more
+            match (self.lookout.look)() {
+                Ok(look) => tell(&look, asked),
+                Err(error) => {
+                    asked.into_iter().for_each(|(_, answer)| _ = answer.send(Err(again(&error))));
                 }
-                let members = match &looked {
-                    Ok(look) => look.members(&lineage),
-                    Err(error) => Err(again(error)),
-                };
-                let _gone = answer.send(members);
             }
         }
     }
@@ -112,6 +107,19 @@ impl Drop for Looking {
             let mut state = self.lookout.state();
             state.is_looking = false;
             state.asked.clear();
+        }
+    }
+}
+
+/// Tells those who want to know it still.
+fn tell(look: &Look, mut asked: Vec<Asked>) {
+    asked.retain(|(_, answer)| !answer.is_closed());
+    let (lineages, answers): (Vec<Lineage>, Vec<_>) = asked.into_iter().unzip();
+    let lineages: Vec<&Lineage> = lineages.iter().collect();
+    let mut members = look.members(&lineages);
+    for answer in answers {
+        if let Some(members) = members.next() {
+            let _gone = answer.send(members);
         }
     }
 }

@@ -15,11 +15,6 @@ use super::environ::Reader;
 use super::mark::Mark;
 use super::{RUN_VARIABLE, is_no_room};
 
-/// The longest `REDPOLL_RUN=value`, with much to spare: see [`unique_name`](super::unique_name). Longer ones are nobody's.
-const MAX_MARK: usize = 128;
-/// How many of them are remembered of one process. It is given one; a program may give many to its children, at no cost to itself.
-const MAX_MARKS: usize = 8;
-
 /// What `/proc/<pid>/stat` says of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Process {
@@ -46,6 +41,11 @@ pub(super) struct Lineage {
 }
 
 impl Lineage {
+    /// What the environment of its processes has.
+    fn marker(&self) -> Vec<u8> {
+        format!("{RUN_VARIABLE}={}", self.run).into_bytes()
+    }
+
     /// The living processes of the run, the leader included.
     ///
     /// A process that is being started while this looks may be missed: look again until nothing is found.
@@ -53,7 +53,8 @@ impl Lineage {
     /// # Errors
     /// When `/proc` cannot be read, or a part of it cannot for want of descriptors or memory: what is left is not known then.
     pub(super) fn members(&self) -> io::Result<Vec<Process>> {
-        Look::now()?.members(self)
+        let look = Look::now()?;
+        look.members(&[self]).next().unwrap_or(Ok(Vec::new()))
     }
 }
 
@@ -63,9 +64,6 @@ pub(super) struct Look {
     own: i32,
     /// Children of this process as well, and no orphans.
     leaders: BTreeSet<i32>,
-    /// What the environment of a process says of its run, of those that somebody wanted to know it of. It is read once, but where it
-    /// says more than [`MAX_MARKS`].
-    marks: RefCell<BTreeMap<i32, Vec<Vec<u8>>>>,
     reader: Reader,
 }
 
@@ -82,25 +80,34 @@ impl Look {
     pub(super) fn by(reader: Reader) -> io::Result<Self> {
         let all = scan(Path::new("/proc"))?;
         let own = rustix::process::getpid().as_raw_pid();
-        Ok(Self { all, own, leaders: adopted::leaders().clone(), marks: RefCell::default(), reader })
+        Ok(Self { all, own, leaders: adopted::leaders().clone(), reader })
     }
 
-    /// Those of a run, as [`Lineage::members`].
+    /// Those of each run in turn, as [`Lineage::members`].
     ///
     /// # Errors
-    /// Those of [`Lineage::members`].
-    pub(super) fn members(&self, lineage: &Lineage) -> io::Result<Vec<Process>> {
+    /// Of a run: those of [`Lineage::members`].
+    pub(super) fn members<'a>(
+        &'a self,
+        lineages: &'a [&'a Lineage],
+    ) -> impl Iterator<Item = io::Result<Vec<Process>>> + 'a {
+        let wanted = lineages.iter().map(|lineage| lineage.marker()).collect();
+        let marks = Marks { reader: &self.reader, wanted, found: RefCell::default() };
+        lineages.iter().map(move |lineage| self.members_of(lineage, &marks))
+    }
+
+    fn members_of(&self, lineage: &Lineage, marks: &Marks<'_>) -> io::Result<Vec<Process>> {
         let leader = lineage.leader.as_raw_pid();
         // nothing of the run is older than its leader, which spares reading most environments
         let since = self.all.iter().find(|process| process.pid == leader).map_or(0, |leader| leader.started);
-        let marker = format!("{RUN_VARIABLE}={}", lineage.run);
+        let marker = lineage.marker();
         let grouped = lineage.cgroup.as_deref().map_or(Ok(Vec::new()), processes_of)?;
         let is_orphan =
             |process: &Process| process.parent == self.own && !self.leaders.contains(&process.pid);
         let mut members = select(&self.all, leader, |process| {
             Ok(grouped.contains(&process.pid)
                 || process.started >= since
-                    && (self.has_mark(process, marker.as_bytes())?
+                    && (marks.has(process, &marker)?
                         // one that was adopted
                         || is_orphan(process)
                             && lineage.mark.map_or(Ok(false), |mark| mark.is_on(process.pid))?))
@@ -108,22 +115,31 @@ impl Look {
         members.retain(|process| !process.zombie);
         Ok(members)
     }
+}
 
-    /// Whether the environment that a process was started with has this `REDPOLL_RUN=value`. False if it cannot be read.
-    fn has_mark(&self, process: &Process, marker: &[u8]) -> io::Result<bool> {
-        if let Some(marks) = self.marks.borrow().get(&process.pid) {
-            return Ok(marks.iter().any(|mark| mark == marker));
+/// What the environments of processes say of the runs that somebody looks for. A program may give its children any number of
+/// marks, at no cost to itself: those of other runs are of no interest.
+struct Marks<'a> {
+    reader: &'a Reader,
+    /// Each as `REDPOLL_RUN=value`.
+    wanted: BTreeSet<Vec<u8>>,
+    /// Those of the wanted that a process has. Its environment is read once, and only if somebody wants to know.
+    found: RefCell<BTreeMap<i32, BTreeSet<Vec<u8>>>>,
+}
+
+impl Marks<'_> {
+    /// Whether the environment that a process was started with has one of the wanted marks. False if it cannot be read.
+    fn has(&self, process: &Process, marker: &[u8]) -> io::Result<bool> {
+        if let Some(found) = self.found.borrow().get(&process.pid) {
+            return Ok(found.contains(marker));
         }
-        let name = format!("{RUN_VARIABLE}=");
         let environment = self.reader.environment(process)?;
-        let of_run = environment
-            .split(|byte| *byte == 0)
-            .filter(|entry| entry.len() <= MAX_MARK && entry.starts_with(name.as_bytes()));
-        if of_run.clone().nth(MAX_MARKS).is_none() {
-            let marks = of_run.clone().map(<[u8]>::to_vec).collect();
-            self.marks.borrow_mut().insert(process.pid, marks);
-        }
-        Ok(of_run.into_iter().any(|entry| entry == marker))
+        let entries = environment.split(|byte| *byte == 0);
+        let found: BTreeSet<Vec<u8>> =
+            entries.filter(|entry| self.wanted.contains(*entry)).map(<[u8]>::to_vec).collect();
+        let has = found.contains(marker);
+        self.found.borrow_mut().insert(process.pid, found);
+        Ok(has)
     }
 }
 
@@ -234,6 +250,9 @@ fn now(process: Process) -> io::Result<Option<Process>> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::super::environ::{Hung, environment};
     use super::*;
 
     fn process(pid: i32, parent: i32, group: i32) -> Process {
@@ -287,33 +306,35 @@ mod tests {
     }
 
     #[test]
-    fn however_many_marks_a_process_has_few_are_remembered_and_its_own_is_found() {
-        let start = |more: u32, length: usize| {
-            let mut command = std::process::Command::new("sleep");
-            command.arg("1000").env_clear().env(RUN_VARIABLE, "of a test");
-            // each is one that begins with the same name
-            let names = (0..more).map(|n| format!("{RUN_VARIABLE}={n:0length$}"));
-            names.for_each(|name| _ = command.env(name, ""));
-            command.spawn().unwrap()
-        };
-        let mut children = [start(10_000, 1), start(3, 1), start(3, 10_000)];
-        let pids = children.each_ref().map(|child| i32::try_from(child.id()).unwrap());
-        let look = Look::now().unwrap();
-        let has_mark = |pid: i32, run: &str| {
-            let process = look.all.iter().find(|process| process.pid == pid).unwrap();
-            look.has_mark(process, format!("{RUN_VARIABLE}={run}").as_bytes()).unwrap()
-        };
-        for _ in 0..2 {
-            assert!(pids.iter().all(|pid| has_mark(*pid, "of a test")));
-            assert!(!pids.iter().any(|pid| has_mark(*pid, "of another")));
-        }
-        assert!(has_mark(pids[0], "9999=") && has_mark(pids[1], "2=") && !has_mark(pids[1], "3="));
-        let remembered = |pid| look.marks.borrow().get(&pid).map(Vec::len);
-        assert_eq!(pids.map(remembered), [None, Some(4), Some(1)]);
-        for child in &mut children {
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
+    fn however_many_marks_a_process_has_its_environment_is_read_once_and_the_wanted_are_remembered() {
+        static READ: AtomicUsize = AtomicUsize::new(0);
+        static HUNG: Hung = Hung::new();
+        let mut command = std::process::Command::new("sleep");
+        command.arg("1000").env_clear().env(RUN_VARIABLE, "of a test");
+        // each is one that begins with the same name
+        let names = (0..10_000).map(|n| format!("{RUN_VARIABLE}={n}"));
+        names.for_each(|name| _ = command.env(name, ""));
+        let mut child = command.spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let mut look = Look::by(Reader::with(
+            |pid| {
+                READ.fetch_add(1, Ordering::SeqCst);
+                environment(pid)
+            },
+            &HUNG,
+        ))
+        .unwrap();
+        // nobody is older, and nobody is in a group
+        look.all.retain(|process| process.pid == pid);
+        look.all.iter_mut().for_each(|process| (process.parent, process.group) = (1, 0));
+        let lineage =
+            |run: &str| Lineage { leader: Pid::INIT, run: run.to_owned(), mark: None, cgroup: None };
+        let lineages = ["of a test", "of another", "9999=", "10000=", "of a test"].map(lineage);
+        let lineages = lineages.each_ref();
+        let found: Vec<usize> = look.members(&lineages).map(|members| members.unwrap().len()).collect();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!((found, READ.load(Ordering::SeqCst)), (vec![1, 0, 1, 0, 1], 1));
     }
 
     #[test]

@@ -66,7 +66,7 @@ impl<R: Ord + Clone> Scene<R> {
 }
 
 /// These processes, and all that descend from them.
-fn descendants(all: &[Process], begin: &BTreeSet<i32>) -> BTreeSet<i32> {
+pub(super) fn descendants(all: &[Process], begin: &BTreeSet<i32>) -> BTreeSet<i32> {
     let mut found = begin.clone();
     loop {
         let more: Vec<i32> = all

@@ -11,6 +11,7 @@
 //! slack, by which a living agent finds it, says nothing about the runs of another.
 
 mod kin;
+mod marked;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -20,16 +21,16 @@ use std::time::Duration;
 
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::wire::RunRef;
-use redpoll_common::wire::MAX_METHOD_LEN;
 use rustix::process::Signal;
 use tokio::time::{Instant, sleep};
 
-use super::environ::environment;
+use super::environ::Reader;
 use super::name::is_unique_name;
 use super::tree::{self, Process, scan, seen, signal_one};
-use super::{KILL_WAIT, RUN_VARIABLE};
+use super::{KILL_WAIT, RUN_VARIABLE, is_no_room};
 use crate::clock::boot_ms;
-use kin::Scene;
+use kin::{Scene, descendants};
+use marked::{Mark, run_mark};
 
 /// Milliseconds of a clock tick as the kernel tells them, on every architecture that this runs on.
 const TICK_MS: u64 = 10;
@@ -101,18 +102,27 @@ pub struct Left {
 /// A process that is being started while this looks may be missed: look again until nothing is found.
 ///
 /// # Errors
-/// When `/proc` cannot be read, or a part of it cannot for want of descriptors or memory: what is left is not known then.
+/// When `/proc` cannot be read, or a part of it cannot for want of descriptors or memory, or as a process hangs in the kernel: what is
+/// left is not known then. See [`may_be_found_later`].
 pub fn find(agent: &PeerId, runs: &BTreeSet<Owner>) -> io::Result<BTreeMap<Owner, Left>> {
+    let (found, hidden) = find_by(agent, runs, &Reader::new())?;
+    hidden.map_or(Ok(found), Err)
+}
+
+/// What is left as far as it can be seen, and why there may be more.
+type Seen = (BTreeMap<Owner, Left>, Option<io::Error>);
+
+fn find_by(agent: &PeerId, runs: &BTreeSet<Owner>, reader: &Reader) -> io::Result<Seen> {
     if runs.is_empty() {
-        return Ok(BTreeMap::new());
+        return Ok((BTreeMap::new(), None));
     }
-    let (scene, mut procedures) = look(agent, runs)?;
+    let (scene, mut procedures, hidden) = look(agent, runs, reader)?;
     let left = |(run, mut processes): (Owner, Vec<Process>)| {
         processes.sort_unstable_by_key(|process| (process.started, process.pid));
         let procedure = procedures.remove(&run).unwrap_or_default();
         (run, Left { procedure, processes: processes.into_iter().map(Leftover::of).collect() })
     };
-    Ok(scene.belonging().into_iter().map(left).collect())
+    Ok((scene.belonging().into_iter().map(left).collect(), hidden))
 }
 
 /// How an end of leftovers went.
@@ -128,16 +138,25 @@ pub struct Ended {
 /// start meanwhile is ended too.
 ///
 /// # Errors
-/// Those of [`find`]; what was found before may have been asked to end.
+/// Those of [`find`]; what was found has been asked to end, and has ended if only a process that hangs kept it from seeing all.
 pub async fn end(agent: &PeerId, runs: &BTreeSet<Owner>, grace: Duration) -> io::Result<Ended> {
+    end_by(agent, runs, grace, Reader::new).await
+}
+
+async fn end_by(
+    agent: &PeerId,
+    runs: &BTreeSet<Owner>,
+    grace: Duration,
+    reader: fn() -> Reader,
+) -> io::Result<Ended> {
     // by number and start, which together name a process for good
     let mut seen: BTreeMap<(i32, u64), Leftover> = BTreeMap::new();
     let key = |leftover: &Leftover| (leftover.pid, leftover.process.started);
-    let mut left = Vec::new();
+    let (mut left, mut hidden) = (Vec::new(), None);
     let (mut signal, term_until) = (Signal::TERM, Instant::now() + grace);
     let mut kill_until = None;
     for round in 0_u32.. {
-        left = look_again(agent.clone(), runs.clone()).await?;
+        (left, hidden) = look_again(agent.clone(), runs.clone(), reader).await?;
         // a run that multiplies faster than it is killed is not remembered whole
         let room = MAX_SEEN.saturating_sub(seen.len());
         seen.extend(left.iter().map(|leftover| (key(leftover), leftover.clone())).take(room));
@@ -161,24 +180,34 @@ pub async fn end(agent: &PeerId, runs: &BTreeSet<Owner>, grace: Duration) -> io:
         sleep(PAUSE.min(term_until.saturating_duration_since(Instant::now()).max(PAUSE / 10))).await;
     }
     seen.retain(|process, _| left.iter().all(|leftover| key(leftover) != *process));
-    Ok(Ended { ended: seen.into_values().collect(), left })
+    hidden.map_or(Ok(Ended { ended: seen.into_values().collect(), left }), Err)
 }
 
-async fn look_again(agent: PeerId, runs: BTreeSet<Owner>) -> io::Result<Vec<Leftover>> {
-    let found = tokio::task::spawn_blocking(move || find(&agent, &runs)).await;
-    let found = found.map_err(io::Error::other)??;
-    Ok(found.into_values().flat_map(|left| left.processes).collect())
+async fn look_again(
+    agent: PeerId,
+    runs: BTreeSet<Owner>,
+    reader: fn() -> Reader,
+) -> io::Result<(Vec<Leftover>, Option<io::Error>)> {
+    let found = tokio::task::spawn_blocking(move || find_by(&agent, &runs, &reader())).await;
+    let (found, hidden) = found.map_err(io::Error::other)??;
+    Ok((found.into_values().flat_map(|left| left.processes).collect(), hidden))
 }
+
+/// What `/proc` shows.
+type Shown = (Scene<Owner>, BTreeMap<Owner, String>, Option<io::Error>);
 
 /// Reads `/proc`.
-fn look(agent: &PeerId, runs: &BTreeSet<Owner>) -> io::Result<(Scene<Owner>, BTreeMap<Owner, String>)> {
+fn look(agent: &PeerId, runs: &BTreeSet<Owner>, reader: &Reader) -> io::Result<Shown> {
     let all = scan(Path::new("/proc"))?;
     let own = rustix::process::getpid().as_raw_pid();
     let wanted: BTreeMap<Mark, &Owner> =
         runs.iter().filter_map(|owner| Some((Mark::of(agent, owner.run()?), owner))).collect();
-    let (mut marked, mut procedures) = (BTreeMap::new(), BTreeMap::new());
+    let (mut marked, mut procedures, mut hung) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
     for process in &all {
-        let environment = environment(process.pid)?;
+        let Some(environment) = reader.known(process)? else {
+            hung.push(process);
+            continue;
+        };
         if let Some((mark, procedure)) = Mark::read(&environment)
             && let Some(&run) = wanted.get(&mark)
         {
@@ -194,14 +223,20 @@ fn look(agent: &PeerId, runs: &BTreeSet<Owner>) -> io::Result<(Scene<Owner>, BTr
         true => BTreeMap::new(),
         false => run_cgroups(&all)?,
     };
-    Ok((Scene { all, marked, cgroups, own }, procedures))
+    let of_own = descendants(&all, &BTreeSet::from([own]));
+    let hidden = hung.into_iter().find(|process| !of_own.contains(&process.pid)).map(hangs);
+    Ok((Scene { all, marked, cgroups, own }, procedures, hidden))
 }
 
-/// The mark that its agent gave to the tree of a process.
-fn run_mark(environment: &[u8]) -> Option<&str> {
-    let mut entries = environment.split(|byte| *byte == 0);
-    let value = entries.find_map(|entry| entry.strip_prefix(RUN_VARIABLE.as_bytes())?.strip_prefix(b"="))?;
-    std::str::from_utf8(value).ok()
+/// It may be what is looked for, and what hangs lives.
+fn hangs(process: &Process) -> io::Error {
+    let text = format!("process {} hangs in the kernel, and whose it is cannot be read", process.pid);
+    io::Error::new(io::ErrorKind::TimedOut, text)
+}
+
+/// Whether an error of [`find`] says that it could find something another time.
+pub fn may_be_found_later(error: &io::Error) -> bool {
+    is_no_room(error) || error.kind() == io::ErrorKind::TimedOut
 }
 
 /// Whether this very process was started by what has a mark, or by one of its processes: to end that could end what starts it.
@@ -217,43 +252,6 @@ pub fn has_started_this(mark: &str, left: &[Leftover]) -> bool {
     let own = rustix::process::getpid().as_raw_pid();
     let mut ancestors = std::iter::successors(parent(own), |pid| parent(*pid));
     ancestors.any(|pid| left.iter().any(|leftover| leftover.pid == pid))
-}
-
-/// What tells the run of a process, in the words of its environment.
-#[derive(Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-struct Mark {
-    agent: String,
-    job: String,
-    attempt: String,
-    dno: String,
-}
-
-impl Mark {
-    fn of(agent: &PeerId, RunRef { job, attempt, dno }: RunRef) -> Self {
-        Self {
-            agent: agent.to_string(),
-            job: job.to_string(),
-            attempt: attempt.to_string(),
-            dno: dno.to_string(),
-        }
-    }
-
-    /// The mark of an environment that has all of it, and the procedure that it names.
-    fn read(environment: &[u8]) -> Option<(Self, String)> {
-        let value = |name: &str| {
-            let mut entries = environment.split(|byte| *byte == 0);
-            let value = entries.find_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"="))?;
-            std::str::from_utf8(value).ok()
-        };
-        let mark = Self {
-            job: value("REDPOLL_JOB")?.to_owned(),
-            agent: value("REDPOLL_AGENT")?.to_owned(),
-            attempt: value("REDPOLL_ATTEMPT")?.to_owned(),
-            dno: value("REDPOLL_DNO")?.to_owned(),
-        };
-        let procedure = value("REDPOLL_PROCEDURE").filter(|name| name.len() <= MAX_METHOD_LEN);
-        Some((mark, procedure.unwrap_or_default().escape_debug().to_string()))
-    }
 }
 
 /// The control groups of those processes that are in one of a run.
@@ -275,30 +273,10 @@ fn own_cgroup(text: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicI32, Ordering};
+
+    use super::super::environ::{Hung, environment};
     use super::*;
-
-    const ENVIRONMENT: &[u8] = b"PATH=/bin\0REDPOLL_AGENT=web-1\0REDPOLL_ATTEMPT=2\0REDPOLL_DNO=7\0\
-        REDPOLL_JOB=05050505050505050505050505050505\0REDPOLL_PROCEDURE=web.deploy@1\0";
-
-    #[test]
-    fn a_mark_is_the_run_of_one_agent_and_of_no_other() {
-        let (mark, procedure) = Mark::read(ENVIRONMENT).unwrap();
-        let run = RunRef {
-            job: redpoll_common::job::JobId::from_bytes([5; 16]),
-            attempt: redpoll_common::job::Attempt(2),
-            dno: redpoll_common::job::Dno(7),
-        };
-        let of = |name: &str, run| Mark::of(&PeerId::parse(name).unwrap(), run);
-        assert_eq!((&mark, procedure.as_str()), (&of("web-1", run), "web.deploy@1"));
-        for other in [
-            of("web-2", run),
-            of("web-1", RunRef { attempt: redpoll_common::job::Attempt(1), ..run }),
-            of("web-1", RunRef { dno: redpoll_common::job::Dno(8), ..run }),
-            of("web-1", RunRef { job: redpoll_common::job::JobId::from_bytes([6; 16]), ..run }),
-        ] {
-            assert_ne!(mark, other);
-        }
-    }
 
     #[test]
     fn a_control_group_is_a_runs_only_if_its_name_is_one_that_an_agent_gives() {
@@ -312,13 +290,42 @@ mod tests {
         assert_eq!(own_cgroup(&format!("9:pids:{own}\n0::/\n")), None);
     }
 
-    #[test]
-    fn an_environment_without_all_of_it_marks_nothing() {
-        for name in ["REDPOLL_AGENT", "REDPOLL_ATTEMPT", "REDPOLL_DNO", "REDPOLL_JOB"] {
-            let text = String::from_utf8(ENVIRONMENT.to_vec()).unwrap();
-            assert_eq!(Mark::read(text.replace(name, &format!("X{name}")).as_bytes()), None, "{name}");
-            assert_eq!(Mark::read(text.replace(name, &format!("{name}_2")).as_bytes()), None, "{name}");
+    #[tokio::test]
+    async fn what_hangs_may_be_what_is_looked_for_and_keeps_nothing_else_from_being_ended() {
+        static HUNG: Hung = Hung::new();
+        static STUCK: AtomicI32 = AtomicI32::new(0);
+        fn reader() -> Reader {
+            let read = |pid| {
+                while pid == STUCK.load(Ordering::SeqCst) {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                environment(pid)
+            };
+            Reader::with(read, &HUNG)
         }
-        assert_eq!(Mark::read(b""), None);
+        let mark = |n: u8| format!("of a test {n} in {}", std::process::id());
+        // what this very process has started is not left of another
+        let orphan = |n: u8| {
+            let mut shell = std::process::Command::new("sh");
+            shell.args(["-c", "setsid sleep 1000 >/dev/null 2>&1 & echo $!"]).env(RUN_VARIABLE, mark(n));
+            let pid = String::from_utf8(shell.output().unwrap().stdout).unwrap();
+            pid.trim().parse::<i32>().unwrap()
+        };
+        let pids = [orphan(1), orphan(2)];
+        let agent = PeerId::parse("web-1").unwrap();
+        let runs: BTreeSet<Owner> = [1, 2].map(|n| Owner::Other(mark(n))).into();
+        let both = || find(&agent, &runs).unwrap().len() == 2;
+        while !both() {
+            tokio::task::yield_now().await; // the shells have just begun them
+        }
+        STUCK.store(pids[0], Ordering::SeqCst);
+        let ended = end_by(&agent, &runs, Duration::from_secs(20), reader).await;
+        let (found, hidden) = find_by(&agent, &runs, &reader()).unwrap();
+        STUCK.store(0, Ordering::SeqCst);
+        let pid = rustix::process::Pid::from_raw(pids[0]).unwrap();
+        rustix::process::kill_process(pid, Signal::KILL).unwrap();
+        let error = ended.unwrap_err();
+        assert!(may_be_found_later(&error) && error.to_string().contains("hangs in the kernel"), "{error}");
+        assert!(found.is_empty() && hidden.is_some_and(|error| may_be_found_later(&error)));
     }
 }
