@@ -1,5 +1,6 @@
 //! Finds the tools that the other commands need, installs what can be installed, and says exactly what is missing.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail};
@@ -24,7 +25,7 @@ pub(crate) fn for_check(workspace: &Workspace, report: &mut Report) -> bool {
 /// What `test` needs beyond that.
 pub(crate) fn for_test(workspace: &Workspace, report: &mut Report) -> bool {
     for_check(workspace, report)
-        & report.step("set-up: python3", || Ok(Outcome::Passed(python(workspace)?)))
+        & report.step("set-up: python3", || Ok(Outcome::Passed(python(workspace, Path::new("python3"))?)))
         & report.step("set-up: node", || tool("node", "--version", "nodejs").map(Outcome::Passed))
         & report.step("set-up: zsh", || tool("zsh", "--version", "zsh").map(Outcome::Passed))
         & report.step("set-up: fish", || tool("fish", "--version", "fish").map(Outcome::Passed))
@@ -117,16 +118,16 @@ fn nextest(workspace: &Workspace) -> anyhow::Result<Outcome> {
 ///
 /// # Errors
 /// When there is none, or an old one.
-pub(crate) fn python(workspace: &Workspace) -> anyhow::Result<String> {
+pub(crate) fn python(workspace: &Workspace, program: &Path) -> anyhow::Result<String> {
     let help = "help: install it, for example `apt install python3`, `dnf install python3` or `apk add python3`; \
                 what the tests need beyond it is installed under target/";
-    let mut command = workspace.command("python3");
+    let mut command = workspace.command(program);
     command.arg("--version");
-    let text = output(command).with_context(|| format!("there is no python3\n{help}"))?;
+    let text = output(command).with_context(|| format!("there is no {}\n{help}", program.display()))?;
     let (major, minor) = PYTHON;
     match python_version(&text) {
         Some(version) if version >= PYTHON => Ok(text.trim().to_owned()),
-        _ => bail!("python3 says it is {:?}, but {major}.{minor} or newer is needed\n{help}", text.trim()),
+        _ => bail!("it says it is {:?}, but {major}.{minor} or newer is needed\n{help}", text.trim()),
     }
 }
 

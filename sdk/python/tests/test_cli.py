@@ -157,13 +157,73 @@ def test_a_manifest_works_as_it_was_written(zoo: str, tmp_path: Path) -> None:
             assert process.finish(call).result == result
 
 
-def test_a_manifest_that_is_there_is_not_replaced_unasked(zoo: str, tmp_path: Path) -> None:
+def test_a_manifest_that_is_there_is_replaced_when_asked_and_only_if_nothing_is_lost(zoo: str, tmp_path: Path) -> None:
     redpoll("manifest", zoo, "--write", str(tmp_path))
-    (tmp_path / "fails.toml").write_text("mine")
+    mine = tmp_path / "fails.toml"
     assert "--force" in redpoll("manifest", zoo, "--write", str(tmp_path), code=1).stderr
-    assert (tmp_path / "fails.toml").read_text() == "mine"
+    mine.write_text("mine")
+    assert "its lines would be lost" in redpoll("manifest", zoo, "--write", str(tmp_path), "--force", code=1).stderr
+    assert mine.read_text() == "mine"
+    mine.unlink()
     redpoll("manifest", zoo, "--write", str(tmp_path), "--force", "--once")
-    assert tomllib.loads((tmp_path / "fails.toml").read_text())["mode"] == "once"
+    assert tomllib.loads(mine.read_text())["mode"] == "once"
+
+
+def test_what_the_owner_wrote_below_a_manifest_stays_and_goes_first(zoo: str, tmp_path: Path) -> None:
+    redpoll("manifest", zoo, "--write", str(tmp_path))
+    file = tmp_path / "zoo.feed@2.toml"
+    lines = 'user = "keeper"\nredact = ["animal"]\nenabled = false\n\n[limits] # less\nmemory = "8MiB"\n\n[env]\nA = "1"\n'
+    with file.open("a") as out:
+        out.write(lines)
+    file.chmod(0o640)
+    for mode in ("worker", "once"):
+        redpoll("manifest", zoo, "--write", str(tmp_path), "--force", f"--{mode}")
+        found = tomllib.loads(file.read_text())
+        assert (found["mode"], found["user"], found["redact"], found["enabled"]) == (mode, "keeper", ["animal"], False)
+        assert (found["limits"], found["env"], found["run_timeout"]) == ({"memory": "8MiB"}, {"A": "1"}, "30s")
+        assert (file.read_text().endswith(lines), file.stat().st_mode & 0o777) == (True, 0o640)
+    assert {path.suffix for path in tmp_path.iterdir()} == {".py", ".toml"}
+    file.write_text(file.read_text() + "user = ")
+    text = file.read_text()
+    if sys.version_info >= (3, 11):
+        assert str(file) in redpoll("manifest", zoo, "--write", str(tmp_path), "--force", code=1).stderr
+        assert file.read_text() == text
+
+
+def test_as_whom_where_and_when_it_runs_is_said_by_the_decorator(written: "Callable[[str], Path]") -> None:
+    file = written(
+        """
+        @redpoll.procedure(
+            demote="nobody", group="users", cwd="/srv", env={"LANG": "C"}, enabled=False, admin=True,
+            schedule={"every": "1h", "jitter": "1m", "at_start": True, "kwargs": {"to": 3}}, ready_timeout="20s", idle_shutdown="0s",
+        )
+        def count(to: int): return to
+        """
+    )
+    found = tomllib.loads(redpoll("manifest", str(file)).stdout)
+    said = ("demote", "group", "cwd", "env", "enabled", "admin", "ready_timeout", "idle_shutdown")
+    assert [found[name] for name in said] == ["nobody", "users", "/srv", {"LANG": "C"}, False, True, "20s", "0s"]
+    assert found["schedule"] == {"every": "1h", "jitter": "1m", "at_start": True, "kwargs": {"to": 3}}
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ("user=7", "user is the name of a user"),
+        ('user="a", demote="b"', "demote does not stand beside user"),
+        ('cwd="srv"', "cwd is an absolute path"),
+        ('env={"A": 1}', "env is a table of texts"),
+        ('env={"REDPOLL_JOB": "1"}', "no name of a variable"),
+        ('enabled="no"', "enabled is True or False"),
+        ("schedule={}", "schedule says how often"),
+        ('schedule={"every": "often"}', "schedule.every is a duration"),
+        ('schedule={"each": "1h"}', "schedule is one of every"),
+        ('idle_shutdown="never"', "idle_shutdown is a duration"),
+    ],
+)
+def test_what_no_manifest_may_say_is_refused(written: "Callable[[str], Path]", options: str, text: str) -> None:
+    file = written(f"@redpoll.procedure({options})\ndef count(to: int): return to\n")
+    assert text in redpoll("check", str(file), code=2).stderr
 
 
 def test_a_procedure_is_called_without_an_agent(zoo: str) -> None:

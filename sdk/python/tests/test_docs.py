@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import redpoll
-from redpoll._procedure import Options
+from redpoll._options import Options
 from test_cli import redpoll as command
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -16,7 +16,8 @@ import pytest
 from redpoll import Arg, ArgumentError, DeclarationError
 from redpoll._hints import kind_of
 from redpoll._manifest import manifest, toml, written
-from redpoll._procedure import Options, Procedure
+from redpoll._options import Options
+from redpoll._procedure import Procedure
 from redpoll._signature import Signature
 
 tomllib: Any = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")

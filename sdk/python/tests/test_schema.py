@@ -14,7 +14,7 @@ import pytest
 from redpoll import Arg, ArgumentError, DeclarationError
 from redpoll._hints import kind_of
 from redpoll._kinds import definitions
-from redpoll._procedure import Options as ProcedureOptions
+from redpoll._options import Options as ProcedureOptions
 from redpoll._procedure import Procedure
 from redpoll._signature import Signature
 

@@ -12,9 +12,9 @@ from . import _load
 from ._declare import REGISTRY, Registry
 from ._errors import ArgumentError, DeclarationError, UnknownProcedure
 from ._local import call_here
-from ._manifest import file_name, manifest
+from ._manifest import MARK, file_name, manifest, theirs
 from ._port import Port
-from ._procedure import MODES
+from ._options import MODES
 from ._serve import EXIT_CONFIGURATION, leave, serve_registry
 
 USAGE, REFUSED = 2, 3
@@ -95,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     _mode_flags(verb("serve", "serve the procedures to an agent over standard input and output"))
     one = verb("manifest", "print the manifests, or write them")
     one.add_argument("--write", metavar="DIR", help="write one file for each procedure, such as /etc/redpoll/procedures.d")
-    one.add_argument("--force", action="store_true", help="replace files that are there")
+    one.add_argument("--force", action="store_true", help="replace what was written before; the lines below it, which are yours, stay")
     one.add_argument("--python", default=sys.executable, metavar="PATH", help="the Python that runs it (this one)")
     _mode_flags(one)
     one = verb("schema", "print the JSON Schema of the arguments")
@@ -115,22 +115,45 @@ def _manifests(registry: Registry, chosen: argparse.Namespace) -> int:
     for procedure in registry.all():
         mode = chosen.mode or procedure.options.mode
         command = [chosen.python, "-m", "redpoll", "serve", f"--{mode}", os.path.abspath(chosen.file)]
-        text = manifest(procedure, command, mode)
         if chosen.write is None:
-            print(f"# {file_name(procedure)}\n{text}")
+            print(f"# {file_name(procedure)}\n{manifest(procedure, command, mode)}")
             continue
         path = os.path.join(chosen.write, file_name(procedure))
         try:
-            with open(path, "w" if chosen.force else "x", encoding="utf-8") as out:
-                out.write(text)
+            _write(path, lambda kept: manifest(procedure, command, mode, kept), chosen.force)
         except FileExistsError:
-            print(f"error: {path} is there already; --force replaces it", file=sys.stderr)
+            print(f"error: {path} is there already; --force replaces what was written here, and keeps what you have written below it", file=sys.stderr)
+            return 1
+        except ValueError as error:
+            print(f"error: {path}: {error}", file=sys.stderr)
             return 1
         except OSError as error:
             print(f"error: cannot write {path}: {error.strerror}", file=sys.stderr)
             return 1
         print(path)
     return 0
+
+
+def _write(path: str, text: "Callable[[str], str]", force: bool) -> None:
+    """Writes a manifest, or replaces one as a whole. Raises ValueError if what is there would be lost."""
+    if not (force and os.path.lexists(path)):
+        with open(path, "x", encoding="utf-8") as out:
+            out.write(text(""))
+        return
+    with open(path, encoding="utf-8") as there:
+        kept, mode = theirs(there.read()), os.fstat(there.fileno())
+    if kept is None:
+        raise ValueError(f"was not written here, and its lines would be lost; move it away, or give it the line\n{MARK}\nwith yours below it")
+    whole = text(kept)
+    path = os.path.realpath(path)
+    # no *.toml, so that nobody loads half of one
+    new = f"{path}.new"
+    with open(new, "w", encoding="utf-8") as out:
+        os.chmod(new, mode.st_mode & 0o7777)
+        if os.geteuid() == 0:
+            os.chown(new, mode.st_uid, mode.st_gid)
+        out.write(whole)
+    os.replace(new, path)
 
 
 def _schemas(registry: Registry, chosen: argparse.Namespace) -> int:

@@ -6,7 +6,8 @@ import inspect
 from typing import Any, Callable, Mapping, Optional, Sequence, TypeVar, Union, overload
 
 from ._errors import DeclarationError, UnknownProcedure, nearest
-from ._procedure import Options, Procedure
+from ._options import Options
+from ._procedure import Procedure
 
 F = TypeVar("F", bound=Callable[..., Any])
 C = TypeVar("C", bound=type)
@@ -85,6 +86,16 @@ def procedure(
     concurrency: Optional[int] = None,
     limits: Optional[Mapping[str, Any]] = None,
     manager: Optional[Mapping[str, Any]] = None,
+    user: Optional[str] = None,
+    group: Optional[str] = None,
+    demote: Optional[str] = None,
+    cwd: Optional[str] = None,
+    env: Optional[Mapping[str, str]] = None,
+    enabled: bool = True,
+    admin: bool = False,
+    schedule: Optional[Mapping[str, Any]] = None,
+    ready_timeout: Optional[str] = None,
+    idle_shutdown: Optional[str] = None,
 ) -> Callable[[F], F]: ...
 
 

@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import Any, Sequence
+import sys
+from typing import Any, Optional, Sequence
 
 from ._procedure import Procedure
 from ._values import MAX_TOML
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+\Z")
+#: A key that begins a line, or a table.
+_LINE = re.compile(r"^\[{0,2}[ \t]*[\"']?([A-Za-z0-9_-]+)", re.MULTILINE)
+
+#: Ends what is written here.
+MARK = "# What stands below this line is yours: --force keeps it, and it goes before what the Python says."
 
 
 def file_name(procedure: Procedure) -> str:
@@ -18,8 +24,11 @@ def file_name(procedure: Procedure) -> str:
     return f"{procedure.name if procedure.version == 1 else procedure.id}.toml"
 
 
-def manifest(procedure: Procedure, command: Sequence[str], mode: str) -> str:
-    """The text of the manifest."""
+def manifest(procedure: Procedure, command: Sequence[str], mode: str, theirs: str = "") -> str:
+    """The text of the manifest, and below it the lines of the machine's owner: what they say goes before what the Python says.
+
+    Raises ValueError when these are not TOML.
+    """
     options = procedure.options
     fields: "dict[str, Any]" = {
         "name": procedure.name,
@@ -32,14 +41,43 @@ def manifest(procedure: Procedure, command: Sequence[str], mode: str) -> str:
         "run_timeout": options.run_timeout,
         "idle_timeout": options.idle_timeout,
         "grace": options.grace,
+        "ready_timeout": options.ready_timeout,
+        "idle_shutdown": options.idle_shutdown,
         "concurrency": options.concurrency,
         "idempotent": options.idempotent or None,
         "limits": dict(options.limits) or None,
         "redact": procedure.redact or None,
         "manager": None if options.manager is None else dict(options.manager),
+        "user": options.user,
+        "group": options.group,
+        "demote": options.demote,
+        "cwd": options.cwd,
+        "env": dict(options.env) or None,
+        "enabled": None if options.enabled else False,
+        "admin": options.admin or None,
+        "schedule": None if options.schedule is None else dict(options.schedule),
         "args": written(procedure.schema()),
     }
-    return "".join(f"{key} = {toml(value)}\n" for key, value in fields.items() if value is not None)
+    said = _keys(theirs)
+    # one user is as good as the other, and both together are refused
+    said |= {"user", "demote"} if said & {"user", "demote"} else set()
+    ours = "".join(f"{key} = {toml(value)}\n" for key, value in fields.items() if value is not None and key not in said)
+    return f"{ours}{MARK}\n{theirs}"
+
+
+def theirs(text: str) -> Optional[str]:
+    """What the owner of the machine has written below the manifest; None if it is none that was written here."""
+    ours, found, rest = f"\n{text}".partition(f"\n{MARK}\n")
+    return rest if found else None
+
+
+def _keys(lines: str) -> "set[str]":
+    """What lines of TOML say something of. Raises ValueError when they are no TOML, as far as this Python can tell."""
+    if sys.version_info >= (3, 11):
+        import tomllib
+
+        return set(tomllib.loads(lines))
+    return set(_LINE.findall(lines))
 
 
 def written(schema: Any, key: str = "") -> Any:
