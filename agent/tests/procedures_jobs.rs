@@ -43,7 +43,8 @@ async fn what_a_process_says_is_recorded_and_it_knows_its_job() {
     let agent = world.agent().await;
     let link = world.connect(&agent);
     let said = offer(1, "p@1", json!(["a"]), json!({"b": 1}));
-    link.offer(&Offer { roles: Some(vec!["deploy".into()]), ..said }).await.unwrap();
+    let info = Raw::encode(&json!({"ticket": 7})).unwrap();
+    link.offer(&Offer { roles: Some(vec!["deploy".into()]), info, ..said }).await.unwrap();
     // the manager hears of progress only while it runs
     eventually("progress is reported", || world.manager.seen(1).progress.is_some()).await;
     std::fs::write(&go, "").unwrap();
@@ -59,7 +60,7 @@ async fn what_a_process_says_is_recorded_and_it_knows_its_job() {
         .collect();
     let job = run(1).job.to_string();
     assert_eq!((&values[0]["job"], &values[0]["operator"]), (&json!(job), &json!("alice")));
-    assert_eq!(values[0]["roles"], json!(["deploy"]));
+    assert_eq!((&values[0]["roles"], &values[0]["info"]), (&json!(["deploy"]), &json!({"ticket": 7})));
     assert_eq!((&values[0]["args"], &values[0]["kwargs"]), (&json!(["a"]), &json!({"b": 1})));
     assert_eq!(values[1], json!(format!("{job} 1 1 p@1")));
     assert_eq!(seen.bytes(ItemKind::Stderr), b"note\n");

@@ -56,8 +56,8 @@ async fn patient(_asked: Nothing, context: Context) -> Result<(), Failure> {
 #[serde(deny_unknown_fields)]
 struct Nothing {}
 
-async fn who(_asked: Nothing, context: Context) -> Result<Option<String>, Failure> {
-    Ok(context.operator().map(str::to_owned))
+async fn who(_asked: Nothing, context: Context) -> Result<(Option<String>, Option<Value>), Failure> {
+    Ok((context.operator().map(str::to_owned), context.info()))
 }
 
 fn agent() -> Agent {
@@ -132,7 +132,7 @@ async fn a_handler_knows_who_calls_and_who_submitted() {
         let (mut call, _output, _stop) =
             detached_call(caller(), "test.who", Raw::empty_array(), Raw::empty_map());
         call.operator = operator.map(str::to_owned);
-        calls.push((call, operator));
+        calls.push((call, json!([operator, null])));
     }
     let offer = Offer {
         run: RunRef { job: JobId::from_bytes([1; 16]), attempt: Attempt(1), dno: Dno(1) },
@@ -140,16 +140,16 @@ async fn a_handler_knows_who_calls_and_who_submitted() {
         args: Raw::empty_array(),
         kwargs: Raw::empty_map(),
         limits: Limits::default(),
-        info: Raw::nil(),
+        info: Raw::encode(&json!({"ticket": 7})).unwrap(),
         operator: "agent:web-2".to_owned(),
         roles: None,
     };
     let own = PeerId::parse("web-1").unwrap();
     let (call, _output, _stop) = run_call(Arc::new(caller()), own, offer, None, 1024);
-    calls.push((call, Some("agent:web-2")));
-    for (call, operator) in calls {
+    calls.push((call, json!(["agent:web-2", {"ticket": 7}])));
+    for (call, expected) in calls {
         let answer: Value = registry.start(call).answer.await.unwrap().decode().unwrap();
-        assert_eq!(answer, json!(operator));
+        assert_eq!(answer, expected);
     }
 }
 

@@ -108,6 +108,23 @@ async fn a_limit_of_memory_holds_for_a_real_program() {
     assert!(data["signal"] == 9 || (data["exit"] == 1 && held.said("trace").contains("memory")), "{held:?}");
 }
 
+#[tokio::test]
+async fn a_limit_of_processes_holds_for_a_real_program() {
+    if !is_root() {
+        return; // nobody else can start a program as somebody else, and without that the kernel counts all that the user runs
+    }
+    let mut world = World::quiet(&[]).await;
+    let manifests = Manifests::new(world.directory());
+    let fields = "output = \"text\"\nuser = \"nobody\"\n";
+    manifests.shell("forks.free", fields, "true | cat; exit 0");
+    manifests.shell("forks.held", &format!("{fields}limits = {{ processes = 1 }}"), "true | cat; exit 0");
+    world.agent(AGENT, &[&manifests.setting()]).await;
+    assert_eq!(told(&world, &["forks.free"]).await.result()["exit"], 0);
+    let held = told(&world, &["forks.held"]).await;
+    assert_eq!((held.said("code"), held.said("class")), ("failed", "ExitStatus"), "{held:?}");
+    assert!(held.said("trace").contains("fork"), "{held:?}");
+}
+
 /// Gives a file or folder to `nobody`, if it is there.
 fn give(path: PathBuf) {
     if path.exists() {

@@ -120,7 +120,8 @@ fn oldest() -> Option<PathBuf> {
         Some(PathBuf::from(home).join(".pyenv"))
     });
     let versions = pyenv.and_then(|root| std::fs::read_dir(root.join("versions")).ok());
-    let of_pyenv = versions.into_iter().flatten().flatten().map(|version| version.path().join("bin").join(OLDEST));
+    let of_pyenv =
+        versions.into_iter().flatten().flatten().map(|version| version.path().join("bin").join(OLDEST));
     let runs = |python: &PathBuf| {
         let mut command = Command::new(python);
         output({
@@ -234,7 +235,13 @@ mod tests {
     fn every_way_installs_what_is_required_into_the_folder() {
         let folder = Path::new("/target/python");
         for way in Way::ALL {
-            let words = way.commands(Path::new("python3"), folder).into_iter().flatten().flatten().collect::<Vec<_>>().join(" ");
+            let words = way
+                .commands(Path::new("python3"), folder)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .collect::<Vec<_>>()
+                .join(" ");
             assert!(words.contains("--requirement requirements-test.txt"), "{words}");
             assert!(words.contains("/target/python/tools"), "{words}");
         }
