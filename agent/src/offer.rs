@@ -81,7 +81,8 @@ pub(crate) fn offer(
     };
     let folder = config.procedures.dir.clone();
     let source = Box::new(move || Described::by(&folder));
-    let lists = config.procedures.offers(builtin::LIST);
+    let offers = |name| config.procedures.offers(name);
+    let lists = (offers(builtin::LIST), offers(builtin::workers::WORKERS));
     let offered = Offered::new(base, lists, setting, source, &config.agent.state_dir, gate);
     let offered = offered.map_err(|error| {
         let class = match &error {

@@ -193,6 +193,7 @@ fn described(config: &AgentConfig) -> Result<Described, String> {
     let mut registry = builtin::install(Registry::new(), &config.procedures, &config.limits)
         .map_err(|error| error.to_string())?;
     let need_more = builtin::file::infos().into_iter().chain(builtin::leftovers::infos());
+    let need_more = need_more.chain([builtin::workers::info()]);
     for info in need_more.filter(|info| config.procedures.offers(&info.name)) {
         registry = registry.with(info, nothing).map_err(|error| error.to_string())?;
     }

@@ -44,7 +44,8 @@ impl Desk {
         };
         let source = Box::new(Described::default);
         let base = registry(folder.path(), |_| {});
-        let offered = Offered::new(base, true, setting().0, source, folder.path(), gate(rules)).unwrap();
+        let offered =
+            Offered::new(base, (true, false), setting().0, source, folder.path(), gate(rules)).unwrap();
         assert_eq!(offered.reload().problems, Vec::<String>::new());
         Self { offered: Arc::new(offered), folder }
     }

@@ -51,7 +51,7 @@ fn offered_by(source: Source, state: &Path) -> Arc<Offered> {
     let config = ProceduresConfig::default();
     let base =
         install_but_list(Registry::new(), &config, &LimitsConfig::default(), None, (None, None)).unwrap();
-    let offered = Offered::new(base, true, setting().0, source, state, open_gate()).unwrap();
+    let offered = Offered::new(base, (true, true), setting().0, source, state, open_gate()).unwrap();
     offered.reload();
     Arc::new(offered)
 }
@@ -209,7 +209,7 @@ async fn a_reload_says_what_changed_and_leaves_alone_what_is_good() {
     let answer: ReloadAnswer = ask(&offers, caller(), "rp.agent.reload", "").await.unwrap();
     let ReloadAnswer { offered, added, changed, removed, problems } = answer;
     assert_eq!((added, changed, removed), (2, 1, 1), "{problems:?}");
-    assert_eq!(offered, 3 + 5, "three of these, five of sys");
+    assert_eq!(offered, 3 + 6, "three of these, six of sys");
     for words in ["x.toml: line 3", "nobody-of-this-name", "sys.echo@1: there is one", "p@4: there is one"] {
         assert!(problems.iter().any(|problem| problem.contains(words)), "{words}: {problems:?}");
     }

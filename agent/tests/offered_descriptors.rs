@@ -50,7 +50,8 @@ fn a_reload_for_which_no_file_can_be_opened_takes_no_procedure_away() {
         }
     };
     let offered =
-        Offered::new(Registry::new(), false, setting().0, Box::new(source), &state, open_gate()).unwrap();
+        Offered::new(Registry::new(), (false, false), setting().0, Box::new(source), &state, open_gate())
+            .unwrap();
     let answer = offered.reload();
     assert_eq!((answer.problems, answer.offered), (vec![], 2));
 

@@ -42,7 +42,7 @@ fn offered(rules: Vec<Rule>, folder: &Path) -> (Arc<Offered>, Arc<Gate>) {
     let source =
         Box::new(move || Described { manifests: vec![version(1), version(2)], ..Described::default() });
     let gate = gate(rules);
-    let offered = Offered::new(base, true, setting().0, source, folder, gate.clone()).unwrap();
+    let offered = Offered::new(base, (true, false), setting().0, source, folder, gate.clone()).unwrap();
     assert_eq!(offered.reload().problems, Vec::<String>::new());
     (Arc::new(offered), gate)
 }

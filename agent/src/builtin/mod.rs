@@ -2,7 +2,7 @@
 //!
 //! `sys.echo`, `sys.ping`, `sys.version`, `sys.facts`, `sys.procedures` and the notification `sys.log` are harmless;
 //! `exec.run` runs any program and is offered only when the agent's configuration names it in full. [`mod@file`] has
-//! `file.*`, which reaches configured folders, [`leftovers`] what lists and ends what is left of runs. [`install`] puts what is offered into a registry.
+//! `file.*`, which reaches configured folders, [`leftovers`] what lists and ends what is left of runs, [`workers`] what tells how workers are. [`install`] puts what is offered into a registry.
 
 mod arguments;
 mod exec_arguments;
@@ -10,6 +10,7 @@ mod exec_run;
 pub mod file;
 pub mod leftovers;
 mod sys;
+pub mod workers;
 
 use std::sync::Arc;
 
@@ -28,7 +29,7 @@ use crate::gate::Kind;
 pub use redpoll_exec::ExecLimits;
 
 /// Every built-in name, as `procedures.builtin` knows it, sorted.
-pub const NAMES: [&str; 15] = [
+pub const NAMES: [&str; 16] = [
     "exec.run",
     "file.hash",
     "file.list",
@@ -44,6 +45,7 @@ pub const NAMES: [&str; 15] = [
     "sys.ping",
     "sys.procedures",
     "sys.version",
+    "sys.workers",
 ];
 
 /// The built-in that lists what is offered.
@@ -84,7 +86,7 @@ impl From<Duplicate> for InstallError {
     }
 }
 
-/// Adds the built-in procedures that `offered` names, but for those of [`mod@file`] and [`leftovers`], which need more than a name.
+/// Adds the built-in procedures that `offered` names, but for those of [`mod@file`], [`leftovers`] and [`workers`], which need more than a name.
 ///
 /// Install them last: `sys.procedures` lists what the registry has then.
 ///

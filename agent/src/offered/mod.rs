@@ -26,6 +26,7 @@ use redpoll_net::listing::Listing;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
+use crate::builtin::workers::{self, WORKERS};
 use crate::builtin::{InstallError, NAMES, with_list};
 use crate::gate::{Gate, Kind};
 use crate::procedures::{self, KnownPlaces, Procedure, Setting, label};
@@ -59,6 +60,8 @@ struct Changing {
     base: Registry,
     /// Whether `sys.procedures` is offered.
     lists: bool,
+    /// Whether `sys.workers` is.
+    tells_workers: bool,
     setting: Arc<Setting>,
     source: Source,
     state: Mutex<State>,
@@ -98,7 +101,7 @@ impl Offered {
         }
     }
 
-    /// Offers `base` (with `lists`, `sys.procedures` is added to it), and what `source` describes once
+    /// Offers `base` (`sys.procedures` and `sys.workers` are added to it if they are to be), and what `source` describes once
     /// [`reload`](Self::reload) has been called. `state` is the agent's state folder, where it is written down what the manager
     /// has switched off.
     ///
@@ -106,7 +109,7 @@ impl Offered {
     /// [`SwitchError`] when that cannot be read: what was switched off must not come back by accident.
     pub fn new(
         base: Registry,
-        lists: bool,
+        (lists, tells_workers): (bool, bool),
         setting: Setting,
         source: Source,
         state: &Path,
@@ -120,7 +123,7 @@ impl Offered {
             last: None,
         });
         let (setting, begun) = (Arc::new(setting), AtomicU64::new(0));
-        let changing = Changing { base: base.clone(), lists, setting, source, state, begun };
+        let changing = Changing { base: base.clone(), lists, tells_workers, setting, source, state, begun };
         let told = watch::Sender::new(Told::new(Arc::new(Listing::of(&base)), &gate));
         let current = Current::new(base, gate.clone(), BTreeMap::new());
         let schedules = watch::Sender::default();
@@ -226,6 +229,9 @@ impl Offered {
         for (name, version) in off {
             registry = registry.without(&name, version, SWITCHED_OFF);
         }
+        if changing.tells_workers && !state.switches.is_off(WORKERS, 1) {
+            registry = workers::install(registry, &state.procedures)?;
+        }
         if changing.lists && !state.switches.is_off(crate::builtin::LIST, 1) {
             registry = with_list(registry)?;
         }
@@ -330,5 +336,6 @@ impl Changing {
         self.base.procedures().any(|info| fits(&info.name, info.version))
             || state.procedures.iter().any(|one| fits(&one.manifest().name, one.manifest().version))
             || (self.lists && fits(crate::builtin::LIST, 1))
+            || (self.tells_workers && fits(WORKERS, 1))
     }
 }

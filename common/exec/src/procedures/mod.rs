@@ -45,6 +45,7 @@ pub use known::KnownPlaces;
 pub use places::Places;
 pub use procedure::Procedure;
 pub use procedure::{account_of, run_as_account};
+pub use worker::{Deaths, Health};
 
 /// What all procedures of an agent share.
 #[derive(Debug, Clone)]

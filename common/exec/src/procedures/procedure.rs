@@ -12,7 +12,7 @@ use redpoll_net::CallContext;
 use redpoll_net::service::{Stop, stop_fault};
 
 use super::places::{Place, Places};
-use super::worker::Pool;
+use super::worker::{Health, Pool};
 use super::{Setting, once};
 use crate::exec::account::{Account, AccountError};
 use crate::exec::is_no_room;
@@ -93,6 +93,11 @@ impl Procedure {
             ProcedureMode::Once => once::run(&self, call).await,
             ProcedureMode::Worker => self.pool(call.run_as.as_deref()).call(&self, call).await,
         }
+    }
+
+    /// How its workers are, by the user that they run as where that is a policy's choice.
+    pub fn workers(&self) -> Vec<(Option<String>, Health)> {
+        self.pools().iter().map(|(user, pool)| (user.clone(), pool.health())).collect()
     }
 
     /// The workers of a user: nobody is served by one that runs as somebody else.

@@ -2,11 +2,12 @@
 //!
 //! - [`Pool`]: the workers of a procedure: which are free, and who waits for one. `restarts`: when another may be started.
 //! - `task`: one worker from its start to its end. `process`: its streams. `ready`: until it is. `talk`: one call. `idle`: between two.
-//!   `recent`: the secrets of those before. `overdue`: what is due while it writes without a pause.
+//!   `health`: how they are. `recent`: the secrets of those before. `overdue`: what is due while it writes without a pause.
 //!
 //! A worker is a task that owns its process. Free ones are in the pool as handles; a handle that is dropped ends its worker, so
 //! that workers of a definition that is replaced go when they are free.
 
+mod health;
 mod idle;
 mod overdue;
 mod process;
@@ -26,6 +27,7 @@ use redpoll_net::{CallContext, random};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
+pub use self::health::{Deaths, Health};
 use self::restarts::{Leave, Restarts, too_late};
 use super::Procedure;
 use crate::exec::programs::{Held, Programs};

@@ -6,6 +6,8 @@ use redpoll_common::session::backoff::{Backoff, BackoffOptions};
 use redpoll_common::wire::{Fault, FaultCode};
 use tokio::time::Instant;
 
+use super::health::Deaths;
+
 /// The waits before a worker is started in place of one that died.
 const RESTARTS: BackoffOptions = BackoffOptions {
     initial: Duration::from_millis(500),
@@ -85,6 +87,18 @@ impl Restarts {
         self.not_before = now.checked_add(delay);
         self.last = how;
         delay
+    }
+
+    /// How many workers live.
+    pub(super) fn living(&self) -> usize {
+        self.living
+    }
+
+    /// What is known of those that died, since one was of use.
+    pub(super) fn trouble(&self, now: Instant) -> Option<Deaths> {
+        let deaths = self.backoff.attempt();
+        let next_in = self.not_before.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
+        (deaths > 0).then(|| Deaths { deaths, last: self.last.clone(), next_in })
     }
 
     /// Whether a worker may be started. `is_patient` is who waits as long as it takes.
