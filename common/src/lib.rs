@@ -7,6 +7,7 @@
 //! - [`procedure`]: what an agent and an executable say to each other, line by line.
 //! - [`roles`]: what an operator is beyond being one, for the policies of machines.
 //! - [`schedule`]: when recurring procedures run.
+//! - [`text`]: which characters act instead of being seen.
 //! - [`wire`]: payloads, frames and the eight kinds of message; what is checked before anything is decoded.
 //! - [`session`]: the protocol state of one connection: handshake, keep-alive, calls both ways, credit, back-off.
 //! - [`words`]: what nobody may see in a text, by value.
@@ -26,5 +27,6 @@ pub mod roles;
 pub mod rounding;
 pub mod schedule;
 pub mod session;
+pub mod text;
 pub mod wire;
 pub mod words;

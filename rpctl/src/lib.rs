@@ -17,6 +17,7 @@ pub mod arguments;
 pub mod certs;
 pub mod cli;
 mod closed;
+mod columns;
 pub mod commands;
 pub mod complete;
 pub mod completions;

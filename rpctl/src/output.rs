@@ -4,15 +4,17 @@
 //! (`rpctl … | head`) is no failure of what is over: [`OutputError::Closed`] ends the program with success. What goes on, or is cut off with that, is
 //! reported by whoever knows.
 //! Whatever another machine chose passes the [sanitizer](crate::sanitize) on its way to a table or a line; in JSON
-//! the characters that a terminal would act on are escaped, which loses nothing.
+//! and YAML the characters that [act](redpoll_common::text::acts) are escaped, which loses nothing.
 
 use std::io::{self, ErrorKind, Write};
 
 use comfy_table::{ContentArrangement, Table, presets};
 use owo_colors::OwoColorize;
+use redpoll_common::text::acts;
 use serde::Serialize;
 
 use crate::closed;
+use crate::columns::{columns, fitting};
 use crate::report::Report;
 use crate::sanitize;
 
@@ -236,18 +238,6 @@ impl Drop for Output {
     }
 }
 
-/// The columns of the terminal that standard error is.
-fn columns() -> Option<usize> {
-    let size = rustix::termios::tcgetwinsize(io::stderr()).ok()?;
-    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
-}
-
-/// What of a line fits: of one that is wrapped only the last row can be rewritten.
-fn fitting(line: &str, columns: Option<usize>) -> String {
-    // one less, as some terminals wrap a line that is full
-    line.chars().take(columns.map_or(usize::MAX, |columns| columns - 1)).collect()
-}
-
 /// A table with a line break after each row. Cells are made safe and one line each.
 fn table_text(headers: &[&str], rows: &[Vec<String>], color: bool) -> String {
     let mut table = Table::new();
@@ -274,30 +264,35 @@ fn table_text(headers: &[&str], rows: &[Vec<String>], color: bool) -> String {
     text
 }
 
-/// The value as JSON in which every control character is escaped, DEL and C1 included.
+/// The value as JSON in which every character that [`acts`] is escaped, DEL and C1 included.
 ///
 /// # Errors
 /// [`OutputError`] when the value cannot be written as JSON.
 pub fn json<T: Serialize + ?Sized>(value: &T, pretty: bool) -> Result<String, OutputError> {
     let plain = if pretty { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
     let plain = plain.map_err(|error| OutputError::Failed(error.into()))?;
-    if !plain.chars().any(needs_escape) {
-        return Ok(plain);
-    }
-    // Outside of strings JSON has no such characters, so this changes spelling and not meaning.
-    let mut out = String::with_capacity(plain.len() + 16);
-    for c in plain.chars() {
-        if needs_escape(c) {
-            out.push_str(&format!("\\u{:04x}", u32::from(c)));
-        } else {
-            out.push(c);
+    // UTF-16, as JSON has it
+    Ok(escaped(plain, |c, out| {
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            out.push_str(&format!("\\u{unit:04x}"));
         }
+    }))
+}
+
+/// Escapes the characters that act. Outside of strings JSON has none but line breaks, so this changes spelling and not meaning.
+fn escaped(json: String, escape: impl Fn(char, &mut String)) -> String {
+    if !json.chars().any(needs_escape) {
+        return json;
     }
-    Ok(out)
+    let mut out = String::with_capacity(json.len() + 16);
+    for c in json.chars() {
+        if needs_escape(c) { escape(c, &mut out) } else { out.push(c) }
+    }
+    out
 }
 
 fn needs_escape(c: char) -> bool {
-    c.is_control() && c != '\n'
+    acts(c) && c != '\n'
 }
 
 /// The value as YAML.
@@ -305,9 +300,33 @@ fn needs_escape(c: char) -> bool {
 /// # Errors
 /// [`OutputError`] when the value cannot be written as YAML.
 pub fn yaml<T: Serialize + ?Sized>(value: &T) -> Result<String, OutputError> {
-    yaml_serde::to_string(value)
-        .map(|text| sanitize::text(text.as_bytes()))
-        .map_err(|error| OutputError::Failed(io::Error::other(error)))
+    let failed = |error: yaml_serde::Error| OutputError::Failed(io::Error::other(error));
+    let text = yaml_serde::to_string(value).map_err(failed)?;
+    if !text.chars().any(needs_escape) {
+        return Ok(text);
+    }
+    // only texts in quotes have escapes: below the lines of a list or map it is written as JSON, which is YAML too
+    Ok(match yaml_serde::to_value(value).map_err(failed)? {
+        yaml_serde::Value::Sequence(elements) => {
+            let line = |element: &yaml_serde::Value| Ok(format!("- {}\n", quoted(element)?));
+            elements.iter().map(line).collect::<Result<_, OutputError>>()?
+        }
+        yaml_serde::Value::Mapping(entries) => {
+            let line = |(key, value)| Ok(format!("{}: {}\n", quoted(key)?, quoted(value)?));
+            entries.iter().map(line).collect::<Result<_, OutputError>>()?
+        }
+        other @ (yaml_serde::Value::Null
+        | yaml_serde::Value::Bool(_)
+        | yaml_serde::Value::Number(_)
+        | yaml_serde::Value::String(_)
+        | yaml_serde::Value::Tagged(_)) => terminated(quoted(&other)?),
+    })
+}
+
+/// Part of a YAML document as JSON, with the escapes of YAML.
+fn quoted(value: &yaml_serde::Value) -> Result<String, OutputError> {
+    let plain = serde_json::to_string(value).map_err(|error| OutputError::Failed(error.into()))?;
+    Ok(escaped(plain, |c, out| out.push_str(&format!("\\U{:08x}", u32::from(c)))))
 }
 
 /// The text with a line break at its end.

@@ -22,13 +22,24 @@ fn a_list_has_a_form_in_every_format() {
 
 #[test]
 fn json_and_yaml_lose_nothing_and_hold_no_control_characters() {
-    let nasty = "a\u{1b}[2J\u{7f}\u{9b}31m\u{85}\r\u{0}ä\n\tz";
-    let text = json(&[nasty], true).unwrap();
-    assert!(text.chars().all(|c| !c.is_control() || c == '\n'), "{text:?}");
-    assert_eq!(serde_json::from_str::<[String; 1]>(&text).unwrap(), [nasty]);
-    let text = yaml(&[nasty]).unwrap();
-    assert!(text.chars().all(|c| !c.is_control() || c == '\n'), "{text:?}");
-    assert_eq!(yaml_serde::from_str::<[String; 1]>(&text).unwrap(), [nasty]);
+    let control = "a\u{1b}[2J\u{7f}\u{9b}31m\u{85}\r\u{0}ä\n\tz";
+    for nasty in [control, "\u{202e}gpj\u{e0041}.exe", "two\nlines\u{2028}\u{feff}", "a\u{85}b"] {
+        let text = json(&[nasty], true).unwrap();
+        assert!(text.chars().all(|c| !acts(c) || c == '\n'), "{text:?}");
+        assert_eq!(serde_json::from_str::<[String; 1]>(&text).unwrap(), [nasty]);
+        let text = yaml(&[nasty]).unwrap();
+        assert!(text.chars().all(|c| !acts(c) || c == '\n'), "{text:?}");
+        assert_eq!(yaml_serde::from_str::<[String; 1]>(&text).unwrap(), [nasty]);
+        // what is printed part by part is one document
+        let entry = |key: &str| yaml(&std::collections::BTreeMap::from([(key, [nasty])])).unwrap();
+        let whole = format!("list:\n{text}{}{}", entry("result"), entry(nasty));
+        let read: std::collections::BTreeMap<String, Vec<String>> = yaml_serde::from_str(&whole).unwrap();
+        assert_eq!(
+            read.keys().collect::<std::collections::BTreeSet<_>>(),
+            [nasty, "list", "result"].map(str::to_owned).iter().collect()
+        );
+        assert!(read.values().all(|list| *list == [nasty]), "{whole:?}");
+    }
 }
 
 #[test]

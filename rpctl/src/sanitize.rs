@@ -1,4 +1,4 @@
-//! Takes terminal control sequences out of what a procedure prints.
+//! Takes out of what a procedure prints what acts instead of being seen: terminal control sequences first of all.
 //!
 //! What a procedure writes is chosen by a machine that may be hostile or merely careless: escape sequences can
 //! rewrite what was shown before, retitle the window, or make a terminal answer on the keyboard's behalf. The
@@ -9,9 +9,12 @@
 //! - Escape sequences are removed whole: `ESC [ … m`, `ESC ] … BEL`, `ESC P … ESC \`, `ESC ( B`, and the same begun
 //!   by a C1 control. A control string that does not end is given up at the end of its line, so that it cannot
 //!   hide more than that.
+//! - Characters that turn the direction of a line or are not seen are removed: all that [`acts`].
 //! - Bytes that are not UTF-8 become U+FFFD.
 //!
 //! It keeps its state between chunks, so that a sequence or a character cut in two is still recognised.
+
+use redpoll_common::text::acts;
 
 /// Removes control sequences from a stream that comes in chunks.
 #[derive(Debug, Clone, Default)]
@@ -118,7 +121,7 @@ fn ground(c: char, out: &mut String) -> State {
         '\u{9b}' => return State::Csi,
         '\u{90}' | '\u{98}' | '\u{9d}' | '\u{9e}' | '\u{9f}' => return State::ControlString,
         '\n' | '\t' => out.push(c),
-        _ if c.is_control() => {}
+        _ if acts(c) => {}
         _ => out.push(c),
     }
     State::Text
@@ -172,6 +175,8 @@ mod tests {
             (b"\x1b[3\x18after", "after"),
             (b"\x1b[3\xc3\xa4after", "\u{e4}after"),
             (b"\x1b\x1b[1mafter", "after"),
+            ("\u{202e}gpj\u{2066}.exe\u{e0041}\u{200b}\u{2028}\u{feff}!".as_bytes(), "gpj.exe!"),
+            ("שלום größe 日本 – ok".as_bytes(), "שלום größe 日本 – ok"),
         ] {
             assert_eq!(text(dirty), clean, "{dirty:?}");
         }
@@ -201,8 +206,19 @@ mod tests {
         let piece = prop_oneof![
             any::<u8>().prop_map(|b| vec![b]),
             prop::sample::select(vec![
-                "\x1b[", "\x1b]", "\x1bP", "\u{9b}", "\u{9d}", "\x07", "\x1b\\", "31m", "\u{20ac}", "text",
+                "\x1b[",
+                "\x1b]",
+                "\x1bP",
+                "\u{9b}",
+                "\u{9d}",
+                "\x07",
+                "\x1b\\",
+                "31m",
+                "\u{20ac}",
+                "text",
                 "\n",
+                "\u{202e}",
+                "\u{e0041}",
             ])
             .prop_map(|s| s.as_bytes().to_vec()),
         ];
@@ -213,7 +229,7 @@ mod tests {
         #[test]
         fn nothing_a_terminal_acts_on_comes_through(bytes in nasty()) {
             let out = text(&bytes);
-            prop_assert!(out.chars().all(|c| c == '\n' || c == '\t' || !c.is_control()), "{out:?}");
+            prop_assert!(out.chars().all(|c| c == '\n' || c == '\t' || !acts(c)), "{out:?}");
         }
 
         #[test]

@@ -1,5 +1,7 @@
 //! Texts of peers that are kept or shown: made short and free of characters that act instead of being seen.
 
+use redpoll_common::text::acts;
+
 /// The text without control characters, cut to `max` bytes at most.
 ///
 /// What a peer says about itself is kept for every agent and printed on terminals, so neither its length nor an
@@ -14,31 +16,6 @@ pub(crate) fn tidy(text: &str, max: usize) -> String {
         tidied.push(if acts(c) { '?' } else { c });
     }
     tidied
-}
-
-/// Whether a character does something to the text around it: the categories Cc, Cf, Zl and Zp of Unicode 16.
-fn acts(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{ad}'
-            | '\u{600}'..='\u{605}'
-            | '\u{61c}'
-            | '\u{6dd}'
-            | '\u{70f}'
-            | '\u{890}'..='\u{891}'
-            | '\u{8e2}'
-            | '\u{180e}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{feff}'
-            | '\u{fff9}'..='\u{fffb}'
-            | '\u{110bd}'
-            | '\u{110cd}'
-            | '\u{13430}'..='\u{1343f}'
-            | '\u{1bca0}'..='\u{1bca3}'
-            | '\u{1d173}'..='\u{1d17a}'
-            | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]
