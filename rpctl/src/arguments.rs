@@ -323,9 +323,15 @@ fn split(token: &str) -> Token<'_> {
     }
 }
 
-fn is_key(text: &str) -> bool {
+/// Whether a text can stand before the `=`.
+pub fn is_key(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))
+}
+
+/// Whether a text behind `=` is what is sent: not the name of a file, and no backslash is taken from it.
+pub fn stands_for_itself(text: &str) -> bool {
+    !text.trim_start_matches('\\').starts_with('@')
 }
 
 /// Removes one of the backslashes that stand before a leading `mark`.

@@ -11,11 +11,13 @@ use redpoll_net::peer::Call;
 use rmpv::Value;
 use tokio::time::{Instant, timeout};
 
+use crate::arguments::{is_key, stands_for_itself};
 use crate::cli::Global;
-use crate::commands::{MANAGER, criteria_candidates, known, meant, read_list};
+use crate::commands::{MANAGER, SYS_PROCEDURES, criteria_candidates, known, listed, meant, read_list};
 use crate::link::Link;
-use crate::schema_help::{arguments, plain};
+use crate::schema_help::arguments;
 use crate::settings::{Settings, Terminals};
+use crate::value::decode;
 
 /// How long everything may take together.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -23,8 +25,6 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const RUNTIME_END: Duration = Duration::from_millis(10);
 /// Agents that are offered.
 const AGENTS: u32 = 500;
-/// What lists the procedures of whoever is asked.
-const LIST: &str = "sys.procedures";
 /// Options that take a value as the next word.
 const VALUED: [&str; 39] = [
     "--manager",
@@ -248,7 +248,8 @@ async fn candidates(link: &Link, wanted: &Wanted, current: &str) -> Option<Vec<S
 fn fitting(mut found: Vec<String>, current: &str) -> Vec<String> {
     // what stands on a command line is text of this machine's shell: nothing of another machine may mean something to it
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-.=:/@,+".contains(c);
-    found.retain(|word| word.starts_with(current) && word.chars().all(is_plain));
+    // nor be an option of this program
+    found.retain(|word| word.starts_with(current) && !word.starts_with('-') && word.chars().all(is_plain));
     found.sort();
     found.dedup();
     found
@@ -257,8 +258,8 @@ fn fitting(mut found: Vec<String>, current: &str) -> Vec<String> {
 /// What an agent offers, as the manager knows it, or what the manager itself offers to whoever asks.
 async fn offered(link: &Link, agent: &str, name: Option<&str>) -> Option<Vec<Value>> {
     if agent == MANAGER {
-        let answer = link.peer().call(Call::new(LIST, PATIENCE)).await.ok()?;
-        return answer.decode().ok();
+        let answer = link.peer().call(Call::new(SYS_PROCEDURES, PATIENCE)).await.ok()?;
+        return listed(&decode(&answer)).cloned();
     }
     let request = |kwargs: Raw| Call::new(method::AGENTS_PROCEDURES, PATIENCE).with_kwargs(kwargs);
     known(link.peer(), request, agent, name).await.ok()?
@@ -286,18 +287,21 @@ fn procedures(list: &[Value], current: &str) -> Vec<String> {
     offered.map(word).collect()
 }
 
-/// `name=` or `name:=`, and after it the values where there are few.
+/// `name=` or `name:=`, and after it the values where there are few. All of it was chosen by another machine: offered is only what is sent as
+/// it stands, never what names a file of this one.
 fn from_schema(schema: &serde_json::Value, current: &str) -> Vec<String> {
     let mut found = Vec::new();
-    for argument in arguments(schema) {
+    for argument in arguments(schema).into_iter().filter(|argument| is_key(&argument.name)) {
         let equals = if argument.is_text { "=" } else { ":=" };
         let start = format!("{}{equals}", argument.name);
         if current.starts_with(&start) {
-            let value = |value: &serde_json::Value| match argument.is_text {
-                true => format!("{start}{}", plain(value)),
-                false => format!("{start}{value}"),
+            let value = |value: &serde_json::Value| match value.as_str() {
+                Some(text) if argument.is_text => stands_for_itself(text).then(|| format!("{start}{text}")),
+                // of another type than it is typed as
+                None if argument.is_text => None,
+                Some(_) | None => Some(format!("{start}{value}")),
             };
-            return argument.values.iter().map(value).collect();
+            return argument.values.iter().filter_map(value).collect();
         }
         found.push(start);
     }
@@ -321,73 +325,5 @@ fn cut<'w>(shell: Shell<'_>, current: &str, word: &'w str) -> &'w str {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn asked(typed: &str) -> (Option<Wanted>, String) {
-        let (before, current) = split(typed);
-        (wanted(&before), current)
-    }
-
-    #[test]
-    fn what_is_wanted_follows_from_the_words_before() {
-        let agent = |agent: &str| agent.to_owned();
-        assert_eq!(asked("rpctl call we"), (Some(Wanted::Agent { manager: true }), "we".to_owned()));
-        assert_eq!(
-            asked("rpctl -o json --config x.toml call "),
-            (Some(Wanted::Agent { manager: true }), String::new())
-        );
-        let procedure = Some(Wanted::Procedure { agent: agent("web-1") });
-        assert_eq!(asked("rpctl call web-1 web."), (procedure.clone(), "web.".to_owned()));
-        assert_eq!(asked("rpctl run "), (Some(Wanted::Agent { manager: false }), String::new()));
-        let own = Some(Wanted::Procedure { agent: agent("@manager") });
-        assert_eq!(asked("rpctl call @manager "), (own, String::new()));
-        assert_eq!(asked("rpctl run --detach 'web-1,web-2' "), (procedure, String::new()));
-        let argument = Some(Wanted::Argument { agent: agent("a"), procedure: "p@2".to_owned() });
-        assert_eq!(asked("rpctl call a p@2 x=1 mode=f"), (argument, "mode=f".to_owned()));
-        let criteria = Some(Wanted::Criteria);
-        assert_eq!(asked("rpctl -o json jobs cancel --where ag"), (criteria.clone(), "ag".to_owned()));
-        assert_eq!(asked("rpctl jobs cancel --where a=b --where ").0, criteria);
-        assert_eq!(asked("rpctl jobs list --where ").0, None);
-        for nothing in ["rpctl ", "rpctl call a exec.run -- ", "rpctl call --timeout ", "rpctl jobs ", ""] {
-            assert_eq!(asked(nothing).0, None, "{nothing:?}");
-        }
-    }
-
-    #[test]
-    fn arguments_and_their_values_follow_from_the_schema() {
-        let schema = json!({"properties": {
-            "site": {"type": "string"}, "mode": {"enum": ["fast", "safe"]}, "dry": {"type": "boolean"},
-        }});
-        let found = |current| from_schema(&schema, current);
-        assert_eq!(found(""), ["dry:=", "mode=", "site="]);
-        assert_eq!(found("mode=f"), ["mode=fast", "mode=safe"]);
-        assert_eq!(found("dry:="), ["dry:=true", "dry:=false"]);
-        assert_eq!(found("site="), Vec::<String>::new());
-        let bash = Shell::Bash { breaks: " \t\n\"'@><=;|&(:" };
-        assert_eq!(cut(bash, "mode=f", "mode=fast"), "fast");
-        assert_eq!(cut(bash, "dry:=t", "dry:=true"), "true");
-        assert_eq!(cut(bash, "disk.used@", "disk.used@1"), "@1");
-        assert_eq!(cut(bash, "@man", "@manager"), "@manager");
-        assert_eq!(cut(bash, "to=a@b", "to=a@bc"), "@bc");
-        let plain = Shell::Bash { breaks: " \t\n\"'><=;|&(" };
-        assert_eq!(cut(plain, "disk.used@", "disk.used@1"), "disk.used@1");
-        assert_eq!(cut(plain, "dry:=t", "dry:=true"), "true");
-        assert_eq!(cut(Shell::Other, "mode=f", "mode=fast"), "mode=fast");
-    }
-
-    #[test]
-    fn the_manager_that_the_line_names_is_asked() {
-        let named = |typed: &str| {
-            let found = global(&split(typed).0);
-            (found.manager, found.config.map(|path| path.display().to_string()))
-        };
-        let both = (Some("a:1".to_owned()), Some("x.toml".to_owned()));
-        assert_eq!(named("rpctl --manager a:1 --config x.toml call "), both);
-        assert_eq!(named("rpctl --manager=a:1 --config=x.toml call "), both);
-        assert_eq!(named("rpctl --manager=b:1 --manager a:1 --config x.toml call "), both);
-        assert_eq!(named("rpctl call "), (None, None));
-        assert_eq!(asked("rpctl agents ping -c 5 we").0, Some(Wanted::Agent { manager: false }));
-    }
-}
+#[path = "complete_tests.rs"]
+mod tests;

@@ -3,9 +3,9 @@
 use std::error::Error;
 use std::time::Duration;
 
-use redpoll_common::api::{CallArguments, method};
+use redpoll_common::api::CallArguments;
 use redpoll_common::wire::MAX_METHOD_LEN;
-use redpoll_net::{Call, CallError, CallEvent, CallStream};
+use redpoll_net::{CallError, CallEvent, CallStream};
 use rmpv::Value;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -72,8 +72,7 @@ impl CallQuestion {
         verbose: bool,
     ) -> Ended {
         // asked beside the call: it must not wait for this
-        let about = procedures::about(&self.arguments.agent, &self.arguments.procedure)?;
-        let about = Call::new(method::AGENTS_PROCEDURES, WARNING_WAIT).with_kwargs(about);
+        let about = procedures::about(&self.arguments.agent, &self.arguments.procedure, WARNING_WAIT)?;
         let procedure = self.arguments.procedure.clone();
         let warning = procedures::deprecation(link.peer().clone(), about, procedure);
         let printer = Printer::new(output, self.plan(verbose));

@@ -3,6 +3,7 @@
 mod agents;
 mod agents_orders;
 mod call;
+mod came;
 mod cp;
 mod describe;
 mod dry_run;
@@ -44,7 +45,7 @@ use crate::value::{decode, field};
 use crate::{Ended, Stop};
 
 pub(crate) use jobs::criteria_candidates;
-pub(crate) use procedures::{known, meant, read as read_list};
+pub(crate) use procedures::{SYS_PROCEDURES, known, listed, meant, read as read_list};
 
 /// How long the runtime may take to end what it still does, such as looking a name up.
 const RUNTIME_END: Duration = Duration::from_millis(100);
@@ -172,7 +173,7 @@ impl Question {
             Verb::Cp(args) => Self::Lasting(Lasting::Cp(Box::new(cp::CpQuestion::read(args)?))),
             Verb::Jobs(command) => jobs::read(command)?,
             Verb::Queues(command) => queues::read(command)?,
-            Verb::Events(args) => events::read(args),
+            Verb::Events(args) => events::read(args)?,
             Verb::Certs(_) | Verb::Completions { .. } | Verb::Man { .. } => {
                 let why = "it needs no manager and is run elsewhere";
                 return Err(Report::new(Exit::Internal, "this verb asks nobody", why, "report this").into());

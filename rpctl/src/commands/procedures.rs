@@ -1,5 +1,7 @@
 //! What agents offer: lists, help for a procedure, and warnings about old ones.
 
+use std::time::Duration;
+
 use redpoll_common::api::{CallArguments, ProceduresArguments, method};
 use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_net::peer::Call;
@@ -16,7 +18,7 @@ use crate::value::{Shown, decode, field};
 use crate::{Ended, Stop};
 
 /// The built-in procedure that lists procedures.
-const SYS_PROCEDURES: &str = "sys.procedures";
+pub(crate) const SYS_PROCEDURES: &str = "sys.procedures";
 /// The most pages that are read: an agent's list is bounded, and an answer that does not end is none.
 const MAX_PAGES: usize = 1000;
 
@@ -47,11 +49,15 @@ pub(super) async fn fetch(
         kwargs: Raw::empty_map(),
     };
     let answer = decode(&link.ask(procedure_call(link, &call), &target, verbose).await?);
-    let listed = answer.as_array().or_else(|| field(&answer, "procedures")?.as_array());
-    let Some(listed) = listed else {
+    let Some(listed) = listed(&answer) else {
         return Err(unreadable(SYS_PROCEDURES, "it is not a list of procedures").into());
     };
     Ok(listed.iter().filter(|one| procedure.is_none_or(|wanted| is_meant(one, wanted))).cloned().collect())
+}
+
+/// The list in an answer of [`SYS_PROCEDURES`], or of who knows it for another.
+pub(crate) fn listed(answer: &Value) -> Option<&Vec<Value>> {
+    answer.as_array().or_else(|| field(answer, "procedures")?.as_array())
 }
 
 /// The same as the manager knows them; `None` when it does not.
@@ -192,20 +198,22 @@ pub(super) async fn describe(
 /// What to say of a procedure that nobody should use any more, if the manager knows.
 pub(super) async fn deprecation(peer: Peer, request: Call, procedure: String) -> Option<String> {
     let answer = decode(&peer.call(request).await.ok()?);
-    let list = field(&answer, "procedures")?.as_array()?.clone();
-    let infos = read(&list);
+    let infos = read(listed(&answer)?);
     let info = meant(&infos, &procedure)?;
     let why = info.deprecated.as_deref()?;
     let why = crate::sanitize::line(why);
     Some(format!("warning: {}@{} is deprecated: {why}", crate::sanitize::line(&info.name), info.version))
 }
 
-/// The question for [`deprecation`].
-pub(super) fn about(agent: &str, procedure: &str) -> Result<Raw, Stop> {
+/// The question for [`deprecation`]: to the manager, also of what it offers itself.
+pub(super) fn about(agent: &str, procedure: &str, patience: Duration) -> Result<Call, Stop> {
+    if agent == MANAGER {
+        return Ok(Call::new(SYS_PROCEDURES, patience));
+    }
     let name = procedure.split_once('@').map_or(procedure, |(name, _)| name);
     let arguments =
         ProceduresArguments { agent: agent.to_owned(), procedure: Some(name.to_owned()), after: None };
-    encoded(&arguments)
+    Ok(Call::new(method::AGENTS_PROCEDURES, patience).with_kwargs(encoded(&arguments)?))
 }
 
 #[cfg(test)]

@@ -1,0 +1,141 @@
+use super::*;
+use redpoll_net::registry::Asks;
+use serde_json::json;
+
+fn deploy() -> Vec<ProcedureInfo> {
+    let schema = json!({
+    "type": "object", "required": ["site"], "additionalProperties": false, "x-positional": ["site"],
+        "properties": {
+            "site": {"type": "string", "maxLength": 40, "description": "Which\u{1b}[2J site."},
+            "mode": {"enum": ["fast", "safe mode"], "default": "fast"},
+            "tries": {"type": "integer", "minimum": 1, "maximum": 5},
+            "dry": {"type": "boolean"},
+            "hosts": {"type": "array", "items": {"type": "string"}},
+        },
+    });
+    let info = |version| ProcedureInfo {
+        version,
+        ..ProcedureInfo::new("web.deploy", "Deploys a site.", schema.clone())
+    };
+    vec![
+        ProcedureInfo { deprecated: Some("use 2".to_owned()), ..info(1) },
+        ProcedureInfo {
+            redact: vec!["token".to_owned()],
+            asks: Some(Asks { submit: true, calls: vec!["site.\u{1b}[2J*".to_owned(), "a@1".to_owned()] }),
+            ..info(2)
+        },
+        ProcedureInfo { disabled: Some("is off".to_owned()), ..info(3) },
+    ]
+}
+
+#[test]
+fn arguments_of_all_parts_and_behind_references_are_told() {
+    let schema = json!({
+        "$defs": {
+            "Stage": {"type": "string", "enum": ["live", "test"], "default": "test"},
+            "Common": {"properties": {"verbose": {"type": "boolean"}}, "required": ["verbose"]},
+        },
+        "properties": {"stage": {"$ref": "#/$defs/Stage", "description": "Where."}},
+        "allOf": [
+            {"$ref": "#/$defs/Common"},
+            {"properties": {"copies": {"allOf": [{"type": "integer"}, {"minimum": 1}]}, "stage": {"type": "integer"}}},
+        ],
+    });
+    let told: Vec<String> = rows(&arguments(&schema));
+    let wanted = [
+        "  verbose  boolean, required",
+        "  copies   integer, at least 1",
+        "  stage    live|test, default test; Where.",
+    ];
+    assert_eq!(told, wanted);
+    // from another machine: without an end, and wide at each step
+    let endless = json!({"properties": {"a": {}}, "allOf": vec![json!({"$ref": "#"}); 50]});
+    assert_eq!(arguments(&endless).len(), 1);
+    assert!(arguments(&json!({"$ref": "#/$defs/none"})).is_empty());
+    // many that are wide: all together have one bound
+    let wide = json!({"allOf": vec![json!({"$ref": "#/$defs/n"}); 20]});
+    let many: Map<String, Value> = (0..100).map(|n| (format!("a{n}"), wide.clone())).collect();
+    let told = arguments(&json!({"properties": many, "$defs": {"n": {"type": "integer"}}}));
+    let known = told.iter().filter(|argument| argument.kind == "integer").count();
+    assert!(told.len() == 100 && (5..20).contains(&known), "{known} of {}", told.len());
+}
+
+#[test]
+fn the_help_of_a_procedure_says_everything_that_a_caller_needs() {
+    let expected = "web.deploy@2: Deploys a site.
+Versions: 1 (deprecated: use 2), 2, 3 (disabled: is off)
+
+Usage: rpctl call web-1 web.deploy [site] [KEY=VALUE…]
+
+Arguments:
+  site   string, characters at most 40, required; Which site.
+  dry    boolean
+  hosts  array, of string
+  mode   fast|safe mode, default fast
+  tries  integer, at least 1, at most 5
+
+Shown and stored as ***: token
+
+May ask the manager to: submit jobs; call site.*, a@1
+
+Example:
+  rpctl call web-1 web.deploy site=TEXT
+";
+    assert_eq!(text(&deploy(), "web.deploy", "call web-1"), expected);
+}
+
+#[test]
+fn an_example_is_typed_as_its_argument_wants() {
+    let typed = |property: Value| typed(&argument(&json!({}), "a", &property, true, &mut 0));
+    assert_eq!(typed(json!({"type": "integer"})), "a:=1");
+    assert_eq!(typed(json!({"type": "boolean"})), "a:=true");
+    assert_eq!(typed(json!({"enum": ["x y"]})), "'a=x y'");
+    assert_eq!(typed(json!({"type": "object"})), "'a:={}'");
+    assert_eq!(typed(json!(true)), "a:=null");
+    // a text is JSON where the argument may be something else
+    let maybe = |one: Value| json!({"anyOf": [one, {"type": "null"}]});
+    assert_eq!(typed(json!({"type": ["string", "null"], "default": "x"})), "'a:=\"x\"'");
+    assert_eq!(typed(maybe(json!({"enum": ["p", "q"]}))), "'a:=\"p\"'");
+    assert_eq!(typed(json!({"enum": ["fast", 1]})), "'a:=\"fast\"'");
+    assert_eq!(typed(json!({"type": "string", "default": "@home"})), "'a=\\@home'");
+}
+
+#[test]
+fn a_type_that_contains_itself_is_told_once_and_then_named() {
+    let node = json!({"$anchor": "node", "type": "object", "required": ["name"], "properties": {
+        "name": {"type": "string"}, "children": {"type": "array", "items": {"$ref": "#node"}},
+        "next": {"anyOf": [{"$ref": "#node"}, {"type": "null"}]}, "more": {"$ref": "#"},
+    }});
+    let schema = json!({"properties": {"tree": {"$ref": "#node", "description": "What to build."}}, "$defs": {"Node": node}});
+    let told = text(&[ProcedureInfo::new("tree", "", schema)], "tree", "call a");
+    let wanted = "Arguments:
+  tree  Node; What to build.
+
+Node:
+  name      string, required
+  children  array, of Node
+  more      these arguments
+  next      Node or null
+
+Example:
+  rpctl call a tree 'tree:={}'
+";
+    assert!(told.ends_with(wanted), "{told}");
+}
+
+#[test]
+fn a_procedure_without_a_schema_takes_anything() {
+    let infos = [ProcedureInfo::new("p", "", json!(true))];
+    assert!(text(&infos, "p", "call a").contains("Arguments: any"));
+    let infos = [ProcedureInfo::new("p", "", json!({"additionalProperties": false}))];
+    assert!(text(&infos, "p", "call a").contains("Arguments: none"));
+    assert_eq!(text(&infos, "q", "call a"), "");
+}
+
+#[test]
+fn an_example_has_no_argument_that_would_be_an_option() {
+    let named = |name: &str| json!({"properties": {name: {"type": "string", "default": "/home/ada/key"}}});
+    let shown = |name| text(&[ProcedureInfo::new("p", "", named(name))], "p", "call a");
+    assert!(shown("path").ends_with("  rpctl call a p path=/home/ada/key\n"), "{}", shown("path"));
+    assert!(shown("--stdin").ends_with("  rpctl call a p\n"), "{}", shown("--stdin"));
+}
