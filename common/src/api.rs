@@ -220,6 +220,9 @@ pub enum AgentState {
     Draining,
     /// It has no session.
     Away,
+    /// A state of a newer manager that this build does not know.
+    #[serde(other)]
+    Unknown,
 }
 
 /// What the manager knows of an agent.

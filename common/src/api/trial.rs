@@ -101,6 +101,9 @@ pub enum Judge {
     Agent,
     /// The manager, by what it knows of the agent.
     Manager,
+    /// Somebody of whom this build does not know.
+    #[serde(other)]
+    Unknown,
 }
 
 /// Why a job as a whole would not be stored.
@@ -164,6 +167,7 @@ impl TrialArguments {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::AgentState;
 
     #[test]
     fn what_is_written_is_read_again() {
@@ -201,5 +205,11 @@ mod tests {
         let read = |word: &str| Raw::text(word).decode::<Verdict>().unwrap();
         assert_eq!(read("would_run"), Verdict::WouldRun);
         assert_eq!(read("would_perhaps_run"), Verdict::Unknown);
+    }
+
+    #[test]
+    fn words_of_a_newer_manager_are_no_reason_to_read_nothing() {
+        assert_eq!(Raw::text("council").decode::<Judge>().unwrap(), Judge::Unknown);
+        assert_eq!(Raw::text("asleep").decode::<AgentState>().unwrap(), AgentState::Unknown);
     }
 }

@@ -10,6 +10,7 @@ use redpoll_common::wire::Raw;
 use serde::Serialize;
 
 use super::agents_orders::Order;
+use super::came::{Came, came};
 use super::revoke::RevokeQuestion;
 use super::{Question, agent_id, callee, decoded, encoded, procedures};
 use crate::cli::AgentsCommand;
@@ -81,7 +82,7 @@ impl AgentsQuestion {
                 if let (true, false, Some((_, text))) = (agents.is_empty(), *empty_is_good, selector) {
                     return Err(nobody_matches(text).into());
                 }
-                let printed = output.list(&AGENT_HEADERS, &agents, agent_row);
+                let printed = output.list(&AGENT_HEADERS, &agents, |agent| agent_row(&agent.read));
                 OutputError::unless_closed(printed)?;
                 if let Some(report) = selector.as_ref().and_then(|(selector, _)| unknown(selector, &agents)) {
                     if !empty_is_good {
@@ -131,10 +132,10 @@ pub(super) fn nobody_matches(glob: &str) -> Report {
 }
 
 /// Those that were named and are not there.
-fn unknown(selector: &Selector, found: &[AgentSummary]) -> Option<Report> {
+fn unknown(selector: &Selector, found: &[Came<AgentSummary>]) -> Option<Report> {
     let Selector::Ids(ids) = selector else { return None };
     let missing: Vec<&str> =
-        ids.iter().map(String::as_str).filter(|id| found.iter().all(|agent| agent.id != *id)).collect();
+        ids.iter().map(String::as_str).filter(|id| found.iter().all(|agent| agent.read.id != *id)).collect();
     let what = match missing.as_slice() {
         [] => return None,
         [id] => format!("there is no agent {id}"),
@@ -148,13 +149,17 @@ fn unknown(selector: &Selector, found: &[AgentSummary]) -> Option<Report> {
 /// Those of them that something can be asked of. A revoked one is no reason against all the others, unless there are none and `empty_is_good`
 /// is not said.
 pub(super) fn not_revoked(
-    found: Vec<AgentSummary>,
+    found: Vec<Came<AgentSummary>>,
     (selector, empty_is_good): (&str, bool),
     output: &mut Output,
 ) -> Result<Vec<String>, Stop> {
     let any = !found.is_empty();
-    let left: Vec<_> =
-        found.into_iter().filter(|agent| agent.revoked.is_none()).map(|agent| agent.id).collect();
+    let left: Vec<_> = found
+        .into_iter()
+        .map(|agent| agent.read)
+        .filter(|agent| agent.revoked.is_none())
+        .map(|agent| agent.id)
+        .collect();
     if any && left.is_empty() {
         let what = format!("all that match {selector} are revoked");
         if !empty_is_good {
@@ -170,14 +175,15 @@ pub(super) fn not_revoked(
 pub(super) async fn list(
     mut ask: impl AsyncFnMut(Raw) -> Result<Raw, Stop>,
     glob: Option<&str>,
-) -> Result<Vec<AgentSummary>, Stop> {
+) -> Result<Vec<Came<AgentSummary>>, Stop> {
     let mut agents = Vec::new();
     let mut after = None;
     loop {
         let arguments = AgentListArguments { id: glob.map(str::to_owned), after: after.take(), limit: None };
-        let page: AgentList = decoded(&ask(encoded(&arguments)?).await?, method::AGENTS_LIST)?;
+        let answer = ask(encoded(&arguments)?).await?;
+        let page: AgentList = decoded(&answer, method::AGENTS_LIST)?;
         let progressed = !page.agents.is_empty();
-        agents.extend(page.agents);
+        agents.extend(came(page.agents, &answer, "agents"));
         match page.next {
             Some(next) if progressed => after = Some(next),
             Some(_) | None => return Ok(agents),
@@ -190,7 +196,7 @@ pub(super) async fn selected(
     link: &Link,
     selector: Option<&Selector>,
     verbose: bool,
-) -> Result<Vec<AgentSummary>, Stop> {
+) -> Result<Vec<Came<AgentSummary>>, Stop> {
     let target = Target::Manager { method: method::AGENTS_LIST };
     let ask = async |kwargs| link.ask(link.request(method::AGENTS_LIST, kwargs), &target, verbose).await;
     match selector {
@@ -199,7 +205,7 @@ pub(super) async fn selected(
         Some(Selector::Ids(ids)) => {
             let glob = if let [id] = ids.as_slice() { Some(id.as_str()) } else { None };
             let mut agents = list(ask, glob).await?;
-            agents.retain(|agent| ids.contains(&agent.id));
+            agents.retain(|agent| ids.contains(&agent.read.id));
             Ok(agents)
         }
     }
@@ -224,6 +230,7 @@ fn state_word(agent: &AgentSummary) -> &'static str {
         AgentState::Connected => "connected",
         AgentState::Draining => "draining",
         AgentState::Away => "away",
+        AgentState::Unknown => "unknown",
     }
 }
 

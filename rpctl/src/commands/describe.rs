@@ -43,7 +43,7 @@ impl DescribeQuestion {
                 let ask = async |kwargs| {
                     link.ask(link.request(method::AGENTS_LIST, kwargs), &target, verbose).await
                 };
-                agents::list(ask, glob).await?.into_iter().map(|agent| agent.id).collect()
+                agents::list(ask, glob).await?.into_iter().map(|agent| agent.read.id).collect()
             }
         };
         ids.truncate(ASKED);

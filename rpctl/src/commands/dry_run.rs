@@ -7,6 +7,7 @@ use redpoll_common::job::Offline;
 use redpoll_common::wire::FaultCode;
 use tokio::time::Instant;
 
+use super::came::{Came, came};
 use super::decoded;
 use crate::exit::Exit;
 use crate::output::{Output, OutputError};
@@ -23,45 +24,47 @@ pub(super) async fn run(
 ) -> Ended {
     // without waiting for them, a job does not run on agents that are away
     let waits = submit.spec.offline == Offline::Wait;
-    let shown = pages(submit, steady, deadline, output).await?;
-    print(&shown, waits, output)
+    let (preview, agents) = pages(submit, steady, deadline, output).await?;
+    print(&preview, &agents, waits, output)
 }
 
-/// All pages as one. Each may take as long as a call: the manager asks the agents meanwhile.
+/// All pages as one, and the agents of all. Each may take as long as a call: the manager asks the agents meanwhile.
 async fn pages(
     submit: SubmitArguments,
     steady: &mut Steady<'_>,
     deadline: Option<Instant>,
     output: &mut Output,
-) -> Result<Preview, Stop> {
+) -> Result<(Preview, Vec<Came<PreviewAgent>>), Stop> {
     let mut trial = TrialArguments { submit, after: None, limit: None };
-    let mut whole = page(&trial, steady, deadline).await?;
+    let (mut whole, mut agents) = page(&trial, steady, deadline).await?;
     // a manager whose pages do not go on is broken, and is not asked for ever
     while let Some(next) = whole.next.take().filter(|next| Some(next) > trial.after.as_ref()) {
         if output.look().live {
-            output.progress(&format!("asked {} of {} agents", whole.agents.len(), whole.total));
+            output.progress(&format!("asked {} of {} agents", agents.len(), whole.total));
         }
         trial.after = Some(next);
-        let more = page(&trial, steady, deadline).await?;
+        let (more, of_page) = page(&trial, steady, deadline).await?;
         whole.next = more.next;
-        whole.agents.extend(more.agents);
+        agents.extend(of_page);
     }
-    Ok(whole)
+    Ok((whole, agents))
 }
 
 async fn page(
     trial: &TrialArguments,
     steady: &mut Steady<'_>,
     deadline: Option<Instant>,
-) -> Result<Preview, Stop> {
+) -> Result<(Preview, Vec<Came<PreviewAgent>>), Stop> {
     let verbose = steady.settings().verbose > 0;
     let time = steady.settings().config.call.timeout;
     let until = deadline.unwrap_or_else(|| Instant::now() + time);
     let answer = steady.ask(method::JOBS_PREVIEW, &trial.write(), time, Some(until)).await;
     let target = Target::Manager { method: method::JOBS_PREVIEW };
-    let page: Preview = decoded(&answer.map_err(|no| no.report(&target, verbose))?, method::JOBS_PREVIEW)?;
-    let next = page.next.filter(|_| !page.agents.is_empty());
-    Ok(Preview { next, ..page })
+    let answer = answer.map_err(|no| no.report(&target, verbose))?;
+    let mut page: Preview = decoded(&answer, method::JOBS_PREVIEW)?;
+    page.next = page.next.filter(|_| !page.agents.is_empty());
+    let agents = came(std::mem::take(&mut page.agents), &answer, "agents").collect();
+    Ok((page, agents))
 }
 
 /// How many there are of each verdict.
@@ -74,10 +77,10 @@ struct Sums {
 }
 
 impl Sums {
-    fn of(agents: &[PreviewAgent]) -> Self {
+    fn of(agents: &[Came<PreviewAgent>]) -> Self {
         let mut sums = Self::default();
         for agent in agents {
-            match verdict(agent) {
+            match verdict(&agent.read) {
                 Verdict::WouldRun => sums.run += 1,
                 Verdict::WouldRefuse => sums.refuse += 1,
                 Verdict::Away => sums.away += 1,
@@ -93,12 +96,12 @@ fn verdict(agent: &PreviewAgent) -> Verdict {
     agent.verdict.unwrap_or(Verdict::Unknown)
 }
 
-fn print(preview: &Preview, waits: bool, output: &mut Output) -> Ended {
-    let printed = output.list(&["AGENT", "VERDICT", "RULE", "WHY"], &preview.agents, row);
+fn print(preview: &Preview, agents: &[Came<PreviewAgent>], waits: bool, output: &mut Output) -> Ended {
+    let printed = output.list(&["AGENT", "VERDICT", "RULE", "WHY"], agents, |agent| row(&agent.read));
     OutputError::unless_closed(printed)?;
     warn(&preview.deprecated, preview.total, output);
-    let Sums { run, refuse, away, unknown } = Sums::of(&preview.agents);
-    if preview.agents.iter().any(|agent| agent.verdict.is_none()) {
+    let Sums { run, refuse, away, unknown } = Sums::of(agents);
+    if agents.iter().any(|agent| agent.read.verdict.is_none()) {
         output.note("the manager is older and does not ask agents: whom the job would reach is all it says");
     }
     if let Some(refusal) = &preview.refusal {
@@ -135,7 +138,7 @@ fn row(agent: &PreviewAgent) -> Vec<String> {
     let text = agent.why.clone().unwrap_or_default();
     let why = match (&agent.code, agent.by, &agent.user) {
         (Some(code), Some(Judge::Manager), _) => format!("{text} ({code}, by the manager)"),
-        (Some(code), Some(Judge::Agent) | None, _) => format!("{text} ({code})"),
+        (Some(code), Some(Judge::Agent | Judge::Unknown) | None, _) => format!("{text} ({code})"),
         (None, _, Some(user)) => format!("as {user}"),
         (None, _, None) => text,
     };

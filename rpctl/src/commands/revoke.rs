@@ -11,6 +11,7 @@ use redpoll_common::wire::Raw;
 use rmpv::Value;
 use serde::{Serialize, Serializer};
 
+use super::came::{Came, came};
 use super::{decoded, encoded, interrupted, interrupted_change};
 use crate::cli::{OperatorsCommand, RestoreArgs, RevokeArgs};
 use crate::exit::Exit;
@@ -241,13 +242,13 @@ async fn revoke(
 async fn list(link: &Link, role: Role, output: &mut Output, verbose: bool) -> Result<(), Stop> {
     let (_, _, method) = methods(role);
     let mut arguments = RevokedArguments::default();
-    let mut all: Vec<RevokedSummary> = Vec::new();
+    let mut all: Vec<Came<RevokedSummary>> = Vec::new();
     loop {
         let call = link.request(method, encoded(&arguments)?);
         let answer = link.ask(call, &Target::Manager { method }, verbose).await?;
         let page: RevokedList = decoded(&answer, method)?;
         let progressed = !page.revoked.is_empty();
-        all.extend(page.revoked);
+        all.extend(came(page.revoked, &answer, "revoked"));
         match page.next {
             Some(next) if progressed => arguments.after = Some(next),
             Some(_) | None => break,
@@ -255,7 +256,7 @@ async fn list(link: &Link, role: Role, output: &mut Output, verbose: bool) -> Re
     }
     let headers =
         [if role == Role::Agent { "AGENT" } else { "OPERATOR" }, "CERTIFICATE", "SINCE", "BY", "REASON"];
-    Ok(output.list(&headers, &all, |entry| {
+    Ok(output.list(&headers, &all, |Came { read: entry, .. }| {
         vec![
             entry.id.clone(),
             entry.certificate.clone().unwrap_or_else(|| "all".to_owned()),
@@ -275,17 +276,26 @@ async fn operators(link: &Link, output: &mut Output, verbose: bool) -> Result<()
         let answer = link.ask(link.request(method, kwargs), &Target::Manager { method }, verbose).await?;
         let page: OperatorList = decoded(&answer, method)?;
         let progressed = !page.operators.is_empty();
-        all.extend(page.operators);
+        all.extend(came(page.operators, &answer, "operators"));
         match page.next {
             Some(next) if progressed => arguments.after = Some(next),
             Some(_) | None => break,
         }
     }
-    Ok(output.list(&["OPERATOR", "STATE", "SESSIONS", "REASON"], &all, |operator| {
-        let state = if operator.revoked.is_some() { "revoked" } else { "connected" };
-        let why = operator.revoked.as_ref().and_then(|revocation| revocation.why.clone());
-        vec![operator.id.clone(), state.to_owned(), operator.sessions.to_string(), why.unwrap_or_default()]
-    })?)
+    Ok(output.list(
+        &["OPERATOR", "STATE", "SESSIONS", "REASON"],
+        &all,
+        |Came { read: operator, .. }| {
+            let state = if operator.revoked.is_some() { "revoked" } else { "connected" };
+            let why = operator.revoked.as_ref().and_then(|revocation| revocation.why.clone());
+            vec![
+                operator.id.clone(),
+                state.to_owned(),
+                operator.sessions.to_string(),
+                why.unwrap_or_default(),
+            ]
+        },
+    )?)
 }
 
 #[cfg(test)]

@@ -68,3 +68,42 @@ fn the_managers_own_procedures_are_explained_too() {
         assert!(out(&output).contains(&format!("call {} p", words[1])), "{}", out(&output));
     }
 }
+
+#[test]
+fn what_is_deprecated_on_the_manager_is_warned_of_too() {
+    let (home, manager) = world();
+    let output = ask(home.path(), &manager, &["call", "@manager", "site.notify"]);
+    assert_eq!(code(&output), 0, "{}", err(&output));
+    assert_eq!(err(&output), "warning: site.notify@2 is deprecated: use @3\n");
+    assert!(
+        out(&ask(home.path(), &manager, &["__complete", "words", "rpctl call @manager s"]))
+            .contains("site.notify\n")
+    );
+}
+
+#[test]
+fn what_a_newer_manager_says_breaks_no_list_and_is_not_lost() {
+    let (home, manager) = world();
+    let output = ask(home.path(), &manager, &["agents", "list", "id:new-*"]);
+    assert!(
+        code(&output) == 0 && out(&output).contains("new-1  unknown"),
+        "{}{}",
+        out(&output),
+        err(&output)
+    );
+    let output = ask(home.path(), &manager, &["run", "id:new-*", "p", "--detach"]);
+    assert_eq!(code(&output), 0, "{}", err(&output));
+    assert_eq!(at(&submitted(&manager), "agents"), rmpv::Value::Array(vec!["new-1".into()]));
+    for (words, end) in [
+        (&["agents", "list", "id:new-*"][..], 0),
+        (&["agents", "list", "--revoked"], 0),
+        (&["operators", "list"], 0),
+        (&["operators", "list", "--revoked"], 0),
+        (&["run", "new-1", "try.newer", "--dry-run"], 3),
+    ] {
+        let output = ask(home.path(), &manager, &[words, &["-o", "jsonl"]].concat());
+        assert_eq!(code(&output), end, "{words:?}: {}", err(&output));
+        let said: serde_json::Value = serde_json::from_str(&out(&output)).unwrap();
+        assert_eq!((&said["id"], &said["mood"]), (&"new-1".into(), &"new".into()), "{words:?}: {said}");
+    }
+}

@@ -37,7 +37,9 @@ use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_net::CallContext;
 use tokio::sync::Semaphore;
 
-use super::lists::{deprecated, detail, event, events, list, preview, queue, queues, verified};
+use super::lists::{
+    NEWER, deprecated, detail, event, events, is_newer, list, preview, queue, queues, verified,
+};
 use super::{Script, raw};
 
 /// What is stored, over all connections.
@@ -86,6 +88,7 @@ pub(super) async fn answer(call: CallContext, script: Script) -> Result<Raw, Fau
         method::JOBS_SUBMIT => return submit(&call, &script).await,
         method::JOBS_FOLLOW => return follow(&call, &script).await,
         method::EVENTS_FOLLOW => return follow_events(&call, &script).await,
+        method::JOBS_PREVIEW if is_newer(kwargs) => Ok(raw(NEWER)),
         method::JOBS_PREVIEW => Raw::encode(&preview(kwargs)),
         method::JOBS_RELEASE | method::JOBS_DELETE => Ok(Raw::nil()),
         method::JOBS_LIST => Raw::encode(&list(&kwargs.decode().unwrap())),

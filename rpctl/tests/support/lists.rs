@@ -50,6 +50,15 @@ pub(super) fn preview(kwargs: &Raw) -> Preview {
     preview
 }
 
+/// What a newer manager might say of a job.
+pub(super) const NEWER: &str = r#"{"agents":[{"id":"new-1","connected":true,"verdict":"would_refuse","code":"rejected",
+    "why":"no","by":"council","mood":"new"}],"total":1,"connected":1}"#;
+
+/// Whether it is tried.
+pub(super) fn is_newer(kwargs: &Raw) -> bool {
+    TrialArguments::read(kwargs).unwrap().is_some_and(|trial| trial.submit.spec.procedure == "try.newer")
+}
+
 pub(super) fn deprecated() -> Vec<Deprecated> {
     vec![Deprecated { procedure: "try.deprecated@1".into(), why: "use\u{1b}[2J 2".into(), agents: 1 }]
 }
@@ -117,10 +126,11 @@ pub(super) fn event(n: u64) -> EventSummary {
     }
 }
 
-/// Seven events, three a page.
+/// Seven events, three a page. Of those that are rare the manager finds one less than are wanted.
 pub(super) fn events(asked: &EventListArguments) -> EventList {
     if let Some(recent) = asked.recent {
-        let first = 8 - u64::from(recent).min(7);
+        let rare = u64::from(asked.kind.as_deref() == Some("rare"));
+        let first = 8 - u64::from(recent).min(7) + rare;
         return EventList {
             events: (first..=7).map(event).collect(),
             last: 7,

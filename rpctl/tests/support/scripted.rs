@@ -167,12 +167,21 @@ async fn answer(call: CallContext, script: Script) -> Result<Raw, Fault> {
         }
         // the manager's own
         "sys.procedures" => {
-            raw(r#"{"procedures":[{"name":"p","version":1,"description":"d","args":{"type":"object"}}]}"#)
+            raw(r#"{"procedures":[{"name":"p","version":1,"description":"d","args":{"type":"object"}},
+                {"name":"site.notify","version":2,"description":"d","args":{"type":"object"},"deprecated":"use\u001b[2J @3"}]}"#)
         }
+        "site.notify" => Raw::nil(),
         method::STATUS => {
             let status = Status { manager: "m1".into(), uptime_ms: 90_000, ..Status::default() };
             Raw::encode(&status).unwrap()
         }
+        method::AGENTS_LIST if asks_for_new(&call.kwargs) => {
+            raw(r#"{"agents":[{"id":"new-1","state":"asleep","mood":"new"}]}"#)
+        }
+        method::AGENTS_REVOKED | method::OPERATORS_REVOKED => {
+            raw(r#"{"revoked":[{"id":"new-1","at_ms":1000,"by":"ada","mood":"new"}]}"#)
+        }
+        method::OPERATORS_LIST => raw(r#"{"operators":[{"id":"new-1","sessions":1,"mood":"new"}]}"#),
         method::AGENTS_LIST => Raw::encode(&page(&call.kwargs.decode().unwrap())).unwrap(),
         method::AGENTS_SHOW => return Err(no(FaultCode::UnknownAgent)),
         method::AGENTS_PING => Raw::encode(&PingAnswer { round_trips_us: vec![1000, 3000, 2000] }).unwrap(),
@@ -198,6 +207,12 @@ async fn answer(call: CallContext, script: Script) -> Result<Raw, Fault> {
         }
         _ => return Err(no(FaultCode::UnknownMethod)),
     })
+}
+
+/// Whether it is about the agents of a newer manager.
+fn asks_for_new(kwargs: &Raw) -> bool {
+    let asked: AgentListArguments = kwargs.decode().unwrap();
+    asked.id.is_some_and(|id| id.starts_with("new"))
 }
 
 /// Three agents, one a page. Of `old-1` and `old-2` the second is revoked, of `gone-1` all there is.
@@ -252,6 +267,13 @@ async fn procedure(call: CallContext, script: Script) -> Result<Raw, Fault> {
         }
         "sys.procedures" => {
             Ok(raw(r#"[{"name":"p","version":1,"description":"d","args":{"type":"object"}}]"#))
+        }
+        "file.stat" => Ok(raw(r#"{"type":"file","size":9000,"mode":420,"mtime_ns":1,"inode":1}"#)),
+        "file.read" => {
+            call.output.value(raw(r#"{"$bin":"ZGF0YQo="}"#)).await.unwrap();
+            let reason = call.stop.stopped().await;
+            seen.send(Seen::Stopped(reason)).unwrap();
+            Err(stop_fault(reason))
         }
         "stream" => {
             call.output.value(raw("1")).await.unwrap();
