@@ -323,7 +323,7 @@ pub struct EventsArgs {
     /// Only types that match, such as 'run.*'
     #[arg(long = "type", value_name = "GLOB")]
     pub kind: Option<String>,
-    /// How many at most [default: 500, and with --follow no limit]
+    /// How many at most [default: 500, and with --follow no limit]; without --since and --follow up to 1000
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
 }

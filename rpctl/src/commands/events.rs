@@ -16,7 +16,7 @@ use crate::report::{Report, Target};
 use crate::steady::Steady;
 use crate::times;
 use crate::value::{Shown, decode};
-use crate::{Ended, sanitize};
+use crate::{Ended, Stop, sanitize};
 
 /// Events in one answer, at most.
 const PAGE: u64 = 1000;
@@ -38,23 +38,32 @@ pub(super) struct FollowEvents {
     limit: Option<u64>,
 }
 
-pub(super) fn read(args: &EventsArgs) -> Question {
+pub(super) fn read(args: &EventsArgs) -> Result<Question, Stop> {
     if let Some(EventsVerb::Verify { heads }) = &args.verb {
-        return Question::Jobs(JobsQuestion::Verify(VerifyEvents::new(heads)));
+        return Ok(Question::Jobs(JobsQuestion::Verify(VerifyEvents::new(heads))));
     }
     let kind = args.kind.clone();
     let arguments = EventListArguments { since: args.since, recent: args.recent, kind, limit: None };
     if args.follow {
-        return Question::Lasting(Lasting::Events(FollowEvents { arguments, limit: args.limit }));
+        return Ok(Question::Lasting(Lasting::Events(FollowEvents { arguments, limit: args.limit })));
     }
     let limit = args.limit.unwrap_or(DEFAULT_LIMIT);
     // without a number the newest: of a long history nobody wants the beginning
-    let newest = u32::try_from(limit.min(PAGE)).unwrap_or(u32::MAX);
-    let recent = arguments.recent.or_else(|| arguments.since.is_none().then_some(newest));
-    Question::Jobs(JobsQuestion::Events(ListEvents {
-        arguments: EventListArguments { recent, ..arguments },
-        limit,
-    }))
+    let recent = match (args.recent, args.since) {
+        (Some(recent), _) => Some(limit.min(recent.into())),
+        (None, Some(_)) => None,
+        (None, None) => Some(limit),
+    };
+    // the newest come in one answer: a manager finds them from the end
+    if recent.is_some_and(|recent| recent > PAGE) {
+        let why = format!("of the newest a manager tells {PAGE} at most");
+        let help =
+            "give --since N to list those after a number; --since 0 begins with the oldest that is kept";
+        return Err(Report::usage(format!("--limit {limit} is too large without --since"), why, help).into());
+    }
+    let recent = recent.and_then(|recent| u32::try_from(recent).ok());
+    let arguments = EventListArguments { recent, ..arguments };
+    Ok(Question::Jobs(JobsQuestion::Events(ListEvents { arguments, limit })))
 }
 
 impl ListEvents {
@@ -75,9 +84,13 @@ impl ListEvents {
             rows.extend(page.events.iter().map(row));
             values.extend(elements(&answer, "events"));
             // a page may hold nothing that matches although more follows
-            if arguments.recent.is_some() {
-                if page.more {
-                    output.note("there are older ones; --since 0 begins with the oldest that is kept");
+            if let Some(recent) = arguments.recent {
+                let all = u32::try_from(page.events.len()).is_ok_and(|came| came >= recent);
+                match (page.more, all) {
+                    (true, true) => output.note("there are older ones; --since 0 begins with the oldest that is kept"),
+                    // no more fits an answer, or what is wanted is so rare that the manager gave up
+                    (true, false) => output.note("there may be older ones, for which the manager did not look any further; --since 0 begins with the oldest that is kept"),
+                    (false, _) => {}
                 }
                 break None;
             }
@@ -147,7 +160,7 @@ struct Told {
 
 impl Told {
     /// Takes what came; `false` at the end.
-    fn step(&mut self, step: Step, output: &mut Output, verbose: bool) -> Result<bool, crate::Stop> {
+    fn step(&mut self, step: Step, output: &mut Output, verbose: bool) -> Result<bool, Stop> {
         match step {
             Step::Opened { again } => {
                 if again && std::mem::take(&mut self.loss_told) {
@@ -177,7 +190,7 @@ impl Told {
         Ok(true)
     }
 
-    fn event(&mut self, data: &Raw, output: &mut Output) -> Result<(), crate::Stop> {
+    fn event(&mut self, data: &Raw, output: &mut Output) -> Result<(), Stop> {
         let event: EventSummary = decoded(data, method::EVENTS_FOLLOW)?;
         if self.last.is_some_and(|last| event.n <= last) {
             return Ok(());
