@@ -201,10 +201,7 @@ impl CpQuestion {
         }
         let Some(target) = target else {
             let write = |data: &[u8]| {
-                let failed = |error: OutputError| {
-                    Box::new(Report::of_error(Exit::Internal, &error, "does anybody still read it?"))
-                };
-                output.bytes(data).map_err(failed)
+                output.bytes(data).map_err(|error| Box::new(cut_off(&remote.agent, source, &error)))
             };
             return copy.download_to(source, &looks, write).await;
         };
@@ -220,6 +217,19 @@ impl CpQuestion {
         }
         let (folder, name) = split(source, target)?;
         copy.download(source, &looks, &Folder::open(&folder)?, &name).await
+    }
+}
+
+/// What was read cannot be printed any more.
+fn cut_off(agent: &str, source: &Path, error: &OutputError) -> Report {
+    match error {
+        OutputError::Closed => Report::new(
+            Exit::Failed,
+            format!("{agent}: the copy of {} was cut off", source.display()),
+            "nobody reads what rpctl prints any more",
+            "let what reads it read to the end, or copy it to a file",
+        ),
+        OutputError::Failed(_) => Report::of_error(Exit::Internal, error, "make room where it is written to"),
     }
 }
 
@@ -270,10 +280,13 @@ fn told(copies: Vec<(String, Result<Done, Failure>)>, to_stdout: bool, output: &
     for (agent, copy) in copies {
         match copy {
             Ok(done) => {
-                for note in &done.notes {
+                let Done { files, bytes, resumed, streamed, mut notes, untold } = done;
+                if untold > 0 {
+                    notes.push(format!("{untold} more that are left out or worth knowing are not told"));
+                }
+                for note in &notes {
                     output.note(note);
                 }
-                let Done { files, bytes, resumed, streamed, notes } = done;
                 let whole = Some(Whole { files, bytes, resumed, streamed });
                 rows.push(Told { agent, copied: true, exit: 0, whole, why: None, notes });
             }

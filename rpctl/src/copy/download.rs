@@ -132,7 +132,7 @@ impl Copy<'_> {
         }
         notes.extend(target.finish(mode)?);
         notes.extend(self.note(source, &end)?);
-        Ok(Done { files: 1, bytes: looks.size, resumed, streamed, notes })
+        Ok(Done { files: 1, bytes: looks.size, resumed, streamed, notes, untold: 0 })
     }
 
     /// Copies a file to a stream.

@@ -59,16 +59,47 @@ pub struct Done {
     pub resumed: u64,
     /// Those of them that went encrypted from end to end.
     pub streamed: u64,
-    /// What was left out, or is worth knowing.
+    /// What was left out, or is worth knowing: the first of it.
     pub notes: Vec<String>,
+    /// How much more of it there is. An agent can list names without end.
+    pub untold: u64,
 }
 
+/// Notes that are kept of one copy.
+const MOST_NOTES: usize = 100;
+
 impl Done {
+    fn note(&mut self, note: String) {
+        if self.notes.len() < MOST_NOTES {
+            self.notes.push(note);
+        } else {
+            self.untold = self.untold.saturating_add(1);
+        }
+    }
+
     fn add(&mut self, other: Self) {
         self.files += other.files;
         self.bytes += other.bytes;
         self.resumed += other.resumed;
         self.streamed += other.streamed;
-        self.notes.extend(other.notes);
+        other.notes.into_iter().for_each(|note| self.note(note));
+        self.untold = self.untold.saturating_add(other.untold);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_notes_are_kept_and_the_rest_is_counted() {
+        let (mut whole, left_out) =
+            (Done::default(), || Done { notes: vec!["left out".to_owned()], ..Done::default() });
+        for _ in 0..MOST_NOTES + 5 {
+            whole.add(left_out());
+        }
+        let mut outer = Done { files: 1, ..left_out() };
+        outer.add(whole);
+        assert_eq!((outer.files, outer.notes.len(), outer.untold), (1, MOST_NOTES, 6));
     }
 }

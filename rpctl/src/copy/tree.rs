@@ -43,7 +43,7 @@ impl Copy<'_> {
                 } else if found.is_file() {
                     done.add(self.upload(&from, &to).await?);
                 } else {
-                    done.notes.push(format!("{} is left out: it is no regular file", from.display()));
+                    done.note(format!("{} is left out: it is no regular file", from.display()));
                 }
             }
             Ok(done)
@@ -79,7 +79,7 @@ impl Copy<'_> {
             loop {
                 let page = match self.remote.list(source, after.as_deref()).await {
                     Err(failure) if after.is_some() && is_gone(&failure) => {
-                        done.notes.push(format!(
+                        done.note(format!(
                             "{} has gone meanwhile: the rest of it is left out",
                             source.display()
                         ));

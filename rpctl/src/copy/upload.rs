@@ -154,7 +154,7 @@ impl Copy<'_> {
         let commit = |map| upload(map).bool("commit", true).uint("size", bytes).text("sha256", &sha256);
         let _looks: Looks = self.remote.call(WRITE, |map| self.manners(commit(map), &source)).await?;
         self.verified(target, &sha256).await?;
-        Ok(Done { files: 1, bytes, resumed, streamed: 0, notes })
+        Ok(Done { files: 1, bytes, resumed, streamed: 0, notes, untold: 0 })
     }
 
     /// The name of the upload: of the same file to the same place it is the same, so that it can be gone on with.
@@ -196,7 +196,7 @@ impl Copy<'_> {
         };
         self.verified(target, &hex(hash)).await?;
         let (bytes, resumed, streamed) = (from + sent, from, sent);
-        Ok(Ok(Done { files: 1, bytes, resumed, streamed, notes: Vec::new() }))
+        Ok(Ok(Done { files: 1, bytes, resumed, streamed, ..Done::default() }))
     }
 
     /// Sends the rest of the source, several chunks at a time, and gives the size of the whole.

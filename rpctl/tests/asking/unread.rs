@@ -111,6 +111,17 @@ fn a_job_whose_first_word_nobody_reads_goes_on_and_is_not_done() {
 }
 
 #[test]
+fn a_copy_whose_reader_has_gone_was_cut_off() {
+    let (home, manager) = world();
+    let output = unread(home.path(), &manager, &["cp", "web-1:/var/log/big", "-"]);
+    assert_eq!(code(&output), 1, "{}", err(&output));
+    let [what, why, _] = three_lines(&output);
+    assert!(what.contains("the copy of /var/log/big was cut off"), "{what}");
+    assert!(why.contains("nobody reads"), "{why}");
+    assert!(matches!(manager.next(), Seen::Stopped(_)));
+}
+
+#[test]
 fn an_answer_that_nobody_reads_has_its_exit_code() {
     let (home, manager) = world();
     let job = out(&ask(home.path(), &manager, &["run", "a", "end.failed", "--detach"]));
