@@ -97,6 +97,33 @@ async fn zsh_completes_agents_the_manager_procedures_and_arguments() {
     });
 }
 
+#[test]
+fn the_first_tab_of_a_zsh_asks_the_manager_as_all_others_do() {
+    needs("zsh", "install it, for example `apt install zsh`");
+    let home = tempfile::tempdir().unwrap();
+    let printed = Command::new(program("rpctl")).args(["completions", "zsh"]).output().unwrap();
+    std::fs::write(home.path().join("_rpctl"), printed.stdout).unwrap();
+    // installed as the help says, it is read at the first Tab; `rpctl` answers without a manager
+    let ask = r#"
+        compdef() { print -r -- "compdef $*"; completer="$1" }
+        compadd() { while [[ "$1" != -- ]]; do shift; done; shift; print -rl -- "$@" }
+        _arguments() { print static; return 1 }
+        rpctl() { print -r -- "$*" }
+        fpath=("$HOME" $fpath)
+        autoload -Uz _rpctl
+        BUFFER="rpctl call "; CURSOR=${#BUFFER}
+        _rpctl
+        $completer
+        rpctl() { : }
+        $completer
+    "#;
+    let output = Command::new("zsh").args(["-f", "-c", ask]).env("HOME", home.path()).output().unwrap();
+    let (said, wrong) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let asked = "__complete words rpctl call \n";
+    // what the manager does not know is completed as the script says
+    assert_eq!(said, format!("compdef _rpctl_dynamic rpctl\n{asked}{asked}static\n"), "{wrong}");
+}
+
 #[tokio::test]
 async fn fish_completes_agents_the_manager_procedures_and_arguments() {
     let world = world().await;

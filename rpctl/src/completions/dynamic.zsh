@@ -14,4 +14,9 @@ _rpctl_dynamic() {
     fi
     _rpctl "$@"
 }
+
 compdef _rpctl_dynamic rpctl
+# as the file of an autoloaded function it is read at the first Tab, which waits for an answer
+if [[ "${funcstack[1]}" == _rpctl ]]; then
+    _rpctl_dynamic "$@"
+fi
