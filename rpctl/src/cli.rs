@@ -3,6 +3,7 @@
 mod cp;
 mod jobs;
 mod revoke;
+mod since;
 
 use std::path::PathBuf;
 
@@ -20,6 +21,7 @@ pub use jobs::{
     StartArgs,
 };
 pub use revoke::{OperatorsCommand, RestoreArgs, RevokeArgs};
+pub use since::Since;
 
 /// Options that stand before or after any verb.
 const GLOBAL: &str = "Global options";

@@ -31,6 +31,15 @@ pub(crate) fn is_stdout_closed() -> bool {
     CLOSED.load(Ordering::Relaxed)
 }
 
+/// What to do about an output that cannot be written.
+pub(crate) fn help() -> &'static str {
+    if is_stdout_closed() {
+        "standard output is closed; write >/dev/null where nothing is to be read"
+    } else {
+        "is the disk full, or the device gone?"
+    }
+}
+
 /// What is written to a standard output that is closed.
 #[derive(Debug)]
 pub(crate) struct Nowhere;

@@ -214,7 +214,7 @@ fn ask(global: &Global, wanted: &Wanted, current: &str) -> Option<Vec<String>> {
     let settings = Settings::load(global, Terminals::of_process()).ok()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
     let answer = async {
-        let link = Link::connect(&settings, Instant::now() + PATIENCE).await.ok()?;
+        let link = Link::connect(&settings, Some(Instant::now() + PATIENCE)).await.ok()?;
         candidates(&link, wanted, current).await
     };
     let found = runtime.block_on(async { timeout(PATIENCE, answer).await });

@@ -48,7 +48,6 @@ use std::time::SystemTime;
 
 use clap::Parser;
 use clap::error::ErrorKind;
-use tokio::time::Instant;
 
 use cli::{Cli, DescribeArgs, Verb};
 use exit::Exit;
@@ -173,7 +172,7 @@ fn dispatch(cli: &Cli, terminals: Terminals, output: &mut Output) -> Ended {
     }
     match &cli.verb {
         Some(Verb::Certs(command)) => certs::run(command, output, SystemTime::now()),
-        Some(verb) => commands::run(verb, &settings, output, Instant::now() + settings.config.call.timeout),
+        Some(verb) => commands::run(verb, &settings, output),
         None => Err(Report::usage(
             "there is nothing to do",
             "usage: rpctl [OPTIONS] call|run|jobs|queues|events|notify|agents|operators|cp|status|certs|completions|man …",
@@ -202,12 +201,7 @@ fn finish(ended: Ended, output: &mut Output) -> ExitCode {
         // Whoever read our output has what it wanted; where more was to come, that was said.
         Err(Stop::Output(OutputError::Closed)) => Exit::Good,
         Err(Stop::Output(error @ OutputError::Failed(_))) => {
-            let help = if closed::is_stdout_closed() {
-                "standard output is closed; write >/dev/null where nothing is to be read"
-            } else {
-                "is the disk full, or the device gone?"
-            };
-            let report = Report::of_error(Exit::Internal, &error, help);
+            let report = Report::of_error(Exit::Internal, &error, closed::help());
             output.report(&report);
             report.exit
         }

@@ -38,31 +38,34 @@ pub struct Link {
     peer: Peer,
     transport: Arc<TlsTransport>,
     tracker: TaskTracker,
-    deadline: Instant,
+    /// What one request may take.
+    each: Duration,
+    /// When the whole command must have ended: with `--timeout` only.
+    until: Option<Instant>,
     own: String,
 }
 
 impl Link {
-    /// Connects, within the dial timeout and before `deadline`.
+    /// Connects, within the dial timeout and before `until`, when the whole command must have ended.
     ///
     /// # Errors
     /// [`Stop`] with exit code 2 when a local file is the reason, 4 when the manager is.
-    pub async fn connect(settings: &Settings, deadline: Instant) -> Result<Self, Stop> {
-        Self::dial(settings, deadline).await.map_err(NoLink::into_stop)
+    pub async fn connect(settings: &Settings, until: Option<Instant>) -> Result<Self, Stop> {
+        Self::dial(settings, until).await.map_err(NoLink::into_stop)
     }
 
     /// The same, and tells whether another attempt makes sense.
     ///
     /// # Errors
     /// [`NoLink`].
-    pub(crate) async fn dial(settings: &Settings, deadline: Instant) -> Result<Self, NoLink> {
+    pub(crate) async fn dial(settings: &Settings, until: Option<Instant>) -> Result<Self, NoLink> {
         let credentials = credentials(&settings.config.tls).map_err(NoLink::Lasting)?;
         let id = credentials.info.identity.id.to_string();
         let client = TlsClient::new(credentials).map_err(|error| {
             let help = "name an operator's certificate and key in [tls]";
             NoLink::Lasting(Report::of_error(Exit::Usage, &error, help).into())
         })?;
-        let within = settings.config.manager.dial_timeout.min(left(deadline));
+        let within = within(settings.config.manager.dial_timeout, until);
         let managers: Vec<Arc<str>> =
             settings.config.manager.address.iter().map(|address| address.to_string().into()).collect();
         let address = managers.join(", ");
@@ -77,7 +80,10 @@ impl Link {
         let tracker = TaskTracker::new();
         let dialling = connect_once(&*transport, hello(id.clone()), Arc::new(Nothing), &options, &tracker);
         match timeout(within, dialling).await {
-            Ok(Ok(peer)) => Ok(Self { peer, transport, tracker, deadline, own: id }),
+            Ok(Ok(peer)) => {
+                let each = settings.config.call.timeout;
+                Ok(Self { peer, transport, tracker, each, until, own: id })
+            }
             Ok(Err(error)) => {
                 let report = not_connected(&address, &error);
                 Err(if error.needs_a_person() {
@@ -115,9 +121,15 @@ impl Link {
         &self.transport
     }
 
-    /// A call of one of the manager's methods that has all the time that is left.
+    /// When the whole command must have ended: with `--timeout` only.
+    pub fn until(&self) -> Option<Instant> {
+        self.until
+    }
+
+    /// A call of one of the manager's methods. Each has the time of a call for itself: what people and readers take between
+    /// two of them counts for `--timeout` alone.
     pub fn request(&self, method: &'static str, kwargs: Raw) -> Call {
-        Call::new(method, left(self.deadline)).with_kwargs(kwargs)
+        Call::new(method, within(self.each, self.until)).with_kwargs(kwargs)
     }
 
     /// Asks and waits for the answer.
@@ -168,6 +180,11 @@ pub fn left(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now())
 }
 
+/// The time that something may take which must have ended at `until`.
+fn within(time: Duration, until: Option<Instant>) -> Duration {
+    until.map_or(time, |until| left(until).min(time))
+}
+
 /// Why a question that changes nothing has no answer.
 pub(crate) fn no_answer(error: &CallError, target: &Target, verbose: bool) -> Report {
     let name = target.name();
@@ -212,8 +229,16 @@ pub(crate) fn may_be_done(target: &Target) -> String {
     format!("it may be done: {look} before you repeat it")
 }
 
-/// No answer came in time.
+/// No answer came in time; what has no time at all is not sent.
 pub(crate) fn timed_out(name: &str, after: Duration) -> Report {
+    if after.is_zero() {
+        return Report::new(
+            Exit::TimedOut,
+            format!("{name} was not sent"),
+            "the time of --timeout was over before it",
+            "run it again, and give it longer with --timeout DUR",
+        );
+    }
     Report::new(
         Exit::TimedOut,
         format!("{name} took too long"),
@@ -355,5 +380,13 @@ mod tests {
         assert_eq!((change.exit, change.what), (question.exit, question.what), "what was answered is known");
         let report = no_answer(&CallError::TimedOut(Duration::from_millis(29_996)), &target, false);
         assert_eq!((report.exit, report.why.as_str()), (Exit::TimedOut, "there was no answer within 30s"));
+    }
+
+    #[test]
+    fn what_had_no_time_left_was_not_sent() {
+        let target = Target::Manager { method: "rp.jobs.cancel" };
+        let report = not_heard(&CallError::TimedOut(Duration::ZERO), &target, false);
+        assert!(report.exit == Exit::TimedOut && report.what.contains("was not sent"), "{report:?}");
+        assert!(!report.help.contains("may have run"), "{report:?}");
     }
 }

@@ -2,11 +2,14 @@
 
 use std::io::{self, BufRead, IsTerminal};
 
+use tokio::time::Instant;
+
 use crate::Stop;
 use crate::exit::Exit;
 use crate::interrupt::Interrupts;
 use crate::output::Output;
 use crate::report::Report;
+use crate::steady::Steady;
 
 /// Whether there is somebody to ask: standard input and standard error are terminals.
 pub fn somebody() -> bool {
@@ -35,14 +38,16 @@ pub async fn ask(question: &str, output: &mut Output) -> Option<String> {
 /// Why somebody has to say yes to what nobody can take back.
 pub const FINAL: &str = "this cannot be undone";
 
-/// Asks whether to do something of weight, unless `yes` was said on the command line; `weight` tells why it is asked.
+/// Asks whether to do something of weight, unless `yes` was said on the command line; `weight` tells why it is asked. Whoever
+/// is asked has until `until`.
 ///
 /// # Errors
-/// [`Stop`] with exit code 2 when nobody can be asked, 130 when the answer is no.
+/// [`Stop`] with exit code 2 when nobody can be asked, 6 when there is no answer in time, 130 when the answer is no.
 pub async fn confirm(
     what: &str,
     weight: &str,
     yes: bool,
+    until: Option<Instant>,
     output: &mut Output,
     interrupts: &mut Interrupts,
 ) -> Result<(), Stop> {
@@ -59,6 +64,12 @@ pub async fn confirm(
     let answer = tokio::select! {
         biased;
         _ = interrupts.next() => None,
+        () = Steady::late(until) => {
+            output.error_bytes(b"\n");
+            let why = "the time of --timeout was over before it was answered; nothing was changed";
+            let help = "answer sooner, give it longer, or give --yes";
+            return Err(Report::new(Exit::TimedOut, format!("did not {what}"), why, help).into());
+        }
         answer = ask(&question, output) => answer,
     };
     match answer.as_deref() {

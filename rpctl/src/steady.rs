@@ -5,14 +5,14 @@
 
 use std::time::Duration;
 
+use redpoll_common::session::Refusal;
 use redpoll_common::session::backoff::{Backoff, BackoffOptions};
-use redpoll_common::session::{MAX_TIMEOUT, Refusal};
 use redpoll_common::wire::{Bye, ByeCode, Fault, FaultCode, Raw};
 use redpoll_net::{Call, CallError, Peer, random};
 use tokio::time::{Instant, sleep_until};
 
 use crate::Stop;
-use crate::link::{Link, NoLink};
+use crate::link::{Link, NoLink, left};
 use crate::report::{Report, chain};
 use crate::settings::Settings;
 
@@ -75,7 +75,7 @@ impl<'s> Steady<'s> {
     /// # Errors
     /// [`Stop`], as for [`Link::connect`].
     pub async fn connect(settings: &'s Settings, deadline: Option<Instant>) -> Result<Self, Stop> {
-        let link = Link::connect(settings, deadline.unwrap_or_else(far)).await?;
+        let link = Link::connect(settings, deadline).await?;
         let mut backoff = Backoff::new(BACKOFF, random::number());
         backoff.connected(Instant::now().into_std());
         Ok(Self { settings, deadline, link: Some(link), backoff, again_at: None, trouble: String::new() })
@@ -84,6 +84,11 @@ impl<'s> Steady<'s> {
     /// When the command must have ended.
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline
+    }
+
+    /// When a question that is asked now must have its answer: with the command, or in the time of a call.
+    pub fn answer_by(&self) -> Instant {
+        self.deadline.unwrap_or_else(|| Instant::now() + self.settings.config.call.timeout)
     }
 
     /// Waits for the deadline; for ever if there is none.
@@ -119,7 +124,7 @@ impl<'s> Steady<'s> {
                 continue;
             }
             if self.link.is_none() {
-                match Link::dial(self.settings, self.deadline.unwrap_or_else(far)).await {
+                match Link::dial(self.settings, self.deadline).await {
                     Ok(link) => {
                         self.backoff.connected(Instant::now().into_std());
                         self.link = Some(link);
@@ -178,9 +183,12 @@ impl<'s> Steady<'s> {
             let peer = tokio::select! {
                 biased;
                 peer = self.peer() => peer.map_err(|stop| NoAnswer::Stop { stop, sent })?,
-                () = Self::late(until) => return Err(NoAnswer::Late { sent, why: self.trouble.clone() }),
+                () = Self::late(until) => return Err(self.too_late(sent)),
             };
-            let time = until.map_or(each, |until| until.saturating_duration_since(Instant::now()).min(each));
+            let time = until.map_or(each, |until| left(until).min(each));
+            if time.is_zero() {
+                return Err(self.too_late(sent));
+            }
             let call = Call::new(method, time).with_kwargs(kwargs.clone());
             match peer.call(call).await {
                 Ok(answer) => return Ok(answer),
@@ -192,15 +200,20 @@ impl<'s> Steady<'s> {
                     sent = true;
                     self.lost(&reason.to_string(), None);
                 }
-                Err(CallError::TimedOut(after)) => {
+                Err(CallError::TimedOut(_)) => {
                     sent = true;
                     "there was no answer in time".clone_into(&mut self.trouble);
-                    if until.is_some_and(|until| until <= Instant::now()) || after.is_zero() {
-                        return Err(NoAnswer::Late { sent, why: self.trouble.clone() });
-                    }
                 }
             }
         }
+    }
+
+    fn too_late(&self, sent: bool) -> NoAnswer {
+        let why = match self.trouble.as_str() {
+            "" => "the time was over before it was sent",
+            trouble => trouble,
+        };
+        NoAnswer::Late { sent, why: why.to_owned() }
     }
 
     /// Says goodbye if there is somebody to say it to.
@@ -245,7 +258,7 @@ impl NoAnswer {
             Self::Late { why, .. } => Report::new(
                 crate::exit::Exit::TimedOut,
                 format!("{} took too long", target.name()),
-                if why.is_empty() { "there was no answer in time".to_owned() } else { why },
+                why,
                 "ask again, or give it longer with --timeout DUR",
             ),
         };
@@ -263,9 +276,4 @@ fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
         (Some(one), Some(other)) => Some(one.min(other)),
         (one, other) => one.or(other),
     }
-}
-
-/// What stands for no limit.
-fn far() -> Instant {
-    Instant::now() + MAX_TIMEOUT
 }

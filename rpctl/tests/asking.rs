@@ -14,6 +14,8 @@ mod follow;
 mod interrupt;
 #[path = "asking/jobs.rs"]
 mod jobs;
+#[path = "asking/reading.rs"]
+mod reading;
 #[path = "asking/revoke.rs"]
 mod revoke;
 #[path = "asking/run.rs"]

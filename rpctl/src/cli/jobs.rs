@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use redpoll_common::job::JobId;
 
+use super::Since;
 use crate::arguments;
 use crate::settings::parse_duration;
 
@@ -224,20 +225,24 @@ pub struct JobsReadArgs {
     /// An earlier attempt, from 1; the last one unless given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub attempt: Option<u16>,
-    /// Where to begin.
-    #[command(flatten)]
-    pub start: StartArgs,
+    /// From the item with this number on, item N included
+    #[arg(long, value_name = "N", conflicts_with = "recent")]
+    pub since: Option<u64>,
+    /// From the last so many items on
+    #[arg(long, value_name = "N")]
+    pub recent: Option<u64>,
     /// Print text and binary exactly as they come, terminal control sequences included
     #[arg(long)]
     pub raw: bool,
 }
 
-/// Where reading begins; from the first item unless given.
+/// Where following begins; from the first item unless given.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub struct StartArgs {
-    /// From the item with this number on, item N included
-    #[arg(long, value_name = "N", conflicts_with = "recent")]
-    pub since: Option<u64>,
+    /// From the item with this number on, item N included; of ATTEMPT, if it is given: a later attempt is shown from its
+    /// first item on then
+    #[arg(long, value_name = "[ATTEMPT:]N", conflicts_with = "recent", value_parser = Since::parse)]
+    pub since: Option<Since>,
     /// From the last so many items on
     #[arg(long, value_name = "N")]
     pub recent: Option<u64>,

@@ -3,11 +3,11 @@
 use redpoll_common::api::{AgentArguments, ReloadAnswer, SwitchAnswer, SwitchArguments, method};
 use redpoll_common::wire::Raw;
 
-use super::{decoded, encoded};
+use super::{decoded, encoded, told};
 use crate::Ended;
 use crate::exit::Exit;
 use crate::link::Link;
-use crate::output::{Format, Output, OutputError};
+use crate::output::{Format, Output};
 use crate::report::Target;
 use crate::value::{Shown, decode};
 
@@ -42,28 +42,33 @@ impl Order {
             }
         };
         let answer = link.change(link.request(method, kwargs), &target, verbose).await?;
-        self.show(&answer, output)
+        self.show(agent, &answer, output)
     }
 
     /// Problems of a reload make it a failure: somebody has to look at a file.
-    fn show(&self, answer: &Raw, output: &mut Output) -> Ended {
-        let exit = match self {
+    fn show(&self, agent: &str, answer: &Raw, output: &mut Output) -> Ended {
+        let (rows, exit, done) = match self {
             Self::Reload => {
                 let answer: ReloadAnswer = decoded(answer, self.method())?;
-                if answer.problems.is_empty() { Exit::Good } else { Exit::Failed }
+                let (exit, how) = match answer.problems.len() {
+                    0 => (Exit::Good, String::new()),
+                    problems => (Exit::Failed, format!(" with problems: {problems}")),
+                };
+                (reloaded(answer), exit, format!("{agent} has reloaded{how}"))
             }
-            Self::Enable(_) | Self::Disable(_) => Exit::Good,
+            Self::Enable(_) | Self::Disable(_) => {
+                let answer: SwitchAnswer = decoded(answer, self.method())?;
+                let state = if answer.enabled { "enabled" } else { "disabled" };
+                let done = format!("{} is {state} on {agent}", answer.procedure);
+                (switched(answer), Exit::Good, done)
+            }
         };
-        if output.format() != Format::Table {
-            OutputError::unless_closed(output.document(&Shown(&decode(answer))))?;
-            return Ok(exit);
-        }
-        let rows = match self {
-            Self::Reload => reloaded(decoded(answer, self.method())?),
-            Self::Enable(_) | Self::Disable(_) => switched(decoded(answer, self.method())?),
+        let printed = if output.format() == Format::Table {
+            output.table(&[], rows)
+        } else {
+            output.document(&Shown(&decode(answer)))
         };
-        OutputError::unless_closed(output.table(&[], rows))?;
-        Ok(exit)
+        told(printed, exit, &done, &format!("look with rpctl agents procedures {agent}"))
     }
 }
 
@@ -96,11 +101,11 @@ mod tests {
     fn a_reload_with_problems_shows_them_and_is_no_success() {
         let mut answer = ReloadAnswer { offered: 7, added: 1, ..ReloadAnswer::default() };
         let (mut output, out, _) = capture::output(Look::default());
-        let exit = Order::Reload.show(&Raw::encode(&answer).unwrap(), &mut output).unwrap();
+        let exit = Order::Reload.show("web-1", &Raw::encode(&answer).unwrap(), &mut output).unwrap();
         assert!(exit == Exit::Good && out.text().contains("added"), "{}", out.text());
         answer.problems.push("x.toml: line 3: what is this?".to_owned());
         let (mut output, out, _) = capture::output(Look::default());
-        let exit = Order::Reload.show(&Raw::encode(&answer).unwrap(), &mut output).unwrap();
+        let exit = Order::Reload.show("web-1", &Raw::encode(&answer).unwrap(), &mut output).unwrap();
         assert!(exit == Exit::Failed && out.text().contains("x.toml: line 3"), "{}", out.text());
     }
 
@@ -109,7 +114,7 @@ mod tests {
         for (enabled, changed, words) in [(true, false, "enabled already"), (false, true, "disabled")] {
             let answer = SwitchAnswer { procedure: "web.deploy@2".to_owned(), enabled, changed };
             let (mut output, out, _) = capture::output(Look::default());
-            Order::Disable(String::new()).show(&Raw::encode(&answer).unwrap(), &mut output).unwrap();
+            Order::Disable(String::new()).show("web-1", &Raw::encode(&answer).unwrap(), &mut output).unwrap();
             assert!(out.text().contains("web.deploy@2") && out.text().contains(words), "{}", out.text());
         }
     }

@@ -9,7 +9,7 @@ use redpoll_net::{CallError, CallEvent, CallStream};
 use rmpv::Value;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{callee, interrupted, procedure_call, procedures};
+use super::{callee, interrupted, procedure_call, procedures, told};
 use crate::arguments::{self, is_exec_run};
 use crate::cli::CallArgs;
 use crate::exit::Exit;
@@ -118,7 +118,11 @@ impl CallQuestion {
                 Some(CallEvent::Progress(progress)) => {
                     printer.progress(&progress).map_err(|error| self.unread(error))?;
                 }
-                Some(CallEvent::End(Ok(result))) => return Ok(printer.result(&result)?),
+                Some(CallEvent::End(Ok(result))) => {
+                    let printed = printer.result(&result).map(|_good| ());
+                    let done = format!("{} has run and ended well", self.name());
+                    return told(printed, Exit::Good, &done, crate::closed::help());
+                }
                 Some(CallEvent::End(Err(error))) => return self.ended(printer, error),
                 None => {
                     let report = lost(&self.name(), &redpoll_common::session::CloseReason::Ended);

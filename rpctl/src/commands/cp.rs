@@ -99,11 +99,10 @@ impl CpQuestion {
 
     pub(super) async fn run(&self, patient: Patient<'_>) -> Ended {
         let Patient { settings, output, interrupts, deadline } = patient;
-        let by = deadline.unwrap_or_else(|| Instant::now() + settings.config.call.timeout);
         let link = tokio::select! {
             biased;
             _ = interrupts.next() => return Err(interrupted("while connecting; nothing was sent").into()),
-            link = Link::connect(settings, by) => link?,
+            link = Link::connect(settings, deadline) => link?,
         };
         let ended = tokio::select! {
             biased;

@@ -5,7 +5,6 @@ use redpoll_common::api::submit::{Preview, PreviewAgent, SubmitArguments};
 use redpoll_common::api::trial::{Deprecated, Judge, TrialArguments, Verdict};
 use redpoll_common::job::Offline;
 use redpoll_common::wire::FaultCode;
-use tokio::time::Instant;
 
 use super::came::{Came, came};
 use super::decoded;
@@ -16,15 +15,10 @@ use crate::steady::Steady;
 use crate::{Ended, Stop};
 
 /// Asks the manager, page after page, and prints what it says.
-pub(super) async fn run(
-    submit: SubmitArguments,
-    steady: &mut Steady<'_>,
-    deadline: Option<Instant>,
-    output: &mut Output,
-) -> Ended {
+pub(super) async fn run(submit: SubmitArguments, steady: &mut Steady<'_>, output: &mut Output) -> Ended {
     // without waiting for them, a job does not run on agents that are away
     let waits = submit.spec.offline == Offline::Wait;
-    let (preview, agents) = pages(submit, steady, deadline, output).await?;
+    let (preview, agents) = pages(submit, steady, output).await?;
     print(&preview, &agents, waits, output)
 }
 
@@ -32,18 +26,17 @@ pub(super) async fn run(
 async fn pages(
     submit: SubmitArguments,
     steady: &mut Steady<'_>,
-    deadline: Option<Instant>,
     output: &mut Output,
 ) -> Result<(Preview, Vec<Came<PreviewAgent>>), Stop> {
     let mut trial = TrialArguments { submit, after: None, limit: None };
-    let (mut whole, mut agents) = page(&trial, steady, deadline).await?;
+    let (mut whole, mut agents) = page(&trial, steady).await?;
     // a manager whose pages do not go on is broken, and is not asked for ever
     while let Some(next) = whole.next.take().filter(|next| Some(next) > trial.after.as_ref()) {
         if output.look().live {
             output.progress(&format!("asked {} of {} agents", agents.len(), whole.total));
         }
         trial.after = Some(next);
-        let (more, of_page) = page(&trial, steady, deadline).await?;
+        let (more, of_page) = page(&trial, steady).await?;
         whole.next = more.next;
         agents.extend(of_page);
     }
@@ -53,11 +46,10 @@ async fn pages(
 async fn page(
     trial: &TrialArguments,
     steady: &mut Steady<'_>,
-    deadline: Option<Instant>,
 ) -> Result<(Preview, Vec<Came<PreviewAgent>>), Stop> {
     let verbose = steady.settings().verbose > 0;
     let time = steady.settings().config.call.timeout;
-    let until = deadline.unwrap_or_else(|| Instant::now() + time);
+    let until = steady.answer_by();
     let answer = steady.ask(method::JOBS_PREVIEW, &trial.write(), time, Some(until)).await;
     let target = Target::Manager { method: method::JOBS_PREVIEW };
     let answer = answer.map_err(|no| no.report(&target, verbose))?;

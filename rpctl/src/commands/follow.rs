@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::encoded;
 use crate::Ended;
 use crate::Stop;
-use crate::cli::StartArgs;
+use crate::cli::{Since, StartArgs};
 use crate::exit::Exit;
 use crate::feed::{Feed, Step};
 use crate::follow::cursor::Cursors;
@@ -30,6 +30,8 @@ pub(super) struct Wanted {
     pub(super) agent: Option<String>,
     /// Where to begin.
     pub(super) start: StartArgs,
+    /// Or after what is known of one run.
+    pub(super) known: Option<Cursors>,
     /// It was stored before.
     pub(super) existing: bool,
     /// It was submitted by this command: whatever goes wrong, the job goes on.
@@ -49,7 +51,7 @@ struct Follower<'f> {
     /// The job is ours, or something of it was told: that it cannot be followed any more is no refusal of it.
     begun: bool,
     /// What could not be printed begins after this: whoever follows again begins there.
-    unprinted: Option<Option<u64>>,
+    unprinted: Option<Option<Since>>,
 }
 
 /// What happens next.
@@ -74,7 +76,7 @@ pub(super) async fn follow(
     let from_first = wanted.start.since.is_none() && wanted.start.recent.is_none();
     let mut follower = Follower {
         wanted,
-        cursors: Cursors::new(from_first),
+        cursors: wanted.known.clone().unwrap_or_else(|| Cursors::new(from_first)),
         tally: Tally::default(),
         view: View::new(output, wanted.plan.clone()),
         output,
@@ -167,9 +169,7 @@ impl Follower<'_> {
         let event = FollowEvent::read(data)
             .map_err(|error| super::unreadable(method::JOBS_FOLLOW, &error.to_string()))?;
         let before = self.cursors.end_of(&event.agent).map(str::to_owned);
-        let attempt = self.cursors.attempt_of(&event.agent);
-        // another attempt begins anew with its numbers
-        let printed = self.next().filter(|_| attempt.is_none_or(|attempt| attempt == event.attempt));
+        let printed = self.next();
         self.begun = true;
         let news = self
             .cursors
@@ -243,7 +243,7 @@ impl Follower<'_> {
         encoded(&FollowArguments {
             job: self.wanted.plan.job.clone(),
             agent: self.wanted.agent.clone(),
-            since,
+            since: since.map(|since| since.n),
             recent,
             from: self.cursors.from(),
         })
@@ -268,6 +268,10 @@ impl Follower<'_> {
                 self.output.error_bytes(b"\n");
                 None
             }
+            () = Steady::late(feed.steady.deadline()) => {
+                self.output.error_bytes(b"\n");
+                return Err(self.late().into());
+            }
             answer = prompt::ask(&question, self.output) => answer,
         };
         match answer.as_deref() {
@@ -286,9 +290,10 @@ impl Follower<'_> {
         }
     }
 
-    /// The number of the next item, where that is one number.
-    fn next(&self) -> Option<u64> {
-        self.cursors.next_of_one().or(self.wanted.start.since)
+    /// The next item, where that is one: with its attempt, as the next attempt begins anew with its numbers.
+    fn next(&self) -> Option<Since> {
+        let told = self.cursors.next_of_one();
+        told.map(|(attempt, n)| Since { attempt: Some(attempt), n }).or(self.wanted.start.since)
     }
 
     /// How to follow again, without repetition where that is one number.
@@ -299,7 +304,7 @@ impl Follower<'_> {
         }
         let of_one = self.wanted.agent.is_some() || self.wanted.plan.runs == 1;
         let next = self.unprinted.unwrap_or_else(|| self.next());
-        if let Some(next) = next.filter(|next| of_one && *next > 0) {
+        if let Some(next) = next.filter(|next| of_one && next.n > 0) {
             command.push_str(&format!(" --since {next}"));
         }
         command

@@ -38,9 +38,10 @@ use crate::cli::Verb;
 use crate::exit::Exit;
 use crate::interrupt::Interrupts;
 use crate::link::{Link, may_be_done};
-use crate::output::Output;
+use crate::output::{Output, OutputError};
 use crate::report::{Report, Target, chain};
 use crate::settings::Settings;
+use crate::steady::Steady;
 use crate::value::{decode, field};
 use crate::{Ended, Stop};
 
@@ -50,11 +51,12 @@ pub(crate) use procedures::{SYS_PROCEDURES, known, listed, meant, read as read_l
 /// How long the runtime may take to end what it still does, such as looking a name up.
 const RUNTIME_END: Duration = Duration::from_millis(100);
 
-/// Runs a verb, to its end before `deadline`.
+/// Runs a verb, to its end: within `--timeout`, which counts from here.
 ///
 /// # Errors
 /// [`Stop`] with a report.
-pub fn run(verb: &Verb, settings: &Settings, output: &mut Output, deadline: Instant) -> Ended {
+pub fn run(verb: &Verb, settings: &Settings, output: &mut Output) -> Ended {
+    let until = settings.limit.map(|limit| Instant::now() + limit);
     log(settings)?;
     let failed = |error: io::Error| {
         Report::of_error(Exit::Internal, &error, "is this machine out of descriptors or memory?")
@@ -64,7 +66,7 @@ pub fn run(verb: &Verb, settings: &Settings, output: &mut Output, deadline: Inst
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(failed)?;
     let interrupts = Interrupts::watch(runtime.handle()).map_err(failed)?;
-    let ended = runtime.block_on(ask(verb, settings, output, deadline, interrupts));
+    let ended = runtime.block_on(ask(verb, settings, output, until, interrupts));
     runtime.shutdown_timeout(RUNTIME_END);
     ended
 }
@@ -73,13 +75,12 @@ async fn ask(
     verb: &Verb,
     settings: &Settings,
     output: &mut Output,
-    deadline: Instant,
+    deadline: Option<Instant>,
     mut interrupts: Interrupts,
 ) -> Ended {
     // Files and arguments first: what is wrong here is told without asking anybody.
-    let question = Question::read(verb)?;
+    let question = read(verb, deadline, &mut interrupts).await?;
     if let Question::Lasting(lasting) = &question {
-        let deadline = settings.limit.map(|limit| Instant::now() + limit);
         return lasting.run(Patient { settings, output, interrupts: &mut interrupts, deadline }).await;
     }
     let link = tokio::select! {
@@ -90,6 +91,7 @@ async fn ask(
     let verbose = settings.verbose > 0;
     let ended = match &question {
         Question::Call(call) => call.run(&link, output, &mut interrupts, verbose).await,
+        Question::Read(question) => question.run(&link, output, &mut interrupts, verbose).await,
         Question::Ends(ends) => ends.run(&link, output, &mut interrupts, verbose).await,
         Question::Revoke(question) => question.run(&link, output, &mut interrupts, verbose).await,
         Question::Notify(_)
@@ -111,6 +113,23 @@ async fn ask(
     ended
 }
 
+/// Reads and checks what was typed, and the files it names, on a thread of its own: standard input may be a terminal at which
+/// nobody types.
+async fn read(verb: &Verb, until: Option<Instant>, interrupts: &mut Interrupts) -> Result<Question, Stop> {
+    let verb = verb.clone();
+    let reading = tokio::task::spawn_blocking(move || Question::read(&verb));
+    tokio::select! {
+        biased;
+        _ = interrupts.next() => Err(interrupted("while the arguments were read; nothing was sent").into()),
+        () = Steady::late(until) => {
+            let why = "the time of --timeout was over before all of them were there; nothing was sent";
+            let help = "does what they come from end? give it longer with --timeout DUR";
+            Err(Report::new(Exit::TimedOut, "the arguments were not read", why, help).into())
+        }
+        read = reading => read.map_err(|error| Report::of_error(Exit::Internal, &error, "report this"))?,
+    }
+}
+
 /// What verbs have that may last longer than a session.
 struct Patient<'p> {
     settings: &'p Settings,
@@ -130,6 +149,8 @@ enum Question {
     Status,
     /// About jobs, queues, events: one answer.
     Jobs(jobs::JobsQuestion),
+    /// What a run has given, page after page.
+    Read(jobs::ReadQuestion),
     /// What cannot be undone, and may have to be confirmed.
     Ends(jobs::EndsQuestion),
     /// Who is shut out.
@@ -188,7 +209,9 @@ impl Question {
             Self::Describe(question) => question.run(link, output, verbose).await,
             Self::Status => status::run(link, output, verbose).await,
             Self::Jobs(question) => question.run(link, output, verbose).await,
-            Self::Call(_) | Self::Ends(_) | Self::Revoke(_) | Self::Lasting(_) => Ok(Exit::Good),
+            Self::Call(_) | Self::Read(_) | Self::Ends(_) | Self::Revoke(_) | Self::Lasting(_) => {
+                Ok(Exit::Good)
+            }
         }
     }
 
@@ -201,6 +224,7 @@ impl Question {
             Self::Describe(_)
             | Self::Status
             | Self::Call(_)
+            | Self::Read(_)
             | Self::Ends(_)
             | Self::Revoke(_)
             | Self::Lasting(_) => None,
@@ -212,6 +236,17 @@ impl Question {
 /// A signal came after a change was asked for.
 fn interrupted_change(target: &Target) -> Report {
     Report { help: may_be_done(target), ..interrupted("before the answer came; it may be done") }
+}
+
+/// How a command ends whose change is made: where that cannot be printed, standard error says that it is `done`, and where to
+/// `look`.
+fn told(printed: Result<(), OutputError>, exit: Exit, done: &str, look: &str) -> Ended {
+    OutputError::unless_closed(printed).map_err(|error| {
+        // an end that is not good keeps its code
+        let exit = if exit == Exit::Good { Exit::Internal } else { exit };
+        Report::new(exit, format!("{done}, and that cannot be printed"), chain(&error), look)
+    })?;
+    Ok(exit)
 }
 
 fn interrupted(when: &str) -> Report {

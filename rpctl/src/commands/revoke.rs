@@ -12,7 +12,7 @@ use rmpv::Value;
 use serde::{Serialize, Serializer};
 
 use super::came::{Came, came};
-use super::{decoded, encoded, interrupted, interrupted_change};
+use super::{decoded, encoded, interrupted, interrupted_change, told};
 use crate::cli::{OperatorsCommand, RestoreArgs, RevokeArgs};
 use crate::exit::Exit;
 use crate::interrupt::Interrupts;
@@ -93,7 +93,7 @@ impl RevokeQuestion {
     ) -> Ended {
         if let Self::Revoke { role, ids, certificate, yes, .. } = self {
             let what = question(*role, ids, certificate.as_deref(), link.own());
-            prompt::confirm(&what, WEIGHT, *yes, output, interrupts).await?;
+            prompt::confirm(&what, WEIGHT, *yes, link.until(), output, interrupts).await?;
         }
         let mut done = Vec::new();
         let ended = tokio::select! {
@@ -101,18 +101,12 @@ impl RevokeQuestion {
             _ = interrupts.next() => Err(self.interrupted(&done, link.own()).into()),
             ended = self.ask(link, &mut done, output, verbose) => ended,
         };
-        if let Self::Revoke { role, ids, .. } = self {
-            // what is done is told, also when something went wrong after it
-            if ended.is_ok() || !done.is_empty() {
-                OutputError::unless_closed(print(&done, output))?;
+        match self {
+            Self::Revoke { role, ids, .. } => {
+                conclude(*role, &own_last(*role, ids, link.own()), &done, ended, output)
             }
-            let order = own_last(*role, ids, link.own());
-            let left = order.get(done.len() + 1..).filter(|left| ended.is_err() && !left.is_empty());
-            if let Some(left) = left {
-                output.note(&format!("not asked for, and not revoked by this: {}", left.join(", ")));
-            }
+            Self::Restore { .. } | Self::List { .. } | Self::Operators => ended,
         }
-        ended
     }
 
     async fn ask(&self, link: &Link, done: &mut Vec<Revoked>, output: &mut Output, verbose: bool) -> Ended {
@@ -168,6 +162,30 @@ impl Serialize for Revoked {
             entries.extend(answer.iter().filter(|(key, _)| key.as_str() != Some("id")).cloned());
         }
         Shown(&Value::Map(entries)).serialize(serializer)
+    }
+}
+
+/// What is done is told, also when something went wrong after it, and what was not asked for.
+fn conclude(role: Role, order: &[&str], done: &[Revoked], ended: Ended, output: &mut Output) -> Ended {
+    let printed = if done.is_empty() {
+        Ok(Exit::Good)
+    } else {
+        let names: Vec<&str> = done.iter().map(|revoked| revoked.id.as_str()).collect();
+        let what = format!("revoked: {}", names.join(", "));
+        let look = format!("look with rpctl {role}s list --revoked");
+        told(print(done, output), *ended.as_ref().unwrap_or(&Exit::Good), &what, &look)
+    };
+    let left = order.get(done.len() + 1..).filter(|left| ended.is_err() && !left.is_empty());
+    if let Some(left) = left {
+        output.note(&format!("not asked for, and not revoked by this: {}", left.join(", ")));
+    }
+    match (ended, printed) {
+        (Ok(_), Err(unprinted)) => Err(unprinted),
+        (Err(stop), Err(Stop::Failed(unprinted))) => {
+            output.report(&unprinted);
+            Err(stop)
+        }
+        (ended, _) => ended,
     }
 }
 

@@ -1,23 +1,20 @@
 //! `rpctl run`: submits a job, and follows it.
 
-use std::time::Duration;
-
 use redpoll_common::api::method;
 use redpoll_common::api::submit::{ALL_AGENTS, Preview, PreviewArguments, SubmitAnswer, SubmitArguments};
 use redpoll_common::job::JobId;
-use redpoll_common::wire::{Fault, FaultCode};
-use tokio::time::Instant;
+use redpoll_common::wire::{Fault, FaultCode, Raw};
 
 use super::follow::{Wanted, follow};
-use super::{Patient, agents, decoded, dry_run, encoded, interrupted, submit};
+use super::{Patient, agents, decoded, dry_run, encoded, interrupted, submit, told};
 use crate::Ended;
 use crate::Stop;
 use crate::cli::{RunArgs, StartArgs};
 use crate::exit::Exit;
 use crate::follow::Plan;
 use crate::interrupt::Interrupts;
-use crate::output::{Format, Output, OutputError};
-use crate::report::{Report, Target, chain};
+use crate::output::{Format, Output};
+use crate::report::{Report, Target};
 use crate::selector::Selector;
 use crate::steady::{NoAnswer, Steady};
 
@@ -60,12 +57,10 @@ impl RunQuestion {
             _ = interrupts.next() => return Err(interrupted("while connecting; nothing was sent").into()),
             steady = Steady::connect(settings, deadline) => steady?,
         };
-        // Until it is acknowledged a job is a question like others: with --timeout, or the time of a call.
-        let answer_by = deadline.unwrap_or_else(|| Instant::now() + settings.config.call.timeout);
         let chosen = tokio::select! {
             biased;
             _ = interrupts.next() => return Err(interrupted("before anything was submitted").into()),
-            agents = self.agents(&mut steady, answer_by, verbose, output) => agents?,
+            agents = self.agents(&mut steady, verbose, output) => agents?,
         };
         let Some(agents) = chosen else {
             if self.allow_empty {
@@ -80,7 +75,7 @@ impl RunQuestion {
             let ended = tokio::select! {
                 biased;
                 _ = interrupts.next() => return Err(interrupted("before the answer came").into()),
-                ended = dry_run::run(submit, &mut steady, deadline, output) => ended,
+                ended = dry_run::run(submit, &mut steady, output) => ended,
             };
             steady.close().await;
             return ended;
@@ -88,7 +83,7 @@ impl RunQuestion {
         let answer = tokio::select! {
             biased;
             _ = interrupts.next() => return Err(self.unsure(Exit::Interrupted, "a signal came").into()),
-            answer = self.submit(&submit, &mut steady, answer_by, verbose) => answer?,
+            answer = self.submit(&submit, &mut steady, verbose) => answer?,
         };
         self.submitted(&answer, steady, output, interrupts).await
     }
@@ -97,7 +92,6 @@ impl RunQuestion {
     async fn agents(
         &self,
         steady: &mut Steady<'_>,
-        until: Instant,
         verbose: bool,
         output: &mut Output,
     ) -> Result<Option<Vec<String>>, Stop> {
@@ -106,14 +100,13 @@ impl RunQuestion {
             // which they are is decided where the job is stored; here only whether there are any
             Selector::All => {
                 let all = vec![ALL_AGENTS.to_owned()];
-                let found = preview_page(&all, None, Some(1), steady, until, verbose).await?;
+                let found = preview_page(&all, None, Some(1), steady, verbose).await?;
                 if found.total == 0 { Vec::new() } else { all }
             }
             Selector::Glob(glob) => {
                 let target = Target::Manager { method: method::AGENTS_LIST };
                 let ask = async |kwargs| {
-                    let each = each(until, steady);
-                    let answer = steady.ask(method::AGENTS_LIST, &kwargs, each, Some(until)).await;
+                    let answer = question(steady, method::AGENTS_LIST, &kwargs).await;
                     answer.map_err(|no| no.report(&target, verbose))
                 };
                 let found = agents::list(ask, Some(glob)).await?;
@@ -128,11 +121,9 @@ impl RunQuestion {
         &self,
         submit: &SubmitArguments,
         steady: &mut Steady<'_>,
-        until: Instant,
         verbose: bool,
     ) -> Result<SubmitAnswer, Stop> {
-        let each = each(until, steady);
-        match steady.ask(method::JOBS_SUBMIT, &submit.write(), each, Some(until)).await {
+        match question(steady, method::JOBS_SUBMIT, &submit.write()).await {
             Ok(answer) => decoded(&answer, method::JOBS_SUBMIT),
             Err(no) if let Some(why) = no.doubt() => Err(self.unsure(Exit::Unknown, &why).into()),
             Err(NoAnswer::Fault { fault, .. })
@@ -188,7 +179,7 @@ impl RunQuestion {
             if self.submit.spec.held {
                 output.note(&format!("held: rpctl jobs release {job} starts it"));
             }
-            return self.print_id(answer, existing, output).map(|()| Exit::Good);
+            return self.print_id(answer, existing, output);
         }
         let plan = Plan {
             job: job.clone(),
@@ -201,28 +192,28 @@ impl RunQuestion {
         if output.look().live && !existing {
             output.note(&format!("job {job}"));
         }
-        let wanted = Wanted { plan, agent: None, start: StartArgs::default(), existing, own: true };
+        let wanted =
+            Wanted { plan, agent: None, start: StartArgs::default(), known: None, existing, own: true };
         follow(&wanted, steady, output, interrupts).await
     }
 
     /// Prints the id of what was stored; a disk without room for that must not hide it.
-    fn print_id(&self, answer: &SubmitAnswer, existing: bool, output: &mut Output) -> Result<(), Stop> {
+    fn print_id(&self, answer: &SubmitAnswer, existing: bool, output: &mut Output) -> Ended {
         let job = crate::sanitize::line(&answer.job);
         let printed = if output.format() == Format::Table {
             output.bytes(format!("{job}\n").as_bytes())
         } else {
             output.document(&SubmitAnswer { existing, ..answer.clone() })
         };
-        OutputError::unless_closed(printed).map_err(|error| {
-            let why = format!("{}; job {job} is stored and goes on", chain(&error));
-            let help = format!("see how it stands: rpctl jobs show {job}");
-            Report::new(Exit::Internal, "its id cannot be printed", why, help).into()
-        })
+        let done = format!("job {job} is stored and goes on");
+        told(printed, Exit::Good, &done, &format!("see how it stands: rpctl jobs show {job}"))
     }
 }
 
-fn each(until: Instant, steady: &Steady<'_>) -> Duration {
-    until.saturating_duration_since(Instant::now()).min(steady.settings().config.call.timeout)
+/// Until it is acknowledged a job is a question like others: each has the time of a call, or what is left of --timeout.
+async fn question(steady: &mut Steady<'_>, method: &'static str, kwargs: &Raw) -> Result<Raw, NoAnswer> {
+    let until = steady.answer_by();
+    steady.ask(method, kwargs, steady.settings().config.call.timeout, Some(until)).await
 }
 
 async fn preview_page(
@@ -230,12 +221,10 @@ async fn preview_page(
     after: Option<String>,
     limit: Option<u32>,
     steady: &mut Steady<'_>,
-    until: Instant,
     verbose: bool,
 ) -> Result<Preview, Stop> {
     let kwargs = encoded(&PreviewArguments { agents: agents.to_vec(), after, limit })?;
-    let each = each(until, steady);
     let target = Target::Manager { method: method::JOBS_PREVIEW };
-    let answer = steady.ask(method::JOBS_PREVIEW, &kwargs, each, Some(until)).await;
+    let answer = question(steady, method::JOBS_PREVIEW, &kwargs).await;
     decoded(&answer.map_err(|no| no.report(&target, verbose))?, method::JOBS_PREVIEW)
 }

@@ -44,6 +44,12 @@ impl Cursors {
         Self { runs: BTreeMap::new(), from_first }
     }
 
+    /// Of the run on `agent` all before this item of this attempt is known.
+    pub fn known_before(agent: &str, attempt: u16, next: u64) -> Self {
+        let cursor = Cursor { attempt, next: Some(next), ..Cursor::default() };
+        Self { runs: BTreeMap::from([(agent.to_owned(), cursor)]), from_first: false }
+    }
+
     /// Takes what came and gives what of it is new.
     ///
     /// # Errors
@@ -104,18 +110,13 @@ impl Cursors {
         known.collect()
     }
 
-    /// The number to go on with, when all that was told is of one run.
-    pub fn next_of_one(&self) -> Option<u64> {
+    /// The attempt and the number to go on with, when all that was told is of one run.
+    pub fn next_of_one(&self) -> Option<(u16, u64)> {
         let mut runs = self.runs.values();
         match (runs.next(), runs.next()) {
-            (Some(cursor), None) => cursor.next,
+            (Some(cursor), None) => Some((cursor.attempt, cursor.next?)),
             (_, _) => None,
         }
-    }
-
-    /// The attempt of the run on this agent, if something of it was told.
-    pub fn attempt_of(&self, agent: &str) -> Option<u16> {
-        Some(self.runs.get(agent)?.attempt)
     }
 
     /// How the run on this agent ended.
@@ -186,6 +187,16 @@ mod tests {
         assert_eq!(cursors.from()[0].next, 9);
         assert!(cursors.take(event("a", 1, 10..11)).is_err());
         assert!(cursors.take(event("a", 2, 5..6)).is_err(), "a second attempt is told from its beginning");
+    }
+
+    #[test]
+    fn whoever_comes_back_goes_on_there_and_with_a_later_attempt_from_its_beginning() {
+        let mut cursors = Cursors::known_before("a", 1, 500);
+        assert_eq!(cursors.from(), [FollowFrom { agent: "a".into(), attempt: 1, next: 500, ended: false }]);
+        assert_eq!(cursors.next_of_one(), Some((1, 500)));
+        assert_eq!(told(&mut cursors, event("a", 1, 499..501)), [500]);
+        assert_eq!(told(&mut cursors, event("a", 2, 0..2)), [0, 1]);
+        assert_eq!(cursors.next_of_one(), Some((2, 2)));
     }
 
     #[test]

@@ -10,6 +10,9 @@
 //! | `{"summary": {…}}` | the job, at the end |
 //! | `{"stopped": {"why", "exit"}}` | in its place: rpctl ends, and the job goes on |
 //!
+//! `jobs read` has items alone, and at the end `{"next"}`, the number to go on with, and `{"end"}`, or `{"stopped"}` when not
+//! everything could be read.
+//!
 //! With `-o jsonl` each is a line. With `-o json` and `-o yaml` they stand in one document, `{"events": […], "summary": …,
 //! "stopped": …}`, of which one of the last two is null. Nothing is collected: a document is written piece by piece.
 

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -24,13 +25,16 @@ struct Seat {
 
 impl Seat {
     fn take(home: &Path, manager: &Scripted, words: &[&str]) -> Self {
+        Self::with(asking(home, manager, words))
+    }
+
+    fn with(mut command: Command) -> Self {
         let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&terminal).unwrap();
         unlockpt(&terminal).unwrap();
         let name = ptsname(&terminal, Vec::new()).unwrap();
         let open =
             || -> OwnedFd { rustix::fs::open(&name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap() };
-        let mut command: Command = asking(home, manager, words);
         command.stdin(Stdio::from(open())).stderr(Stdio::from(open())).stdout(Stdio::piped());
         let child = command.spawn().unwrap();
         // the command holds the terminal open too, and must not when its end is waited for
@@ -82,7 +86,7 @@ fn without_a_terminal_an_interrupt_detaches_and_cancels_nothing() {
     assert_eq!(code(&output), 130);
     let [what, _, help] = three_lines(&output);
     assert_eq!(what, "detached");
-    assert!(help.contains("rpctl jobs follow 00000000000000000000000000000000 --since 1;"), "{help}");
+    assert!(help.contains("rpctl jobs follow 00000000000000000000000000000000 --since 1:1;"), "{help}");
     submitted(&manager);
     manager.asked("rp.jobs.follow");
     manager.nothing_more();
@@ -109,7 +113,7 @@ fn whoever_wants_to_go_on_goes_on_and_may_cancel_later() {
     seat.line("o");
     seat.shown.clear();
     // longer than a program that is stuck after an interrupt may live
-    assert!(manager.seen.recv_timeout(std::time::Duration::from_secs(5)).is_err());
+    assert!(manager.seen.recv_timeout(Duration::from_secs(5)).is_err());
     assert_eq!(seat.child.try_wait().unwrap(), None);
     seat.interrupt();
     seat.until("go [o]n? ");
@@ -167,5 +171,63 @@ fn what_cannot_be_undone_is_asked_at_a_terminal() {
     }
     let arguments = manager.asked("rp.queues.cancel");
     assert_eq!(super::run_verb::at(&arguments, "preview"), false.into());
+    manager.nothing_more();
+}
+
+#[test]
+fn the_time_that_an_answer_takes_is_not_that_of_the_change() {
+    let (home, manager) = world();
+    let mut command = asking(home.path(), &manager, &["queues", "cancel", "deploys"]);
+    command.env("RPCTL_CALL__TIMEOUT", "3s");
+    let mut seat = Seat::with(command);
+    manager.asked("rp.queues.cancel");
+    seat.until("[y/N] ");
+    // longer than a call may take
+    assert!(manager.seen.recv_timeout(Duration::from_millis(3500)).is_err());
+    seat.line("y");
+    assert_eq!(seat.end(), 0, "{}", seat.shown);
+    assert_eq!(super::run_verb::at(&manager.asked("rp.queues.cancel"), "preview"), false.into());
+}
+
+#[test]
+fn a_question_has_until_the_time_of_timeout_is_over() {
+    let (home, manager) = world();
+    let words = ["queues", "cancel", "deploys", "--timeout", "3s"];
+    let mut seat = Seat::take(home.path(), &manager, &words);
+    manager.asked("rp.queues.cancel");
+    seat.until("nothing was changed");
+    assert_eq!(seat.end(), 6, "{}", seat.shown);
+    manager.nothing_more();
+
+    let (_home, manager, mut seat) = seated(&["run", "a", "hang", "--timeout", "3s"]);
+    seat.interrupt();
+    seat.until("go [o]n? ");
+    seat.until("the time of --timeout is over");
+    assert_eq!(seat.end(), 6, "{}", seat.shown);
+    manager.nothing_more();
+}
+
+#[test]
+fn who_reads_arguments_that_do_not_come_is_interrupted_at_once() {
+    let (home, manager) = world();
+    let pipe = home.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for (words, end, when) in [
+        (&["call", "web-1", "p", "@pipe"][..], 130, "while the arguments were read"),
+        (&["run", "web-1", "exec.run", "--stdin", "pipe", "--", "cat"], 130, "while the arguments were read"),
+        (&["notify", "web-1", "p", "@pipe", "--timeout", "1s"], 6, "the time of --timeout was over"),
+    ] {
+        let child = spawn(&mut asking(home.path(), &manager, words));
+        // opened when rpctl has, and never written to
+        let kept = File::options().write(true).open(&pipe).unwrap();
+        if end == 130 {
+            send_interrupt(&child);
+        }
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(code(&output), end, "{words:?}: {}", err(&output));
+        let why = &three_lines(&output)[1];
+        assert!(why.contains(when) && why.contains("nothing was sent"), "{words:?}: {why}");
+        drop(kept);
+    }
     manager.nothing_more();
 }

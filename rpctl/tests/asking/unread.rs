@@ -174,3 +174,30 @@ fn an_output_that_was_closed_from_the_beginning_is_an_error_where_something_is_p
     let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null").unwrap();
     assert_eq!(discarded.stdout(null).status().unwrap().code(), Some(0), "/dev/null is chosen");
 }
+
+#[test]
+fn what_is_done_is_said_to_be_although_the_output_cannot_be_written() {
+    let (home, manager) = world();
+    let job = "a".repeat(32);
+    for (words, end, done) in [
+        (&["jobs", "cancel", &job][..], 70, "2 runs are being ended"),
+        (&["queues", "cancel", "deploys", "--yes", "-o", "json"], 70, "2 runs are being ended"),
+        (&["agents", "disable", "db-1", "p"], 70, "p@1 is disabled on db-1"),
+        (&["agents", "reload", "db-1", "-o", "json"], 1, "db-1 has reloaded with problems: 1"),
+        (&["operators", "revoke", "eve", "bob", "--yes"], 70, "revoked: eve, bob"),
+        (&["operators", "revoke", "eve", "stuck", "--yes"], 8, "revoked: eve, stuck"),
+        (&["operators", "revoke", "eve", "halfway", "bob", "--yes"], 8, "revoked: eve, and"),
+        (&["call", "web-1", "sys.echo"], 70, "sys.echo has run and ended well"),
+    ] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut command = asking(home.path(), &manager, words);
+        let output = command.stdout(full).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
+        while manager.seen.try_recv().is_ok() {}
+        let said = err(&output);
+        assert_eq!(code(&output), end, "{words:?}: {said}");
+        assert!(said.contains(done) && said.contains("No space left"), "{words:?}: {said}");
+        if words.contains(&"halfway") {
+            assert!(said.contains("not revoked by this: bob") && said.contains("ask again"), "{said}");
+        }
+    }
+}

@@ -107,7 +107,7 @@ pub(super) async fn answer(call: CallContext, script: Script) -> Result<Raw, Fau
             }
             Raw::encode(&result(&asked, &submit, open))
         }
-        method::JOBS_READ => Ok(read(&kwargs.decode().unwrap()).write()),
+        method::JOBS_READ => return read(&kwargs.decode().unwrap()).await.map(|page| page.write()),
         method::JOBS_CANCEL | method::QUEUES_CANCEL => {
             let asked: CancelArguments = kwargs.decode().unwrap();
             if !asked.preview {
@@ -335,19 +335,27 @@ fn result(asked: &ResultArguments, submit: &SubmitArguments, open: bool) -> JobR
     JobResult { job, runs: agents.into_iter().map(run).collect(), next: None }
 }
 
-/// Seven pieces, three a page, of a run that has not ended.
-fn read(asked: &ReadArguments) -> ItemPage {
+/// Seven pieces, three a page, of a run that has not ended. Of job eee… there is no second page, of fff… none comes, and those of
+/// ccc… fill a pipe each.
+async fn read(asked: &ReadArguments) -> Result<ItemPage, Fault> {
+    let kind = asked.job.as_bytes()[0];
+    match kind {
+        b'e' if asked.since.is_some() => return Err(Fault::new(FaultCode::Internal, "as the script says")),
+        b'f' if asked.since.is_some() => pending::<()>().await,
+        _ => {}
+    }
     let first = asked.recent.map_or_else(|| asked.since.unwrap_or(0), |recent| 7_u64.saturating_sub(recent));
     let numbers: Range<u64> = first..(first + 3).min(7);
     let next = numbers.end.max(first);
-    ItemPage {
+    let whole_pipe = |n| output(ItemKind::Stdout, n, &"x".repeat(100_000));
+    Ok(ItemPage {
         agent: "web-1".into(),
         attempt: asked.attempt.unwrap_or(3),
-        items: numbers.map(piece).collect(),
+        items: numbers.map(|n| if kind == b'c' { whole_pipe(n) } else { piece(n) }).collect(),
         next,
         more: true,
         end: None,
-    }
+    })
 }
 
 /// Two events at a time, the last one known among them, and then the connection is cut.

@@ -186,8 +186,18 @@ async fn answer(call: CallContext, script: Script) -> Result<Raw, Fault> {
         method::AGENTS_SHOW => return Err(no(FaultCode::UnknownAgent)),
         method::AGENTS_PING => Raw::encode(&PingAnswer { round_trips_us: vec![1000, 3000, 2000] }).unwrap(),
         method::AGENTS_RELOAD | method::PROCEDURES_ENABLE | method::PROCEDURES_DISABLE => {
-            script.seen.send(Seen::Asked(call.method.clone(), value(&call.kwargs))).unwrap();
-            std::future::pending().await
+            let asked = value(&call.kwargs);
+            let answers = rpctl::value::field(&asked, "agent").and_then(Value::as_str) == Some("db-1");
+            script.seen.send(Seen::Asked(call.method.clone(), asked)).unwrap();
+            if !answers {
+                std::future::pending::<()>().await;
+            }
+            match call.method.as_str() {
+                method::AGENTS_RELOAD => raw(
+                    r#"{"offered":7,"added":1,"changed":0,"removed":0,"problems":["x.toml: what is this?"]}"#,
+                ),
+                _ => raw(r#"{"procedure":"p@1","enabled":false,"changed":true}"#),
+            }
         }
         method::OPERATORS_REVOKE => {
             let asked: RevokeArguments = call.kwargs.decode().unwrap();

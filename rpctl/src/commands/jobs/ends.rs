@@ -7,7 +7,9 @@ use redpoll_common::wire::Raw;
 
 use super::criteria;
 use crate::cli::{CancelHow, JobsCancelArgs};
-use crate::commands::{agent_id, decoded, encoded, interrupted, interrupted_change, job_id, queue_name};
+use crate::commands::{
+    agent_id, decoded, encoded, interrupted, interrupted_change, job_id, queue_name, told,
+};
 use crate::exit::Exit;
 use crate::follow::ending::runs;
 use crate::interrupt::Interrupts;
@@ -76,7 +78,7 @@ impl EndsQuestion {
             Self::Cancel(cancel) => cancel.run(link, output, interrupts, verbose).await,
             Self::Delete { job, yes } => {
                 let what = format!("delete job {job} with its results and output");
-                prompt::confirm(&what, prompt::FINAL, *yes, output, interrupts).await?;
+                prompt::confirm(&what, prompt::FINAL, *yes, link.until(), output, interrupts).await?;
                 let kwargs = encoded(&JobArguments { job: job.clone() })?;
                 ask(link, (method::JOBS_DELETE, true), kwargs, interrupts, verbose).await?;
                 Ok(Exit::Good)
@@ -115,24 +117,24 @@ impl Cancel {
             }
             name(&found, output);
             let what = format!("cancel {} of {}", runs(count(&found)), jobs(found.total));
-            prompt::confirm(&what, prompt::FINAL, false, output, interrupts).await?;
+            prompt::confirm(&what, prompt::FINAL, false, link.until(), output, interrupts).await?;
         }
         let (done, raw) = self.ask(false, link, interrupts, verbose).await?;
-        if output.format() != Format::Table {
-            output.document(&Shown(&decode(&raw)))?;
-            return Ok(Exit::Good);
-        }
         let CancelAnswer { total, ended, asked, .. } = done;
         let never = if ended == 1 { "starts" } else { "start" };
         let being = if asked == 1 { "is" } else { "are" };
         let text = format!(
-            "{}: {} never {never}, {} {being} being ended\n",
+            "{}: {} never {never}, {} {being} being ended",
             jobs(total),
             runs(ended.into()),
             runs(asked.into())
         );
-        output.bytes(text.as_bytes())?;
-        Ok(Exit::Good)
+        let printed = if output.format() == Format::Table {
+            output.bytes(format!("{text}\n").as_bytes())
+        } else {
+            output.document(&Shown(&decode(&raw)))
+        };
+        told(printed, Exit::Good, &text, "see how they stand: rpctl jobs list, rpctl jobs show JOB")
     }
 
     async fn ask(

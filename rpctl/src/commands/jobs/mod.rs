@@ -16,16 +16,18 @@ use super::verify::VerifyEvents;
 use super::{Lasting, Patient, Question, agent_id, decoded, encoded, events, interrupted, job_id, queues};
 use crate::Ended;
 use crate::Stop;
-use crate::cli::{JobsCommand, JobsFollowArgs};
+use crate::cli::{JobsCommand, JobsFollowArgs, Since};
 use crate::exit::Exit;
 use crate::follow::Plan;
+use crate::follow::cursor::Cursors;
 use crate::link::Link;
 use crate::output::Output;
-use crate::report::Target;
+use crate::report::{Report, Target};
 use crate::steady::Steady;
 
 pub(crate) use criteria::candidates as criteria_candidates;
 pub(super) use ends::{EndsQuestion, cancel_queue};
+pub(super) use read::ReadQuestion;
 pub(super) use result::ResultQuestion;
 
 /// A question with one answer, checked.
@@ -33,7 +35,6 @@ pub(super) use result::ResultQuestion;
 pub(super) enum JobsQuestion {
     List(Box<list::ListQuestion>),
     Show(String),
-    Read(read::ReadQuestion),
     Release(String),
     Queues(queues::QueuesQuestion),
     Events(events::ListEvents),
@@ -48,7 +49,7 @@ pub(super) fn read(command: &JobsCommand) -> Result<Question, Stop> {
             Question::Jobs(JobsQuestion::List(Box::new(list::ListQuestion::read(args)?)))
         }
         JobsCommand::Show { job } => Question::Jobs(JobsQuestion::Show(job_id(job)?)),
-        JobsCommand::Read(args) => Question::Jobs(JobsQuestion::Read(read::ReadQuestion::read(args)?)),
+        JobsCommand::Read(args) => Question::Read(ReadQuestion::read(args)?),
         JobsCommand::Release { job } => Question::Jobs(JobsQuestion::Release(job_id(job)?)),
         JobsCommand::Result(args) => Question::Lasting(Lasting::Result(ResultQuestion::read(args)?)),
         JobsCommand::Follow(args) => Question::Lasting(Lasting::Follow(FollowQuestion::read(args)?)),
@@ -69,7 +70,6 @@ impl JobsQuestion {
         match self {
             Self::List(question) => question.run(link, output, verbose).await,
             Self::Show(job) => show::run(job, link, output, verbose).await,
-            Self::Read(question) => question.run(link, output, verbose).await,
             Self::Release(job) => {
                 let kwargs = encoded(&JobArguments { job: job.clone() })?;
                 let target = Target::Manager { method: method::JOBS_RELEASE };
@@ -105,13 +105,13 @@ impl FollowQuestion {
             let mut steady = Steady::connect(settings, deadline).await?;
             let kwargs = encoded(&JobShowArguments { job: self.job.clone(), after: None, limit: Some(1) })?;
             let each = settings.config.call.timeout;
-            let until = tokio::time::Instant::now() + each;
+            let until = steady.answer_by();
             let answer = steady.ask(method::JOBS_SHOW, &kwargs, each, Some(until)).await;
             let target = Target::Manager { method: method::JOBS_SHOW };
             let answer: Raw = answer.map_err(|no| no.report(&target, verbose))?;
-            Ok::<_, Stop>((steady, decoded::<JobDetail>(&answer, method::JOBS_SHOW)?.job))
+            Ok::<_, Stop>((steady, decoded::<JobDetail>(&answer, method::JOBS_SHOW)?))
         };
-        let (steady, job) = tokio::select! {
+        let (steady, JobDetail { job, runs, .. }) = tokio::select! {
             biased;
             _ = interrupts.next() => return Err(interrupted("before the answer came").into()),
             known = known => known?,
@@ -124,8 +124,26 @@ impl FollowQuestion {
             raw: self.args.raw,
             verbose,
         };
-        let (agent, start) = (self.agent.clone(), self.args.start);
-        let wanted = Wanted { plan, agent, start, existing: true, own: false };
+        let only = runs.first().map(|run| run.agent.as_str()).filter(|_| plan.runs == 1);
+        let known = self.known(self.agent.as_deref().or(only))?;
+        let (agent, mut start) = (self.agent.clone(), self.args.start);
+        start.since = start.since.filter(|_| known.is_none());
+        let wanted = Wanted { plan, agent, start, known, existing: true, own: false };
         follow(&wanted, steady, output, interrupts).await
+    }
+
+    /// What `--since ATTEMPT:N` says to be known, of the one run that is followed.
+    fn known(&self, agent: Option<&str>) -> Result<Option<Cursors>, Stop> {
+        let Some(Since { attempt: Some(attempt), n }) = self.args.start.since else { return Ok(None) };
+        let Some(agent) = agent else {
+            let why = "item numbers are of one attempt of one run, and this job has several runs";
+            return Err(Report::usage(
+                "--since ATTEMPT:N without --agent",
+                why,
+                "name the run: --agent AGENT",
+            )
+            .into());
+        };
+        Ok(Some(Cursors::known_before(agent, attempt, n)))
     }
 }
