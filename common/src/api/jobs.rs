@@ -236,7 +236,7 @@ pub struct ProgressSummary {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallbackSummary {
     /// 1 for the end of the job, 2 and up for corrections of it.
-    pub serial: u16,
+    pub serial: u32,
     /// `pending`, `delivered` or `abandoned`.
     pub state: String,
     /// How often it was tried, the successful try included.

@@ -4,7 +4,7 @@ mod jobs_support;
 
 use std::sync::Arc;
 
-use jobs_support::alone::{Manager, offers};
+use jobs_support::alone::{Manager, done, offers};
 use jobs_support::{Plan, agent, job};
 use redpoll_common::ids::ConnectionId;
 use redpoll_common::job::{Callback, JobId, JobSpec, Outcome};
@@ -149,4 +149,46 @@ fn what_is_told_first_is_the_end_also_when_runs_were_corrected_before_it() {
     assert_eq!(serials(&manager), [1], "the job ends, whatever was corrected before");
     manager.done(&runs[2], Outcome::Failed);
     assert_eq!(serials(&manager).len(), 2, "and this is a correction of its end");
+}
+
+#[test]
+fn each_correction_of_a_job_is_told_under_a_number_of_its_own_however_many_there_were() {
+    let settings = Settings { unknown_after_ms: Some(1_000), ..Settings::default() };
+    let mut manager = Manager::new(settings);
+    let agents = ["a", "b", "c"];
+    for name in agents {
+        manager.up(name);
+    }
+    let plan = Plan { callback: true, ..Plan::default() };
+    let runs = offers(&manager.submit(1, &plan, &agents.map(|name| (name, true))));
+    for name in agents {
+        let reason = "cut".to_owned();
+        manager.feed(Input::AgentDown { agent: agent(name), connection: ConnectionId(1), reason });
+    }
+    manager.later(1_000);
+    let mut records = manager.store.records();
+    // the same job on sixty-five thousand agents more, whose outcomes were replaced
+    let mut row = records.runs[0].clone();
+    row.corrected = true;
+    let others = (0..65_533).map(|n| agent(&format!("z{n:05}")));
+    let mut names = records.jobs[0].agents.to_vec();
+    for name in others {
+        row.key.agent = name.clone();
+        records.runs.push(row.clone());
+        names.push(name);
+    }
+    records.jobs[0].agents = names.into();
+    manager.jobs = Jobs::recover(settings, records, manager.now);
+    let mut serials = Vec::new();
+    for run in &runs {
+        manager.jobs.handle(done(run, Outcome::Succeeded), manager.now);
+        manager.jobs.handle_timeout(manager.now);
+        let turn = manager.jobs.poll_turn().unwrap();
+        let serial = |effect: &Effect<u32>| match effect {
+            Effect::Deliver { serial, .. } => Some(*serial),
+            _ => None,
+        };
+        serials.extend(turn.effects.iter().filter_map(serial));
+    }
+    assert_eq!(serials, [1, 65_535, 65_536, 65_537]);
 }

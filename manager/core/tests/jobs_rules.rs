@@ -386,5 +386,5 @@ fn a_hundred_thousand_waiting_runs_are_cheap() {
     }
     let per_run = (resident() - before) / usize::try_from(RUNS).unwrap();
     println!("{per_run} bytes per waiting run");
-    assert!(per_run <= 900, "{per_run} bytes per waiting run");
+    assert!(per_run <= 1_000, "{per_run} bytes per waiting run");
 }

@@ -76,7 +76,7 @@ struct Shared {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Delivery {
     job: JobId,
-    serial: u16,
+    serial: u32,
 }
 
 impl fmt::Display for Delivery {
@@ -119,7 +119,7 @@ impl Deliverer {
     ///
     /// # Errors
     /// Why it was not taken, in one line of at most [`MAX_REASON`] characters without the URL, its query or the key.
-    pub async fn deliver(&self, job: JobId, serial: u16, target: &Callback) -> Result<(), String> {
+    pub async fn deliver(&self, job: JobId, serial: u32, target: &Callback) -> Result<(), String> {
         let deadline = Instant::now() + self.0.config.timeout;
         let delivery = Delivery { job, serial };
         let told = match target {
@@ -168,7 +168,7 @@ fn one_line(reason: &str) -> String {
 }
 
 impl crate::engine::Callbacks for Deliverer {
-    fn deliver(&self, job: JobId, serial: u16, target: Callback) -> BoxFuture<'static, Result<(), String>> {
+    fn deliver(&self, job: JobId, serial: u32, target: Callback) -> BoxFuture<'static, Result<(), String>> {
         let deliverer = self.clone();
         Box::pin(async move { Self::deliver(&deliverer, job, serial, &target).await })
     }

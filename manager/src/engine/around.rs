@@ -39,7 +39,7 @@ pub trait Callbacks: Send + Sync + std::fmt::Debug {
     fn deliver(
         &self,
         job: JobId,
-        serial: u16,
+        serial: u32,
         target: redpoll_common::job::Callback,
     ) -> futures_util::future::BoxFuture<'static, Result<(), String>>;
 }

@@ -206,7 +206,7 @@ impl Store for Memory {
 
     fn callbacks(&self, job: JobId) -> BoxFuture<'_, Result<Vec<CallbackRecord>, ReadError>> {
         self.read(|tables| {
-            tables.callbacks.range((job, 0)..=(job, u16::MAX)).map(|(_, row)| row.clone()).collect()
+            tables.callbacks.range((job, 0)..=(job, u32::MAX)).map(|(_, row)| row.clone()).collect()
         })
     }
 

@@ -117,7 +117,7 @@ pub(crate) async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, text
 pub(crate) async fn told(
     config: &CallbacksConfig,
     store: &Arc<dyn Store>,
-    serial: u16,
+    serial: u32,
     text: &str,
 ) -> (Result<(), String>, Request) {
     let (listener, target) = listen("http").await;

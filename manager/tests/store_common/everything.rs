@@ -51,7 +51,7 @@ pub(crate) fn counters() -> AgentCounters {
     AgentCounters { agent: peer("a1"), spool: Some([9; 16]), last_dno: Dno(12), seen_dno: Dno(11) }
 }
 
-pub(crate) fn callback(serial: u16) -> CallbackRecord {
+pub(crate) fn callback(serial: u32) -> CallbackRecord {
     CallbackRecord {
         job: id(1),
         serial,

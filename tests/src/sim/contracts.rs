@@ -199,7 +199,7 @@ impl World {
     }
 
     /// Somebody is told of an end. He takes it or not, and what he says may get lost.
-    pub(super) fn deliver_callback(&mut self, job: JobId, serial: u16) -> Check {
+    pub(super) fn deliver_callback(&mut self, job: JobId, serial: u32) -> Check {
         let id = (job, serial);
         let row = self.manager.store.callbacks.get(&id);
         let pending = row.is_some_and(|row| row.state == CallbackState::Pending);

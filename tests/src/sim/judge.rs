@@ -24,7 +24,7 @@ impl World {
                     self.judge_end(run, end)?;
                 }
             }
-            for (id, callback) in store.callbacks.range((job, 0)..=(job, u16::MAX)) {
+            for (id, callback) in store.callbacks.range((job, 0)..=(job, u32::MAX)) {
                 let taken = self.callbacks_taken.contains(id);
                 ensure(callback.state != CallbackState::Delivered || taken, Invariant::CallbackOnce, || {
                     format!("callback {id:?} was delivered, and nobody took it")

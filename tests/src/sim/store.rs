@@ -31,7 +31,7 @@ pub(super) struct Store {
     items: BTreeMap<(RunKey, Attempt), Vec<Item>>,
     pub(super) queues: BTreeMap<QueueKey, QueueRecord>,
     pub(super) agents: BTreeMap<PeerId, AgentCounters>,
-    pub(super) callbacks: BTreeMap<(JobId, u16), CallbackRecord>,
+    pub(super) callbacks: BTreeMap<(JobId, u32), CallbackRecord>,
     pub(super) deleted: BTreeSet<JobId>,
     /// The attempts that were given up and found.
     found: BTreeMap<RunKey, Attempt>,
@@ -185,7 +185,7 @@ impl Store {
     fn callback(&mut self, callback: &CallbackRecord) -> Check {
         let key = (callback.job, callback.serial);
         self.touched.insert(callback.job);
-        let last = self.callbacks.range((key.0, 0)..=(key.0, u16::MAX)).next_back().map(|(last, _)| last.1);
+        let last = self.callbacks.range((key.0, 0)..=(key.0, u32::MAX)).next_back().map(|(last, _)| last.1);
         let fits = match self.callbacks.insert(key, callback.clone()) {
             Some(before) => before.state == CallbackState::Pending,
             // the first tells of the end, each that follows of a correction

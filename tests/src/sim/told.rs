@@ -269,7 +269,7 @@ pub(super) fn judge_replay(store: &Store) -> Check {
             } else {
                 CallbackState::Abandoned
             };
-            let rows = store.callbacks.range((*id, 0)..=(*id, u16::MAX));
+            let rows = store.callbacks.range((*id, 0)..=(*id, u32::MAX));
             let rows = rows.filter(|(_, callback)| callback.state == state).count();
             let told = tale.callbacks.get(&(*id, kind)).copied().unwrap_or(0);
             holds(rows == told, || format!("{rows} callbacks of {id} are {state:?}, and {told} were told"))?;

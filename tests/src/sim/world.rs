@@ -80,10 +80,10 @@ pub(super) struct World {
     /// What each number that left was for, and under which number each try left last.
     pub(super) numbers: BTreeMap<(PeerId, Dno), RunRef>,
     pub(super) tries: BTreeMap<Try, Dno>,
-    pub(super) callbacks_taken: BTreeSet<(JobId, u16)>,
-    pub(super) callbacks_under_way: BTreeSet<(JobId, u16)>,
+    pub(super) callbacks_taken: BTreeSet<(JobId, u32)>,
+    pub(super) callbacks_under_way: BTreeSet<(JobId, u32)>,
     /// Of which the machine heard, in this life of its process, that they were taken.
-    pub(super) callbacks_heard: BTreeSet<(JobId, u16)>,
+    pub(super) callbacks_heard: BTreeSet<(JobId, u32)>,
     /// The most callbacks at a time that any settings allowed so far: those under way go on when there may be fewer.
     pub(super) callbacks_most: usize,
     pub(super) leaps: Leaps,

@@ -75,10 +75,11 @@ impl Agent {
         Dno(self.counters.last_dno.0.saturating_add(1))
     }
 
-    /// The first of this class that found no room.
+    /// The first of this class that found no room. Found without looking at those of the others, which may be very many.
     pub(super) fn blocked_of(&self, class: Class) -> Option<(u64, QueueKey)> {
-        let of_class = |(of, ..): &&(Class, u64, QueueKey)| *of == class;
-        self.blocked.iter().find(of_class).map(|(_, seq, queue)| (*seq, queue.clone()))
+        let least = (class, 0, QueueKey::from_stored(&[]));
+        let first = self.blocked.range(least..).next().filter(|(of, ..)| *of == class);
+        first.map(|(_, seq, queue)| (*seq, queue.clone()))
     }
 
     /// It has told everything that it has.

@@ -25,7 +25,7 @@ impl<T> Jobs<T> {
     }
 
     /// A callback is due: it goes out as soon as fewer than the limit are under way, to its receiver and in all.
-    pub(super) fn callback_due(&mut self, job: JobId, serial: u16) {
+    pub(super) fn callback_due(&mut self, job: JobId, serial: u32) {
         if let Some(record) = self.callbacks.get(&(job, serial)) {
             let receiver = Receiver::of(&record.target);
             self.deliveries.add((job, serial), receiver, self.settings.callbacks_at_once);
@@ -46,7 +46,7 @@ impl<T> Jobs<T> {
         }
     }
 
-    pub(super) fn callback_tried(&mut self, job: JobId, serial: u16, error: Option<String>, now_ms: u64) {
+    pub(super) fn callback_tried(&mut self, job: JobId, serial: u32, error: Option<String>, now_ms: u64) {
         let was_under_way = self.deliveries.ended((job, serial), self.settings.callbacks_at_once);
         // that it was taken is true also of a try which a machine before this one began
         let counts = was_under_way || error.is_none();
@@ -76,12 +76,12 @@ impl<T> Jobs<T> {
 
     /// Whether the end of the job has not been told yet.
     pub(super) fn has_callback(&self, job: JobId) -> bool {
-        self.callbacks.range((job, 0)..=(job, u16::MAX)).next().is_some()
+        self.callbacks.range((job, 0)..=(job, u32::MAX)).next().is_some()
     }
 
     /// The job is deleted, and with it whatever was to be told of it, which is said. What is under way keeps its place until it comes back.
     pub(super) fn drop_callbacks(&mut self, job: JobId, now_ms: u64) {
-        while let Some((id, _)) = self.callbacks.range((job, 0)..=(job, u16::MAX)).next() {
+        while let Some((id, _)) = self.callbacks.range((job, 0)..=(job, u32::MAX)).next() {
             let id = *id;
             let Some(mut record) = self.callbacks.remove(&id) else { return };
             self.timers.remove(&(record.due_ms, Timer::Callback(id.0, id.1)));

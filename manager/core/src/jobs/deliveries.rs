@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use redpoll_common::job::{Callback, JobId};
 
 /// A callback: the job, and which of its ends.
-pub(super) type Id = (JobId, u16);
+pub(super) type Id = (JobId, u32);
 
 /// Of the places for callbacks that are under way one receiver gets at most this part, and at least one.
 const SHARE: usize = 4;

@@ -74,7 +74,7 @@ pub enum Effect<T> {
         /// The job.
         job: JobId,
         /// With the job the id of the callback, for the receiver too.
-        serial: u16,
+        serial: u32,
         /// Who is told.
         target: Callback,
     },

@@ -9,7 +9,7 @@ use super::record::{CallbackRecord, CallbackState, Change, EventKind};
 use super::settings::{backoff, lot};
 
 /// The number of the callback that tells of the end of a job; those of its corrections are higher.
-const FIRST_CALLBACK: u16 = 1;
+const FIRST_CALLBACK: u32 = 1;
 
 impl<T> Jobs<T> {
     /// Takes a conclusion about the dispatch in force, or late evidence about an outcome that is unknown.
@@ -139,17 +139,14 @@ impl<T> Jobs<T> {
         }
         if let Some(job) = self.jobs.get_mut(&at.job) {
             job.summary.remove(Outcome::Unknown);
-            if let Some(run) = job.run_mut(at.index) {
-                run.corrected = true;
-            }
         }
+        self.change(at, now_ms, |run| run.corrected = true);
         self.finish(at, ending, EventKind::RunCorrected, now_ms);
         if let Some(job) = self.jobs.get_mut(&at.job).filter(|job| job.summary.open == 0) {
             // the latest end of its runs, as their rows say
             job.record_mut().ended_ms = Some(now_ms);
             // it grows with each, and is never that of the end: also when some were corrected before it
-            let corrected = job.runs.iter().filter(|run| run.corrected).count();
-            let serial = u16::try_from(corrected).unwrap_or(u16::MAX).saturating_add(FIRST_CALLBACK);
+            let serial = job.corrected.saturating_add(FIRST_CALLBACK);
             self.job_ended(at.job, serial, now_ms);
         }
     }
@@ -172,12 +169,12 @@ impl<T> Jobs<T> {
     }
 
     /// Writes the end of a job, or its correction, tells of it, and forgets the job if nothing can change any more.
-    fn job_ended(&mut self, id: JobId, serial: u16, now_ms: u64) {
+    fn job_ended(&mut self, id: JobId, serial: u32, now_ms: u64) {
         let Some(job) = self.jobs.get(&id) else { return };
         let (summary, target) = (job.summary, job.record.spec.callback.clone());
         let ended_ms = job.record.ended_ms.unwrap_or(now_ms);
         let has_secrets = !job.record.redact.is_empty();
-        let may_change = summary.count(Outcome::Unknown) > 0 && job.may_change();
+        let may_change = job.may_change();
         self.changes.push(Change::JobEnded { job: id, ended_ms, summary });
         if has_secrets {
             self.changes.push(Change::ArgumentsMasked(id));
@@ -200,6 +197,7 @@ impl<T> Jobs<T> {
     /// Has a job in memory from here on.
     pub(super) fn keep(&mut self, id: JobId, job: Job) {
         self.open_bytes = self.open_bytes.saturating_add(job.weight());
+        self.alive.enter(&job.record);
         self.jobs.insert(id, job);
     }
 
@@ -207,6 +205,7 @@ impl<T> Jobs<T> {
     pub(super) fn forget(&mut self, id: JobId) {
         let Some(job) = self.jobs.remove(&id) else { return };
         self.open_bytes = self.open_bytes.saturating_sub(job.weight());
+        self.alive.leave(&job.record);
         if let Some(key) = job.record.key() {
             self.keys.remove(&(job.record.submitter.clone(), key.to_owned()));
         }

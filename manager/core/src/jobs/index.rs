@@ -24,7 +24,7 @@ impl<T> Jobs<T> {
     /// Takes a run out of all indices, changes it, and enters it again. `None` if there is no such run.
     pub(super) fn change(&mut self, at: At, now_ms: u64, change: impl FnOnce(&mut Run)) -> Option<()> {
         self.unlink(at)?;
-        change(self.jobs.get_mut(&at.job)?.run_mut(at.index)?);
+        self.jobs.get_mut(&at.job)?.change(at.index, change)?;
         self.link(at, now_ms)
     }
 

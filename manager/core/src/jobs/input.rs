@@ -179,7 +179,7 @@ pub enum Input<T> {
         /// As in the effect.
         job: JobId,
         /// As in the effect.
-        serial: u16,
+        serial: u32,
         /// Why it was not taken; `None` when it was.
         error: Option<String>,
     },

@@ -6,7 +6,7 @@
 //! [`Jobs::recover`] goes on from the [`record`]s, with nothing started twice and nothing lost.
 //!
 //! - `submit`: jobs in, once per idempotency key; release; delete. `cancel`, [`criteria`]: ending them.
-//! - `dispatch`, `index`: what starts next, found without looking at what cannot start.
+//! - `dispatch`, `index`: what starts next, found without looking at what cannot start. `alive`: which jobs are on an agent.
 //! - `report`: what agents answer; `resume`: what their coming and going means; `behind`: with an older store.
 //! - `output`: how much a run may give. `end`: ends, retries, corrections. `put_back`: what an agent takes later. `callbacks`, `deliveries`: telling of ends,
 //!   and in which order. `keep`: retention.
@@ -17,6 +17,7 @@
 //! jobs are stored. Times are milliseconds of the manager's [count](crate::clock), which no clock that is set can move.
 
 mod agents;
+mod alive;
 mod behind;
 mod callbacks;
 mod cancel;
@@ -55,6 +56,7 @@ pub use self::input::{Ended, EndedJob, Found, Input, OfferAnswer, ResumePage, Sc
 pub use self::settings::Settings;
 
 use self::agents::Agent;
+use self::alive::Alive;
 use self::deliveries::Deliveries;
 use self::keep::{Deleted, Shelves};
 use self::model::{At, Job, LaneKey, Phase, Queue, Timer};
@@ -83,13 +85,15 @@ pub struct Jobs<T> {
     /// Submits that wait until the store was asked for their key.
     lookups: BTreeMap<(Submitter, String), Lookup<T>>,
     last_look: u64,
+    /// The jobs above by agent.
+    alive: Alive,
     queues: BTreeMap<QueueKey, Queue>,
     agents: BTreeMap<PeerId, Agent>,
     /// What waits and is not put off, per agent and queue.
     lanes: BTreeMap<LaneKey, At>,
     timers: BTreeSet<(u64, Timer)>,
     /// Those that are pending.
-    callbacks: BTreeMap<(JobId, u16), CallbackRecord>,
+    callbacks: BTreeMap<(JobId, u32), CallbackRecord>,
     deliveries: Deliveries,
     denied: DenyList,
     /// When this machine went on from a store; 0 when it began without jobs.
@@ -126,6 +130,7 @@ impl<T> Jobs<T> {
             keys: BTreeMap::new(),
             lookups: BTreeMap::new(),
             last_look: 0,
+            alive: Alive::default(),
             queues: BTreeMap::new(),
             agents: BTreeMap::new(),
             lanes: BTreeMap::new(),

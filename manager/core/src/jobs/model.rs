@@ -25,6 +25,10 @@ pub(super) struct Job {
     /// One per agent, in the agents' order.
     pub(super) runs: Box<[Run]>,
     pub(super) summary: Summary,
+    /// How many of them have an outcome that later evidence may replace, and of how many it was. Counted, as there may be a hundred
+    /// thousand, and each that is corrected asks.
+    pub(super) replaceable: u32,
+    pub(super) corrected: u32,
 }
 
 /// A point in time in a small space. Millisecond 0 counts as 1.
@@ -205,6 +209,11 @@ impl Run {
 }
 
 impl Job {
+    /// A job of which nothing has ended.
+    pub(super) fn new(record: Arc<JobRecord>, runs: Box<[Run]>, open: u32) -> Self {
+        Self { record, runs, summary: Summary { open, ..Summary::default() }, replaceable: 0, corrected: 0 }
+    }
+
     pub(super) fn agent(&self, index: u32) -> Option<&PeerId> {
         self.record.agents.get(usize::try_from(index).ok()?)
     }
@@ -245,9 +254,22 @@ impl Job {
         weight(&self.record.spec)
     }
 
-    /// Whether something of it is open, or may still be replaced. O(n) in its runs.
+    /// Whether something of it is open, or may still be replaced.
     pub(super) fn may_change(&self) -> bool {
-        self.runs.iter().any(|run| !run.phase.is_ended() || run.is_replaceable())
+        self.summary.open > 0 || self.replaceable > 0
+    }
+
+    /// Changes a run, and counts it anew.
+    pub(super) fn change(&mut self, index: u32, change: impl FnOnce(&mut Run)) -> Option<()> {
+        let run = self.run_mut(index)?;
+        let counts = |run: &Run| [run.is_replaceable(), run.corrected].map(u32::from);
+        let was = counts(run);
+        change(run);
+        let is = counts(run);
+        for (number, (was, is)) in [&mut self.replaceable, &mut self.corrected].into_iter().zip(was.into_iter().zip(is)) {
+            *number = number.saturating_sub(was).saturating_add(is);
+        }
+        Some(())
     }
 
     /// The places of its runs.
@@ -320,7 +342,7 @@ pub(super) enum Timer {
     /// A run was in doubt for long enough.
     GiveUp(At),
     /// A callback is to be delivered.
-    Callback(JobId, u16),
+    Callback(JobId, u32),
     /// Look for jobs that are too old.
     Prune,
 }

@@ -242,7 +242,7 @@ pub struct CallbackRecord {
     /// The job.
     pub job: JobId,
     /// 1 for the end of the job; higher for corrections of it, and higher with each. `(job, serial)` is the id for the receiver.
-    pub serial: u16,
+    pub serial: u32,
     /// Who is told.
     pub target: Callback,
     /// Where it stands.

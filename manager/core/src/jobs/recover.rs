@@ -80,7 +80,7 @@ impl<T> Jobs<T> {
             self.keys.insert((record.submitter.clone(), key.to_owned()), id);
         }
         let runs = vec![Run::new(Phase::Held); record.agents.len()].into_boxed_slice();
-        self.keep(id, Job { record: record.into(), runs, summary: Summary::default() });
+        self.keep(id, Job::new(record.into(), runs, 0));
     }
 
     fn restore_run(&mut self, record: &RunRecord) {
@@ -88,9 +88,7 @@ impl<T> Jobs<T> {
         self.saw_number(&record.key.agent, record);
         let Some(at) = self.place(record.key.job, &record.key.agent) else { return };
         let Some(job) = self.jobs.get_mut(&at.job) else { return };
-        if let Some(run) = job.run_mut(at.index) {
-            *run = Run::restore(record);
-        }
+        job.change(at.index, |run| *run = Run::restore(record));
     }
 
     fn tell_unreadable(&mut self, jobs: &[JobId], now_ms: u64) {

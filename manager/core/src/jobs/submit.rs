@@ -11,7 +11,7 @@ use super::Jobs;
 use super::effect::{Answer, Effect, Refusal};
 use super::input::{Ended, Found, Submit};
 use super::model::{At, Job, Phase, Run, stamp, weight};
-use super::record::{Change, Digest, EventKind, JobRecord, Summary};
+use super::record::{Change, Digest, EventKind, JobRecord};
 
 impl<T> Jobs<T> {
     /// Takes a job, or, with its end, a run that is over.
@@ -113,7 +113,7 @@ impl<T> Jobs<T> {
         let runs = vec![Run::new(Phase::Held); connected.len()].into_boxed_slice();
         let open = u32::try_from(runs.len()).unwrap_or(u32::MAX);
         self.open_runs += runs.len();
-        let job = Job { record: Arc::clone(&record), runs, summary: Summary { open, ..Summary::default() } };
+        let job = Job::new(Arc::clone(&record), runs, open);
         let places = job.places();
         let skips = job.record.spec.offline == Offline::Skip;
         self.keep(id, job);

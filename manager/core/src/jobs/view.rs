@@ -1,5 +1,6 @@
 //! What is open, for whoever asks. What has ended is in the store.
 
+use std::ops::Bound;
 use std::sync::Arc;
 
 use redpoll_common::ids::PeerId;
@@ -60,14 +61,21 @@ impl<T> Jobs<T> {
         self.jobs.values().filter(|job| job.summary.open > 0).map(Job::view)
     }
 
-    /// The same, and those that ended as unknown and may be corrected. O(n) in their number.
-    pub fn alive_jobs(&self) -> impl Iterator<Item = JobView<'_>> {
-        self.jobs.values().map(Job::view)
+    /// The jobs on an agent of which a run is open, its own or another's, and those that ended as unknown and may be corrected: oldest
+    /// first. O(n) in their number.
+    pub fn alive_on(&self, agent: &PeerId) -> impl Iterator<Item = JobId> {
+        self.alive.on(agent)
     }
 
     /// All queues, by name.
     pub fn queues(&self) -> impl Iterator<Item = QueueView> {
-        self.queues.iter().map(|(key, queue)| queue.view(key))
+        self.queues_after(None)
+    }
+
+    /// The queues whose names come after this one, by name. What is before it takes no time.
+    pub fn queues_after(&self, after: Option<&QueueKey>) -> impl Iterator<Item = QueueView> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.queues.range((from, Bound::Unbounded)).map(|(key, queue)| queue.view(key))
     }
 
     /// One queue.

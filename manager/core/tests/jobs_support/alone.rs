@@ -57,11 +57,7 @@ impl Manager {
     }
 
     pub(crate) fn done(&mut self, offer: &Offer, outcome: Outcome) -> Vec<Effect<u32>> {
-        let ending =
-            Ending { outcome, started: Some(true), result: None, fault: None, items: 0, duration_ms: None };
-        let report = RunReport { done: Some(ending), ..RunReport::about(offer.run) };
-        let (agent, connection) = (offer.agent.clone(), offer.connection);
-        self.feed(Input::Report { token: 0, agent, connection, reports: vec![report] })
+        self.feed(done(offer, outcome))
     }
 
     pub(crate) fn cancel(&mut self, scope: Scope, preview: bool) -> Vec<Effect<u32>> {
@@ -74,6 +70,15 @@ impl Manager {
             _ => None,
         }
     }
+}
+
+/// The end of what was offered, told by its agent.
+pub(crate) fn done(offer: &Offer, outcome: Outcome) -> Input<u32> {
+    let ending =
+        Ending { outcome, started: Some(true), result: None, fault: None, items: 0, duration_ms: None };
+    let report = RunReport { done: Some(ending), ..RunReport::about(offer.run) };
+    let (agent, connection) = (offer.agent.clone(), offer.connection);
+    Input::Report { token: 0, agent, connection, reports: vec![report] }
 }
 
 pub(crate) fn offers(effects: &[Effect<u32>]) -> Vec<Offer> {

@@ -72,7 +72,7 @@ pub(crate) struct Job {
     pub(crate) released: Option<u64>,
     pub(crate) ended: Option<u64>,
     /// How many of its ends somebody has still to be told of.
-    pub(crate) untold: Vec<u16>,
+    pub(crate) untold: Vec<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -280,7 +280,7 @@ impl Model {
             job.ended = Some(now);
             let before = job.runs.iter().filter(|run| run.corrected).count();
             let serial = if correction { 1 + before } else { 1 };
-            job.untold.extend(tells.then_some(u16::try_from(serial).unwrap()));
+            job.untold.extend(tells.then_some(u32::try_from(serial).unwrap()));
         }
     }
 

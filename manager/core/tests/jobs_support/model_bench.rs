@@ -58,7 +58,7 @@ pub(crate) struct Pair {
     pub(crate) store: Store,
     pub(super) model: Model,
     pub(super) submitted: u64,
-    pub(super) callbacks: Vec<(JobId, u16)>,
+    pub(super) callbacks: Vec<(JobId, u32)>,
     pub(crate) tally: BTreeMap<String, u32>,
     pub(crate) trace: bool,
     /// All jobs are in one queue.

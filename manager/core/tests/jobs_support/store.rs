@@ -24,7 +24,7 @@ pub(crate) struct Store {
     pub(crate) items: BTreeMap<(RunKey, Attempt), Vec<Item>>,
     pub(crate) queues: BTreeMap<QueueKey, QueueRecord>,
     pub(crate) agents: BTreeMap<PeerId, AgentCounters>,
-    pub(crate) callbacks: BTreeMap<(JobId, u16), CallbackRecord>,
+    pub(crate) callbacks: BTreeMap<(JobId, u32), CallbackRecord>,
     pub(crate) events: Vec<EventRecord>,
     pub(crate) denied: BTreeMap<Denied, Denial>,
     pub(crate) deleted: Vec<JobId>,
@@ -114,7 +114,7 @@ impl Store {
             Change::Clock(anchor) => self.clock = Some(*anchor),
             Change::CallbackChanged(callback) => {
                 let key = (callback.job, callback.serial);
-                let last = self.callbacks.range((key.0, 0)..=(key.0, u16::MAX)).next_back();
+                let last = self.callbacks.range((key.0, 0)..=(key.0, u32::MAX)).next_back();
                 let last = last.map(|(id, _)| id.1);
                 match self.callbacks.insert(key, callback.clone()) {
                     Some(before) => {

@@ -26,7 +26,7 @@ pub(super) struct Tables {
     pub(super) progress: BTreeMap<RunKey, (Attempt, Progress)>,
     queues: BTreeMap<QueueKey, QueueRecord>,
     agents: BTreeMap<PeerId, AgentCounters>,
-    pub(super) callbacks: BTreeMap<(JobId, u16), CallbackRecord>,
+    pub(super) callbacks: BTreeMap<(JobId, u32), CallbackRecord>,
     pub(super) history: History,
     pub(super) denied: BTreeMap<Denied, Denial>,
     /// Calls that were applied.

@@ -244,7 +244,7 @@ pub(super) fn oldest(
         "SELECT id, ended_ms, length(agents) - length(replace(agents, ' ', '')) + 1 FROM job WHERE {theirs} AND \
         ended_ms IS NOT NULL AND NOT EXISTS \
         (SELECT 1 FROM callback WHERE callback.job = job.id AND callback.state = 'pending' \
-        AND kind IN ('webhook', 'procedure') AND due_ms >= 0 AND tries BETWEEN 0 AND 4294967295 AND serial BETWEEN 0 AND 65535) \
+        AND kind IN ('webhook', 'procedure') AND due_ms >= 0 AND tries BETWEEN 0 AND 4294967295 AND serial BETWEEN 0 AND 4294967295) \
         ORDER BY ended_ms, id LIMIT ?2"
     );
     Ok((number, all(db, &sql, params![of, count(limit)], ended_job)?))
