@@ -73,7 +73,7 @@ impl World {
     /// is on disk when this returns.
     async fn look(&self) {
         for _ in 0..2 {
-            self.desk.engine.queues().await.unwrap();
+            self.desk.engine.queues(None, 1).await.unwrap();
         }
         self.desk.store.commit(vec![Change::EventsPruned { below: 0 }]).await.unwrap();
     }

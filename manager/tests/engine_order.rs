@@ -191,7 +191,7 @@ impl Agents for Secretive {
 }
 
 impl Callbacks for Sent {
-    fn deliver(&self, _: JobId, _: u16, _: Callback) -> BoxFuture<'static, Result<(), String>> {
+    fn deliver(&self, _: JobId, _: u32, _: Callback) -> BoxFuture<'static, Result<(), String>> {
         Box::pin(std::future::ready(Ok(())))
     }
 }

@@ -2,13 +2,16 @@
 
 mod jobs_support;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jobs_support::alone::{Manager, answers};
 use jobs_support::{Plan, agent, job};
 use redpoll_common::ids::ConnectionId;
 use redpoll_common::job::{Dno, JobSpec, QueueKey, QueueSpec};
-use redpoll_manager_core::jobs::{Input, Jobs, ResumePage, Settings};
+use redpoll_common::wire::Raw;
+use redpoll_manager_core::jobs::{Answer, Criteria, Input, Jobs, Refusal, ResumePage, Scope, Settings};
 
 /// The shortest that a hundred inputs took in a row: what the machine does beside it makes none shorter.
 fn shortest(mut input: impl FnMut(), hundreds: usize) -> Duration {
@@ -18,6 +21,63 @@ fn shortest(mut input: impl FnMut(), hundreds: usize) -> Duration {
         began.elapsed()
     });
     took.min().unwrap()
+}
+
+#[test]
+fn what_is_in_memory_of_an_agent_and_what_a_page_asks_for_is_found_by_name() {
+    let mut manager = Manager::new(Settings::default());
+    manager.up("a");
+    for (n, queue) in [(1, "q1"), (2, "q1"), (3, "q2"), (4, "q3")] {
+        let agents: &[_] = if n == 1 { &[("a", true), ("b", false)] } else { &[("b", false)] };
+        manager.submit(n, &Plan::queued(queue, 1), agents);
+    }
+    let on = |manager: &Manager, name: &str| manager.jobs.alive_on(&agent(name)).collect::<Vec<_>>();
+    assert_eq!((on(&manager, "a"), on(&manager, "b")), (vec![job(1)], [1, 2, 3, 4].map(job).to_vec()));
+    let key = |name: &str| QueueKey::text(name).unwrap();
+    let after =
+        |name: &str| manager.jobs.queues_after(Some(&key(name))).map(|queue| queue.key).collect::<Vec<_>>();
+    assert_eq!(
+        (after("q1"), after("q2"), after("q3")),
+        (vec![key("q2"), key("q3")], vec![key("q3")], vec![])
+    );
+    let states = |slots, waiting| {
+        let queue = key("q1");
+        let runs = manager.jobs.queue_runs(&queue, slots, waiting);
+        runs.map(|(job, run)| (job, run.state)).collect::<Vec<_>>()
+    };
+    let (holds, first, second) = ((job(1), "offered"), (job(1), "queued"), (job(2), "queued"));
+    assert_eq!(states(9, 9), [holds, first, second]);
+    assert_eq!((states(0, 1), states(1, 1)), (vec![first], vec![holds, first]));
+
+    manager.cancel(Scope::Job(job(2)), false);
+    manager.jobs = Jobs::recover(Settings::default(), manager.store.records(), manager.now);
+    assert_eq!((on(&manager, "a"), on(&manager, "b")), (vec![job(1)], [1, 3, 4].map(job).to_vec()));
+}
+
+#[test]
+fn criteria_that_compare_too_often_are_refused_with_what_to_do() {
+    let mut manager = Manager::new(Settings::default());
+    let names: Vec<String> = (0..20_001).map(|n| format!("a{n:05}")).collect();
+    let agents: Vec<(&str, bool)> = names.iter().map(|name| (name.as_str(), false)).collect();
+    manager.submit(1, &Plan { held: true, ..Plan::default() }, &agents);
+    let criteria = |values: usize| {
+        let agents = BTreeMap::from([("agent", &names[..values])]);
+        Criteria::parse(&Raw::encode(&BTreeMap::from([("in", agents)])).unwrap()).unwrap()
+    };
+    for n in 2..=3 {
+        manager.submit(n, &Plan { held: true, ..Plan::default() }, &agents[..100]);
+    }
+    let comparisons = 998 * 20_201;
+    for preview in [true, false] {
+        let refused = answers(&manager.cancel(Scope::Where(criteria(998)), preview));
+        let limit = 20_000_000;
+        assert_eq!(refused, [Err(Refusal::TooManyComparisons { comparisons, limit })]);
+    }
+    let [Ok(Answer::Cancelled(reached))] = &answers(&manager.cancel(Scope::Where(criteria(2)), true))[..]
+    else {
+        panic!("two names are few")
+    };
+    assert_eq!(reached.ended, 6);
 }
 
 #[test]

@@ -8,7 +8,7 @@
 //!
 //! - [`Engine`]: the handle. `task`: the one owner of the machine, and what it asks the store to write. `performer`: does what was
 //!   decided, in order, once it is on disk. `lines`: offers and cancels on their way to one agent. [`feed`]: who is told of
-//!   changes. `listed`: whose lists became known. `asks`: what agents tell of their own accord. `shut_out`: who is
+//!   changes. `listed`: whose lists became known. `open`: questions about what is open. `asks`: what agents tell of their own accord. `shut_out`: who is
 //!   revoked. `refusal`: the machine's refusals as faults. `history`: whether the history is as it was written, at the start.
 //!
 //! Every queue here is bounded, and a full one makes whoever fills it wait. Only the performer never waits for a
@@ -21,6 +21,7 @@ pub mod feed;
 mod history;
 mod lines;
 mod listed;
+mod open;
 mod performer;
 pub(crate) mod refusal;
 mod shut_out;
@@ -34,10 +35,9 @@ use std::time::Duration;
 
 use redpoll_common::ids::{ConnectionId, PeerId};
 use redpoll_common::job::wire::{Ack, Report, ReportAnswer, Resume, ResumeAnswer};
-use redpoll_common::job::{JobId, JobSpec, QueueKey, Submitter};
+use redpoll_common::job::{JobId, JobSpec, Submitter};
 use redpoll_common::wire::{Fault, FaultCode};
 use redpoll_manager_core::jobs::record::Digest;
-use redpoll_manager_core::jobs::view::QueueView;
 use redpoll_manager_core::jobs::{Answer, Cancelled, Input, Refusal, ResumePage, Scope, Settings};
 use redpoll_net::random;
 use tokio::sync::mpsc::error::TrySendError;
@@ -50,9 +50,10 @@ use self::feed::Feed;
 pub use self::feed::JobWatch;
 pub use self::lines::LINE;
 use self::listed::Listed;
+pub use self::open::{QueueRunView, QueueWithRuns};
 use self::refusal::wrong_answer;
+use self::task::Message;
 pub use self::task::TURNS;
-use self::task::{Ask, Message};
 
 /// Messages that may wait for the machine. Beyond, whoever has one waits.
 pub const INBOX: usize = 1024;
@@ -96,17 +97,6 @@ pub struct Stored {
     pub job: JobId,
     /// It was there before, under the same key.
     pub existing: bool,
-}
-
-/// A run in a queue.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QueueRunView {
-    /// The job.
-    pub job: JobId,
-    /// The agent.
-    pub agent: PeerId,
-    /// Its state in one word.
-    pub state: &'static str,
 }
 
 /// What an engine needs to know of its surroundings.
@@ -225,30 +215,6 @@ impl Engine {
             Err(error) => return Err(unreadable(&error)),
         }
         self.operate(|token| Input::Delete { token, job, by: Some(by) }).await.map(|_deleted| ())
-    }
-
-    /// All queues, by name.
-    ///
-    /// # Errors
-    /// `shutting_down`.
-    pub async fn queues(&self) -> Result<Vec<QueueView>, Fault> {
-        let (told, answer) = oneshot::channel();
-        self.send(Message::Ask(Ask::Queues(told))).await?;
-        answer.await.map_err(|_gone| stopped())
-    }
-
-    /// One queue with its runs: those that hold its slots, then the first `limit` that wait. `None` if it is not there.
-    ///
-    /// # Errors
-    /// `shutting_down`.
-    pub async fn queue(
-        &self,
-        key: QueueKey,
-        limit: usize,
-    ) -> Result<Option<(QueueView, Vec<QueueRunView>)>, Fault> {
-        let (told, answer) = oneshot::channel();
-        self.send(Message::Ask(Ask::Queue { key, limit, told })).await?;
-        answer.await.map_err(|_gone| stopped())
     }
 
     /// Wakes after each commit that touched the job. Make it **before** reading the store: then nothing is missed.

@@ -35,6 +35,9 @@ pub(crate) fn fault(refusal: &Refusal) -> Fault {
             Fault::new(FaultCode::WrongState, text)
         }
         Refusal::NoAgents => Fault::new(FaultCode::BadArguments, text),
+        Refusal::TooManyComparisons { .. } => {
+            Fault::new(FaultCode::BadArguments, format!("where: {text}; nothing was changed"))
+        }
         Refusal::TooManyRuns { .. } => {
             let text = format!("{text}, jobs.open_runs of the manager; nothing was stored");
             Fault::new(FaultCode::Overloaded, text)

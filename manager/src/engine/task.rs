@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::wire::RunReport;
-use redpoll_common::job::{JobId, JobSpec, Offline, QueueKey, Submitter};
-use redpoll_manager_core::jobs::record::{Change, Digest, EventKind, JobRecord, Records};
-use redpoll_manager_core::jobs::view::QueueView;
+use redpoll_common::job::{JobId, JobSpec, Offline, Submitter};
+use redpoll_manager_core::jobs::record::{Change, Digest, EventKind, Records};
 use redpoll_manager_core::jobs::{Answer, Input, Jobs, OfferAnswer, Refusal, Settings, Submit, Turn};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -19,8 +18,9 @@ use tracing::{error, info, warn};
 
 use super::feed;
 use super::listed::Listed;
+use super::open::Ask;
 use super::performer::{Committing, Outside, Performer, Step};
-use super::{QueueRunView, Running, Waiter};
+use super::{Running, Waiter};
 use crate::store::{Room, Store};
 
 /// Turns that may wait for their commits. Beyond, the machine takes nothing in.
@@ -57,13 +57,6 @@ pub(super) struct NewSubmit {
     pub(super) admin: Arc<[PeerId]>,
     pub(super) idempotent: bool,
     pub(super) redact: Arc<[String]>,
-}
-
-/// A question about what is open, which is in memory alone.
-#[derive(Debug)]
-pub(super) enum Ask {
-    Queues(oneshot::Sender<Vec<QueueView>>),
-    Queue { key: QueueKey, limit: usize, told: oneshot::Sender<Option<(QueueView, Vec<QueueRunView>)>> },
 }
 
 /// Starts the task and its performer.
@@ -165,7 +158,7 @@ impl Task {
     fn handle(&mut self, message: Message) {
         let now = self.now();
         match message {
-            Message::Ask(ask) => self.answer(ask),
+            Message::Ask(ask) => ask.answer(&self.jobs),
             // with the next turn, or before somebody cancels
             Message::Listed => {}
             Message::Submit(submit) => {
@@ -245,20 +238,13 @@ impl Task {
         }
     }
 
-    /// The lists of some agents are known now: what they want masked of the jobs that are not over, however these end. All of them in
-    /// one walk: a fleet that returns tells of thousands.
+    /// The lists of some agents are known now: what they want masked of their jobs that are not over, however these end.
     fn note_listed(&mut self, now: u64) {
-        let listed = self.listed.take();
-        if listed.is_empty() {
-            return;
-        }
-        let of_them = |record: &JobRecord| -> Vec<(PeerId, JobId)> {
-            let agents = record.agents.iter().filter(|agent| listed.contains(*agent));
-            agents.map(|agent| (agent.clone(), record.id)).collect()
-        };
-        let found: Vec<_> = self.jobs.alive_jobs().flat_map(|job| of_them(job.record)).collect();
-        for (agent, job) in found {
-            self.redact_job(&agent, job, now);
+        for agent in self.listed.take() {
+            let jobs: Vec<JobId> = self.jobs.alive_on(&agent).collect();
+            for job in jobs {
+                self.redact_job(&agent, job, now);
+            }
         }
     }
 
@@ -278,25 +264,6 @@ impl Task {
     async fn step(&self, step: Step) {
         if self.turns.send(step).await.is_err() {
             error!("the performer of jobs has ended");
-        }
-    }
-
-    fn answer(&self, ask: Ask) {
-        match ask {
-            Ask::Queues(told) => {
-                // whoever asked may be gone
-                let _gone = told.send(self.jobs.queues().collect());
-            }
-            Ask::Queue { key, limit, told } => {
-                let found = self.jobs.queue(&key).map(|queue| {
-                    let runs = self.jobs.queue_runs(&key, limit);
-                    let run = |(job, run): (JobId, redpoll_manager_core::jobs::view::RunView<'_>)| {
-                        QueueRunView { job, agent: run.agent.clone(), state: run.state }
-                    };
-                    (queue, runs.map(run).collect())
-                });
-                let _gone = told.send(found);
-            }
         }
     }
 

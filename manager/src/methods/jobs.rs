@@ -42,7 +42,7 @@ pub(super) async fn show(manager: &Manager, engine: &Engine, call: &CallContext)
     let mut room = Room::of(call);
     let job = write(&jobs_rows::summary(store, &record).await?)?;
     let options = write(&options(&record.spec)?)?;
-    let queue_concurrency = queue_concurrency(engine, &record).await?;
+    let queue_concurrency = queue_concurrency(engine, &record).await;
     let callbacks = store.callbacks(record.id).await.map_err(unread)?;
     let latest = callbacks.len().saturating_sub(CALLBACKS);
     let callbacks: Vec<_> = callbacks
@@ -88,14 +88,10 @@ pub(super) async fn show(manager: &Manager, engine: &Engine, call: &CallContext)
 }
 
 /// How many may run at a time in the queue that an open job stands in, or is about to: the first job of the queue said it.
-async fn queue_concurrency(engine: &Engine, record: &JobRecord) -> Result<Option<u64>, Fault> {
-    match record.spec.queue.as_ref().filter(|_| record.ended_ms.is_none()) {
-        None => Ok(None),
-        Some(queue) => {
-            let there = engine.queue(queue.name.clone(), 0).await?;
-            Ok(there.map(|(queue, _)| queue.concurrency.into()))
-        }
-    }
+async fn queue_concurrency(engine: &Engine, record: &JobRecord) -> Option<u64> {
+    let queue = record.spec.queue.as_ref().filter(|_| record.ended_ms.is_none())?;
+    let there = engine.queue_if_quick(queue.name.clone()).await?;
+    Some(there.concurrency.into())
 }
 
 /// The arguments of a job without what nobody may see, by what was known at its submit and by what is known now.

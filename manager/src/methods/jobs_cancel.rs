@@ -77,7 +77,7 @@ async fn of_job(
 
 /// All of a queue that is there.
 pub(super) async fn of_queue(engine: &Engine, key: QueueKey) -> Result<Scope, Fault> {
-    match engine.queue(key.clone(), 0).await? {
+    match engine.queue(key.clone()).await? {
         Some(_) => Ok(Scope::Queue(key)),
         None => Err(no_queue(&key)),
     }

@@ -10,8 +10,9 @@ use super::arguments::{bad, job_id, page_size, queue_key, unread};
 use super::room::Room;
 use super::{jobs_rows, read, write};
 use crate::clock::Clock;
+use crate::engine::Engine;
 use crate::state::{parse_agent, parse_submitter};
-use crate::store::{Filter, Store, Whereabouts};
+use crate::store::{Filter, Whereabouts};
 
 /// Jobs in one answer, unless asked for fewer or more.
 const PAGE: u32 = 100;
@@ -25,8 +26,9 @@ const MAX_LOOKS: usize = 50;
 /// The words for an open run, beside `open`, `ended` and the outcomes.
 const STATES: [&str; 6] = ["held", "queued", "offered", "accepted", "running", "in_doubt"];
 
-pub(super) async fn list(store: &dyn Store, call: &CallContext) -> Result<Raw, Fault> {
+pub(super) async fn list(engine: &Engine, call: &CallContext) -> Result<Raw, Fault> {
     let arguments: JobListArguments = read(&call.kwargs)?;
+    let store = engine.store();
     let limit = page_size(arguments.limit, PAGE, MAX_PAGE)?;
     let mut before = arguments.before.as_deref().map(job_id).transpose()?;
     let filter = filter(&arguments, store.clock())?;
@@ -34,8 +36,9 @@ pub(super) async fn list(store: &dyn Store, call: &CallContext) -> Result<Raw, F
     'looks: for look in 1.. {
         let wanted = (limit - jobs.len()).min(CHUNK);
         let page = store.list(filter.clone(), before, wanted).await.map_err(unread)?;
-        for record in page.jobs {
-            let job = write(&jobs_rows::summary(store, &record).await?)?;
+        let rows = jobs_rows::summaries(engine, &page.jobs).await?;
+        for (record, row) in page.jobs.iter().zip(&rows) {
+            let job = write(row)?;
             if !room.take(&job) {
                 if jobs.is_empty() {
                     return Err(room.too_large(&format!("what is told of the job {}", record.id), &job));

@@ -28,9 +28,7 @@ const ROUTES: &[(&str, Serve)] = &[
     (method::JOBS_FOLLOW, |around, call| {
         Box::pin(async move { follow::follow(&around.manager, &around.engine, &call).await })
     }),
-    (method::JOBS_LIST, |around, call| {
-        Box::pin(async move { jobs_list::list(&**around.engine.store(), &call).await })
-    }),
+    (method::JOBS_LIST, |around, call| Box::pin(async move { jobs_list::list(&around.engine, &call).await })),
     (method::JOBS_PREVIEW, |around, call| {
         Box::pin(async move { submit_agents::preview(&around.manager, &call).await })
     }),

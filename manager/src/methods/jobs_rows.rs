@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use redpoll_common::api::jobs::{
     AttemptSummary, CallbackSummary, EndSummary, JobSummary, ProgressSummary, RunSummary,
 };
-use redpoll_common::job::{Ending, Outcome, RunState};
+use redpoll_common::job::{Ending, JobId, Outcome, RunState};
 use redpoll_common::wire::Fault;
 use redpoll_manager_core::jobs::record::{
     CallbackRecord, CallbackState, JobRecord, Progress, RunRecord, Summary,
@@ -13,6 +13,7 @@ use redpoll_manager_core::jobs::record::{
 
 use super::arguments::unread;
 use crate::clock::Clock;
+use crate::engine::Engine;
 use crate::store::{AttemptRecord, Store};
 
 /// A job in short. The runs of one that is open are counted in the store.
@@ -22,6 +23,29 @@ pub(super) async fn summary(store: &dyn Store, record: &JobRecord) -> Result<Job
         None => store.tally(record.id).await.map_err(unread)?,
     };
     Ok(job(record, &ends, store.clock()))
+}
+
+/// The same of several. What is open the engine has counted; the store counts where that does not answer, and what ended meanwhile.
+pub(super) async fn summaries(engine: &Engine, records: &[JobRecord]) -> Result<Vec<JobSummary>, Fault> {
+    let open: Vec<JobId> =
+        records.iter().filter(|record| record.summary.is_none()).map(|record| record.id).collect();
+    let counted = match open.is_empty() {
+        true => None,
+        false => engine.summaries_if_quick(open.clone()).await,
+    };
+    let counted: BTreeMap<JobId, Summary> = open
+        .into_iter()
+        .zip(counted.unwrap_or_default())
+        .filter_map(|(id, ends)| Some((id, ends?)))
+        .collect();
+    let (store, mut all) = (&**engine.store(), Vec::with_capacity(records.len()));
+    for record in records {
+        all.push(match counted.get(&record.id) {
+            Some(ends) => job(record, ends, store.clock()),
+            None => summary(store, record).await?,
+        });
+    }
+    Ok(all)
 }
 
 fn job(record: &JobRecord, ends: &Summary, clock: &Clock) -> JobSummary {

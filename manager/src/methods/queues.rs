@@ -23,6 +23,8 @@ use crate::engine::Engine;
 const PAGE: u32 = 500;
 /// Waiting runs in one answer, unless asked for fewer or more.
 const RUNS: u32 = 100;
+/// Runs that hold slots in one answer, at most; it counts all.
+const SLOTS: usize = 1000;
 /// The most queues, or waiting runs, in one answer.
 const MAX_PAGE: u32 = 1000;
 
@@ -48,9 +50,8 @@ async fn list(engine: &Engine, call: &CallContext) -> Result<Raw, Fault> {
     let arguments: QueueListArguments = read(&call.kwargs)?;
     let limit = page_size(arguments.limit, PAGE, MAX_PAGE)?;
     let after = arguments.after.as_ref().map(queue_key).transpose()?;
-    let mut all = engine.queues().await?;
-    all.retain(|queue| after.as_ref().is_none_or(|after| queue.key > *after));
-    all.sort_by(|one, other| one.key.cmp(&other.key));
+    // one more says whether there is more
+    let all = engine.queues(after, limit + 1).await?;
     let (mut room, mut queues, mut last) = (Room::of(call), Vec::new(), None);
     let (mut next, clock) = (None, engine.store().clock());
     for queue in &all {
@@ -69,7 +70,8 @@ async fn show(engine: &Engine, call: &CallContext) -> Result<Raw, Fault> {
     let arguments: QueueArguments = read(&call.kwargs)?;
     let limit = page_size(arguments.limit, RUNS, MAX_PAGE)?;
     let key = queue_key(&arguments.name)?;
-    let (queue, all) = engine.queue(key.clone(), limit).await?.ok_or_else(|| no_queue(&key))?;
+    let found = engine.queue_runs(key.clone(), SLOTS, limit).await?;
+    let (queue, all) = found.ok_or_else(|| no_queue(&key))?;
     let (mut room, mut runs) = (Room::of(call), Vec::new());
     let queue = write(&summary(&queue, engine.store().clock()))?;
     let _always = room.take(&queue);

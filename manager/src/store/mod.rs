@@ -51,7 +51,8 @@ pub use weight::may_go_on;
 
 /// The most jobs, runs or events that one read gives.
 pub const MAX_PAGE: usize = 1000;
-/// How many jobs one [`Store::list`] looks at, at most: a bound on how long it keeps others from reading.
+/// How many jobs one [`Store::list`] looks at, at most, and where it asks for a state of their runs, how many runs that have not ended,
+/// to the last one of a job: a bound on how long it keeps others from reading.
 pub const MAX_LOOKED_AT: usize = 10_000;
 /// The most items that one read gives.
 pub const MAX_ITEMS: usize = 10_000;

@@ -56,7 +56,7 @@ impl Agents for Dummies {
 }
 
 impl Callbacks for Dummies {
-    fn deliver(&self, _: JobId, _: u16, _: Callback) -> BoxFuture<'static, Result<(), String>> {
+    fn deliver(&self, _: JobId, _: u32, _: Callback) -> BoxFuture<'static, Result<(), String>> {
         Box::pin(std::future::ready(Err("nobody is there".to_owned())))
     }
 }

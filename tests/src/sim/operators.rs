@@ -225,7 +225,7 @@ impl World {
             ),
             Scope::Job(job) => (self.open_runs(*job), "cancel of a job"),
             Scope::Queue(key) => {
-                let runs = jobs.queue_runs(key, usize::MAX);
+                let runs = jobs.queue_runs(key, usize::MAX, usize::MAX);
                 (runs.map(|(job, run)| (job, run.agent.clone(), run.attempt)).collect(), "cancel of a queue")
             }
             Scope::Where(criteria) => {
@@ -388,5 +388,6 @@ fn refusal_word(refusal: &Refusal) -> &'static str {
         Refusal::StoreFull => "refused: store full",
         Refusal::StoreUnreadable => "refused: store unreadable",
         Refusal::NotOpen | Refusal::NotHeld | Refusal::StillOpen => "refused: not in its state",
+        Refusal::TooManyComparisons { .. } => "refused: too much to compare",
     }
 }

@@ -4,11 +4,16 @@ use redpoll_common::job::wire::RunRef;
 use redpoll_common::job::{JobId, Outcome, Submitter};
 
 use super::Jobs;
+use super::criteria::{Criteria, MAX_COMPARISONS};
 use super::effect::{Answer, Cancelled, Effect, REACHED, Reached, Refusal};
 use super::input::Scope;
 use super::model::{At, Phase};
 use super::record::{Cancelling, EventKind};
 use super::view::RunView;
+
+fn number(of: usize) -> u64 {
+    u64::try_from(of).unwrap_or(u64::MAX)
+}
 
 impl<T> Jobs<T> {
     /// Ends what is in scope, all in one step: nothing that waits starts because something else in scope ended.
@@ -23,6 +28,13 @@ impl<T> Jobs<T> {
         by: Option<&Submitter>,
         now_ms: u64,
     ) {
+        if let Scope::Where(criteria) = scope {
+            let comparisons = self.comparisons(criteria);
+            if comparisons > MAX_COMPARISONS {
+                let limit = MAX_COMPARISONS;
+                return self.answer(token, Err(Refusal::TooManyComparisons { comparisons, limit }));
+            }
+        }
         let Some(mut places) = self.places_in(scope) else {
             return self.answer(token, Err(Refusal::NotOpen));
         };
@@ -52,6 +64,14 @@ impl<T> Jobs<T> {
             }
         }
         self.answer(token, Ok(Answer::Cancelled(result)));
+    }
+
+    /// How often criteria compare, at most: with each job in memory, and with each open run.
+    fn comparisons(&self, criteria: &Criteria) -> u64 {
+        let (of_job, of_run) = criteria.comparisons();
+        of_job
+            .saturating_mul(number(self.jobs.len()))
+            .saturating_add(of_run.saturating_mul(number(self.open_runs)))
     }
 
     fn reached(&self, at: At) -> Option<Reached> {

@@ -30,7 +30,8 @@ use compare::{hits, prepared};
 pub const MAX_DEPTH: usize = 8;
 /// How many comparisons, lists and listed values one criterion may have in all.
 pub const MAX_PARTS: usize = 1_000;
-
+/// How often the criteria of one cancel may compare, with all jobs and runs: about a second's worth, in which nothing else goes on.
+pub const MAX_COMPARISONS: u64 = 20_000_000;
 /// How many bytes the name of a field and a pattern of `match` may have: each is asked of every open run.
 pub const MAX_TEXT: usize = 1_024;
 
@@ -155,6 +156,20 @@ impl Criteria {
                 Self::Field(field, comparison, values)
             }
             other @ Self::Field(..) => other,
+        }
+    }
+
+    /// How many comparisons it makes with each job, and with each run, at most.
+    pub fn comparisons(&self) -> (u64, u64) {
+        match self {
+            Self::And(list) | Self::Or(list) => list.iter().fold((0, 0), |(of_job, of_run), one| {
+                let (job, run) = one.comparisons();
+                (of_job.saturating_add(job), of_run.saturating_add(run))
+            }),
+            Self::Field(field, _, values) => {
+                let number = u64::try_from(values.len()).unwrap_or(u64::MAX);
+                if OF_RUNS.contains(&field.as_str()) { (0, number) } else { (number, 0) }
+            }
         }
     }
 

@@ -239,6 +239,17 @@ pub enum Refusal {
     /// No open job has this id, or not on this agent.
     #[error("there is no such open job")]
     NotOpen,
+    /// The criteria ask too much of too many: nothing else of the manager goes on while they are compared.
+    #[error(
+        "the criteria make {comparisons} comparisons over all that is open, and {limit} are the limit: use fewer conditions and \
+         values, or cancel by job or queue"
+    )]
+    TooManyComparisons {
+        /// How many, at most.
+        comparisons: u64,
+        /// How many may be.
+        limit: u64,
+    },
     /// It was released before, or never held.
     #[error("the job is not held")]
     NotHeld,

@@ -266,7 +266,9 @@ impl Job {
         let was = counts(run);
         change(run);
         let is = counts(run);
-        for (number, (was, is)) in [&mut self.replaceable, &mut self.corrected].into_iter().zip(was.into_iter().zip(is)) {
+        for (number, (was, is)) in
+            [&mut self.replaceable, &mut self.corrected].into_iter().zip(was.into_iter().zip(is))
+        {
             *number = number.saturating_sub(was).saturating_add(is);
         }
         Some(())

@@ -83,12 +83,17 @@ impl<T> Jobs<T> {
         self.queues.get(key).map(|queue| queue.view(key))
     }
 
-    /// The runs of a queue: those that hold its slots, then the first `limit` that wait, in their order.
-    pub fn queue_runs(&self, key: &QueueKey, limit: usize) -> impl Iterator<Item = (JobId, RunView<'_>)> {
+    /// The runs of a queue: the first `slots` that hold its slots, then the first `waiting` that wait, in their order.
+    pub fn queue_runs(
+        &self,
+        key: &QueueKey,
+        slots: usize,
+        waiting: usize,
+    ) -> impl Iterator<Item = (JobId, RunView<'_>)> {
         let queue = self.queues.get(key);
-        let slots = queue.into_iter().flat_map(|queue| queue.slots.iter());
-        let waiting = queue.into_iter().flat_map(move |queue| queue.waiting.values().take(limit));
-        slots.chain(waiting).filter_map(|at| {
+        let holding = queue.into_iter().flat_map(move |queue| queue.slots.iter().take(slots));
+        let waiting = queue.into_iter().flat_map(move |queue| queue.waiting.values().take(waiting));
+        holding.chain(waiting).filter_map(|at| {
             let job = self.jobs.get(&at.job)?;
             Some((at.job, job.run(at.index)?.view(job.agent(at.index)?)))
         })

@@ -284,7 +284,7 @@ impl Pair {
 
     fn same_queues(&self) {
         let views = self.jobs.queues().map(|view| {
-            let runs = self.jobs.queue_runs(&view.key, 1_000).skip(view.taken);
+            let runs = self.jobs.queue_runs(&view.key, 0, 1_000);
             let waiting: Vec<(JobId, PeerId)> = runs.map(|(job, run)| (job, run.agent.clone())).collect();
             (view.key.clone(), view.concurrency, view.taken, waiting)
         });
