@@ -184,9 +184,8 @@ fn each_correction_of_a_job_is_told_under_a_number_of_its_own_however_many_there
         manager.jobs.handle(done(run, Outcome::Succeeded), manager.now);
         manager.jobs.handle_timeout(manager.now);
         let turn = manager.jobs.poll_turn().unwrap();
-        let serial = |effect: &Effect<u32>| match effect {
-            Effect::Deliver { serial, .. } => Some(*serial),
-            _ => None,
+        let serial = |effect: &Effect<u32>| {
+            if let Effect::Deliver { serial, .. } = effect { Some(*serial) } else { None }
         };
         serials.extend(turn.effects.iter().filter_map(serial));
     }

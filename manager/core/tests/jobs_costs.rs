@@ -1,5 +1,7 @@
 //! What an input costs does not depend on what it has nothing to do with.
 
+#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code, and one that measures")]
+
 mod jobs_support;
 
 use std::collections::BTreeMap;
