@@ -56,18 +56,21 @@ impl Positional {
         }
     }
 
-    /// All arguments by name. Large binary that was given by a name in `opaque` becomes a text without content.
+    /// All arguments by name. Large binary that was given by a name that is `opaque` becomes a text without content.
     pub(crate) fn named(
         &self,
         args: &Raw,
         kwargs: &Raw,
         binary: Binary,
-        opaque: &BTreeSet<String>,
+        opaque: impl Fn(&str) -> bool,
     ) -> Result<Value, ArgumentError> {
         let bad = |text: String| Err(ArgumentError(text));
         // serde takes a byte string and even a number for the name of a field: what no rule would see must not be read
-        let depth = if binary == Binary::Readable { MAX_DEPTH } else { 1 };
-        if !has_text_keys(kwargs, depth) {
+        let depth = match binary {
+            Binary::Readable | Binary::Encoded => MAX_DEPTH,
+            Binary::Marked | Binary::Text => 1,
+        };
+        if !has_text_keys(kwargs, depth) || depth > 1 && !has_text_keys(args, depth) {
             return bad("the names of arguments are texts".to_owned());
         }
         let Value::Object(mut named) = to_json_but(kwargs, binary, opaque) else {

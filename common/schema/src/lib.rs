@@ -19,6 +19,7 @@ mod limits;
 mod opaque;
 mod plain;
 pub mod policy;
+mod readings;
 mod redact;
 mod references;
 mod schema;
@@ -33,6 +34,7 @@ pub use limits::{
     MAX_SCHEMA_COPIED, MAX_SCHEMA_DEPTH, MAX_SCHEMA_DYNAMIC, MAX_SCHEMA_EMBEDDED, MAX_SCHEMA_NODES,
     MAX_SCHEMA_PATTERN, MAX_SCHEMA_PATTERNS, MAX_SCHEMA_PLACES, MAX_SCHEMA_TEXT,
 };
+pub use readings::Readings;
 pub use redact::{MASK, MAX_REDACT_PATHS, MAX_REDACT_WORDS, Redaction, RedactionError};
 pub use schema::{ArgumentError, MAX_REGEX_SIZE, MAX_SHOWN, Schema, SchemaError, plain};
 pub use value::{Binary, Json, Shown, to_json};

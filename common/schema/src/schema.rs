@@ -12,8 +12,9 @@ use crate::graph::LEVELS;
 use crate::limits;
 use crate::opaque;
 use crate::plain::values;
+use crate::readings::Readings;
 use crate::redact::Redaction;
-use crate::value::Binary;
+use crate::value::{Binary, is_all_text};
 
 /// Bytes that one compiled regular expression may take.
 pub const MAX_REGEX_SIZE: usize = 256 * 1024;
@@ -113,7 +114,7 @@ impl Schema {
     /// # Errors
     /// [`ArgumentError`] with the paths and the rules; never with values.
     pub fn check(&self, args: &Raw, kwargs: &Raw) -> Result<Value, ArgumentError> {
-        let named = self.positional.named(args, kwargs, Binary::Text, &BTreeSet::new())?;
+        let named = self.positional.named(args, kwargs, Binary::Text, |_| false)?;
         self.check_json(&named)?;
         Ok(named)
     }
@@ -123,16 +124,30 @@ impl Schema {
     /// # Errors
     /// The same.
     pub fn verify(&self, args: &Raw, kwargs: &Raw) -> Result<(), ArgumentError> {
-        self.check_json(&self.positional.named(args, kwargs, Binary::Text, &self.opaque)?)
+        let opaque = |name: &str| self.opaque.contains(name);
+        self.check_json(&self.positional.named(args, kwargs, Binary::Text, opaque)?)
     }
 
-    /// The same arguments as a [`policy`](crate::policy) sees them: binary that is UTF-8 as the text it is, so that nobody
-    /// passes by a rule by sending bytes for a text. Nothing is checked.
+    /// The same arguments as a [`policy`](crate::policy) sees them whose rules look at what is `about`, with what is left out as `schema`
+    /// says: it is what this was compiled from. Nothing is checked.
     ///
     /// # Errors
-    /// [`ArgumentError`] when positional arguments have no place.
-    pub fn readable(&self, args: &Raw, kwargs: &Raw) -> Result<Value, ArgumentError> {
-        self.positional.named(args, kwargs, Binary::Readable, &BTreeSet::new())
+    /// [`ArgumentError`] when positional arguments have no place, and those of [`fill_defaults`](Self::fill_defaults).
+    pub fn readings(
+        &self,
+        schema: &Value,
+        (args, kwargs): (&Raw, &Raw),
+        about: impl Fn(&str) -> bool,
+    ) -> Result<Readings, ArgumentError> {
+        let read = |binary| {
+            let mut named = self.positional.named(args, kwargs, binary, |name| !about(name))?;
+            self.fill_defaults(schema, &mut named)?;
+            Ok(named)
+        };
+        let text = read(Binary::Readable)?;
+        let is_text = is_all_text(args, |_| false) && is_all_text(kwargs, |name| !about(name));
+        let encoded = if is_text { None } else { Some(read(Binary::Encoded)?) };
+        Ok(Readings { text, encoded })
     }
 
     /// Puts the `default` of each property that is not there in its place, at the top and in each object that is there. `schema` is what

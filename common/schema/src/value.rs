@@ -10,8 +10,6 @@
 //! Text that is not UTF-8 has its bad bytes replaced. Integers keep their value, the order of keys is kept where the
 //! format keeps it.
 
-use std::collections::BTreeSet;
-
 use data_encoding::BASE64;
 use redpoll_common::wire::{MAX_DEPTH, Raw};
 use rmpv::ValueRef;
@@ -27,8 +25,10 @@ pub enum Binary {
     Marked,
     /// Its base64 text alone: a schema describes it as a string with `contentEncoding`.
     Text,
-    /// The text that it is, where it is UTF-8, and its base64 text otherwise: what a rule about a text has to see.
+    /// The text that it is, bad bytes replaced: what a rule about a text has to see.
     Readable,
+    /// The text that it is, where it is UTF-8, and its base64 text otherwise.
+    Encoded,
 }
 
 /// A value on its way into JSON, binary marked. Bytes that are no value, as only a broken store has them, become null.
@@ -47,16 +47,16 @@ pub fn to_json(raw: &Raw, binary: Binary) -> serde_json::Value {
     serde_json::to_value(Shown(&read(raw), binary)).unwrap_or_default()
 }
 
-/// The same of a map, but for its large binary values under these names, which become a text without content.
-pub(crate) fn to_json_but(raw: &Raw, binary: Binary, opaque: &BTreeSet<String>) -> serde_json::Value {
-    if opaque.is_empty() || raw.len() < LARGE {
+/// The same of a map, but for its large binary values under names that are `opaque`, which become a text without content.
+pub(crate) fn to_json_but(raw: &Raw, binary: Binary, opaque: impl Fn(&str) -> bool) -> serde_json::Value {
+    if raw.len() < LARGE {
         return to_json(raw, binary);
     }
     let value = read(raw);
     let ValueRef::Map(entries) = value else { return to_json(raw, binary) };
     let entries = entries.into_iter().map(|(key, value)| match (&key, &value) {
         (ValueRef::String(name), ValueRef::Binary(bytes))
-            if bytes.len() >= LARGE && name.as_str().is_some_and(|name| opaque.contains(name)) =>
+            if bytes.len() >= LARGE && name.as_str().is_some_and(&opaque) =>
         {
             (key, ValueRef::String("".into()))
         }
@@ -64,6 +64,31 @@ pub(crate) fn to_json_but(raw: &Raw, binary: Binary, opaque: &BTreeSet<String>) 
     });
     let value = ValueRef::Map(entries.collect());
     serde_json::to_value(Shown(&value, binary)).unwrap_or_default()
+}
+
+/// Whether all byte strings in it are UTF-8, those under names of a map aside that are `opaque`.
+pub(crate) fn is_all_text(raw: &Raw, opaque: impl Fn(&str) -> bool) -> bool {
+    fn is(value: &ValueRef<'_>) -> bool {
+        match value {
+            ValueRef::Binary(bytes) => std::str::from_utf8(bytes).is_ok(),
+            ValueRef::Map(entries) => entries.iter().all(|(_, value)| is(value)),
+            ValueRef::Array(items) => items.iter().all(is),
+            ValueRef::Nil
+            | ValueRef::Boolean(_)
+            | ValueRef::Integer(_)
+            | ValueRef::F32(_)
+            | ValueRef::F64(_)
+            | ValueRef::String(_)
+            | ValueRef::Ext(..) => true,
+        }
+    }
+    match read(raw) {
+        ValueRef::Map(entries) => entries.iter().all(|(key, value)| match key {
+            ValueRef::String(name) if name.as_str().is_some_and(&opaque) => true,
+            _ => is(value),
+        }),
+        other => is(&other),
+    }
 }
 
 /// Whether all keys of maps are texts, down to so many levels.
@@ -116,7 +141,8 @@ impl Serialize for Shown<'_> {
             ValueRef::Binary(bytes) => match binary {
                 Binary::Marked => one(serializer, "$bin", &BASE64.encode(bytes)),
                 Binary::Text => serializer.serialize_str(&BASE64.encode(bytes)),
-                Binary::Readable => match std::str::from_utf8(bytes) {
+                Binary::Readable => serializer.serialize_str(&String::from_utf8_lossy(bytes)),
+                Binary::Encoded => match std::str::from_utf8(bytes) {
                     Ok(text) => serializer.serialize_str(text),
                     Err(_) => serializer.serialize_str(&BASE64.encode(bytes)),
                 },

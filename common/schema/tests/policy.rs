@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use redpoll_schema::Readings;
 use redpoll_schema::policy::{
     Buckets, Constraint, Effect, Hours, Moment, Pattern, Policy, Rate, Request, Rule, Weekday,
 };
@@ -25,7 +26,9 @@ fn rule(name: &str, effect: Effect, procedure: &str) -> Rule {
     }
 }
 
-fn request<'r>(name: &'r str, args: &'r Value) -> Request<'r> {
+fn request<'r>(name: &'r str, args: &Value) -> Request<'r> {
+    // as long as a test
+    let args = Box::leak(Box::new(Readings::of(args.clone())));
     Request {
         name,
         version: 1,

@@ -2,8 +2,8 @@
 
 use redpoll_common::wire::Raw;
 use redpoll_net::ProcedureInfo;
+use redpoll_schema::Readings;
 use redpoll_schema::policy::Whose;
-use serde_json::Value;
 
 use super::paths::never_a_path;
 use super::{Asked, Counting, Gate, Subject, moment};
@@ -54,7 +54,7 @@ impl Gate {
         let (args, kwargs) = (&Raw::empty_array(), &Raw::empty_map());
         let counting = Counting::Looks;
         let asked = Asked { args, kwargs, operator: None, roles: None, now: moment(), counting };
-        self.rules.load().policy.never(&self.request(info, subject, asked, &Value::Null))
+        self.rules.load().policy.never(&self.request(info, subject, asked, &Readings::default()))
     }
 }
 

@@ -24,8 +24,8 @@ use arc_swap::ArcSwap;
 use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_config::{ManifestProblem, PolicyConfig, load_policy};
 use redpoll_net::{CallContext, ProcedureInfo};
+use redpoll_schema::Readings;
 use redpoll_schema::policy::{Moment, Policy, Request, Rule, Switching, Verdict, Whose};
-use serde_json::Value;
 use tracing::{error, info};
 
 use crate::exec::account::Account;
@@ -237,7 +237,7 @@ impl Gate {
         let label = format!("{}@{}", info.name, info.version);
         let rules = self.rules.load();
         let looks = rules.looks_at_arguments(info);
-        let mut named = Value::Null;
+        let mut named = Readings::default();
         // what is built in reads its arguments strictly itself, and a piece of a file is not turned into JSON for nothing;
         // of a trial nothing runs that could
         let is_trial = asked.counting == Counting::Looks;
@@ -256,13 +256,11 @@ impl Gate {
             if let Some(rule) = looks {
                 refuse_hidden((rule, rules.policy.whose()), info, schema, asked.args)
                     .map_err(|fault| Refused { rule: Some(rule.name.clone()), fault: Box::new(fault) })?;
-                named = schema.readable(asked.args, asked.kwargs).map_err(bad)?;
                 // what is left out is what the procedure says it is: no rule is passed by with it
-                schema.fill_defaults(&info.args, &mut named).map_err(bad)?;
-                if let Some(path) = subject.plain_path(info, asked.kwargs)
-                    && let Some(named) = named.as_object_mut()
-                {
-                    named.insert("path".to_owned(), Value::String(path));
+                let about = |name: &str| rules.are_about(name);
+                named = schema.readings(&info.args, (asked.args, asked.kwargs), about).map_err(bad)?;
+                if let Some(path) = subject.plain_path(info, asked.kwargs) {
+                    named.set("path", &path);
                 }
             }
         }
@@ -302,7 +300,7 @@ impl Gate {
         info: &'r ProcedureInfo,
         subject: &'r Subject,
         asked: Asked<'r>,
-        args: &'r Value,
+        args: &'r Readings,
     ) -> Request<'r> {
         let (user, user_is_root) = match self.runs_as(subject) {
             Some((user, is_root)) => (Some(user), is_root),

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
+use redpoll_schema::Readings;
 use redpoll_schema::policy::Request;
-use serde_json::Value;
 
 use super::{Gate, moment};
 
@@ -16,7 +16,7 @@ impl Gate {
             name,
             version: 1,
             is_manifest: false,
-            args: &Value::Null,
+            args: &Readings::default(),
             operator: None,
             roles: None,
             user: None,

@@ -81,6 +81,12 @@ impl Rules {
             |rule: &&Rule| rule.procedures.iter().any(|pattern| pattern.fits(&info.name, info.version));
         self.policy.rules().iter().filter(|rule| !rule.args.is_empty()).find(fits)
     }
+
+    /// Whether one of the rules looks at an argument of this name: a piece of a file is not turned into text for those that do not.
+    pub(super) fn are_about(&self, name: &str) -> bool {
+        let mut paths = self.policy.rules().iter().flat_map(|rule| rule.args.keys());
+        paths.any(|path| path.split('.').next() == Some(name))
+    }
 }
 
 /// Refuses positional arguments that no schema names, where a rule looks at the arguments of the procedure: such a rule could

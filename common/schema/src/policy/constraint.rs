@@ -48,6 +48,14 @@ impl Constraint {
         whole.map(Self::Regex).map_err(|error| error.to_string().replace('\n', " "))
     }
 
+    /// Whether it looks at the names of a map, and not at what is under them.
+    pub(super) fn is_of_names(&self) -> bool {
+        match self {
+            Self::Only(_) => true,
+            Self::OneOf(_) | Self::Range { .. } | Self::Glob(_) | Self::Regex(_) => false,
+        }
+    }
+
     /// Whether an argument fits.
     pub fn fits(&self, value: Option<&Value>) -> bool {
         let Some(value) = value else { return matches!(self, Self::Only(_)) };

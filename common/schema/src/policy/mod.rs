@@ -6,6 +6,7 @@
 //! What is not known counts against the call: a deny rule for some operators fits a call whose operator is unknown, an
 //! allow rule for some operators does not.
 
+mod bytes;
 mod constraint;
 mod hours;
 mod never;
@@ -15,7 +16,7 @@ mod rate;
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use crate::Readings;
 
 pub use constraint::{Constraint, Limit};
 pub use hours::{Hours, Moment, Weekday};
@@ -76,8 +77,8 @@ pub struct Request<'r> {
     pub version: u32,
     /// Whether a manifest describes it.
     pub is_manifest: bool,
-    /// The named arguments as a schema sees them.
-    pub args: &'r Value,
+    /// The named arguments.
+    pub args: &'r Readings,
     /// Who calls, if the manager said.
     pub operator: Option<&'r str>,
     /// What that operator is, if the manager said.
@@ -231,7 +232,7 @@ impl Rule {
             && self.is_for(request)
             && self.is_for_roles(request)
             && self.hours.as_ref().is_none_or(|hours| hours.hold(request.now))
-            && self.args.iter().all(|(path, constraint)| constraint.fits(find(request.args, path)))
+            && self.args.iter().all(|(path, constraint)| self.holds(path, constraint, request.args))
             && self.unsaid(request).next().is_none()
     }
 
@@ -265,9 +266,10 @@ impl Rule {
             ("hours", hours),
         ];
         let kinds = held.into_iter().filter(|(_, holds)| !holds).map(|(what, _)| what.to_owned());
-        let args = self.args.iter().filter(|(path, constraint)| !constraint.fits(find(request.args, path)));
+        let args = self.args.iter().filter(|(path, constraint)| !self.holds(path, constraint, request.args));
         let unsaid = self.unsaid(request).map(|what| what.told().to_owned());
-        kinds.chain(args.map(|(path, _)| format!("args.{path}"))).chain(unsaid).collect()
+        let args = args.map(|(path, _)| format!("args.{path}{}", bytes::told(path, request.args)));
+        kinds.chain(args).chain(unsaid).collect()
     }
 
     /// Whether it says that what it allows may run as root.
@@ -329,13 +331,4 @@ fn by_default(request: &Request<'_>, whose: Whose) -> Verdict {
 /// Root by name or by number.
 fn is_root_name(user: &str) -> bool {
     user == "root" || user == "0"
-}
-
-/// What lies at a dotted path of keys and positions.
-fn find<'v>(value: &'v Value, path: &str) -> Option<&'v Value> {
-    path.split('.').try_fold(value, |value, word| match value {
-        Value::Object(entries) => entries.get(word),
-        Value::Array(items) => items.get(word.parse::<usize>().ok()?),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
-    })
 }

@@ -63,10 +63,9 @@ impl Rule {
 mod tests {
     use std::collections::BTreeMap;
 
-    use serde_json::Value;
-
     use super::super::{Moment, Pattern, Weekday};
     use super::*;
+    use crate::Readings;
 
     fn rule(effect: Effect, pattern: &str) -> Rule {
         Rule {
@@ -98,7 +97,7 @@ mod tests {
             name: "web.deploy",
             version: 2,
             is_manifest: true,
-            args: &Value::Null,
+            args: &Readings::default(),
             operator: None,
             roles: None,
             user: Some(user),

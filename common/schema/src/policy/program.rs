@@ -47,7 +47,8 @@ impl Rule {
     pub(super) fn unsaid<'r>(&'r self, request: &'r Request<'_>) -> impl Iterator<Item = Unsaid> + 'r {
         let is_about_argv = || self.args.keys().any(|path| path == "argv" || path.starts_with("argv."));
         let matters = self.effect == Effect::Allow && request.name == EXEC && is_about_argv();
-        let gives = move |what: &Unsaid| matters && self.lacks(what.name(), request.args.get(what.name()));
+        let gives =
+            move |what: &Unsaid| matters && self.lacks(what.name(), request.args.text.get(what.name()));
         Unsaid::ALL.into_iter().filter(gives)
     }
 
