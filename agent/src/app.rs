@@ -171,7 +171,12 @@ impl Serving {
                 reload::<AgentConfig, _>(sources, &self.effective, log, &own, take);
                 reloaded.notify_one();
                 let offered = self.offered.clone();
-                tracker.spawn_blocking(move || drop(offered.reload())); // what became of it is in the log
+                // what became of it is in the log
+                tracker.spawn(async move {
+                    if let Err(fault) = offered.reload_in_turn().await {
+                        error!(%fault, "the procedures were not read");
+                    }
+                });
             }
             stop.cancel();
         };

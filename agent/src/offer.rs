@@ -112,7 +112,7 @@ fn control_groups(groups: RunGroups) -> Result<Arc<Hierarchy>, String> {
                 warn!(controllers, missing = missing.join(", "), all_runs, "{what}");
             }
         }
-        Err(why) => info!(
+        Err(why) => warn!(
             why,
             "no control groups: limits of procedures are kept for each process by itself, and cpu is not limited"
         ),

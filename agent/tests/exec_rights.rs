@@ -178,3 +178,21 @@ async fn what_only_the_daemon_sees_is_not_told_to_the_caller() {
     let missing = collect(as_nobody(spec(&["no-such-program-here"]))).await.unwrap_err();
     assert!(matches!(missing, ExecError::NotFound { .. }), "{missing}");
 }
+
+#[tokio::test]
+async fn programs_of_other_users_have_no_session_keyring_in_common() {
+    if !is_root() || !Path::new("/proc/keys").exists() {
+        return; // a kernel without keys
+    }
+    // the keyring of a session is seen by whoever has it
+    let nobody = || as_nobody(spec(&["cat", "/proc/keys"]));
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        let text = String::from_utf8(collect(nobody()).await.unwrap().stdout).unwrap();
+        let own = text.lines().filter(|line| line.contains(" keyring ") && line.contains(" _ses: empty"));
+        let numbers: Vec<String> = own.filter_map(|line| Some(line.split(' ').next()?.to_owned())).collect();
+        assert_eq!(numbers.len(), 1, "one of its own, without a key: {text}");
+        seen.extend(numbers);
+    }
+    assert_ne!(seen[0], seen[1], "nor in common with another run");
+}

@@ -10,6 +10,7 @@ pub mod listing;
 mod requests;
 mod switches;
 mod trial;
+mod turns;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,10 +21,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 use redpoll_common::api::ReloadAnswer;
 use redpoll_config::Side;
-use redpoll_exec::check::capped;
+use redpoll_exec::check::{capped, ungrouped};
 use redpoll_net::Registry;
 use redpoll_net::listing::Listing;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tracing::{error, info, warn};
 
 use crate::builtin::workers::{self, WORKERS};
@@ -67,6 +68,8 @@ struct Changing {
     state: Mutex<State>,
     /// How many reloads have begun.
     begun: AtomicU64,
+    /// Who changes something on a thread of its own has it.
+    turn: Arc<Semaphore>,
 }
 
 /// Problems that the answer of a reload has room for; all of them are in the log.
@@ -123,7 +126,9 @@ impl Offered {
             last: None,
         });
         let (setting, begun) = (Arc::new(setting), AtomicU64::new(0));
-        let changing = Changing { base: base.clone(), lists, tells_workers, setting, source, state, begun };
+        let turn = Arc::new(Semaphore::new(1));
+        let changing =
+            Changing { base: base.clone(), lists, tells_workers, setting, source, state, begun, turn };
         let told = watch::Sender::new(Told::new(Arc::new(Listing::of(&base)), &gate));
         let current = Current::new(base, gate.clone(), BTreeMap::new());
         let schedules = watch::Sender::default();
@@ -148,13 +153,22 @@ impl Offered {
     /// Reads the policy and the descriptions anew. What cannot be read or offered is in the answer and in the log; the others are not affected.
     /// Blocks: it reads files.
     pub fn reload(&self) -> ReloadAnswer {
+        self.reload_asked(self.reloads_begun())
+    }
+
+    /// How many reloads have begun.
+    fn reloads_begun(&self) -> u64 {
+        self.changing.as_ref().map_or(0, |changing| changing.begun.load(Ordering::SeqCst))
+    }
+
+    /// The same, asked for when so many had begun.
+    fn reload_asked(&self, before: u64) -> ReloadAnswer {
         let Some(changing) = &self.changing else {
             return ReloadAnswer {
                 offered: self.now().procedures().count() as u64,
                 ..ReloadAnswer::default()
             };
         };
-        let before = changing.begun.load(Ordering::SeqCst);
         // held while files are read: two reloads at a time must not end with the older one
         let mut state = changing.state();
         if let Some((number, answer)) = &state.last
@@ -194,6 +208,9 @@ impl Offered {
         for procedure in state.procedures.iter().filter(|procedure| procedure.manifest().enabled) {
             for said in capped(procedure.manifest(), &changing.setting.limits, Side::Agent) {
                 warn!(%said, "a procedure says more than the limits of the agent let be");
+            }
+            for said in ungrouped(procedure.manifest(), changing.setting.cgroups.as_deref()) {
+                warn!(%said, "a limit of a procedure is not kept");
             }
         }
         let ReloadAnswer { offered, added, changed, removed, .. } = &answer;

@@ -32,24 +32,21 @@ impl Offered {
             return self.list(&call);
         }
         let offered = self.clone();
-        let answer = async move {
-            // it reads and writes files
-            let done = tokio::task::spawn_blocking(move || offered.serve(&call)).await;
-            done.unwrap_or_else(|_panic| Err(Fault::new(FaultCode::Internal, "it ended unexpectedly")))
-        };
+        let answer = async move { offered.serve(&call).await };
         Running { answer: Box::pin(answer), graceful: false }
     }
 
-    fn serve(&self, call: &CallContext) -> Result<Raw, Fault> {
+    async fn serve(self: &Arc<Self>, call: &CallContext) -> Result<Raw, Fault> {
         if call.method == agent_method::RELOAD {
-            return written(&self.reload());
+            return written(&self.reload_in_turn().await?);
         }
         let bad = |text: String| Fault::new(FaultCode::BadArguments, text);
         let order: SwitchOrder = call.kwargs.decode().map_err(|error| bad(error.reason))?;
         if order.procedure.len() > MAX_METHOD_LEN {
             return Err(bad(format!("procedure has more than {MAX_METHOD_LEN} bytes")));
         }
-        written(&self.switch(&order, call.method == agent_method::ENABLE)?)
+        let on = call.method == agent_method::ENABLE;
+        written(&self.in_turn(move |offered| offered.switch(&order, on)).await??)
     }
 
     /// Switches a procedure on or off, and writes it down. Blocks: it writes a file.

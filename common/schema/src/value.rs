@@ -82,13 +82,11 @@ pub(crate) fn is_all_text(raw: &Raw, opaque: impl Fn(&str) -> bool) -> bool {
             | ValueRef::Ext(..) => true,
         }
     }
-    match read(raw) {
-        ValueRef::Map(entries) => entries.iter().all(|(key, value)| match key {
-            ValueRef::String(name) if name.as_str().is_some_and(&opaque) => true,
-            _ => is(value),
-        }),
-        other => is(&other),
-    }
+    let value = read(raw);
+    let ValueRef::Map(entries) = &value else { return is(&value) };
+    let skips =
+        |key: &ValueRef<'_>| matches!(key, ValueRef::String(name) if name.as_str().is_some_and(&opaque));
+    entries.iter().all(|(key, value)| skips(key) || is(value))
 }
 
 /// Whether all keys of maps are texts, down to so many levels.

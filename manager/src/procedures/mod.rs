@@ -18,7 +18,7 @@ use arc_swap::ArcSwap;
 use redpoll_common::identity::Identity;
 use redpoll_config::{ManagerProceduresConfig, Manifest, Procedures, Side, load_folder_of};
 use redpoll_exec::ExecLimits;
-use redpoll_exec::check::capped;
+use redpoll_exec::check::{capped, ungrouped};
 use redpoll_exec::exec::cgroup::Hierarchy;
 use redpoll_exec::exec::confine;
 use redpoll_exec::gate::{Gate, Kind, Own, Subject};
@@ -123,6 +123,9 @@ impl Offering {
         for manifest in offered.all().map(|entry| entry.manifest()).filter(|manifest| manifest.enabled) {
             for said in capped(manifest, &self.setting.limits, Side::Manager) {
                 warn!(%said, "a procedure says more than the limits of the manager let be");
+            }
+            for said in ungrouped(manifest, self.setting.cgroups.as_deref()) {
+                warn!(%said, "a limit of a procedure is not kept");
             }
         }
         let count = offered.registry.procedures().count();

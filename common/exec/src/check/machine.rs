@@ -6,7 +6,7 @@ use redpoll_config::{Manifest, ManifestProblem, ProcedureOutput, Side};
 
 use super::{as_warning, keywords};
 use crate::exec::account::{Account, AccountError};
-use crate::exec::{ExecError, find_program};
+use crate::exec::{ExecError, cgroup, find_program};
 
 /// Why it would not run here.
 pub(super) fn failures(manifest: &Manifest, side: Side) -> Vec<ManifestProblem> {
@@ -30,6 +30,10 @@ pub(super) fn warnings(manifest: &Manifest, side: Side) -> Vec<ManifestProblem> 
     if side == Side::Manager && manifest.callers.is_nobody() && !manifest.callback {
         let what = "nobody may call it; say who with callers = [\"operator:*\"], or callback = true for jobs that name it";
         found.push(("callers".to_owned(), what.to_owned()));
+    }
+    if manifest.limits.cpu.is_some() && !cgroup::is_on_machine("cpu") {
+        let what = "control groups (version 2) alone keep it, and this machine has none with cpu: it is not limited here";
+        found.push(("limits.cpu".to_owned(), what.to_owned()));
     }
     ManifestProblem::of_fields(&manifest.file, found).into_iter().map(as_warning).collect()
 }

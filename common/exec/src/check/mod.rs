@@ -1,13 +1,15 @@
 //! The check of a folder of manifests without a daemon: what is wrong with each, what it names that this machine does not have, and
 //! what does less than it seems to. `redpoll-agent procedures check` and `redpoll-manager procedures check` are this.
 //!
-//! `machine`: what a manifest names that is not here. `keywords`: what is in a schema and checks nothing. `capped`: what limits do not let be. `judged`: what the
+//! `machine`: what a manifest names that is not here. `keywords`: what is in a schema and checks nothing. `capped`: what limits do not let be. `ungrouped`: what
+//! nothing keeps without control groups. `judged`: what the
 //! policy makes of it.
 
 mod capped;
 mod judged;
 mod keywords;
 mod machine;
+mod ungrouped;
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -16,6 +18,7 @@ use redpoll_config::{Manifest, ManifestProblem, Side, load_folder_of};
 
 pub use capped::capped;
 pub use judged::{Judges, check_judged};
+pub use ungrouped::ungrouped;
 
 /// What was found in a folder.
 #[derive(Debug)]

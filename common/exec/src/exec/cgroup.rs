@@ -119,7 +119,8 @@ impl Hierarchy {
         CONTROLLERS.into_iter().filter(|name| !self.has(name)).collect()
     }
 
-    fn has(&self, name: &str) -> bool {
+    /// Whether a controller can be used.
+    pub fn has(&self, name: &str) -> bool {
         self.controllers.iter().any(|offered| offered == name)
     }
 
@@ -169,6 +170,13 @@ impl Hierarchy {
         let set = |file: &str, value: String| fs::write(group.path.join(file), value);
         if let Some(memory) = usage.memory {
             set("memory.max", memory.to_string())?;
+            // what is beyond it is not to go on in the swap of the machine, slow and unseen
+            match fs::OpenOptions::new().write(true).open(group.path.join("memory.swap.max")) {
+                Ok(mut file) => io::Write::write_all(&mut file, b"0")?,
+                // a kernel without swap
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
             // one process that exceeds it takes the whole run along: half a tree is of no use
             set("memory.oom.group", "1".to_owned())?;
         }
@@ -248,16 +256,29 @@ impl Drop for Cgroup {
     }
 }
 
+/// Whether the machine, or the container, has a controller of version 2 at all; whether an agent gets it is another matter.
+pub fn is_on_machine(controller: &str) -> bool {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let offered = mount(&mounts).map(|mount| fs::read_to_string(Path::new(mount).join("cgroup.controllers")));
+    offered.is_some_and(|offered| {
+        offered.unwrap_or_default().split_whitespace().any(|offered| offered == controller)
+    })
+}
+
 /// Where this process stands in the hierarchy of version 2.
 fn own_group(own: &str, mounts: &str) -> Option<PathBuf> {
     let own = own.lines().find_map(|line| line.strip_prefix("0::"))?;
-    let mount = mounts.lines().find_map(|line| {
+    Some(Path::new(mount(mounts)?).join(own.trim_start_matches('/')))
+}
+
+/// Where the hierarchy of version 2 is mounted.
+fn mount(mounts: &str) -> Option<&str> {
+    mounts.lines().find_map(|line| {
         // 35 24 0:30 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw
         let (before, after) = line.split_once(" - ")?;
         let is_v2 = after.split(' ').next() == Some("cgroup2");
         before.split(' ').nth(4).filter(|_| is_v2)
-    })?;
-    Some(Path::new(mount).join(own.trim_start_matches('/')))
+    })
 }
 
 #[cfg(test)]
@@ -287,15 +308,21 @@ mod tests {
         let folder = stand_in("memory pids cpu", "");
         let hierarchy = Hierarchy::take_at(folder.path().to_owned(), 1, false).unwrap();
         let usage = Usage { memory: Some(4096), cpu: Some(150), processes: Some(9) };
+        // as the kernel makes it
+        fs::create_dir(folder.path().join("run-a")).unwrap();
+        fs::write(folder.path().join("run-a/memory.swap.max"), "max").unwrap();
         let group = hierarchy.group("a", &usage).unwrap();
         let read = |name: &str| fs::read_to_string(group.path().join(name)).unwrap();
         assert_eq!(read("memory.max"), "4096");
         assert_eq!(read("memory.oom.group"), "1");
+        assert!(read("memory.swap.max").starts_with('0'), "what does not fit is not swapped out");
         assert_eq!(read("pids.max"), "9");
         assert_eq!(read("cpu.max"), "150000 100000");
         fs::write(group.path().join("cgroup.procs"), "12\n13\n").unwrap();
         assert_eq!(group.processes().unwrap(), [12, 13]);
         assert!(group.kill() && read("cgroup.kill") == "1");
+        let without_swap = hierarchy.group("c", &Usage { memory: Some(1), ..Usage::default() }).unwrap();
+        assert!(!without_swap.path().join("memory.swap.max").exists());
         let free = hierarchy.group("b", &Usage::default()).unwrap();
         assert!(fs::read_dir(free.path()).unwrap().next().is_none());
         let path = free.path().to_owned();

@@ -26,7 +26,7 @@ use rustix::thread;
 use super::account::{self, Account};
 use super::cgroup::Usage;
 use super::handed::Handed;
-use super::{ExecError, inherited, is_no_room, lookup, open_files, verdict};
+use super::{ExecError, inherited, is_no_room, keyring, lookup, open_files, verdict};
 
 /// The first argument of a start that confines.
 const WORD: &str = "__confine";
@@ -224,6 +224,7 @@ impl Order {
         let Some((uid, gid, groups)) = self.account else { return Ok(()) };
         let groups: Vec<Gid> = groups.into_iter().map(Gid::from_raw).collect();
         let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+        keyring::leave_session().map_err(|source| ("a session keyring of its own", source))?;
         // groups before the user: afterwards nobody would be allowed to
         thread::set_thread_groups(&groups).map_err(system("its groups"))?;
         thread::set_thread_res_gid(gid, gid, gid).map_err(system("its group"))?;

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::START_WAIT;
+use super::starts::MAX_HUNG;
 
 /// Why a program could not be started; nothing has run, unless it [may have begun](Self::may_have_begun).
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +71,14 @@ pub enum ExecError {
         /// The program.
         program: String,
     },
+    /// Too many other starts hang, which leaves no threads to start one more with.
+    #[error(
+        "{program:?} is not started while {MAX_HUNG} other programs hang in their start; does a network file system hang?"
+    )]
+    Hang {
+        /// The program.
+        program: String,
+    },
     /// It was started, and killed at once, because this process cannot hear of its output and its end.
     #[error("{program:?} was started and killed at once: nobody could watch over it")]
     Unwatched {
@@ -101,6 +110,7 @@ impl ExecError {
             | Self::Format { .. }
             | Self::TooLarge
             | Self::Slow { .. }
+            | Self::Hang { .. }
             | Self::Unwatched { .. }
             | Self::System { .. } => false,
         }
@@ -121,6 +131,7 @@ impl ExecError {
             | Self::Denied { .. }
             | Self::Format { .. }
             | Self::TooLarge
+            | Self::Hang { .. }
             | Self::System { .. } => false,
         }
     }
@@ -129,6 +140,7 @@ impl ExecError {
     pub fn is_passing(&self) -> bool {
         match self {
             Self::System { source, .. } => is_no_room(source),
+            Self::Hang { .. } => true,
             Self::Late
             | Self::NoProgram
             | Self::Nul { .. }

@@ -18,6 +18,7 @@
 pub mod account;
 pub mod adopted;
 pub mod cgroup;
+mod children;
 pub mod confine;
 mod death;
 mod environ;
@@ -27,6 +28,7 @@ mod form;
 mod group;
 mod handed;
 mod inherited;
+mod keyring;
 pub mod leftovers;
 mod lookout;
 mod lookup;
@@ -36,6 +38,7 @@ pub mod note;
 pub mod open_files;
 mod output;
 pub mod programs;
+mod starts;
 mod tree;
 mod verdict;
 mod watching;
@@ -62,6 +65,7 @@ pub(crate) use name::unique_name;
 use note::Noting;
 use output::{Outlet, Phase};
 use programs::Programs;
+use starts::STARTS;
 use watching::{Stop, watch_over};
 
 /// The most bytes one [`Chunk::Data`] carries.
@@ -328,8 +332,12 @@ pub async fn run_announced(
 /// must not hold up everything else.
 pub(crate) async fn start(spec: ProcessSpec) -> Result<(Group, Pipes, ProcessSpec), ExecError> {
     let program = spec.argv.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default();
+    if STARTS.hang() {
+        return Err(ExecError::Hang { program });
+    }
     let held = Programs::hold();
     let spawning = tokio::task::spawn_blocking(move || {
+        let _under_way = STARTS.begin();
         if spec.not_after.is_some_and(|at| at <= boot_ms()) {
             return Err(ExecError::Late);
         }

@@ -11,6 +11,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_s
 
 use super::adopted;
 use super::cgroup::processes_of;
+use super::children::Children;
 use super::environ::Reader;
 use super::mark::Mark;
 use super::{RUN_VARIABLE, is_no_room};
@@ -93,18 +94,26 @@ impl Look {
     ) -> impl Iterator<Item = io::Result<Vec<Process>>> + 'a {
         let wanted = lineages.iter().map(|lineage| lineage.marker()).collect();
         let marks = Marks { reader: &self.reader, wanted, found: RefCell::default() };
-        lineages.iter().map(move |lineage| self.members_of(lineage, &marks))
+        let children = Children::of(&self.all);
+        lineages.iter().map(move |lineage| self.members_of(lineage, &marks, &children))
     }
 
-    fn members_of(&self, lineage: &Lineage, marks: &Marks<'_>) -> io::Result<Vec<Process>> {
+    fn members_of(
+        &self,
+        lineage: &Lineage,
+        marks: &Marks<'_>,
+        children: &Children<'_>,
+    ) -> io::Result<Vec<Process>> {
         let leader = lineage.leader.as_raw_pid();
         // nothing of the run is older than its leader, which spares reading most environments
         let since = self.all.iter().find(|process| process.pid == leader).map_or(0, |leader| leader.started);
         let marker = lineage.marker();
+        // there may be thousands
         let grouped = lineage.cgroup.as_deref().map_or(Ok(Vec::new()), processes_of)?;
+        let grouped: BTreeSet<i32> = grouped.into_iter().collect();
         let is_orphan =
             |process: &Process| process.parent == self.own && !self.leaders.contains(&process.pid);
-        let mut members = select(&self.all, leader, |process| {
+        let mut members = select(&self.all, children, leader, |process| {
             Ok(grouped.contains(&process.pid)
                 || process.started >= since
                     && (marks.has(process, &marker)?
@@ -146,26 +155,19 @@ impl Marks<'_> {
 /// The leader, its group, those that `marked` names, and all descendants of these.
 fn select(
     all: &[Process],
+    children: &Children<'_>,
     leader: i32,
     marked: impl Fn(&Process) -> io::Result<bool>,
 ) -> io::Result<Vec<Process>> {
-    let (mut members, mut others) = (Vec::new(), Vec::new());
+    let mut members = Vec::new();
     for process in all {
-        let is_member = process.pid == leader || process.group == leader || marked(process)?;
-        if is_member { &mut members } else { &mut others }.push(*process);
-    }
-    // there may be thousands
-    let mut pids: BTreeSet<i32> = members.iter().map(|member| member.pid).collect();
-    loop {
-        let (found, rest): (Vec<Process>, Vec<Process>) =
-            others.into_iter().partition(|process| pids.contains(&process.parent));
-        if found.is_empty() {
-            return Ok(members);
+        if process.pid == leader || process.group == leader || marked(process)? {
+            members.push(*process);
         }
-        pids.extend(found.iter().map(|process| process.pid));
-        members.extend(found);
-        others = rest;
     }
+    let descendants = children.below(members.iter().map(|member| member.pid));
+    members.extend(descendants);
+    Ok(members)
 }
 
 /// Every process that `/proc` shows. An error if one may live that could not be looked at.
@@ -299,8 +301,11 @@ mod tests {
             process(30, 1, 30),
             process(31, 1, 10), // orphan that stayed in the group
         ];
-        let mut found: Vec<i32> =
-            select(&all, 10, |process| Ok(process.pid == 20)).unwrap().iter().map(|p| p.pid).collect();
+        let mut found: Vec<i32> = select(&all, &Children::of(&all), 10, |process| Ok(process.pid == 20))
+            .unwrap()
+            .iter()
+            .map(|p| p.pid)
+            .collect();
         found.sort_unstable();
         assert_eq!(found, [10, 11, 12, 13, 14, 20, 21, 31]);
     }

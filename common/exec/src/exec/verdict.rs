@@ -52,6 +52,7 @@ pub(super) fn refuses(mut to: impl io::Write, why: &ExecError) -> io::Result<()>
         | ExecError::Variable { .. }
         | ExecError::TooLarge
         | ExecError::Slow { .. }
+        | ExecError::Hang { .. }
         | ExecError::Unwatched { .. } => (FAILED, why.to_string()),
     };
     to.write_all(&[&[kind], reason.as_bytes()].concat())?;

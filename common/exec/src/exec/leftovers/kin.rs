@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::super::children::Children;
 use super::super::tree::Process;
 
 /// What was seen.
@@ -27,22 +28,28 @@ impl<R: Ord + Clone> Scene<R> {
         let others: Vec<Process> =
             self.all.iter().filter(|process| !own.contains(&process.pid)).copied().collect();
         let runs: BTreeSet<R> = self.marked.values().cloned().collect();
+        let (groups, children) = (self.groups(), Children::of(&others));
         let of_run = |run: R| {
-            let mut members = self.of_run(&run, &others);
+            let mut members = self.of_run(&run, &others, (&groups, &children));
             members.retain(|process| !process.zombie);
             (run, members)
         };
         runs.into_iter().map(of_run).filter(|(_, members)| !members.is_empty()).collect()
     }
 
-    fn of_run(&self, run: &R, others: &[Process]) -> Vec<Process> {
+    fn of_run(
+        &self,
+        run: &R,
+        others: &[Process],
+        (founded, children): (&BTreeMap<i32, ProcessGroup<'_, R>>, &Children<'_>),
+    ) -> Vec<Process> {
         let is_marked = |process: &&Process| self.marked.get(&process.pid) == Some(run);
         let marked: Vec<Process> = others.iter().filter(is_marked).copied().collect();
         let Some(since) = marked.iter().map(|process| process.started).min() else { return Vec::new() };
         let groups: BTreeSet<i32> = marked
             .iter()
             .map(|process| process.group)
-            .filter(|group| self.is_of_run(*group, run, since))
+            .filter(|number| founded.get(number).is_some_and(|group| group.is_of_run(run, since)))
             .collect();
         let cgroups: BTreeSet<&String> =
             marked.iter().filter_map(|process| self.cgroups.get(&process.pid)).collect();
@@ -51,34 +58,56 @@ impl<R: Ord + Clone> Scene<R> {
                 || groups.contains(&process.group)
                 || self.cgroups.get(&process.pid).is_some_and(|path| cgroups.contains(path))
         });
-        let found = descendants(others, &begins.map(|process| process.pid).collect());
-        others.iter().filter(|process| found.contains(&process.pid)).copied().collect()
+        let mut found: Vec<Process> = begins.copied().collect();
+        let descendants = children.below(found.iter().map(|process| process.pid));
+        found.extend(descendants);
+        found
     }
 
+    /// The process groups by number.
+    fn groups(&self) -> BTreeMap<i32, ProcessGroup<'_, R>> {
+        let mut groups: BTreeMap<i32, ProcessGroup<'_, R>> = BTreeMap::new();
+        for process in &self.all {
+            let group = groups.entry(process.group).or_insert(ProcessGroup {
+                founder: None,
+                oldest: process.started,
+                has_own: false,
+            });
+            group.oldest = group.oldest.min(process.started);
+            group.has_own |= process.pid == self.own;
+        }
+        // a founder may have left its group
+        for process in self.all.iter().filter(|process| !process.zombie) {
+            if let Some(group) = groups.get_mut(&process.pid) {
+                group.founder = Some(self.marked.get(&process.pid));
+            }
+        }
+        groups
+    }
+}
+
+/// A process group in which somebody is.
+struct ProcessGroup<'a, R> {
+    /// The run of the process that has its number, if that is marked; `None`: no such process lives.
+    founder: Option<Option<&'a R>>,
+    /// When the oldest of those in it was started.
+    oldest: u64,
+    /// Who looks is in it.
+    has_own: bool,
+}
+
+impl<R: Eq> ProcessGroup<'_, R> {
     /// Whether a process group in which a process of the run is was made by the run: its founder is of the run, or gone, and nobody in
     /// it was there before the run. A process can enter the group of a stranger, such as the one that starts the agent anew.
-    fn is_of_run(&self, group: i32, run: &R, since: u64) -> bool {
-        let mut members = self.all.iter().filter(|process| process.group == group);
-        let founder = self.all.iter().find(|process| process.pid == group && !process.zombie);
-        founder.is_none_or(|founder| self.marked.get(&founder.pid) == Some(run))
-            && members.all(|process| process.started >= since && process.pid != self.own)
+    fn is_of_run(&self, run: &R, since: u64) -> bool {
+        self.founder.is_none_or(|founder| founder == Some(run)) && self.oldest >= since && !self.has_own
     }
 }
 
 /// These processes, and all that descend from them.
 pub(super) fn descendants(all: &[Process], begin: &BTreeSet<i32>) -> BTreeSet<i32> {
-    let mut found = begin.clone();
-    loop {
-        let more: Vec<i32> = all
-            .iter()
-            .filter(|process| found.contains(&process.parent) && !found.contains(&process.pid))
-            .map(|process| process.pid)
-            .collect();
-        if more.is_empty() {
-            return found;
-        }
-        found.extend(more);
-    }
+    let below = Children::of(all).below(begin.iter().copied());
+    begin.iter().copied().chain(below.into_iter().map(|process| process.pid)).collect()
 }
 
 #[cfg(test)]
@@ -171,6 +200,17 @@ mod tests {
         scene.cgroups.extend([(20, group("a")), (50, group("a")), (40, group("b"))]);
         assert_eq!(found(&scene, 1), [20, 21, 22, 30, 31, 50]);
         assert_eq!(found(&scene, 2), [40]);
+    }
+
+    #[test]
+    fn many_groups_and_a_long_chain_are_looked_through_once() {
+        // each in a group of its own, the child of the one before; by a walk through all for each it would be 10^10 steps
+        let chain = (0..100_000).map(|n| process(1_000 + n, 999 + n, 1_000 + n, 60));
+        let mut scene = scene();
+        scene.all.extend(chain);
+        scene.all.iter_mut().filter(|process| process.pid == 1_000).for_each(|first| first.parent = 20);
+        scene.marked.extend((1_000..50_000).map(|pid| (pid, run(1))));
+        assert_eq!(found(&scene, 1).len(), 100_005);
     }
 
     #[test]

@@ -1,0 +1,47 @@
+//! The kernel's keyring of a session: whoever has it reads the keys in it, whatever user he has become, and a program inherits that of
+//! whoever started it.
+
+use std::io;
+
+/// Gives this process, and what it becomes, a session keyring of its own without a key in it. It is the agent's own user who owns it, so no
+/// other program of the user that this process becomes finds it.
+///
+/// # Errors
+/// It has to go on with the keyring that it has, and could read it.
+pub(super) fn leave_session() -> io::Result<()> {
+    let joined = keyctl(Operation::JoinSessionKeyring);
+    joined.or_else(|error| match keyctl(Operation::GetSessionKeyring) {
+        // a kernel without keys, or a container that keeps all of them away: it does so from the program, too
+        Err(other) if is_kept_away(&error) && is_kept_away(&other) => Ok(()),
+        Ok(()) | Err(_) => Err(error),
+    })
+}
+
+fn is_kept_away(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM | libc::EACCES))
+}
+
+#[derive(Clone, Copy)]
+enum Operation {
+    /// A new one without a name.
+    JoinSessionKeyring,
+    /// Which it is, without making one.
+    GetSessionKeyring,
+}
+
+#[expect(unsafe_code, reason = "no safe wrapper joins a keyring")]
+fn keyctl(operation: Operation) -> io::Result<()> {
+    let none: libc::c_ulong = 0;
+    let session = libc::c_long::from(libc::KEY_SPEC_SESSION_KEYRING);
+    // SAFETY: the first operation takes the address of a name, or null for none, which is given; the second takes two numbers. Neither reads
+    // or writes memory of this process.
+    let answer = match operation {
+        Operation::JoinSessionKeyring => unsafe {
+            libc::syscall(libc::SYS_keyctl, libc::c_ulong::from(libc::KEYCTL_JOIN_SESSION_KEYRING), none)
+        },
+        Operation::GetSessionKeyring => unsafe {
+            libc::syscall(libc::SYS_keyctl, libc::c_ulong::from(libc::KEYCTL_GET_KEYRING_ID), session, none)
+        },
+    };
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
