@@ -98,6 +98,22 @@ async fn what_the_limits_do_not_let_be_is_in_the_log_when_it_is_read() {
 }
 
 #[tokio::test]
+async fn a_limit_that_nothing_keeps_is_in_the_log_when_it_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut limited = version(1);
+    limited.limits.cpu = Some(50);
+    // these settings have no control groups
+    let files = Arc::new(Mutex::new((vec![limited], vec![])));
+    let log = log_support::log();
+    let _offered = offered(&files, folder.path());
+    let warned = log.lines(tracing::Level::WARN);
+    assert!(
+        warned.len() == 1 && warned[0].contains("p.toml: limits.cpu: warning: control groups"),
+        "{warned:?}"
+    );
+}
+
+#[tokio::test]
 async fn what_operators_write_into_the_log_is_the_policys_to_refuse() {
     let heard = |rules: Vec<Rule>| {
         let limits = LimitsConfig::default();

@@ -228,3 +228,11 @@ fn a_policy_that_is_named_and_not_there_is_a_failure() {
     assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(64), &b""[..]), "{said}");
     assert!(said.contains("polcy.toml: there is no such policy"), "{said}");
 }
+
+#[test]
+fn a_limit_that_this_machine_cannot_keep_is_told() {
+    let (code, good, bad) = told("name = \"a.b\"\ncommand = [\"true\"]\nlimits.cpu = 50\n", nothing);
+    assert_eq!((code, good.as_str()), (Some(0), "a.b@1\n"));
+    let is_kept = redpoll_agent::exec::cgroup::is_on_machine("cpu");
+    assert_eq!(bad.contains("p.toml: limits.cpu: warning: control groups"), !is_kept, "{bad}");
+}

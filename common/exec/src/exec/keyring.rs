@@ -31,17 +31,15 @@ enum Operation {
 
 #[expect(unsafe_code, reason = "no safe wrapper joins a keyring")]
 fn keyctl(operation: Operation) -> io::Result<()> {
-    let none: libc::c_ulong = 0;
-    let session = libc::c_long::from(libc::KEY_SPEC_SESSION_KEYRING);
-    // SAFETY: the first operation takes the address of a name, or null for none, which is given; the second takes two numbers. Neither reads
-    // or writes memory of this process.
-    let answer = match operation {
-        Operation::JoinSessionKeyring => unsafe {
-            libc::syscall(libc::SYS_keyctl, libc::c_ulong::from(libc::KEYCTL_JOIN_SESSION_KEYRING), none)
-        },
-        Operation::GetSessionKeyring => unsafe {
-            libc::syscall(libc::SYS_keyctl, libc::c_ulong::from(libc::KEYCTL_GET_KEYRING_ID), session, none)
-        },
+    let (operation, argument) = match operation {
+        // of null for a name
+        Operation::JoinSessionKeyring => (libc::KEYCTL_JOIN_SESSION_KEYRING, 0),
+        Operation::GetSessionKeyring => (libc::KEYCTL_GET_KEYRING_ID, libc::KEY_SPEC_SESSION_KEYRING),
     };
+    let (operation, argument) = (libc::c_ulong::from(operation), libc::c_long::from(argument));
+    let create: libc::c_long = 0;
+    // SAFETY: the first operation takes the address of a name, and null is one for none; the second takes two numbers. Neither reads or
+    // writes memory of this process.
+    let answer = unsafe { libc::syscall(libc::SYS_keyctl, operation, argument, create) };
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

@@ -75,6 +75,7 @@ impl Drop for Start {
 mod tests {
     use std::time::Duration;
 
+    use super::super::{ExecError, ProcessSpec};
     use super::*;
 
     #[test]
@@ -91,5 +92,35 @@ mod tests {
         assert!(!STARTS.hang_at(later + START_WAIT / 2), "one went on, and the others have just begun");
         drop((hung, burst));
         assert!(STARTS.under_way().begun.is_empty());
+    }
+
+    #[tokio::test]
+    async fn while_too_many_starts_hang_one_more_is_refused_and_may_be_tried_again() {
+        if std::env::var_os("NEXTEST").is_none() {
+            return; // they are counted for the whole process, which is another for each test only there
+        }
+        let begun = Instant::now().checked_sub(START_WAIT).unwrap();
+        let mut hung: Vec<Start> = (0..MAX_HUNG).map(|_| super::STARTS.begin_at(begun)).collect();
+        let refused = super::super::start(spec()).await.unwrap_err();
+        assert!(matches!(refused, ExecError::Hang { .. }), "{refused}");
+        assert!(refused.is_passing() && !refused.may_have_begun() && !refused.is_bad_request());
+        hung.pop();
+        let (group, _pipes, _spec) = super::super::start(spec()).await.unwrap();
+        assert_eq!(group.reap().await.code, Some(0));
+    }
+
+    fn spec() -> ProcessSpec {
+        ProcessSpec {
+            argv: vec!["true".into()],
+            env: BTreeMap::new(),
+            cwd: None,
+            stdin: None,
+            run_timeout: None,
+            grace: Duration::ZERO,
+            output_limit: 0,
+            not_after: None,
+            confine: None,
+            noting: None,
+        }
     }
 }
