@@ -38,7 +38,7 @@ fn while_a_reload_hangs_others_wait_without_a_thread_and_are_told() {
     let runtime = runtime.enable_all().max_blocking_threads(2).build().unwrap();
     let state = tempfile::tempdir().unwrap();
     let reads = Arc::new(AtomicUsize::new(0));
-    let (release, held) = mpsc::channel::<()>();
+    let (release, held) = mpsc::sync_channel::<()>(0);
     let (counted, held) = (reads.clone(), std::sync::Mutex::new(held));
     let source = Box::new(move || {
         counted.fetch_add(1, Ordering::SeqCst);

@@ -180,7 +180,7 @@ async fn end_by(
         sleep(PAUSE.min(term_until.saturating_duration_since(Instant::now()).max(PAUSE / 10))).await;
     }
     seen.retain(|process, _| left.iter().all(|leftover| key(leftover) != *process));
-    hidden.map_or(Ok(Ended { ended: seen.into_values().collect(), left }), Err)
+    hidden.map_or_else(|| Ok(Ended { ended: seen.into_values().collect(), left }), Err)
 }
 
 async fn look_again(
