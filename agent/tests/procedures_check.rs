@@ -234,5 +234,5 @@ fn a_limit_that_this_machine_cannot_keep_is_told() {
     let (code, good, bad) = told("name = \"a.b\"\ncommand = [\"true\"]\nlimits.cpu = 50\n", nothing);
     assert_eq!((code, good.as_str()), (Some(0), "a.b@1\n"));
     let is_kept = redpoll_agent::exec::cgroup::is_on_machine("cpu");
-    assert_eq!(bad.contains("p.toml: limits.cpu: warning: control groups"), !is_kept, "{bad}");
+    assert_eq!(bad.contains("p.toml:3: limits.cpu: warning: control groups"), !is_kept, "{bad}");
 }
