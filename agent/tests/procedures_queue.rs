@@ -4,10 +4,17 @@
 
 mod procedures_support;
 
-use procedures_support::{Offer, Started, offer, text_shell};
+use std::sync::Arc;
+
+use procedures_support::{Offer, Started, caller, offer, text_shell};
+use redpoll_agent::clock::boot_ms;
+use redpoll_common::ids::PeerId;
+use redpoll_common::job::wire::RunRef;
+use redpoll_common::job::{Attempt, Dno, JobId};
 use redpoll_common::session::StopReason;
-use redpoll_common::wire::FaultCode;
+use redpoll_common::wire::{FaultCode, Raw};
 use redpoll_config::Manifest;
+use redpoll_net::service::{RunContext, detached_call};
 use serde_json::json;
 
 /// As the documentation says.
@@ -69,4 +76,26 @@ async fn as_many_calls_wait_as_may_and_the_next_is_overloaded() {
     waiting[0].answer().await.unwrap();
     waiting[1].answer().await.unwrap();
     assert!(waits(&one).await.0);
+}
+
+#[tokio::test]
+async fn a_run_that_waits_for_a_place_waits_no_longer_than_it_may_start() {
+    let one = offer(Manifest { concurrency: Some(1), ..text_shell("echo here; exec sleep 1000") });
+    let mut first = one.start(&json!([]), &json!({}));
+    first.value().await.unwrap();
+    let (mut call, _output, _stop) = detached_call(caller(), "p", Raw::empty_array(), Raw::empty_map());
+    let run = RunRef { job: JobId::from_bytes([1; 16]), attempt: Attempt(1), dno: Dno(1) };
+    call.run = Some(Arc::new(RunContext {
+        agent: PeerId::parse("web-1").unwrap(),
+        run,
+        procedure: "p".to_owned(),
+        info: Raw::nil(),
+        operator: "alice".to_owned(),
+        not_after: Some(boot_ms() + 100),
+    }));
+    let answer = one.registry.start(call).answer;
+    let answer = tokio::time::timeout(std::time::Duration::from_secs(20), answer).await.unwrap();
+    let fault = answer.unwrap_err();
+    assert!(fault.code == FaultCode::TimedOut && fault.message.ends_with("nothing ran"), "{fault}");
+    assert!(first.task.try_join_next().is_none(), "the first one runs on");
 }

@@ -245,6 +245,31 @@ async fn a_run_that_was_asked_to_end_is_heard_until_what_it_started_is_killed_or
     assert_eq!(run.ending.fault.unwrap().data, Some(Raw::text("its last word")));
 }
 
+#[tokio::test]
+async fn a_run_is_timed_with_the_clock_that_goes_on_while_the_machine_sleeps() {
+    // the clock of timers goes on by itself here, and that of the boot does not, as the other way round in a sleep
+    let over = Arc::new(Notify::new());
+    let told = over.clone();
+    let hours = move |_call| {
+        let told = told.clone();
+        async move {
+            tokio::time::pause();
+            tokio::time::advance(2 * RARELY).await;
+            tokio::time::resume();
+            told.notify_one();
+            Ok(Raw::nil())
+        }
+    };
+    let stage = Stage::new(Registry::new().with(info("t.hours"), hours).unwrap(), |bounds| {
+        bounds.run_timeout = Some(RARELY);
+    });
+    stage.recurring.set(vec![entry("t.hours", 10 * RARELY)]);
+    over.notified().await;
+    let run = stage.first().await;
+    assert_eq!(run.ending.outcome, Outcome::Succeeded);
+    assert!(run.ending.duration_ms.unwrap() < 600_000, "{:?}", run.ending.duration_ms);
+}
+
 /// Holds a process in the kernel when it is killed: a tracer that wants to see its end, and never looks.
 const HOLD: &str = "import ctypes, sys
 SEIZE, TRACEEXIT = 0x4206, ctypes.c_void_p(0x40)

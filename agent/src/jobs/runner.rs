@@ -16,7 +16,7 @@ use redpoll_common::job::spool as rules;
 use redpoll_net::transport::PeerInfo;
 use redpoll_net::{Peer, failpoint};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
@@ -26,7 +26,7 @@ use super::secrets::Secret;
 use super::session::Session;
 use super::taken::Taken;
 use super::{Answer, Control, Input, JobsOptions, Output, Status, Token};
-use crate::clock::{boot_ms, now};
+use crate::clock::{boot_time, now};
 use crate::leftovers::Leftovers;
 use crate::offered::Offered;
 use crate::spool::{self, SpoolError};
@@ -40,8 +40,6 @@ pub(super) const BATCH: usize = 32;
 const ANSWERS: usize = 64;
 /// Bytes of items that may wait for the disk; then the runs wait. An offer waits behind them too.
 pub const BACKLOG: u64 = 4 * rules::BATCH_BYTES;
-/// Timers stand still while the machine sleeps: the boot-time clock is looked at so often while something is due.
-const LOOK: u64 = 1_000;
 /// How often to look whether a full disk has room again.
 const LOOK_FOR_ROOM: Duration = Duration::from_secs(1);
 
@@ -349,15 +347,6 @@ async fn closed(session: Option<&Session>) {
 async fn at(moment: Option<Instant>) {
     match moment {
         Some(moment) => sleep_until(moment).await,
-        None => pending().await,
-    }
-}
-
-/// Waits for a moment of the boot-time clock, or less: whoever asks looks at the clock.
-async fn boot_time(moment: Option<u64>) {
-    match moment.map(|moment| moment.saturating_sub(boot_ms())) {
-        Some(0) => {}
-        Some(left) => sleep(Duration::from_millis(left.min(LOOK))).await,
         None => pending().await,
     }
 }

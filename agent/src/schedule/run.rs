@@ -14,7 +14,7 @@ use redpoll_exec::telling::outlived;
 use redpoll_net::service::{RunEvent, RunOutput, Running, StopHandle, own_call, stop_fault};
 use redpoll_net::{CallContext, failpoint, random};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
@@ -23,6 +23,7 @@ use super::fit::fit;
 use super::outbox::Shared;
 use super::record::{Began, Kept};
 use super::{Around, Entry};
+use crate::clock::{boot_ms, boot_time};
 use crate::exec::KILL_WAIT;
 use crate::exec::programs::Programs;
 use crate::gate::Asked;
@@ -65,7 +66,7 @@ impl Run {
             None => None,
         };
         failpoint::reached("R1");
-        let started = Instant::now();
+        let started = boot_ms();
         let (mut ending, items) = match kwargs {
             Ok(kwargs) => self.perform(key, kwargs).await,
             Err(why) => {
@@ -75,7 +76,7 @@ impl Run {
             }
         };
         if ending.started != Some(false) {
-            ending.duration_ms = Some(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
+            ending.duration_ms = Some(boot_ms().saturating_sub(started));
         }
         (kept.run.ending, kept.run.items) = (ending, items);
         fit(&mut kept.run, self.around.bounds.frame_limit);
@@ -151,6 +152,8 @@ impl Run {
         };
         let mut answer = AssertUnwindSafe(answer).catch_unwind();
         let bounds = &self.around.bounds;
+        let limit = bounds.run_timeout.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
+        let late = limit.and_then(|limit| boot_ms().checked_add(limit));
         let (reason, fault, outcome) = tokio::select! {
             biased; // what has ended was not stopped
             ended = &mut answer => return ended.map_or_else(|_panic| panicked(), Ended::Answered),
@@ -158,7 +161,7 @@ impl Run {
                 let fault = Fault::new(FaultCode::ShuttingDown, "the agent stopped, and ended it");
                 (StopReason::Cancelled, fault, Outcome::Cancelled)
             }
-            () = late(bounds.run_timeout) => {
+            () = boot_time(late) => {
                 let limit = bounds.run_timeout.unwrap_or_default();
                 let text = format!("longer than {limit:?}, limits.run_timeout of the agent");
                 (StopReason::TimedOut, Fault::new(FaultCode::TimedOut, text), Outcome::TimedOut)
@@ -204,13 +207,6 @@ impl Ended {
 /// The true reason, with what the procedure had to say.
 fn with_details(reason: Fault, said: Fault) -> Fault {
     Fault { code: reason.code, message: reason.message, ..said }
-}
-
-async fn late(limit: Option<Duration>) {
-    match limit {
-        Some(limit) => sleep(limit).await,
-        None => std::future::pending().await,
-    }
 }
 
 /// Takes what it gives, until it has ended and gave all. Whether anything said that it had started.

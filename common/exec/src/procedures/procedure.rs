@@ -9,11 +9,13 @@ use redpoll_common::procedure::CallLine;
 use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_config::{Manifest, ProcedureMode};
 use redpoll_net::CallContext;
-use redpoll_net::service::{Stop, stop_fault};
+use redpoll_net::service::stop_fault;
 
+use super::heard::late;
 use super::places::{Place, Places};
 use super::worker::{Health, Pool};
 use super::{Setting, once};
+use crate::clock::boot_time;
 use crate::exec::account::{Account, AccountError};
 use crate::exec::is_no_room;
 use crate::telling::no_room;
@@ -88,7 +90,7 @@ impl Procedure {
 
     /// Runs it.
     pub(super) async fn run(self: Arc<Self>, call: CallContext) -> Result<Raw, Fault> {
-        let _place = self.place(&call.stop).await?;
+        let _place = self.place(&call).await?;
         match self.manifest.mode {
             ProcedureMode::Once => once::run(&self, call).await,
             ProcedureMode::Worker => self.pool(call.run_as.as_deref()).call(&self, call).await,
@@ -125,8 +127,8 @@ impl Procedure {
         run_as_account(user)
     }
 
-    /// Waits for a place, in the order of the calls.
-    async fn place(&self, stop: &Stop) -> Result<Place<'_>, Fault> {
+    /// Waits for a place, in the order of the calls; a run of a job as long as it may start.
+    async fn place(&self, call: &CallContext) -> Result<Place<'_>, Fault> {
         if let Some(place) = self.places.try_take() {
             return Ok(place);
         }
@@ -137,9 +139,11 @@ impl Procedure {
             );
             Fault::new(FaultCode::Overloaded, text)
         })?;
+        let not_after = call.run.as_ref().and_then(|run| run.not_after);
         tokio::select! {
             biased; // a place that is there at the same time is given back
-            reason = stop.stopped() => Err(stop_fault(reason)),
+            reason = call.stop.stopped() => Err(stop_fault(reason)),
+            () = boot_time(not_after) => Err(late()),
             place = self.places.take() => {
                 place.map_err(|_closed| Fault::new(FaultCode::ShuttingDown, "it is not offered any more"))
             }
