@@ -300,3 +300,35 @@ async fn free_workers_go_with_their_definition_and_with_the_agent() {
     assert!(!lives(&pid));
     assert_eq!(failure(&worker).await.code, FaultCode::ShuttingDown);
 }
+
+#[tokio::test]
+async fn what_nobody_takes_until_the_time_is_over_is_told_as_left_out_and_nothing_comes_after_it() {
+    for (third, stream) in
+        [("say(call=call['call'], value=3)", "value"), ("print('3', file=sys.stderr)", "stderr")]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let [told, go] = ["told", "go"].map(|name| folder.path().join(name));
+        let script = format!(
+            "say(ready=True)\nfor call in lines:\n    for n in (1, 2): say(call=call['call'], value=n)\n    {third}\n    while next(lines).get('cancel') != call['call']: pass\n    open('{}', 'w').close()\n    while not os.path.exists('{}'): time.sleep(0.01)\n    say(call=call['call'], value=4)\n    say(call=call['call'], exception={{'class': 'Cancelled'}})\n",
+            told.display(),
+            go.display()
+        );
+        let short = Some(Duration::from_millis(200));
+        let worker = offer(Manifest { run_timeout: short, ..python_worker(&script) });
+        let mut started = worker.start_narrow();
+        // the third was not taken in time; from here on all of it is
+        eventually("it is told to end", || told.exists()).await;
+        assert_eq!([started.value().await, started.value().await], [Some(json!(1)), Some(json!(2))]);
+        std::fs::write(&go, "").unwrap();
+        let mut values = Vec::new();
+        while let Some(value) = started.value().await {
+            values.push(value);
+        }
+        assert!(!values.contains(&json!(4)), "{stream}: nothing after a gap: {values:?}");
+        assert!(
+            values.iter().any(|value| value["stream"] == stream && value["dropped"].is_u64()),
+            "{values:?}"
+        );
+        assert_eq!(started.answer().await.unwrap_err().code, FaultCode::TimedOut, "{stream}");
+    }
+}

@@ -14,7 +14,7 @@ use redpoll_common::wire::{Fault, Raw};
 use redpoll_config::{Manifest, ProcedureLimits, ProcedureMode, ProcedureOutput};
 use redpoll_exec::{Asker, Emitter};
 use redpoll_net::Registry;
-use redpoll_net::service::{DetachedOutput, StopHandle, detached_call};
+use redpoll_net::service::{DetachedOutput, StopHandle, detached_call, detached_call_within};
 use redpoll_net::transport::PeerInfo;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -133,6 +133,15 @@ impl Offer {
 
     pub(crate) fn start_raw(&self, args: &Raw, kwargs: &Raw) -> Started {
         let (call, output, stop) = detached_call(caller(), "p", args.clone(), kwargs.clone());
+        let mut task = JoinSet::new();
+        task.spawn(self.registry.start(call).answer);
+        Started { task, output, stop }
+    }
+
+    /// A call of somebody who takes two values at a time.
+    pub(crate) fn start_narrow(&self) -> Started {
+        let (args, kwargs) = (Raw::empty_array(), Raw::empty_map());
+        let (call, output, stop) = detached_call_within(256, caller(), "p", args, kwargs);
         let mut task = JoinSet::new();
         task.spawn(self.registry.start(call).answer);
         Started { task, output, stop }

@@ -5,6 +5,7 @@ use redpoll_common::procedure::{Event, LineMachine};
 use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_config::Manifest;
 use redpoll_net::service::{Output, OutputError};
+use tokio::time::{Instant, timeout_at};
 
 use super::asks::Asks;
 use super::ends::Trouble;
@@ -27,7 +28,7 @@ pub(super) struct Hearing {
     pub(super) asks: Asks,
     /// Bytes of items that may still be passed on.
     left: u64,
-    /// Bytes that were not: of values, of the standard error.
+    /// Bytes that were not, because there were too many or nobody took them in time: of values, of the standard error.
     dropped: (u64, u64),
     /// Nobody takes anything any more.
     deaf: bool,
@@ -42,12 +43,16 @@ impl Hearing {
         Self { output, emitter, asks, left: limit, dropped: (0, 0), deaf: false, is_spoilt: false, end: None }
     }
 
-    /// Passes on everything that the machine has understood until the end of the call. Waits while nobody takes it. After trouble
-    /// [of the call](Trouble::is_of_call) it can go on.
-    pub(super) async fn hear(&mut self, machine: &mut LineMachine) -> Result<(), Trouble> {
+    /// Passes on everything that the machine has understood until the end of the call. Waits while nobody takes it, until `by` at most.
+    /// After trouble [of the call](Trouble::is_of_call) it can go on.
+    pub(super) async fn hear(
+        &mut self,
+        machine: &mut LineMachine,
+        by: Option<Instant>,
+    ) -> Result<(), Trouble> {
         while let Some(event) = machine.poll_event() {
             match event.map_err(|violation| Trouble::Protocol(violation.to_string()))? {
-                Event::Value(value) => self.value(value).await?,
+                Event::Value(value) => self.value(value, by).await?,
                 Event::Progress(progress) => self.output.forward_progress(progress),
                 Event::Result(result) => self.end = Some(Ok(result)),
                 Event::Exception(exception) => {
@@ -77,7 +82,7 @@ impl Hearing {
         Ok(())
     }
 
-    async fn value(&mut self, value: Raw) -> Result<(), Trouble> {
+    async fn value(&mut self, value: Raw, by: Option<Instant>) -> Result<(), Trouble> {
         if self.is_spoilt {
             return Ok(());
         }
@@ -91,20 +96,32 @@ impl Hearing {
         if self.deaf {
             return Ok(());
         }
-        let sent = self.output.value(value).await;
-        self.sent(sent)
+        match until(by, self.output.value(value)).await {
+            Some(sent) => self.sent(sent),
+            None => {
+                self.left = 0;
+                self.dropped.0 = self.dropped.0.saturating_add(len);
+                Ok(())
+            }
+        }
     }
 
-    /// Passes on bytes of its standard error.
-    pub(super) async fn stderr(&mut self, data: &[u8]) -> Result<(), Trouble> {
+    /// Passes on bytes of its standard error. Waits while nobody takes them, until `by` at most.
+    pub(super) async fn stderr(&mut self, data: &[u8], by: Option<Instant>) -> Result<(), Trouble> {
         let room = usize::try_from(self.left).unwrap_or(usize::MAX).min(data.len());
         self.left = self.left.saturating_sub(room as u64);
         self.dropped.1 = self.dropped.1.saturating_add((data.len() - room) as u64);
         let Some(data) = data.get(..room).filter(|data| !data.is_empty() && !self.deaf) else {
             return Ok(());
         };
-        let sent = self.output.chunk(ItemKind::Stderr, data).await;
-        self.sent(sent)
+        match until(by, self.output.chunk(ItemKind::Stderr, data)).await {
+            Some(sent) => self.sent(sent),
+            None => {
+                self.left = 0; // nothing after a gap
+                self.dropped.1 = self.dropped.1.saturating_add(data.len() as u64);
+                Ok(())
+            }
+        }
     }
 
     fn sent(&mut self, sent: Result<(), OutputError>) -> Result<(), Trouble> {
@@ -129,6 +146,14 @@ impl Hearing {
                 self.deaf = self.output.truncated(kind, dropped).await.is_err();
             }
         }
+    }
+}
+
+/// What comes of it before this moment; `None`: nothing did, and it is given up.
+async fn until<T>(by: Option<Instant>, sent: impl Future<Output = T>) -> Option<T> {
+    match by {
+        Some(by) => timeout_at(by, sent).await.ok(),
+        None => Some(sent.await),
     }
 }
 

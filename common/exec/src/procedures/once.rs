@@ -229,7 +229,7 @@ impl<'a> Taker<'a> {
         }
         if let Some(machine) = self.machine.as_mut().filter(|_| self.trouble.is_none()) {
             machine.handle_end();
-            if let Err(trouble) = self.hearing.hear(machine).await {
+            if let Err(trouble) = self.hearing.hear(machine, None).await {
                 self.give_up(Some(trouble));
             }
         }
@@ -271,13 +271,13 @@ impl<'a> Taker<'a> {
                     return Ok(());
                 }
                 machine.handle_bytes(&data);
-                let heard = self.hearing.hear(machine).await;
+                let heard = self.hearing.hear(machine, None).await;
                 if self.hearing.end.is_some() {
                     self.ended_at.get_or_insert_with(Instant::now);
                 }
                 heard
             }
-            (Chunk::Data { data, .. }, Some(_)) => self.hearing.stderr(&data).await,
+            (Chunk::Data { data, .. }, Some(_)) => self.hearing.stderr(&data, None).await,
             (Chunk::Data { stream, data }, None) => {
                 if !self.deaf {
                     self.deaf = self.output.chunk(kind(stream), &data).await.is_err();

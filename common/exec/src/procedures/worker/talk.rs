@@ -7,7 +7,7 @@ use redpoll_common::session::StopReason;
 use redpoll_common::wire::{Fault, Raw};
 use redpoll_net::service::{Stop, stop_fault};
 use tokio::task::yield_now;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 use super::super::ends::{Trouble, too_long};
 use super::super::heard::Hearing;
@@ -180,7 +180,7 @@ impl<'a> Talk<'a> {
         let mut step = Some(step);
         loop {
             match self.hear(step.take()).await {
-                Ok(_is_all) => return None,
+                Ok(()) => return None,
                 Err(trouble) if trouble.is_of_call() => {
                     if let Some(talked) = self.spoil(trouble) {
                         return Some(talked);
@@ -205,23 +205,16 @@ impl<'a> Talk<'a> {
         None
     }
 
-    /// Passes on what it said; a caller that takes nothing must not keep it from being ended. False when there was no more time.
-    async fn hear(&mut self, step: Option<&Step>) -> Result<bool, Trouble> {
+    /// Passes on what it said; a caller that takes nothing must not keep it from being ended. What nobody took in time is left out, and
+    /// all that comes after it.
+    async fn hear(&mut self, step: Option<&Step>) -> Result<(), Trouble> {
         let by = self.stopping.as_ref().map(|(_, kill_by)| *kill_by).or(self.run_by);
-        let Self { hearing, process, .. } = self;
-        let hearing = async {
-            match step {
-                Some(Step::Err(data)) => hearing.stderr(data).await,
-                Some(Step::Out | Step::OutEnd | Step::Wrote | Step::Exited) | None => {
-                    hearing.hear(&mut process.machine).await
-                }
+        match step {
+            Some(Step::Err(data)) => self.hearing.stderr(data, by).await,
+            Some(Step::Out | Step::OutEnd | Step::Wrote | Step::Exited) | None => {
+                self.hearing.hear(&mut self.process.machine, by).await
             }
-        };
-        let heard = match by {
-            Some(by) => timeout_at(by, hearing).await,
-            None => Ok(hearing.await),
-        };
-        heard.map_or(Ok(false), |heard| heard.map(|()| true))
+        }
     }
 
     fn ended(&mut self) -> Option<Talked> {
@@ -251,7 +244,8 @@ impl<'a> Talk<'a> {
         let until = Instant::now() + DRAIN;
         while self.hearing.end.is_none() {
             let step = self.process.rest(until).await;
-            if !self.hear(step.as_ref()).await? || step.is_none() {
+            self.hear(step.as_ref()).await?;
+            if step.is_none() {
                 break;
             }
         }
