@@ -65,6 +65,19 @@ async fn each_time_of_a_manifest_is_that_of_its_process() {
 }
 
 #[tokio::test]
+async fn a_call_that_is_cancelled_before_its_worker_has_begun_is_no_death_of_one() {
+    let log = log();
+    let offer = described(WORKER, READY);
+    for _ in 0..3 {
+        let mut started = offer.start(&json!([]), &json!({}));
+        started.stop.stop(StopReason::Cancelled);
+        let fault = tokio::time::timeout(SOON, started.answer()).await.unwrap().unwrap_err();
+        assert_eq!(fault.code, FaultCode::Cancelled, "{fault}");
+    }
+    assert_eq!(log.lines(tracing::Level::WARN), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn a_worker_goes_when_it_had_nothing_to_do_for_as_long_as_its_file_says() {
     let log = log();
     let answers = r#"echo "{\"ready\":true}"; while read -r call; do echo "{\"call\":1,\"result\":5}"; done"#;

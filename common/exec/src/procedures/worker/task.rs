@@ -96,7 +96,10 @@ pub(super) async fn run(living: Living, setup: Setup, work: Work) {
     let grace = spec.grace;
     let started = tokio::select! {
         biased; // who is gone before anything was started wants nothing started
-        reason = work.stop.stopped() => Err(stop_fault(reason)),
+        reason = work.stop.stopped() => {
+            drop(living);
+            return answer(work, Err(stop_fault(reason)));
+        }
         started = exec::start(spec) => started.map_err(|error| not_started(&error)),
     };
     let (group, pipes) = match started {
