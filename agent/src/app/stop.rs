@@ -17,7 +17,13 @@ use crate::jobs::Status;
 /// How long the session has to end after the goodbye.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// The same, and what a run has between TERM and KILL, after a second signal.
-const HURRIED: Last = Last { grace: Duration::from_millis(500), farewell: Duration::from_secs(1) };
+const HURRIED: Last = Last {
+    grace: Duration::from_millis(500),
+    farewell: Duration::from_secs(1),
+    programs: Duration::from_secs(1),
+};
+/// How long a worker has, beside its grace, to end because its input does.
+const AFTER_INPUT: Duration = Duration::from_secs(1);
 
 /// How much time there is when what runs is ended.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +32,16 @@ struct Last {
     grace: Duration,
     /// For each of what follows: records, the goodbye, programs that are killed.
     farewell: Duration,
+    /// For the programs of calls and workers, from TERM on.
+    programs: Duration,
+}
+
+impl Last {
+    /// Nobody is in a hurry: what ends has its grace.
+    fn within(grace: Duration) -> Self {
+        let programs = grace.saturating_add(AFTER_INPUT).saturating_add(FAREWELL);
+        Self { grace, farewell: FAREWELL, programs }
+    }
 }
 
 impl Serving {
@@ -56,7 +72,7 @@ impl Serving {
             peer.finish(bye.clone());
             peer.closed().await;
         };
-        let mut last = Last { grace: self.config.limits.grace, farewell: FAREWELL };
+        let mut last = Last::within(self.config.limits.grace);
         let mut hurry = pin!(hurry.fuse());
         tokio::select! {
             biased;
@@ -82,10 +98,10 @@ impl Serving {
         let goodbye = || peer.as_ref().map(|peer| (peer, bye.clone()));
         let stopped = tokio::select! {
             biased;
-            stopped = self.leave(last.farewell, goodbye(), tracker) => stopped,
+            stopped = self.leave(last, goodbye(), tracker) => stopped,
             () = &mut hurry, if !hurry.is_terminated() => {
                 warn!("stopping now although the goodbye is not over");
-                self.leave(HURRIED.farewell, goodbye(), tracker).await
+                self.leave(HURRIED, goodbye(), tracker).await
             }
         };
         let _late = tokio::time::timeout(HURRIED.farewell, self.leftovers.flush()).await;
@@ -96,10 +112,9 @@ impl Serving {
         }
     }
 
-    /// Closes the spool and the session, and says whether all tasks and programs have ended then. For each of these there is so much
-    /// time. May be dropped and begun again.
-    async fn leave(&self, farewell: Duration, goodbye: Option<(&Peer, Bye)>, tracker: &TaskTracker) -> bool {
-        self.close_jobs(farewell).await;
+    /// Closes the spool and the session, and says whether all tasks and programs have ended then. May be dropped and begun again.
+    async fn leave(&self, last: Last, goodbye: Option<(&Peer, Bye)>, tracker: &TaskTracker) -> bool {
+        self.close_jobs(last.farewell).await;
         if let Some((peer, bye)) = goodbye {
             peer.close(bye);
         }
@@ -108,7 +123,7 @@ impl Serving {
             tracker.wait().await;
             programs::settled().await;
         };
-        tokio::time::timeout(farewell, ended).await.is_ok()
+        tokio::time::timeout(last.programs, ended).await.is_ok()
     }
 
     /// Ends what is left of runs and of recurring procedures, at the same time, each with a record of it.
@@ -151,5 +166,19 @@ impl Serving {
             _ended = peer.closed() => {}
             () = tokio::time::sleep(within) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_calls_and_workers_have_to_end_holds_their_grace() {
+        for grace in [Duration::ZERO, Duration::from_secs(10), Duration::from_secs(600)] {
+            let last = Last::within(grace);
+            assert!(last.programs >= grace + AFTER_INPUT + FAREWELL, "{last:?}");
+        }
+        assert_eq!(HURRIED.programs, HURRIED.farewell);
     }
 }
