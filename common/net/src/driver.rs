@@ -145,7 +145,7 @@ struct Driver {
     /// Whether what is queued has waited for the tasks that were ready when it came.
     gathered: bool,
     stall: Option<Stall>,
-    /// The goodbye to say as soon as no request is in flight.
+    /// The goodbye to say as soon as no request is in flight, and nothing waits to be written.
     finishing: Option<Bye>,
     /// What the service has been told of.
     counters: Counters,
@@ -228,8 +228,9 @@ impl Driver {
         }
     }
 
+    /// Says goodbye once nothing is in flight, and the last answers are on their way: however slow that is, as long as the peer reads.
     fn finish_if_idle(&mut self) -> bool {
-        if self.session.in_flight() != (0, 0) {
+        if self.session.in_flight() != (0, 0) || self.session.wants_to_write() || self.unflushed {
             return false;
         }
         let bye = self.finishing.take();

@@ -227,7 +227,8 @@ impl Peer {
         self.shared.signal(Signal::Close(bye));
     }
 
-    /// Says goodbye and closes as soon as no request is in flight in either direction; until then the session goes on.
+    /// Says goodbye and closes as soon as no request is in flight in either direction, and what waited to be written is; until then the
+    /// session goes on.
     pub fn finish(&self, bye: Bye) {
         self.shared.signal(Signal::Finish(bye));
     }

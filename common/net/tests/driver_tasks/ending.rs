@@ -264,3 +264,19 @@ async fn a_peer_that_does_not_hear_the_goodbye_delays_the_end_by_two_seconds_at_
     assert!(begin.elapsed() <= 2 * SECOND + SECOND / 100, "{:?}", begin.elapsed());
     drop(other);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_finishes_writes_its_last_answer_however_slow_the_peer_reads() {
+    let (one, mut other) = bare(&quiet(), Some(1024));
+    let args = Raw::encode(&["x".repeat(100_000)]).unwrap();
+    say(&mut other, &request("1", "echo", args.clone())).await;
+    eventually("it has run", || one.notes.started() == 1 && one.notes.running() == 0).await;
+    one.peer.finish(bye());
+    // longer than a goodbye may take, and shorter than a peer that reads nothing is given
+    sleep(9 * SECOND).await;
+    let Some(Message::Response(answer)) = hear(&mut other).await else { panic!("no answer") };
+    assert_eq!(answer.result, Ok(args));
+    assert_eq!(hear(&mut other).await, Some(Message::Bye(bye())));
+    drop(other);
+    assert_eq!(one.check_over().await, CloseReason::Ours(bye()));
+}

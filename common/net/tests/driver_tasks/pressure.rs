@@ -196,19 +196,6 @@ async fn many_values_on_their_way_do_not_hold_up_an_answer() {
     drop(one);
 }
 
-fn request(id: &str, method: &str, args: Raw) -> Message {
-    Message::Request(redpoll_common::wire::Request {
-        id: redpoll_common::ids::RequestId::parse(id).unwrap(),
-        method: method.into(),
-        args,
-        kwargs: Raw::empty_map(),
-        timeout_ms: None,
-        trace: None,
-        operator: None,
-        roles: None,
-    })
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_call_that_the_driver_cannot_take_times_out_all_the_same() {
     let (one, mut other) = tokio::io::duplex(256);

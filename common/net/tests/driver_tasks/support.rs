@@ -213,6 +213,19 @@ pub(crate) fn values(method: &str, count: u32, len: usize) -> Call {
     call(method).with_args(Raw::encode(&(count, len)).unwrap())
 }
 
+pub(crate) fn request(id: &str, method: &str, args: Raw) -> Message {
+    Message::Request(redpoll_common::wire::Request {
+        id: redpoll_common::ids::RequestId::parse(id).unwrap(),
+        method: method.into(),
+        args,
+        kwargs: Raw::empty_map(),
+        timeout_ms: None,
+        trace: None,
+        operator: None,
+        roles: None,
+    })
+}
+
 pub(crate) async fn say(connection: &mut BoxConnection, message: &Message) {
     send(&mut **connection, codec::encode(message, 1)).await.unwrap();
 }
