@@ -1,7 +1,6 @@
 //! What the manager is told of what is offered: the digests of the list and of the policy, and the list when it asks.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use redpoll_common::api::notice;
 use redpoll_common::wire::{Fault, FaultCode, Fields, Raw};
@@ -9,13 +8,9 @@ use redpoll_net::listing::{Announcement, Listing};
 use redpoll_net::service::Running;
 use redpoll_net::{CallContext, Peer};
 use tokio::sync::watch;
-use tokio::time::timeout;
 
 use super::Offered;
 use crate::gate::Gate;
-
-/// How long the manager may take to read an announcement.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the manager is told of.
 #[derive(Debug)]
@@ -72,14 +67,18 @@ impl Offered {
             loop {
                 let peer = sessions.borrow_and_update().clone();
                 let announcement = told.borrow_and_update().announcement();
-                if let Some(peer) = peer.filter(|peer| !peer.terms().is_oldest()) {
-                    // one that is not read in time ends with its session, and the next one is told
-                    let telling = peer.notify(notice::AGENT_PROCEDURES, announcement.write());
-                    let _told = timeout(PATIENCE, telling).await;
-                }
+                let telling = async {
+                    if let Some(peer) = peer.filter(|peer| !peer.terms().is_oldest()) {
+                        // an error means that the session has ended, and the next one is told
+                        let _told = peer.notify(notice::AGENT_PROCEDURES, announcement.write()).await;
+                    }
+                    std::future::pending().await
+                };
                 let gone = tokio::select! {
+                    biased; // what waits for a slow manager gives way to what is newer
                     changed = sessions.changed() => changed.is_err(),
                     changed = told.changed() => changed.is_err(),
+                    never = telling => never,
                 };
                 if gone {
                     return;
