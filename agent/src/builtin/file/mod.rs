@@ -73,7 +73,7 @@ impl Protected {
 /// Adds what is configured of `file.*`: a procedure is offered when it is named and there is a folder for it.
 ///
 /// `state` is the agent's state folder, where unfinished uploads are noted; `transport` the way to its manager, over which files may
-/// have connections of their own.
+/// have connections of their own. What the agent before left is removed by a thread of the runtime, in which this has to be called.
 ///
 /// # Errors
 /// [`Duplicate`] when the registry has one of the names.
@@ -116,8 +116,7 @@ pub fn install(
         registry = registry.with(info::stat(), move |call| look::stat(files.clone(), call))?;
     }
     if offers("file.write", Need::Write) {
-        sweep::sweep_broken(&files);
-        sweep::sweep(&files);
+        sweep::sweep_at_start(&files);
         if let Err(error) = files.uploads.secret() {
             // told to whoever uploads, too
             tracing::warn!(?error, "uploads to this agent will fail: its state folder cannot be used");

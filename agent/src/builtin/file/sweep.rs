@@ -49,9 +49,28 @@ pub(super) fn sweep(files: &Files) {
     }
 }
 
-/// Removes what an agent that died left of files in one call. Only at the start: then nobody writes one.
-pub(super) fn sweep_broken(files: &Files) {
-    for note in files.uploads.notes(WHOLE) {
+/// Removes, beside everything else, what the agent before left: of files in one call, and of uploads that are too old. A disk that hangs
+/// keeps nobody from starting, and holds one of the threads.
+pub(super) fn sweep_at_start(files: &Files) {
+    // now: what is noted later is being written
+    let broken = broken(files);
+    let files = files.clone();
+    let place = files.places.clone().try_acquire_owned().ok();
+    tokio::task::spawn_blocking(move || {
+        let _place = place;
+        sweep_broken(&files, broken);
+        sweep(&files);
+    });
+}
+
+/// The notes of files in one call.
+pub(super) fn broken(files: &Files) -> Vec<PathBuf> {
+    files.uploads.notes(WHOLE)
+}
+
+/// Removes what an agent that died left of files in one call, by these notes.
+pub(super) fn sweep_broken(files: &Files, notes: Vec<PathBuf>) {
+    for note in notes {
         if let Some(name) = note.file_stem().map(OsStr::to_owned) {
             remove(files, note, &name, Duration::ZERO);
         }

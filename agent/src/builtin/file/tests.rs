@@ -23,7 +23,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::at_once::AtOnce;
 use super::open::{Protected, walk};
 use super::path::{Need, Roots};
-use super::sweep::{sweep, sweep_broken};
+use super::sweep::{broken, sweep, sweep_broken};
 use super::upload::{Finish, Part};
 use super::uploads::Uploads;
 use super::{Cancelled, Files, THREADS, look, write};
@@ -167,7 +167,17 @@ async fn of_a_file_in_one_call_that_a_dead_agent_began_nothing_stays_after_the_n
         (desk.folder.path().join("root/.redpoll-whole"), "state/uploads/.redpoll-whole.whole");
     fs::copy(desk.folder.path().join("root").join(&names[0]), &begun).unwrap();
     fs::write(desk.folder.path().join(note), desk.folder.path().join("root/x").to_str().unwrap()).unwrap();
-    sweep_broken(&desk.files);
+    let noted = broken(&desk.files);
+    let write = |name: &str| {
+        let [begun, note] = [format!("root/{name}"), format!("state/uploads/{name}.whole")];
+        fs::copy(desk.folder.path().join("root").join(&names[0]), desk.folder.path().join(begun)).unwrap();
+        let path = desk.folder.path().join("root/y");
+        fs::write(desk.folder.path().join(note), path.to_str().unwrap()).unwrap();
+    };
+    write(".redpoll-later");
+    sweep_broken(&desk.files, noted);
+    assert!(desk.folder.path().join("root/.redpoll-later").exists(), "one that began since is being written");
+    sweep_broken(&desk.files, broken(&desk.files));
     let (after, notes) = desk.found();
     assert_eq!((after, notes.len()), (names, 1), "that of the upload, which can be gone on with");
 }
