@@ -169,11 +169,16 @@ impl Leftovers {
 
     /// What is left now. Blocks.
     pub fn list(&self) -> Vec<LeftOfRun> {
-        // of what could not be looked at nothing is forgotten
-        if self.look(false).is_ok() {
-            self.settle();
-        }
+        // an error is in the log
+        let _looked = self.look_and_settle();
         self.known()
+    }
+
+    /// Looks, and forgets that of which nothing is left; of what could not be looked at nothing is forgotten. Blocks.
+    fn look_and_settle(&self) -> std::io::Result<()> {
+        self.look(false)?;
+        self.settle();
+        Ok(())
     }
 
     /// Ends what is left of a job. Nothing left is as good as something ended.
@@ -241,19 +246,21 @@ impl Leftovers {
     /// Takes in what the machine shows now; `lazily`: not of runs of which a process lives that is known. Nothing is taken in
     /// when the machine shows nothing.
     fn look(&self, lazily: bool) -> std::io::Result<()> {
-        let lives = |processes: &[Leftover]| lazily && processes.iter().any(Leftover::lives);
-        let mut open: BTreeSet<Owner> = self
-            .runs()
+        // without a lock: whoever refuses an attempt must not wait for what the machine shows
+        let runs: Vec<(Owner, Vec<Leftover>)> =
+            self.runs().iter().map(|(run, known)| (Owner::Run(*run), known.processes.clone())).collect();
+        let others: Vec<(Owner, Vec<Leftover>)> = self
+            .others()
             .iter()
-            .filter(|(_, run)| !lives(&run.processes))
-            .map(|(run, _)| Owner::Run(*run))
+            .map(|(mark, other)| (Owner::Other(mark.clone()), other.processes.clone()))
             .collect();
-        open.extend(
-            self.others()
-                .iter()
-                .filter(|(_, other)| !lives(&other.processes))
-                .map(|(mark, _)| Owner::Other(mark.clone())),
-        );
+        let lives = |processes: &[Leftover]| lazily && processes.iter().any(Leftover::lives);
+        let open: BTreeSet<Owner> = runs
+            .into_iter()
+            .chain(others)
+            .filter(|(_, processes)| !lives(processes))
+            .map(|(owner, _)| owner)
+            .collect();
         match find(&self.shared.agent, &open) {
             Ok(mut found) => {
                 let mut runs = self.runs();

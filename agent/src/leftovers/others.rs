@@ -7,12 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use redpoll_common::wire::{Fault, FaultCode};
+use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::words::shown;
-use super::{Leftovers, TOLD_RUNS};
+use super::{Leftovers, PAUSE, TOLD_RUNS};
 use crate::clock::boot_ms;
-use crate::exec::leftovers::{Ended, Leftover, Owner, end, has_started_this};
+use crate::exec::leftovers::{Ended, Leftover, Origin, Owner, end, may_be_found_later};
 use crate::exec::note::{Kind, Note, Notes};
 
 /// What has left something.
@@ -131,7 +132,7 @@ impl Leftovers {
         let text = format!(
             "a worker of {name} from before the agent's start is being ended; nothing ran, and it is offered again"
         );
-        let retry_after_ms = u64::try_from(super::PAUSE.as_millis()).ok();
+        let retry_after_ms = u64::try_from(PAUSE.as_millis()).ok();
         Err(Fault { retry_after_ms, ..Fault::new(FaultCode::Overloaded, text) })
     }
 
@@ -150,12 +151,31 @@ impl Leftovers {
         Ok(ended)
     }
 
-    /// Ends the workers of before, all at the same time, but for those that have started this agent.
+    /// Ends the workers of before, all at the same time, but for those that have started this agent. None is ended before that was seen.
     pub async fn end_workers(self) {
-        let workers: Vec<LeftOfOther> =
-            self.known_others().into_iter().filter(|other| other.kind == Kind::Worker).collect();
+        let workers: Vec<LeftOfOther> = loop {
+            let workers: Vec<_> =
+                self.known_others().into_iter().filter(|other| other.kind == Kind::Worker).collect();
+            if workers.is_empty() {
+                return;
+            }
+            // what could not be looked at has no processes yet, and may have started this agent
+            if workers.iter().all(|worker| !worker.processes.is_empty()) {
+                break workers;
+            }
+            let again = self.clone();
+            match tokio::task::spawn_blocking(move || again.look_and_settle()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) if may_be_found_later(&error) => sleep(PAUSE).await,
+                // nothing can be ended, which is said
+                Ok(Err(_never)) => break workers,
+                // the runtime is going down
+                Err(_gone) => return,
+            }
+        };
+        let Ok(origin) = tokio::task::spawn_blocking(Origin::look).await else { return };
         let (spared, ending): (Vec<_>, Vec<_>) =
-            workers.iter().partition(|worker| has_started_this(&worker.mark, &worker.processes));
+            workers.iter().partition(|worker| origin.is(&worker.mark, &worker.processes));
         for LeftOfOther { mark, procedure, processes, .. } in spared {
             warn!(
                 mark,

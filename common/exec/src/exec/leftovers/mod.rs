@@ -239,19 +239,32 @@ pub fn may_be_found_later(error: &io::Error) -> bool {
     is_no_room(error) || error.kind() == io::ErrorKind::TimedOut
 }
 
-/// Whether this very process was started by what has a mark, or by one of its processes: to end that could end what starts it.
-/// True as long as that cannot be seen.
-pub fn has_started_this(mark: &str, left: &[Leftover]) -> bool {
-    let (Ok(environment), Ok(all)) = (seen(fs::read("/proc/self/environ")), scan(Path::new("/proc"))) else {
-        return true;
-    };
-    if environment.is_some_and(|environment| run_mark(&environment) == Some(mark)) {
-        return true;
+/// Who has started this very process: to end that could end what starts it.
+#[derive(Debug)]
+pub struct Origin {
+    /// What `/proc` says; `None`: it cannot be seen.
+    seen: Option<(Option<String>, BTreeSet<i32>)>,
+}
+
+impl Origin {
+    /// Looks for it. Blocks.
+    pub fn look() -> Self {
+        let (Ok(environment), Ok(all)) = (seen(fs::read("/proc/self/environ")), scan(Path::new("/proc")))
+        else {
+            return Self { seen: None };
+        };
+        let mark = environment.as_deref().and_then(run_mark).map(str::to_owned);
+        let parents: BTreeMap<i32, i32> = all.iter().map(|process| (process.pid, process.parent)).collect();
+        let own = rustix::process::getpid().as_raw_pid();
+        let parent = |pid: i32| parents.get(&pid).copied();
+        Self { seen: Some((mark, std::iter::successors(parent(own), |pid| parent(*pid)).collect())) }
     }
-    let parent = |pid: i32| all.iter().find(|process| process.pid == pid).map(|process| process.parent);
-    let own = rustix::process::getpid().as_raw_pid();
-    let mut ancestors = std::iter::successors(parent(own), |pid| parent(*pid));
-    ancestors.any(|pid| left.iter().any(|leftover| leftover.pid == pid))
+
+    /// Whether that is what has a mark, or one of its processes. True as long as it cannot be seen.
+    pub fn is(&self, mark: &str, left: &[Leftover]) -> bool {
+        let Some((own, ancestors)) = &self.seen else { return true };
+        own.as_deref() == Some(mark) || left.iter().any(|leftover| ancestors.contains(&leftover.pid))
+    }
 }
 
 /// The control groups of those processes that are in one of a run.
@@ -288,6 +301,20 @@ mod tests {
             assert_eq!(own_cgroup(&format!("0::/system.slice/{other}\n")), None, "{other}");
         }
         assert_eq!(own_cgroup(&format!("9:pids:{own}\n0::/\n")), None);
+    }
+
+    #[test]
+    fn what_has_started_this_process_is_known_by_its_processes() {
+        let all = scan(Path::new("/proc")).unwrap();
+        let of = |pid: rustix::process::Pid| {
+            let process = all.iter().find(|process| process.pid == pid.as_raw_pid()).unwrap();
+            [Leftover::of(*process)]
+        };
+        let (parent, own) = (of(rustix::process::getppid().unwrap()), of(rustix::process::getpid()));
+        let origin = Origin::look();
+        assert!(origin.is("of another", &parent));
+        assert!(!origin.is("of another", &own) && !origin.is("of another", &[]));
+        assert!(Origin { seen: None }.is("of another", &[]), "as long as it cannot be seen");
     }
 
     #[tokio::test]
