@@ -19,6 +19,7 @@ use redpoll_net::shutdown::{Asked, Signals};
 use redpoll_net::socket::SocketOptions;
 use redpoll_net::tls::{self, TlsClient, TlsTransport};
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info};
@@ -133,6 +134,14 @@ impl App {
     }
 }
 
+/// Waits until a reload is over, and forgets it; when there is none, for ever. Cancel-safe.
+async fn over(reloading: &mut Option<JoinHandle<()>>) {
+    let Some(task) = reloading else { return std::future::pending().await };
+    // an error means that it has panicked, which is over as well
+    let _ended = task.await;
+    *reloading = None;
+}
+
 /// An agent whose spool is served.
 #[derive(Debug)]
 struct Serving {
@@ -162,27 +171,49 @@ impl Serving {
             tracker,
             stop.clone(),
         );
-        let reloaded = Notify::new();
+        let reloaded = Arc::new(Notify::new());
         let until_told = async {
-            while let Asked::Reload = signals.next().await {
-                // nothing that runs is touched: the next session uses the certificates, and `renewal` sees that there is one in time
-                let own = self.client.own_identity();
-                let take = |credentials| self.client.reload(credentials);
-                reload::<AgentConfig, _>(sources, &self.effective, log, &own, take);
-                reloaded.notify_one();
-                let offered = self.offered.clone();
-                // what became of it is in the log
-                tracker.spawn(async move {
-                    if let Err(fault) = offered.reload_in_turn().await {
-                        error!(%fault, "the procedures were not read");
-                    }
-                });
+            let (mut reloading, mut again) = (None, false);
+            loop {
+                tokio::select! {
+                    biased; // a stop comes before what there is to read
+                    asked = signals.next() => match asked {
+                        Asked::Reload => again = true,
+                        Asked::Drain => break,
+                    },
+                    () = over(&mut reloading) => {}
+                }
+                // one at a time: on a disk that hangs, reloads must not pile up
+                if again && reloading.is_none() {
+                    again = false;
+                    let reload = self.reloading(sources.clone(), log.clone(), reloaded.clone());
+                    reloading = Some(tracker.spawn_blocking(reload));
+                }
             }
             stop.cancel();
         };
         let renewal = stop.run_until_cancelled(renewal::follow(&self.link, &reloaded));
         let ((), (), _stopped) = tokio::join!(dialling, until_told, renewal);
         self.drain(tracker, signals.ended()).await;
+    }
+
+    /// Reads again what a reload does, which blocks. Nothing that runs is touched: the next session uses the certificates, and `renewal`
+    /// sees that there is one in time.
+    fn reloading(
+        &self,
+        sources: Sources,
+        log: LogControl,
+        reloaded: Arc<Notify>,
+    ) -> impl FnOnce() + Send + use<> {
+        let (client, offered, effective) =
+            (self.client.clone(), self.offered.clone(), self.effective.clone());
+        move || {
+            let own = client.own_identity();
+            let take = |credentials| client.reload(credentials);
+            reload::<AgentConfig, _>(&sources, &effective, &log, &own, take);
+            reloaded.notify_one();
+            drop(offered.reload()); // what became of it is in the log
+        }
     }
 
     fn dial_options(&self) -> DialOptions {
