@@ -9,7 +9,8 @@ use redpoll_agent::lint::ProceduresCommand;
 use redpoll_agent::trial::PolicyCommand;
 use redpoll_config::ExitClass;
 use redpoll_config::daemon::{DaemonArgs, Failure, Start};
-use redpoll_net::{Registry, serving, shutdown};
+use redpoll_net::shutdown::Early;
+use redpoll_net::{Registry, serving};
 use tokio::runtime::Builder;
 
 /// The Redpoll agent: keeps one connection to the manager and runs what this machine offers.
@@ -46,12 +47,14 @@ fn main() -> ExitCode {
         Some(Command::Policy(command)) => return command.run(),
         None => {}
     }
+    // one thread: an agent waits nearly always, and its size is part of the product
+    let early = Early::new(&mut Builder::new_current_thread());
     arguments.daemon.main("redpoll-agent", serving::now, App::check, |Start { loaded, sources, log }| {
-        // one thread: an agent waits nearly always, and its size is part of the product
-        let ended = shutdown::run(&mut Builder::new_current_thread(), async |signals| {
+        let daemon = async |signals| {
             App::new(loaded, Registry::new())?.run(signals, &sources, &log).await;
             Ok(())
-        });
+        };
+        let ended = early.and_then(|early| early.run(daemon));
         ended.map_err(|error| Failure::new(ExitClass::Internal, "cannot begin").caused_by(error))?
     })
 }

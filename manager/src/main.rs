@@ -9,7 +9,8 @@ use redpoll_exec::exec::confine;
 use redpoll_manager::app::App;
 use redpoll_manager::lint::ProceduresCommand;
 use redpoll_manager::store_command::StoreCommand;
-use redpoll_net::{allocator, serving, shutdown};
+use redpoll_net::shutdown::Early;
+use redpoll_net::{allocator, serving};
 use tokio::runtime::Builder;
 
 /// The Redpoll manager: agents dial it, operators ask it.
@@ -48,9 +49,10 @@ fn main() -> ExitCode {
         None => {}
     }
     allocator::keep_freed_memory();
+    let early = Early::new(&mut Builder::new_multi_thread());
     arguments.daemon.main("redpoll-manager", serving::now, App::check, |Start { loaded, sources, log }| {
-        let ended = shutdown::run(&mut Builder::new_multi_thread(), async |signals| {
-            App::start(loaded).await?.run(signals, &sources, &log).await
+        let ended = early.and_then(|early| {
+            early.run(async |signals| App::start(loaded).await?.run(signals, &sources, &log).await)
         });
         ended.map_err(|error| Failure::new(ExitClass::Internal, "cannot begin").caused_by(error))?
     })

@@ -61,7 +61,8 @@ use redpoll_config::ExitClass;
 pub use redpoll_config::ProcedureSchedule;
 use redpoll_config::daemon::{DaemonArgs, Failure as StartFailure, Start};
 use redpoll_net::registry::Duplicate;
-use redpoll_net::{CallContext, ProcedureInfo, Registry, serving, shutdown};
+use redpoll_net::shutdown::Early;
+use redpoll_net::{CallContext, ProcedureInfo, Registry, serving};
 pub use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::Serialize;
@@ -234,14 +235,16 @@ impl Agent {
         let command = DaemonArgs::augment_args(clap::Command::new(name).version(version));
         let matches = command.get_matches();
         let arguments = DaemonArgs::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        let early = Early::new(&mut Builder::new_current_thread());
         arguments.main(name, serving::now, App::check, |Start { loaded, sources, log }| {
             let registry = registry.map_err(|error| {
                 StartFailure::new(ExitClass::Internal, "the procedures cannot be offered").caused_by(error)
             })?;
-            let ended = shutdown::run(&mut Builder::new_current_thread(), async |signals| {
+            let daemon = async |signals| {
                 App::new(loaded, Own { registry, manager, schedules })?.run(signals, &sources, &log).await;
                 Ok(())
-            });
+            };
+            let ended = early.and_then(|early| early.run(daemon));
             ended.map_err(|error| StartFailure::new(ExitClass::Internal, "cannot begin").caused_by(error))?
         })
     }

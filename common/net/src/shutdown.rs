@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// How long threads that block may go on when everything else has ended.
@@ -20,19 +20,42 @@ pub enum RuntimeError {
     Signals(#[source] io::Error),
 }
 
-/// Runs a daemon to its end on a runtime of its own, with the signals that it gets.
-///
-/// # Errors
-/// [`RuntimeError`]; `daemon` was not begun then.
-pub fn run<T>(runtime: &mut Builder, daemon: impl AsyncFnOnce(Signals) -> T) -> Result<T, RuntimeError> {
-    let runtime = runtime.enable_all().build().map_err(RuntimeError::Runtime)?;
-    let ended = runtime.block_on(async {
-        let signals = Signals::new().map_err(RuntimeError::Signals)?;
-        Ok(daemon(signals).await)
-    });
-    // a blocking thread that hangs, on a dead network file system say, must not keep the process
-    runtime.shutdown_timeout(LAST_WAIT);
-    ended
+/// The runtime of a daemon that has not begun: a reload that is asked for meanwhile does not end the process, and comes then. Whoever
+/// wants it to end is heard as by any other process.
+#[derive(Debug)]
+pub struct Early {
+    runtime: Runtime,
+    hangup: Signal,
+}
+
+impl Early {
+    /// Makes it. The first thing in a `main`: reading a configuration takes its time.
+    ///
+    /// # Errors
+    /// [`RuntimeError`].
+    pub fn new(runtime: &mut Builder) -> Result<Self, RuntimeError> {
+        let runtime = runtime.enable_all().build().map_err(RuntimeError::Runtime)?;
+        let hangup = {
+            let _entered = runtime.enter();
+            signal(SignalKind::hangup()).map_err(RuntimeError::Signals)?
+        };
+        Ok(Self { runtime, hangup })
+    }
+
+    /// Runs a daemon to its end, with the signals that it gets.
+    ///
+    /// # Errors
+    /// [`RuntimeError`]; `daemon` was not begun then.
+    pub fn run<T>(self, daemon: impl AsyncFnOnce(Signals) -> T) -> Result<T, RuntimeError> {
+        let Self { runtime, hangup } = self;
+        let ended = runtime.block_on(async {
+            let signals = Signals::new(hangup).map_err(RuntimeError::Signals)?;
+            Ok(daemon(signals).await)
+        });
+        // a blocking thread that hangs, on a dead network file system say, must not keep the process
+        runtime.shutdown_timeout(LAST_WAIT);
+        ended
+    }
 }
 
 /// What a signal asks of a daemon.
@@ -54,14 +77,11 @@ pub struct Signals {
 
 impl Signals {
     /// Starts to listen for signals, which no longer end the process by themselves.
-    ///
-    /// # Errors
-    /// What the operating system says.
-    pub fn new() -> io::Result<Self> {
+    fn new(hangup: Signal) -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
+            hangup,
         })
     }
 
@@ -78,5 +98,18 @@ impl Signals {
     /// Waits for a further signal to end, dropping reloads.
     pub async fn ended(&mut self) {
         while self.next().await != Asked::Drain {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reload_that_is_asked_for_before_the_daemon_has_begun_comes_when_it_has() {
+        let early = Early::new(&mut Builder::new_current_thread()).unwrap();
+        let own = rustix::process::getpid();
+        rustix::process::kill_process(own, rustix::process::Signal::HUP).unwrap();
+        assert_eq!(early.run(async |mut signals| signals.next().await).unwrap(), Asked::Reload);
     }
 }

@@ -9,7 +9,8 @@ use redpoll_agent::app::App;
 use redpoll_common::wire::{DecodeError, Fault, FaultCode, Fields, Raw};
 use redpoll_config::ExitClass;
 use redpoll_config::daemon::{DaemonArgs, Failure, Start};
-use redpoll_net::{CallContext, ProcedureInfo, Registry, shutdown};
+use redpoll_net::shutdown::Early;
+use redpoll_net::{CallContext, ProcedureInfo, Registry};
 use serde_json::json;
 use tokio::runtime::Builder;
 
@@ -25,18 +26,21 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    Arguments::parse().daemon.main(
+    let daemon = Arguments::parse().daemon;
+    // as many threads as the agent has
+    let early = Early::new(&mut Builder::new_current_thread());
+    daemon.main(
         "redpoll-bench-agent",
         redpoll_net::serving::now,
         App::check,
         |Start { loaded, sources, log }| {
             let registry = registry()
                 .map_err(|error| Failure::new(ExitClass::Internal, "procedures").caused_by(error))?;
-            // as many threads as the agent has
-            let ended = shutdown::run(&mut Builder::new_current_thread(), async |signals| {
+            let daemon = async |signals| {
                 App::new(loaded, registry)?.run(signals, &sources, &log).await;
                 Ok(())
-            });
+            };
+            let ended = early.and_then(|early| early.run(daemon));
             ended.map_err(|error| Failure::new(ExitClass::Internal, "cannot begin").caused_by(error))?
         },
     )
