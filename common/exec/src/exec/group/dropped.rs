@@ -1,12 +1,19 @@
 //! Ends groups that were dropped: beside everything else, and until nothing of them is left.
 
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tokio::runtime::Handle;
 
 use super::super::programs::end_beside;
 use super::{Group, REAP_WAIT, seen_of, signal_tree};
+
+/// How long those are waited for that are ended one after the other at the end of this process: all of them together as long as one,
+/// for what hangs in the kernel may be many. When the last wait ends, and when one of them was last waited for.
+struct Last(Mutex<Option<(Instant, Instant)>>);
+
+static LAST: Last = Last(Mutex::new(None));
 
 impl Group {
     /// Ends what was dropped, for as long as it takes.
@@ -30,18 +37,41 @@ impl Group {
 
     /// The same without a runtime: this process is about to end, and leaves the zombie to the system.
     fn end_now(&mut self) {
-        let until = std::time::Instant::now() + REAP_WAIT;
+        let until = LAST.begin();
         loop {
             self.kill_cgroup();
             let seen = seen_of(&self.lineage, self.lineage.members());
             let is_gone = seen.as_ref().is_some_and(Vec::is_empty) && !self.is_running();
             signal_tree(&self.lineage, &seen.unwrap_or_default(), Signal::KILL);
-            if is_gone || std::time::Instant::now() >= until {
+            if is_gone || Instant::now() >= until {
                 break;
             }
             std::thread::sleep(Duration::from_millis(2));
         }
+        LAST.end();
         self.bury();
+    }
+}
+
+impl Last {
+    /// Until when the next one is waited for.
+    fn begin(&self) -> Instant {
+        let (now, mut last) = (Instant::now(), self.last());
+        let until = last.filter(|(_, ended)| now.duration_since(*ended) < REAP_WAIT);
+        let until = until.map_or(now + REAP_WAIT, |(until, _)| until);
+        *last = Some((until, now));
+        until
+    }
+
+    fn end(&self) {
+        if let Some((_, ended)) = self.last().as_mut() {
+            *ended = Instant::now();
+        }
+    }
+
+    fn last(&self) -> MutexGuard<'_, Option<(Instant, Instant)>> {
+        // nothing panics while it holds the lock
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
