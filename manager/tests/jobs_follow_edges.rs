@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jobs_desk::{Desk, Request, ended, items, large_items, succeeded};
-use redpoll_common::api::items::{FollowArguments, FollowFrom, ItemPage, ReadArguments};
+use redpoll_common::api::items::{FollowArguments, FollowFrom, ItemPage, Missing, ReadArguments};
 use redpoll_common::api::jobs::{JobArguments, JobSummary};
 use redpoll_common::api::method;
 use redpoll_common::ids::ConnectionId;
@@ -294,9 +294,11 @@ async fn items_that_the_store_lacks_are_passed_over_and_the_end_is_told() {
     acknowledged(&desk, job, "a1", 5).await;
     // nothing after the gap yet, something, and at the end nothing again
     let mut early = follow(&desk, &all_of(job));
-    let mut numbers = Vec::new();
+    let (mut numbers, mut told_before) = (Vec::new(), Vec::new());
     while numbers.len() < 2 {
-        numbers.extend(early.event().await.unwrap().items.iter().map(|item| item.n));
+        let event = early.event().await.unwrap();
+        numbers.extend(event.items.iter().map(|item| item.n));
+        told_before.extend(event.missing);
     }
     desk.give(job, "a1", items(5, 2)).await;
     acknowledged(&desk, job, "a1", 9).await;
@@ -305,25 +307,31 @@ async fn items_that_the_store_lacks_are_passed_over_and_the_end_is_told() {
     answer.unwrap();
     numbers.extend(events.iter().flat_map(|event| &event.items).map(|item| item.n));
     assert_eq!(numbers, [0, 1, 5, 6]);
+    let gaps = vec![Missing { from: 2, until: 5 }, Missing { from: 7, until: 9 }];
+    let mut missing = told_before;
+    missing.extend(events.iter().flat_map(|event| event.missing.clone()));
+    assert_eq!(missing, gaps);
     let (events, answer) = follow(&desk, &all_of(job)).all().await;
     answer.unwrap();
+    assert_eq!(events.iter().flat_map(|event| event.missing.clone()).collect::<Vec<_>>(), gaps);
     assert!(events.iter().flat_map(|event| &event.items).map(|item| item.n).eq([0, 1, 5, 6]));
     assert_eq!(events.last().unwrap().end.as_ref().map(|end| end.items), Some(9), "by which one sees it");
 
-    let (mut since, mut read) = (0, Vec::new());
+    let (mut since, mut read, mut missing) = (0, Vec::new(), Vec::new());
     let end = loop {
         let arguments =
             ReadArguments { job: job.to_string(), since: Some(since), ..ReadArguments::default() };
         let page = desk.ask_raw(method::JOBS_READ, Raw::encode(&arguments).unwrap()).await.unwrap();
         let page = ItemPage::read(&page).unwrap();
         read.extend(page.items.iter().map(|item| item.n));
+        missing.extend(page.missing);
         if !page.more {
             break page.end.unwrap();
         }
         assert!(page.next > since, "whoever reads on gets on");
         since = page.next;
     };
-    assert_eq!((read, end.items), (vec![0, 1, 5, 6], 9));
+    assert_eq!((read, end.items, missing), (vec![0, 1, 5, 6], 9, gaps));
 }
 
 /// Bytes of this process in memory.

@@ -59,7 +59,7 @@ struct Line {
     since_ms: u64,
 }
 
-/// Reads what was written down in a folder; nothing of another boot. A file that makes no sense is moved away and kept: an agent that
+/// Reads what was written down in a folder; nothing of another boot. A file that makes no sense, or is of a newer version, is moved away and kept: an agent that
 /// does not start would be worse than what is forgotten with it. One that cannot be read now may be read by the next start, and stays.
 pub(super) fn read(folder: &Path) -> Result<BTreeMap<RunRef, Note>, LeftoversError> {
     let path = folder.join(FILE);
@@ -79,7 +79,7 @@ pub(super) fn read(folder: &Path) -> Result<BTreeMap<RunRef, Note>, LeftoversErr
         help = "what is left of runs that ended as unknown before the last start is forgotten: sys.leftovers does not list it, and another \
                 attempt of such a job may run beside it. Look with ps for processes whose environment has REDPOLL_JOB, end what should not \
                 run, and remove the file that was kept",
-        "what was left of runs makes no sense, and is moved away"
+        "what was left of runs makes no sense, or is of a newer version, and is moved away"
     );
     Ok(BTreeMap::new())
 }

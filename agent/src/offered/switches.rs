@@ -24,7 +24,7 @@ pub enum SwitchError {
         source: io::Error,
     },
     /// Its content.
-    #[error("{} is not what the agent writes; remove it to offer all procedures again", path.display())]
+    #[error("{} is not what the agent writes, or of a newer version; run the agent that wrote it, or remove it to offer all procedures again", path.display())]
     Content {
         /// The file.
         path: PathBuf,

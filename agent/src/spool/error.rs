@@ -50,8 +50,8 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
-    /// An intact record makes no sense.
-    #[error("{} has an unreadable record at byte {offset}", path.display())]
+    /// An intact record makes no sense to this version.
+    #[error("{} has a record at byte {offset} that is unreadable, or of a newer version", path.display())]
     Record {
         /// The file.
         path: PathBuf,
@@ -83,7 +83,12 @@ impl OpenError {
             Self::Io { .. } => "look at the disk and the permissions of the agent's state folder",
             Self::Loose { .. } => "chmod go= the file or folder: it holds the arguments and results of jobs",
             Self::Locked { .. } => "is another agent running with the same state folder?",
-            Self::Corrupt { .. } | Self::Missing { .. } | Self::Record { .. } | Self::Image { .. } => {
+            Self::Record { .. } => {
+                "if a newer agent ran here, run that one again: it ends what is open in the spool. If not, check the disk; then move the \
+                 spool folder away and start again: the agent begins an empty spool under a new id, and the manager ends the runs \
+                 that were open here as unknown, none is run a second time"
+            }
+            Self::Corrupt { .. } | Self::Missing { .. } | Self::Image { .. } => {
                 "check the disk; then move the spool folder away and start again: the agent begins an empty spool under a \
                  new id, and the manager ends the runs that were open here as unknown, none is run a second time"
             }

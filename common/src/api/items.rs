@@ -7,11 +7,29 @@ use serde::{Deserialize, Serialize};
 use super::jobs::{EndSummary, JobSummary, ProgressSummary};
 use crate::ids::MAX_NAME_LEN;
 use crate::job::Item;
-use crate::job::wire::report::{read_item, write_item};
+use crate::job::wire::report::{read_told_item, write_item};
 use crate::wire::{DecodeError, Fields, Raw, RawMap};
 
 /// Items in one answer or value, at most.
 pub const MAX_ITEMS: usize = 10_000;
+
+/// Items that nobody has any more: an older copy of the manager's store was put back, after their agent was told that they are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Missing {
+    /// The first number that is not there.
+    pub from: u64,
+    /// The number to go on with.
+    pub until: u64,
+}
+
+/// What items are told, in the order of their numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part<'a> {
+    /// An item.
+    Item(&'a Item),
+    /// Items that are not there.
+    Missing(Missing),
+}
 
 /// The arguments of `rp.jobs.read`: what is there now, of one run. Without `since` and `recent`: from the first item on.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,8 +60,10 @@ pub struct ItemPage {
     pub agent: String,
     /// The attempt.
     pub attempt: u16,
-    /// The items, without gaps.
+    /// The items, without gaps but those in `missing`.
     pub items: Vec<Item>,
+    /// Which items before `next` are not there, in their order.
+    pub missing: Vec<Missing>,
     /// The number to go on with.
     pub next: u64,
     /// There is more now, or there may be later: the attempt has not ended, or not all fitted.
@@ -96,8 +116,10 @@ pub struct FollowEvent {
     pub attempt: u16,
     /// The state, when it is another one than was told before.
     pub state: Option<String>,
-    /// Items, without gaps within the attempt.
+    /// Items, without gaps within the attempt but those that were told as `missing`.
     pub items: Vec<Item>,
+    /// Which items of the attempt are not there, in their order: before, between or after those of this value.
+    pub missing: Vec<Missing>,
     /// How far it is, when that is news.
     pub progress: Option<ProgressSummary>,
     /// How it ended, with the result: the last that is told of it, unless an outcome `unknown` is corrected later.
@@ -114,7 +136,8 @@ impl ItemPage {
         Ok(Self {
             agent: fields.text("agent", MAX_NAME_LEN)?.to_owned(),
             attempt: attempt(&fields)?,
-            items: fields.maps("items", MAX_ITEMS, read_item)?,
+            items: fields.maps("items", MAX_ITEMS, read_told_item)?,
+            missing: fields.maps("missing", MAX_ITEMS, read_missing)?,
             next: fields.u64("next")?,
             more: fields.bool("more")?,
             end: decoded(&fields, "end")?,
@@ -125,6 +148,7 @@ impl ItemPage {
     pub fn write(&self) -> Raw {
         let map = RawMap::with_capacity(room(&self.items)).text("agent", &self.agent);
         let map = map.uint("attempt", self.attempt.into()).maps("items", &self.items, write_item);
+        let map = map.opt_maps("missing", &self.missing, write_missing);
         let map = map.uint("next", self.next).bool("more", self.more);
         map.opt_raw("end", encoded(self.end.as_ref()).as_ref()).finish()
     }
@@ -133,13 +157,26 @@ impl ItemPage {
 impl FollowEvent {
     /// Nothing yet of this attempt.
     pub fn of(agent: impl Into<String>, attempt: u16) -> Self {
-        let agent = agent.into();
-        Self { agent, attempt, state: None, items: Vec::new(), progress: None, end: None }
+        let (agent, items, missing) = (agent.into(), Vec::new(), Vec::new());
+        Self { agent, attempt, state: None, items, missing, progress: None, end: None }
     }
 
     /// Whether there is something in it.
     pub fn is_news(&self) -> bool {
-        self.state.is_some() || !self.items.is_empty() || self.progress.is_some() || self.end.is_some()
+        let has_items = !self.items.is_empty() || !self.missing.is_empty();
+        self.state.is_some() || has_items || self.progress.is_some() || self.end.is_some()
+    }
+
+    /// The items, and which are missing, in the order of their numbers.
+    pub fn parts(&self) -> impl Iterator<Item = Part<'_>> {
+        let (mut items, mut missing) = (self.items.iter().peekable(), self.missing.iter().peekable());
+        std::iter::from_fn(move || {
+            let next = items.peek().map_or(u64::MAX, |item| item.n);
+            match missing.next_if(|missing| missing.from <= next) {
+                Some(missing) => Some(Part::Missing(*missing)),
+                None => items.next().map(Part::Item),
+            }
+        })
     }
 
     /// Reads a value.
@@ -152,7 +189,8 @@ impl FollowEvent {
             agent: fields.text("agent", MAX_NAME_LEN)?.to_owned(),
             attempt: attempt(&fields)?,
             state: fields.opt_text("state", 32)?.map(str::to_owned),
-            items: fields.maps("items", MAX_ITEMS, read_item)?,
+            items: fields.maps("items", MAX_ITEMS, read_told_item)?,
+            missing: fields.maps("missing", MAX_ITEMS, read_missing)?,
             progress: decoded(&fields, "progress")?,
             end: decoded(&fields, "end")?,
         })
@@ -165,6 +203,7 @@ impl FollowEvent {
             .uint("attempt", self.attempt.into())
             .opt_text("state", self.state.as_deref())
             .opt_maps("items", &self.items, write_item)
+            .opt_maps("missing", &self.missing, write_missing)
             .opt_raw("progress", encoded(self.progress.as_ref()).as_ref())
             .opt_raw("end", encoded(self.end.as_ref()).as_ref())
             .finish()
@@ -176,6 +215,14 @@ pub type Followed = JobSummary;
 
 fn room(items: &[Item]) -> usize {
     items.iter().map(|item| item.data.len() + 32).sum::<usize>() + 256
+}
+
+fn read_missing(fields: &Fields<'_>) -> Result<Missing, DecodeError> {
+    Ok(Missing { from: fields.u64("from")?, until: fields.u64("until")? })
+}
+
+fn write_missing(map: RawMap, missing: &Missing) -> RawMap {
+    map.uint("from", missing.from).uint("until", missing.until)
 }
 
 fn attempt(fields: &Fields<'_>) -> Result<u16, DecodeError> {
@@ -223,8 +270,9 @@ mod tests {
         let page = ItemPage {
             agent: "a".into(),
             attempt: 1,
-            items: vec![item(0), item(1)],
-            next: 2,
+            items: vec![item(0), item(4)],
+            missing: vec![Missing { from: 1, until: 4 }],
+            next: 5,
             more: false,
             end: Some(end()),
         };
@@ -238,6 +286,12 @@ mod tests {
             ..FollowEvent::of("a", 2)
         };
         assert_eq!(FollowEvent::read(&event.write()).unwrap(), event);
+        let missing = vec![Missing { from: 3, until: 7 }, Missing { from: 8, until: 9 }];
+        let torn = FollowEvent { missing: missing.clone(), ..event.clone() };
+        assert_eq!(FollowEvent::read(&torn.write()).unwrap(), torn);
+        let parts: Vec<_> = torn.parts().collect();
+        assert_eq!(parts, [Part::Missing(missing[0]), Part::Item(&item(7)), Part::Missing(missing[1])]);
+        assert!(FollowEvent { missing, ..FollowEvent::of("a", 1) }.is_news());
         assert!(event.is_news() && !FollowEvent::of("a", 1).is_news());
         let none = FollowEvent::of("a", 1);
         assert_eq!(FollowEvent::read(&none.write()).unwrap(), none);

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::MAX_NAME_LEN;
-use crate::job::wire::report::{read_ending, read_item, write_ending, write_item};
+use crate::job::wire::report::{read_told_ending, read_told_item, write_ending, write_item};
 use crate::job::{Ending, Item, spec};
 use crate::wire::{DecodeError, Fields, MAX_METHOD_LEN, Raw, RawMap};
 
@@ -45,7 +45,7 @@ impl RecordArguments {
             return Err(DecodeError::WrongType { field: "key", wanted: "a text that is not empty" });
         }
         let ending = fields.opt_fields("ending")?.ok_or(DecodeError::Missing { field: "ending" })?;
-        let items = fields.maps("items", MAX_RECORD_ITEMS, read_item)?;
+        let items = fields.maps("items", MAX_RECORD_ITEMS, read_told_item)?;
         if items.iter().zip(0..).any(|(item, n)| item.n != n) {
             return Err(DecodeError::WrongType { field: "items", wanted: "numbered from 0 without gaps" });
         }
@@ -55,7 +55,7 @@ impl RecordArguments {
             procedure: fields.text("procedure", MAX_METHOD_LEN)?.to_owned(),
             kwargs: fields.opt_map("kwargs")?.unwrap_or_else(Raw::empty_map),
             started_ms_ago: fields.opt_u64("started_ms_ago")?,
-            ending: read_ending(&ending)?,
+            ending: read_told_ending(&ending)?,
             items,
             dropped: fields.opt_u64("dropped")?.unwrap_or(0),
         })

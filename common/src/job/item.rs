@@ -35,7 +35,7 @@ impl ItemKind {
 
     /// The content of a [`Truncated`](Self::Truncated) item, where so many bytes of this kind were dropped.
     pub fn dropped(self, bytes: u64) -> Raw {
-        RawMap::new().text("stream", self.as_str()).uint("bytes", bytes).finish()
+        dropped(self.as_str(), bytes)
     }
 
     /// Reads the text.
@@ -60,6 +60,11 @@ impl Item {
     pub fn cost(&self) -> u64 {
         data_cost(&self.data)
     }
+}
+
+/// The content of a mark: so many bytes of this kind, which may be one that only newer versions know, were dropped.
+pub(super) fn dropped(kind: &str, bytes: u64) -> Raw {
+    RawMap::new().text("stream", kind).uint("bytes", bytes).finish()
 }
 
 /// What an item with this content counts.

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
-use redpoll_common::api::items::FollowArguments;
+use redpoll_common::api::items::{FollowArguments, Missing};
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::{Attempt, Item, JobId, RunKey};
 use redpoll_common::wire::{Fault, Raw};
@@ -50,6 +50,9 @@ pub(super) async fn follow(manager: &Manager, engine: &Engine, call: &CallContex
         told = Follower { store, job, call, runs }.run(watch) => told,
     }
 }
+
+/// Where items begin, the items, and with which number it goes on where there are none.
+type Page = ((Attempt, u64), Vec<Item>, Option<u64>);
 
 struct Follower<'a> {
     store: &'a dyn Store,
@@ -146,7 +149,7 @@ impl Follower<'_> {
     /// Tells one page of a run, and what else its row says if that was all.
     async fn tell(&mut self, index: usize, mut told: Told, row: Seen) -> Result<(), Fault> {
         let at = told.at.unwrap_or((row.attempt, 0));
-        let (at, items) = self.items(&row, at).await?;
+        let (mut at, items, until) = self.items(&row, at).await?;
         let attempt = if items.is_empty() { row.attempt } else { at.0 };
         let mut teller = Teller::new(self.call, row.key.agent.as_str(), attempt);
         let state = Some((row.attempt, row.state));
@@ -155,10 +158,13 @@ impl Follower<'_> {
             teller.state(row.state);
             told.state = state;
         }
-        let mut at = at;
         for item in items {
+            self.pass(&row.key, &mut at, item.n, &mut teller).await?;
             at.1 = item.n.saturating_add(1);
             teller.item(item).await?;
+        }
+        if let Some(until) = until {
+            self.pass(&row.key, &mut at, until, &mut teller).await?;
         }
         told.at = Some(at);
         let mut more = at.0 < row.attempt || (at.0 == row.attempt && at.1 < row.items);
@@ -172,6 +178,23 @@ impl Follower<'_> {
         self.runs.note(index, told);
         if more {
             self.runs.mark(index);
+        }
+        Ok(())
+    }
+
+    /// Goes on with this number, and tells what is missing before it.
+    async fn pass(
+        &self,
+        run: &RunKey,
+        at: &mut (Attempt, u64),
+        next: u64,
+        teller: &mut Teller<'_>,
+    ) -> Result<(), Fault> {
+        if at.1 < next {
+            let missing = Missing { from: at.1, until: next };
+            warn_of_missing(run, at.0, missing);
+            at.1 = next;
+            teller.missing(missing).await?;
         }
         Ok(())
     }
@@ -196,21 +219,21 @@ impl Follower<'_> {
         Ok(true)
     }
 
-    /// The next page of items, and where it begins: what is left of the attempts before comes first.
-    async fn items(&self, row: &Seen, mut at: (Attempt, u64)) -> Result<((Attempt, u64), Vec<Item>), Fault> {
+    /// The next page of items, and where it begins: what is left of the attempts before comes first. At last the number to go on with
+    /// when all that was acknowledged after it is gone.
+    async fn items(&self, row: &Seen, mut at: (Attempt, u64)) -> Result<Page, Fault> {
         while at.0 < row.attempt || (at.0 == row.attempt && at.1 < row.items) {
             let page = self.page(&row.key, at).await?;
             if page.is_empty() && at.0 == row.attempt {
-                // they were acknowledged, and are gone from a store that was put back: nobody has them, and the end comes after them
-                warn_of_missing(&row.key, at, row.items);
-                return Ok(((at.0, row.items), page));
+                // nobody has them, and the end comes after them
+                return Ok((at, page, Some(row.items)));
             }
             if !page.is_empty() || at.0 >= row.attempt {
-                return Ok((at, page));
+                return Ok((at, page, None));
             }
             at = (Attempt(at.0.0.saturating_add(1)), 0);
         }
-        Ok((at, Vec::new()))
+        Ok((at, Vec::new(), None))
     }
 
     /// Items for which there is credit: as much as a value holds, or one that is larger.
@@ -243,8 +266,8 @@ impl Follower<'_> {
     }
 }
 
-/// A reader sees by the numbers of the items, and by how many its end counts, that some are missing; a person should too.
-pub(super) fn warn_of_missing(run: &RunKey, from: (Attempt, u64), until: u64) {
-    let (job, agent, attempt, from) = (run.job, &run.agent, from.0, from.1);
+/// A reader is told which items are missing; a person should know, too.
+pub(super) fn warn_of_missing(run: &RunKey, attempt: Attempt, missing: Missing) {
+    let (job, agent, Missing { from, until }) = (run.job, &run.agent, missing);
     warn!(%job, %agent, %attempt, from, until, "the store lacks items of a run: was an older copy of it put back?");
 }

@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use redpoll_common::api::items::{FollowEvent, MAX_ITEMS};
+use redpoll_common::api::items::{FollowEvent, MAX_ITEMS, Missing};
 use redpoll_common::api::jobs::{EndSummary, ProgressSummary};
 use redpoll_common::job::{Attempt, Item};
 use redpoll_common::wire::{Fault, MAX_NODES, Raw};
@@ -49,6 +49,14 @@ impl<'a> Teller<'a> {
             return Err(too_large(&what, &item.data, self.limit));
         }
         self.event.items.push(item);
+        Ok(())
+    }
+
+    /// Which items are not there, before the next one or the end.
+    pub(super) async fn missing(&mut self, missing: Missing) -> Result<(), Fault> {
+        if self.place(&write(&missing)?).await? {
+            self.event.missing.push(missing);
+        }
         Ok(())
     }
 

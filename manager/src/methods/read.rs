@@ -1,6 +1,6 @@
 //! `rp.jobs.read`: a page of what one run has given.
 
-use redpoll_common::api::items::{ItemPage, MAX_ITEMS, ReadArguments};
+use redpoll_common::api::items::{ItemPage, MAX_ITEMS, Missing, ReadArguments};
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::{Attempt, Item, JobId, RunKey};
 use redpoll_common::wire::{Fault, Raw};
@@ -17,6 +17,8 @@ use crate::store::Store;
 
 /// What an item takes in an answer beside its data.
 pub(super) const AROUND_ITEM: (usize, usize) = (40, 6);
+/// The same, with what is missing before it.
+const AROUND_TORN: (usize, usize) = (80, 12);
 
 pub(super) async fn read(store: &dyn Store, call: &CallContext) -> Result<Raw, Fault> {
     let arguments: ReadArguments = arguments(&call.kwargs)?;
@@ -36,24 +38,27 @@ pub(super) async fn read(store: &dyn Store, call: &CallContext) -> Result<Raw, F
     let page = store.items(&key, attempt, from, limit).await.map_err(unread)?;
     let mut room = Room::of(call);
     let stored = stored_items(store, &run, attempt).await?;
-    let is_missing = page.is_empty() && from < stored;
-    let (items, mut next) = fitting(page, from, &mut room)?;
-    if is_missing {
-        warn_of_missing(&key, (attempt, from), stored);
+    let is_empty = page.is_empty();
+    let (items, mut missing, mut next) = fitting(page, from, &mut room)?;
+    if is_empty && from < stored {
+        missing.push(Missing { from, until: stored });
         next = stored;
+    }
+    for missing in &missing {
+        warn_of_missing(&key, attempt, *missing);
     }
     let in_force = attempt == run.attempt;
     let over = !in_force || run.state.ending().is_some();
     let all_read = next >= stored;
-    let mut page =
-        ItemPage { agent: key.agent.to_string(), attempt: attempt.0, items, next, more: true, end: None };
+    let (agent, attempt) = (key.agent.to_string(), attempt.0);
+    let mut page = ItemPage { agent, attempt, items, missing, next, more: true, end: None };
     if over && all_read {
         let end = jobs_rows::end_of(&run.state).filter(|_| in_force);
         // an end that does not fit beside the items comes with the next page, which has none
         let written = write(&end)?;
         if room.take(&written) {
             (page.more, page.end) = (false, end);
-        } else if page.items.is_empty() {
+        } else if page.items.is_empty() && page.missing.is_empty() {
             return Err(room.too_large(&format!("the end of the run on {}", key.agent), &written));
         }
     }
@@ -101,18 +106,21 @@ async fn stored_items(store: &dyn Store, run: &RunRecord, attempt: Attempt) -> R
     store.next_item(&run.key, attempt).await.map_err(unread)
 }
 
-/// As many of the items as fit, and the number to go on with.
-fn fitting(page: Vec<Item>, from: u64, room: &mut Room) -> Result<(Vec<Item>, u64), Fault> {
-    let (mut items, mut next) = (Vec::with_capacity(page.len()), from);
+/// As many of the items as fit, which are missing before them, and the number to go on with.
+fn fitting(page: Vec<Item>, from: u64, room: &mut Room) -> Result<(Vec<Item>, Vec<Missing>, u64), Fault> {
+    let (mut items, mut missing, mut next) = (Vec::with_capacity(page.len()), Vec::new(), from);
     for item in page {
-        if !room.take_with(&item.data, AROUND_ITEM) {
+        let gap = (next < item.n).then_some(Missing { from: next, until: item.n });
+        let around = if gap.is_some() { AROUND_TORN } else { AROUND_ITEM };
+        if !room.take_with(&item.data, around) {
             if items.is_empty() {
                 return Err(room.too_large(&format!("the item {}", item.n), &item.data));
             }
             break;
         }
         next = item.n.saturating_add(1);
+        missing.extend(gap);
         items.push(item);
     }
-    Ok((items, next))
+    Ok((items, missing, next))
 }

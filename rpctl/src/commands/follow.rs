@@ -12,7 +12,7 @@ use crate::Stop;
 use crate::cli::{Since, StartArgs};
 use crate::exit::Exit;
 use crate::feed::{Feed, Step};
-use crate::follow::cursor::Cursors;
+use crate::follow::cursor::{Cursors, Gap};
 use crate::follow::ending::Tally;
 use crate::follow::{Plan, View};
 use crate::interrupt::{Interrupt, Interrupts};
@@ -171,10 +171,7 @@ impl Follower<'_> {
         let before = self.cursors.end_of(&event.agent).map(str::to_owned);
         let printed = self.next();
         self.begun = true;
-        let news = self
-            .cursors
-            .take(event)
-            .map_err(|gap| super::unreadable(method::JOBS_FOLLOW, &gap.to_string()))?;
+        let news = self.cursors.take(event).map_err(|gap| self.torn(&gap))?;
         if let Some(end) = &news.end {
             self.tally.add(end, before.as_deref());
         }
@@ -343,6 +340,12 @@ impl Follower<'_> {
         let what = format!("job {job} was deleted while it was followed");
         let help = "what is still known of it: rpctl events";
         Report::new(Exit::Unknown, what, format!("{fault}; how it ended is not known here"), help)
+    }
+
+    /// The manager passed over items without a word.
+    fn torn(&self, gap: &Gap) -> Report {
+        let what = format!("job {} cannot be followed any more", self.wanted.plan.job);
+        Report::new(Exit::Unknown, what, self.goes_on(&gap.to_string()), self.follow_again())
     }
 
     fn goes_on(&self, why: &str) -> String {

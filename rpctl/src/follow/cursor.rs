@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use redpoll_common::api::items::{FollowEvent, FollowFrom};
+use redpoll_common::api::items::{FollowEvent, FollowFrom, Missing};
 use redpoll_common::api::jobs::ProgressSummary;
 use redpoll_common::job::Outcome;
 
-/// Items are missing between two that were told.
+/// Items are missing between two that were told, and the manager did not say so.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("of attempt {attempt} on {agent} item {expected} was to come, and {found} came")]
 pub struct Gap {
@@ -53,10 +53,11 @@ impl Cursors {
     /// Takes what came and gives what of it is new.
     ///
     /// # Errors
-    /// [`Gap`] when items are missing.
+    /// [`Gap`] when items are missing that the manager does not tell as missing.
     pub fn take(&mut self, event: FollowEvent) -> Result<FollowEvent, Gap> {
         let first = self.from_first.then_some(0);
-        let FollowEvent { agent, attempt, state, items, progress, end } = event;
+        let FollowEvent { agent, attempt, state, items, missing, progress, end } = event;
+        let mut missing = missing.into_iter().peekable();
         let mut news = FollowEvent::of(agent.clone(), attempt);
         let cursor = self.runs.entry(agent.clone()).or_insert_with(|| Cursor {
             attempt,
@@ -72,6 +73,9 @@ impl Cursors {
             *cursor = Cursor { attempt, next, end: cursor.end.take(), ..Cursor::default() };
         }
         for item in items {
+            while let Some(gap) = missing.next_if(|gap| gap.until <= item.n) {
+                news.missing.extend(cursor.pass(gap));
+            }
             match cursor.next {
                 Some(next) if item.n < next => continue,
                 Some(expected) if item.n > expected => {
@@ -82,6 +86,7 @@ impl Cursors {
             cursor.next = Some(item.n.saturating_add(1));
             news.items.push(item);
         }
+        news.missing.extend(missing.filter_map(|gap| cursor.pass(gap)));
         news.state = state.filter(|state| cursor.state.replace(state.clone()).as_ref() != Some(state));
         news.progress =
             progress.filter(|progress| cursor.progress.replace(progress.clone()).as_ref() != Some(progress));
@@ -122,6 +127,19 @@ impl Cursors {
     /// How the run on this agent ended.
     pub fn end_of(&self, agent: &str) -> Option<&str> {
         self.runs.get(agent)?.end.as_deref()
+    }
+}
+
+impl Cursor {
+    /// Passes over items that are not there, and gives what of them was not told before. Nothing of a gap that begins later: what
+    /// stands before it has still to come.
+    fn pass(&mut self, gap: Missing) -> Option<Missing> {
+        let from = self.next.unwrap_or(gap.from);
+        if gap.from > from || gap.until <= from {
+            return None;
+        }
+        self.next = Some(gap.until);
+        Some(Missing { from, ..gap })
     }
 }
 
@@ -166,6 +184,26 @@ mod tests {
         told(&mut cursors, event("a", 1, 0..1));
         let gap = cursors.take(event("a", 1, 2..3)).unwrap_err();
         assert_eq!((gap.expected, gap.found), (1, 2));
+    }
+
+    #[test]
+    fn a_gap_that_the_manager_tells_of_is_passed_over_once() {
+        let mut cursors = Cursors::new(true);
+        let gap = |from, until| vec![Missing { from, until }];
+        let torn = |missing, numbers| FollowEvent { missing, ..event("a", 1, numbers) };
+        let news = cursors.take(torn(gap(0, 2), 2..4)).unwrap();
+        assert_eq!((news.missing, news.items.len(), cursors.from()[0].next), (gap(0, 2), 2, 4));
+        // alone, again, and with what of it is new
+        for (told, new, next) in
+            [(gap(4, 6), gap(4, 6), 6), (gap(0, 2), vec![], 6), (gap(4, 9), gap(6, 9), 9)]
+        {
+            let news = cursors.take(torn(told, 0..0)).unwrap();
+            assert_eq!((news.missing, cursors.from()[0].next), (new, next));
+        }
+        assert!(cursors.take(torn(gap(10, 12), 12..13)).is_err(), "9 is missing, too");
+        let mut cursors = Cursors::new(false);
+        assert_eq!(cursors.take(torn(gap(5, 9), 9..10)).unwrap().missing, gap(5, 9));
+        assert_eq!(cursors.from()[0].next, 10);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! | `{"job", "procedure", "runs", "existing"}` | the job that is followed; the first object |
 //! | `{"agent", "attempt", "state"}` | the run is in this state now |
 //! | `{"agent", "attempt", "n", "kind", "data"}` | an item; `kind` is `value`, `stdout`, `stderr` or `truncated`. Output is text if it is UTF-8, otherwise `{"$bin": …}` |
+//! | `{"agent", "attempt", "missing": {"from", "until"}}` | these items are not there: an older copy of the manager's store was put back; it goes on with `until` |
 //! | `{"agent", "attempt", "progress": {"completed", "total", "details"}}` | how far it is |
 //! | `{"agent", "attempt", "end": {"outcome", "started", "result", "fault", "items", "duration_ms"}}` | how it ended |
 //! | `{"summary": {…}}` | the job, at the end |
@@ -16,7 +17,7 @@
 //! With `-o jsonl` each is a line. With `-o json` and `-o yaml` they stand in one document, `{"events": […], "summary": …,
 //! "stopped": …}`, of which one of the last two is null. Nothing is collected: a document is written piece by piece.
 
-use redpoll_common::api::items::FollowEvent;
+use redpoll_common::api::items::{FollowEvent, Part};
 use redpoll_common::job::{Item, ItemKind};
 use redpoll_common::wire::Raw;
 use rmpv::Value;
@@ -53,8 +54,12 @@ impl Records {
         if let Some(state) = &event.state {
             self.object(&of_run(vec![("state", state.as_str().into())]), output)?;
         }
-        for item in &event.items {
-            self.object(&of_run(item_entries(item)), output)?;
+        for part in event.parts() {
+            let entries = match part {
+                Part::Item(item) => item_entries(item),
+                Part::Missing(missing) => vec![("missing", value_of(&missing))],
+            };
+            self.object(&of_run(entries), output)?;
         }
         if let Some(progress) = &event.progress {
             self.object(&of_run(vec![("progress", value_of(progress))]), output)?;
@@ -161,6 +166,7 @@ pub fn value_of<T: Serialize>(structure: &T) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use redpoll_common::api::items::Missing;
     use redpoll_common::api::jobs::EndSummary;
 
     use super::*;
@@ -176,14 +182,15 @@ mod tests {
             items: vec![
                 item(0, ItemKind::Stdout, "{\"$bin\":\"aGkK\"}"),
                 item(1, ItemKind::Stderr, "{\"$bin\":\"/w==\"}"),
-                item(2, ItemKind::Value, "{\"a\":1}"),
+                item(4, ItemKind::Value, "{\"a\":1}"),
             ],
+            missing: vec![Missing { from: 2, until: 4 }],
             end: Some(EndSummary {
                 outcome: "succeeded".into(),
                 started: Some(true),
                 result: Some(Raw::text("r")),
                 fault: None,
-                items: 3,
+                items: 5,
                 duration_ms: Some(5),
             }),
             ..FollowEvent::of("a", 1)
@@ -200,9 +207,10 @@ mod tests {
             "{\"agent\":\"a\",\"attempt\":1,\"state\":\"running\"}\n",
             "{\"agent\":\"a\",\"attempt\":1,\"n\":0,\"kind\":\"stdout\",\"data\":\"hi\\n\"}\n",
             "{\"agent\":\"a\",\"attempt\":1,\"n\":1,\"kind\":\"stderr\",\"data\":{\"$bin\":\"/w==\"}}\n",
-            "{\"agent\":\"a\",\"attempt\":1,\"n\":2,\"kind\":\"value\",\"data\":{\"a\":1}}\n",
+            "{\"agent\":\"a\",\"attempt\":1,\"missing\":{\"from\":2,\"until\":4}}\n",
+            "{\"agent\":\"a\",\"attempt\":1,\"n\":4,\"kind\":\"value\",\"data\":{\"a\":1}}\n",
             "{\"agent\":\"a\",\"attempt\":1,\"end\":{\"outcome\":\"succeeded\",\"started\":true,\"result\":\"r\",",
-            "\"fault\":null,\"items\":3,\"duration_ms\":5}}\n",
+            "\"fault\":null,\"items\":5,\"duration_ms\":5}}\n",
             "{\"summary\":1}\n",
         );
         assert_eq!(out.text(), expected);
@@ -224,7 +232,7 @@ mod tests {
                     Format::Yaml => yaml_serde::from_str(&text).unwrap(),
                     Format::Json | Format::Jsonl | Format::Table => serde_json::from_str(&text).unwrap(),
                 };
-                assert_eq!(document["events"].as_array().unwrap().len(), events * 5, "{text}");
+                assert_eq!(document["events"].as_array().unwrap().len(), events * 6, "{text}");
                 assert_eq!(document["summary"], serde_json::Value::Null);
                 assert_eq!(document["stopped"]["why"], "x\ny", "{text}");
             }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use redpoll_common::api::items::FollowEvent;
+use redpoll_common::api::items::{FollowEvent, Missing, Part};
 use redpoll_common::api::jobs::{EndSummary, JobSummary, ProgressSummary};
 use redpoll_common::job::{Item, ItemKind, Outcome};
 use rmpv::Value;
@@ -56,7 +56,10 @@ impl Screen {
             Self::state(agent, state, output);
         }
         // how it ended is told although nobody reads what it gave
-        let printed = event.items.iter().try_for_each(|item| self.item(agent, item, output));
+        let printed = event.parts().try_for_each(|part| match part {
+            Part::Item(item) => self.item(agent, item, output),
+            Part::Missing(missing) => self.missing(agent, missing, output),
+        });
         if let Some(progress) = event.progress.as_ref().filter(|_| output.look().live) {
             output.progress(&progress_line(agent, progress));
         }
@@ -97,6 +100,18 @@ impl Screen {
                 (None, None) => self.value(agent, &value, output),
             },
         }
+    }
+
+    /// The rest of a line that was begun is not there either.
+    fn missing(&mut self, agent: &str, missing: Missing, output: &mut Output) -> Result<(), OutputError> {
+        let printed = self.flush_run(agent, output);
+        let Missing { from, until } = missing;
+        let last = until.saturating_sub(1);
+        let which =
+            if from == last { format!("item {from} is") } else { format!("items {from} to {last} are") };
+        output
+            .note(&format!("{agent}: {which} not there: an older copy of the manager's store was put back"));
+        printed
     }
 
     fn chunk(

@@ -107,11 +107,28 @@ fn a_lost_connection_loses_no_line_and_doubles_none() {
 }
 
 #[test]
-fn a_gap_is_an_error_and_not_passed_over() {
+fn a_gap_that_nobody_told_of_is_an_error_and_not_passed_over() {
     let (home, manager) = world();
     let output = ask(home.path(), &manager, &["run", "a", "gap"]);
-    assert_eq!((code(&output), out(&output).as_str()), (70, "x\n"));
-    assert!(three_lines(&output)[1].contains("item 1 was to come, and 2 came"));
+    assert_eq!((code(&output), out(&output).as_str()), (8, "x\n"));
+    let [_, why, help] = three_lines(&output);
+    assert!(why.contains("item 1 was to come, and 2 came") && why.contains("goes on"), "{why}");
+    assert!(help.contains("--since 1"), "{help}");
+}
+
+#[test]
+fn a_gap_that_the_manager_tells_of_is_noted_and_it_goes_on_to_the_end() {
+    let (home, manager) = world();
+    let output = ask(home.path(), &manager, &["run", "a", "missing"]);
+    assert_eq!((code(&output), out(&output).as_str()), (0, "x\ny\nthe result\n"));
+    assert!(err(&output).contains("a: items 1 to 4 are not there"), "{}", err(&output));
+    assert!(err(&output).contains("a: item 6 is not there"), "{}", err(&output));
+    let output = ask(home.path(), &manager, &["run", "a", "missing", "-o", "json"]);
+    let document: serde_json::Value = serde_json::from_str(&out(&output)).unwrap();
+    let missing: Vec<_> =
+        document["events"].as_array().unwrap().iter().filter_map(|event| event.get("missing")).collect();
+    assert_eq!((missing[0]["from"].as_u64(), missing[0]["until"].as_u64()), (Some(1), Some(5)));
+    assert_eq!((missing.len(), &document["summary"]["outcome"]), (2, &"succeeded".into()));
 }
 
 #[test]

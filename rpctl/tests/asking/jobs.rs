@@ -128,6 +128,12 @@ fn items_are_read_page_after_page_of_one_attempt() {
     assert_eq!(document, serde_json::json!({"events": [], "next": 7, "end": null}));
     let seen = std::iter::from_fn(|| manager.seen.try_recv().ok()).count();
     assert!(seen > 0);
+    // what is missing is noted, and what comes after it is read
+    let output = ask(home.path(), &manager, &["jobs", "read", &job, "--attempt", "9"]);
+    assert_eq!((code(&output), out(&output).as_str()), (0, "line 0 whole\nline 1line 3"));
+    assert!(err(&output).contains("web-1: items 3 to 5 are not there"), "{}", err(&output));
+    let seen = std::iter::from_fn(|| manager.seen.try_recv().ok()).count();
+    assert_eq!(seen, 4, "to where there are no more");
     ask(home.path(), &manager, &["jobs", "read", &job, "--attempt", "2"]);
     assert_eq!(at(&manager.asked("rp.jobs.read"), "attempt"), 2.into());
     assert_eq!(code(&ask(home.path(), &manager, &["jobs", "read", &job, "--attempt", "0"])), 2);

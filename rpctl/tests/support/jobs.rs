@@ -24,7 +24,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use redpoll_common::api::events::EventListArguments;
-use redpoll_common::api::items::{FollowArguments, FollowEvent, ItemPage, ReadArguments};
+use redpoll_common::api::items::{FollowArguments, FollowEvent, ItemPage, Missing, ReadArguments};
 use redpoll_common::api::jobs::{
     CancelAnswer, CancelArguments, EndSummary, JobResult, JobSummary, ProgressSummary, ReachedRun,
     ResultArguments, RunResult,
@@ -261,6 +261,14 @@ async fn follow(call: &CallContext, script: &Script) -> Result<Raw, Fault> {
             tell(with_items(&agents[0], vec![output(ItemKind::Stdout, 2, "y\n")])).await;
             pending::<()>().await;
         }
+        "missing" => {
+            let missing = |from, until| vec![Missing { from, until }];
+            let told = with_items(&agents[0], vec![output(ItemKind::Stdout, 0, "x\n")]);
+            tell(told).await;
+            let told = with_items(&agents[0], vec![output(ItemKind::Stdout, 5, "y\n")]);
+            tell(FollowEvent { missing: missing(1, 5), ..told }).await;
+            tell(FollowEvent { missing: missing(6, 7), ..with_end(&agents[0], "succeeded") }).await;
+        }
         "revoked" | "hidden" | "deleted" => {
             let no = |code| Err(Fault::new(code, "as the script says"));
             if !asked.from.is_empty() {
@@ -335,8 +343,8 @@ fn result(asked: &ResultArguments, submit: &SubmitArguments, open: bool) -> JobR
     JobResult { job, runs: agents.into_iter().map(run).collect(), next: None }
 }
 
-/// Seven pieces, three a page, of a run that has not ended. Of job eee… there is no second page, of fff… none comes, and those of
-/// ccc… fill a pipe each.
+/// Seven pieces, three a page, of a run that has not ended. Of attempt 9 a page and more is missing. Of job eee… there is no second page, of
+/// fff… none comes, and those of ccc… fill a pipe each.
 async fn read(asked: &ReadArguments) -> Result<ItemPage, Fault> {
     let kind = asked.job.as_bytes()[0];
     match kind {
@@ -346,12 +354,25 @@ async fn read(asked: &ReadArguments) -> Result<ItemPage, Fault> {
     }
     let first = asked.recent.map_or_else(|| asked.since.unwrap_or(0), |recent| 7_u64.saturating_sub(recent));
     let numbers: Range<u64> = first..(first + 3).min(7);
+    if asked.attempt == Some(9) && first == 3 {
+        let missing = vec![Missing { from: 3, until: 6 }];
+        return Ok(ItemPage {
+            agent: "web-1".into(),
+            attempt: 9,
+            items: Vec::new(),
+            missing,
+            next: 6,
+            more: true,
+            end: None,
+        });
+    }
     let next = numbers.end.max(first);
     let whole_pipe = |n| output(ItemKind::Stdout, n, &"x".repeat(100_000));
     Ok(ItemPage {
         agent: "web-1".into(),
         attempt: asked.attempt.unwrap_or(3),
         items: numbers.map(|n| if kind == b'c' { whole_pipe(n) } else { piece(n) }).collect(),
+        missing: Vec::new(),
         next,
         more: true,
         end: None,

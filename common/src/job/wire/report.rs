@@ -1,14 +1,14 @@
 //! `rp.job.report`.
 
-use super::{RunRef, job_attempt, word, write_job_attempt};
+use super::{MAX_WORD, RunRef, job_attempt, word, write_job_attempt};
 use crate::job::ids::{Attempt, JobId};
-use crate::job::item::{Item, ItemKind};
+use crate::job::item::{Item, ItemKind, dropped};
 use crate::job::run::{Ending, Outcome};
 use crate::job::secret::MAX_SECRET_PATHS;
 use crate::wire::codec::read_fault;
 use crate::wire::encode::write_fault;
 use crate::wire::flight::Progress;
-use crate::wire::{DecodeError, Fields, Raw, RawMap};
+use crate::wire::{DecodeError, Fault, FaultCode, Fields, Raw, RawMap};
 
 /// Runs that one report may tell about.
 pub const MAX_REPORTS: usize = 256;
@@ -79,9 +79,9 @@ impl RunReport {
         Ok(Self {
             run: RunRef::read(fields)?,
             started_ms_ago: fields.opt_u64("started_ms_ago")?,
-            items: fields.maps("items", MAX_REPORT_ITEMS, read_item)?,
+            items: fields.maps("items", MAX_REPORT_ITEMS, read_told_item)?,
             progress: fields.opt_fields("progress")?.map(|fields| read_progress(&fields)).transpose()?,
-            done: fields.opt_fields("done")?.map(|fields| read_ending(&fields)).transpose()?,
+            done: fields.opt_fields("done")?.map(|fields| read_told_ending(&fields)).transpose()?,
             redact: fields.texts("redact", MAX_REPORT_REDACT, MAX_REPORT_PATH)?,
         })
     }
@@ -101,12 +101,24 @@ impl RunReport {
     }
 }
 
-/// The fields of an item.
+/// The fields of an item, as stores keep them.
 pub(crate) fn read_item(fields: &Fields<'_>) -> Result<Item, DecodeError> {
     Ok(Item {
         n: fields.u64("n")?,
         kind: word(fields, "kind", "a kind of item", ItemKind::from_wire)?,
         data: fields.raw("data")?,
+    })
+}
+
+/// An item as a peer tells it. Of a kind that only a newer version has it is marked as dropped: it would hold up all that it comes with.
+pub(crate) fn read_told_item(fields: &Fields<'_>) -> Result<Item, DecodeError> {
+    let (n, word, data) = (fields.u64("n")?, fields.text("kind", MAX_WORD)?, fields.raw("data")?);
+    Ok(match ItemKind::from_wire(word) {
+        Some(kind) => Item { n, kind, data },
+        None => {
+            let bytes = u64::try_from(data.content_len()).unwrap_or(u64::MAX);
+            Item { n, kind: ItemKind::Truncated, data: dropped(word, bytes) }
+        }
     })
 }
 
@@ -129,13 +141,31 @@ fn write_progress(map: RawMap, progress: &Progress) -> RawMap {
         .opt_raw("details", Some(&progress.details).filter(|details| !details.is_nil()))
 }
 
+/// An ending as an agent tells it. With an outcome that only a newer version has the run has ended, and how is unknown here: it would
+/// hold up its own reports, and those of others, for ever.
+pub(crate) fn read_told_ending(fields: &Fields<'_>) -> Result<Ending, DecodeError> {
+    let word = fields.text("outcome", MAX_WORD)?;
+    if let Some(outcome) = Outcome::from_wire(word) {
+        return ending(fields, outcome);
+    }
+    let mut done = ending(fields, Outcome::Unknown)?;
+    let said = done.fault.map_or_else(String::new, |fault| format!("; its agent says: {}", fault.message));
+    let text = format!("it ended as {word}, which this manager does not know{said}");
+    (done.fault, done.result) = (Some(Fault::new(FaultCode::Internal, text)), None);
+    Ok(done)
+}
+
 /// The fields of an ending, also as stores keep them.
 ///
 /// # Errors
 /// [`DecodeError`] when a field is missing or has another type.
 pub fn read_ending(fields: &Fields<'_>) -> Result<Ending, DecodeError> {
-    let succeeded_with_nil = |outcome| (outcome == Outcome::Succeeded).then(Raw::nil);
     let outcome = word(fields, "outcome", "an outcome", Outcome::from_wire)?;
+    ending(fields, outcome)
+}
+
+fn ending(fields: &Fields<'_>, outcome: Outcome) -> Result<Ending, DecodeError> {
+    let succeeded_with_nil = |outcome| (outcome == Outcome::Succeeded).then(Raw::nil);
     Ok(Ending {
         outcome,
         started: fields.opt_bool("started")?,

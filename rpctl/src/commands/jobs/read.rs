@@ -77,14 +77,14 @@ impl Reading {
             let answer = link.ask(call, &target, verbose).await?;
             let page =
                 ItemPage::read(&answer).map_err(|error| unreadable(method::JOBS_READ, &error.to_string()))?;
-            let progressed = !page.items.is_empty();
-            let ItemPage { agent, attempt, items, next, more, end } = page;
+            let progressed = !page.items.is_empty() || !page.missing.is_empty();
+            let ItemPage { agent, attempt, items, missing, next, more, end } = page;
             // the pages that follow are of the same attempt, whatever happens meanwhile
             self.arguments.agent = Some(agent.clone());
             self.arguments.attempt = Some(attempt);
             self.arguments.since = Some(next);
             self.arguments.recent = None;
-            let event = FollowEvent { items, ..FollowEvent::of(agent, attempt) };
+            let event = FollowEvent { items, missing, ..FollowEvent::of(agent, attempt) };
             let event = cursors.take(event).map_err(|gap| unreadable(method::JOBS_READ, &gap.to_string()))?;
             self.view.event(&event, output)?;
             self.next = Some(next);
