@@ -210,3 +210,58 @@ impl Outlet {
 /// All callers' ends are gone, and everything they handed over was taken.
 #[derive(Debug)]
 pub(super) struct Closed;
+
+#[cfg(test)]
+mod tests {
+    use redpoll_common::ids::PeerId;
+    use redpoll_common::job::Dno;
+    use redpoll_manager_core::jobs::record::AgentCounters;
+
+    use super::*;
+
+    fn changes(number: u64) -> Vec<Change> {
+        let agent = PeerId::parse("a1").unwrap();
+        vec![Change::AgentCounters(AgentCounters {
+            agent,
+            spool: None,
+            last_dno: Dno(number),
+            seen_dno: Dno(0),
+        })]
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_one_group_up_to_its_bound_and_to_where_an_epoch_begins() {
+        let (intake, outlet) = queue();
+        for number in 0..50 {
+            let _durable = intake.push(changes(number), 0).await;
+        }
+        let group = outlet.group(Duration::ZERO).unwrap();
+        assert_eq!(group.calls.len(), 50, "one sync for all that came meanwhile");
+        let told: Vec<_> = group.calls.iter().map(|call| call.changes.clone()).collect();
+        assert_eq!(told, (0..50).map(changes).collect::<Vec<_>>(), "in their order");
+        drop(group);
+
+        for number in 0..u64::try_from(GROUP_CALLS).unwrap() + 3 {
+            let _durable = intake.push(changes(number), 0).await;
+        }
+        let epoch = intake.next_epoch();
+        let begun = tokio::spawn(intake.clone().begin(epoch));
+        tokio::task::yield_now().await;
+        let _durable = intake.push(changes(7), epoch).await;
+        let mut taken = || {
+            let group = outlet.group(Duration::ZERO).unwrap();
+            let found = (group.calls.len(), group.then.is_some());
+            if let Some(then) = group.then {
+                then.begun();
+            }
+            found
+        };
+        assert_eq!(
+            [taken(), taken(), taken(), taken()],
+            [(GROUP_CALLS, false), (3, true), (1, false), (0, false)]
+        );
+        assert_eq!(begun.await.unwrap(), Some(()));
+        drop(intake);
+        assert!(outlet.group(Duration::ZERO).is_err());
+    }
+}
