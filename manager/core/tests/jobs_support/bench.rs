@@ -1,5 +1,7 @@
 //! One run on one agent, for the table: what is told to the machine in short, and what comes of it in words.
 
+use std::collections::BTreeSet;
+
 use redpoll_common::identity::{Identity, Role};
 use redpoll_common::ids::ConnectionId;
 use redpoll_common::job::wire::{Act, ResumeRow, RunRef, RunReport, SpoolState};
@@ -9,6 +11,7 @@ use redpoll_manager_core::jobs::record::{Change, EventRecord};
 use redpoll_manager_core::jobs::{Effect, Input, Jobs, OfferAnswer, ResumePage, Scope, Settings};
 use redpoll_manager_core::revoked::{Denial, Denied};
 
+use super::model_bench::name;
 use super::store::Store;
 use super::telling::is_published;
 use super::{Plan, agent, job};
@@ -20,6 +23,11 @@ pub(crate) struct Bench {
     pub(crate) store: Store,
     pub(crate) now: u64,
     connection: u64,
+    settings: Settings,
+    /// Which agent says what is said: the run is on `a`.
+    by: &'static str,
+    /// The names of the inputs that it was told.
+    pub(crate) heard: BTreeSet<&'static str>,
     /// The attempt that the test is about, and its number.
     pub(crate) about: (Attempt, Dno),
     outs: Vec<String>,
@@ -40,6 +48,9 @@ impl Bench {
             store: Store::default(),
             now: 1_000,
             connection: 1,
+            settings,
+            by: "a",
+            heard: BTreeSet::new(),
             about: (Attempt(1), Dno(1)),
             outs: Vec::new(),
             told: Vec::new(),
@@ -52,8 +63,37 @@ impl Bench {
 
     /// Hands an input over, and stores what follows.
     pub(crate) fn feed(&mut self, input: Input<()>) {
+        self.heard.insert(name(&input));
         self.jobs.handle(input, self.now);
         self.take();
+    }
+
+    /// Another agent, which is connected and has nothing, does this.
+    pub(crate) fn foreign(&mut self, happen: impl FnOnce(&mut Self)) {
+        let own = std::mem::replace(&mut self.connection, 100);
+        self.by = "b";
+        self.begin();
+        self.page([9; 16], 0, None, true);
+        let _told = self.look();
+        happen(self);
+        (self.by, self.connection) = ("a", own);
+    }
+
+    /// The manager is started again, and goes on from what it stored.
+    pub(crate) fn restart(&mut self) {
+        self.jobs = self.recovered();
+        self.take();
+    }
+
+    pub(crate) fn recovered(&self) -> Jobs<()> {
+        Jobs::recover(self.settings, self.store.records(), self.now)
+    }
+
+    /// Other settings: nobody waits for what is in doubt.
+    pub(crate) fn impatient(&mut self) {
+        self.settings.unknown_after_ms = Some(1);
+        self.feed(Input::Settings(self.settings));
+        self.later(1);
     }
 
     fn take(&mut self) {
@@ -113,7 +153,7 @@ impl Bench {
         let rows = state.into_iter().map(|state| ResumeRow { run, state, next_n: 0, acked_n: 0 }).collect();
         self.feed(Input::Resume(ResumePage {
             token: (),
-            agent: agent("a"),
+            agent: agent(self.by),
             connection: ConnectionId(self.connection),
             spool,
             max_dno: Dno(max_dno),
@@ -131,11 +171,11 @@ impl Bench {
 
     pub(crate) fn begin(&mut self) {
         self.connection += 1;
-        self.feed(Input::AgentUp { agent: agent("a"), connection: ConnectionId(self.connection) });
+        self.feed(Input::AgentUp { agent: agent(self.by), connection: ConnectionId(self.connection) });
     }
 
     pub(crate) fn down(&mut self) {
-        let (agent, connection) = (agent("a"), ConnectionId(self.connection));
+        let (agent, connection) = (agent(self.by), ConnectionId(self.connection));
         self.feed(Input::AgentDown { agent, connection, reason: "cut".to_owned() });
     }
 
@@ -169,7 +209,7 @@ impl Bench {
     pub(crate) fn offer_answered(&mut self, answer: OfferAnswer) {
         let dno = self.about.1;
         self.feed(Input::OfferAnswered {
-            agent: agent("a"),
+            agent: agent(self.by),
             connection: ConnectionId(self.connection),
             job: job(1),
             dno,
@@ -184,7 +224,7 @@ impl Bench {
     pub(crate) fn cancel_answered(&mut self, state: SpoolState) {
         let dno = self.about.1;
         self.feed(Input::CancelAnswered {
-            agent: agent("a"),
+            agent: agent(self.by),
             connection: ConnectionId(self.connection),
             job: job(1),
             dno,
@@ -201,7 +241,7 @@ impl Bench {
         change(&mut report);
         self.feed(Input::Report {
             token: (),
-            agent: agent("a"),
+            agent: agent(self.by),
             connection: ConnectionId(self.connection),
             reports: vec![report],
         });

@@ -20,6 +20,7 @@ pub(crate) mod model_do;
 pub(crate) mod model_steps;
 pub(crate) mod operator;
 pub(crate) mod store;
+pub(crate) mod table_events;
 pub(crate) mod telling;
 pub(crate) mod world;
 

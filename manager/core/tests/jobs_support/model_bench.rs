@@ -18,7 +18,7 @@ macro_rules! inputs {
     ($($name:ident),* $(,)?) => {
         pub(crate) const INPUTS: &[&str] = &[$(stringify!($name)),*];
 
-        fn name(input: &Input<u32>) -> &'static str {
+        pub(crate) fn name<T>(input: &Input<T>) -> &'static str {
             match input {
                 $(Input::$name { .. } => stringify!($name),)*
             }
