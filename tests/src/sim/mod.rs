@@ -33,6 +33,8 @@ mod agent;
 mod agent_disk;
 mod agent_link;
 mod bounds;
+#[cfg(test)]
+mod breaks;
 mod chained;
 mod clock;
 mod contracts;
@@ -74,8 +76,13 @@ use self::world::World;
 
 /// One world, decided by its seed alone. With `trace` the report has a line for everything that happened.
 pub fn run(seed: u64, trace: bool) -> Report {
+    judged(seed, trace, World::run)
+}
+
+/// What is found of a world while it goes on.
+fn judged(seed: u64, trace: bool, goes_on: impl FnOnce(&mut World)) -> Report {
     let mut world = World::new(seed, trace);
-    let ended = catch_unwind(AssertUnwindSafe(|| world.run()));
+    let ended = catch_unwind(AssertUnwindSafe(|| goes_on(&mut world)));
     if let Err(panic) = ended {
         let said = panic.downcast_ref::<String>().cloned();
         let said = said.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));

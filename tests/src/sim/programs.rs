@@ -61,7 +61,7 @@ impl World {
         Ok(())
     }
 
-    fn check_start(&mut self, of: &Try, late_ms: u64) -> Check {
+    pub(super) fn check_start(&mut self, of: &Try, late_ms: u64) -> Check {
         let (job, agent, attempt) = of;
         self.dirty = true;
         self.manager.store.touch(*job);

@@ -137,6 +137,12 @@ impl World {
 
     /// From the first event to the last, or to the first thing that does not hold.
     pub(super) fn run(&mut self) {
+        self.begin();
+        while self.turn() {}
+    }
+
+    /// Everybody starts.
+    pub(super) fn begin(&mut self) {
         self.calendar.plan(0, Event::ManagerStart);
         for agent in 0..self.agents.len() {
             self.calendar.plan(1, Event::AgentStart(agent));
@@ -145,27 +151,33 @@ impl World {
             self.calendar.plan(10, event);
         }
         self.calendar.plan(self.weather.storm_ms, Event::Calm);
-        while self.violation.is_none()
-            && let Some(event) = self.calendar.next()
-        {
-            self.events += 1;
-            self.trace.note(self.calendar.now_ms(), format_args!("{event:?}"));
-            let done = self.step(event);
-            self.keep(done);
-            let pumped = self.pump_manager();
-            self.keep(pumped);
-            for agent in 0..self.agents.len() {
-                let pumped = self.pump_agent(agent);
-                self.keep(pumped);
-            }
-            let judged = self.judge();
-            self.keep(judged);
-            if self.calm_since.is_some() && self.is_over() {
-                let read = self.read_everything().and_then(|()| self.judge_acknowledged());
-                let read = read.and_then(|()| judge_replay(&self.manager.store));
-                return self.keep(read);
-            }
+    }
+
+    /// What happens next, and what is true after it. `false` when that was the end.
+    pub(super) fn turn(&mut self) -> bool {
+        if self.violation.is_some() {
+            return false;
         }
+        let Some(event) = self.calendar.next() else { return false };
+        self.events += 1;
+        self.trace.note(self.calendar.now_ms(), format_args!("{event:?}"));
+        let done = self.step(event);
+        self.keep(done);
+        let pumped = self.pump_manager();
+        self.keep(pumped);
+        for agent in 0..self.agents.len() {
+            let pumped = self.pump_agent(agent);
+            self.keep(pumped);
+        }
+        let judged = self.judge();
+        self.keep(judged);
+        if self.calm_since.is_some() && self.is_over() {
+            let read = self.read_everything().and_then(|()| self.judge_acknowledged());
+            let read = read.and_then(|()| judge_replay(&self.manager.store));
+            self.keep(read);
+            return false;
+        }
+        true
     }
 
     /// Remembers the first thing that does not hold.

@@ -74,7 +74,12 @@ fn one(seed: u64) -> ExitCode {
         "seed {seed}: {} events in {} ms, hash {:016x}",
         report.events, report.simulated_ms, report.hash
     );
-    match report.failure() {
+    ended(report.failure())
+}
+
+/// The end of the program, after what says how to see the failure again.
+fn ended(failure: Option<String>) -> ExitCode {
+    match failure {
         Some(line) => {
             println!("{line}");
             ExitCode::FAILURE
@@ -115,11 +120,40 @@ fn many(arguments: &Arguments) -> ExitCode {
     }
     let hours = sum.simulated_ms / 3_600_000;
     println!("{} seeds, {} events, {hours} simulated hours in {seconds:.1} s", sum.runs, sum.events);
-    match sum.failure {
-        Some((_, line)) => {
-            println!("{line}");
-            ExitCode::FAILURE
+    ended(sum.failure.map(|(_, line)| line))
+}
+
+#[cfg(test)]
+mod tests {
+    use redpoll_tests::sim::{Invariant, Violation};
+
+    use super::*;
+
+    fn report(seed: u64, detail: Option<&str>) -> Report {
+        let violation = |detail: &str| Violation { invariant: Invariant::Bounded, detail: detail.to_owned() };
+        let (tally, lines) = (Tally::default(), Vec::new());
+        Report { seed, hash: 0, events: 1, simulated_ms: 2, violation: detail.map(violation), tally, lines }
+    }
+
+    #[test]
+    fn of_many_failures_the_lowest_seed_is_told_with_a_command_that_shows_it_again() {
+        let mut sum = Sum::default();
+        for report in [report(8, None), report(12, Some("x")), report(9, Some("y")), report(11, Some("z"))] {
+            sum.add(&report);
         }
-        None => ExitCode::SUCCESS,
+        assert_eq!((sum.runs, sum.events, sum.simulated_ms), (4, 4, 8));
+        let line = sum.failure.map(|(_, line)| line).unwrap_or_default();
+        let (command, why) = line.split_once('#').unwrap_or_default();
+        assert_eq!(why, " I16 bounded: y");
+        let words = command.strip_prefix("cargo xtask simulate").unwrap_or_default().split_whitespace();
+        let arguments = Arguments::try_parse_from(std::iter::once("redpoll-simulate").chain(words));
+        assert_eq!(arguments.map(|arguments| arguments.seed).ok(), Some(Some(9)));
+    }
+
+    #[test]
+    fn a_failure_is_the_exit_code_of_the_program() {
+        let shown = |code: ExitCode| format!("{code:?}");
+        assert_eq!(shown(ended(report(1, None).failure())), shown(ExitCode::SUCCESS));
+        assert_eq!(shown(ended(report(1, Some("x")).failure())), shown(ExitCode::FAILURE));
     }
 }
