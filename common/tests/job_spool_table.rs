@@ -2,9 +2,10 @@
 
 mod job_support;
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use job_support::{Bench, limits, offer, run};
+use job_support::{Bench, INPUTS, limits, offer, run};
 use redpoll_common::job::spool::{Exit, Input, NotSpawned, SMALL_ENDING};
 use redpoll_common::job::wire::{Act, RunRef};
 use redpoll_common::job::{Attempt, Dno};
@@ -47,6 +48,13 @@ const STATES: &[(&str, Make)] = &[
         bench
     }),
     ("running, disk full", || full(running())),
+    ("running, paused", || {
+        let mut bench = running();
+        bench.item(5, &"x".repeat(60_000));
+        bench.item(5, &"x".repeat(60_000));
+        bench.pass(5);
+        bench
+    }),
     ("done, reported", done),
     ("exited, disk too full to record it", || {
         let mut bench = full(running());
@@ -57,6 +65,13 @@ const STATES: &[(&str, Make)] = &[
         let mut bench = done();
         bench.ack(run(5), 1, true, false);
         bench.pass(5);
+        bench
+    }),
+    ("done, its items being read back", || {
+        let mut bench = running();
+        bench.succeed(5);
+        let mut bench = resuming(bench.restarted());
+        bench.answer(&[(run(5), Act::SendFrom(0))], 0);
         bench
     }),
     ("resume: received", || {
@@ -127,6 +142,13 @@ const EVENTS: &[(&str, Event)] = &[
     ("purge below 6", |bench| bench.answer(&[(run(5), Act::Continue)], 6)),
     ("ack of nothing", |bench| bench.ack(run(5), 0, false, false)),
     ("ack of all", |bench| bench.ack(run(5), 1, true, false)),
+    ("acks of all it gave", |bench| {
+        let mut acked = |n| {
+            let words = [bench.ack(run(5), n, false, false), bench.pass(5), bench.load(5), bench.pass(5)];
+            words.join(" ").trim().to_owned()
+        };
+        [acked(1), acked(2), acked(3)].join(" … ")
+    }),
     ("ack: stop", |bench| bench.ack(run(5), 1, false, true)),
     ("report not taken", |bench| {
         let id = bench.last_id;
@@ -136,6 +158,8 @@ const EVENTS: &[(&str, Event)] = &[
         let id = bench.last_id;
         bench.put(Input::Resumed(id, Err(None))) + " … " + &bench.pass(999) + " … " + &bench.pass(1)
     }),
+    ("read back", |bench| bench.load(5) + " … " + &bench.pass(5)),
+    ("nothing was read back", |bench| bench.put(Input::Loaded(Dno(5), Vec::new())) + " … " + &bench.pass(5)),
     ("disconnected", |bench| bench.put(Input::Disconnected)),
     ("connected", |bench| bench.put(Input::Connected)),
     ("restart", |bench| {
@@ -197,4 +221,18 @@ fn every_state_meets_every_event_as_the_table_says() {
         }
     }
     assert!(text == TABLE, "the rules changed; if that is intended, golden/job_spool.txt becomes:\n{text}");
+}
+
+#[test]
+fn every_input_is_an_event_of_the_table() {
+    let heard: BTreeSet<&str> = EVENTS
+        .iter()
+        .flat_map(|(_, happen)| {
+            let mut bench = running();
+            bench.heard.clear();
+            happen(&mut bench);
+            bench.heard
+        })
+        .collect();
+    assert_eq!(heard, INPUTS.iter().copied().collect());
 }

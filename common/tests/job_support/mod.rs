@@ -15,6 +15,7 @@ pub(crate) mod model_bench;
 pub(crate) mod model_steps;
 pub(crate) mod world;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use redpoll_common::job::spool::{Exit, Image, Input, NotSpawned, Now, Options, Output, Record, Spool};
@@ -63,6 +64,36 @@ pub(crate) fn fault(text: &str) -> Fault {
     Fault::new(FaultCode::Failed, text)
 }
 
+/// The names of all inputs: one that is missing here does not compile, and one that the table does not have fails its test.
+macro_rules! inputs {
+    ($($name:ident),* $(,)?) => {
+        pub(crate) const INPUTS: &[&str] = &[$(stringify!($name)),*];
+
+        fn name<T>(input: &Input<T>) -> &'static str {
+            match input {
+                $(Input::$name { .. } => stringify!($name),)*
+            }
+        }
+    };
+}
+
+inputs!(
+    Offer,
+    Cancel,
+    Spawned,
+    NotSpawned,
+    Item,
+    Progress,
+    Exited,
+    Connected,
+    Disconnected,
+    Resumed,
+    Reported,
+    Loaded,
+    Full,
+    Draining,
+);
+
 /// A spool, a clock, and a disk that is as fast as thought.
 pub(crate) struct Bench {
     pub(crate) spool: Spool<&'static str>,
@@ -70,6 +101,8 @@ pub(crate) struct Bench {
     pub(crate) disk: Vec<Record>,
     /// The number of the last page or report.
     pub(crate) last_id: u64,
+    /// The names of the inputs that it was told.
+    pub(crate) heard: BTreeSet<&'static str>,
 }
 
 impl Bench {
@@ -80,7 +113,7 @@ impl Bench {
     pub(crate) fn with(options: Options, disk: Vec<Record>) -> Self {
         let now = Now { boot_ms: 100_000, wall_ms: 1_700_000_000_000 };
         let spool = Spool::recover(options, image(&disk), now).unwrap();
-        Self { spool, now, disk, last_id: 0 }
+        Self { spool, now, disk, last_id: 0, heard: BTreeSet::new() }
     }
 
     /// The agent dies and starts again.
@@ -90,8 +123,19 @@ impl Bench {
     }
 
     pub(crate) fn put(&mut self, input: Input<&'static str>) -> String {
+        self.heard.insert(name(&input));
         self.spool.handle(input, self.now);
         self.words()
+    }
+
+    /// All items of a run that are on disk are read back.
+    pub(crate) fn load(&mut self, dno: u64) -> String {
+        let items = self.disk.iter().filter_map(|record| match record {
+            Record::Items { dno: of, items } if of.0 == dno => Some(items.clone()),
+            _ => None,
+        });
+        let items = items.flatten().collect();
+        self.put(Input::Loaded(Dno(dno), items))
     }
 
     /// Lets time pass, with every timeout on its way.
