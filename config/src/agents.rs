@@ -7,8 +7,9 @@ use redpoll_common::wire::MAX_METHOD_LEN;
 use serde::{Deserialize, Serialize};
 
 use crate::checks::Checks;
-use crate::values::{duration, list, number};
+use crate::values::{duration, list, number, size};
 
+const MIB: u64 = 1024 * 1024;
 const HOUR: Duration = Duration::from_secs(3600);
 /// The most entries of one list.
 const MAX_ENTRIES: usize = 256;
@@ -33,6 +34,12 @@ pub struct AgentsConfig {
     /// Procedures of which agents may have runs recorded that they made by themselves: globs.
     #[serde(with = "list")]
     pub record: Vec<String>,
+    /// How many runs of jobs that one agent submitted may be open at a time.
+    #[serde(with = "number")]
+    pub open_runs: usize,
+    /// How many bytes of args, kwargs and info the jobs in the manager's memory may have together that one agent submitted.
+    #[serde(with = "size")]
+    pub open_size: u64,
     /// How much of this each agent may ask for per second, in the long run.
     #[serde(with = "number")]
     pub rate: u32,
@@ -54,6 +61,8 @@ impl Default for AgentsConfig {
             submit: Vec::new(),
             submit_on: vec![ITSELF.to_owned()],
             record: vec![ANY.to_owned()],
+            open_runs: 10_000,
+            open_size: 16 * MIB,
             rate: 10,
             burst: 100,
             record_interval: Duration::from_secs(10),
@@ -70,6 +79,8 @@ impl AgentsConfig {
             check_globs(key, globs, checks);
         }
         self.check_submit_on(checks);
+        checks.number("agents.open_runs", self.open_runs, 1..=10_000_000);
+        checks.size("agents.open_size", self.open_size, MIB..=1024 * 1024 * MIB);
         checks.number("agents.rate", self.rate, 1..=10_000);
         checks.number("agents.burst", self.burst, 1..=100_000);
         checks.duration("agents.record_interval", self.record_interval, Duration::ZERO..=HOUR);

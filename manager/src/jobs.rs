@@ -110,6 +110,8 @@ pub fn settings(config: &ManagerConfig) -> Settings {
         runs_per_agent: jobs.runs_per_agent,
         open_runs: jobs.open_runs,
         open_bytes: jobs.open_size,
+        open_runs_of_agent: config.agents.open_runs,
+        open_bytes_of_agent: config.agents.open_size,
         unknown_after_ms: jobs.unknown_after().map(ms),
         retry_first_ms: ms(jobs.retry_first),
         retry_max_ms: ms(jobs.retry_max),

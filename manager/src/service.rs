@@ -18,7 +18,7 @@ use tracing::{info, warn};
 use crate::catalogue::Announcements;
 use crate::door::Guest;
 use crate::engine::Engine;
-use crate::methods::reports;
+use crate::methods::{keep_pace, reports};
 use crate::state::Manager;
 
 /// Characters of a note that are logged.
@@ -94,7 +94,8 @@ impl ManagerService {
     /// A procedure of the manager itself. What is refused shows in the log, as other requests that are denied do.
     fn procedure(&self, call: CallContext) -> Running {
         let (ip, method) = (call.caller.ip, call.method.clone());
-        self.manager.procedures.start(call).unwrap_or_else(|fault| {
+        let begun = keep_pace(&self.manager, &call).and_then(|()| self.manager.procedures.start(call));
+        begun.unwrap_or_else(|fault| {
             if fault.code == FaultCode::Forbidden {
                 self.manager.counters.requests_forbidden.up();
                 if let Some(left_out) = self.manager.log_due(ip, "denied") {

@@ -82,14 +82,17 @@ async fn a_procedure_that_fails_says_why_in_one_short_line() {
     ] {
         let config = script(patient(), text, Path::new("/"));
         let told = deliverer(&config, &store).deliver(id(1), 1, &tell()).await;
-        assert_eq!(told.unwrap_err(), expected, "{text}");
+        assert_eq!(told.unwrap_err().to_string(), expected, "{text}");
     }
+    let config = script(patient(), "echo 'no such channel' >&2; exit 1", Path::new("/"));
+    let told = deliverer(&config, &store).deliver(id(1), 1, &tell()).await.unwrap_err();
+    assert_eq!(told.why, "the procedure ended with exit code 1", "the history has this alone");
     let config = script(
         patient(),
         "i=0; while [ $i -lt 3000 ]; do echo line $i >&2; i=$((i+1)); done; exit 1",
         Path::new("/"),
     );
-    let error = deliverer(&config, &store).deliver(id(1), 1, &tell()).await.unwrap_err();
+    let error = deliverer(&config, &store).deliver(id(1), 1, &tell()).await.unwrap_err().to_string();
     assert_eq!(error.chars().count(), MAX_REASON);
     assert!(error.ends_with("line 2998 line 2999"), "{error}");
 }
@@ -105,10 +108,10 @@ async fn a_procedure_that_does_not_read_is_taken_by_its_exit_code() {
 async fn a_procedure_that_is_not_configured_or_not_there_is_a_reason() {
     let store = store_with(Raw::nil()).await;
     let told = deliverer(&patient(), &store).deliver(id(1), 1, &tell()).await;
-    assert_eq!(told.unwrap_err(), "no procedure \"tell\" in jobs.callbacks.procedures");
+    assert_eq!(told.unwrap_err().to_string(), "no procedure \"tell\" in jobs.callbacks.procedures");
     let argv = vec!["/nonexistent/program".to_owned()];
     let config = CallbacksConfig { procedures: [("tell".to_owned(), argv)].into(), ..patient() };
-    let error = deliverer(&config, &store).deliver(id(1), 1, &tell()).await.unwrap_err();
+    let error = deliverer(&config, &store).deliver(id(1), 1, &tell()).await.unwrap_err().to_string();
     assert!(error.starts_with("the procedure cannot be started: No such file"), "{error}");
 }
 
@@ -120,7 +123,7 @@ async fn a_procedure_that_hangs_is_killed_with_its_children() {
     let text = "trap '' TERM; sleep 100 & echo $! > $1/child; echo $$ > $1/leader; echo waiting >&2; wait";
     let config = script(within(Duration::from_secs(2)), text, folder.path());
     let told = deliverer(&config, &store).deliver(id(1), 1, &tell()).await;
-    assert_eq!(told.unwrap_err(), "the procedure did not end in time and was killed: waiting");
+    assert_eq!(told.unwrap_err().to_string(), "the procedure did not end in time and was killed: waiting");
     for name in ["child", "leader"] {
         let pid = fs::read_to_string(folder.path().join(name)).unwrap();
         eventually(|| !lives(pid.trim())).await;
@@ -149,7 +152,7 @@ async fn a_delivery_that_is_given_up_kills_its_procedure() {
     let ready = folder.path().join("ready");
     let target = tell();
     tokio::select! {
-        told = deliverer.deliver(id(1), 1, &target) => assert_eq!(told, Err(String::new()), "it should go on"),
+        told = deliverer.deliver(id(1), 1, &target) => assert_eq!(told, Err("".into()), "it should go on"),
         () = eventually(|| ready.exists()) => {}
     }
     let pid = fs::read_to_string(ready).unwrap();

@@ -16,7 +16,7 @@ use redpoll_common::wire::{Fault, FaultCode};
 use redpoll_manager::engine::{Agents, Callbacks, Engine, EngineOptions, NewJob, Running, digest};
 use redpoll_manager::store::chain::Begin;
 use redpoll_manager::store::{Faults, Options, Room, Sqlite, Store};
-use redpoll_manager_core::jobs::Settings;
+use redpoll_manager_core::jobs::{NotTaken, Settings};
 use redpoll_manager_core::revoked::{Denial, Denied};
 use redpoll_net::Peer;
 use store_common::{peer, private_folder, small};
@@ -41,7 +41,7 @@ impl Agents for Nobody {
 }
 
 impl Callbacks for Nobody {
-    fn deliver(&self, _: JobId, _: u32, _: Callback) -> BoxFuture<'static, Result<(), String>> {
+    fn deliver(&self, _: JobId, _: u32, _: Callback) -> BoxFuture<'static, Result<(), NotTaken>> {
         Box::pin(std::future::ready(Ok(())))
     }
 }

@@ -23,7 +23,7 @@ use redpoll_manager::store::{
 use redpoll_manager_core::jobs::record::{
     CallbackRecord, Change, EventRecord, JobRecord, Progress, Records, RunRecord,
 };
-use redpoll_manager_core::jobs::{Scope, Settings, Whose};
+use redpoll_manager_core::jobs::{NotTaken, Scope, Settings, Whose};
 use redpoll_net::Peer;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -191,7 +191,7 @@ impl Agents for Secretive {
 }
 
 impl Callbacks for Sent {
-    fn deliver(&self, _: JobId, _: u32, _: Callback) -> BoxFuture<'static, Result<(), String>> {
+    fn deliver(&self, _: JobId, _: u32, _: Callback) -> BoxFuture<'static, Result<(), NotTaken>> {
         Box::pin(std::future::ready(Ok(())))
     }
 }

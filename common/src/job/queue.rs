@@ -6,7 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::spec::{MAX_QUEUE_NAME, QueueKey};
-use crate::wire::Raw;
+use super::submitter::Submitter;
+use crate::wire::{Raw, RawMap};
 
 /// Why a value does not name a queue.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,6 +49,22 @@ impl QueueKey {
                 }
             }
         }
+    }
+
+    /// The queue that this name is to whoever submits: an agent's queues are its own, so that it neither makes nor fills one of others.
+    /// `deploy` of the agent web-7 is `agent:web-7/deploy`; a map becomes `{"queue": MAP, "submitter": "agent:web-7"}`.
+    ///
+    /// # Errors
+    /// [`QueueKeyError::TooLong`], with the agent's name in front.
+    pub fn of(self, submitter: &Submitter) -> Result<Self, QueueKeyError> {
+        if submitter.operator_id().is_some() {
+            return Ok(self);
+        }
+        let name = self.to_raw();
+        Self::parse(&match name.as_text() {
+            Some(text) => Raw::text(&format!("{submitter}/{text}")),
+            None => RawMap::new().raw("queue", &name).text("submitter", submitter.as_str()).finish(),
+        })
     }
 
     /// The name as a value.
@@ -113,6 +130,26 @@ mod tests {
         assert_eq!(parse(Raw::empty_map()), QueueKeyError::Empty);
         assert_eq!(parse(Raw::text(&"x".repeat(1025))), QueueKeyError::TooLong { len: 1025 });
         assert_eq!(QueueKey::text(&"x".repeat(1024)).unwrap().to_string().len(), 1024);
+    }
+
+    #[test]
+    fn the_same_name_is_another_queue_to_each_agent_and_one_to_all_operators() {
+        let peer = |name: &str| crate::ids::PeerId::parse(name).unwrap();
+        let map = RawMap::new().text("kind", "backup").finish();
+        for name in [Raw::text("deploy"), map.clone()] {
+            let of = |submitter: Submitter| key(&name).of(&submitter).unwrap();
+            assert_eq!(of(Submitter::operator(&peer("ada"))), key(&name));
+            assert_eq!(of(Submitter::operator(&peer("web-7"))), key(&name));
+            let all =
+                [key(&name), of(Submitter::agent(&peer("web-7"))), of(Submitter::agent(&peer("web-8")))];
+            assert_eq!(std::collections::BTreeSet::from(all).len(), 3);
+        }
+        let web = Submitter::agent(&peer("web-7"));
+        assert_eq!(key(&Raw::text("deploy")).of(&web).unwrap().to_string(), "agent:web-7/deploy");
+        let shown = r#"{"queue": {"kind": "backup"}, "submitter": "agent:web-7"}"#;
+        assert_eq!(key(&map).of(&web).unwrap().to_string(), shown);
+        let long = key(&Raw::text(&"x".repeat(1024))).of(&web);
+        assert_eq!(long, Err(QueueKeyError::TooLong { len: 1036 }));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use jobs_support::{Plan, agent, job};
 use redpoll_common::ids::ConnectionId;
 use redpoll_common::job::{Callback, JobId, JobSpec, Outcome};
 use redpoll_manager_core::jobs::record::{CallbackState, EventKind};
-use redpoll_manager_core::jobs::{Effect, Input, Jobs, Scope, Settings};
+use redpoll_manager_core::jobs::{Effect, Input, Jobs, NotTaken, Scope, Settings};
 
 fn delivered(effects: &[Effect<u32>]) -> Vec<JobId> {
     let job = |effect: &Effect<u32>| if let Effect::Deliver { job, .. } = effect { Some(*job) } else { None };
@@ -17,7 +17,7 @@ fn delivered(effects: &[Effect<u32>]) -> Vec<JobId> {
 }
 
 fn tried(id: JobId, error: Option<&str>) -> Input<u32> {
-    Input::CallbackTried { job: id, serial: 1, error: error.map(str::to_owned) }
+    Input::CallbackTried { job: id, serial: 1, error: error.map(Into::into) }
 }
 
 /// A job that has ended, whose end is to be told there.
@@ -190,4 +190,18 @@ fn each_correction_of_a_job_is_told_under_a_number_of_its_own_however_many_there
         serials.extend(turn.effects.iter().filter_map(serial));
     }
     assert_eq!(serials, [1, 65_535, 65_536, 65_537]);
+}
+
+#[test]
+fn the_history_says_that_a_callback_was_given_up_and_its_row_what_the_receiver_said() {
+    let mut manager = Manager::new(Settings { callback_tries: 1, ..Settings::default() });
+    ended(&mut manager, 1, Callback::Procedure("tell".to_owned()));
+    manager.later(0);
+    let (why, said) = ("the procedure ended with exit code 3".to_owned(), Some("hunter2".to_owned()));
+    let error = Some(NotTaken { why: why.clone(), said });
+    manager.feed(Input::CallbackTried { job: job(1), serial: 1, error });
+    let abandoned = manager.store.events.iter().find(|event| event.kind == EventKind::CallbackAbandoned);
+    assert_eq!(abandoned.unwrap().detail, Some(why.clone()));
+    let row = &manager.store.callbacks[&(job(1), 1)];
+    assert_eq!(row.error, Some(format!("{why}: hunter2")));
 }

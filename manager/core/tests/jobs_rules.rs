@@ -284,11 +284,8 @@ fn an_end_is_told_until_somebody_heard_and_recorded_once() {
         effects.iter().filter(|effect| matches!(effect, Effect::Deliver { .. })).count()
     };
     assert_eq!(due(&manager.later(0)), 1);
-    let tried = |error: Option<&str>| Input::CallbackTried {
-        job: job(1),
-        serial: 1,
-        error: error.map(str::to_owned),
-    };
+    let tried =
+        |error: Option<&str>| Input::CallbackTried { job: job(1), serial: 1, error: error.map(Into::into) };
     manager.feed(tried(Some("refused")));
     assert_eq!(due(&manager.later(400)), 0, "not so soon");
     assert_eq!(due(&manager.later(600)), 1);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::future::{Either, FusedFuture as _, FutureExt as _, join, select};
 use redpoll_exec::exec::open_files;
+use redpoll_manager_core::jobs::NotTaken;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
@@ -14,7 +15,7 @@ use tokio::process::{Child, ChildStderr, ChildStdin, Command};
 use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Delivery, MAX_REASON};
+use super::{Delivery, MAX_REASON, room_beside};
 
 /// The variables that a program inherits from the manager.
 const INHERITED: [&str; 4] = ["PATH", "LANG", "TZ", "HOME"];
@@ -31,7 +32,7 @@ pub(super) async fn run(
     delivery: Delivery,
     body: &[u8],
     deadline: Instant,
-) -> Result<(), String> {
+) -> Result<(), NotTaken> {
     let (mut group, stdin, stderr) = Group::spawn(argv, delivery)?;
     let mut tail = Vec::new();
     let ended = {
@@ -51,7 +52,7 @@ pub(super) async fn run(
     match status {
         Some(status) if status.success() => Ok(()),
         Some(status) => Err(with_tail(&describe(status), &tail)),
-        None => Err("nobody knows how the procedure ended".to_owned()),
+        None => Err("nobody knows how the procedure ended".into()),
     }
 }
 
@@ -72,16 +73,13 @@ fn describe(status: ExitStatus) -> String {
     }
 }
 
-/// A reason with as much of the last words as fits.
-fn with_tail(reason: &str, tail: &[u8]) -> String {
+/// A reason, and beside it as much of the last words as fits.
+fn with_tail(reason: &str, tail: &[u8]) -> NotTaken {
     let words = String::from_utf8_lossy(tail);
     let words = words.trim();
-    if words.is_empty() {
-        return reason.to_owned();
-    }
-    let room = MAX_REASON.saturating_sub(reason.chars().count() + 2);
-    let skipped = words.chars().count().saturating_sub(room);
-    format!("{reason}: {}", words.chars().skip(skipped).collect::<String>())
+    let skipped = words.chars().count().saturating_sub(room_beside(reason));
+    let said = (!words.is_empty()).then(|| words.chars().skip(skipped).collect());
+    NotTaken { why: reason.to_owned(), said }
 }
 
 /// A program with its process group. Until it is reaped, the number of the group belongs to nobody else; dropped before,
@@ -188,12 +186,12 @@ mod tests {
 
     #[test]
     fn the_last_words_fill_what_is_left_of_a_reason() {
-        assert_eq!(with_tail("why", b" \n"), "why");
-        assert_eq!(with_tail("why", b"because\n"), "why: because");
-        let long = with_tail("why", format!("{}end", "ä".repeat(300)).as_bytes());
+        assert_eq!(with_tail("why", b" \n"), "why".into());
+        assert_eq!(with_tail("why", b"because\n").to_string(), "why: because");
+        let long = with_tail("why", format!("{}end", "ä".repeat(300)).as_bytes()).to_string();
         assert_eq!(long.chars().count(), MAX_REASON);
         assert!(long.ends_with("äend"), "{long}");
         // cut in the middle of a character
-        assert_eq!(with_tail("why", &"ä".as_bytes()[1..]), "why: \u{fffd}");
+        assert_eq!(with_tail("why", &"ä".as_bytes()[1..]).to_string(), "why: \u{fffd}");
     }
 }

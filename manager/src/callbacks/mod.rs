@@ -23,6 +23,7 @@ use futures_util::future::BoxFuture;
 use redpoll_certs::FileError;
 use redpoll_common::job::{Callback, JobId};
 use redpoll_config::{CallbacksConfig, ExitClass, WebhookSecretError};
+use redpoll_manager_core::jobs::NotTaken;
 use tokio::time::{Instant, timeout_at};
 
 use crate::procedures::Offering;
@@ -118,34 +119,35 @@ impl Deliverer {
     /// cuts the connection or kills the program, and the receiver may have understood or not.
     ///
     /// # Errors
-    /// Why it was not taken, in one line of at most [`MAX_REASON`] characters without the URL, its query or the key.
-    pub async fn deliver(&self, job: JobId, serial: u32, target: &Callback) -> Result<(), String> {
+    /// Why it was not taken, in one line of at most [`MAX_REASON`] characters with what the receiver said, without the URL, its query or
+    /// the key.
+    pub async fn deliver(&self, job: JobId, serial: u32, target: &Callback) -> Result<(), NotTaken> {
         let deadline = Instant::now() + self.0.config.timeout;
         let delivery = Delivery { job, serial };
         let told = match target {
             Callback::Webhook(url) => self.post(delivery, url, deadline).await,
             Callback::Procedure(name) => self.run(delivery, name, deadline).await,
         };
-        told.map_err(|reason| one_line(&reason))
+        told.map_err(shortened)
     }
 
-    async fn post(&self, delivery: Delivery, url: &str, deadline: Instant) -> Result<(), String> {
+    async fn post(&self, delivery: Delivery, url: &str, deadline: Instant) -> Result<(), NotTaken> {
         let target = webhook::Target::parse(url)?;
         if !self.0.config.allows(&target.host, target.port) {
-            return Err(format!("webhooks may not go to {target}; see jobs.callbacks.allow"));
+            return Err(format!("webhooks may not go to {target}; see jobs.callbacks.allow").into());
         }
         let body = self.body(delivery, deadline).await?;
-        self.0.webhooks.post(&target, delivery, body, deadline).await
+        Ok(self.0.webhooks.post(&target, delivery, body, deadline).await?)
     }
 
-    async fn run(&self, delivery: Delivery, name: &str, deadline: Instant) -> Result<(), String> {
+    async fn run(&self, delivery: Delivery, name: &str, deadline: Instant) -> Result<(), NotTaken> {
         if let Some(argv) = self.0.config.procedures.get(name) {
             let body = self.body(delivery, deadline).await?;
             return command::run(argv, delivery, &body, deadline).await;
         }
         let offers = self.1.as_ref().filter(|procedures| procedures.takes_callbacks(name));
         let Some(procedures) = offers else {
-            return Err(format!("no procedure {name:?} in jobs.callbacks.procedures"));
+            return Err(format!("no procedure {name:?} in jobs.callbacks.procedures").into());
         };
         let body = self.body(delivery, deadline).await?;
         procedures.deliver(name, &body, deadline).await
@@ -159,16 +161,28 @@ impl Deliverer {
     }
 }
 
-/// At most [`MAX_REASON`] characters, none of which moves a terminal's cursor.
-fn one_line(reason: &str) -> String {
+/// Why, and as much of what the receiver said as fits beside it.
+fn shortened(NotTaken { why, said }: NotTaken) -> NotTaken {
+    let why = one_line(&why, MAX_REASON);
+    let said = said.map(|said| one_line(&said, room_beside(&why)));
+    NotTaken { why, said: said.filter(|said| !said.is_empty()) }
+}
+
+/// Characters that are left for what a receiver said.
+fn room_beside(why: &str) -> usize {
+    MAX_REASON.saturating_sub(why.chars().count() + 2)
+}
+
+/// At most so many characters, none of which moves a terminal's cursor.
+fn one_line(reason: &str, max: usize) -> String {
     let plain = reason.chars().map(|c| if c.is_control() { ' ' } else { c });
-    let mut line: String = plain.take(MAX_REASON).collect();
+    let mut line: String = plain.take(max).collect();
     line.truncate(line.trim_end().len());
     line
 }
 
 impl crate::engine::Callbacks for Deliverer {
-    fn deliver(&self, job: JobId, serial: u32, target: Callback) -> BoxFuture<'static, Result<(), String>> {
+    fn deliver(&self, job: JobId, serial: u32, target: Callback) -> BoxFuture<'static, Result<(), NotTaken>> {
         let deliverer = self.clone();
         Box::pin(async move { Self::deliver(&deliverer, job, serial, &target).await })
     }

@@ -51,8 +51,9 @@ pub struct Checked {
     pub admin: Vec<PeerId>,
 }
 
-/// Checks a job on its agents, each with whether it is connected: all of it is refused when the schema of one of them does. An
-/// agent that is away is judged by its last known list; one that is not known is not judged.
+/// Checks a job on its agents, each with whether it is connected: all of it is refused when every one of them does that has a schema
+/// for it. Where some take it, the job is stored, and the others refuse their own runs: what one machine says of itself keeps nothing
+/// from the rest. An agent that is away is judged by its last known list; one that is not known is not judged.
 ///
 /// # Errors
 /// `bad_arguments`, which names the agents; then nothing must be stored.
@@ -64,7 +65,8 @@ pub fn check_job(manager: &Manager, agents: &[(PeerId, bool)], spec: &JobSpec) -
 /// What one list says of a job.
 #[derive(Debug)]
 struct Said {
-    fault: Option<Fault>,
+    /// By its schema, if it has one for it.
+    verdict: Option<Result<(), Fault>>,
     redact: Vec<String>,
     deprecated: Option<(String, String)>,
     idempotent: bool,
@@ -87,7 +89,7 @@ impl<'a> Judged<'a> {
             let said = known.entry(Arc::as_ptr(&procedures).addr()).or_insert_with(|| {
                 let procedure = &spec.procedure;
                 Arc::new(Said {
-                    fault: procedures.check(procedure, &spec.args, &spec.kwargs).err(),
+                    verdict: procedures.judge(procedure, &spec.args, &spec.kwargs),
                     redact: procedures.redact(procedure),
                     deprecated: procedures.deprecated(procedure),
                     idempotent: procedures.is_idempotent(procedure),
@@ -99,8 +101,11 @@ impl<'a> Judged<'a> {
         Self { agents: judged.collect(), all: agents.len() }
     }
 
-    /// Why the job as a whole is refused: `bad_arguments`, which names the first agents.
+    /// Why the job as a whole is refused: `bad_arguments`, which names the first agents. Not when one of them would take it.
     pub fn refusal(&self) -> Option<Fault> {
+        if self.agents.iter().any(|(_, said)| matches!(said.verdict, Some(Ok(())))) {
+            return None;
+        }
         let refusals = self.refusals();
         let why = refusals.values().next()?;
         let names: Vec<&str> = refusals.keys().take(NAMED).map(|agent| agent.as_str()).collect();
@@ -115,7 +120,10 @@ impl<'a> Judged<'a> {
 
     /// The refusals, of each agent whose list refuses it.
     pub fn refusals(&self) -> BTreeMap<&'a PeerId, &Fault> {
-        self.agents.iter().filter_map(|(agent, said)| Some((*agent, said.fault.as_ref()?))).collect()
+        self.agents
+            .iter()
+            .filter_map(|(agent, said)| Some((*agent, said.verdict.as_ref()?.as_ref().err()?)))
+            .collect()
     }
 
     fn checked(&self) -> Checked {
@@ -176,4 +184,64 @@ fn lists<'a>(manager: &Manager, agents: &'a [(PeerId, bool)]) -> Vec<(&'a PeerId
         });
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use redpoll_common::api::submit::SubmitArguments;
+    use redpoll_common::identity::Identity;
+    use redpoll_common::ids::ConnectionId;
+    use redpoll_config::ManagerConfig;
+    use redpoll_net::ProcedureInfo;
+    use serde_json::json;
+
+    use super::*;
+
+    fn agent(name: &str) -> PeerId {
+        PeerId::parse(name).unwrap()
+    }
+
+    /// Agents whose lists have this schema for `p`; one without a schema offers it all the same.
+    fn manager(lists: &[(&str, serde_json::Value)]) -> Manager {
+        let identity = Identity::parse("spiffe://home/manager/m1").unwrap();
+        let manager = Manager::new(identity, ManagerConfig::default());
+        for (n, (name, schema)) in (1..).zip(lists) {
+            let info = ProcedureInfo::new("p", "", schema.clone());
+            let list = Arc::new(Procedures::read(vec![Raw::encode(&info).unwrap()]));
+            let connection = ConnectionId(1);
+            manager.with_catalogue(|catalogue| {
+                catalogue.arrive(&agent(name), connection);
+                catalogue.learn((&agent(name), connection), [n; 32], &list, 100).unwrap()
+            });
+        }
+        manager
+    }
+
+    fn checked(manager: &Manager, on: &[&str]) -> Result<Checked, Fault> {
+        let agents: Vec<(PeerId, bool)> = on.iter().map(|name| (agent(name), true)).collect();
+        check_job(manager, &agents, &SubmitArguments::new(Vec::new(), "p").spec)
+    }
+
+    #[test]
+    fn one_agents_schema_refuses_no_job_that_another_agent_takes() {
+        let (takes, refuses) = (json!({"type": "object"}), json!({"not": {}}));
+        let none = serde_json::Value::Null;
+        let manager = manager(&[("a", takes), ("b", refuses.clone()), ("c", refuses), ("free", none)]);
+        for (on, refused) in [
+            (&["a", "b"][..], None),
+            (&["a", "b", "c", "free", "unknown"], None),
+            (&["b"], Some("1 of 1 agents: b")),
+            (&["b", "c"], Some("2 of 2 agents: b, c")),
+            // nothing speaks for the arguments
+            (&["b", "free", "unknown"], Some("1 of 3 agents: b")),
+        ] {
+            let found = checked(&manager, on).err().map(|fault| fault.message);
+            assert_eq!(found.is_some(), refused.is_some(), "{on:?}: {found:?}");
+            assert!(refused.is_none_or(|text| found.unwrap().contains(text)), "{on:?}");
+        }
+        let agents = [(agent("a"), true), (agent("b"), true)];
+        let spec = SubmitArguments::new(Vec::new(), "p").spec;
+        let judged = Judged::of(&manager, &agents, &spec);
+        assert_eq!(judged.refusals().keys().map(|agent| agent.as_str()).collect::<Vec<_>>(), ["b"]);
+    }
 }

@@ -75,12 +75,20 @@ impl Procedures {
     /// # Errors
     /// `bad_arguments`, with path and rule, never with a value.
     pub fn check(&self, procedure: &str, args: &Raw, kwargs: &Raw) -> Result<(), Fault> {
-        let Some(listed) = self.find(procedure) else { return Ok(()) };
-        let Some(schema) = listed.schema() else { return Ok(()) };
-        schema.verify(args, kwargs).map_err(|error| {
+        self.judge(procedure, args, kwargs).unwrap_or(Ok(()))
+    }
+
+    /// The same; `None` where there is no schema that could say anything.
+    ///
+    /// # Errors
+    /// As of [`check`](Self::check).
+    pub fn judge(&self, procedure: &str, args: &Raw, kwargs: &Raw) -> Option<Result<(), Fault>> {
+        let listed = self.find(procedure)?;
+        let schema = listed.schema()?;
+        Some(schema.verify(args, kwargs).map_err(|error| {
             let ProcedureInfo { name, version, .. } = &listed.info;
             Fault::new(FaultCode::BadArguments, format!("{name}@{version}: {error}"))
-        })
+        }))
     }
 
     /// The paths into the arguments of a call that nobody may see, with their roots; also of a procedure that is not offered now.

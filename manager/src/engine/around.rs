@@ -2,6 +2,7 @@
 
 use redpoll_common::ids::{ConnectionId, PeerId};
 use redpoll_common::job::{JobId, Submitter};
+use redpoll_manager_core::jobs::NotTaken;
 use redpoll_manager_core::revoked::{Denial, Denied};
 
 /// Reaches agents for the engine: the roster, in a manager.
@@ -41,5 +42,5 @@ pub trait Callbacks: Send + Sync + std::fmt::Debug {
         job: JobId,
         serial: u32,
         target: redpoll_common::job::Callback,
-    ) -> futures_util::future::BoxFuture<'static, Result<(), String>>;
+    ) -> futures_util::future::BoxFuture<'static, Result<(), NotTaken>>;
 }

@@ -46,6 +46,14 @@ pub(crate) fn fault(refusal: &Refusal) -> Fault {
             let text = format!("{text}, jobs.open_size of the manager; nothing was stored");
             Fault::new(FaultCode::Overloaded, text)
         }
+        Refusal::TooManyRunsOfAgent { .. } => {
+            let text = format!("{text}, agents.open_runs of the manager; nothing was stored");
+            Fault::new(FaultCode::Overloaded, text)
+        }
+        Refusal::TooManyBytesOfAgent { .. } => {
+            let text = format!("{text}, agents.open_size of the manager; nothing was stored");
+            Fault::new(FaultCode::Overloaded, text)
+        }
         Refusal::StoreFull => {
             let text = "the manager's disk is full: no new jobs; nothing was stored";
             Fault::new(FaultCode::StoreFull, text)

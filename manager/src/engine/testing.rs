@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use redpoll_common::ids::{ConnectionId, PeerId};
 use redpoll_common::job::{Callback, JobId};
-use redpoll_manager_core::jobs::Settings;
+use redpoll_manager_core::jobs::{NotTaken, Settings};
 use redpoll_net::Peer;
 
 use super::{Agents, Callbacks, Engine, EngineOptions};
@@ -30,8 +30,8 @@ impl Agents for Nobody {
 }
 
 impl Callbacks for Nobody {
-    fn deliver(&self, _: JobId, _: u32, _: Callback) -> BoxFuture<'static, Result<(), String>> {
-        Box::pin(std::future::ready(Err("nobody is there".to_owned())))
+    fn deliver(&self, _: JobId, _: u32, _: Callback) -> BoxFuture<'static, Result<(), NotTaken>> {
+        Box::pin(std::future::ready(Err("nobody is there".into())))
     }
 }
 

@@ -180,7 +180,7 @@ pub(super) fn may_see(call: &CallContext, job: &JobRecord) -> bool {
 }
 
 /// Keeps the caller to its pace, if it is an agent.
-pub(super) fn keep_pace(manager: &Manager, call: &CallContext) -> Result<(), Fault> {
+pub(crate) fn keep_pace(manager: &Manager, call: &CallContext) -> Result<(), Fault> {
     match call.caller.identity.role {
         Role::Agent => pace(manager, call),
         Role::Operator | Role::Manager => Ok(()),
@@ -194,7 +194,7 @@ fn pace(manager: &Manager, call: &CallContext) -> Result<(), Fault> {
 }
 
 fn too_fast(what: &str, wait: Duration) -> Fault {
-    let text = format!("{what} of the manager are used up; nothing was stored");
+    let text = format!("{what} of the manager are used up; nothing was done");
     let mut fault = Fault::new(FaultCode::Overloaded, text);
     fault.retry_after_ms = Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).saturating_add(1));
     fault

@@ -11,20 +11,22 @@ use redpoll_manager_core::jobs::input::Scope;
 use redpoll_net::CallContext;
 
 use super::arguments::{bad, by, job_id, queue_key, unknown_run, unread};
+use super::asks;
 use super::jobs::stored;
 use super::jobs_rows::count;
 use super::room::Room;
 use super::{read, write};
 use crate::engine::Engine;
-use crate::state::parse_agent;
+use crate::state::{Manager, parse_agent};
 
 /// Jobs that one answer names, at most; it counts all.
 const MAX_JOBS: usize = 10_000;
 /// Bytes of an id of a job in an answer.
 const ID_BYTES: usize = 34;
 
-pub(super) async fn cancel(engine: &Engine, call: &CallContext) -> Result<Raw, Fault> {
+pub(super) async fn cancel(manager: &Manager, engine: &Engine, call: &CallContext) -> Result<Raw, Fault> {
     let arguments: CancelArguments = read(&call.kwargs)?;
+    asks::keep_pace(manager, call)?;
     let CancelArguments { job, agent, queue, criteria, grace_ms, preview } = arguments;
     if agent.is_some() && job.is_none() {
         return Err(bad("agent goes with job: it names one run of it"));

@@ -22,7 +22,7 @@ type Serve = fn(Arc<Around>, CallContext) -> BoxFuture<'static, Result<Raw, Faul
 
 const ROUTES: &[(&str, Serve)] = &[
     (method::JOBS_CANCEL, |around, call| {
-        Box::pin(async move { jobs_cancel::cancel(&around.engine, &call).await })
+        Box::pin(async move { jobs_cancel::cancel(&around.manager, &around.engine, &call).await })
     }),
     (method::JOBS_DELETE, |around, call| Box::pin(async move { jobs::delete(&around.engine, &call).await })),
     (method::JOBS_FOLLOW, |around, call| {

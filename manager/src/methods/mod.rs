@@ -27,6 +27,7 @@ mod submit;
 mod submit_agents;
 mod submit_trial;
 
+pub(crate) use self::asks::keep_pace;
 pub use self::follow::PAGE as FOLLOW_PAGE;
 pub use self::follow_tell::BATCH as FOLLOW_BATCH;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use redpoll_common::api::submit::{SubmitAnswer, SubmitArguments};
 use redpoll_common::api::trial::Deprecated;
-use redpoll_common::job::{Callback, JobSpec, Submitter};
+use redpoll_common::job::{Callback, JobSpec, QueueSpec, Submitter};
 use redpoll_common::wire::{Fault, FaultCode, MAX_DEPTH, MAX_METHOD_LEN, MAX_NODES, Raw, scan};
 use redpoll_config::{CallbacksConfig, ManagerConfig};
 use redpoll_manager_core::access::RESERVED_PREFIX;
@@ -90,7 +90,8 @@ fn prepare(manager: &Manager, call: &CallContext) -> Result<Prepared, Fault> {
     check(&asked.spec, manager)?;
     let submitter = Submitter::of(&call.caller.identity);
     let digest = digest::of(&asked);
-    let SubmitArguments { agents, spec } = asked;
+    let SubmitArguments { agents, mut spec } = asked;
+    spec.queue = spec.queue.map(|queue| queue_of(queue, &submitter)).transpose()?;
     let agents = Choice::parse(&agents)?.resolve_some(manager)?;
     let Checked { redact, deprecated, idempotent, admin } = catalogue::check_job(manager, &agents, &spec)?;
     let agents: Vec<_> = agents.into_iter().map(|(agent, _)| agent).collect();
@@ -99,6 +100,12 @@ fn prepare(manager: &Manager, call: &CallContext) -> Result<Prepared, Fault> {
     let (spec, admin, redact) = (Arc::new(spec.detached()), admin.into(), redact.into());
     let job = NewJob { submitter, spec, digest, agents, admin, idempotent, redact };
     Ok(Prepared { job, runs, deprecated })
+}
+
+/// The queue that is meant: an agent's own, never one of operators.
+fn queue_of(queue: QueueSpec, submitter: &Submitter) -> Result<QueueSpec, Fault> {
+    let name = queue.name.of(submitter).map_err(|error| bad(format!("queue: {error}")))?;
+    Ok(QueueSpec { name, ..queue })
 }
 
 pub(super) fn check(spec: &JobSpec, manager: &Manager) -> Result<(), Fault> {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use redpoll_common::session::StopReason;
 use redpoll_common::wire::{Fault, Raw};
+use redpoll_manager_core::jobs::NotTaken;
 use redpoll_net::service::detached_call;
 use redpoll_net::transport::PeerInfo;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -29,11 +30,11 @@ impl Offering {
     ///
     /// # Errors
     /// Why it was not taken, for a person.
-    pub(crate) async fn deliver(&self, name: &str, body: &[u8], deadline: Instant) -> Result<(), String> {
+    pub(crate) async fn deliver(&self, name: &str, body: &[u8], deadline: Instant) -> Result<(), NotTaken> {
         let offered = self.current.load_full();
         let entry = calls::entry(&offered, name).map_err(|fault| said(name, &fault))?;
         if !entry.manifest().callback {
-            return Err(format!("{name} on the manager does not say callback = true"));
+            return Err(format!("{name} on the manager does not say callback = true").into());
         }
         let event: serde_json::Value =
             serde_json::from_slice(body).map_err(|error| format!("the event cannot be read: {error}"))?;
@@ -66,11 +67,13 @@ impl Offering {
         // it ends its program in order; dropped, the program is killed
         let ended = timeout(self.setting.limits.grace + MARGIN, answer).await;
         let how = if ended.is_ok() { "was ended" } else { "was killed" };
-        Err(format!("{name} did not end in time and {how}"))
+        Err(format!("{name} did not end in time and {how}").into())
     }
 }
 
-fn said(name: &str, fault: &Fault) -> String {
+/// The code is the manager's, the rest may be of what the procedure raised.
+fn said(name: &str, fault: &Fault) -> NotTaken {
     let class = fault.class.as_deref().map(|class| format!("{class}: ")).unwrap_or_default();
-    format!("{name}: {}: {class}{}", fault.code.as_str(), fault.message)
+    let said = Some(format!("{class}{}", fault.message));
+    NotTaken { why: format!("{name}: {}", fault.code.as_str()), said }
 }

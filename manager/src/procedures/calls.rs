@@ -37,15 +37,19 @@ impl Offering {
         }
         let entry = may_call(&offered, &call)?;
         let claim = if entry.manifest().admin { Claim::Admin } else { Claim::Ordinary };
-        let Some(place) = self.places.take(claim) else {
-            let limit = self.places.limit();
-            let text =
-                format!("{limit} calls are running already, procedures.calls of the manager; nothing ran");
-            return Err(Fault::new(FaultCode::Overloaded, text));
+        let limit = self.places.limit();
+        let overloaded = |what: String| {
+            let text = format!("{what}, procedures.calls of the manager; nothing ran");
+            Fault::new(FaultCode::Overloaded, text)
         };
+        let share = self.shares.take(&call.caller.identity, limit);
+        let share =
+            share.ok_or_else(|| overloaded(format!("agents have their share of {limit} calls already")))?;
+        let place = self.places.take(claim);
+        let place = place.ok_or_else(|| overloaded(format!("{limit} calls are running already")))?;
         let call = self.judge(&offered, entry, call)?;
         let answer = async move {
-            let _place = place;
+            let _place = (place, share);
             run(offered, call).await
         };
         // programs watch the stop themselves, and what comes before them does not wait

@@ -3,11 +3,13 @@
 //!
 //! - [`Offering`]: what is offered now, read anew by [`Offering::reload`]. Start reading here.
 //! - `calls`: a request: may its caller, is there a place, do the arguments fit, do the rules let it. `callback`: the end of a job as a call.
+//!   `shares`: how many places agents may have.
 //!
 //! What is offered never changes once it is in place; a reload puts another in its place. What runs goes on as it was started.
 
 mod callback;
 mod calls;
+mod shares;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -31,6 +33,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
+use self::shares::Shares;
+
 /// Why a procedure is not offered whose file says so.
 const NOT_ENABLED: &str = "is not enabled by the file that describes it";
 
@@ -39,6 +43,7 @@ pub struct Offering {
     own: Identity,
     dir: PathBuf,
     places: Places,
+    shares: Shares,
     gate: Gate,
     setting: Arc<Setting>,
     tracker: TaskTracker,
@@ -93,6 +98,7 @@ impl Offering {
             own,
             dir: config.dir.clone(),
             places: Places::new(config.calls),
+            shares: Shares::default(),
             gate: Gate::fixed(Policy::default(), Own::of_process()),
             setting: Arc::new(setting),
             tracker,

@@ -122,7 +122,8 @@ pub(crate) async fn told(
 ) -> (Result<(), String>, Request) {
     let (listener, target) = listen("http").await;
     let deliverer = deliverer(config, store);
-    tokio::join!(deliverer.deliver(id(1), serial, &target), async {
+    let (told, request) = tokio::join!(deliverer.deliver(id(1), serial, &target), async {
         answer(listener.accept().await.unwrap().0, text).await
-    })
+    });
+    (told.map_err(|error| error.to_string()), request)
 }

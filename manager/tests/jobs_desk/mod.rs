@@ -24,8 +24,8 @@ use redpoll_manager::engine::{Agents, Callbacks, Engine, EngineOptions, Running}
 use redpoll_manager::methods;
 use redpoll_manager::state::Manager;
 use redpoll_manager::store::{AbortHook, Faults, Memory, Options, Sqlite, Store};
-use redpoll_manager_core::jobs::Settings;
 use redpoll_manager_core::jobs::record::RunRecord;
+use redpoll_manager_core::jobs::{NotTaken, Settings};
 use redpoll_net::service::{DetachedOutput, StopHandle, detached_call, detached_call_within};
 use redpoll_net::{CallContext, Peer, Registry, memory};
 use serde::Serialize;
@@ -56,8 +56,8 @@ impl Agents for Dummies {
 }
 
 impl Callbacks for Dummies {
-    fn deliver(&self, _: JobId, _: u32, _: Callback) -> BoxFuture<'static, Result<(), String>> {
-        Box::pin(std::future::ready(Err("nobody is there".to_owned())))
+    fn deliver(&self, _: JobId, _: u32, _: Callback) -> BoxFuture<'static, Result<(), NotTaken>> {
+        Box::pin(std::future::ready(Err("nobody is there".into())))
     }
 }
 

@@ -214,10 +214,10 @@ impl World {
         let under_way = self.callbacks_under_way.insert(id);
         ensure(under_way, Invariant::CallbackOnce, || format!("callback {id:?} is told twice at a time"))?;
         let error = match self.dice.below(8) {
-            0 | 1 => Some("refused".to_owned()),
+            0 | 1 => Some("refused".into()),
             2 => {
                 self.callbacks_taken.insert(id);
-                Some("no answer".to_owned())
+                Some("no answer".into())
             }
             _ => {
                 self.callbacks_taken.insert(id);

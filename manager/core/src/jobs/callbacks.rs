@@ -5,6 +5,7 @@ use redpoll_common::job::JobId;
 use super::Jobs;
 use super::deliveries::Receiver;
 use super::effect::Effect;
+use super::input::NotTaken;
 use super::model::Timer;
 use super::record::{CallbackRecord, CallbackState, Change, EventKind};
 use super::settings::{backoff, lot};
@@ -46,13 +47,13 @@ impl<T> Jobs<T> {
         }
     }
 
-    pub(super) fn callback_tried(&mut self, job: JobId, serial: u32, error: Option<String>, now_ms: u64) {
+    pub(super) fn callback_tried(&mut self, job: JobId, serial: u32, error: Option<NotTaken>, now_ms: u64) {
         let was_under_way = self.deliveries.ended((job, serial), self.settings.callbacks_at_once);
         // that it was taken is true also of a try which a machine before this one began
         let counts = was_under_way || error.is_none();
         let Some(record) = self.callbacks.get_mut(&(job, serial)).filter(|_| counts) else { return };
         record.tries = record.tries.saturating_add(1);
-        record.error.clone_from(&error);
+        record.error = error.as_ref().map(NotTaken::to_string);
         let (tries, settings) = (record.tries, self.settings);
         if error.is_none() || tries >= settings.callback_tries {
             let delivered = error.is_none();
@@ -63,7 +64,7 @@ impl<T> Jobs<T> {
             self.callbacks.remove(&(job, serial));
             self.event(now_ms, kind, |event| {
                 event.job = Some(job);
-                event.detail = error;
+                event.detail = error.map(|error| error.why);
             });
             return;
         }

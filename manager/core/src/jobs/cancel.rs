@@ -18,8 +18,8 @@ fn number(of: usize) -> u64 {
 impl<T> Jobs<T> {
     /// Ends what is in scope, all in one step: nothing that waits starts because something else in scope ended.
     ///
-    /// Asking twice is asking once; the second time tells the agents again, with the new grace. Without `cancelling` it is only said what
-    /// would be reached.
+    /// Asking twice is asking once: the second time tells the agents again, and is written down only where the new grace is shorter, which
+    /// counts. Without `cancelling` it is only said what would be reached.
     pub(super) fn cancel(
         &mut self,
         token: T,
@@ -39,7 +39,7 @@ impl<T> Jobs<T> {
             return self.answer(token, Err(Refusal::NotOpen));
         };
         places.sort();
-        let mut result = Cancelled::default();
+        let (mut result, mut told) = (Cancelled::default(), None);
         for at in places {
             let Some(phase) = self.run(at).map(|run| run.phase).filter(|phase| !phase.is_ended()) else {
                 continue;
@@ -49,10 +49,6 @@ impl<T> Jobs<T> {
             }
             if result.jobs.last() != Some(&at.job) {
                 result.jobs.push(at.job);
-                // before what follows from it
-                if cancelling.is_some() {
-                    self.job_event(at.job, EventKind::CancelAsked, by, now_ms);
-                }
             }
             if phase.is_dispatched() {
                 result.asked += 1;
@@ -60,7 +56,12 @@ impl<T> Jobs<T> {
                 result.ended += 1;
             }
             if let Some(cancelling) = cancelling {
-                self.cancel_run(at, phase, cancelling, now_ms);
+                let news = !self.was_asked(at, cancelling);
+                // once for a job, and before what follows from it
+                if news && told.replace(at.job) != Some(at.job) {
+                    self.job_event(at.job, EventKind::CancelAsked, by, now_ms);
+                }
+                self.cancel_run(at, phase, news.then_some(cancelling), cancelling.grace_ms, now_ms);
             }
         }
         self.answer(token, Ok(Answer::Cancelled(result)));
@@ -81,21 +82,40 @@ impl<T> Jobs<T> {
         Some(Reached { job: at.job, agent, state, attempt })
     }
 
-    fn cancel_run(&mut self, at: At, phase: Phase, cancelling: Cancelling, now_ms: u64) {
+    /// Whether the same, or an earlier end, was asked for of a run that its agent has.
+    fn was_asked(&self, at: At, cancelling: Cancelling) -> bool {
+        let Some(job) = self.jobs.get(&at.job) else { return false };
+        let of_job = job.record.spec.limits.grace.map(|grace| grace.as_millis());
+        // without either it is the agent's, to which a longer one is cut
+        let grace = |asked: Cancelling| asked.grace_ms.map(u128::from).or(of_job).unwrap_or(u128::MAX);
+        let before = job.run(at.index).filter(|run| run.phase.is_dispatched()).and_then(|run| run.cancel);
+        before.is_some_and(|before| grace(before) <= grace(cancelling))
+    }
+
+    /// Ends a run, or has its agent end it, which hears the grace that is asked for now; what is `new` is kept.
+    fn cancel_run(
+        &mut self,
+        at: At,
+        phase: Phase,
+        new: Option<Cancelling>,
+        grace_ms: Option<u32>,
+        now_ms: u64,
+    ) {
         if !phase.is_dispatched() {
             return self.end_unstarted(at, Outcome::Cancelled, "cancelled before it started", now_ms);
         }
         let Some(job) = self.jobs.get_mut(&at.job) else { return };
         let Some(agent) = job.agent(at.index).cloned() else { return };
         let Some(run) = job.run_mut(at.index) else { return };
-        run.cancel = Some(cancelling);
         let about = RunRef { job: at.job, attempt: run.attempt, dno: run.dno };
-        self.write(at);
+        if new.is_some() {
+            run.cancel = new;
+            self.write(at);
+        }
         // when it is in doubt, the answer to the agent's next resume says it, with the grace
         if phase != Phase::InDoubt
             && let Some(connection) = self.agents.get(&agent).and_then(|entry| entry.connection())
         {
-            let grace_ms = cancelling.grace_ms;
             self.effects.push(Effect::CancelOnAgent { agent, connection, run: about, grace_ms });
         }
     }

@@ -212,6 +212,24 @@ pub enum Refusal {
         /// How many may be.
         limit: u64,
     },
+    /// The agent that submits has too many open runs.
+    #[error("this agent's jobs have {open} open runs, and {limit} are the limit")]
+    TooManyRunsOfAgent {
+        /// How many are open.
+        open: usize,
+        /// How many may be.
+        limit: usize,
+    },
+    /// The jobs in memory of the agent that submits have too many arguments.
+    #[error(
+        "this agent's jobs that are open, or ended as unknown, have {bytes} bytes of args, kwargs and info with this one, and {limit} are the limit"
+    )]
+    TooManyBytesOfAgent {
+        /// How many bytes it would be.
+        bytes: u64,
+        /// How many may be.
+        limit: u64,
+    },
     /// Agents of the job are shut out.
     #[error("{} of its agents are revoked", agents.len())]
     AgentsRevoked {

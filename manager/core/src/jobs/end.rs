@@ -6,7 +6,7 @@ use redpoll_common::wire::{Fault, FaultCode};
 use super::Jobs;
 use super::model::{At, Job, Phase, stamp};
 use super::record::{CallbackRecord, CallbackState, Change, EventKind};
-use super::settings::{backoff, lot};
+use super::settings::{backoff, hint_of, lot};
 
 /// The number of the callback that tells of the end of a job; those of its corrections are higher.
 const FIRST_CALLBACK: u32 = 1;
@@ -83,7 +83,7 @@ impl<T> Jobs<T> {
         let random = lot(at.job.to_bytes(), u64::from(at.index) << 16 | u64::from(run.attempt.0));
         let failures = u32::from(run.attempt.0.saturating_sub(run.put_back));
         let wait = backoff(self.settings.retry_first_ms, self.settings.retry_max_ms, failures, random);
-        let hint = ending.fault.as_ref().and_then(|fault| fault.retry_after_ms).unwrap_or(0);
+        let hint = ending.fault.as_ref().map_or(0, hint_of);
         let due = now_ms.saturating_add(wait.max(hint));
         // an attempt after the deadline would say `expired` and hide what really happened
         job.deadline().is_none_or(|deadline| due < deadline).then_some(due)
@@ -119,6 +119,7 @@ impl<T> Jobs<T> {
         self.finish(at, ending, EventKind::RunEnded, now_ms);
         self.open_runs = self.open_runs.saturating_sub(1);
         let Some(job) = self.jobs.get_mut(&at.job) else { return };
+        self.shares.give_back(&job.record.submitter, 1, 0);
         job.summary.open = job.summary.open.saturating_sub(1);
         if job.summary.open == 0 {
             job.record_mut().ended_ms = Some(now_ms);
@@ -198,6 +199,7 @@ impl<T> Jobs<T> {
     pub(super) fn keep(&mut self, id: JobId, job: Job) {
         self.open_bytes = self.open_bytes.saturating_add(job.weight());
         self.alive.enter(&job.record);
+        self.shares.add(&job.record.submitter, 0, job.weight());
         self.jobs.insert(id, job);
     }
 
@@ -206,6 +208,7 @@ impl<T> Jobs<T> {
         let Some(job) = self.jobs.remove(&id) else { return };
         self.open_bytes = self.open_bytes.saturating_sub(job.weight());
         self.alive.leave(&job.record);
+        self.shares.give_back(&job.record.submitter, 0, job.weight());
         if let Some(key) = job.record.key() {
             self.keys.remove(&(job.record.submitter.clone(), key.to_owned()));
         }

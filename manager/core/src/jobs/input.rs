@@ -1,6 +1,7 @@
 //! What the machine is told.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 
 use redpoll_common::identity::Identity;
@@ -181,7 +182,7 @@ pub enum Input<T> {
         /// As in the effect.
         serial: u32,
         /// Why it was not taken; `None` when it was.
-        error: Option<String>,
+        error: Option<NotTaken>,
     },
     /// More of a job's arguments must not be seen than was known when it was submitted. Of no effect when it has ended and can never
     /// be corrected.
@@ -349,4 +350,35 @@ pub struct ResumePage<T> {
     pub last: bool,
     /// Its rows, of this page.
     pub rows: Vec<ResumeRow>,
+}
+
+/// Why a callback was not taken; as a text, all of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotTaken {
+    /// In the manager's words: this the history has, which every operator reads and which outlives the job.
+    pub why: String,
+    /// What the receiver itself said, which may be anything: whoever may see the job reads it beside the callback.
+    pub said: Option<String>,
+}
+
+impl From<String> for NotTaken {
+    fn from(why: String) -> Self {
+        Self { why, said: None }
+    }
+}
+
+impl From<&str> for NotTaken {
+    fn from(why: &str) -> Self {
+        why.to_owned().into()
+    }
+}
+
+impl fmt::Display for NotTaken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { why, said } = self;
+        match said {
+            Some(said) => write!(f, "{why}: {said}"),
+            None => write!(f, "{why}"),
+        }
+    }
 }

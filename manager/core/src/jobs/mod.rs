@@ -9,7 +9,7 @@
 //! - `dispatch`, `index`: what starts next, found without looking at what cannot start. `alive`: which jobs are on an agent.
 //! - `report`: what agents answer; `resume`: what their coming and going means; `behind`: with an older store.
 //! - `output`: how much a run may give. `end`: ends, retries, corrections. `put_back`: what an agent takes later. `callbacks`, `deliveries`: telling of ends,
-//!   and in which order. `keep`: retention.
+//!   and in which order. `keep`: retention. `shares`: how much of the room one agent may take.
 //! - `recorded`: runs that agents made by themselves, and events of theirs. `shut_out`: who is revoked, and what of an agent still counts.
 //! - [`record`]: what a store keeps; [`event`]: the public history; [`view`]: what is open.
 //!
@@ -39,6 +39,7 @@ mod recover;
 mod report;
 mod resume;
 mod settings;
+mod shares;
 mod shut_out;
 mod submit;
 pub mod view;
@@ -52,7 +53,9 @@ use redpoll_common::job::{JobId, Outcome, QueueKey, Submitter};
 
 pub use self::criteria::Criteria;
 pub use self::effect::{Answer, Cancelled, Effect, Offer, Reached, Refusal, Turn};
-pub use self::input::{Ended, EndedJob, Found, Input, OfferAnswer, ResumePage, Scope, Submit, Whose};
+pub use self::input::{
+    Ended, EndedJob, Found, Input, NotTaken, OfferAnswer, ResumePage, Scope, Submit, Whose,
+};
 pub use self::settings::Settings;
 
 use self::agents::Agent;
@@ -60,6 +63,7 @@ use self::alive::Alive;
 use self::deliveries::Deliveries;
 use self::keep::{Deleted, Shelves};
 use self::model::{At, Job, LaneKey, Phase, Queue, Timer};
+use self::shares::Shares;
 use crate::clock::Anchor;
 use crate::revoked::DenyList;
 
@@ -105,6 +109,8 @@ pub struct Jobs<T> {
     open_runs: usize,
     /// [`Job::weight`] of all of the jobs above.
     open_bytes: u64,
+    /// What of both is of agents.
+    shares: Shares,
     shelves: Shelves,
     deleted: Deleted,
     store_full: bool,
@@ -143,6 +149,7 @@ impl<T> Jobs<T> {
             stale: None,
             open_runs: 0,
             open_bytes: 0,
+            shares: Shares::default(),
             shelves: Shelves::new(0),
             deleted: Deleted::default(),
             store_full: false,

@@ -14,7 +14,7 @@ use super::Jobs;
 use super::model::{At, Class, Job, Phase, Run, Timer};
 use super::record::EventKind;
 use super::report::is_passing;
-use super::settings::{doubled, lot};
+use super::settings::{doubled, hint_of, lot};
 
 /// The longest wait that an agent asks for which has no room now. One that asks for more knows of something else that has to pass first,
 /// and is not asked before.
@@ -52,7 +52,7 @@ impl<T> Jobs<T> {
         let may = |run: &&Run| passing && !run.phase.is_ended() && run.attempt.0 < u16::MAX;
         let Some(run) = self.run(at).filter(may) else { return false };
         let times = run.put_back.saturating_add(1);
-        let (hint, accepted) = (fault.retry_after_ms.unwrap_or(0), run.accepted.is_some());
+        let (hint, accepted) = (hint_of(fault), run.accepted.is_some());
         let counted = times.saturating_sub(run.early);
         let put_off = match accepted {
             _ if counted > OFTEN || self.attempts(at) > NUMBERS => PutOff::No,

@@ -133,9 +133,11 @@ impl<T> Jobs<T> {
                     None => {}
                 }
             }
-            self.open_runs += usize::try_from(summary.open).unwrap_or(usize::MAX);
+            let open = usize::try_from(summary.open).unwrap_or(usize::MAX);
+            self.open_runs += open;
             if let Some(job) = self.jobs.get_mut(&id) {
                 job.summary = summary;
+                self.shares.add(&job.record.submitter, open, 0);
                 if job.record.ended_ms.is_some() && !job.may_change() {
                     // it is over by these rules, whatever those said by which it was written
                     self.forget(id);

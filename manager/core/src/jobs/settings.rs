@@ -1,5 +1,15 @@
 //! The numbers behind the rules.
 
+use redpoll_common::wire::Fault;
+
+/// The longest wait that an agent's word counts for: a day. Beyond, a run would be parked for as long as the agent likes.
+pub(super) const MAX_HINT_MS: u64 = 86_400_000;
+
+/// How long a fault asks to wait.
+pub(super) fn hint_of(fault: &Fault) -> u64 {
+    fault.retry_after_ms.unwrap_or(0).min(MAX_HINT_MS)
+}
+
 /// Limits and times of the machine. A reload may change any of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
@@ -14,6 +24,10 @@ pub struct Settings {
     pub open_runs: usize,
     /// How many bytes of arguments and info the jobs in memory may have together; a submit beyond is refused.
     pub open_bytes: u64,
+    /// How many of these runs may be of jobs of one agent.
+    pub open_runs_of_agent: usize,
+    /// How many of these bytes may be of jobs of one agent.
+    pub open_bytes_of_agent: u64,
     /// After how long in doubt a run ends as unknown; `None` is never: the agent decides when it returns.
     pub unknown_after_ms: Option<u64>,
     /// How long after the start of a manager no run ends for that, so that agents can return; no longer than the time itself.
@@ -59,6 +73,8 @@ impl Default for Settings {
             admin_reserve: 4,
             open_runs: 1_000_000,
             open_bytes: 1024 * 1024 * 1024,
+            open_runs_of_agent: 10_000,
+            open_bytes_of_agent: 16 * 1024 * 1024,
             unknown_after_ms: None,
             return_ms: 600_000,
             retry_first_ms: 1_000,

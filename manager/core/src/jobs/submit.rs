@@ -84,7 +84,7 @@ impl<T> Jobs<T> {
         let Submit { token, id, submitter, spec, digest, mut agents, admin, idempotent, redact } = submit;
         agents.sort();
         agents.dedup_by(|(agent, _), (other, _)| agent == other);
-        if let Some(refusal) = self.refusal(id, &agents, &spec) {
+        if let Some(refusal) = self.refusal(id, &submitter, &agents, &spec) {
             self.answer(token, Err(refusal));
             return None;
         }
@@ -113,6 +113,7 @@ impl<T> Jobs<T> {
         let runs = vec![Run::new(Phase::Held); connected.len()].into_boxed_slice();
         let open = u32::try_from(runs.len()).unwrap_or(u32::MAX);
         self.open_runs += runs.len();
+        self.shares.add(&record.submitter, runs.len(), 0);
         let job = Job::new(Arc::clone(&record), runs, open);
         let places = job.places();
         let skips = job.record.spec.offline == Offline::Skip;
@@ -130,7 +131,13 @@ impl<T> Jobs<T> {
         Some((id, digest))
     }
 
-    fn refusal(&self, id: JobId, agents: &[(PeerId, bool)], spec: &JobSpec) -> Option<Refusal> {
+    fn refusal(
+        &self,
+        id: JobId,
+        submitter: &Submitter,
+        agents: &[(PeerId, bool)],
+        spec: &JobSpec,
+    ) -> Option<Refusal> {
         let (open, limit) = (self.open_runs, self.settings.open_runs);
         if self.store_full {
             return Some(Refusal::StoreFull);
@@ -144,6 +151,10 @@ impl<T> Jobs<T> {
         let (bytes, limit) = (self.open_bytes.saturating_add(weight(spec)), self.settings.open_bytes);
         if bytes > limit {
             return Some(Refusal::TooManyBytes { bytes, limit });
+        }
+        let of_agent = self.shares.refusal(submitter, (agents.len(), weight(spec)), &self.settings);
+        if of_agent.is_some() {
+            return of_agent;
         }
         if self.jobs.contains_key(&id) {
             return Some(Refusal::IdemConflict { job: id });

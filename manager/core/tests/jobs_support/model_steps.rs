@@ -110,7 +110,7 @@ impl Pair {
             Do::Callback { which, taken } => {
                 let place = usize::from(*which) % self.callbacks.len().max(1);
                 let (job, serial) = *self.callbacks.get(place)?;
-                Input::CallbackTried { job, serial, error: (!taken).then(|| "no".to_owned()) }
+                Input::CallbackTried { job, serial, error: (!taken).then(|| "no".into()) }
             }
             Do::Oldest => {
                 let whose = self.model.finding.first()?.clone();

@@ -186,7 +186,7 @@ impl World {
             }
             Effect::Publish(_) => {}
             Effect::Deliver { job, serial, .. } => {
-                let error = self.now.is_multiple_of(3).then(|| "no".to_owned());
+                let error = self.now.is_multiple_of(3).then(|| "no".into());
                 self.handle(Input::CallbackTried { job, serial, error });
             }
             Effect::FindKey { submitter, key, look } => {

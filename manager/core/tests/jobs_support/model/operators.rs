@@ -287,7 +287,11 @@ impl Model {
             result.runs.push(Reached { job: id, agent, state: run.word(), attempt });
             *(if run.is_out() { &mut result.asked } else { &mut result.ended }) += 1;
             if !preview && run.is_out() {
-                (self.run(at).asked, self.run(at).grace) = (true, grace_ms);
+                // the shorter one counts
+                let longer = |grace: Option<u32>| grace.unwrap_or(u32::MAX);
+                if !run.asked || longer(grace_ms) < longer(run.grace) {
+                    (self.run(at).asked, self.run(at).grace) = (true, grace_ms);
+                }
                 if run.state != State::Doubt {
                     let about = RunRef { job: id, attempt: Attempt(run.attempt), dno: Dno(run.dno) };
                     let connection = ConnectionId(self.agent(&run.agent).connection);

@@ -1,0 +1,58 @@
+//! What the open jobs of each agent take of the room of all: one that is stolen must not leave operators without any.
+
+use std::collections::BTreeMap;
+
+use redpoll_common::job::Submitter;
+
+use super::effect::Refusal;
+use super::settings::Settings;
+
+/// What one agent has.
+#[derive(Debug, Default)]
+struct Share {
+    runs: usize,
+    bytes: u64,
+}
+
+/// What agents have, by agent; operators have all the rest, and are not counted.
+#[derive(Debug, Default)]
+pub(super) struct Shares(BTreeMap<Submitter, Share>);
+
+impl Shares {
+    /// Whether an agent may have so much more.
+    pub(super) fn refusal(
+        &self,
+        submitter: &Submitter,
+        (runs, bytes): (usize, u64),
+        settings: &Settings,
+    ) -> Option<Refusal> {
+        if submitter.operator_id().is_some() {
+            return None;
+        }
+        let none = Share::default();
+        let has = self.0.get(submitter).unwrap_or(&none);
+        let limit = settings.open_runs_of_agent;
+        if has.runs.saturating_add(runs) > limit {
+            return Some(Refusal::TooManyRunsOfAgent { open: has.runs, limit });
+        }
+        let (bytes, limit) = (has.bytes.saturating_add(bytes), settings.open_bytes_of_agent);
+        (bytes > limit).then_some(Refusal::TooManyBytesOfAgent { bytes, limit })
+    }
+
+    /// Its submitter has so much more.
+    pub(super) fn add(&mut self, submitter: &Submitter, runs: usize, bytes: u64) {
+        if submitter.operator_id().is_none() {
+            let share = self.0.entry(submitter.clone()).or_default();
+            (share.runs, share.bytes) = (share.runs.saturating_add(runs), share.bytes.saturating_add(bytes));
+        }
+    }
+
+    /// Its submitter has so much less.
+    pub(super) fn give_back(&mut self, submitter: &Submitter, runs: usize, bytes: u64) {
+        let Some(share) = self.0.get_mut(submitter) else { return };
+        (share.runs, share.bytes) = (share.runs.saturating_sub(runs), share.bytes.saturating_sub(bytes));
+        if share.runs == 0 && share.bytes == 0 {
+            self.0.remove(submitter);
+        }
+    }
+}
