@@ -1,5 +1,5 @@
 //! What an agent takes of the manager and of operators when it may submit jobs and call procedures: its own share.
-#![expect(clippy::unwrap_used, reason = "test code")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "test code")]
 
 mod jobs_desk;
 
