@@ -384,7 +384,10 @@ fn refusal_word(refusal: &Refusal) -> &'static str {
             "refused: not in this world"
         }
         Refusal::NoAgents => "refused: no agents",
-        Refusal::TooManyRuns { .. } | Refusal::TooManyBytes { .. } => "refused: too many runs",
+        Refusal::TooManyRuns { .. }
+        | Refusal::TooManyBytes { .. }
+        | Refusal::TooManyRunsOfAgent { .. }
+        | Refusal::TooManyBytesOfAgent { .. } => "refused: too many runs",
         Refusal::StoreFull => "refused: store full",
         Refusal::StoreUnreadable => "refused: store unreadable",
         Refusal::NotOpen | Refusal::NotHeld | Refusal::StillOpen => "refused: not in its state",
