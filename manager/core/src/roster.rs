@@ -111,8 +111,9 @@ impl<H> Roster<H> {
     /// Enters an authenticated connection of an agent. The newest wins: the highest number.
     ///
     /// # Errors
-    /// [`Superseded`] when the connection in place has the same or a higher number. Hellos are answered by tasks of
-    /// their own, so that an older connection's hello may come through after that of the newer one.
+    /// [`Superseded`] when the connection in place, or the last one that was, has the same or a higher number. Hellos are answered by
+    /// tasks of their own, so that an older connection's hello may come through after that of the newer one, and after its end, too:
+    /// nothing that it says counts any more.
     pub fn connect(
         &mut self,
         agent: PeerId,
@@ -127,7 +128,7 @@ impl<H> Roster<H> {
             self.agents.insert(agent, Record { connection, entry, presence, replacements: VecDeque::new() });
             return Ok(Connected { replaced: None, flapping: false });
         };
-        if record.is_here() && connection <= record.connection {
+        if connection <= record.connection {
             return Err(Superseded { by: record.connection, handle });
         }
         record.connection = connection;

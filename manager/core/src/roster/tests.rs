@@ -83,8 +83,8 @@ fn every_event_in_every_state_does_what_this_table_says() {
         ("draining", "disconnect", 1, "nothing", ("draining", 2)),
         ("draining", "disconnect", 2, "left 2", ("away", 2)),
         ("draining", "disconnect", 3, "nothing", ("draining", 2)),
-        ("away", "connect", 1, "new", ("connected", 1)),
-        ("away", "connect", 2, "new", ("connected", 2)),
+        ("away", "connect", 1, "superseded by 2", ("away", 2)),
+        ("away", "connect", 2, "superseded by 2", ("away", 2)),
         ("away", "connect", 3, "new", ("connected", 3)),
         ("away", "drain", 1, "nothing", ("away", 2)),
         ("away", "drain", 2, "nothing", ("away", 2)),
@@ -227,7 +227,8 @@ fn event() -> impl Strategy<Value = Event> {
 #[derive(Default)]
 struct Reference {
     here: BTreeMap<u8, (u64, bool)>,
-    away: Vec<u8>,
+    /// With the number of the last connection.
+    away: Vec<(u8, u64)>,
 }
 
 impl Reference {
@@ -236,8 +237,9 @@ impl Reference {
         match *event {
             Event::Connect(name, n) => match self.here.get(&name) {
                 Some((current, _)) if *current >= n => (false, None),
+                None if self.away.iter().any(|(other, last)| *other == name && *last >= n) => (false, None),
                 _ => {
-                    self.away.retain(|other| *other != name);
+                    self.away.retain(|(other, _)| *other != name);
                     (true, self.here.insert(name, (n, false)).map(|(older, _)| older))
                 }
             },
@@ -247,7 +249,7 @@ impl Reference {
             },
             Event::Disconnect(name, n) if self.here.get(&name).is_some_and(|line| line.0 == n) => {
                 self.here.remove(&name);
-                self.away.push(name);
+                self.away.push((name, n));
                 if self.away.len() > max_away {
                     self.away.remove(0);
                 }
@@ -283,7 +285,7 @@ proptest! {
                 let expected = match reference.here.get(&name) {
                     Some((n, true)) => ("draining", Some(*n)),
                     Some((n, false)) => ("connected", Some(*n)),
-                    None if reference.away.contains(&name) => ("away", None),
+                    None if reference.away.iter().any(|(other, _)| *other == name) => ("away", None),
                     None => ("unknown", None),
                 };
                 let (state, connection) = seen(&roster, &name.to_string());
