@@ -22,9 +22,12 @@ const CACHE_KIB: i64 = 4096;
 /// How many prepared statements each keeps.
 const STATEMENTS: usize = 64;
 
+/// The connections that nobody asks just now.
+type Free = Arc<Mutex<Vec<Connection>>>;
+
 #[derive(Debug)]
 pub(super) struct Pool {
-    free: Arc<Mutex<Vec<Connection>>>,
+    free: Free,
     turns: Arc<Semaphore>,
     /// The questions under way, also those that nobody waits for any more.
     questions: TaskTracker,
@@ -55,14 +58,12 @@ impl Pool {
             let turn = self.turns.clone().acquire_owned().await.map_err(|_closed| ReadError::Stopped)?;
             let free = self.free.clone();
             let asked = self.questions.spawn_blocking(move || {
-                let taken = free.lock().unwrap_or_else(PoisonError::into_inner).pop();
-                let connection = taken.ok_or(ReadError::Stopped)?;
-                let answer = answer(&connection, question);
-                free.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
-                drop(turn);
-                answer
+                // before the connection: whoever has the next turn finds it
+                let _turn = turn;
+                let taken = Taken::of(free)?;
+                answer(taken.connection()?, question)
             });
-            asked.await.unwrap_or(Err(ReadError::Stopped))
+            asked.await.unwrap_or_else(|error| Err(ReadError::Failed(error.into())))
         })
     }
 
@@ -72,6 +73,30 @@ impl Pool {
         self.questions.close();
         self.questions.wait().await;
         self.free.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+/// A connection on loan: it goes back when this is dropped, also by a question that panics, whose transaction is over by then.
+struct Taken {
+    connection: Option<Connection>,
+    free: Free,
+}
+
+impl Taken {
+    fn of(free: Free) -> Result<Self, ReadError> {
+        let taken = free.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        Ok(Self { connection: Some(taken.ok_or(ReadError::Stopped)?), free })
+    }
+
+    fn connection(&self) -> Result<&Connection, ReadError> {
+        self.connection.as_ref().ok_or(ReadError::Stopped)
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        free.extend(self.connection.take());
     }
 }
 
@@ -135,4 +160,25 @@ fn connect(database: &Path) -> rusqlite::Result<Connection> {
     connection.busy_timeout(super::writer::BUSY)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(connection)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_question_that_panics_costs_no_connection_and_is_told_as_what_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        Connection::open(&path).unwrap().execute_batch("CREATE TABLE t (n)").unwrap();
+        let pool = Pool::open(&path).unwrap();
+        for _ in 0..=READERS {
+            let asked = pool.ask(|_| -> Result<(), ReadError> { panic!("as it was told to") }).await;
+            assert!(matches!(asked, Err(ReadError::Failed(_))), "{asked:?}");
+        }
+        let count = |db: &Connection| Ok(db.query_row("SELECT count(*) FROM t", [], |row| row.get(0))?);
+        assert_eq!(pool.ask::<i64, _>(count).await.unwrap(), 0);
+        pool.close().await;
+        assert!(matches!(pool.ask::<i64, _>(count).await, Err(ReadError::Stopped)));
+    }
 }
