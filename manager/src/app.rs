@@ -20,6 +20,7 @@ use redpoll_net::shutdown::{Asked, Signals};
 use redpoll_net::socket::SocketOptions;
 use redpoll_net::tls::{ListenOptions, TlsListener, TlsServer};
 use redpoll_schema::policy::Whose;
+use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
@@ -62,13 +63,10 @@ impl App {
     pub async fn start(loaded: Loaded<ManagerConfig>) -> Result<Self, Failure> {
         let Loaded { config, effective, .. } = loaded;
         open_files::raise();
-        check_state_dir(&config.manager.state_dir)?;
-        let (server, identity) = server(&config)?;
-        let server = Arc::new(server);
-        let procedures = Offering::new(identity.clone(), &config.procedures, control_groups())
-            .judged_by(rules(&config.procedures)?);
-        let manager = Arc::new(Manager::offering(identity, config, procedures));
-        read_procedures(manager.procedures.clone()).await;
+        // reads files: signals are heard meanwhile
+        let begun = spawn_blocking(move || begin(config)).await;
+        let (server, manager) =
+            begun.map_err(|panic| Failure::new(ExitClass::Internal, "start").caused_by(panic))??;
         let (engine, jobs) = start_engine(&manager).await?;
         let registry = methods::registry(&manager, &engine)
             .map_err(|error| Failure::new(ExitClass::Internal, "methods").caused_by(error))?;
@@ -164,16 +162,17 @@ impl App {
             };
             match asked {
                 Asked::Reload => {
-                    let own = self.server.own_identity();
-                    let take = |credentials| self.server.reload(credentials);
-                    if let Some(config) =
-                        reload::<ManagerConfig, _>(sources, &self.effective, log, &own, take)
-                    {
-                        self.sessions.manager.set_roles(&config.access);
+                    let reloading = self.reload(sources.clone(), log.clone());
+                    // it may hang, on a dead network file system say; another one that is asked for comes after it
+                    let go_on = tokio::select! {
+                        biased;
+                        () = signals.drain() => false,
+                        () = deaf.cancelled() => false,
+                        () = reloading => true,
+                    };
+                    if !go_on {
+                        break;
                     }
-                    expiry::warn_if_soon("this manager", self.server.own_not_after());
-                    // what is wrong is in the log
-                    read_procedures(self.sessions.manager.procedures.clone()).await;
                 }
                 Asked::Drain => break,
             }
@@ -183,6 +182,24 @@ impl App {
             return Err(Failure::new(ExitClass::Internal, "a listener broke; the log says why"));
         }
         Ok(())
+    }
+
+    /// Reads anew what a reload takes, which blocks, beside everything else. What is wrong is in the log.
+    async fn reload(&self, sources: Sources, log: LogControl) {
+        let (server, effective) = (self.server.clone(), self.effective.clone());
+        let manager = self.sessions.manager.clone();
+        let reloaded = spawn_blocking(move || {
+            let own = server.own_identity();
+            let take = |credentials| server.reload(credentials);
+            if let Some(config) = reload::<ManagerConfig, _>(&sources, &effective, &log, &own, take) {
+                manager.set_roles(&config.access);
+            }
+            expiry::warn_if_soon("this manager", server.own_not_after());
+            drop(manager.procedures.reload());
+        });
+        if reloaded.await.is_err() {
+            warn!("not everything was reloaded");
+        }
     }
 
     /// Stops: nobody is let in any more, running requests may finish until `drain_timeout` or `hurry`, then everybody
@@ -195,15 +212,24 @@ impl App {
         self.listeners.wait().await;
         let requests = &self.sessions.requests;
         requests.close();
+        manager.orders.close();
         let within = manager.config.manager.drain_timeout;
         info!(requests = requests.len(), ?within, "stopping");
         let mut patience = Patience::until(hurry);
-        if patience.first(within, requests.wait()).await.is_none() {
+        let served = async {
+            requests.wait().await;
+            manager.orders.wait().await;
+        };
+        if patience.first(within, served).await.is_none() {
             warn!(requests = requests.len(), "stopping although requests are running");
         }
         self.say_goodbye(&mut patience).await;
         // what the last sessions told is recorded before the end
         let Self { engine, jobs, .. } = self;
+        if patience.step(FAREWELL, jobs.callbacks()).await.is_none() {
+            let callbacks = jobs.callbacks_under_way();
+            info!(callbacks, "stopped while callbacks were being told; the next start tells them again");
+        }
         if patience.step(FAREWELL, jobs.stop()).await.is_none() {
             warn!("stopped before all that came was recorded; those who told it tell it again");
         }
@@ -234,6 +260,18 @@ impl App {
     }
 }
 
+/// The manager as its files say. Blocks.
+fn begin(config: ManagerConfig) -> Result<(Arc<TlsServer>, Arc<Manager>), Failure> {
+    check_state_dir(&config.manager.state_dir)?;
+    let (server, identity) = server(&config)?;
+    let procedures = Offering::new(identity.clone(), &config.procedures, control_groups())
+        .judged_by(rules(&config.procedures)?);
+    let manager = Manager::offering(identity, config, procedures);
+    // what is wrong with them is in the log
+    drop(manager.procedures.reload());
+    Ok((Arc::new(server), Arc::new(manager)))
+}
+
 /// Who the manager is, by its certificate, and how it shows that.
 fn server(config: &ManagerConfig) -> Result<(TlsServer, Identity), Failure> {
     let credentials = credentials(&config.tls, Role::Manager)?;
@@ -261,14 +299,6 @@ fn rules(config: &ManagerProceduresConfig) -> Result<Gate, Failure> {
         let text = format!("the policy of the manager's procedures cannot be used\n{}", lines.join("\n"));
         Failure::new(class, text).help("correct the file, or name another with procedures.policy")
     })
-}
-
-/// Reads the folder of procedures, which blocks, beside everything else.
-async fn read_procedures(procedures: Arc<Offering>) {
-    let read = tokio::task::spawn_blocking(move || drop(procedures.reload()));
-    if read.await.is_err() {
-        warn!("the manager's procedures were not read");
-    }
 }
 
 /// The manager's own part of the control groups, if it has one. It adopts no orphans, so nothing else finds those that got away.

@@ -8,6 +8,7 @@ use redpoll_config::daemon::Failure;
 use redpoll_config::{ExitClass, ManagerConfig};
 use redpoll_manager_core::jobs::Settings;
 use redpoll_net::dial::chain;
+use tokio::task::spawn_blocking;
 use tracing::info;
 
 use crate::callbacks::{Deliverer, DelivererError};
@@ -31,8 +32,13 @@ const NOT_YET: &str = "it has not come since the manager started";
 pub async fn start_engine(manager: &Arc<Manager>) -> Result<(Engine, Running), Failure> {
     let config = &manager.config;
     let store = open(config).await?;
-    let cluster = manager.identity.cluster.as_str();
-    let deliverer = Deliverer::new(&config.jobs.callbacks, cluster, store.clone()).map_err(undelivered)?;
+    let (of, kept) = (manager.clone(), store.clone());
+    let deliverer = spawn_blocking(move || {
+        Deliverer::new(&of.config.jobs.callbacks, of.identity.cluster.as_str(), kept).map_err(undelivered)
+    });
+    let deliverer = deliverer.await.map_err(|panic| {
+        Failure::new(ExitClass::Internal, "callbacks cannot be delivered").caused_by(panic)
+    })??;
     let callbacks = Arc::new(deliverer.with_procedures(manager.procedures.clone()));
     let options = EngineOptions { settings: settings(config), offer_timeout: config.jobs.offer_timeout };
     let started = Engine::start(store, manager.clone(), callbacks, options).await;
@@ -74,7 +80,7 @@ async fn open(config: &ManagerConfig) -> Result<Arc<dyn Store>, Failure> {
         ..Options::default()
     };
     // reads and writes files
-    let opened = tokio::task::spawn_blocking(move || unlocked(&folder, &options)).await;
+    let opened = spawn_blocking(move || unlocked(&folder, &options)).await;
     let opened = opened.map_err(|panic| {
         Failure::new(ExitClass::Internal, "the store of jobs cannot be opened").caused_by(panic)
     })?;

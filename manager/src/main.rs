@@ -12,6 +12,7 @@ use redpoll_manager::store_command::StoreCommand;
 use redpoll_net::shutdown::Early;
 use redpoll_net::{allocator, serving};
 use tokio::runtime::Builder;
+use tracing::info;
 
 /// The Redpoll manager: agents dial it, operators ask it.
 ///
@@ -52,7 +53,18 @@ fn main() -> ExitCode {
     let early = Early::new(&mut Builder::new_multi_thread());
     arguments.daemon.main("redpoll-manager", serving::now, App::check, |Start { loaded, sources, log }| {
         let ended = early.and_then(|early| {
-            early.run(async |signals| App::start(loaded).await?.run(signals, &sources, &log).await)
+            early.run(async |mut signals| {
+                // a start reads files, which may hang on a dead network file system, and goes on from what a store has
+                let app = tokio::select! {
+                    biased;
+                    () = signals.drain() => {
+                        info!("stopped before it was ready");
+                        return Ok(());
+                    }
+                    started = App::start(loaded) => started?,
+                };
+                app.run(signals, &sources, &log).await
+            })
         });
         ended.map_err(|error| Failure::new(ExitClass::Internal, "cannot begin").caused_by(error))?
     })

@@ -182,7 +182,7 @@ impl Sessions {
                         manager.counters.sessions_superseded.up();
                         superseded
                             .handle
-                            .close(Bye::new(ByeCode::Replaced, "a newer connection is in place"));
+                            .close(Bye::new(ByeCode::Replaced, "a newer connection is in place, or was"));
                     }
                 }
             }
@@ -192,9 +192,7 @@ impl Sessions {
         }
         if identity.role == Role::Agent {
             // after the roster, where the engine looks for it
-            let (engine, agent) = (self.engine.clone(), identity.id.clone());
-            let up = async move { engine.agent_up(agent, id).await };
-            self.tracker.spawn(guest.requests().track_future(up));
+            self.engine.agent_up(identity.id.clone(), id);
         }
         // whoever began to stop meanwhile has said goodbye to everybody but this one
         if manager.is_draining() {
@@ -213,8 +211,7 @@ impl Sessions {
             CloseReason::Ours(_) | CloseReason::Theirs(_) | CloseReason::Lost(_) | CloseReason::Ended => {}
         }
         if identity.role == Role::Agent {
-            let (engine, agent, reason) = (self.engine.clone(), identity.id.clone(), reason.to_string());
-            self.tracker.spawn(async move { engine.agent_down(agent, id, reason).await });
+            self.engine.agent_down(identity.id.clone(), id, reason.to_string());
         }
         let handle = match identity.role {
             Role::Agent => manager.with_roster(|roster| {

@@ -28,6 +28,7 @@ use redpoll_net::Peer;
 use redpoll_net::driver::DriverOptions;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::info;
 
 use crate::catalogue::Procedures;
@@ -61,6 +62,8 @@ pub struct Manager {
     pub relays: Relays,
     /// Places of questions to agents what would become of a job.
     pub trials: Semaphore,
+    /// Orders for agents that have to be noted, whoever waits for them.
+    pub orders: TaskTracker,
     /// What operators are. SIGHUP puts others in their place.
     roles: ArcSwap<Roles>,
     started: Instant,
@@ -113,6 +116,7 @@ impl Manager {
             door: Arc::default(),
             relays,
             trials: Semaphore::new(TRIALS),
+            orders: TaskTracker::new(),
             roles,
             started: Instant::now(),
             roster: Mutex::new(Roster::default()),
@@ -303,6 +307,10 @@ impl Agents for Manager {
 
     fn redact(&self, agent: &PeerId, procedure: &str) -> Vec<String> {
         crate::catalogue::redact_of(self, std::slice::from_ref(agent), procedure)
+    }
+
+    fn secretive(&self) -> Vec<PeerId> {
+        self.with_catalogue(|catalogue| catalogue.holders(Procedures::has_secrets))
     }
 
     fn roles(&self, submitter: &Submitter) -> Option<Vec<String>> {

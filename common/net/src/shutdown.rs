@@ -95,6 +95,15 @@ impl Signals {
         }
     }
 
+    /// Waits for an order to drain. A reload that is asked for meanwhile comes with [`Signals::next`]. Cancel-safe.
+    pub async fn drain(&mut self) {
+        tokio::select! {
+            biased;
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
     /// Waits for a further signal to end, dropping reloads.
     pub async fn ended(&mut self) {
         while self.next().await != Asked::Drain {}

@@ -4,7 +4,7 @@
 //! agent said in an earlier session is kept as the last that is known, until it says something new; it counts as
 //! [`Standing::LastKnown`], and what is connected must not be judged by it: the agent may have been replaced by another.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use redpoll_common::ids::{ConnectionId, PeerId};
@@ -198,6 +198,14 @@ impl<L> Catalogue<L> {
     pub fn of(&self, agent: &PeerId) -> Option<(&Arc<L>, Standing)> {
         let place = self.agents.get(agent)?;
         Some((&self.lists.get(&place.digest)?.list, place.standing))
+    }
+
+    /// The agents whose list is one of these. Each list is looked at once.
+    pub fn holders(&self, of: impl Fn(&L) -> bool) -> Vec<PeerId> {
+        let lists = self.lists.iter().filter(|(_, shelf)| of(&shelf.list));
+        let wanted: BTreeSet<ListDigest> = lists.map(|(digest, _)| *digest).collect();
+        let holders = self.agents.iter().filter(|(_, place)| wanted.contains(&place.digest));
+        holders.map(|(agent, _)| agent.clone()).collect()
     }
 
     /// How many different lists there are, and their bytes.

@@ -270,7 +270,7 @@ fn a_machine_that_begins_anew_takes_no_look_of_the_one_before_for_its_own() {
     let plan = Plan { key: Some("k".to_owned()), ..Plan::default() };
     manager.submit(1, &plan, &[("a", false)]);
     let anew = Jobs::recover(Settings::default(), manager.store.records(), manager.now);
-    manager.jobs = anew.after(&manager.jobs);
+    manager.jobs = anew.after(manager.jobs.heritage());
     manager.submit(2, &plan, &[("a", false)]);
     let (submitter, key, found) = (agent("anna").into(), "k".to_owned(), Found::Free);
     manager.feed(Input::KeyFound { submitter, key, look: 1, found });
@@ -290,7 +290,7 @@ fn a_machine_that_begins_anew_knows_which_connection_was_the_newest_and_which_wa
             manager.feed(Input::AgentUp { agent: agent("a"), connection: ConnectionId(5) });
             drop(shut_out.then(|| cut(&mut manager, "a", 5)));
             let anew = Jobs::recover(Settings::default(), manager.store.records(), manager.now);
-            manager.jobs = anew.after(&manager.jobs);
+            manager.jobs = anew.after(manager.jobs.heritage());
             manager.take();
             let before = manager.store.clone();
             let word = words(&offer, late).remove(n);

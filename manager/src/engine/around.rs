@@ -15,6 +15,10 @@ pub trait Agents: Send + Sync + std::fmt::Debug {
     fn redact(&self, _agent: &PeerId, _procedure: &str) -> Vec<String> {
         Vec::new()
     }
+    /// The agents whose lists say of something that nobody may see it.
+    fn secretive(&self) -> Vec<PeerId> {
+        Vec::new()
+    }
     /// What whoever submitted a job is, for the policy of the agent that it is offered to; `None`: nothing is said of that.
     fn roles(&self, _submitter: &Submitter) -> Option<Vec<String>> {
         None

@@ -8,14 +8,17 @@
 //!
 //! - [`Engine`]: the handle. `task`: the one owner of the machine, and what it asks the store to write. `performer`: does what was
 //!   decided, in order, once it is on disk. `lines`: offers and cancels on their way to one agent. [`feed`]: who is told of
-//!   changes. `listed`: whose lists became known. `open`: questions about what is open. `asks`: what agents tell of their own accord. `shut_out`: who is
-//!   revoked. `refusal`: the machine's refusals as faults. `history`: whether the history is as it was written, at the start.
+//!   changes. `listed`: whose lists became known. `comings`: whose sessions began and ended. `open`: questions about what is open. `asks`:
+//!   what agents tell of their own accord. `shut_out`: who is revoked. `refusal`: the machine's refusals as faults. `history`: whether the
+//!   history is as it was written, at the start. `deliveries`: callbacks under way. `running`: the end of it all.
 //!
 //! Every queue here is bounded, and a full one makes whoever fills it wait. Only the performer never waits for a
 //! slow agent or caller: a line that is full is cut, and the agent's next session settles what was on its way.
 
 mod around;
 mod asks;
+mod comings;
+mod deliveries;
 pub mod digest;
 pub mod feed;
 mod history;
@@ -24,6 +27,7 @@ mod listed;
 mod open;
 mod performer;
 pub(crate) mod refusal;
+mod running;
 mod shut_out;
 mod task;
 #[cfg(test)]
@@ -46,12 +50,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::store::{ReadError, Room, Store};
 
 pub use self::around::{Agents, Callbacks};
+use self::comings::Comings;
 use self::feed::Feed;
 pub use self::feed::JobWatch;
 pub use self::lines::LINE;
 use self::listed::Listed;
 pub use self::open::{QueueRunView, QueueWithRuns};
 use self::refusal::wrong_answer;
+pub use self::running::Running;
 use self::task::Message;
 pub use self::task::TURNS;
 
@@ -115,6 +121,7 @@ pub struct Engine {
     store: Arc<dyn Store>,
     feed: Arc<Feed>,
     listed: Arc<Listed>,
+    comings: Arc<Comings>,
     last_event: watch::Receiver<u64>,
 }
 
@@ -136,14 +143,22 @@ impl Engine {
         let (inbox, messages) = mpsc::channel(INBOX);
         let (event_sender, last_event) = watch::channel(records.last_event);
         let (feed, listed) = (Arc::new(Feed::default()), Arc::new(Listed::default()));
-        let engine =
-            Self { inbox, store: store.clone(), feed: feed.clone(), listed: listed.clone(), last_event };
+        let comings = Arc::new(Comings::default());
+        let engine = Self {
+            inbox,
+            store: store.clone(),
+            feed: feed.clone(),
+            listed: listed.clone(),
+            comings: comings.clone(),
+            last_event,
+        };
         let outside = performer::Outside {
             store,
             agents,
             callbacks,
             feed,
             listed,
+            comings,
             last_event: event_sender,
             inbox: engine.inbox.downgrade(),
             offer_timeout: options.offer_timeout,
@@ -279,25 +294,6 @@ impl Engine {
         answer.await.unwrap_or_else(|_lost| Err(not_stored()))
     }
 
-    /// Tells of a session that began. Beginnings and ends may come in any order.
-    pub async fn agent_up(&self, agent: PeerId, connection: ConnectionId) {
-        let _stopped = self.send(Message::Input(Box::new(Input::AgentUp { agent, connection }))).await;
-    }
-
-    /// Tells that the list of an agent became known, with procedures of which something may not be seen: whatever is asked for after this
-    /// finds it noted. Waits for nobody.
-    pub fn listed(&self, agent: PeerId) {
-        self.listed.note(agent);
-        // where there is no room, there is somebody who looks
-        let _full = self.inbox.try_send(Message::Listed);
-    }
-
-    /// Tells of a session that ended.
-    pub async fn agent_down(&self, agent: PeerId, connection: ConnectionId, reason: String) {
-        let down = Input::AgentDown { agent, connection, reason };
-        let _stopped = self.send(Message::Input(Box::new(down))).await;
-    }
-
     /// New numbers behind the rules.
     pub async fn reload(&self, settings: Settings) {
         let _stopped = self.send(Message::Input(Box::new(Input::Settings(settings)))).await;
@@ -318,22 +314,6 @@ impl Engine {
             fault.message = format!("job {job}: {}", fault.message);
         }
         fault
-    }
-}
-
-/// The engine's tasks.
-#[derive(Debug)]
-pub struct Running {
-    stop: tokio_util::sync::CancellationToken,
-    tracker: tokio_util::task::TaskTracker,
-}
-
-impl Running {
-    /// Takes what is in the inbox, commits and performs it, and ends. Nobody should send any more.
-    pub async fn stop(self) {
-        self.stop.cancel();
-        self.tracker.close();
-        self.tracker.wait().await;
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redpoll_common::ids::PeerId;
-use redpoll_common::job::Submitter;
+use redpoll_common::job::{Callback, JobId, Submitter};
 use redpoll_common::wire::{Fault, FaultCode};
 use redpoll_manager_core::jobs::{Answer, Effect, Found, Input, Offer, Whose};
 use redpoll_net::failpoint;
@@ -13,6 +13,8 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
 
+use super::comings::Comings;
+use super::deliveries::Deliveries;
 use super::feed::{Feed, Touched};
 use super::lines::{Lines, Order};
 use super::listed::Listed;
@@ -28,6 +30,7 @@ pub(super) struct Outside {
     pub(super) callbacks: Arc<dyn Callbacks>,
     pub(super) feed: Arc<Feed>,
     pub(super) listed: Arc<Listed>,
+    pub(super) comings: Arc<Comings>,
     pub(super) last_event: watch::Sender<u64>,
     /// Weak: the engine ends when nobody else has a handle.
     pub(super) inbox: mpsc::WeakSender<Message>,
@@ -59,6 +62,7 @@ pub(super) struct Performer {
     /// A turn was lost, and with it all that come before the next [`Step::Anew`].
     is_behind: bool,
     lines: Lines,
+    deliveries: Deliveries,
     tracker: TaskTracker,
 }
 
@@ -67,6 +71,7 @@ impl Performer {
         outside: Outside,
         steps: mpsc::Receiver<Step>,
         lost: mpsc::Sender<()>,
+        deliveries: Deliveries,
         tracker: TaskTracker,
     ) -> Self {
         let lines = Lines::new(
@@ -75,7 +80,7 @@ impl Performer {
             outside.offer_timeout,
             tracker.clone(),
         );
-        Self { outside, steps, lost, is_behind: false, lines, tracker }
+        Self { outside, steps, lost, is_behind: false, lines, deliveries, tracker }
     }
 
     pub(super) async fn run(mut self) {
@@ -165,14 +170,7 @@ impl Performer {
             Effect::Publish(last) => {
                 self.outside.last_event.send_replace(last);
             }
-            Effect::Deliver { job, serial, target } => {
-                let trying = self.outside.callbacks.deliver(job, serial, target);
-                let inbox = self.outside.inbox.clone();
-                self.tracker.spawn(async move {
-                    let error = trying.await.err();
-                    send(&inbox, Input::CallbackTried { job, serial, error }).await;
-                });
-            }
+            Effect::Deliver { job, serial, target } => self.deliver(job, serial, target),
             Effect::FindKey { submitter, key, look } => self.find_key(submitter, key, look),
             Effect::FindOldest { whose, limit, count } => self.find_oldest(whose, limit, count),
         }
@@ -192,6 +190,17 @@ impl Performer {
         if !self.lines.send(agent, connection, order, || agents.peer(agent, connection)) {
             agents.disconnect(agent, connection, "it takes no offers");
         }
+    }
+
+    fn deliver(&self, job: JobId, serial: u16, target: Callback) {
+        // a manager that stops leaves it to the next start: it is pending
+        let Some(under_way) = self.deliveries.begin() else { return };
+        let trying = self.outside.callbacks.deliver(job, serial, target);
+        let inbox = self.outside.inbox.clone();
+        self.tracker.spawn(under_way.perform(async move {
+            let error = trying.await.err();
+            send(&inbox, Input::CallbackTried { job, serial, error }).await;
+        }));
     }
 
     fn find_key(&self, submitter: Submitter, key: String, look: u64) {

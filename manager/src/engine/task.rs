@@ -1,5 +1,7 @@
 //! The task that owns the machine: takes messages in their order, hands what they change to the store, and what follows to the
-//! performer. It never waits for anybody but the store.
+//! performer. It never waits for anybody but the store. `rebuild`: begins anew after a turn that was not stored.
+
+mod rebuild;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,11 +13,13 @@ use redpoll_common::job::{JobId, JobSpec, Offline, Submitter};
 use redpoll_manager_core::jobs::record::{Change, Digest, EventKind, Records};
 use redpoll_manager_core::jobs::{Answer, Input, Jobs, OfferAnswer, Refusal, Settings, Submit, Turn};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
+use super::comings::Comings;
+use super::deliveries::Deliveries;
 use super::feed;
 use super::listed::Listed;
 use super::open::Ask;
@@ -27,8 +31,6 @@ use crate::store::{Room, Store};
 pub const TURNS: usize = 4096;
 /// Messages that are handled in one turn, before the clock is looked at again.
 const BATCH: usize = 64;
-/// How long to wait before the store is read again that could not be.
-const RECOVER_AGAIN: Duration = Duration::from_secs(1);
 /// The longest sleep: timers stand still while the machine sleeps, and what is due does not; and the wall clock may be set.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
@@ -39,8 +41,8 @@ pub(super) enum Message {
     Submit(Box<NewSubmit>),
     /// Something for the machine.
     Input(Box<Input<Waiter>>),
-    /// There are agents in [`Listed`].
-    Listed,
+    /// There are agents in [`Listed`] or [`Comings`].
+    Look,
     /// A question about what is open.
     Ask(Ask),
 }
@@ -70,8 +72,10 @@ pub(super) fn spawn(
     let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
     let (turns, steps) = mpsc::channel(TURNS);
     let (lost_sender, lost) = mpsc::channel(1);
-    let (store, agents, listed) = (outside.store.clone(), outside.agents.clone(), outside.listed.clone());
-    let performer = Performer::new(outside, steps, lost_sender, tracker.clone());
+    let (store, agents) = (outside.store.clone(), outside.agents.clone());
+    let (listed, comings) = (outside.listed.clone(), outside.comings.clone());
+    let deliveries = Deliveries::default();
+    let performer = Performer::new(outside, steps, lost_sender, deliveries.clone(), tracker.clone());
     tracker.spawn(performer.run());
     let mut jobs = Jobs::recover(settings, records, store.clock().now_ms());
     if store.clock().is_new() {
@@ -81,9 +85,10 @@ pub(super) fn spawn(
     if let Some(detail) = broken {
         jobs.handle(Input::HistoryBroken { detail }, store.clock().now_ms());
     }
-    let task = Task { jobs, settings, messages, listed, turns, lost, store, agents, stop: stop.clone() };
+    let stopped = stop.clone();
+    let task = Task { jobs, settings, messages, listed, comings, turns, lost, store, agents, stop: stopped };
     tracker.spawn(task.run());
-    Running { stop, tracker }
+    Running { stop, tracker, deliveries }
 }
 
 struct Task {
@@ -92,6 +97,8 @@ struct Task {
     messages: mpsc::Receiver<Message>,
     /// Agents whose lists became known, and have something that nobody may see.
     listed: Arc<Listed>,
+    /// Agents whose sessions began or ended.
+    comings: Arc<Comings>,
     turns: mpsc::Sender<Step>,
     /// The performer says that a turn was not committed.
     lost: mpsc::Receiver<()>,
@@ -109,7 +116,7 @@ impl Task {
             // make what is due unnecessary
             tokio::select! {
                 biased;
-                Some(()) = self.lost.recv() => self.rebuild().await,
+                Some(()) = self.lost.recv() => if !self.rebuild().await { return },
                 message = self.messages.recv() => match message {
                     Some(message) => self.take(message).await,
                     None => return,
@@ -125,16 +132,37 @@ impl Task {
         Instant::now() + left.map_or(LONGEST_SLEEP, Duration::from_millis).min(LONGEST_SLEEP)
     }
 
-    /// Takes what has come as one turn: one transaction, one place in the store's queue, one wake-up of the performer. While
-    /// the disk is full each message is a turn of its own, so that what is small still finds room.
+    /// Takes what has come as one turn: one transaction, one place in the store's queue, one wake-up of the performer.
     async fn take(&mut self, first: Message) {
-        let batch = if self.store.room() == Room::Plenty { BATCH } else { 1 };
+        let batch = self.batch();
+        self.note_sessions().await;
         self.handle(first);
         for _ in 1..batch {
             let Ok(message) = self.messages.try_recv() else { break };
+            self.note_sessions().await;
             self.handle(message);
         }
         self.tick().await;
+    }
+
+    /// How much is taken in one turn. While the disk is full each message is a turn of its own, so that what is small still finds room.
+    fn batch(&self) -> usize {
+        if self.store.room() == Room::Plenty { BATCH } else { 1 }
+    }
+
+    /// Sessions that began and ended: whatever comes after them finds them noted. Those of a whole fleet are many turns.
+    async fn note_sessions(&mut self) {
+        let mut told = self.comings.take().into_iter();
+        while told.len() > 0 {
+            let batch = self.batch();
+            let is_full = told.len() >= batch;
+            for input in told.by_ref().take(batch) {
+                self.jobs.handle(input, self.now());
+            }
+            if is_full {
+                self.turn().await;
+            }
+        }
     }
 
     async fn tick(&mut self) {
@@ -159,8 +187,8 @@ impl Task {
         let now = self.now();
         match message {
             Message::Ask(ask) => ask.answer(&self.jobs),
-            // with the next turn, or before somebody cancels
-            Message::Listed => {}
+            // before every message; for lists with the next turn, or before somebody cancels
+            Message::Look => {}
             Message::Submit(submit) => {
                 // asked before the submit becomes changes, whose order must not break
                 self.jobs.handle(Input::StoreFull(self.store.room() != Room::Plenty), now);
@@ -267,38 +295,19 @@ impl Task {
         }
     }
 
-    /// A turn was not committed, and none after it will be: the machine in memory is ahead of the disk. Begins anew from the
-    /// disk; whoever waits is told that nothing was stored, and the agents tell again what they have.
-    async fn rebuild(&mut self) {
-        warn!("the store took nothing more for want of space; beginning anew from what it has");
-        self.agents.disconnect_all("the manager's disk is full");
-        let records = loop {
-            match self.store.recover().await {
-                Ok(records) => break records,
-                Err(error) => error!(error = %redpoll_net::dial::chain(&error), "the store cannot be read"),
-            }
-            tokio::select! {
-                biased;
-                () = self.stop.cancelled() => return,
-                () = sleep(RECOVER_AGAIN) => {}
-            }
-        };
-        self.jobs = Jobs::recover(self.settings, records, self.now()).after(&self.jobs);
-        // what was said of it may be among what was lost
-        self.jobs.handle(Input::Clock { anchor: self.store.clock().anchor(), set_by_ms: 0 }, self.now());
-        self.step(Step::Anew).await;
-        info!("the store takes changes again");
-        self.turn().await;
     }
 
     /// Takes what has come, so that nobody waits in vain.
     async fn finish(mut self) {
         self.messages.close();
+        self.note_sessions().await;
         while let Some(message) = self.messages.recv().await {
+            self.note_sessions().await;
             self.handle(message);
             self.note_listed(self.now());
             self.turn().await;
         }
+        self.turn().await;
     }
 }
 

@@ -10,7 +10,7 @@ use redpoll_net::peer::{Call, CallError};
 use redpoll_net::registry::Duplicate;
 use redpoll_net::{CallContext, Registry};
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{Instrument as _, info, warn};
 
 use super::{info as describe, read, write};
 use crate::engine::Engine;
@@ -41,7 +41,22 @@ async fn reload(manager: Arc<Manager>, call: CallContext) -> Result<Raw, Fault> 
     pass_on(&manager, &call, &agent, (agent_method::RELOAD, Raw::empty_map())).await
 }
 
+/// In a task of its own, which goes on when nobody waits for it any more: the agent may have switched by then, and the history has to
+/// say who had it do so.
 async fn switch(
+    manager: Arc<Manager>,
+    engine: Engine,
+    call: CallContext,
+    method: &'static str,
+) -> Result<Raw, Fault> {
+    let orders = manager.orders.clone();
+    let switching = orders.spawn(switch_and_note(manager, engine, call, method).in_current_span());
+    switching
+        .await
+        .unwrap_or_else(|_panic| Err(Fault::new(FaultCode::Internal, "whether it was switched is not known")))
+}
+
+async fn switch_and_note(
     manager: Arc<Manager>,
     engine: Engine,
     call: CallContext,

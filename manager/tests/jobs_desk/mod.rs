@@ -145,7 +145,7 @@ impl Desk {
         for name in names {
             self.agents.0.lock().unwrap().insert(peer(name));
             let connection = ConnectionId(1);
-            self.engine.agent_up(peer(name), connection).await;
+            self.engine.agent_up(peer(name), connection);
             let resume = Resume { spool: [7; 16], max_dno: Dno(0), last: true, jobs: Vec::new() };
             self.engine.resume(&peer(name), connection, resume).await.unwrap();
         }

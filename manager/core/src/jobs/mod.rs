@@ -56,6 +56,7 @@ pub use self::effect::{Answer, Cancelled, Effect, Offer, Reached, Refusal, Turn}
 pub use self::input::{
     Ended, EndedJob, Found, Input, NotTaken, OfferAnswer, ResumePage, Scope, Submit, Whose,
 };
+pub use self::recover::Heritage;
 pub use self::settings::Settings;
 
 use self::agents::Agent;

@@ -1,6 +1,6 @@
 //! Goes on after a restart, from what the store has.
 
-use redpoll_common::ids::PeerId;
+use redpoll_common::ids::{ConnectionId, PeerId};
 use redpoll_common::job::JobId;
 
 use super::Jobs;
@@ -12,6 +12,15 @@ use super::settings::Settings;
 
 /// Jobs that cannot be read which have an event each.
 const MAX_UNREADABLE: usize = 100;
+
+/// What the next machine takes over from one that is put away, see [`Jobs::after`]. Little, so that the two need not be in memory together.
+#[derive(Debug)]
+pub struct Heritage {
+    began_ms: u64,
+    last_look: u64,
+    /// Of each agent that was connected the newest connection, and the newest that was cut.
+    sessions: Vec<(PeerId, Option<ConnectionId>, Option<ConnectionId>)>,
+}
 
 impl<T> Jobs<T> {
     /// The machine as its store left it. What agents had is in doubt now: the first turn says so.
@@ -60,16 +69,23 @@ impl<T> Jobs<T> {
         machine
     }
 
+    /// What of this machine no store has.
+    pub fn heritage(&self) -> Heritage {
+        let known = self.agents.iter().filter(|(_, agent)| agent.newest.is_some());
+        let sessions = known.map(|(name, Agent { newest, cut, .. })| (name.clone(), *newest, *cut)).collect();
+        Heritage { began_ms: self.began_ms, last_look: self.last_look, sessions }
+    }
+
     /// Takes over from the machine before it, in a process that lives on, when that began, which connections there were and which looks
     /// are under way. No store has that, and what comes late over a connection that was replaced or cut must not count as the newest, nor
     /// what an older look found as the answer to one of this machine.
     #[must_use]
-    pub fn after(mut self, before: &Self) -> Self {
-        (self.began_ms, self.last_look) = (before.began_ms, before.last_look);
-        let known = before.agents.iter().filter(|(_, agent)| agent.newest.is_some());
-        for (name, Agent { newest, cut, .. }) in known {
-            let agent = self.agent_mut(name);
-            (agent.newest, agent.cut) = (*newest, *cut);
+    pub fn after(mut self, before: Heritage) -> Self {
+        let Heritage { began_ms, last_look, sessions } = before;
+        (self.began_ms, self.last_look) = (began_ms, last_look);
+        for (name, newest, cut) in sessions {
+            let agent = self.agent_mut(&name);
+            (agent.newest, agent.cut) = (newest, cut);
         }
         self
     }
