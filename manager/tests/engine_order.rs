@@ -18,11 +18,9 @@ use redpoll_manager::engine::{Agents, Callbacks, Engine, EngineOptions, NewJob, 
 use redpoll_manager::store::chain::{Begin, Verified};
 use redpoll_manager::store::{
     AbortHook, AttemptRecord, CommitError, Counts, Durable, Faults, Filter, Memory, Oldest, Page, ReadError,
-    Room, Store,
+    Room, Store, StoredEvent,
 };
-use redpoll_manager_core::jobs::record::{
-    CallbackRecord, Change, EventRecord, JobRecord, Progress, Records, RunRecord,
-};
+use redpoll_manager_core::jobs::record::{CallbackRecord, Change, JobRecord, Progress, Records, RunRecord};
 use redpoll_manager_core::jobs::{NotTaken, Scope, Settings, Whose};
 use redpoll_net::Peer;
 use serde_json::{Value, json};
@@ -128,7 +126,7 @@ impl Store for Gated {
         self.inner.callbacks(job)
     }
 
-    fn events(&self, since: u64, limit: usize) -> Read<'_, Vec<EventRecord>> {
+    fn events(&self, since: u64, limit: usize) -> Read<'_, Vec<StoredEvent>> {
         self.inner.events(since, limit)
     }
 

@@ -15,6 +15,7 @@ use redpoll_common::api::submit::SubmitArguments;
 use redpoll_common::wire::{FaultCode, Raw};
 use redpoll_config::{AgentsConfig, ManagerConfig};
 use redpoll_manager::clock::Hands;
+use redpoll_manager::store::chain::Begin;
 use redpoll_manager::store::sqlite::DATABASE;
 use redpoll_manager_core::jobs::Settings;
 
@@ -335,4 +336,50 @@ async fn a_job_that_cannot_be_read_is_told_of_at_the_start_left_out_of_lists_and
     assert_eq!(of_agent.unwrap_err().code, FaultCode::UnknownJob, "it may see its own alone");
     desk.ask_raw(method::JOBS_DELETE, kwargs).await.unwrap();
     assert_eq!(desk.refused(method::JOBS_SHOW, &named).await.code, FaultCode::UnknownJob);
+}
+
+/// Of a later build, after which this one was put back, or damaged: the others are told, and of these what can be read.
+#[tokio::test]
+async fn an_event_that_cannot_be_read_hides_none_of_those_around_it() {
+    let folder = tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir().unwrap();
+    let desk = Desk::in_folder(folder.path(), &Hands::default(), jobs_desk::settings()).await;
+    desk.connect(&["a1"]).await;
+    happen(&desk, 2).await;
+    let whole = list(&desk, &since(0)).await.events;
+    let number = |kind: &str| whole.iter().find(|event| event.kind == kind).unwrap().n;
+    let (later, ended, named) = (number("job.submitted"), number("run.ended"), number("run.started"));
+    let beside = rusqlite::Connection::open(folder.path().join("store").join(DATABASE)).unwrap();
+    let edit = |what: &str, n: u64| {
+        let sql = format!("UPDATE event SET {what} WHERE n = {n}");
+        assert_eq!(beside.execute(&sql, []).unwrap(), 1);
+    };
+    edit("kind = 'job.dreamt'", later);
+    edit("outcome = 'melted'", ended);
+    edit("agent = 'no name', at_ms = -1, detail = 'as it was'", named);
+
+    let told = list(&desk, &since(0)).await.events;
+    let mut followed = follow(&desk, &since(1));
+    for (event, was) in told.iter().zip(&whole).skip(1) {
+        assert_eq!(next(&mut followed).await, *event);
+        assert!(event.n == was.n && event.job == was.job, "{event:?}");
+        if event.n == later {
+            assert_eq!(*event, EventSummary { kind: "job.dreamt".to_owned(), ..was.clone() });
+        } else if event.n == ended {
+            assert_eq!(*event, EventSummary { outcome: Some("melted".to_owned()), ..was.clone() });
+        } else if event.n == named {
+            let detail = "this manager cannot read its at_ms, agent; as it was";
+            assert!(event.kind == "run.started" && event.agent.is_none(), "{event:?}");
+            assert_eq!(event.detail.as_deref(), Some(detail));
+        } else {
+            assert_eq!(event, was);
+        }
+    }
+    assert_eq!(told.len(), whole.len());
+    let recent = EventListArguments { recent: Some(1000), ..EventListArguments::default() };
+    assert_eq!(list(&desk, &recent).await.events, told);
+    let dreamt = EventListArguments { kind: Some("job.dream*".to_owned()), ..since(0) };
+    assert_eq!(list(&desk, &dreamt).await.events.len(), 1);
+    // that they were changed is found all the same
+    let flaw = desk.store.verify(Begin::Oldest, None, usize::MAX).await.unwrap().flaw;
+    assert!(flaw.is_some_and(|flaw| flaw.to_string().contains(&later.to_string())));
 }

@@ -295,8 +295,6 @@ impl Task {
         }
     }
 
-    }
-
     /// Takes what has come, so that nobody waits in vain.
     async fn finish(mut self) {
         self.messages.close();

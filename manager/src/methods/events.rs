@@ -21,7 +21,7 @@ use super::{info, read, write};
 use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::state::Manager;
-use crate::store::Store;
+use crate::store::{Store, StoredEvent, Unread};
 
 /// Events in one answer, unless asked for fewer or more.
 const PAGE: u32 = 500;
@@ -258,15 +258,19 @@ impl Wanted {
         }
     }
 
-    fn has(&self, event: &EventRecord) -> bool {
+    fn has(&self, event: &StoredEvent) -> bool {
         self.0.as_deref().is_none_or(|wanted| glob::matches(wanted, &event.kind_text()))
     }
 }
 
 /// An event as it is told. One that fits no answer, from an older build, is told with what it is and no more: nobody could read past it.
-fn told(mut event: EventRecord, lost: Option<u64>, clock: &Clock, call: &CallContext) -> Result<Raw, Fault> {
-    event.detail = event.detail.map(shortened);
-    let summary = EventSummary { lost, ..summary(event, clock) };
+fn told(event: StoredEvent, lost: Option<u64>, clock: &Clock, call: &CallContext) -> Result<Raw, Fault> {
+    let summary = match event.record {
+        Ok(event) => summary(event, clock),
+        Err(unread) => read_in_part(event.n, unread, clock),
+    };
+    let detail = summary.detail.map(shortened);
+    let summary = EventSummary { lost, detail, ..summary };
     let whole = write(&summary)?;
     if whole.len() <= SMALL || Room::of(call).take(&whole) {
         return Ok(whole);
@@ -291,6 +295,24 @@ fn summary(event: EventRecord, clock: &Clock) -> EventSummary {
         outcome: outcome.map(|outcome| outcome.as_str().to_owned()),
         detail,
         data: custom.map(|custom| custom.data).filter(|data| !data.is_nil()),
+        lost: None,
+    }
+}
+
+/// The same of an event of which not all can be read.
+fn read_in_part(n: u64, event: Unread, clock: &Clock) -> EventSummary {
+    let Unread { at_ms, kind, job, agent, queue, attempt, outcome, detail } = event;
+    EventSummary {
+        n,
+        at_ms: clock.told(at_ms),
+        kind: shortened(kind),
+        job: job.map(|job| job.to_string()),
+        agent: agent.map(|agent| agent.to_string()),
+        queue: queue.map(|queue| queue.to_raw()),
+        attempt: attempt.map(|attempt| attempt.0),
+        outcome: outcome.map(shortened),
+        detail,
+        data: None,
         lost: None,
     }
 }

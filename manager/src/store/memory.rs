@@ -14,9 +14,7 @@ use futures_util::future::{self, BoxFuture};
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::{Attempt, Item, JobId, RunKey, Submitter};
 use redpoll_manager_core::jobs::Whose;
-use redpoll_manager_core::jobs::record::{
-    CallbackRecord, Change, EventRecord, JobRecord, Progress, Records, RunRecord,
-};
+use redpoll_manager_core::jobs::record::{CallbackRecord, Change, JobRecord, Progress, Records, RunRecord};
 
 use self::tables::{Tables, without_result};
 use super::chain::{Begin, Verified};
@@ -24,7 +22,7 @@ use super::faults::Fault;
 use super::weight::run_weight;
 use super::{
     AbortHook, AttemptRecord, CommitError, Counts, Durable, Faults, Filter, MAX_ITEMS, MAX_PAGE,
-    MAX_RUN_BYTES, Oldest, Page, ReadError, Room, Store,
+    MAX_RUN_BYTES, Oldest, Page, ReadError, Room, Store, StoredEvent,
 };
 use crate::clock::{Clock, Hands};
 
@@ -210,11 +208,11 @@ impl Store for Memory {
         })
     }
 
-    fn events(&self, since: u64, limit: usize) -> BoxFuture<'_, Result<Vec<EventRecord>, ReadError>> {
+    fn events(&self, since: u64, limit: usize) -> BoxFuture<'_, Result<Vec<StoredEvent>, ReadError>> {
         let later = (Bound::Excluded(since), Bound::Unbounded);
         self.read(|tables| {
             let events = tables.history.events.range(later).take(limit.min(MAX_PAGE));
-            events.map(|(_, (event, _))| event.clone()).collect()
+            events.map(|(_, (event, _))| event.clone().into()).collect()
         })
     }
 

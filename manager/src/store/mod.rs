@@ -23,7 +23,7 @@ use redpoll_common::ids::PeerId;
 use redpoll_common::job::{Attempt, Item, JobId, Outcome, RunKey, Submitter};
 use redpoll_common::wire::Fault;
 use redpoll_manager_core::jobs::record::{
-    CallbackRecord, Change, EventRecord, JobRecord, Progress, Records, RunRecord, Summary,
+    CallbackRecord, Change, JobRecord, Progress, Records, RunRecord, Summary,
 };
 use redpoll_manager_core::jobs::{EndedJob, Whose};
 
@@ -39,6 +39,7 @@ pub mod memory;
 pub mod queue;
 pub mod spec;
 pub mod sqlite;
+mod stored_event;
 mod weight;
 
 pub use abort::AbortHook;
@@ -47,6 +48,7 @@ pub use filter::{Filter, Page, Whereabouts};
 pub use memory::Memory;
 pub use queue::Durable;
 pub use sqlite::{OpenError, Options, Sqlite};
+pub use stored_event::{StoredEvent, Unread};
 pub use weight::may_go_on;
 
 /// The most jobs, runs or events that one read gives.
@@ -227,11 +229,11 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// [`ReadError`].
     fn callbacks(&self, job: JobId) -> BoxFuture<'_, Result<Vec<CallbackRecord>, ReadError>>;
 
-    /// Events after number `since`, at most `limit` and [`MAX_PAGE`].
+    /// Events after number `since`, at most `limit` and [`MAX_PAGE`]. One that cannot be read keeps no other from being told.
     ///
     /// # Errors
     /// [`ReadError`].
-    fn events(&self, since: u64, limit: usize) -> BoxFuture<'_, Result<Vec<EventRecord>, ReadError>>;
+    fn events(&self, since: u64, limit: usize) -> BoxFuture<'_, Result<Vec<StoredEvent>, ReadError>>;
 
     /// Checks at most `limit` and [`chain::MAX_VERIFY`] events against their [chain], none after number `until`. Holds nobody up.
     ///

@@ -3,7 +3,7 @@
 //! - [`Sqlite`]: opens it, hands changes to the writer and questions to the readers.
 //! - `writer`: the thread; `write`: changes as SQL; `space`: what happens when the disk is full; `trouble`: what else can.
 //! - `log`: keeps its log short. `pool`: the reading connections; `read`: questions as SQL, `list` those for lists; `rows`: rows as
-//!   records.
+//!   records, `event` those of the history.
 //! - `chain`: the hashes over the history. `compact`: writes the file anew, without what was deleted; `backup`: copies it; `restore`:
 //!   puts a copy in place; `forgotten`: whom that would let in again; `whole`: what they share.
 //! - `migrations`: from the version of an older build to ours; `files`: folder, modes and lock; `opening`: why it does not open.
@@ -15,6 +15,7 @@
 mod backup;
 mod chain;
 mod compact;
+mod event;
 mod files;
 mod forgotten;
 mod list;
@@ -43,14 +44,14 @@ use redpoll_common::ids::PeerId;
 use redpoll_common::job::{Attempt, Item, JobId, RunKey, Submitter};
 use redpoll_manager_core::jobs::Whose;
 use redpoll_manager_core::jobs::record::{
-    CallbackRecord, Change, EventRecord, JobRecord, Progress, Records, RunRecord, Summary,
+    CallbackRecord, Change, JobRecord, Progress, Records, RunRecord, Summary,
 };
 
 use super::chain::{Begin, Verified};
 use super::queue::{self, Intake};
 use super::{
     AbortHook, AttemptRecord, CommitError, Counts, Durable, Faults, Filter, MAX_ITEMS, MAX_PAGE, Oldest,
-    Page, ReadError, Room, Store,
+    Page, ReadError, Room, Store, StoredEvent,
 };
 use crate::clock::{Clock, Hands};
 use opening::{is_refusal, opening};
@@ -277,7 +278,7 @@ impl Store for Sqlite {
         self.readers.ask(move |connection| read::callbacks(connection, job))
     }
 
-    fn events(&self, since: u64, limit: usize) -> BoxFuture<'_, Result<Vec<EventRecord>, ReadError>> {
+    fn events(&self, since: u64, limit: usize) -> BoxFuture<'_, Result<Vec<StoredEvent>, ReadError>> {
         self.readers.ask(move |connection| read::events(connection, since, limit.min(MAX_PAGE)))
     }
 

@@ -5,9 +5,7 @@ use std::collections::BTreeSet;
 use redpoll_common::ids::PeerId;
 use redpoll_common::job::{Attempt, Item, JobId, RunKey, Submitter};
 use redpoll_manager_core::clock::Anchor;
-use redpoll_manager_core::jobs::record::{
-    CallbackRecord, EventRecord, JobRecord, Progress, Records, RunRecord, Summary,
-};
+use redpoll_manager_core::jobs::record::{CallbackRecord, JobRecord, Progress, Records, RunRecord, Summary};
 use redpoll_manager_core::jobs::{EndedJob, Whose};
 use redpoll_manager_core::revoked::Denial;
 use rusqlite::types::Value;
@@ -16,10 +14,11 @@ use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 use tracing::error;
 
 use super::chain;
+use super::event::{self, EVENT};
 use super::rows::{self, JOB, RUN, int, uint};
 use crate::store::items::{self as chunks, Chunk};
 use crate::store::weight::run_weight;
-use crate::store::{AttemptRecord, Counts, MAX_RUN_BYTES, Oldest, ReadError, spec};
+use crate::store::{AttemptRecord, Counts, MAX_RUN_BYTES, Oldest, ReadError, StoredEvent, spec};
 
 /// The jobs that are not over: see [`Records::jobs`]. What has ended and was never offered is, whatever an earlier version wrote of it.
 const ALIVE: &str = "(SELECT id FROM job WHERE ended_ms IS NULL UNION \
@@ -200,10 +199,9 @@ pub(super) fn callbacks(db: &Connection, job: JobId) -> Result<Vec<CallbackRecor
     all(db, &sql, params![job.to_bytes()], rows::callback)
 }
 
-pub(super) fn events(db: &Connection, since: u64, limit: usize) -> Result<Vec<EventRecord>, ReadError> {
-    let sql = "SELECT n, at_ms, kind, job, agent, queue, attempt, outcome, detail, name, data FROM event \
-        WHERE n > ?1 ORDER BY n LIMIT ?2";
-    all(db, sql, params![int(since), count(limit)], rows::event)
+pub(super) fn events(db: &Connection, since: u64, limit: usize) -> Result<Vec<StoredEvent>, ReadError> {
+    let sql = format!("SELECT {EVENT} FROM event WHERE n > ?1 ORDER BY n LIMIT ?2");
+    all(db, &sql, params![int(since), count(limit)], event::event)
 }
 
 fn first_event(db: &Connection) -> Result<u64, ReadError> {

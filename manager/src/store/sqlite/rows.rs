@@ -10,8 +10,7 @@ use redpoll_common::job::{
 };
 use redpoll_common::wire::{DecodeError, Fault, Raw};
 use redpoll_manager_core::jobs::record::{
-    AgentCounters, CallbackRecord, CallbackState, Cancelling, CustomEvent, EventKind, EventRecord, JobRecord,
-    QueueRecord, RunRecord, Summary,
+    AgentCounters, CallbackRecord, CallbackState, Cancelling, JobRecord, QueueRecord, RunRecord, Summary,
 };
 use redpoll_manager_core::revoked::{CertificateName, Denial, Denied};
 use rusqlite::Row;
@@ -160,29 +159,6 @@ pub(super) fn callback(row: &Row<'_>) -> Result<CallbackRecord, ReadError> {
     })
 }
 
-/// `n, at_ms, kind, job, agent, queue, attempt, outcome, detail, name, data`
-pub(super) fn event(row: &Row<'_>) -> Result<EventRecord, ReadError> {
-    let kind: String = row.get(2)?;
-    Ok(EventRecord {
-        n: uint(row.get(0)?)?,
-        at_ms: uint(row.get(1)?)?,
-        kind: EventKind::from_wire(&kind).ok_or_else(|| damaged(format!("the event {kind:?}")))?,
-        job: row.get::<_, Option<[u8; 16]>>(3)?.map(JobId::from_bytes),
-        agent: optional(row, 4, |name: String| peer(&name))?,
-        queue: optional(row, 5, |name: Vec<u8>| Ok(QueueKey::from_stored(&name)))?,
-        attempt: row.get::<_, Option<u16>>(6)?.map(Attempt),
-        outcome: optional(row, 7, |word: String| outcome(&word))?,
-        detail: row.get(8)?,
-        custom: custom(row)?,
-    })
-}
-
-fn custom(row: &Row<'_>) -> Result<Option<Box<CustomEvent>>, ReadError> {
-    let Some(name) = row.get(9)? else { return Ok(None) };
-    let data = optional(row, 10, value)?.unwrap_or_else(Raw::nil);
-    Ok(Some(Box::new(CustomEvent { name, data })))
-}
-
 pub(super) fn callback_word(state: CallbackState) -> &'static str {
     match state {
         CallbackState::Pending => "pending",
@@ -246,7 +222,7 @@ fn outcome(word: &str) -> Result<Outcome, ReadError> {
     Outcome::from_wire(word).ok_or_else(|| damaged(format!("the outcome {word:?}")))
 }
 
-fn peer(name: &str) -> Result<PeerId, ReadError> {
+pub(super) fn peer(name: &str) -> Result<PeerId, ReadError> {
     PeerId::parse(name).map_err(|_not_a_name| damaged("a name"))
 }
 
