@@ -9,13 +9,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
-use redpoll_common::api::{CallArguments, method};
+use redpoll_common::api::{CallArguments, SwitchAnswer, SwitchArguments, agent_method, method};
 use redpoll_common::identity::{Identity, Role};
 use redpoll_common::ids::RequestId;
 use redpoll_common::session::handshake::SPOKEN;
 use redpoll_common::wire::flight::Flight;
 use redpoll_common::wire::{AgentHello, Bye, ByeCode, FaultCode, Message, Raw, Request, codec};
 use redpoll_config::ManagerConfig;
+use redpoll_manager::engine::Engine;
 use redpoll_manager::gate::accept_loop;
 use redpoll_manager::jobs::start_engine;
 use redpoll_manager::methods;
@@ -39,6 +40,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 struct World {
     sessions: Arc<Sessions>,
+    engine: Engine,
     network: MemoryNetwork,
     tracker: TaskTracker,
     _folder: TempDir,
@@ -61,11 +63,11 @@ impl World {
         let manager = Arc::new(Manager::new(identity("spiffe://home/manager/m1"), config));
         let (engine, _running) = start_engine(&manager).await.unwrap();
         let registry = Arc::new(methods::registry(&manager, &engine).unwrap());
-        let sessions = Sessions::new(manager, registry, engine);
+        let sessions = Sessions::new(manager, registry, engine.clone());
         let (network, listener) = MemoryNetwork::new(identity("spiffe://home/manager/m1"));
         let tracker = TaskTracker::new();
         tracker.spawn(accept_loop(Box::new(listener), sessions.clone(), CancellationToken::new()));
-        Self { sessions, network, tracker, _folder: folder }
+        Self { sessions, engine, network, tracker, _folder: folder }
     }
 
     async fn agent(&self, id: &str, registry: Registry) -> Peer {
@@ -176,6 +178,50 @@ async fn a_cancelled_call_that_is_not_answered_ends_with_the_connection_of_its_c
     };
     // the agent would be waited for three times as long
     tokio::time::timeout(PATIENCE, left).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_switched_a_procedure_is_in_the_history_also_when_they_do_not_wait_for_the_answer() {
+    let world = World::new().await;
+    let (told, mut heard) = watch::channel(false);
+    let (answer, answered) = watch::channel(false);
+    let info = ProcedureInfo::new(agent_method::DISABLE, "Switches.", serde_json::json!({}));
+    let run = move |_call: redpoll_net::CallContext| {
+        let (told, mut answered) = (told.clone(), answered.clone());
+        async move {
+            told.send_replace(true);
+            answered.wait_for(|now| *now).await.unwrap();
+            let answer = SwitchAnswer { procedure: "p".to_owned(), enabled: false, changed: true };
+            Ok(Raw::encode(&answer).unwrap())
+        }
+    };
+    let _agent = world.agent("web-1", Registry::new().with_graceful(info, run).unwrap()).await;
+    let mut operator = world.operator().await;
+    let arguments = SwitchArguments { agent: "web-1".to_owned(), procedure: "p".to_owned() };
+    let request = Request {
+        method: method::PROCEDURES_DISABLE.into(),
+        kwargs: Raw::encode(&arguments).unwrap(),
+        ..call(&RequestId::numbered(1, 1), "p", None)
+    };
+    say(&mut operator, &Message::Request(request)).await;
+    heard.wait_for(|now| *now).await.unwrap();
+    drop(operator);
+    while !world.sessions.manager.door.sessions(Role::Operator).is_empty() {
+        tokio::task::yield_now().await;
+    }
+    answer.send_replace(true);
+    let noted = async {
+        let mut last = world.engine.last_event();
+        loop {
+            let events = world.engine.store().events(0, 1000).await.unwrap();
+            if let Some(event) = events.into_iter().find(|event| event.kind_text() == "procedure.disabled") {
+                return event.record.unwrap().detail;
+            }
+            last.changed().await.unwrap();
+        }
+    };
+    let detail = tokio::time::timeout(PATIENCE, noted).await.unwrap();
+    assert_eq!(detail.as_deref(), Some("p by ada"));
 }
 
 #[tokio::test]

@@ -24,6 +24,7 @@ use redpoll_net::dial::{self, connect_once};
 use redpoll_net::registry::RegistryService;
 use redpoll_net::tls::{DialOptions, TlsClient, TlsTransport};
 use redpoll_net::{DriverOptions, Peer, Registry};
+use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio_util::task::TaskTracker;
 
@@ -186,4 +187,30 @@ async fn an_order_to_stop_says_goodbye_with_a_hint_and_ends_well() {
     assert!(bye.retry_after_ms.is_some());
     assert!(manager.child.wait().unwrap().success());
     assert!(!manager.path("state/listen.json").exists());
+}
+
+#[tokio::test]
+async fn an_order_to_stop_is_heard_while_a_reload_hangs() {
+    let mut manager = Manager::start();
+    let pipe = manager.path("draft");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, Mode::RUSR | Mode::WUSR).unwrap();
+    fs::rename(&pipe, manager.path("manager.toml")).unwrap();
+    manager.signal(Signal::HUP);
+    let mut writer = OpenOptions::new();
+    writer.write(true).custom_flags(i32::try_from(OFlags::NONBLOCK.bits()).unwrap());
+    let deadline = Instant::now() + PATIENCE;
+    // there is nobody to write for before the manager reads
+    let _hanging = loop {
+        match writer.open(manager.path("manager.toml")) {
+            Ok(writer) => break writer,
+            Err(error) => assert!(Instant::now() < deadline, "it is not read: {error}"),
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    manager.signal(Signal::TERM);
+    while manager.child.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < deadline, "it does not end");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(manager.child.wait().unwrap().success());
 }
