@@ -36,7 +36,7 @@ impl Agents for Around {
 }
 
 impl Callbacks for Around {
-    fn deliver(&self, _: JobId, _: u16, _: Callback) -> BoxFuture<'static, Result<(), String>> {
+    fn deliver(&self, _: JobId, _: u32, _: Callback) -> BoxFuture<'static, Result<(), NotTaken>> {
         let (tell, told) = oneshot::channel();
         self.0.lock().unwrap().push(tell);
         Box::pin(async move { told.await.unwrap_or_else(|_gone| Err("nobody says".to_owned())) })

@@ -192,7 +192,7 @@ impl Performer {
         }
     }
 
-    fn deliver(&self, job: JobId, serial: u16, target: Callback) {
+    fn deliver(&self, job: JobId, serial: u32, target: Callback) {
         // a manager that stops leaves it to the next start: it is pending
         let Some(under_way) = self.deliveries.begin() else { return };
         let trying = self.outside.callbacks.deliver(job, serial, target);
