@@ -92,10 +92,14 @@ mod tests {
     }
 
     fn told(comings: &Comings) -> Vec<String> {
-        let word = |input| match input {
-            Input::AgentUp { agent, connection } => format!("{agent} up {connection}"),
-            Input::AgentDown { agent, connection, reason } => format!("{agent} down {connection}: {reason}"),
-            other => panic!("{other:?}"),
+        let word = |input: Input<Waiter>| {
+            if let Input::AgentUp { agent, connection } = input {
+                format!("{agent} up {connection}")
+            } else if let Input::AgentDown { agent, connection, reason } = input {
+                format!("{agent} down {connection}: {reason}")
+            } else {
+                panic!("{input:?}")
+            }
         };
         comings.take().into_iter().map(word).collect()
     }
