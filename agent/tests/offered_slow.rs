@@ -52,9 +52,15 @@ async fn a_manager_that_takes_long_to_read_is_told_of_a_change_in_the_same_sessi
         let manifests = manifests.clone();
         move || Described { manifests: manifests.lock().unwrap().clone(), problems: vec![], unread: vec![] }
     };
-    let offered =
-        Offered::new(Registry::new(), false, setting().0, Box::new(source), folder.path(), open_gate())
-            .unwrap();
+    let offered = Offered::new(
+        Registry::new(),
+        (false, false),
+        setting().0,
+        Box::new(source),
+        folder.path(),
+        open_gate(),
+    )
+    .unwrap();
     offered.reload();
 
     let own = memory::peer(Identity::parse("spiffe://home/agent/web-1").unwrap());

@@ -47,7 +47,8 @@ fn while_a_reload_hangs_others_wait_without_a_thread_and_are_told() {
         Described { manifests: Vec::new(), problems: Vec::new(), unread: Vec::new() }
     });
     runtime.block_on(async {
-        let offered = Offered::new(Registry::new(), true, setting().0, source, state.path(), open_gate());
+        let offered =
+            Offered::new(Registry::new(), (true, false), setting().0, source, state.path(), open_gate());
         let offered = Arc::new(offered.unwrap());
         let mut first = JoinSet::new();
         first.spawn(ask(offered.clone(), agent_method::RELOAD));

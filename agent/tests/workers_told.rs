@@ -29,8 +29,9 @@ async fn rows(registry: &Registry, workers: u64) -> Value {
     let told = async {
         loop {
             let told = call(registry, "sys.workers", json!({})).await.unwrap();
-            if told["workers"].as_array().unwrap().iter().all(|row| row["workers"] == workers) {
-                return told["workers"].clone();
+            let rows = told.get("workers").cloned().unwrap();
+            if rows.as_array().unwrap().iter().all(|row| row.get("workers") == Some(&json!(workers))) {
+                return rows;
             }
             tokio::task::yield_now().await;
         }

@@ -13,13 +13,13 @@ use redpoll_common::job::{Callback, JobId, Submitter};
 use redpoll_manager::engine::{Agents, Callbacks, Engine, EngineOptions, NewJob, Running, digest};
 use redpoll_manager::store::{AbortHook, Faults, Memory, Store};
 use redpoll_manager_core::jobs::record::CallbackState;
-use redpoll_manager_core::jobs::{Scope, Settings};
+use redpoll_manager_core::jobs::{NotTaken, Scope, Settings};
 use redpoll_net::Peer;
 use tokio::sync::oneshot;
 
 /// Nobody is connected, and a callback lasts until the test says how it went.
 #[derive(Debug, Default)]
-struct Around(Mutex<Vec<oneshot::Sender<Result<(), String>>>>);
+struct Around(Mutex<Vec<oneshot::Sender<Result<(), NotTaken>>>>);
 
 impl Agents for Around {
     fn peer(&self, _agent: &PeerId, _connection: ConnectionId) -> Option<Peer> {
@@ -39,7 +39,7 @@ impl Callbacks for Around {
     fn deliver(&self, _: JobId, _: u32, _: Callback) -> BoxFuture<'static, Result<(), NotTaken>> {
         let (tell, told) = oneshot::channel();
         self.0.lock().unwrap().push(tell);
-        Box::pin(async move { told.await.unwrap_or_else(|_gone| Err("nobody says".to_owned())) })
+        Box::pin(async move { told.await.unwrap_or_else(|_gone| Err("nobody says".into())) })
     }
 }
 
@@ -107,7 +107,7 @@ async fn a_callback_under_way_at_a_stop_is_waited_for_and_its_answer_counts() {
     let tell = rig.around.0.lock().unwrap().remove(0);
     tell.send(Ok(())).unwrap();
     callbacks.await;
-    rig.engine.queues().await.unwrap();
+    rig.engine.queues(None, 1).await.unwrap();
     assert_eq!(rig.running.callbacks_under_way(), 0);
     let Rig { store, running, .. } = rig;
     running.stop().await;

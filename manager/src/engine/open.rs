@@ -130,7 +130,8 @@ mod tests {
         let (inbox, _nobody_reads) = mpsc::channel(1);
         let (_none, last_event) = watch::channel(0);
         let store = Arc::new(Memory::new(Faults::default(), AbortHook::default()));
-        let engine = Engine { inbox, store, feed: Arc::default(), listed: Arc::default(), last_event };
+        let (feed, listed, comings) = (Arc::default(), Arc::default(), Arc::default());
+        let engine = Engine { inbox, store, feed, listed, comings, last_event };
         assert_eq!(engine.queue_if_quick(QueueKey::text("q").unwrap()).await, None);
         // also when it finds no place in the inbox
         assert_eq!(engine.summaries_if_quick(vec![JobId::new(1, 1)]).await, None);

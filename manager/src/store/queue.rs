@@ -213,6 +213,7 @@ pub(super) struct Closed;
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
     use redpoll_common::ids::PeerId;
     use redpoll_common::job::Dno;
     use redpoll_manager_core::jobs::record::AgentCounters;
@@ -245,10 +246,10 @@ mod tests {
             let _durable = intake.push(changes(number), 0).await;
         }
         let epoch = intake.next_epoch();
-        let begun = tokio::spawn(intake.clone().begin(epoch));
-        tokio::task::yield_now().await;
+        let mut begun = Box::pin(intake.clone().begin(epoch));
+        assert_eq!((&mut begun).now_or_never(), None, "what came before is not written yet");
         let _durable = intake.push(changes(7), epoch).await;
-        let mut taken = || {
+        let taken = || {
             let group = outlet.group(Duration::ZERO).unwrap();
             let found = (group.calls.len(), group.then.is_some());
             if let Some(then) = group.then {
@@ -260,7 +261,7 @@ mod tests {
             [taken(), taken(), taken(), taken()],
             [(GROUP_CALLS, false), (3, true), (1, false), (0, false)]
         );
-        assert_eq!(begun.await.unwrap(), Some(()));
+        assert_eq!(begun.await, Some(()));
         drop(intake);
         assert!(outlet.group(Duration::ZERO).is_err());
     }

@@ -19,12 +19,11 @@
 
 use std::collections::BTreeMap;
 use std::future::pending;
-use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use redpoll_common::api::events::EventListArguments;
-use redpoll_common::api::items::{FollowArguments, FollowEvent, ItemPage, Missing, ReadArguments};
+use redpoll_common::api::items::{FollowArguments, FollowEvent, Missing};
 use redpoll_common::api::jobs::{
     CancelAnswer, CancelArguments, EndSummary, JobResult, JobSummary, ProgressSummary, ReachedRun,
     ResultArguments, RunResult,
@@ -40,7 +39,7 @@ use tokio::sync::Semaphore;
 use super::lists::{
     NEWER, deprecated, detail, event, events, is_newer, list, preview, queue, queues, verified,
 };
-use super::{Script, raw};
+use super::{Script, pages, raw};
 
 /// What is stored, over all connections.
 #[derive(Debug)]
@@ -107,7 +106,7 @@ pub(super) async fn answer(call: CallContext, script: Script) -> Result<Raw, Fau
             }
             Raw::encode(&result(&asked, &submit, open))
         }
-        method::JOBS_READ => return read(&kwargs.decode().unwrap()).await.map(|page| page.write()),
+        method::JOBS_READ => return pages::read(&kwargs.decode().unwrap()).await.map(|page| page.write()),
         method::JOBS_CANCEL | method::QUEUES_CANCEL => {
             let asked: CancelArguments = kwargs.decode().unwrap();
             if !asked.preview {
@@ -167,7 +166,7 @@ async fn submit(call: &CallContext, script: &Script) -> Result<Raw, Fault> {
     Ok(Raw::encode(&SubmitAnswer { job, existing, runs, deprecated }).unwrap())
 }
 
-fn output(kind: ItemKind, n: u64, text: &str) -> Item {
+pub(super) fn output(kind: ItemKind, n: u64, text: &str) -> Item {
     let data = rpctl::value::encode(&rmpv::Value::Binary(text.as_bytes().to_vec())).unwrap();
     Item { n, kind, data }
 }
@@ -262,12 +261,9 @@ async fn follow(call: &CallContext, script: &Script) -> Result<Raw, Fault> {
             pending::<()>().await;
         }
         "missing" => {
-            let missing = |from, until| vec![Missing { from, until }];
-            let told = with_items(&agents[0], vec![output(ItemKind::Stdout, 0, "x\n")]);
-            tell(told).await;
-            let told = with_items(&agents[0], vec![output(ItemKind::Stdout, 5, "y\n")]);
-            tell(FollowEvent { missing: missing(1, 5), ..told }).await;
-            tell(FollowEvent { missing: missing(6, 7), ..with_end(&agents[0], "succeeded") }).await;
+            for event in incomplete(&agents[0]) {
+                tell(event).await;
+            }
         }
         "revoked" | "hidden" | "deleted" => {
             let no = |code| Err(Fault::new(code, "as the script says"));
@@ -294,22 +290,29 @@ async fn follow(call: &CallContext, script: &Script) -> Result<Raw, Fault> {
             outcome = "cancelled";
             tell(with_end(&agents[0], outcome)).await;
         }
-        name if name.starts_with("end.") => {
+        name => {
             for agent in &agents {
-                tell(with_end(agent, outcome)).await;
-            }
-        }
-        _ => {
-            for agent in &agents {
-                tell(whole(agent)).await;
+                let is_end = name.starts_with("end.");
+                tell(if is_end { with_end(agent, outcome) } else { whole(agent) }).await;
             }
         }
     }
     Ok(Raw::encode(&summary(&asked.job, &submit, Some(outcome))).unwrap())
 }
 
+/// Items of a run of which the store lacks some, and its end.
+fn incomplete(agent: &str) -> [FollowEvent; 3] {
+    let missing = |from, until| vec![Missing { from, until }];
+    let one = |n, text| with_items(agent, vec![output(ItemKind::Stdout, n, text)]);
+    [
+        one(0, "x\n"),
+        FollowEvent { missing: missing(1, 5), ..one(5, "y\n") },
+        FollowEvent { missing: missing(6, 7), ..with_end(agent, "succeeded") },
+    ]
+}
+
 /// Half a line.
-fn piece(n: u64) -> Item {
+pub(super) fn piece(n: u64) -> Item {
     let text = if n.is_multiple_of(2) { format!("line {}", n / 2) } else { " whole\n".to_owned() };
     output(ItemKind::Stdout, n, &text)
 }
@@ -341,42 +344,6 @@ fn result(asked: &ResultArguments, submit: &SubmitArguments, open: bool) -> JobR
     };
     let job = summary(&asked.job, submit, (!open).then_some(outcome));
     JobResult { job, runs: agents.into_iter().map(run).collect(), next: None }
-}
-
-/// Seven pieces, three a page, of a run that has not ended. Of attempt 9 a page and more is missing. Of job eee… there is no second page, of
-/// fff… none comes, and those of ccc… fill a pipe each.
-async fn read(asked: &ReadArguments) -> Result<ItemPage, Fault> {
-    let kind = asked.job.as_bytes()[0];
-    match kind {
-        b'e' if asked.since.is_some() => return Err(Fault::new(FaultCode::Internal, "as the script says")),
-        b'f' if asked.since.is_some() => pending::<()>().await,
-        _ => {}
-    }
-    let first = asked.recent.map_or_else(|| asked.since.unwrap_or(0), |recent| 7_u64.saturating_sub(recent));
-    let numbers: Range<u64> = first..(first + 3).min(7);
-    if asked.attempt == Some(9) && first == 3 {
-        let missing = vec![Missing { from: 3, until: 6 }];
-        return Ok(ItemPage {
-            agent: "web-1".into(),
-            attempt: 9,
-            items: Vec::new(),
-            missing,
-            next: 6,
-            more: true,
-            end: None,
-        });
-    }
-    let next = numbers.end.max(first);
-    let whole_pipe = |n| output(ItemKind::Stdout, n, &"x".repeat(100_000));
-    Ok(ItemPage {
-        agent: "web-1".into(),
-        attempt: asked.attempt.unwrap_or(3),
-        items: numbers.map(|n| if kind == b'c' { whole_pipe(n) } else { piece(n) }).collect(),
-        missing: Vec::new(),
-        next,
-        more: true,
-        end: None,
-    })
 }
 
 /// Two events at a time, the last one known among them, and then the connection is cut.

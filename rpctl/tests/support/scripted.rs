@@ -2,6 +2,7 @@
 
 mod jobs;
 mod lists;
+mod pages;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
