@@ -167,7 +167,7 @@ fn a_rule_that_allows_may_have_an_empty_list_and_then_allows_nobody_or_what_runs
         [[rule]]\nname = \"none\"\nallow = [\"web.b\"]\nargs.x = []\n\
         [[rule]]\nname = \"within\"\nallow = [\"exec.run\", \"file.*\"]\nusers = []\n";
     let policy = load(rules, 0o600).unwrap().policy;
-    let args = serde_json::json!({"x": 1});
+    let args = redpoll_schema::Readings::of(serde_json::json!({"x": 1}));
     let judge = |name: &str, user: Option<&str>| {
         let request = Request {
             name,
