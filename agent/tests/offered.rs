@@ -324,7 +324,7 @@ async fn what_cannot_be_read_at_a_reload_stays_as_it_was_read_before() {
     assert!(call(&offers, "p@2").await.is_err(), "its file is not there any more");
 
     let answer = reload(Described { unread: vec!["/d".into()], ..Described::default() });
-    assert_eq!((answer.removed, answer.offered), (0, 2 + 5));
+    assert_eq!((answer.removed, answer.offered), (0, 2 + 6));
     assert!(told(&answer, "2 of the procedures"), "{:?}", answer.problems);
     assert_eq!(call(&offers, "p").await.unwrap(), 3);
 
@@ -364,9 +364,9 @@ async fn a_list_that_no_message_holds_as_one_keeps_nothing_from_being_offered_li
     let files: Files = Arc::new(Mutex::new((manifests, vec![])));
     let offers = offered(&files, folder.path());
     let answer = offers.reload();
-    assert_eq!((answer.problems, answer.offered), (vec![], 21 + 5));
+    assert_eq!((answer.problems, answer.offered), (vec![], 21 + 6));
     let list = listed(&offers).await;
-    assert_eq!(list.len(), 21 + 5);
+    assert_eq!(list.len(), 21 + 6);
     assert!(list.iter().any(|info| info["name"] == "deep" && info["args"] == deep));
     assert_eq!(call(&offers, "sys.procedures").await.unwrap().as_array().unwrap().len(), 21 + 5);
     assert!(switch(&offers, "rp.procedures.disable", "p@20").await.unwrap().changed);

@@ -99,7 +99,7 @@ counters! {
     sessions_closed,
     /// sessions ended because a newer connection of the same agent took over
     sessions_replaced,
-    /// sessions refused because a newer connection of the same agent was in place
+    /// sessions refused because a newer connection of the same agent was in place, or had been
     sessions_superseded,
     /// sessions ended because nothing was heard in time
     sessions_silent,
