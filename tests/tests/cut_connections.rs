@@ -24,7 +24,7 @@ use redpoll_tests::world::{World, start_agent};
 /// Agents whose connections are cut, each on its own.
 const AGENTS: usize = 4;
 /// From one cut to the next in the ordinary test, in bytes. A prime, so that the cuts of different messages differ.
-const STRIDE: u64 = 41;
+const STRIDE: u64 = 23;
 /// How long one agent may take for its three jobs.
 const JOBS: Duration = Duration::from_secs(15);
 

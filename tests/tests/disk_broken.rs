@@ -64,7 +64,7 @@ async fn an_agent_whose_disk_fails_aborts_and_runs_nothing_twice() {
     let (id, oracle) = ("broken-1", Oracle::new(world.directory(), "broken"));
     world.certificate(id).write(world.directory(), "agent-broken-1");
     let (operator, address) = (world.operator.clone(), world.address.to_string());
-    let (mut unknown, mut at_work) = (0, 0);
+    let (mut unknown, mut not_begun, mut at_work) = (0, 0, 0);
     for nth in FAILING {
         let mut agent = start_agent_under(&failing_sync(nth), world.directory(), id, &address, &[]);
         let mut jobs = Vec::new();
@@ -91,7 +91,9 @@ async fn an_agent_whose_disk_fails_aborts_and_runs_nothing_twice() {
         for job in &jobs {
             let run = operator.job_ended(job).await;
             oracle.agrees(job, &run);
-            unknown += usize::from(run.end.unwrap().outcome == "unknown");
+            let is_unknown = run.end.unwrap().outcome == "unknown";
+            unknown += usize::from(is_unknown);
+            not_begun += usize::from(is_unknown && oracle.starts(job) == 0);
         }
         at_work += usize::from(!jobs.is_empty());
         let last = operator.submit(&oracle.job(id, "true")).await.unwrap();
@@ -101,6 +103,7 @@ async fn an_agent_whose_disk_fails_aborts_and_runs_nothing_twice() {
         std::fs::remove_file(world.directory().join("agent-broken-1.log")).unwrap();
     }
     assert!(at_work >= 3, "it never came so far as to work");
+    println!("{unknown} runs are unknown, {not_begun} of them did not begin");
     // at most what ran at the moment of each failure
     assert!(unknown <= FAILING.count() * ENOUGH / 2, "{unknown} runs are unknown");
     world.nobody_else_noticed().await;

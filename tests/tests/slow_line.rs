@@ -95,8 +95,13 @@ async fn a_chatty_job_slows_neither_pings_nor_other_jobs_and_is_cancelled_at_onc
         pings.push(slow.passed() - before);
     }
     println!("pings: {pings:?} bytes passed");
-    // what is to be held is half a second for the slowest, on a machine that does nothing else
+    // half a second for the slowest, on a machine that does nothing else; here one may have met a machine that did
     assert!(median(pings.clone()) < SECOND / 2, "{pings:?} bytes went before pings");
+    pings.sort_unstable();
+    assert!(
+        pings.iter().rev().nth(1).is_some_and(|second| *second < SECOND),
+        "{pings:?} bytes went before pings"
+    );
     let mut others = Vec::new();
     for _ in 0..3 {
         let before = slow.passed();

@@ -16,6 +16,7 @@ import pytest
 import harness
 from redpoll import ArgumentError
 from redpoll._local import read_words
+from redpoll._manifest import simple_keys
 
 tomllib: Any = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
 
@@ -188,6 +189,24 @@ def test_what_the_owner_wrote_below_a_manifest_stays_and_goes_first(zoo: str, tm
     if sys.version_info >= (3, 11):
         assert str(file) in redpoll("manifest", zoo, "--write", str(tmp_path), "--force", code=1).stderr
         assert file.read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("lines", "keys"),
+    [
+        ('user = "a" # b = 1\n\n# c = 1\nredact = ["x", "y"]', {"user", "redact"}),
+        ('env = { A = "[" }\n[schedule.kwargs]\nversion = 3\nname = "x"\n  [limits]\nmemory = 1', {"env", "schedule", "limits"}),
+        ("\"user\" = 'it\"s'\n'cwd' = '/'\nlimits.memory = 1", {"user", "cwd", "limits"}),
+    ],
+)
+def test_what_the_owner_says_is_found_without_a_reader_of_toml(lines: str, keys: "set[str]") -> None:
+    assert simple_keys(lines) == keys == set(tomllib.loads(lines))
+
+
+@pytest.mark.parametrize("lines", ['redact = [\n  "user",\n]', 'deprecated = """\nuser = 1\n"""', "a = '''\nuser = 1\n'''", "user"])
+def test_what_cannot_be_told_without_a_reader_of_toml_is_refused(lines: str) -> None:
+    with pytest.raises(ValueError, match="too much for a Python before 3.11"):
+        simple_keys(lines)
 
 
 def test_as_whom_where_and_when_it_runs_is_said_by_the_decorator(written: "Callable[[str], Path]") -> None:

@@ -141,19 +141,29 @@ def _write(path: str, text: "Callable[[str], str]", force: bool) -> None:
             out.write(text(""))
         return
     with open(path, encoding="utf-8") as there:
-        kept, mode = theirs(there.read()), os.fstat(there.fileno())
+        kept, there_is = theirs(there.read()), os.fstat(there.fileno())
     if kept is None:
         raise ValueError(f"was not written here, and its lines would be lost; move it away, or give it the line\n{MARK}\nwith yours below it")
     whole = text(kept)
     path = os.path.realpath(path)
     # no *.toml, so that nobody loads half of one
     new = f"{path}.new"
-    with open(new, "w", encoding="utf-8") as out:
-        os.chmod(new, mode.st_mode & 0o7777)
-        if os.geteuid() == 0:
-            os.chown(new, mode.st_uid, mode.st_gid)
-        out.write(whole)
-    os.replace(new, path)
+    try:
+        # what somebody put there is not written through
+        os.unlink(new)
+    except FileNotFoundError:
+        pass
+    out = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with open(out, "w", encoding="utf-8") as file:
+            file.write(whole)
+            if os.geteuid() == 0:
+                os.fchown(out, there_is.st_uid, there_is.st_gid)
+            os.fchmod(out, there_is.st_mode & 0o7777)
+        os.replace(new, path)
+    except BaseException:
+        os.unlink(new)
+        raise
 
 
 def _schemas(registry: Registry, chosen: argparse.Namespace) -> int:

@@ -12,8 +12,9 @@ from ._procedure import Procedure
 from ._values import MAX_TOML
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+\Z")
-#: A key that begins a line, or a table.
-_LINE = re.compile(r"^\[{0,2}[ \t]*[\"']?([A-Za-z0-9_-]+)", re.MULTILINE)
+#: What a line says something of: the first word of a key, or of the name of a table.
+_SAYS = re.compile(r"""\s*(?P<table>\[{1,2}\s*)?(?:"(?P<double>[^"\\]+)"|'(?P<single>[^']+)'|(?P<bare>[A-Za-z0-9_-]+))\s*[].=]""")
+_TEXTS = re.compile(r"""\"(?:[^"\\]|\\.)*\"|'[^']*'""")
 
 #: Ends what is written here.
 MARK = "# What stands below this line is yours: --force keeps it, and it goes before what the Python says."
@@ -77,7 +78,24 @@ def _keys(lines: str) -> "set[str]":
         import tomllib
 
         return set(tomllib.loads(lines))
-    return set(_LINE.findall(lines))
+    return simple_keys(lines)
+
+
+def simple_keys(lines: str) -> "set[str]":
+    """The same for Pythons that read no TOML: of tables, and of keys whose value is on their line. Raises ValueError for anything else."""
+    found, in_table = set(), False
+    for number, line in enumerate(lines.splitlines(), 1):
+        rest = _TEXTS.sub("", line).partition("#")[0]
+        if not rest.strip():
+            continue
+        says = _SAYS.match(line)
+        whole = all(rest.count(begin) == rest.count(end) for begin, end in ("[]", "{}")) and '"' not in rest and "'" not in rest
+        if not whole or says is None:
+            raise ValueError(f"line {number} of yours is too much for a Python before 3.11: one line for each key, or take a newer Python")
+        in_table = in_table or says["table"] is not None
+        if says["table"] is not None or not in_table:
+            found.add(says["double"] or says["single"] or says["bare"])
+    return found
 
 
 def written(schema: Any, key: str = "") -> Any:
