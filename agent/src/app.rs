@@ -187,7 +187,7 @@ impl Serving {
                 if again && reloading.is_none() {
                     again = false;
                     let reload = self.reloading(sources.clone(), log.clone(), reloaded.clone());
-                    reloading = Some(tracker.spawn_blocking(reload));
+                    reloading = Some(tracker.spawn(reload));
                 }
             }
             stop.cancel();
@@ -197,22 +197,30 @@ impl Serving {
         self.drain(tracker, signals.ended()).await;
     }
 
-    /// Reads again what a reload does, which blocks. Nothing that runs is touched: the next session uses the certificates, and `renewal`
+    /// Reads again what a reload does, on threads for such. Nothing that runs is touched: the next session uses the certificates, and `renewal`
     /// sees that there is one in time.
     fn reloading(
         &self,
         sources: Sources,
         log: LogControl,
         reloaded: Arc<Notify>,
-    ) -> impl FnOnce() + Send + use<> {
+    ) -> impl Future<Output = ()> + Send + use<> {
         let (client, offered, effective) =
             (self.client.clone(), self.offered.clone(), self.effective.clone());
-        move || {
-            let own = client.own_identity();
-            let take = |credentials| client.reload(credentials);
-            reload::<AgentConfig, _>(&sources, &effective, &log, &own, take);
-            reloaded.notify_one();
-            drop(offered.reload()); // what became of it is in the log
+        async move {
+            let read = tokio::task::spawn_blocking(move || {
+                let own = client.own_identity();
+                let take = |credentials| client.reload(credentials);
+                reload::<AgentConfig, _>(&sources, &effective, &log, &own, take);
+            });
+            // an error means that it panicked, or that the runtime is going down
+            if read.await.is_ok() {
+                reloaded.notify_one();
+            }
+            // what became of it is in the log
+            if let Err(fault) = offered.reload_in_turn().await {
+                error!(%fault, "the procedures were not read");
+            }
         }
     }
 

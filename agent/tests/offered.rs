@@ -368,7 +368,7 @@ async fn a_list_that_no_message_holds_as_one_keeps_nothing_from_being_offered_li
     let list = listed(&offers).await;
     assert_eq!(list.len(), 21 + 6);
     assert!(list.iter().any(|info| info["name"] == "deep" && info["args"] == deep));
-    assert_eq!(call(&offers, "sys.procedures").await.unwrap().as_array().unwrap().len(), 21 + 5);
+    assert_eq!(call(&offers, "sys.procedures").await.unwrap().as_array().unwrap().len(), 21 + 6);
     assert!(switch(&offers, "rp.procedures.disable", "p@20").await.unwrap().changed);
     assert!(call(&offers, "p@20").await.unwrap_err().message.contains("disabled here"));
     files.lock().unwrap().0.truncate(1);

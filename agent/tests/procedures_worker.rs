@@ -332,3 +332,23 @@ async fn what_nobody_takes_until_the_time_is_over_is_told_as_left_out_and_nothin
         assert_eq!(started.answer().await.unwrap_err().code, FaultCode::TimedOut, "{stream}");
     }
 }
+
+#[tokio::test]
+async fn who_never_takes_anything_keeps_no_place_when_the_time_of_a_call_is_over() {
+    let ends = "while next(lines).get('cancel') != call['call']: pass";
+    for last in
+        ["say(call=call['call'], exception={'class': 'Cancelled'})", "say(call=call['call'], result=1)"]
+    {
+        let script = format!(
+            "say(ready=True)\nfor call in lines:\n    if call['kwargs'].get('quick'): say(call=call['call'], result=7); continue\n    for n in range(9): say(call=call['call'], value=n)\n    {ends}\n    {last}\n"
+        );
+        let short = Some(Duration::from_millis(200));
+        let worker = offer(Manifest { run_timeout: short, ..python_worker(&script) });
+        let mut started = worker.start_narrow();
+        let fault = started.task.join_next().await.unwrap().unwrap().unwrap_err();
+        assert_eq!(fault.code, FaultCode::TimedOut, "{fault}");
+        assert!(fault.message.contains("were not taken in time and are left out"), "{fault}");
+        assert_eq!(worker.call(json!({"quick": true})).await.unwrap(), 7, "its place is free");
+        drop(started.output);
+    }
+}

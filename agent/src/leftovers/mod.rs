@@ -61,6 +61,8 @@ struct Shared {
     written: Mutex<BTreeMap<RunRef, Note>>,
     /// That it cannot be written was said.
     complained: AtomicBool,
+    /// What the machine shows could not be read when it was last looked at.
+    is_blind: AtomicBool,
 }
 
 /// A run that has left something.
@@ -110,9 +112,22 @@ impl Leftovers {
     ) -> Self {
         let run = |(run, note): (&RunRef, &Note)| (*run, Run { note: note.clone(), processes: Vec::new() });
         let runs = Mutex::new(remembered.iter().map(run).collect());
-        let (written, complained) = (Mutex::new(remembered), AtomicBool::new(false));
+        let (written, complained, is_blind) =
+            (Mutex::new(remembered), AtomicBool::new(false), AtomicBool::new(false));
         let others = Mutex::default();
-        Self { shared: Arc::new(Shared { agent, grace, folder, runs, others, notes, written, complained }) }
+        Self {
+            shared: Arc::new(Shared {
+                agent,
+                grace,
+                folder,
+                runs,
+                others,
+                notes,
+                written,
+                complained,
+                is_blind,
+            }),
+        }
     }
 
     /// Whose they are.
@@ -136,7 +151,8 @@ impl Leftovers {
             match self.look(false) {
                 Ok(()) => {}
                 // they may still run: no other attempt of them is taken before somebody could look
-                Err(error) if may_be_found_later(&error) => return,
+                // whoever starts after this one has to know of them
+                Err(error) if may_be_found_later(&error) => return self.write_down(),
                 Err(_never) => return self.runs().retain(|run, _| !lost.contains_key(run)),
             }
         }
@@ -282,10 +298,17 @@ impl Leftovers {
                         known.processes = found.remove(&owner).unwrap_or_default().processes;
                     }
                 }
+                if self.shared.is_blind.swap(false, Ordering::Relaxed) {
+                    info!(
+                        "the processes of the machine can be read again: what is left of runs of before is known"
+                    );
+                }
                 Ok(())
             }
             Err(error) => {
-                warn!(%error, "what is left of runs of before is not known: the processes of the machine cannot all be read");
+                if !self.shared.is_blind.swap(true, Ordering::Relaxed) {
+                    warn!(%error, "what is left of runs of before is not known: the processes of the machine cannot all be read");
+                }
                 Err(error)
             }
         }
@@ -294,9 +317,14 @@ impl Leftovers {
     /// Forgets runs of which nothing is left, and writes down the others. Blocks.
     fn settle(&self) {
         self.settle_others();
+        self.runs().retain(|_, run| !run.processes.is_empty());
+        self.write_down();
+    }
+
+    /// Writes down the runs that are known. Blocks.
+    fn write_down(&self) {
         let notes: BTreeMap<RunRef, Note> = {
             let mut runs = self.runs();
-            runs.retain(|_, run| !run.processes.is_empty());
             forget_beyond(&mut runs, MAX_RUNS);
             runs.iter().map(|(run, known)| (*run, known.note.clone())).collect()
         };
@@ -359,22 +387,4 @@ fn unread(error: std::io::Error) -> Fault {
 }
 
 #[cfg(test)]
-mod tests {
-    use redpoll_common::job::{Attempt, Dno};
-
-    use super::*;
-
-    #[test]
-    fn of_too_many_runs_the_oldest_are_forgotten() {
-        let run = |dno: u64| {
-            // the order of jobs is not that of the runs
-            let job = JobId::from_bytes([u8::try_from(9 - dno).unwrap(); 16]);
-            RunRef { job, attempt: Attempt(1), dno: Dno(dno) }
-        };
-        let empty = Run { note: Note { procedure: String::new(), since_ms: 0 }, processes: Vec::new() };
-        let mut runs: BTreeMap<RunRef, Run> = (1..6).map(|dno| (run(dno), empty.clone())).collect();
-        forget_beyond(&mut runs, 3);
-        let left: BTreeSet<u64> = runs.keys().map(|run| run.dno.0).collect();
-        assert_eq!(left, BTreeSet::from([3, 4, 5]));
-    }
-}
+mod tests;

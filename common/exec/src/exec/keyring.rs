@@ -10,6 +10,11 @@ use std::io;
 /// It has to go on with the keyring that it has, and could read it.
 pub(super) fn leave_session() -> io::Result<()> {
     let joined = keyctl(Operation::JoinSessionKeyring);
+    // a user has room for few keys, and root in a container is one
+    let joined = joined.map_err(|error| match error.raw_os_error() {
+        Some(libc::EDQUOT) => io::Error::from_raw_os_error(libc::EAGAIN),
+        _ => error,
+    });
     joined.or_else(|error| match keyctl(Operation::GetSessionKeyring) {
         // a kernel without keys, or a container that keeps all of them away: it does so from the program, too
         Err(other) if is_kept_away(&error) && is_kept_away(&other) => Ok(()),

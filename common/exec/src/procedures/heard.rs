@@ -1,5 +1,7 @@
 //! What is taken from a process: items on their way to the caller, within the output limit, and the end.
 
+use std::time::Duration;
+
 use redpoll_common::job::ItemKind;
 use redpoll_common::procedure::{Event, LineMachine};
 use redpoll_common::wire::{Fault, FaultCode, Raw};
@@ -19,6 +21,9 @@ pub(super) fn line_limit(manifest: &Manifest) -> usize {
     usize::try_from(manifest.limits.line.unwrap_or(LINE)).unwrap_or(usize::MAX)
 }
 
+/// How long a mark of what nobody took in time waits for somebody to take that.
+const MARK_WAIT: Duration = Duration::from_secs(5);
+
 /// Passes on what a process says.
 #[derive(Debug)]
 pub(super) struct Hearing {
@@ -30,6 +35,8 @@ pub(super) struct Hearing {
     left: u64,
     /// Bytes that were not, because there were too many or nobody took them in time: of values, of the standard error.
     dropped: (u64, u64),
+    /// Some of it nobody took until the time was over.
+    is_late: bool,
     /// Nobody takes anything any more.
     deaf: bool,
     /// Something of it cannot be sent, and so nothing is that comes after.
@@ -40,7 +47,17 @@ pub(super) struct Hearing {
 
 impl Hearing {
     pub(super) fn new(output: Output, limit: u64, emitter: Emitter, asks: Asks) -> Self {
-        Self { output, emitter, asks, left: limit, dropped: (0, 0), deaf: false, is_spoilt: false, end: None }
+        Self {
+            output,
+            emitter,
+            asks,
+            left: limit,
+            dropped: (0, 0),
+            is_late: false,
+            deaf: false,
+            is_spoilt: false,
+            end: None,
+        }
     }
 
     /// Passes on everything that the machine has understood until the end of the call. Waits while nobody takes it, until `by` at most.
@@ -99,7 +116,7 @@ impl Hearing {
         match until(by, self.output.value(value)).await {
             Some(sent) => self.sent(sent),
             None => {
-                self.left = 0;
+                (self.left, self.is_late) = (0, true);
                 self.dropped.0 = self.dropped.0.saturating_add(len);
                 Ok(())
             }
@@ -117,7 +134,7 @@ impl Hearing {
         match until(by, self.output.chunk(ItemKind::Stderr, data)).await {
             Some(sent) => self.sent(sent),
             None => {
-                self.left = 0; // nothing after a gap
+                (self.left, self.is_late) = (0, true); // nothing after a gap
                 self.dropped.1 = self.dropped.1.saturating_add(data.len() as u64);
                 Ok(())
             }
@@ -138,14 +155,38 @@ impl Hearing {
         }
     }
 
-    /// Says what was left out.
-    pub(super) async fn finish(&mut self) {
+    /// Says what was left out, and gives the end of the call: what no mark says, that does.
+    pub(super) async fn finish(&mut self, end: Result<Raw, Fault>) -> Result<Raw, Fault> {
+        match self.mark().await {
+            Ok(()) => end,
+            Err(bytes) => Err(unmarked(end, bytes)),
+        }
+    }
+
+    /// Says what was left out. Who took nothing until the time was over is not waited for without an end: how many bytes no mark
+    /// tells of then is the error.
+    pub(super) async fn mark(&mut self) -> Result<(), u64> {
         let (values, stderr) = std::mem::take(&mut self.dropped);
+        let by = self.is_late.then(|| Instant::now() + MARK_WAIT);
         for (kind, dropped) in [(ItemKind::Value, values), (ItemKind::Stderr, stderr)] {
-            if dropped > 0 && !self.deaf {
-                self.deaf = self.output.truncated(kind, dropped).await.is_err();
+            if dropped == 0 || self.deaf {
+                continue;
+            }
+            match until(by, self.output.truncated(kind, dropped)).await {
+                Some(said) => self.deaf = said.is_err(),
+                None => return Err(values.saturating_add(stderr)),
             }
         }
+        Ok(())
+    }
+}
+
+/// The end of a call of whose output some was left out, and nothing else says so.
+fn unmarked(end: Result<Raw, Fault>, bytes: u64) -> Fault {
+    let left_out = format!("up to {bytes} bytes of what it gave were not taken in time and are left out");
+    match end {
+        Err(fault) => Fault { message: format!("{}; {left_out}", fault.message), ..fault },
+        Ok(_) => Fault::new(FaultCode::TimedOut, format!("it ended, but only after its time: {left_out}")),
     }
 }
 

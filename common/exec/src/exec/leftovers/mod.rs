@@ -105,24 +105,24 @@ pub struct Left {
 /// When `/proc` cannot be read, or a part of it cannot for want of descriptors or memory, or as a process hangs in the kernel: what is
 /// left is not known then. See [`may_be_found_later`].
 pub fn find(agent: &PeerId, runs: &BTreeSet<Owner>) -> io::Result<BTreeMap<Owner, Left>> {
-    let (found, hidden) = find_by(agent, runs, &Reader::new())?;
-    hidden.map_or(Ok(found), Err)
+    let (found, hung) = find_by(agent, runs, &Reader::new())?;
+    hung.first().map_or(Ok(found), |process| Err(hangs(process)))
 }
 
-/// What is left as far as it can be seen, and why there may be more.
-type Seen = (BTreeMap<Owner, Left>, Option<io::Error>);
+/// What is left as far as it can be seen, and what hangs, which may be left as well.
+type Seen = (BTreeMap<Owner, Left>, Vec<Process>);
 
 fn find_by(agent: &PeerId, runs: &BTreeSet<Owner>, reader: &Reader) -> io::Result<Seen> {
     if runs.is_empty() {
-        return Ok((BTreeMap::new(), None));
+        return Ok((BTreeMap::new(), Vec::new()));
     }
-    let (scene, mut procedures, hidden) = look(agent, runs, reader)?;
+    let (scene, mut procedures, hung) = look(agent, runs, reader)?;
     let left = |(run, mut processes): (Owner, Vec<Process>)| {
         processes.sort_unstable_by_key(|process| (process.started, process.pid));
         let procedure = procedures.remove(&run).unwrap_or_default();
         (run, Left { procedure, processes: processes.into_iter().map(Leftover::of).collect() })
     };
-    Ok((scene.belonging().into_iter().map(left).collect(), hidden))
+    Ok((scene.belonging().into_iter().map(left).collect(), hung))
 }
 
 /// How an end of leftovers went.
@@ -152,11 +152,13 @@ async fn end_by(
     // by number and start, which together name a process for good
     let mut seen: BTreeMap<(i32, u64), Leftover> = BTreeMap::new();
     let key = |leftover: &Leftover| (leftover.pid, leftover.process.started);
-    let (mut left, mut hidden) = (Vec::new(), None);
+    let (mut left, mut hung) = (Vec::new(), Vec::new());
     let (mut signal, term_until) = (Signal::TERM, Instant::now() + grace);
     let mut kill_until = None;
     for round in 0_u32.. {
-        (left, hidden) = look_again(agent.clone(), runs.clone(), reader).await?;
+        (left, hung) = look_again(agent.clone(), runs.clone(), reader).await?;
+        // what was seen before, and hangs now
+        left.extend(hung.iter().filter_map(|process| seen.get(&(process.pid, process.started)).cloned()));
         // a run that multiplies faster than it is killed is not remembered whole
         let room = MAX_SEEN.saturating_sub(seen.len());
         seen.extend(left.iter().map(|leftover| (key(leftover), leftover.clone())).take(room));
@@ -180,21 +182,22 @@ async fn end_by(
         sleep(PAUSE.min(term_until.saturating_duration_since(Instant::now()).max(PAUSE / 10))).await;
     }
     seen.retain(|process, _| left.iter().all(|leftover| key(leftover) != *process));
-    hidden.map_or_else(|| Ok(Ended { ended: seen.into_values().collect(), left }), Err)
+    let ended = Ended { ended: seen.into_values().collect(), left };
+    hung.first().map_or(Ok(ended), |process| Err(hangs(process)))
 }
 
 async fn look_again(
     agent: PeerId,
     runs: BTreeSet<Owner>,
     reader: fn() -> Reader,
-) -> io::Result<(Vec<Leftover>, Option<io::Error>)> {
+) -> io::Result<(Vec<Leftover>, Vec<Process>)> {
     let found = tokio::task::spawn_blocking(move || find_by(&agent, &runs, &reader())).await;
-    let (found, hidden) = found.map_err(io::Error::other)??;
-    Ok((found.into_values().flat_map(|left| left.processes).collect(), hidden))
+    let (found, hung) = found.map_err(io::Error::other)??;
+    Ok((found.into_values().flat_map(|left| left.processes).collect(), hung))
 }
 
 /// What `/proc` shows.
-type Shown = (Scene<Owner>, BTreeMap<Owner, String>, Option<io::Error>);
+type Shown = (Scene<Owner>, BTreeMap<Owner, String>, Vec<Process>);
 
 /// Reads `/proc`.
 fn look(agent: &PeerId, runs: &BTreeSet<Owner>, reader: &Reader) -> io::Result<Shown> {
@@ -205,7 +208,7 @@ fn look(agent: &PeerId, runs: &BTreeSet<Owner>, reader: &Reader) -> io::Result<S
     let (mut marked, mut procedures, mut hung) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
     for process in &all {
         let Some(environment) = reader.known(process)? else {
-            hung.push(process);
+            hung.push(*process);
             continue;
         };
         if let Some((mark, procedure)) = Mark::read(&environment)
@@ -224,8 +227,8 @@ fn look(agent: &PeerId, runs: &BTreeSet<Owner>, reader: &Reader) -> io::Result<S
         false => run_cgroups(&all)?,
     };
     let of_own = descendants(&all, &BTreeSet::from([own]));
-    let hidden = hung.into_iter().find(|process| !of_own.contains(&process.pid)).map(hangs);
-    Ok((Scene { all, marked, cgroups, own }, procedures, hidden))
+    hung.retain(|process| !of_own.contains(&process.pid));
+    Ok((Scene { all, marked, cgroups, own }, procedures, hung))
 }
 
 /// It may be what is looked for, and what hangs lives.
@@ -285,74 +288,4 @@ fn own_cgroup(text: &str) -> Option<&str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicI32, Ordering};
-
-    use super::super::environ::{Hung, environment};
-    use super::*;
-
-    #[test]
-    fn a_control_group_is_a_runs_only_if_its_name_is_one_that_an_agent_gives() {
-        let own = format!("/redpoll/{RUN_CGROUP}{}", super::super::unique_name());
-        assert_eq!(own_cgroup(&format!("9:pids:/x\n0::{own}\n")), Some(own.as_str()));
-        for other in
-            ["run-r5c1d7b5c6c5f4c1e9f2b.scope", "run-u12.service", "run-12.scope", "run-", "user.slice", ""]
-        {
-            assert_eq!(own_cgroup(&format!("0::/system.slice/{other}\n")), None, "{other}");
-        }
-        assert_eq!(own_cgroup(&format!("9:pids:{own}\n0::/\n")), None);
-    }
-
-    #[test]
-    fn what_has_started_this_process_is_known_by_its_processes() {
-        let all = scan(Path::new("/proc")).unwrap();
-        let of = |pid: rustix::process::Pid| {
-            let process = all.iter().find(|process| process.pid == pid.as_raw_pid()).unwrap();
-            [Leftover::of(*process)]
-        };
-        let (parent, own) = (of(rustix::process::getppid().unwrap()), of(rustix::process::getpid()));
-        let origin = Origin::look();
-        assert!(origin.is("of another", &parent));
-        assert!(!origin.is("of another", &own) && !origin.is("of another", &[]));
-        assert!(Origin { seen: None }.is("of another", &[]), "as long as it cannot be seen");
-    }
-
-    #[tokio::test]
-    async fn what_hangs_may_be_what_is_looked_for_and_keeps_nothing_else_from_being_ended() {
-        static HUNG: Hung = Hung::new();
-        static STUCK: AtomicI32 = AtomicI32::new(0);
-        fn reader() -> Reader {
-            let read = |pid| {
-                while pid == STUCK.load(Ordering::SeqCst) {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-                environment(pid)
-            };
-            Reader::with(read, &HUNG)
-        }
-        let mark = |n: u8| format!("of a test {n} in {}", std::process::id());
-        // what this very process has started is not left of another
-        let orphan = |n: u8| {
-            let mut shell = std::process::Command::new("sh");
-            shell.args(["-c", "setsid sleep 1000 >/dev/null 2>&1 & echo $!"]).env(RUN_VARIABLE, mark(n));
-            let pid = String::from_utf8(shell.output().unwrap().stdout).unwrap();
-            pid.trim().parse::<i32>().unwrap()
-        };
-        let pids = [orphan(1), orphan(2)];
-        let agent = PeerId::parse("web-1").unwrap();
-        let runs: BTreeSet<Owner> = [1, 2].map(|n| Owner::Other(mark(n))).into();
-        let both = || find(&agent, &runs).unwrap().len() == 2;
-        while !both() {
-            tokio::task::yield_now().await; // the shells have just begun them
-        }
-        STUCK.store(pids[0], Ordering::SeqCst);
-        let ended = end_by(&agent, &runs, Duration::from_secs(20), reader).await;
-        let (found, hidden) = find_by(&agent, &runs, &reader()).unwrap();
-        STUCK.store(0, Ordering::SeqCst);
-        let pid = rustix::process::Pid::from_raw(pids[0]).unwrap();
-        rustix::process::kill_process(pid, Signal::KILL).unwrap();
-        let error = ended.unwrap_err();
-        assert!(may_be_found_later(&error) && error.to_string().contains("hangs in the kernel"), "{error}");
-        assert!(found.is_empty() && hidden.is_some_and(|error| may_be_found_later(&error)));
-    }
-}
+mod tests;

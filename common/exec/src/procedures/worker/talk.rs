@@ -109,10 +109,7 @@ impl<'a> Talk<'a> {
             };
             match talked {
                 None => {}
-                Some(talked @ Talked::Ended(_)) => {
-                    self.hearing.finish().await;
-                    return talked;
-                }
+                Some(Talked::Ended(end)) => return Talked::Ended(self.hearing.finish(end).await),
                 // what was left out is told when the worker is dead
                 Some(talked @ (Talked::Kill(_) | Talked::Trouble(_) | Talked::Exited)) => return talked,
             }
@@ -205,7 +202,7 @@ impl<'a> Talk<'a> {
         None
     }
 
-    /// Passes on what it said; a caller that takes nothing must not keep it from being ended. What nobody took in time is left out, and
+    /// Passes on what it said; a caller that takes nothing must not keep it from being ended. What nobody took in time is left out, with
     /// all that comes after it.
     async fn hear(&mut self, step: Option<&Step>) -> Result<(), Trouble> {
         let by = self.stopping.as_ref().map(|(_, kill_by)| *kill_by).or(self.run_by);

@@ -100,13 +100,16 @@ pub(super) async fn run(living: Living, setup: Setup, work: Work) {
             drop(living);
             return answer(work, Err(stop_fault(reason)));
         }
-        started = exec::start(spec) => started.map_err(|error| not_started(&error)),
+        started = exec::start(spec) => started,
     };
     let (group, pipes) = match started {
         Ok((group, pipes, _spec)) => (group, pipes),
-        Err(fault) => {
-            died(&living, &name, Died::default(), "it cannot be started");
-            return answer(work, Err(fault));
+        Err(error) => {
+            // that the machine has no room for another is no fault of the worker
+            if !error.is_passing() {
+                died(&living, &name, Died::default(), "it cannot be started");
+            }
+            return answer(work, Err(not_started(&error)));
         }
     };
     let mut process = Process::new(group, pipes, LineMachine::worker(line_limit), cgroup);
@@ -238,13 +241,13 @@ impl Life {
             }
             return Some((process, End { done, end: late.end(end) }));
         }
-        let end = late.end(Err(self.put_down(process, talked).await));
-        tokio::select! {
+        let end = Err(self.put_down(process, talked).await);
+        let end = tokio::select! {
             biased; // whoever has gone is told nothing
-            () = done.closed() => {}
+            () = done.closed() => return None,
             // only now: a caller that takes nothing keeps no worker alive
-            () = hearing.finish() => {}
-        }
+            end = hearing.finish(end) => late.end(end),
+        };
         End { done, end }.tell();
         None
     }
