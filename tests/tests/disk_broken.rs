@@ -104,7 +104,8 @@ async fn an_agent_whose_disk_fails_aborts_and_runs_nothing_twice() {
     }
     assert!(at_work >= 3, "it never came so far as to work");
     println!("{unknown} runs are unknown, {not_begun} of them did not begin");
-    // at most what ran at the moment of each failure
-    assert!(unknown <= FAILING.count() * ENOUGH / 2, "{unknown} runs are unknown");
+    // at most what ran, or was about to begin, at the moment of each failure: an agent is offered sixteen at a time
+    assert!(unknown <= FAILING.count() * 16, "{unknown} runs are unknown");
+    assert!(not_begun <= FAILING.count() * 8, "{not_begun} runs are unknown that did not begin");
     world.nobody_else_noticed().await;
 }
