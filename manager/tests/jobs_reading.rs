@@ -145,6 +145,7 @@ async fn items_are_read_from_anywhere_until_the_end_is_told() {
     assert_eq!((numbers(&all), all.next, all.more, all.end), ((0..100).collect(), 100, true, None));
     let page = read(&desk, &ReadArguments { since: Some(90), limit: Some(5), ..reading(job) }).await;
     assert_eq!((numbers(&page), page.next, page.more), ((90..95).collect(), 95, true));
+    assert_eq!(page.stored, Some(100), "of what goes on where it was");
     let page = read(&desk, &ReadArguments { recent: Some(3), ..reading(job) }).await;
     assert_eq!((numbers(&page), page.next), ((97..100).collect(), 100));
     let page = read(&desk, &ReadArguments { recent: Some(1000), ..reading(job) }).await;
@@ -156,6 +157,7 @@ async fn items_are_read_from_anywhere_until_the_end_is_told() {
     assert!(!page.more && page.end.unwrap().result == Some(Raw::text("r")));
     let page = read(&desk, &ReadArguments { since: Some(90), limit: Some(9), ..reading(job) }).await;
     assert!(page.more && page.end.is_none(), "not before its last item");
+    assert_eq!(page.stored, None, "of what is over all is read");
 
     let two = desk.submit(&["a1", "a2"]).await;
     for (arguments, code, word) in [

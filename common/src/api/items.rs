@@ -68,6 +68,8 @@ pub struct ItemPage {
     pub next: u64,
     /// There is more now, or there may be later: the attempt has not ended, or not all fitted.
     pub more: bool,
+    /// How many items there are now, of an attempt that goes on: whoever wants no later ones stops there. `None` also of older managers.
+    pub stored: Option<u64>,
     /// How the run ended, once the items are all read. The result is in it.
     pub end: Option<EndSummary>,
 }
@@ -140,6 +142,7 @@ impl ItemPage {
             missing: fields.maps("missing", MAX_ITEMS, read_missing)?,
             next: fields.u64("next")?,
             more: fields.bool("more")?,
+            stored: fields.opt_u64("stored")?,
             end: decoded(&fields, "end")?,
         })
     }
@@ -149,7 +152,7 @@ impl ItemPage {
         let map = RawMap::with_capacity(room(&self.items)).text("agent", &self.agent);
         let map = map.uint("attempt", self.attempt.into()).maps("items", &self.items, write_item);
         let map = map.opt_maps("missing", &self.missing, write_missing);
-        let map = map.uint("next", self.next).bool("more", self.more);
+        let map = map.uint("next", self.next).bool("more", self.more).opt_uint("stored", self.stored);
         map.opt_raw("end", encoded(self.end.as_ref()).as_ref()).finish()
     }
 }
@@ -274,6 +277,7 @@ mod tests {
             missing: vec![Missing { from: 1, until: 4 }],
             next: 5,
             more: false,
+            stored: Some(6),
             end: Some(end()),
         };
         assert_eq!(ItemPage::read(&page.write()).unwrap(), page);

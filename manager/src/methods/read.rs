@@ -51,7 +51,8 @@ pub(super) async fn read(store: &dyn Store, call: &CallContext) -> Result<Raw, F
     let over = !in_force || run.state.ending().is_some();
     let all_read = next >= stored;
     let (agent, attempt) = (key.agent.to_string(), attempt.0);
-    let mut page = ItemPage { agent, attempt, items, missing, next, more: true, end: None };
+    let going_on = (!over).then_some(stored);
+    let mut page = ItemPage { agent, attempt, items, missing, next, more: true, stored: going_on, end: None };
     if over && all_read {
         let end = jobs_rows::end_of(&run.state).filter(|_| in_force);
         // an end that does not fit beside the items comes with the next page, which has none

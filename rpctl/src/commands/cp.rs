@@ -228,7 +228,7 @@ fn cut_off(agent: &str, source: &Path, error: &OutputError) -> Report {
             "nobody reads what rpctl prints any more",
             "let what reads it read to the end, or copy it to a file",
         ),
-        OutputError::Failed(_) => Report::of_error(Exit::Internal, error, "make room where it is written to"),
+        OutputError::Failed(_) => Report::of_error(Exit::Internal, error, crate::closed::help()),
     }
 }
 

@@ -50,7 +50,7 @@ pub(super) fn read(args: &EventsArgs) -> Result<Question, Stop> {
     let limit = args.limit.unwrap_or(DEFAULT_LIMIT);
     // without a number the newest: of a long history nobody wants the beginning
     let recent = match (args.recent, args.since) {
-        (Some(recent), _) => Some(limit.min(recent.into())),
+        (Some(recent), _) => Some(args.limit.map_or(recent.into(), |limit| limit.min(recent.into()))),
         (None, Some(_)) => None,
         (None, None) => Some(limit),
     };
@@ -86,7 +86,8 @@ impl ListEvents {
             // a page may hold nothing that matches although more follows
             if let Some(recent) = arguments.recent {
                 let all = u32::try_from(page.events.len()).is_ok_and(|came| came >= recent);
-                match (page.more, all) {
+                // of one type there is more also where the manager gave up looking, with as many as were wanted or with fewer
+                match (page.more, all && arguments.kind.is_none()) {
                     (true, true) => output.note("there are older ones; --since 0 begins with the oldest that is kept"),
                     // no more fits an answer, or what is wanted is so rare that the manager gave up
                     (true, false) => output.note("there may be older ones, for which the manager did not look any further; --since 0 begins with the oldest that is kept"),

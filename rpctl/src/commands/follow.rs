@@ -301,7 +301,9 @@ impl Follower<'_> {
         }
         let of_one = self.wanted.agent.is_some() || self.wanted.plan.runs == 1;
         let next = self.unprinted.unwrap_or_else(|| self.next());
-        if let Some(next) = next.filter(|next| of_one && next.n > 0) {
+        // item 0 of a later attempt is not where the job began
+        let is_later = |next: &Since| next.n > 0 || next.attempt.is_some_and(|attempt| attempt > 1);
+        if let Some(next) = next.filter(|next| of_one && is_later(next)) {
             command.push_str(&format!(" --since {next}"));
         }
         command

@@ -23,6 +23,9 @@ use crate::value::{decode, field};
 /// Runs in the table at the end. Of more, those that did not succeed are shown, as many as fit.
 const MAX_ROWS: usize = 100;
 
+/// What was cut where the mark does not say it.
+const OUTPUT: &str = "output";
+
 /// Prints a job for people.
 #[derive(Debug)]
 pub struct Screen {
@@ -84,10 +87,16 @@ impl Screen {
             ItemKind::Stdout => self.chunk(agent, Stream::Stdout, bytes(&value), output),
             ItemKind::Stderr => self.chunk(agent, Stream::Stderr, bytes(&value), output),
             ItemKind::Truncated => {
-                let stream = field(&value, "stream").and_then(Value::as_str).unwrap_or("output");
+                let stream = field(&value, "stream").and_then(Value::as_str).unwrap_or(OUTPUT);
                 let lost = field(&value, "bytes").and_then(Value::as_u64);
                 let lost = lost.map_or_else(|| "some".to_owned(), |bytes| format!("{bytes} bytes"));
-                output.note(&format!("{agent}: {lost} of {stream} were cut by the output limit"));
+                // what reads the messages has put the mark in its place
+                let is_newer = stream != OUTPUT && ItemKind::from_wire(stream).is_none();
+                output.note(&if is_newer {
+                    format!("{agent}: an item of kind {stream} is left out ({lost}): only newer versions know that kind")
+                } else {
+                    format!("{agent}: {lost} of {stream} were cut by the output limit")
+                });
                 Ok(())
             }
             // a procedure that gives its program's output as values, as exec.run does in a call

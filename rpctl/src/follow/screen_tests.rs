@@ -82,6 +82,20 @@ fn one_run_is_printed_like_a_call() {
 }
 
 #[test]
+fn an_item_of_a_kind_that_only_newer_versions_have_is_no_output_that_was_cut() {
+    let marks = [
+        (ItemKind::Truncated, "{\"stream\":\"value\",\"bytes\":5}"),
+        (ItemKind::Truncated, "{\"stream\":\"picture\",\"bytes\":7}"),
+    ];
+    let events = [items("a", 1, 0, &marks), ended("a", "succeeded", Some("1"), None)];
+    let (out, err) = shown(plan(1, "p"), Look::default(), &events, &job(1, &[("succeeded", 1)]));
+    assert_eq!(out, "1\n");
+    let expected = "a: 5 bytes of value were cut by the output limit\n\
+        a: an item of kind picture is left out (7 bytes): only newer versions know that kind\n";
+    assert_eq!(err, expected);
+}
+
+#[test]
 fn several_runs_are_marked_and_counted_at_the_end() {
     let events = [
         items("a", 1, 0, &[(ItemKind::Stdout, "{\"$bin\":\"b25l\"}")]),

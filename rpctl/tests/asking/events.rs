@@ -41,12 +41,18 @@ fn without_a_number_the_newest_events_are_shown() {
     let output = ask(home.path(), &manager, &["events", "--recent", "5", "--limit", "3", "-o", "jsonl"]);
     assert_eq!(out(&output).lines().count(), 3, "{}", out(&output));
     assert_eq!(at(&manager.asked("rp.events.list"), "recent"), 3.into());
+    ask(home.path(), &manager, &["events", "--recent", "700"]);
+    assert_eq!(at(&manager.asked("rp.events.list"), "recent"), 700.into());
     let output = ask(home.path(), &manager, &["events", "--limit", "1001"]);
     assert!(code(&output) == 2 && three_lines(&output)[2].contains("--since 0"), "{}", err(&output));
     manager.nothing_more();
     // it looked at many, and found two of three
     let output = ask(home.path(), &manager, &["events", "--limit", "3", "--type", "rare"]);
     assert_eq!(out(&output).lines().count(), 3, "{}", out(&output));
+    assert!(err(&output).contains("there may be older ones"), "{}", err(&output));
+    // and where it found all three, what is older is of other types, as far as anybody knows
+    let output = ask(home.path(), &manager, &["events", "--limit", "3", "--type", "run.*"]);
+    assert_eq!(out(&output).lines().count(), 4, "{}", out(&output));
     assert!(err(&output).contains("there may be older ones"), "{}", err(&output));
     for words in [["--recent", "2", "--since", "3"], ["--recent", "0", "-o", "json"]] {
         assert_eq!(code(&ask(home.path(), &manager, &[&["events"][..], &words].concat())), 2);

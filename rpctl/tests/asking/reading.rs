@@ -90,3 +90,23 @@ fn who_follows_again_names_the_attempt_that_was_known() {
     let Value::Array(from) = at(&manager.asked("rp.jobs.follow"), "from") else { panic!() };
     assert_eq!((at(&from[0], "agent"), at(&from[0], "attempt")), ("b".into(), 1.into()));
 }
+
+#[test]
+fn who_follows_again_begins_with_the_attempt_that_has_given_nothing_yet() {
+    let (home, manager) = world();
+    let output = ask(home.path(), &manager, &["run", "a", "again"]);
+    assert_eq!((code(&output), out(&output).as_str()), (8, "begun\n"));
+    assert!(err(&output).contains("--since 2:0;"), "{}", err(&output));
+}
+
+#[test]
+fn a_run_that_gives_as_fast_as_it_is_read_is_read_as_far_as_it_was() {
+    let (home, manager) = world();
+    let output = ask(home.path(), &manager, &["jobs", "read", &"d".repeat(32), "-o", "jsonl"]);
+    let text = out(&output);
+    assert!(code(&output) == 0 && text.ends_with("\n{\"next\":6}\n"), "{text}{}", err(&output));
+    for _ in 0..2 {
+        manager.asked("rp.jobs.read");
+    }
+    manager.nothing_more();
+}

@@ -154,9 +154,13 @@ fn an_output_that_was_closed_from_the_beginning_is_an_error_where_something_is_p
         while manager.seen.try_recv().is_ok() {}
         output
     };
-    for words in
-        [&["status"][..], &["jobs", "list", "-o", "json"], &["call", "web-1", "sys.echo"], &["man", "call"]]
-    {
+    for words in [
+        &["status"][..],
+        &["jobs", "list", "-o", "json"],
+        &["call", "web-1", "sys.echo"],
+        &["man", "call"],
+        &["cp", "web-1:/var/log/big", "-"],
+    ] {
         let output = closed(words);
         assert_eq!(code(&output), 70, "{words:?}: {}", err(&output));
         assert!(three_lines(&output)[2].contains("is closed"), "{}", err(&output));

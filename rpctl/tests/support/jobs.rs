@@ -8,6 +8,7 @@
 //! | `lost_revoked`, `lost_forbidden` | the same, and then nobody is let in, or the submit is refused |
 //! | `revoked`, `hidden`, `deleted` | one line, and when the test lets it: nobody is let in, following is refused, it is gone |
 //! | `taken` | its key is in use for another job |
+//! | `again` | a line, then another attempt that has given nothing, and following is refused |
 //! | `secret` | may not be followed |
 //! | `silent` | is stored and never acknowledged |
 //! | `cut` | three lines in six items; each follow tells three, the last one known among them, and is cut when the test lets it go on |
@@ -279,6 +280,11 @@ async fn follow(call: &CallContext, script: &Script) -> Result<Raw, Fault> {
                 "hidden" => script.cut_when_told().await,
                 _ => return no(FaultCode::UnknownJob),
             }
+        }
+        "again" => {
+            tell(with_items(&agents[0], vec![output(ItemKind::Stdout, 0, "begun\n")])).await;
+            tell(FollowEvent { state: Some("running".into()), ..FollowEvent::of(&agents[0], 2) }).await;
+            return Err(Fault::new(FaultCode::Forbidden, "as the script says"));
         }
         "secret" => return Err(Fault::new(FaultCode::Forbidden, "as the script says")),
         "hang" => {

@@ -10,7 +10,7 @@ use redpoll_common::wire::{Fault, FaultCode};
 use super::jobs::{output, piece};
 
 /// Seven pieces, three a page, of a run that has not ended. Of attempt 9 a page and more is missing. Of job eee… there is no second page, of
-/// fff… none comes, and those of ccc… fill a pipe each.
+/// fff… none comes, those of ccc… fill a pipe each, and of ddd… there is always one more.
 pub(super) async fn read(asked: &ReadArguments) -> Result<ItemPage, Fault> {
     let kind = asked.job.as_bytes()[0];
     match kind {
@@ -29,6 +29,7 @@ pub(super) async fn read(asked: &ReadArguments) -> Result<ItemPage, Fault> {
             missing,
             next: 6,
             more: true,
+            stored: None,
             end: None,
         });
     }
@@ -41,6 +42,7 @@ pub(super) async fn read(asked: &ReadArguments) -> Result<ItemPage, Fault> {
         missing: Vec::new(),
         next,
         more: true,
+        stored: (kind == b'd').then_some(next + 1),
         end: None,
     })
 }

@@ -72,13 +72,15 @@ impl Reading {
     async fn pages(&mut self, link: &Link, output: &mut Output, verbose: bool) -> Ended {
         let target = Target::Manager { method: method::JOBS_READ };
         let mut cursors = Cursors::new(self.arguments.since.is_none() && self.arguments.recent.is_none());
+        // a run may give as fast as it is read: what comes after the first page is for follow
+        let mut until = None;
         loop {
             let call = link.request(method::JOBS_READ, encoded(&self.arguments)?);
             let answer = link.ask(call, &target, verbose).await?;
             let page =
                 ItemPage::read(&answer).map_err(|error| unreadable(method::JOBS_READ, &error.to_string()))?;
             let progressed = !page.items.is_empty() || !page.missing.is_empty();
-            let ItemPage { agent, attempt, items, missing, next, more, end } = page;
+            let ItemPage { agent, attempt, items, missing, next, more, stored, end } = page;
             // the pages that follow are of the same attempt, whatever happens meanwhile
             self.arguments.agent = Some(agent.clone());
             self.arguments.attempt = Some(attempt);
@@ -88,8 +90,8 @@ impl Reading {
             let event = cursors.take(event).map_err(|gap| unreadable(method::JOBS_READ, &gap.to_string()))?;
             self.view.event(&event, output)?;
             self.next = Some(next);
-            // there may be more later: that is for follow
-            if more && progressed {
+            let until = *until.get_or_insert(stored.unwrap_or(u64::MAX));
+            if more && progressed && next < until {
                 continue;
             }
             match &mut self.view {
