@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,23 @@ def test_the_example_of_the_guide_copies_files(tmp_path: Path) -> None:
     assert value == {"file": f"{tmp_path}/from/deep/a", "bytes": 4} and result == {"copied": 1, "of": 2}
     assert (tmp_path / "to" / "deep" / "a").read_text() == "text"
     assert "left out:" in done.stderr
+
+
+def test_the_package_is_copied_to_another_machine_and_updated_there(tmp_path: Path) -> None:
+    section = GUIDE.read_text(encoding="utf-8").split("### The package on other machines")[1].split("\n### ")[0]
+    copied, said = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+    for folder in ("opt/procedures", "etc/redpoll/procedures.d"):
+        (tmp_path / folder).mkdir(parents=True)
+    Path(example(GUIDE, tmp_path)).rename(tmp_path / "opt/procedures/backup.py")
+    for script in (copied, said, copied):
+        script = re.sub("^rpctl .*", "", script, flags=re.MULTILINE).replace("python3", sys.executable)
+        script = re.sub("/(opt|etc)/", rf"{tmp_path}/\1/", script)
+        subprocess.run(["sh", "-ec", script], cwd=ROOT, check=True)
+    lines = (tmp_path / "etc/redpoll/procedures.d/backup.files.toml").read_text(encoding="utf-8").splitlines()
+    for key, value in (("user", '"backup"'), ("env", f'{{ PYTHONPATH = "{tmp_path}/opt/redpoll/python" }}')):
+        assert [line for line in lines if line.startswith(f"{key} =")] == [f"{key} = {value}"]
+    # the copy replaces the one before, and does not lie within it
+    assert not (tmp_path / "opt/redpoll/python/src").exists()
 
 
 def test_the_example_of_the_readme_counts(tmp_path: Path) -> None:
