@@ -13,7 +13,7 @@ use redpoll_tests::sim::{self, Report, Tally};
 const SEEDS: u64 = 200;
 
 /// What has to happen in these seeds, or the simulation has become blind to it.
-const SEEN: [&str; 77] = [
+const SEEN: [&str; 78] = [
     // what is in doubt is settled by each row of the table
     "resolved: row present",
     "resolved: never received, the same number again",
@@ -57,6 +57,7 @@ const SEEN: [&str; 77] = [
     "refused: store full",
     "refused: store unreadable",
     "refused: too many runs",
+    "refused: too many runs of an agent",
     "reader joined while it ran",
     "callback.delivered",
     "callback.abandoned",

@@ -57,6 +57,7 @@ mod presence;
 mod programs;
 mod queues;
 mod readers;
+mod refused;
 mod report;
 mod revoked;
 mod shut_out;

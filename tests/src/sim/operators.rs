@@ -12,6 +12,7 @@ use redpoll_manager_core::jobs::{Answer, Criteria, Input, Jobs, Refusal, Scope, 
 use super::invariant::{Check, Invariant, ensure};
 use super::manager::Token;
 use super::plan::{ADMIN, CUSTOMERS, Draft, Plan, SECRET_PATH, Secret, ended, queue};
+use super::refused::refusal_word;
 use super::revoked::Asked;
 use super::world::World;
 
@@ -111,7 +112,12 @@ impl World {
         }
         self.operators.drafts += 1;
         let mut draft = Draft::draw(&mut self.dice, self.operators.drafts, self.agents.len());
-        let submitter = name(["anna", "boris"][self.dice.index(2)]);
+        let submitter = if self.dice.percent(15) {
+            let place = self.dice.index(self.agents.len());
+            self.agents[place].id.clone()
+        } else {
+            name(["anna", "boris"][self.dice.index(2)])
+        };
         if self.dice.percent(35) {
             Arc::make_mut(&mut draft.spec).key = Some(format!("k{}", self.dice.below(12)));
             self.operators.keyed.push((submitter.clone(), draft.clone()));
@@ -155,10 +161,8 @@ impl World {
         let redact: Vec<String> =
             if secret == Secret::Known { vec![SECRET_PATH.to_owned()] } else { Vec::new() };
         let redact = redact.into();
-        let submitter = match &recorded {
-            Some(agent) => Submitter::agent(agent),
-            None => submitter.into(),
-        };
+        let is_agent = self.agents.iter().any(|agent| agent.id == submitter);
+        let submitter = if is_agent { Submitter::agent(&submitter) } else { submitter.into() };
         let admin = agents.iter().filter(|_| admin).map(|(agent, _)| agent.clone()).collect();
         let submit = Submit { token, id, submitter, spec, digest, agents, admin, idempotent, redact };
         if recorded.is_some() {
@@ -372,25 +376,5 @@ impl World {
             }
         }
         Ok(())
-    }
-}
-
-fn refusal_word(refusal: &Refusal) -> &'static str {
-    match refusal {
-        Refusal::IdemConflict { .. } => "refused: key in use",
-        Refusal::AgentsAway { .. } => "refused: agents away",
-        Refusal::AgentsRevoked { .. } => "refused: agents revoked",
-        Refusal::Revoked | Refusal::CertificateRevoked | Refusal::NotRevoked | Refusal::ListFull => {
-            "refused: not in this world"
-        }
-        Refusal::NoAgents => "refused: no agents",
-        Refusal::TooManyRuns { .. }
-        | Refusal::TooManyBytes { .. }
-        | Refusal::TooManyRunsOfAgent { .. }
-        | Refusal::TooManyBytesOfAgent { .. } => "refused: too many runs",
-        Refusal::StoreFull => "refused: store full",
-        Refusal::StoreUnreadable => "refused: store unreadable",
-        Refusal::NotOpen | Refusal::NotHeld | Refusal::StillOpen => "refused: not in its state",
-        Refusal::TooManyComparisons { .. } => "refused: too much to compare",
     }
 }

@@ -119,7 +119,7 @@ pub(super) fn settings(dice: &mut Dice) -> Settings {
         offers_per_agent: usize::try_from(dice.between(1, 8)).unwrap_or(1),
         runs_per_agent: if dice.percent(25) { usize::try_from(dice.between(1, 3)).unwrap_or(1) } else { 500 },
         open_bytes: 1024 * 1024 * 1024,
-        open_runs_of_agent: 400,
+        open_runs_of_agent: if dice.percent(30) { 2 } else { 400 },
         open_bytes_of_agent: 1024 * 1024 * 1024,
         admin_reserve: 1,
         open_runs: if dice.percent(20) { 12 } else { 400 },
