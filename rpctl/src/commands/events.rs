@@ -50,7 +50,7 @@ pub(super) fn read(args: &EventsArgs) -> Result<Question, Stop> {
     let limit = args.limit.unwrap_or(DEFAULT_LIMIT);
     // without a number the newest: of a long history nobody wants the beginning
     let recent = match (args.recent, args.since) {
-        (Some(recent), _) => Some(args.limit.map_or(recent.into(), |limit| limit.min(recent.into()))),
+        (Some(recent), _) => Some(args.limit.unwrap_or(u64::MAX).min(recent.into())),
         (None, Some(_)) => None,
         (None, None) => Some(limit),
     };

@@ -90,7 +90,7 @@ impl Reading {
             let event = cursors.take(event).map_err(|gap| unreadable(method::JOBS_READ, &gap.to_string()))?;
             self.view.event(&event, output)?;
             self.next = Some(next);
-            let until = *until.get_or_insert(stored.unwrap_or(u64::MAX));
+            let until = *until.get_or_insert_with(|| stored.unwrap_or(u64::MAX));
             if more && progressed && next < until {
                 continue;
             }
