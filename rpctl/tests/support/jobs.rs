@@ -281,11 +281,7 @@ async fn follow(call: &CallContext, script: &Script) -> Result<Raw, Fault> {
                 _ => return no(FaultCode::UnknownJob),
             }
         }
-        "again" => {
-            tell(with_items(&agents[0], vec![output(ItemKind::Stdout, 0, "begun\n")])).await;
-            tell(FollowEvent { state: Some("running".into()), ..FollowEvent::of(&agents[0], 2) }).await;
-            return Err(Fault::new(FaultCode::Forbidden, "as the script says"));
-        }
+        "again" => return again(call, &agents[0]).await,
         "secret" => return Err(Fault::new(FaultCode::Forbidden, "as the script says")),
         "hang" => {
             let first = asked.from.is_empty() && asked.since.is_none();
@@ -304,6 +300,16 @@ async fn follow(call: &CallContext, script: &Script) -> Result<Raw, Fault> {
         }
     }
     Ok(Raw::encode(&summary(&asked.job, &submit, Some(outcome))).unwrap())
+}
+
+/// The first attempt with its line, and the second one without any.
+async fn again(call: &CallContext, agent: &str) -> Result<Raw, Fault> {
+    let first = with_items(agent, vec![output(ItemKind::Stdout, 0, "begun\n")]);
+    let second = FollowEvent { state: Some("running".into()), ..FollowEvent::of(agent, 2) };
+    for event in [first, second] {
+        call.output.value(event.write()).await.unwrap();
+    }
+    Err(Fault::new(FaultCode::Forbidden, "as the script says"))
 }
 
 /// Items of a run of which the store lacks some, and its end.
