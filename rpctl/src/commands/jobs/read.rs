@@ -72,7 +72,7 @@ impl Reading {
     async fn pages(&mut self, link: &Link, output: &mut Output, verbose: bool) -> Ended {
         let target = Target::Manager { method: method::JOBS_READ };
         let mut cursors = Cursors::new(self.arguments.since.is_none() && self.arguments.recent.is_none());
-        // a run may give as fast as it is read: what comes after the first page is for follow
+        // a run may give as fast as it is read: what was not there at its first page is for follow
         let mut until = None;
         loop {
             let call = link.request(method::JOBS_READ, encoded(&self.arguments)?);
