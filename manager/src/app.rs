@@ -212,13 +212,12 @@ impl App {
         self.listeners.wait().await;
         let requests = &self.sessions.requests;
         requests.close();
-        manager.orders.close();
         let within = manager.config.manager.drain_timeout;
         info!(requests = requests.len(), ?within, "stopping");
         let mut patience = Patience::until(hurry);
         let served = async {
             requests.wait().await;
-            manager.orders.wait().await;
+            manager.orders.ended().await;
         };
         if patience.first(within, served).await.is_none() {
             warn!(requests = requests.len(), "stopping although requests are running");

@@ -140,14 +140,24 @@ impl Door {
 
     /// The session that asks, spared when it is among those: it has to hear the answer.
     pub fn spare(self: &Arc<Self>, caller: &PeerInfo, denied: &Denied) -> Option<Spared> {
-        let is_its = |guest: &&Arc<Guest>| match guest.way.get() {
-            Some(Way::Session(peer)) => std::ptr::eq(peer.info(), caller),
-            Some(Way::Leg(_)) | None => false,
-        };
         let state = self.state();
-        let guest = state.inside_of(denied).find(is_its)?.clone();
+        let guest = state.inside_of(denied).find(|guest| guest.asks_as(caller))?.clone();
         guest.spared.fetch_add(1, Ordering::AcqRel);
         Some(Spared { door: self.clone(), guest })
+    }
+
+    /// For what goes on when the request for it has ended: whoever shuts the session out that asks waits until this is dropped.
+    ///
+    /// # Errors
+    /// The fault for a session that is shut out.
+    pub fn lasting(&self, caller: &PeerInfo) -> Result<TaskTrackerToken, Fault> {
+        let state = self.state();
+        let guest = state.of(caller.identity.role, &caller.identity.id).find(|guest| guest.asks_as(caller));
+        let left = || Fault::new(FaultCode::WrongState, "the caller has left; nothing was changed");
+        let guest = guest.ok_or_else(left)?;
+        // under the lock: a denial finds what is done for it, or it is refused here
+        guest.may_ask()?;
+        Ok(guest.requests().token())
     }
 
     /// The entry that shuts an agent or operator out with every certificate.

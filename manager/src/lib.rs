@@ -10,6 +10,7 @@
 //! - [`clock`]: what durations are counted with.
 //! - [`catalogue`]: what agents offer, and whether arguments fit it.
 //! - [`callbacks`]: telling somebody of the ends of jobs.
+//! - [`orders`]: those for agents that go on when nobody waits for them.
 //! - [`relay`]: connections between operators and agents whose bytes are passed on unread.
 //! - [`procedures`]: executables on the manager that may be called, and named as callbacks. [`lint`]: the check of a folder of them.
 //!
@@ -27,6 +28,7 @@ pub mod housekeeping;
 pub mod jobs;
 pub mod lint;
 pub mod methods;
+pub mod orders;
 mod patience;
 pub mod procedures;
 pub mod relay;

@@ -28,12 +28,12 @@ use redpoll_net::Peer;
 use redpoll_net::driver::DriverOptions;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::info;
 
 use crate::catalogue::Procedures;
 use crate::door::Door;
 use crate::engine::Agents;
+use crate::orders::Orders;
 use crate::procedures::Offering;
 use crate::relay::Relays;
 
@@ -63,7 +63,7 @@ pub struct Manager {
     /// Places of questions to agents what would become of a job.
     pub trials: Semaphore,
     /// Orders for agents that have to be noted, whoever waits for them.
-    pub orders: TaskTracker,
+    pub orders: Orders,
     /// What operators are. SIGHUP puts others in their place.
     roles: ArcSwap<Roles>,
     started: Instant,
@@ -116,7 +116,7 @@ impl Manager {
             door: Arc::default(),
             relays,
             trials: Semaphore::new(TRIALS),
-            orders: TaskTracker::new(),
+            orders: Orders::default(),
             roles,
             started: Instant::now(),
             roster: Mutex::new(Roster::default()),

@@ -174,6 +174,25 @@ async fn who_asked_for_a_revocation_of_which_nothing_came_stays() {
 }
 
 #[tokio::test]
+async fn what_lasts_longer_than_its_request_is_found_or_not_begun() {
+    let (door, bob) = (Arc::new(Door::default()), whoever("operator/bob", "0a"));
+    let (guest, peer) = session(&bob, 1);
+    let begin = || door.lasting(peer.info()).map_err(|fault| fault.code);
+    assert_eq!(begin().unwrap_err(), FaultCode::WrongState, "not inside");
+    let _inside = door.enter(&guest, &peer).unwrap();
+    let lasting = begin().unwrap();
+    guest.requests().close();
+    assert_eq!(guest.requests().len(), 1);
+    // whoever asked for it is spared, and begins nothing more all the same
+    let denial = denial(Role::Operator, "bob", None);
+    let _own = door.spare(peer.info(), &denial.denied);
+    door.deny(denial);
+    assert_eq!(begin().unwrap_err(), FaultCode::Forbidden);
+    drop(lasting);
+    guest.requests().wait().await;
+}
+
+#[tokio::test]
 async fn the_newest_connection_is_known_when_it_is_over_and_another_certificate_keeps_its_own() {
     let (door, old, new) =
         (Arc::new(Door::default()), whoever("agent/web-1", "0a"), whoever("agent/web-1", "0b"));

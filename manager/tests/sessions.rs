@@ -5,122 +5,23 @@
     reason = "test code: whatever cannot be done is a failure of the test"
 )]
 
-use std::sync::Arc;
+mod sessions_common;
+
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::BoxFuture;
-use redpoll_common::api::{CallArguments, SwitchAnswer, SwitchArguments, agent_method, method};
-use redpoll_common::identity::{Identity, Role};
+use redpoll_common::identity::Role;
 use redpoll_common::ids::RequestId;
-use redpoll_common::session::handshake::SPOKEN;
 use redpoll_common::wire::flight::Flight;
-use redpoll_common::wire::{AgentHello, Bye, ByeCode, FaultCode, Message, Raw, Request, codec};
-use redpoll_config::ManagerConfig;
-use redpoll_manager::engine::Engine;
+use redpoll_common::wire::{Bye, ByeCode, FaultCode, Message, Raw};
 use redpoll_manager::gate::accept_loop;
-use redpoll_manager::jobs::start_engine;
-use redpoll_manager::methods;
-use redpoll_manager::sessions::Sessions;
-use redpoll_manager::state::Manager;
-use redpoll_net::dial::{DialOptions, connect_once};
-use redpoll_net::memory::{self, MemoryNetwork};
-use redpoll_net::registry::RegistryService;
-use redpoll_net::service::Service;
 use redpoll_net::transport::{
-    AcceptError, Accepted, BoxConnection, Incoming, Listener, PeerCertificate, PeerInfo, Transport, receive,
-    send,
+    AcceptError, Accepted, Incoming, Listener, PeerCertificate, PeerInfo, Transport,
 };
-use redpoll_net::{DriverOptions, Peer, ProcedureInfo, Registry};
-use tempfile::TempDir;
+use redpoll_net::{ProcedureInfo, Registry, memory};
+use sessions_common::{PATIENCE, World, call, hear, hello, identity, say};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-
-const PATIENCE: Duration = Duration::from_secs(10);
-
-struct World {
-    sessions: Arc<Sessions>,
-    engine: Engine,
-    network: MemoryNetwork,
-    tracker: TaskTracker,
-    _folder: TempDir,
-}
-
-fn identity(uri: &str) -> Identity {
-    Identity::parse(uri).unwrap()
-}
-
-fn hello(id: &str) -> AgentHello {
-    let version = "test".to_owned();
-    AgentHello { id: id.to_owned(), version, protocol: Some(SPOKEN), ..AgentHello::default() }
-}
-
-impl World {
-    async fn new() -> Self {
-        let folder = TempDir::new().unwrap();
-        let mut config = ManagerConfig::default();
-        config.store.path = Some(folder.path().join("store"));
-        let manager = Arc::new(Manager::new(identity("spiffe://home/manager/m1"), config));
-        let (engine, _running) = start_engine(&manager).await.unwrap();
-        let registry = Arc::new(methods::registry(&manager, &engine).unwrap());
-        let sessions = Sessions::new(manager, registry, engine.clone());
-        let (network, listener) = MemoryNetwork::new(identity("spiffe://home/manager/m1"));
-        let tracker = TaskTracker::new();
-        tracker.spawn(accept_loop(Box::new(listener), sessions.clone(), CancellationToken::new()));
-        Self { sessions, engine, network, tracker, _folder: folder }
-    }
-
-    async fn agent(&self, id: &str, registry: Registry) -> Peer {
-        let transport = self.network.transport(identity(&format!("spiffe://home/agent/{id}")));
-        let service: Arc<dyn Service> = Arc::new(RegistryService(Arc::new(registry)));
-        let options = DialOptions {
-            hello_timeout: PATIENCE,
-            liveness: None,
-            driver: DriverOptions::default(),
-            backoff: redpoll_common::session::backoff::BackoffOptions::default(),
-        };
-        connect_once(&transport, hello(id), service, &options, &self.tracker).await.unwrap()
-    }
-
-    /// An operator in the hands of the test, past the hello.
-    async fn operator(&self) -> BoxConnection {
-        let transport = self.network.transport(identity("spiffe://home/operator/ada"));
-        let mut connection = transport.connect().await.unwrap();
-        say(&mut connection, &Message::AgentHello(Box::new(hello("ada")))).await;
-        let Message::ManagerHello(_) = hear(&mut connection).await else { panic!("no hello") };
-        connection.set_payload_limit(redpoll_common::wire::DEFAULT_FRAME_LIMIT);
-        connection
-    }
-}
-
-async fn say(connection: &mut BoxConnection, message: &Message) {
-    send(&mut **connection, codec::encode(message, redpoll_common::wire::PROTOCOL)).await.unwrap();
-}
-
-async fn hear(connection: &mut BoxConnection) -> Message {
-    let payload = tokio::time::timeout(PATIENCE, receive(&mut **connection)).await.unwrap();
-    codec::decode(&payload.unwrap().unwrap()).unwrap()
-}
-
-/// A call of web-1.
-fn call(id: &RequestId, procedure: &str, timeout_ms: Option<u64>) -> Request {
-    let arguments = CallArguments {
-        agent: "web-1".into(),
-        procedure: procedure.into(),
-        args: Raw::empty_array(),
-        kwargs: Raw::empty_map(),
-    };
-    Request {
-        id: id.clone(),
-        method: method::CALL.into(),
-        args: Raw::empty_array(),
-        kwargs: arguments.write(),
-        timeout_ms,
-        trace: None,
-        operator: None,
-        roles: None,
-    }
-}
 
 /// Offers a procedure whose values never end.
 fn endless() -> Registry {
@@ -136,7 +37,7 @@ fn endless() -> Registry {
 async fn a_call_whose_values_nobody_takes_ends_as_timed_out_and_not_as_too_large() {
     let world = World::new().await;
     let _agent = world.agent("web-1", endless()).await;
-    let mut operator = world.operator().await;
+    let mut operator = world.operator("ada").await;
     say(&mut operator, &Message::Request(call(&RequestId::numbered(1, 1), "endless", Some(300)))).await;
     // values come until the credit is spent; the test grants none
     let answer = loop {
@@ -163,7 +64,7 @@ async fn a_cancelled_call_that_is_not_answered_ends_with_the_connection_of_its_c
         }
     };
     let _agent = world.agent("web-1", Registry::new().with_graceful(info, run).unwrap()).await;
-    let mut operator = world.operator().await;
+    let mut operator = world.operator("ada").await;
     let id = RequestId::numbered(1, 1);
     say(&mut operator, &Message::Request(call(&id, "deaf", None))).await;
     heard.wait_for(|what| *what == "the call").await.unwrap();
@@ -178,50 +79,6 @@ async fn a_cancelled_call_that_is_not_answered_ends_with_the_connection_of_its_c
     };
     // the agent would be waited for three times as long
     tokio::time::timeout(PATIENCE, left).await.unwrap();
-}
-
-#[tokio::test]
-async fn who_switched_a_procedure_is_in_the_history_also_when_they_do_not_wait_for_the_answer() {
-    let world = World::new().await;
-    let (told, mut heard) = watch::channel(false);
-    let (answer, answered) = watch::channel(false);
-    let info = ProcedureInfo::new(agent_method::DISABLE, "Switches.", serde_json::json!({}));
-    let run = move |_call: redpoll_net::CallContext| {
-        let (told, mut answered) = (told.clone(), answered.clone());
-        async move {
-            told.send_replace(true);
-            answered.wait_for(|now| *now).await.unwrap();
-            let answer = SwitchAnswer { procedure: "p".to_owned(), enabled: false, changed: true };
-            Ok(Raw::encode(&answer).unwrap())
-        }
-    };
-    let _agent = world.agent("web-1", Registry::new().with_graceful(info, run).unwrap()).await;
-    let mut operator = world.operator().await;
-    let arguments = SwitchArguments { agent: "web-1".to_owned(), procedure: "p".to_owned() };
-    let request = Request {
-        method: method::PROCEDURES_DISABLE.into(),
-        kwargs: Raw::encode(&arguments).unwrap(),
-        ..call(&RequestId::numbered(1, 1), "p", None)
-    };
-    say(&mut operator, &Message::Request(request)).await;
-    heard.wait_for(|now| *now).await.unwrap();
-    drop(operator);
-    while !world.sessions.manager.door.sessions(Role::Operator).is_empty() {
-        tokio::task::yield_now().await;
-    }
-    answer.send_replace(true);
-    let noted = async {
-        let mut last = world.engine.last_event();
-        loop {
-            let events = world.engine.store().events(0, 1000).await.unwrap();
-            if let Some(event) = events.into_iter().find(|event| event.kind_text() == "procedure.disabled") {
-                return event.record.unwrap().detail;
-            }
-            last.changed().await.unwrap();
-        }
-    };
-    let detail = tokio::time::timeout(PATIENCE, noted).await.unwrap();
-    assert_eq!(detail.as_deref(), Some("p by ada"));
 }
 
 #[tokio::test]

@@ -73,7 +73,7 @@ impl Guest {
         }
     }
 
-    /// What is done for it: nothing that is tracked here may have an effect after [`Guest::ended`].
+    /// What is done for it, also when nobody waits for it any more: nothing of that may have an effect after [`Guest::ended`].
     pub fn requests(&self) -> &TaskTracker {
         &self.requests
     }
@@ -123,6 +123,14 @@ impl Guest {
             peer.finish(revoked_bye(&self.who));
         }
         self.answered.cancel();
+    }
+
+    /// Whether it is the session that has this caller's requests.
+    pub(super) fn asks_as(&self, caller: &PeerInfo) -> bool {
+        match self.way.get() {
+            Some(Way::Session(peer)) => std::ptr::eq(peer.info(), caller),
+            Some(Way::Leg(_)) | None => false,
+        }
     }
 
     pub(super) fn is_revoked(&self) -> bool {

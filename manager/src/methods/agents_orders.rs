@@ -10,7 +10,7 @@ use redpoll_net::peer::{Call, CallError};
 use redpoll_net::registry::Duplicate;
 use redpoll_net::{CallContext, Registry};
 use tokio::time::Instant;
-use tracing::{Instrument as _, info, warn};
+use tracing::{info, warn};
 
 use super::{info as describe, read, write};
 use crate::engine::Engine;
@@ -38,58 +38,56 @@ pub(super) fn register(
 
 async fn reload(manager: Arc<Manager>, call: CallContext) -> Result<Raw, Fault> {
     let AgentArguments { agent } = read(&call.kwargs)?;
-    pass_on(&manager, &call, &agent, (agent_method::RELOAD, Raw::empty_map())).await
+    let peer = manager.agent(&agent)?;
+    let left = call.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    let timeout = left.unwrap_or(PATIENCE).min(PATIENCE);
+    log(&call, &agent, agent_method::RELOAD);
+    let order = order(&call, (agent_method::RELOAD, Raw::empty_map()), timeout);
+    peer.call(order).await.map_err(|error| from_agent(&agent, error))
 }
 
-/// In a task of its own, which goes on when nobody waits for it any more: the agent may have switched by then, and the history has to
-/// say who had it do so.
+/// In a task of its own, which goes on when nobody waits for it any more, however short the caller's time was: the agent may have
+/// switched by then, and the history has to say who had it do so.
 async fn switch(
     manager: Arc<Manager>,
     engine: Engine,
     call: CallContext,
     method: &'static str,
 ) -> Result<Raw, Fault> {
-    let orders = manager.orders.clone();
-    let switching = orders.spawn(switch_and_note(manager, engine, call, method).in_current_span());
-    switching
-        .await
-        .unwrap_or_else(|_panic| Err(Fault::new(FaultCode::Internal, "whether it was switched is not known")))
-}
-
-async fn switch_and_note(
-    manager: Arc<Manager>,
-    engine: Engine,
-    call: CallContext,
-    method: &'static str,
-) -> Result<Raw, Fault> {
     let SwitchArguments { agent, procedure } = read(&call.kwargs)?;
+    let peer = manager.agent(&agent)?;
+    let lasting = manager.door.lasting(&call.caller)?;
     let operator = call.caller.identity.id.to_string();
-    let order = write(&SwitchOrder { procedure: procedure.clone(), operator: Some(operator.clone()) })?;
-    let answer = pass_on(&manager, &call, &agent, (method, order)).await?;
-    let enabled = method == agent_method::ENABLE;
-    // what changed nothing did not happen. Whether it did the agent alone can say, and nothing else: the rest is as the operator asked
-    if let (Ok(SwitchAnswer { changed: true, .. }), Ok(id)) = (answer.decode(), agent.parse::<PeerId>())
-        && let Err(error) = engine.switched(id, procedure, enabled, operator).await
-    {
-        warn!(agent, %error, "the agent has switched the procedure, and the history does not say so");
-    }
-    Ok(answer)
+    let kwargs = write(&SwitchOrder { procedure: procedure.clone(), operator: Some(operator.clone()) })?;
+    let order = order(&call, (method, kwargs), PATIENCE);
+    let name = agent.clone();
+    let switching = async move {
+        let _lasting = lasting;
+        let answer = peer.call(order).await.map_err(|error| from_agent(&agent, error))?;
+        let enabled = method == agent_method::ENABLE;
+        // what changed nothing did not happen. Whether it did the agent alone can say, and nothing else: the rest is as the operator asked
+        if let (Ok(SwitchAnswer { changed: true, .. }), Ok(id)) = (answer.decode(), agent.parse::<PeerId>())
+            && let Err(error) = engine.switched(id, procedure, enabled, operator).await
+        {
+            warn!(agent, %error, "the agent has switched the procedure, and the history does not say so");
+        }
+        Ok(answer)
+    };
+    let switched = manager.orders.carry_out(switching)?;
+    log(&call, &name, method);
+    let unknown = |_panic| Err(Fault::new(FaultCode::Internal, "whether it was switched is not known"));
+    switched.await.unwrap_or_else(unknown)
 }
 
-/// Asks the agent, and gives its answer unchanged.
-async fn pass_on(
-    manager: &Manager,
-    call: &CallContext,
-    agent: &str,
-    (method, kwargs): (&'static str, Raw),
-) -> Result<Raw, Fault> {
-    let peer = manager.agent(agent)?;
-    let left = call.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-    let timeout = left.unwrap_or(PATIENCE).min(PATIENCE);
-    let mut order = Call::new(method, timeout).with_kwargs(kwargs);
-    order.trace.clone_from(&call.trace);
+/// Not in a task of its own, whose lines do not name the request.
+fn log(call: &CallContext, agent: &str, method: &str) {
     info!(agent, method, operator = %call.caller.identity, "an order for an agent");
-    peer.call(order).await.map_err(|error| from_agent(agent, error))
+}
+
+/// What the agent is asked. Its answer is given unchanged.
+fn order(call: &CallContext, (method, kwargs): (&'static str, Raw), timeout: Duration) -> Call {
+    let order = Call::new(method, timeout).with_kwargs(kwargs);
+    Call { trace: call.trace.clone(), ..order }
 }
 
 /// An agent that is older, or in another language, has no such method.
