@@ -116,19 +116,27 @@ async fn agents_leave_places_of_the_managers_procedures_to_operators_and_to_each
     let dir = folder.path().join("d");
     fs::create_dir(&dir).unwrap();
     fs::set_permissions(&dir, Permissions::from_mode(0o700)).unwrap();
-    let file = dir.join("p.toml");
-    fs::write(&file, "name = \"p\"\ncommand = [\"true\"]\ncallers = [\"agent:*\", \"operator:*\"]\n")
-        .unwrap();
-    fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
-    let config = ManagerProceduresConfig { dir, calls: 4, ..ManagerProceduresConfig::default() };
-    let offering = Offering::new(identity("spiffe://home/manager/m"), &config, None);
-    assert_eq!(offering.reload(), Vec::<String>::new());
+    for (name, admin) in [("p", ""), ("fix", "admin = true\n")] {
+        let file = dir.join(format!("{name}.toml"));
+        let callers = "callers = [\"agent:*\", \"operator:*\"]";
+        fs::write(&file, format!("name = \"{name}\"\ncommand = [\"true\"]\n{callers}\n{admin}")).unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+    }
+    let offering = |calls: usize| {
+        let config =
+            ManagerProceduresConfig { dir: dir.clone(), calls, ..ManagerProceduresConfig::default() };
+        let offering = Offering::new(identity("spiffe://home/manager/m"), &config, None);
+        assert_eq!(offering.reload(), Vec::<String>::new());
+        offering
+    };
     // taken, and not run: a place is held as long as the answer is not there
-    let start = |who: &str| {
+    let start_of = |offering: &Offering, who: &str, procedure: &str| {
         let caller = memory::peer(identity(&format!("spiffe://home/{who}")));
-        let (call, _output, _stop) = detached_call(caller, "p", Raw::empty_array(), Raw::empty_map());
+        let (call, _output, _stop) = detached_call(caller, procedure, Raw::empty_array(), Raw::empty_map());
         offering.start(call)
     };
+    let four = offering(4);
+    let start = |who: &str| start_of(&four, who, "p");
     let a = [start("agent/a").unwrap(), start("agent/a").unwrap()];
     let refused = start("agent/a").err().unwrap();
     assert!(
@@ -139,8 +147,17 @@ async fn agents_leave_places_of_the_managers_procedures_to_operators_and_to_each
     assert!(start("agent/b").is_err() && start("agent/c").is_err(), "one is left, for operators");
     let _ada = start("operator/ada").unwrap();
     assert!(start("operator/ada").is_err());
+    assert!(start_of(&four, "agent/b", "fix").is_err(), "the places of admin procedures are for operators");
+    let _fix = start_of(&four, "operator/ada", "fix").unwrap();
     drop(a);
     let _more = [start("operator/ada").unwrap(), start("agent/a").unwrap()];
+
+    for (calls, of_agents) in [(1, 1), (2, 1), (3, 2), (5, 3)] {
+        let few = offering(calls);
+        let who = ["agent/a", "agent/b", "agent/c", "agent/d", "agent/e"];
+        let taken: Vec<_> = who.into_iter().filter_map(|who| start_of(&few, who, "p").ok()).collect();
+        assert_eq!(taken.len(), of_agents, "of {calls}");
+    }
 }
 
 #[tokio::test]

@@ -11,7 +11,8 @@ use redpoll_common::ids::PeerId;
 pub(super) struct Shares(Arc<Mutex<BTreeMap<PeerId, usize>>>);
 
 impl Shares {
-    /// A share of so many places for whoever calls. `None` when an agent has half of them, or all agents together three quarters.
+    /// A share of so many places for whoever calls. `None` when an agent has half of them, or all agents together three quarters: one is
+    /// left for operators, unless there is but one.
     pub(super) fn take(&self, caller: &Identity, places: usize) -> Option<Share> {
         let agent = match caller.role {
             Role::Agent => caller.id.clone(),
@@ -19,7 +20,8 @@ impl Shares {
         };
         let mut shares = self.lock();
         let (has, all) = (shares.get(&agent).copied().unwrap_or(0), shares.values().sum::<usize>());
-        if has >= places.div_ceil(2) || all >= places - places / 4 {
+        let of_all = (places - places.div_ceil(4)).max(1);
+        if has >= places.div_ceil(2) || all >= of_all {
             return None;
         }
         *shares.entry(agent.clone()).or_default() += 1;
