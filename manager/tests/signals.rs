@@ -47,21 +47,23 @@ impl Drop for Manager {
 
 impl Manager {
     fn start() -> Self {
+        let manager = Self::begin(|_folder, _command| {});
+        manager.wait_for("the manager is ready", 1);
+        manager
+    }
+
+    /// The same without waiting for it, in a folder and by a command that are changed.
+    fn begin(change: impl FnOnce(&Path, &mut Command)) -> Self {
         let (folder, authority) = (tempfile::tempdir().unwrap(), TestAuthority::new("home"));
         authority.manager("m-1").write(folder.path(), "manager");
         let config = folder.path().join("manager.toml");
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&config).unwrap();
         let tls = "[tls]\ncert = \"manager.crt\"\nkey = \"manager.key\"\nca = \"ca.crt\"\n";
         write!(file, "listen = \"127.0.0.1:0\"\n[manager]\nstate_dir = \"state\"\n{tls}").unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_redpoll-manager"))
-            .arg("--config")
-            .arg(&config)
-            .stderr(File::create(folder.path().join("log")).unwrap())
-            .spawn()
-            .unwrap();
-        let manager = Self { child, folder, authority, tracker: TaskTracker::new() };
-        manager.wait_for("the manager is ready", 1);
-        manager
+        let mut command = Command::new(env!("CARGO_BIN_EXE_redpoll-manager"));
+        command.arg("--config").arg(&config).stderr(File::create(folder.path().join("log")).unwrap());
+        change(folder.path(), &mut command);
+        Self { child: command.spawn().unwrap(), folder, authority, tracker: TaskTracker::new() }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -83,6 +85,28 @@ impl Manager {
             assert!(Instant::now() < deadline, "never {times} times {text:?} in:\n{log}");
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// Waits until it hangs on a pipe, orders it to stop, and waits for its end.
+    fn stop_while_it_reads(&mut self, name: &str) {
+        let mut writer = OpenOptions::new();
+        writer.write(true).custom_flags(i32::try_from(OFlags::NONBLOCK.bits()).unwrap());
+        let deadline = Instant::now() + PATIENCE;
+        // there is nobody to write for before the manager reads
+        let _hanging = loop {
+            match writer.open(self.path(name)) {
+                Ok(writer) => break writer,
+                Err(error) => assert!(Instant::now() < deadline, "it is not read: {error}"),
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        self.signal(Signal::TERM);
+        while self.child.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < deadline, "it does not end");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert!(self.child.wait().unwrap().success());
+        assert!(!self.path("state/listen.json").exists());
     }
 
     /// Reloads, and waits for what the manager says of it.
@@ -189,28 +213,26 @@ async fn an_order_to_stop_says_goodbye_with_a_hint_and_ends_well() {
     assert!(!manager.path("state/listen.json").exists());
 }
 
-#[tokio::test]
-async fn an_order_to_stop_is_heard_while_a_reload_hangs() {
+/// A pipe: whoever reads it waits until somebody has written.
+fn pipe(path: &Path) {
+    rustix::fs::mkfifoat(rustix::fs::CWD, path, Mode::RUSR | Mode::WUSR).unwrap();
+}
+
+#[test]
+fn an_order_to_stop_is_heard_while_a_reload_hangs() {
     let mut manager = Manager::start();
-    let pipe = manager.path("draft");
-    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, Mode::RUSR | Mode::WUSR).unwrap();
-    fs::rename(&pipe, manager.path("manager.toml")).unwrap();
+    pipe(&manager.path("draft"));
+    fs::rename(manager.path("draft"), manager.path("manager.toml")).unwrap();
     manager.signal(Signal::HUP);
-    let mut writer = OpenOptions::new();
-    writer.write(true).custom_flags(i32::try_from(OFlags::NONBLOCK.bits()).unwrap());
-    let deadline = Instant::now() + PATIENCE;
-    // there is nobody to write for before the manager reads
-    let _hanging = loop {
-        match writer.open(manager.path("manager.toml")) {
-            Ok(writer) => break writer,
-            Err(error) => assert!(Instant::now() < deadline, "it is not read: {error}"),
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    };
-    manager.signal(Signal::TERM);
-    while manager.child.try_wait().unwrap().is_none() {
-        assert!(Instant::now() < deadline, "it does not end");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    assert!(manager.child.wait().unwrap().success());
+    manager.stop_while_it_reads("manager.toml");
+}
+
+#[test]
+fn an_order_to_stop_is_heard_while_the_start_hangs() {
+    let mut manager = Manager::begin(|folder, command| {
+        pipe(&folder.join("authorities"));
+        command.env("SSL_CERT_FILE", folder.join("authorities"));
+    });
+    manager.stop_while_it_reads("authorities");
+    manager.wait_for("stopped before it was ready", 1);
 }
