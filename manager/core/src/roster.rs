@@ -2,7 +2,7 @@
 //!
 //! A [`Roster`] is told of connections that begin and end, and hands out the handle of each connected agent. What
 //! comes late is fenced by the number of the connection: the goodbye of a connection that was replaced, or the hello
-//! of a connection older than the one in place, changes nothing.
+//! of a connection older than the newest one, which may be over, changes nothing.
 
 mod row;
 #[cfg(test)]
@@ -39,11 +39,11 @@ pub struct Connected<H> {
     pub flapping: bool,
 }
 
-/// A newer connection of the same agent is in place; nothing changed.
+/// A newer connection of the same agent is in place, or was; nothing changed.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the newer connection {by} of this agent is in place")]
+#[error("the newer connection {by} of this agent is in place, or was")]
 pub struct Superseded<H> {
-    /// The connection in place.
+    /// The newest connection.
     pub by: ConnectionId,
     /// The handle that came too late, which must get `Bye replaced`.
     pub handle: H,

@@ -304,7 +304,8 @@ fn read_in_part(n: u64, event: Unread, clock: &Clock) -> EventSummary {
     let Unread { at_ms, kind, job, agent, queue, attempt, outcome, detail } = event;
     EventSummary {
         n,
-        at_ms: clock.told(at_ms),
+        // of a time that cannot be read there is nothing to count from
+        at_ms: if at_ms == 0 { 0 } else { clock.told(at_ms) },
         kind: shortened(kind),
         job: job.map(|job| job.to_string()),
         agent: agent.map(|agent| agent.to_string()),
