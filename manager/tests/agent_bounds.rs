@@ -16,7 +16,7 @@ use redpoll_common::api::submit::{SubmitAnswer, SubmitArguments};
 use redpoll_common::identity::Identity;
 use redpoll_common::job::{QueueKey, QueueSpec};
 use redpoll_common::session::handshake::SPOKEN;
-use redpoll_common::wire::{AgentHello, Fault, FaultCode, Raw};
+use redpoll_common::wire::{AgentHello, Fault, FaultCode, MAX_DEPTH, Raw, RawMap, scan};
 use redpoll_config::{AgentsConfig, ManagerConfig, ManagerProceduresConfig};
 use redpoll_manager::gate::accept_loop;
 use redpoll_manager::jobs::{settings as settings_of, start_engine};
@@ -76,6 +76,35 @@ async fn the_queue_of_an_agents_job_is_none_of_operators_whatever_its_name_and_i
     assert_eq!(shown.job.queue.unwrap().as_text(), Some("agent:a1/deploy"));
     let long = submitted(&desk, "a1", &in_queue(&"x".repeat(1024), 1)).await.unwrap_err();
     assert!(long.code == FaultCode::BadArguments && long.message.contains("1033 bytes"), "{long}");
+    desk.stop().await;
+}
+
+/// One that nobody could tell would take every row beside it along.
+#[tokio::test]
+async fn the_name_of_a_queue_nests_no_deeper_than_answers_hold_with_the_agent_in_it() {
+    let desk = Desk::with(config(open()), settings()).await;
+    desk.know(&["a1"]);
+    let nested = |levels: usize| {
+        let inner = RawMap::new().uint("n", 1).finish();
+        let name = (1..levels).fold(inner, |inner, _| RawMap::new().raw("n", &inner).finish());
+        let mut job = job_on("a1");
+        job.spec.queue = Some(QueueSpec { name: QueueKey::parse(&name).unwrap(), concurrency: 1 });
+        job
+    };
+    submitted(&desk, "a1", &nested(27)).await.unwrap();
+    desk.submit_with(&nested(28)).await.unwrap();
+    let refused = [
+        submitted(&desk, "a1", &nested(28)).await.unwrap_err(),
+        desk.submit_with(&nested(29)).await.unwrap_err(),
+    ];
+    for fault in refused {
+        assert!(fault.code == FaultCode::BadArguments && fault.message.contains("29 levels"), "{fault}");
+    }
+    for method in [method::JOBS_LIST, method::QUEUES_LIST, method::EVENTS_LIST] {
+        let answer = desk.ask_raw(method, Raw::empty_map()).await.unwrap();
+        let message = RawMap::new().raw("data", &answer).finish();
+        assert!(scan::measure(message.as_bytes()).unwrap().depth <= MAX_DEPTH, "{method}");
+    }
     desk.stop().await;
 }
 

@@ -16,6 +16,7 @@ use tokio::time::timeout;
 
 use super::arguments::{bad, page_size, stopping, unread};
 use super::call::undelivered;
+use super::depth::queue_name;
 use super::room::Room;
 use super::{info, read, write};
 use crate::clock::Clock;
@@ -290,7 +291,7 @@ fn summary(event: EventRecord, clock: &Clock) -> EventSummary {
         kind,
         job: job.map(|job| job.to_string()),
         agent: agent.map(|agent| agent.to_string()),
-        queue: queue.map(|queue| queue.to_raw()),
+        queue: queue.as_ref().map(queue_name),
         attempt: attempt.map(|attempt| attempt.0),
         outcome: outcome.map(|outcome| outcome.as_str().to_owned()),
         detail,
@@ -309,7 +310,7 @@ fn read_in_part(n: u64, event: Unread, clock: &Clock) -> EventSummary {
         kind: shortened(kind),
         job: job.map(|job| job.to_string()),
         agent: agent.map(|agent| agent.to_string()),
-        queue: queue.map(|queue| queue.to_raw()),
+        queue: queue.as_ref().map(queue_name),
         attempt: attempt.map(|attempt| attempt.0),
         outcome: outcome.map(shortened),
         detail,

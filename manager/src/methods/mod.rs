@@ -6,6 +6,7 @@ mod agents_procedures;
 mod arguments;
 mod asks;
 mod call;
+mod depth;
 mod events;
 mod events_verify;
 mod follow;

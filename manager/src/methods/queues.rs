@@ -12,6 +12,7 @@ use redpoll_net::registry::Duplicate;
 use redpoll_net::{CallContext, Registry};
 
 use super::arguments::{by, page_size, queue_key};
+use super::depth::queue_name;
 use super::jobs_cancel::{answer, no_queue, of_queue};
 use super::jobs_rows::count;
 use super::room::Room;
@@ -95,7 +96,7 @@ async fn cancel(engine: &Engine, call: &CallContext) -> Result<Raw, Fault> {
 
 fn summary(queue: &QueueView, clock: &Clock) -> QueueSummary {
     QueueSummary {
-        name: queue.key.to_raw(),
+        name: queue_name(&queue.key),
         concurrency: queue.concurrency,
         opened_ms: clock.told(queue.opened_ms),
         taken: count(queue.taken),

@@ -5,16 +5,15 @@ use std::sync::Arc;
 use redpoll_common::api::submit::{SubmitAnswer, SubmitArguments};
 use redpoll_common::api::trial::Deprecated;
 use redpoll_common::job::{Callback, JobSpec, QueueSpec, Submitter};
-use redpoll_common::wire::{Fault, FaultCode, MAX_DEPTH, MAX_METHOD_LEN, MAX_NODES, Raw, scan};
+use redpoll_common::wire::{Fault, FaultCode, MAX_METHOD_LEN, MAX_NODES, Raw};
 use redpoll_config::{CallbacksConfig, ManagerConfig};
 use redpoll_manager_core::access::RESERVED_PREFIX;
 use redpoll_net::CallContext;
 
 use super::arguments::{bad, unread};
-use super::asks;
 use super::jobs_rows::count;
 use super::submit_agents::Choice;
-use super::write;
+use super::{asks, depth, write};
 use crate::catalogue::{self, Checked};
 use crate::engine::{Engine, NewJob, Stored, digest};
 use crate::state::Manager;
@@ -23,8 +22,6 @@ use crate::state::Manager;
 const AROUND_BYTES: usize = 16 * 1024;
 /// Values kept for the same.
 const AROUND_NODES: usize = 4096;
-/// Levels that stand around a job's info in the deepest answer that has it.
-const AROUND_INFO: usize = 4;
 
 /// A job that may be stored.
 struct Prepared {
@@ -105,6 +102,8 @@ fn prepare(manager: &Manager, call: &CallContext) -> Result<Prepared, Fault> {
 /// The queue that is meant: an agent's own, never one of operators.
 fn queue_of(queue: QueueSpec, submitter: &Submitter) -> Result<QueueSpec, Fault> {
     let name = queue.name.of(submitter).map_err(|error| bad(format!("queue: {error}")))?;
+    // an agent's stands in a map
+    depth::check("queue", &name.to_raw())?;
     Ok(QueueSpec { name, ..queue })
 }
 
@@ -184,15 +183,8 @@ pub(super) fn check_size(spec: &JobSpec, config: &ManagerConfig) -> Result<(), F
     if nodes > max {
         return too_large(format!("args, kwargs and info have {nodes} values together; the limit is {max}"));
     }
-    let max = MAX_DEPTH - AROUND_INFO;
-    let depth = match spec.info.len() {
-        few if few <= max => few,
-        _ => scan::measure(spec.info.as_bytes()).map_or(MAX_DEPTH, |cost| cost.depth),
-    };
-    if depth > max {
-        return Err(bad(format!("info nests {depth} levels deep; the limit is {max}")));
-    }
-    Ok(())
+    depth::check("info", &spec.info)?;
+    spec.queue.as_ref().map_or(Ok(()), |queue| depth::check("queue", &queue.name.to_raw()))
 }
 
 /// An HTTP address without a password in it: it is shown to whoever may see the job.
