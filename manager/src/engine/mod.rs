@@ -24,7 +24,7 @@ pub mod feed;
 mod history;
 mod lines;
 mod listed;
-mod open;
+pub(crate) mod open;
 mod performer;
 pub(crate) mod refusal;
 mod running;

@@ -6,9 +6,13 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use redpoll_common::ids::{ConnectionId, PeerId};
 use redpoll_common::job::{Callback, JobId};
+use redpoll_manager_core::jobs::record::Summary;
 use redpoll_manager_core::jobs::{NotTaken, Settings};
 use redpoll_net::Peer;
+use tokio::sync::mpsc;
 
+use super::open::Ask;
+use super::task::Message;
 use super::{Agents, Callbacks, Engine, EngineOptions};
 use crate::store::{AbortHook, Faults, Memory};
 
@@ -42,4 +46,22 @@ pub(crate) async fn engine() -> Engine {
     let (engine, _running, _known) =
         Engine::start(store, Arc::new(Nobody), Arc::new(Nobody), options).await.unwrap();
     engine
+}
+
+/// The same store behind a machine that counts so the runs of each job that it is asked for; without a count it stands.
+pub(crate) fn ahead(engine: &Engine, said: Option<Summary>) -> Engine {
+    let (inbox, mut messages) = mpsc::channel(1);
+    #[expect(clippy::disallowed_methods, reason = "a test's own task")]
+    tokio::spawn(async move {
+        let mut unanswered = Vec::new();
+        while let Some(message) = messages.recv().await {
+            match (message, said) {
+                (Message::Ask(Ask::Summaries { jobs, told }), Some(said)) => {
+                    let _gone = told.send(jobs.iter().map(|_| Some(said)).collect());
+                }
+                (message, _) => unanswered.push(message),
+            }
+        }
+    });
+    Engine { inbox, ..engine.clone() }
 }

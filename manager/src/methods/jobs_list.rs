@@ -7,8 +7,9 @@ use redpoll_common::wire::{Fault, Raw, RawMap};
 use redpoll_net::CallContext;
 
 use super::arguments::{bad, job_id, page_size, queue_key, unread};
+use super::jobs_rows::Rows;
 use super::room::Room;
-use super::{jobs_rows, read, write};
+use super::{read, write};
 use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::state::{parse_agent, parse_submitter};
@@ -32,12 +33,11 @@ pub(super) async fn list(engine: &Engine, call: &CallContext) -> Result<Raw, Fau
     let limit = page_size(arguments.limit, PAGE, MAX_PAGE)?;
     let mut before = arguments.before.as_deref().map(job_id).transpose()?;
     let filter = filter(&arguments, store.clock())?;
-    let (mut room, mut jobs) = (Room::of(call), Vec::new());
+    let (mut room, mut jobs, mut rows) = (Room::of(call), Vec::new(), Rows::new(engine));
     'looks: for look in 1.. {
         let wanted = (limit - jobs.len()).min(CHUNK);
         let page = store.list(filter.clone(), before, wanted).await.map_err(unread)?;
-        let rows = jobs_rows::summaries(engine, &page.jobs).await?;
-        for (record, row) in page.jobs.iter().zip(&rows) {
+        for (record, row) in page.jobs.iter().zip(&rows.of(&page.jobs).await?) {
             let job = write(row)?;
             if !room.take(&job) {
                 if jobs.is_empty() {

@@ -12,6 +12,7 @@ use redpoll_manager_core::jobs::record::{
 };
 
 use super::arguments::unread;
+use super::depth::queue_name;
 use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::store::{AttemptRecord, Store};
@@ -25,27 +26,44 @@ pub(super) async fn summary(store: &dyn Store, record: &JobRecord) -> Result<Job
     Ok(job(record, &ends, store.clock()))
 }
 
-/// The same of several. What is open the engine has counted; the store counts where that does not answer, and what ended meanwhile.
-pub(super) async fn summaries(engine: &Engine, records: &[JobRecord]) -> Result<Vec<JobSummary>, Fault> {
-    let open: Vec<JobId> =
-        records.iter().filter(|record| record.summary.is_none()).map(|record| record.id).collect();
-    let counted = match open.is_empty() {
-        true => None,
-        false => engine.summaries_if_quick(open.clone()).await,
-    };
-    let counted: BTreeMap<JobId, Summary> = open
-        .into_iter()
-        .zip(counted.unwrap_or_default())
-        .filter_map(|(id, ends)| Some((id, ends?)))
-        .collect();
-    let (store, mut all) = (&**engine.store(), Vec::with_capacity(records.len()));
-    for record in records {
-        all.push(match counted.get(&record.id) {
-            Some(ends) => job(record, ends, store.clock()),
-            None => summary(store, record).await?,
-        });
+/// The rows of one answer. What is open the engine has counted; the store counts where that does not answer, and what ended meanwhile.
+pub(super) struct Rows<'a> {
+    engine: &'a Engine,
+    /// The engine answers: one that stands is waited for once in an answer.
+    answers: bool,
+}
+
+impl<'a> Rows<'a> {
+    pub(super) fn new(engine: &'a Engine) -> Self {
+        Self { engine, answers: true }
     }
-    Ok(all)
+
+    /// Those of the next of its jobs.
+    pub(super) async fn of(&mut self, records: &[JobRecord]) -> Result<Vec<JobSummary>, Fault> {
+        let counted = self.counted(records).await;
+        let (store, mut all) = (&**self.engine.store(), Vec::with_capacity(records.len()));
+        for record in records {
+            all.push(match counted.get(&record.id) {
+                Some(ends) => job(record, ends, store.clock()),
+                None => summary(store, record).await?,
+            });
+        }
+        Ok(all)
+    }
+
+    /// What the engine has counted of those that are open to it as well.
+    async fn counted(&mut self, records: &[JobRecord]) -> BTreeMap<JobId, Summary> {
+        let open = records.iter().filter(|record| record.summary.is_none()).map(|record| record.id);
+        let open: Vec<JobId> = if self.answers { open.collect() } else { Vec::new() };
+        if open.is_empty() {
+            return BTreeMap::new();
+        }
+        let counted = self.engine.summaries_if_quick(open.clone()).await;
+        self.answers = counted.is_some();
+        // it is ahead of the disk: a job whose last end is not stored yet has the counts of its record
+        let counted = open.into_iter().zip(counted.unwrap_or_default());
+        counted.filter_map(|(id, ends)| Some((id, ends.filter(|ends| ends.open > 0)?))).collect()
+    }
 }
 
 fn job(record: &JobRecord, ends: &Summary, clock: &Clock) -> JobSummary {
@@ -70,7 +88,7 @@ fn job(record: &JobRecord, ends: &Summary, clock: &Clock) -> JobSummary {
         runs: count(record.agents.len()),
         open: if ended { 0 } else { ends.open.into() },
         outcomes,
-        queue: record.spec.queue.as_ref().map(|queue| queue.name.to_raw()),
+        queue: record.spec.queue.as_ref().map(|queue| queue_name(&queue.name)),
         key: record.key().map(str::to_owned),
         info: record.spec.info.clone(),
         submitted_ms: clock.told(record.submitted_ms),
@@ -168,4 +186,60 @@ pub(super) fn callback(record: CallbackRecord, clock: &Clock) -> CallbackSummary
 /// A number of things in memory, for the wire.
 pub(super) fn count(number: usize) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use redpoll_common::api::submit::SubmitArguments;
+    use redpoll_common::ids::PeerId;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::engine::open::EXTRA_PATIENCE;
+    use crate::engine::{NewJob, digest, testing};
+
+    async fn record(engine: &Engine) -> JobRecord {
+        let asked = SubmitArguments::new(vec!["a".to_owned()], "p");
+        let agent = PeerId::parse("a").unwrap();
+        let job = NewJob {
+            submitter: agent.clone().into(),
+            digest: digest::of(&asked),
+            spec: Arc::new(asked.spec),
+            agents: vec![agent],
+            admin: Arc::default(),
+            idempotent: false,
+            redact: Arc::default(),
+        };
+        let job = engine.submit(job).await.unwrap().job;
+        engine.store().job(job).await.unwrap().unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_machine_that_stands_is_waited_for_once_in_an_answer() {
+        let engine = testing::engine().await;
+        let jobs = [record(&engine).await];
+        let stands = testing::ahead(&engine, None);
+        let (begin, mut rows) = (Instant::now(), Rows::new(&stands));
+        for _ in 0..3 {
+            assert_eq!(rows.of(&jobs).await.unwrap().first().unwrap().open, 1, "as the store says");
+        }
+        let waited = begin.elapsed();
+        assert!(waited < EXTRA_PATIENCE * 2, "{waited:?}");
+    }
+
+    #[tokio::test]
+    async fn a_job_whose_last_end_is_not_stored_yet_has_the_counts_of_its_record() {
+        let engine = testing::engine().await;
+        let jobs = [record(&engine).await];
+        let ended = Summary { open: 0, ended: [1, 0, 0, 0, 0, 0, 0] };
+        let two = Summary { open: 2, ..Summary::default() };
+        for (said, open) in [(ended, 1), (two, 2)] {
+            let ahead = testing::ahead(&engine, Some(said));
+            let rows = Rows::new(&ahead).of(&jobs).await.unwrap();
+            let row = rows.first().unwrap();
+            assert_eq!((row.state.as_str(), row.open), ("open", open));
+        }
+    }
 }
