@@ -51,9 +51,9 @@ pub struct Checked {
     pub admin: Vec<PeerId>,
 }
 
-/// Checks a job on its agents, each with whether it is connected: all of it is refused when every one of them does that has a schema
-/// for it. Where some take it, the job is stored, and the others refuse their own runs: what one machine says of itself keeps nothing
-/// from the rest. An agent that is away is judged by its last known list; one that is not known is not judged.
+/// Checks a job on its agents, each with whether it is connected: all of it is refused when every one of them does. Otherwise the job is
+/// stored, and those that refuse it refuse their own runs: what one machine says of itself keeps nothing from the rest, also from
+/// agents without a schema for it. An agent that is away is judged by its last known list; one that is not known is not judged.
 ///
 /// # Errors
 /// `bad_arguments`, which names the agents; then nothing must be stored.
@@ -101,12 +101,12 @@ impl<'a> Judged<'a> {
         Self { agents: judged.collect(), all: agents.len() }
     }
 
-    /// Why the job as a whole is refused: `bad_arguments`, which names the first agents. Not when one of them would take it.
+    /// Why the job as a whole is refused: `bad_arguments`, which names the first agents. Not when one of them does not refuse it.
     pub fn refusal(&self) -> Option<Fault> {
-        if self.agents.iter().any(|(_, said)| matches!(said.verdict, Some(Ok(())))) {
+        let refusals = self.refusals();
+        if refusals.len() < self.all {
             return None;
         }
-        let refusals = self.refusals();
         let why = refusals.values().next()?;
         let names: Vec<&str> = refusals.keys().take(NAMED).map(|agent| agent.as_str()).collect();
         let more = match refusals.len().saturating_sub(names.len()) {
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn one_agents_schema_refuses_no_job_that_another_agent_takes() {
+    fn a_schema_refuses_no_job_for_an_agent_that_does_not_refuse_it() {
         let (takes, refuses) = (json!({"type": "object"}), json!({"not": {}}));
         let none = serde_json::Value::Null;
         let manager = manager(&[("a", takes), ("b", refuses.clone()), ("c", refuses), ("free", none)]);
@@ -232,8 +232,10 @@ mod tests {
             (&["a", "b", "c", "free", "unknown"], None),
             (&["b"], Some("1 of 1 agents: b")),
             (&["b", "c"], Some("2 of 2 agents: b, c")),
-            // nothing speaks for the arguments
-            (&["b", "free", "unknown"], Some("1 of 3 agents: b")),
+            // nothing speaks for the arguments, and nothing against them but what two machines say of themselves
+            (&["b", "free"], None),
+            (&["b", "c", "unknown"], None),
+            (&["free", "unknown"], None),
         ] {
             let found = checked(&manager, on).err().map(|fault| fault.message);
             assert_eq!(found.is_some(), refused.is_some(), "{on:?}: {found:?}");
