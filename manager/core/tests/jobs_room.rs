@@ -200,7 +200,7 @@ fn arguments_in_memory_have_a_limit_in_bytes_also_after_a_restart() {
     let mut manager = Manager::new(settings);
     let large = Plan { info: Some(Raw::encode(&"x".repeat(90)).unwrap()), ..Plan::default() };
     let refused = |effects: &[Effect<u32>]| match answers(effects).pop() {
-        Some(Err(Refusal::TooManyBytes { bytes, limit: 250 })) => bytes > 250,
+        Some(Err(Refusal::TooManyBytes { bytes, of_job: 90..=250, limit: 250 })) => bytes > 250,
         Some(Ok(Answer::Submitted { .. })) => false,
         other => panic!("{other:?}"),
     };

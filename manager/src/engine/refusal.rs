@@ -38,21 +38,11 @@ pub(crate) fn fault(refusal: &Refusal) -> Fault {
         Refusal::TooManyComparisons { .. } => {
             Fault::new(FaultCode::BadArguments, format!("where: {text}; nothing was changed"))
         }
-        Refusal::TooManyRuns { .. } => {
-            let text = format!("{text}, jobs.open_runs of the manager; nothing was stored");
-            Fault::new(FaultCode::Overloaded, text)
-        }
-        Refusal::TooManyBytes { .. } => {
-            let text = format!("{text}, jobs.open_size of the manager; nothing was stored");
-            Fault::new(FaultCode::Overloaded, text)
-        }
-        Refusal::TooManyRunsOfAgent { .. } => {
-            let text = format!("{text}, agents.open_runs of the manager; nothing was stored");
-            Fault::new(FaultCode::Overloaded, text)
-        }
-        Refusal::TooManyBytesOfAgent { .. } => {
-            let text = format!("{text}, agents.open_size of the manager; nothing was stored");
-            Fault::new(FaultCode::Overloaded, text)
+        Refusal::TooManyRuns { runs, limit, .. } => no_room(text, "jobs.open_runs", runs > limit),
+        Refusal::TooManyBytes { of_job, limit, .. } => no_room(text, "jobs.open_size", of_job > limit),
+        Refusal::TooManyRunsOfAgent { runs, limit, .. } => no_room(text, "agents.open_runs", runs > limit),
+        Refusal::TooManyBytesOfAgent { of_job, limit, .. } => {
+            no_room(text, "agents.open_size", of_job > limit)
         }
         Refusal::StoreFull => {
             let text = "the manager's disk is full: no new jobs; nothing was stored";
@@ -61,6 +51,12 @@ pub(crate) fn fault(refusal: &Refusal) -> Fault {
         Refusal::StoreUnreadable => Fault::new(FaultCode::Internal, text),
         Refusal::NotOpen | Refusal::NotHeld | Refusal::StillOpen => Fault::new(FaultCode::WrongState, text),
     }
+}
+
+/// There is no place for a job now, or, where it alone is beyond the limit, never.
+fn no_room(text: String, key: &str, never: bool) -> Fault {
+    let code = if never { FaultCode::TooLarge } else { FaultCode::Overloaded };
+    Fault::new(code, format!("{text}, {key} of the manager; nothing was stored"))
 }
 
 /// The first of them.
@@ -73,4 +69,25 @@ fn some(agents: &[PeerId]) -> String {
 /// The fault for an answer that answers something else.
 pub(super) fn wrong_answer() -> Fault {
     Fault::new(FaultCode::Internal, "the machine of jobs gave another answer than was asked for")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_that_never_fits_is_not_told_to_come_again() {
+        for (runs, code) in [(10, FaultCode::Overloaded), (11, FaultCode::TooLarge)] {
+            let fault = fault(&Refusal::TooManyRunsOfAgent { open: 3, runs, limit: 10 });
+            let text = format!("3 open runs, this one has {runs}, and 10 are the limit, agents.open_runs");
+            assert!(fault.code == code && fault.message.contains(&text), "{fault}");
+        }
+        for (of_job, code) in [(10, FaultCode::Overloaded), (11, FaultCode::TooLarge)] {
+            let fault = fault(&Refusal::TooManyBytes { bytes: 14, of_job, limit: 10 });
+            assert!(
+                fault.code == code && fault.message.contains(&format!("has {of_job}, and 10")),
+                "{fault}"
+            );
+        }
+    }
 }

@@ -195,38 +195,48 @@ pub enum Refusal {
     #[error("a job needs at least one agent")]
     NoAgents,
     /// There are too many open runs.
-    #[error("there are {open} open runs, and {limit} are the limit")]
+    #[error("there are {open} open runs, the job has {runs}, and {limit} are the limit")]
     TooManyRuns {
         /// How many are open.
         open: usize,
+        /// How many the job has.
+        runs: usize,
         /// How many may be.
         limit: usize,
     },
     /// The jobs in memory have too many arguments.
     #[error(
-        "jobs that are open, or ended as unknown, have {bytes} bytes of args, kwargs and info with this one, and {limit} are the limit"
+        "jobs that are open, or ended as unknown, have {bytes} bytes of args, kwargs and info with this one, which has {of_job}, \
+         and {limit} are the limit"
     )]
     TooManyBytes {
         /// How many bytes it would be.
         bytes: u64,
+        /// How many of them the job has.
+        of_job: u64,
         /// How many may be.
         limit: u64,
     },
     /// The agent that submits has too many open runs.
-    #[error("this agent's jobs have {open} open runs, and {limit} are the limit")]
+    #[error("this agent's jobs have {open} open runs, this one has {runs}, and {limit} are the limit")]
     TooManyRunsOfAgent {
         /// How many are open.
         open: usize,
+        /// How many the job has.
+        runs: usize,
         /// How many may be.
         limit: usize,
     },
     /// The jobs in memory of the agent that submits have too many arguments.
     #[error(
-        "this agent's jobs that are open, or ended as unknown, have {bytes} bytes of args, kwargs and info with this one, and {limit} are the limit"
+        "this agent's jobs that are open, or ended as unknown, have {bytes} bytes of args, kwargs and info with this one, which has \
+         {of_job}, and {limit} are the limit"
     )]
     TooManyBytesOfAgent {
         /// How many bytes it would be.
         bytes: u64,
+        /// How many of them the job has.
+        of_job: u64,
         /// How many may be.
         limit: u64,
     },

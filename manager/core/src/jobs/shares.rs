@@ -23,7 +23,7 @@ impl Shares {
     pub(super) fn refusal(
         &self,
         submitter: &Submitter,
-        (runs, bytes): (usize, u64),
+        (runs, of_job): (usize, u64),
         settings: &Settings,
     ) -> Option<Refusal> {
         if submitter.operator_id().is_some() {
@@ -33,10 +33,10 @@ impl Shares {
         let has = self.0.get(submitter).unwrap_or(&none);
         let limit = settings.open_runs_of_agent;
         if has.runs.saturating_add(runs) > limit {
-            return Some(Refusal::TooManyRunsOfAgent { open: has.runs, limit });
+            return Some(Refusal::TooManyRunsOfAgent { open: has.runs, runs, limit });
         }
-        let (bytes, limit) = (has.bytes.saturating_add(bytes), settings.open_bytes_of_agent);
-        (bytes > limit).then_some(Refusal::TooManyBytesOfAgent { bytes, limit })
+        let (bytes, limit) = (has.bytes.saturating_add(of_job), settings.open_bytes_of_agent);
+        (bytes > limit).then_some(Refusal::TooManyBytesOfAgent { bytes, of_job, limit })
     }
 
     /// Its submitter has so much more.

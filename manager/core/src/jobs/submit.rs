@@ -145,14 +145,15 @@ impl<T> Jobs<T> {
         if agents.is_empty() {
             return Some(Refusal::NoAgents);
         }
-        if open.saturating_add(agents.len()) > limit {
-            return Some(Refusal::TooManyRuns { open, limit });
+        let (runs, of_job) = (agents.len(), weight(spec));
+        if open.saturating_add(runs) > limit {
+            return Some(Refusal::TooManyRuns { open, runs, limit });
         }
-        let (bytes, limit) = (self.open_bytes.saturating_add(weight(spec)), self.settings.open_bytes);
+        let (bytes, limit) = (self.open_bytes.saturating_add(of_job), self.settings.open_bytes);
         if bytes > limit {
-            return Some(Refusal::TooManyBytes { bytes, limit });
+            return Some(Refusal::TooManyBytes { bytes, of_job, limit });
         }
-        let of_agent = self.shares.refusal(submitter, (agents.len(), weight(spec)), &self.settings);
+        let of_agent = self.shares.refusal(submitter, (runs, of_job), &self.settings);
         if of_agent.is_some() {
             return of_agent;
         }

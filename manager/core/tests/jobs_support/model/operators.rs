@@ -215,7 +215,7 @@ impl Model {
         } else if submit.agents.is_empty() {
             Some(Refusal::NoAgents)
         } else if open + submit.agents.len() > self.settings.open_runs {
-            Some(Refusal::TooManyRuns { open, limit: self.settings.open_runs })
+            Some(Refusal::TooManyRuns { open, runs: submit.agents.len(), limit: self.settings.open_runs })
         } else if !self.refused(&submit.agents).is_empty() {
             Some(Refusal::AgentsRevoked { agents: self.refused(&submit.agents) })
         } else if submit.spec.offline == Offline::Require && !away.is_empty() {
