@@ -76,6 +76,7 @@ fn report() -> Report {
         ],
         progress: Some(Progress { completed: 1, total: Some(2), details: Raw::text("half") }),
         done: Some(ending()),
+        newer_outcome: false,
         redact: Vec::new(),
     };
     let unknown =
@@ -360,6 +361,7 @@ fn run_reports() -> impl Strategy<Value = RunReport> {
             items,
             progress,
             done,
+            newer_outcome: false,
             redact,
         },
     )

@@ -56,6 +56,7 @@ fn a_run_that_ended_as_only_a_newer_version_knows_has_ended_as_unknown() {
     let report = Report { reports: vec![about(1), quiet.clone()] };
     let told = Report::read(&newer(&report.write(), "failed", "frozen")).unwrap();
     assert_eq!(told.reports[0], about(1), "the run beside it is told whole");
+    assert!(told.reports[1].newer_outcome && !told.reports[0].newer_outcome);
     let done = told.reports[1].done.clone().unwrap();
     let message = &done.fault.as_ref().unwrap().message;
     assert!(message.contains("frozen") && message.contains("the disk is full"), "{message}");
@@ -68,10 +69,15 @@ fn a_result_beside_an_outcome_that_nobody_knows_is_not_kept() {
     let mut one = about(1);
     let done = one.done.as_mut().unwrap();
     (done.outcome, done.fault, done.result) = (Outcome::Succeeded, None, Some(Raw::text("r")));
+    done.started = Some(false);
     let report = Report { reports: vec![one] };
     let told = Report::read(&newer(&report.write(), "succeeded", "postponed")).unwrap();
     let done = told.reports[0].done.clone().unwrap();
-    assert_eq!((done.outcome, done.result), (Outcome::Unknown, None));
+    assert_eq!(
+        (done.outcome, done.started, done.result),
+        (Outcome::Unknown, None, None),
+        "nor that it never began"
+    );
 }
 
 #[test]

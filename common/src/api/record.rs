@@ -55,7 +55,7 @@ impl RecordArguments {
             procedure: fields.text("procedure", MAX_METHOD_LEN)?.to_owned(),
             kwargs: fields.opt_map("kwargs")?.unwrap_or_else(Raw::empty_map),
             started_ms_ago: fields.opt_u64("started_ms_ago")?,
-            ending: read_told_ending(&ending)?,
+            ending: read_told_ending(&ending)?.0,
             items,
             dropped: fields.opt_u64("dropped")?.unwrap_or(0),
         })

@@ -43,6 +43,8 @@ pub struct RunReport {
     pub progress: Option<Progress>,
     /// How it ended, after its last item.
     pub done: Option<Ending>,
+    /// How it ended is a word that only a newer version has: that of `done` stands for it, and this is not written.
+    pub newer_outcome: bool,
     /// With the end: paths into the run's arguments that nobody may see, each below `args.` or `kwargs.`. Those that the manager
     /// knew by itself are repetitions.
     pub redact: Vec<String>,
@@ -72,16 +74,19 @@ impl RunReport {
     /// A report about a run with nothing in it yet.
     pub fn about(run: RunRef) -> Self {
         let (items, redact) = (Vec::new(), Vec::new());
-        Self { run, started_ms_ago: None, items, progress: None, done: None, redact }
+        Self { run, started_ms_ago: None, items, progress: None, done: None, newer_outcome: false, redact }
     }
 
     fn read(fields: &Fields<'_>) -> Result<Self, DecodeError> {
+        let done = fields.opt_fields("done")?.map(|fields| read_told_ending(&fields)).transpose()?;
+        let (done, newer_outcome) = done.map_or((None, false), |(done, is_newer)| (Some(done), is_newer));
         Ok(Self {
             run: RunRef::read(fields)?,
             started_ms_ago: fields.opt_u64("started_ms_ago")?,
             items: fields.maps("items", MAX_REPORT_ITEMS, read_told_item)?,
             progress: fields.opt_fields("progress")?.map(|fields| read_progress(&fields)).transpose()?,
-            done: fields.opt_fields("done")?.map(|fields| read_told_ending(&fields)).transpose()?,
+            done,
+            newer_outcome,
             redact: fields.texts("redact", MAX_REPORT_REDACT, MAX_REPORT_PATH)?,
         })
     }
@@ -141,18 +146,20 @@ fn write_progress(map: RawMap, progress: &Progress) -> RawMap {
         .opt_raw("details", Some(&progress.details).filter(|details| !details.is_nil()))
 }
 
-/// An ending as an agent tells it. With an outcome that only a newer version has the run has ended, and how is unknown here: it would
-/// hold up its own reports, and those of others, for ever.
-pub(crate) fn read_told_ending(fields: &Fields<'_>) -> Result<Ending, DecodeError> {
+/// An ending as an agent tells it, and whether its outcome is one that only a newer version has. Then the run has ended, and how is unknown
+/// here: it would hold up its own reports, and those of others, for ever.
+pub(crate) fn read_told_ending(fields: &Fields<'_>) -> Result<(Ending, bool), DecodeError> {
     let word = fields.text("outcome", MAX_WORD)?;
     if let Some(outcome) = Outcome::from_wire(word) {
-        return ending(fields, outcome);
+        return Ok((ending(fields, outcome)?, false));
     }
     let mut done = ending(fields, Outcome::Unknown)?;
     let said = done.fault.map_or_else(String::new, |fault| format!("; its agent says: {}", fault.message));
     let text = format!("it ended as {word}, which this manager does not know{said}");
     (done.fault, done.result) = (Some(Fault::new(FaultCode::Internal, text)), None);
-    Ok(done)
+    // an outcome that is unknown does not say that it never began
+    done.started = done.started.filter(|started| *started);
+    Ok((done, true))
 }
 
 /// The fields of an ending, also as stores keep them.

@@ -27,6 +27,20 @@ impl<T> Jobs<T> {
         }
     }
 
+    /// Takes an end whose outcome only a newer version knows. The run is over, and its agent says no more of it: nothing is tried again, and
+    /// nothing replaces what is known here.
+    pub(super) fn conclude_unread(&mut self, at: At, mut ending: Ending, now_ms: u64) {
+        let Some(run) = self.run(at) else { return };
+        let replaces = run.is_replaceable();
+        ending.started = ending.started.or_else(|| run.started.map(|_| true));
+        if replaces {
+            self.replace(at, ending, now_ms);
+        } else if !run.phase.is_ended() {
+            self.change(at, now_ms, |run| run.corrected = true);
+            self.end(at, ending, now_ms);
+        }
+    }
+
     /// An end without a start, decided here.
     pub(super) fn end_unstarted(&mut self, at: At, outcome: Outcome, why: &str, now_ms: u64) {
         let code = if outcome == Outcome::Expired { FaultCode::TimedOut } else { FaultCode::Cancelled };
@@ -135,9 +149,12 @@ impl<T> Jobs<T> {
     /// start, and that is not always recognised: nobody may have heard of the start, and the manager knows a lost spool for the
     /// same in its next session.
     fn correct(&mut self, at: At, ending: Ending, now_ms: u64) {
-        if ending.outcome == Outcome::Unknown || ending.started == Some(false) {
-            return;
+        if ending.outcome != Outcome::Unknown && ending.started != Some(false) {
+            self.replace(at, ending, now_ms);
         }
+    }
+
+    fn replace(&mut self, at: At, ending: Ending, now_ms: u64) {
         if let Some(job) = self.jobs.get_mut(&at.job) {
             job.summary.remove(Outcome::Unknown);
         }

@@ -167,7 +167,8 @@ pub struct RunRecord {
     pub items: u64,
     /// Somebody asked for its end, and with which grace; it is never started or tried again.
     pub cancel: Option<Cancelling>,
-    /// The outcome `unknown` was replaced by later evidence, as may happen once.
+    /// The outcome `unknown` was replaced by later evidence, as may happen once, or is the last word of an agent that says it with a word of
+    /// a newer version.
     pub corrected: bool,
     /// How the last of the earlier attempts that ran, or may have, ended. With it the run cannot end as if it never ran.
     pub earlier: Option<Outcome>,

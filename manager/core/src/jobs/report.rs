@@ -143,7 +143,7 @@ impl<T> Jobs<T> {
 
     /// Applies what an agent reports of one run, and says what it may forget.
     pub(super) fn report(&mut self, agent: &PeerId, report: RunReport, now_ms: u64) -> Ack {
-        let RunReport { run: about, started_ms_ago, items, progress, done, redact } = report;
+        let RunReport { run: about, started_ms_ago, items, progress, done, newer_outcome, redact } = report;
         let told = items.last().map_or(0, |item| item.n.saturating_add(1));
         let told = told.max(done.as_ref().map_or(0, |done| done.items));
         // nothing here depends on this dispatch any more
@@ -174,7 +174,12 @@ impl<T> Jobs<T> {
             // before the end, which has the arguments masked; without one it is no agent's to say, and would be said without end
             self.redact(about.job, redact);
             let started = self.run(at).is_some_and(|run| run.started.is_some());
-            self.conclude(at, plausible(done, started), now_ms);
+            let done = plausible(done, started);
+            if newer_outcome {
+                self.conclude_unread(at, done, now_ms);
+            } else {
+                self.conclude(at, done, now_ms);
+            }
         }
         Ack { job: about.job, attempt: about.attempt, next_n, done: ended, stop: false }
     }
@@ -279,7 +284,8 @@ fn plausible(mut done: Ending, was_started: bool) -> Ending {
     match done.outcome {
         Outcome::Succeeded => done.started = Some(true),
         Outcome::Rejected | Outcome::Expired => done.started = Some(false),
-        Outcome::Failed | Outcome::Cancelled | Outcome::TimedOut | Outcome::Unknown => {}
+        Outcome::Unknown => done.started = done.started.filter(|started| *started),
+        Outcome::Failed | Outcome::Cancelled | Outcome::TimedOut => {}
     }
     done
 }

@@ -286,6 +286,7 @@ impl Agent {
             items: items.collect(),
             progress: None,
             done: row.end.clone(),
+            newer_outcome: false,
             redact: Vec::new(),
         };
         row.sent = row.items;

@@ -244,6 +244,8 @@ impl Judge<'_> {
         let right = said == tale.attempt;
         let with_agent = matches!(tale.stage, Stage::Away | Stage::Doubt);
         let outcome = event.outcome;
+        // of a newer agent, whose word for it is not known here
+        let last_word = outcome == Some(Outcome::Unknown) && event.detail.as_deref() == Some("internal");
         let fits = match kind {
             EventKind::RunStarted => with_agent && !tale.started && outcome.is_none(),
             EventKind::RunInDoubt => tale.stage == Stage::Away && outcome.is_none(),
@@ -251,7 +253,7 @@ impl Judge<'_> {
             EventKind::RunRetried => with_agent && outcome.is_some(),
             EventKind::RunEnded => !matches!(tale.stage, Stage::Ended(_)) && outcome.is_some(),
             _ => {
-                let better = outcome.is_some_and(|outcome| outcome != Outcome::Unknown);
+                let better = outcome.is_some_and(|outcome| outcome != Outcome::Unknown) || last_word;
                 tale.stage == Stage::Ended(Outcome::Unknown) && !tale.corrected && better
             }
         };
@@ -262,7 +264,7 @@ impl Judge<'_> {
             EventKind::RunRetried => tale.stage = Stage::Waiting,
             _ => tale.stage = Stage::Ended(outcome.unwrap_or(Outcome::Unknown)),
         }
-        tale.corrected |= kind == EventKind::RunCorrected;
+        tale.corrected |= kind == EventKind::RunCorrected || (kind == EventKind::RunEnded && last_word);
         self.check(right && fits, || format!("{} of {key} {said} {outcome:?} after {was:?}", kind.as_str()));
         if matches!(kind, EventKind::RunEnded | EventKind::RunCorrected) {
             if self.worst(key.job).is_some() {

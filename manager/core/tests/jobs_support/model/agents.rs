@@ -316,6 +316,7 @@ fn plausible(done: &Ending, begun: bool) -> End {
         }
         (Outcome::Succeeded, _) => (Outcome::Succeeded, Some(true)),
         (Outcome::Rejected | Outcome::Expired, _) => (done.outcome, Some(false)),
+        (Outcome::Unknown, started) => (Outcome::Unknown, started.filter(|started| *started)),
         (outcome, started) => (outcome, started),
     };
     let stops = done.fault.as_ref().is_some_and(|fault| fault.code == FaultCode::ShuttingDown);
