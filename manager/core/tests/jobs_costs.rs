@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use jobs_support::alone::{Manager, answers};
 use jobs_support::{Plan, agent, job};
 use redpoll_common::ids::ConnectionId;
-use redpoll_common::job::{Dno, JobSpec, QueueKey, QueueSpec};
+use redpoll_common::job::{Dno, JobSpec, Outcome, QueueKey, QueueSpec};
 use redpoll_common::wire::Raw;
 use redpoll_manager_core::jobs::{Answer, Criteria, Input, Jobs, Refusal, ResumePage, Scope, Settings};
 
@@ -80,6 +80,53 @@ fn criteria_that_compare_too_often_are_refused_with_what_to_do() {
         panic!("two names are few")
     };
     assert_eq!(reached.ended, 6);
+}
+
+#[test]
+fn a_comparison_with_an_info_costs_as_the_info_is_large_and_jobs_that_have_ended_cost_nothing() {
+    let mut manager = Manager::new(Settings::default());
+    let info = Some(Raw::encode(&BTreeMap::from([("n", "x".repeat(64_000))])).unwrap());
+    for n in 1..=2 {
+        manager.submit(n, &Plan { held: true, info: info.clone(), ..Plan::default() }, &[("a", false)]);
+    }
+    let ask = |manager: &mut Manager, values: u64| {
+        let values: Vec<u64> = (0..values).collect();
+        let criteria = BTreeMap::from([("in", BTreeMap::from([("info.n.m", values)]))]);
+        let criteria = Criteria::parse(&Raw::encode(&criteria).unwrap()).unwrap();
+        answers(&manager.cancel(Scope::Where(criteria), true)).pop().unwrap()
+    };
+    // three names, and a thousand times 64 bytes
+    let comparisons = |jobs: u64, values: u64| jobs * values * 3 * (1 + 1_000);
+    assert!(ask(&mut manager, 998).is_ok(), "{} are few", comparisons(2, 998));
+    for n in 3..=8 {
+        manager.submit(n, &Plan { held: true, info: info.clone(), ..Plan::default() }, &[("a", false)]);
+    }
+    let refused = |comparisons| Err(Refusal::TooManyComparisons { comparisons, limit: 20_000_000 });
+    assert_eq!(ask(&mut manager, 998), refused(comparisons(8, 998)));
+    manager.cancel(Scope::Job(job(8)), false);
+    assert_eq!(ask(&mut manager, 998), refused(comparisons(7, 998)));
+}
+
+/// One that was given up is in memory for as long as its outcome may be replaced.
+#[test]
+fn a_job_that_may_be_corrected_and_is_not_open_is_compared_with_nothing() {
+    let mut manager = Manager::new(Settings { unknown_after_ms: Some(1_000), ..Settings::default() });
+    manager.up("a");
+    manager.submit(1, &Plan::default(), &[("a", true)]);
+    let connection = ConnectionId(1);
+    manager.feed(Input::AgentDown { agent: agent("a"), connection, reason: "cut".to_owned() });
+    manager.later(2_000_000);
+    assert_eq!(manager.outcome(1, "a"), Some(Outcome::Unknown));
+    let info = Some(Raw::encode(&BTreeMap::from([("n", "x".repeat(64_000))])).unwrap());
+    for n in 2..=7 {
+        manager.submit(n, &Plan { held: true, info: info.clone(), ..Plan::default() }, &[("a", false)]);
+    }
+    let values: Vec<u64> = (0..998).collect();
+    let criteria = BTreeMap::from([("in", BTreeMap::from([("info.n.m.o", values)]))]);
+    let criteria = Criteria::parse(&Raw::encode(&criteria).unwrap()).unwrap();
+    let refused = answers(&manager.cancel(Scope::Where(criteria), true)).pop().unwrap();
+    let comparisons = 6 * 998 * 4 * 1_001;
+    assert_eq!(refused, Err(Refusal::TooManyComparisons { comparisons, limit: 20_000_000 }));
 }
 
 #[test]

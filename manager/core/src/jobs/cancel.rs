@@ -67,12 +67,12 @@ impl<T> Jobs<T> {
         self.answer(token, Ok(Answer::Cancelled(result)));
     }
 
-    /// How often criteria compare, at most: with each job in memory, and with each open run.
+    /// How often criteria compare, at most: with each open job, and with each open run.
     fn comparisons(&self, criteria: &Criteria) -> u64 {
-        let (of_job, of_run) = criteria.comparisons();
-        of_job
-            .saturating_mul(number(self.jobs.len()))
-            .saturating_add(of_run.saturating_mul(number(self.open_runs)))
+        let each = criteria.comparisons();
+        let of_jobs = self.open_jobs().map(|job| each.with_job(job.record.spec.info.len()));
+        let of_runs = each.of_run.saturating_mul(number(self.open_runs));
+        of_jobs.fold(of_runs, u64::saturating_add)
     }
 
     fn reached(&self, at: At) -> Option<Reached> {

@@ -20,7 +20,7 @@ mod compare;
 
 use std::collections::BTreeMap;
 
-use redpoll_common::wire::Raw;
+use redpoll_common::wire::{Fields, Raw};
 
 use super::view::{JobView, RunView};
 pub use compare::Comparison;
@@ -34,6 +34,20 @@ pub const MAX_PARTS: usize = 1_000;
 pub const MAX_COMPARISONS: u64 = 20_000_000;
 /// How many bytes the name of a field and a pattern of `match` may have: each is asked of every open run.
 pub const MAX_TEXT: usize = 1_024;
+
+/// How many bytes of an info cost as much to look through as a comparison.
+const INFO_BYTES: usize = 64;
+
+/// How often criteria compare, at most.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Comparisons {
+    /// With each job.
+    of_job: u64,
+    /// With what each job has in its info, times the levels that it stands down in it: each costs as its bytes do.
+    of_info: u64,
+    /// With each run.
+    pub(super) of_run: u64,
+}
 
 /// A condition on runs.
 #[derive(Debug, Clone, PartialEq)]
@@ -159,16 +173,22 @@ impl Criteria {
         }
     }
 
-    /// How many comparisons it makes with each job, and with each run, at most.
-    pub fn comparisons(&self) -> (u64, u64) {
+    /// How many comparisons it makes.
+    pub(super) fn comparisons(&self) -> Comparisons {
         match self {
-            Self::And(list) | Self::Or(list) => list.iter().fold((0, 0), |(of_job, of_run), one| {
-                let (job, run) = one.comparisons();
-                (of_job.saturating_add(job), of_run.saturating_add(run))
-            }),
+            Self::And(list) | Self::Or(list) => {
+                list.iter().fold(Comparisons::default(), |sum, one| sum.and(one.comparisons()))
+            }
             Self::Field(field, _, values) => {
-                let number = u64::try_from(values.len()).unwrap_or(u64::MAX);
-                if OF_RUNS.contains(&field.as_str()) { (0, number) } else { (number, 0) }
+                let (number, none) = (count(values.len()), Comparisons::default());
+                match field.as_str() {
+                    AGENT | STATE | ATTEMPT => Comparisons { of_run: number, ..none },
+                    of_job if !of_job.starts_with("info") => Comparisons { of_job: number, ..none },
+                    of_info => {
+                        let levels = count(of_info.split(['.', '/']).count());
+                        Comparisons { of_info: number.saturating_mul(levels), ..none }
+                    }
+                }
             }
         }
     }
@@ -186,6 +206,26 @@ impl Criteria {
             }
         }
     }
+}
+
+impl Comparisons {
+    fn and(self, other: Self) -> Self {
+        Self {
+            of_job: self.of_job.saturating_add(other.of_job),
+            of_info: self.of_info.saturating_add(other.of_info),
+            of_run: self.of_run.saturating_add(other.of_run),
+        }
+    }
+
+    /// With a job whose info has so many bytes, without its runs.
+    pub(super) fn with_job(self, info: usize) -> u64 {
+        let weight = count(info / INFO_BYTES).saturating_add(1);
+        self.of_job.saturating_add(self.of_info.saturating_mul(weight))
+    }
+}
+
+fn count(of: usize) -> u64 {
+    u64::try_from(of).unwrap_or(u64::MAX)
 }
 
 /// One that is `decisive` decides alone; of the others those remain that ask for more.
@@ -328,11 +368,13 @@ fn of_job(job: &JobView<'_>, field: &str) -> Option<Raw> {
     }
 }
 
-/// What stands under these keys, from map to map.
+/// What stands under these keys, from map to map. Without decoding what stands beside it: it is asked of every open job.
 fn within(info: &Raw, names: impl Iterator<Item = String>) -> Option<Raw> {
     let mut value = info.clone();
     for name in names {
-        value = value.decode::<BTreeMap<String, Raw>>().ok()?.remove(&name)?;
+        // of a key that is there twice, the last
+        let (_, found) = Fields::of(&value).ok()?.iter().filter(|(key, _)| *key == name).last()?;
+        value = Raw::parse(value.to_bytes().slice_ref(found)).ok()?;
     }
     Some(value)
 }
