@@ -80,6 +80,10 @@ impl Store for Gated {
         self.inner.recover()
     }
 
+    fn give_up(&self, last_word: &str) {
+        self.inner.give_up(last_word);
+    }
+
     fn job(&self, id: JobId) -> Read<'_, Option<JobRecord>> {
         self.inner.job(id)
     }

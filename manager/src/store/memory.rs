@@ -116,6 +116,10 @@ impl Store for Memory {
         future::ready(answer).boxed()
     }
 
+    fn give_up(&self, last_word: &str) {
+        self.abort.call(last_word);
+    }
+
     fn job(&self, id: JobId) -> BoxFuture<'_, Result<Option<JobRecord>, ReadError>> {
         self.read(|tables| tables.jobs.get(&id).cloned())
     }

@@ -100,6 +100,9 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// [`ReadError`].
     fn recover(&self) -> BoxFuture<'_, Result<Records, ReadError>>;
 
+    /// Ends the process, as when the disk fails: nobody can go on from what is stored. Returns in tests alone.
+    fn give_up(&self, last_word: &str);
+
     /// One job.
     ///
     /// # Errors

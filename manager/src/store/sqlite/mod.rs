@@ -109,6 +109,7 @@ pub struct Sqlite {
     gauge: Gauge,
     clock: Clock,
     readers: Pool,
+    abort: AbortHook,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -134,7 +135,7 @@ impl Sqlite {
         let (kept, newest_ms) = read::clock(&connection).map_err(|error| opening(&files.database, error))?;
         let clock = Clock::begin(options.hands.clone(), kept, newest_ms);
         let (intake, outlet) = queue::queue();
-        let path = files.database.clone();
+        let (path, abort) = (files.database.clone(), options.abort.clone());
         let writer =
             writer::Writer::new(connection, outlet, (files, lock), options, gauge.clone(), readers.turns());
         let writer = writer.map_err(|error| opening(&path, error))?;
@@ -146,6 +147,7 @@ impl Sqlite {
             gauge,
             clock,
             readers,
+            abort,
             writer: Mutex::new(Some(writer)),
         })
     }
@@ -201,6 +203,10 @@ impl Store for Sqlite {
             self.intake().ok_or(ReadError::Stopped)?.begin(epoch).await.ok_or(ReadError::Stopped)?;
             self.readers.ask(read::recover).await
         })
+    }
+
+    fn give_up(&self, last_word: &str) {
+        self.abort.call(last_word);
     }
 
     fn job(&self, id: JobId) -> BoxFuture<'_, Result<Option<JobRecord>, ReadError>> {
