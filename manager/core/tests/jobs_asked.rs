@@ -4,6 +4,9 @@
 
 mod jobs_support;
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use jobs_support::alone::{Manager, answers, offers};
 use jobs_support::{Plan, agent, job};
 use redpoll_common::job::wire::RunReport;
@@ -31,6 +34,24 @@ fn one_end_that_is_asked_for_again_and_again_is_written_down_once_and_each_that_
     }
     let cancel = manager.store.run_of(job(1), &agent("a")).unwrap().cancel;
     assert_eq!(cancel.and_then(|cancel| cancel.grace_ms), Some(10), "the shortest counts");
+}
+
+#[test]
+fn the_grace_of_the_job_is_what_holds_where_none_is_asked_for() {
+    let mut manager = Manager::new(Settings::default());
+    manager.up("a");
+    let mut submit = Plan::default().submit(0, job(1), &[("a", true)]);
+    Arc::make_mut(&mut submit.spec).limits.grace = Some(Duration::from_secs(5));
+    manager.feed(Input::Submit(submit));
+    for (grace_ms, written) in [(Some(10_000), 2), (None, 2), (Some(10_000), 0), (Some(5_000), 0), (None, 0)]
+    {
+        let scope = Scope::Job(job(1));
+        let cancel = Input::Cancel { token: 0, scope, grace_ms, preview: false, by: None };
+        manager.jobs.handle(cancel, manager.now);
+        let turn = manager.jobs.poll_turn().unwrap();
+        manager.store.apply(&turn.changes);
+        assert_eq!(turn.changes.len(), written, "{grace_ms:?}");
+    }
 }
 
 #[test]
@@ -65,7 +86,7 @@ fn of_agent(manager: &mut Manager, who: &str, n: u64, bytes: usize, on: &[&str])
 fn one_agent_uses_up_its_own_share_of_the_open_runs_and_nobody_elses_also_after_a_restart() {
     let settings = Settings { open_runs_of_agent: 3, ..Settings::default() };
     let mut manager = Manager::new(settings);
-    let full = Some(Refusal::TooManyRunsOfAgent { open: 3, limit: 3 });
+    let full = Some(Refusal::TooManyRunsOfAgent { open: 3, runs: 1, limit: 3 });
     assert_eq!(of_agent(&mut manager, "a", 1, 1, &["a", "b"]), None);
     assert_eq!(of_agent(&mut manager, "a", 2, 1, &["a"]), None);
     assert_eq!(of_agent(&mut manager, "a", 3, 1, &["a"]), full);
@@ -84,7 +105,10 @@ fn one_agent_uses_up_its_own_share_of_the_bytes_and_nobody_elses_also_after_a_re
     let settings = Settings { open_bytes_of_agent: 1_000, ..Settings::default() };
     let mut manager = Manager::new(settings);
     let full = |refusal: Option<Refusal>| {
-        matches!(refusal, Some(Refusal::TooManyBytesOfAgent { bytes: 1_001.., limit: 1_000 }))
+        matches!(
+            refusal,
+            Some(Refusal::TooManyBytesOfAgent { bytes: 1_001.., of_job: 450..=500, limit: 1_000 })
+        )
     };
     assert_eq!(of_agent(&mut manager, "a", 1, 450, &["a"]), None);
     assert_eq!(of_agent(&mut manager, "a", 2, 450, &["a"]), None);
