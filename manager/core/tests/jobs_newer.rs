@@ -1,6 +1,6 @@
 //! Ends whose outcome only a newer agent knows: the run is over, and how it ended is not known.
 
-#![expect(clippy::unwrap_used, clippy::panic, clippy::wildcard_enum_match_arm, reason = "test code")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
 mod jobs_support;
 

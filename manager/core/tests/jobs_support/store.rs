@@ -78,17 +78,8 @@ impl Store {
                 }
             }
             Change::JobEnded { job, ended_ms, summary } => {
+                assert!(self.may_end(*job, *summary), "a job ended twice");
                 let record = self.jobs.get_mut(job).unwrap();
-                let unknown = |summary: Summary| summary.count(Outcome::Unknown);
-                let last_word = |run: &RunRecord| {
-                    let is_unknown = run.state.ending().is_some_and(|end| end.outcome == Outcome::Unknown);
-                    run.key.job == *job && run.corrected && is_unknown
-                };
-                let last_word = self.runs.values().any(last_word);
-                let corrected = |before: Summary| {
-                    unknown(*summary) + 1 == unknown(before) || (last_word && *summary == before)
-                };
-                assert!(record.summary.is_none_or(corrected), "a job ended twice");
                 (record.ended_ms, record.summary) = (Some(*ended_ms), Some(*summary));
                 let last =
                     self.runs.values().filter(|run| run.key.job == *job).filter_map(|run| run.ended_ms).max();
@@ -156,6 +147,17 @@ impl Store {
         let run = self.runs.get_mut(key).unwrap();
         assert_eq!(run.attempt, attempt);
         run.items = from + items.len() as u64;
+    }
+
+    /// Whether it had not ended, or one `unknown` less is left of it, or a newer agent's last word is one.
+    fn may_end(&self, job: JobId, now: Summary) -> bool {
+        let Some(before) = self.jobs[&job].summary else { return true };
+        let last_word = |run: &RunRecord| {
+            let is_unknown = run.state.ending().is_some_and(|end| end.outcome == Outcome::Unknown);
+            run.key.job == job && run.corrected && is_unknown
+        };
+        let unknown = |summary: Summary| summary.count(Outcome::Unknown);
+        unknown(now) + 1 == unknown(before) || (now == before && self.runs.values().any(last_word))
     }
 
     /// A terminal state is final but for `unknown`, once.
