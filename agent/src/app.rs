@@ -7,6 +7,7 @@ use std::sync::Arc;
 use redpoll_common::identity::{Identity, Role};
 use redpoll_common::ids::PeerId;
 use redpoll_common::session::backoff::BackoffOptions;
+use redpoll_common::wire::FaultCode;
 use redpoll_config::daemon::logging::LogControl;
 use redpoll_config::daemon::{Failure, credentials, reload};
 use redpoll_config::{
@@ -207,7 +208,7 @@ impl Serving {
     ) -> impl Future<Output = ()> + Send + use<> {
         let (client, offered, effective) =
             (self.client.clone(), self.offered.clone(), self.effective.clone());
-        async move {
+        let reload = async move {
             let read = tokio::task::spawn_blocking(move || {
                 let own = client.own_identity();
                 let take = |credentials| client.reload(credentials);
@@ -217,10 +218,20 @@ impl Serving {
             if read.await.is_ok() {
                 reloaded.notify_one();
             }
-            // what became of it is in the log
-            if let Err(fault) = offered.reload_in_turn().await {
-                error!(%fault, "the procedures were not read");
+            // a policy may be stricter now: what hangs before it keeps it waiting, and not away. What became of it is in the log
+            let mut said = false;
+            while let Err(fault) = offered.reload_in_turn().await {
+                if !std::mem::replace(&mut said, true) {
+                    error!(%fault, "the policy and the procedures are not read yet");
+                }
+                if fault.code != FaultCode::Overloaded {
+                    return;
+                }
             }
+        };
+        let reload = self.stop_workers.clone().run_until_cancelled_owned(reload);
+        async move {
+            let _stopped = reload.await;
         }
     }
 

@@ -298,7 +298,8 @@ impl Leftovers {
                         known.processes = found.remove(&owner).unwrap_or_default().processes;
                     }
                 }
-                if self.shared.is_blind.swap(false, Ordering::Relaxed) {
+                // where there is nothing to look for, nothing was read
+                if !open.is_empty() && self.shared.is_blind.swap(false, Ordering::Relaxed) {
                     info!(
                         "the processes of the machine can be read again: what is left of runs of before is known"
                     );

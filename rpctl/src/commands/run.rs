@@ -131,6 +131,11 @@ impl RunQuestion {
             {
                 Err(self.other_fleet(&fault, verbose).into())
             }
+            // of a call it would mean that something ran
+            Err(NoAnswer::Fault { fault, .. }) if fault.code == FaultCode::TooLarge => {
+                let help = "nothing was stored; name fewer agents, send less, or raise the limit that the reason names";
+                Err(Report::new(Exit::Refused, "the job was not submitted", fault.message, help).into())
+            }
             Err(NoAnswer::Late { why, .. }) => {
                 let what = "the job was not submitted";
                 Err(Report::new(Exit::Unreachable, what, why, "nothing was stored; try again").into())

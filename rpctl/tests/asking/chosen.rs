@@ -43,6 +43,17 @@ fn a_key_that_a_glob_used_for_other_agents_names_its_job() {
     assert!(three_lines(&output)[2].contains("look at the job that has the key"), "{}", err(&output));
 }
 
+/// Of a call the same would say that something ran.
+#[test]
+fn a_job_that_is_too_large_is_refused_and_did_not_run() {
+    let (home, manager) = world();
+    let output = ask(home.path(), &manager, &["run", "web-1", "large"]);
+    assert_eq!(code(&output), 3, "{}", err(&output));
+    let [what, why, help] = three_lines(&output);
+    assert!(what.contains("was not submitted") && why.contains("5 are the limit"), "{what} {why}");
+    assert!(help.contains("nothing was stored"), "{help}");
+}
+
 #[test]
 fn a_list_of_agents_says_which_are_not_known() {
     let (home, manager) = world();

@@ -8,6 +8,7 @@
 //! | `lost_revoked`, `lost_forbidden` | the same, and then nobody is let in, or the submit is refused |
 //! | `revoked`, `hidden`, `deleted` | one line, and when the test lets it: nobody is let in, following is refused, it is gone |
 //! | `taken` | its key is in use for another job |
+//! | `large` | has more than a job may have |
 //! | `again` | a line, then another attempt that has given nothing, and following is refused |
 //! | `secret` | may not be followed |
 //! | `silent` | is stored and never acknowledged |
@@ -151,6 +152,7 @@ async fn submit(call: &CallContext, script: &Script) -> Result<Raw, Fault> {
             let text = format!("the key was used for job {:032x}, which is a different one", 0xabc);
             return Err(Fault::new(FaultCode::IdemConflict, text));
         }
+        "large" => return Err(Fault::new(FaultCode::TooLarge, "the job has 7 runs, and 5 are the limit")),
         "lost_revoked" => script.shut_out().await,
         "lost_forbidden" if existing => return Err(Fault::new(FaultCode::Forbidden, "as the script says")),
         "lost_forbidden" => {

@@ -203,7 +203,7 @@ def test_what_the_owner_says_is_found_without_a_reader_of_toml(lines: str, keys:
     assert simple_keys(lines) == keys == set(tomllib.loads(lines))
 
 
-@pytest.mark.parametrize("lines", ['redact = [\n  "user",\n]', 'deprecated = """\nuser = 1\n"""', "a = '''\nuser = 1\n'''", "user"])
+@pytest.mark.parametrize("lines", ['redact = [\n  "user",\n]', 'deprecated = """\nuser = 1\n"""', "a = '''\nuser = 1\n'''", 'a = """x"\nuser = "y"""', "user"])
 def test_what_cannot_be_told_without_a_reader_of_toml_is_refused(lines: str) -> None:
     with pytest.raises(ValueError, match="too much for a Python before 3.11"):
         simple_keys(lines)

@@ -35,8 +35,8 @@ pub(super) struct Hearing {
     left: u64,
     /// Bytes that were not, because there were too many or nobody took them in time: of values, of the standard error.
     dropped: (u64, u64),
-    /// Some of it nobody took until the time was over.
-    is_late: bool,
+    /// Until when somebody may take it.
+    by: Option<Instant>,
     /// Nobody takes anything any more.
     deaf: bool,
     /// Something of it cannot be sent, and so nothing is that comes after.
@@ -53,7 +53,7 @@ impl Hearing {
             asks,
             left: limit,
             dropped: (0, 0),
-            is_late: false,
+            by: None,
             deaf: false,
             is_spoilt: false,
             end: None,
@@ -67,6 +67,7 @@ impl Hearing {
         machine: &mut LineMachine,
         by: Option<Instant>,
     ) -> Result<(), Trouble> {
+        self.by = by;
         while let Some(event) = machine.poll_event() {
             match event.map_err(|violation| Trouble::Protocol(violation.to_string()))? {
                 Event::Value(value) => self.value(value, by).await?,
@@ -116,7 +117,7 @@ impl Hearing {
         match until(by, self.output.value(value)).await {
             Some(sent) => self.sent(sent),
             None => {
-                (self.left, self.is_late) = (0, true);
+                self.left = 0;
                 self.dropped.0 = self.dropped.0.saturating_add(len);
                 Ok(())
             }
@@ -134,7 +135,7 @@ impl Hearing {
         match until(by, self.output.chunk(ItemKind::Stderr, data)).await {
             Some(sent) => self.sent(sent),
             None => {
-                (self.left, self.is_late) = (0, true); // nothing after a gap
+                self.left = 0; // nothing after a gap
                 self.dropped.1 = self.dropped.1.saturating_add(data.len() as u64);
                 Ok(())
             }
@@ -163,11 +164,12 @@ impl Hearing {
         }
     }
 
-    /// Says what was left out. Who took nothing until the time was over is not waited for without an end: how many bytes no mark
-    /// tells of then is the error.
+    /// Says what was left out. Once the time is over, who takes nothing is not waited for without an end: how many bytes no mark tells of
+    /// then is the error.
     pub(super) async fn mark(&mut self) -> Result<(), u64> {
         let (values, stderr) = std::mem::take(&mut self.dropped);
-        let by = self.is_late.then(|| Instant::now() + MARK_WAIT);
+        // what is recorded waits for the disk, which nobody has to take anything of
+        let by = self.by.filter(|_| !self.output.is_recorded()).map(|by| by.max(Instant::now()) + MARK_WAIT);
         for (kind, dropped) in [(ItemKind::Value, values), (ItemKind::Stderr, stderr)] {
             if dropped == 0 || self.deaf {
                 continue;
@@ -186,7 +188,7 @@ fn unmarked(end: Result<Raw, Fault>, bytes: u64) -> Fault {
     let left_out = format!("up to {bytes} bytes of what it gave were not taken in time and are left out");
     match end {
         Err(fault) => Fault { message: format!("{}; {left_out}", fault.message), ..fault },
-        Ok(_) => Fault::new(FaultCode::TimedOut, format!("it ended, but only after its time: {left_out}")),
+        Ok(_) => Fault::new(FaultCode::TimedOut, format!("it gave a result, but {left_out}")),
     }
 }
 

@@ -43,7 +43,8 @@ const INFO_BYTES: usize = 64;
 pub(super) struct Comparisons {
     /// With each job.
     of_job: u64,
-    /// With what each job has in its info, times the levels that it stands down in it: each costs as its bytes do.
+    /// Walks through the info of each job, one for each level that a field stands down in it, and patterns that a text of it is held
+    /// against: each costs as the bytes of the info do.
     of_info: u64,
     /// With each run.
     pub(super) of_run: u64,
@@ -179,14 +180,15 @@ impl Criteria {
             Self::And(list) | Self::Or(list) => {
                 list.iter().fold(Comparisons::default(), |sum, one| sum.and(one.comparisons()))
             }
-            Self::Field(field, _, values) => {
+            Self::Field(field, comparison, values) => {
                 let (number, none) = (count(values.len()), Comparisons::default());
                 match field.as_str() {
                     AGENT | STATE | ATTEMPT => Comparisons { of_run: number, ..none },
                     of_job if !of_job.starts_with("info") => Comparisons { of_job: number, ..none },
                     of_info => {
                         let levels = count(of_info.split(['.', '/']).count());
-                        Comparisons { of_info: number.saturating_mul(levels), ..none }
+                        let patterns = if *comparison == Comparison::Match { number } else { 0 };
+                        Comparisons { of_job: number, of_info: levels.saturating_add(patterns), ..none }
                     }
                 }
             }

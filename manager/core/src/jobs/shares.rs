@@ -26,17 +26,38 @@ impl Shares {
         (runs, of_job): (usize, u64),
         settings: &Settings,
     ) -> Option<Refusal> {
-        if submitter.operator_id().is_some() {
-            return None;
-        }
-        let none = Share::default();
-        let has = self.0.get(submitter).unwrap_or(&none);
+        let has = self.of(submitter)?;
         let limit = settings.open_runs_of_agent;
         if has.runs.saturating_add(runs) > limit {
             return Some(Refusal::TooManyRunsOfAgent { open: has.runs, runs, limit });
         }
         let (bytes, limit) = (has.bytes.saturating_add(of_job), settings.open_bytes_of_agent);
         (bytes > limit).then_some(Refusal::TooManyBytesOfAgent { bytes, of_job, limit })
+    }
+
+    /// Whether an agent may never have so much, whatever else ends.
+    pub(super) fn never(
+        &self,
+        submitter: &Submitter,
+        (runs, of_job): (usize, u64),
+        settings: &Settings,
+    ) -> Option<Refusal> {
+        let has = self.of(submitter)?;
+        if runs > settings.open_runs_of_agent {
+            return Some(Refusal::TooManyRunsOfAgent {
+                open: has.runs,
+                runs,
+                limit: settings.open_runs_of_agent,
+            });
+        }
+        let (bytes, limit) = (has.bytes.saturating_add(of_job), settings.open_bytes_of_agent);
+        (of_job > limit).then_some(Refusal::TooManyBytesOfAgent { bytes, of_job, limit })
+    }
+
+    /// What a submitter has, if it is an agent.
+    fn of(&self, submitter: &Submitter) -> Option<&Share> {
+        const NONE: &Share = &Share { runs: 0, bytes: 0 };
+        submitter.operator_id().is_none().then(|| self.0.get(submitter).unwrap_or(NONE))
     }
 
     /// Its submitter has so much more.

@@ -146,6 +146,15 @@ impl<T> Jobs<T> {
             return Some(Refusal::NoAgents);
         }
         let (runs, of_job) = (agents.len(), weight(spec));
+        // first: for a job that can never fit nobody should come again
+        let never = self.shares.never(submitter, (runs, of_job), &self.settings);
+        if runs <= limit && of_job <= self.settings.open_bytes && never.is_some() {
+            return never;
+        }
+        if runs <= limit && of_job > self.settings.open_bytes {
+            let bytes = self.open_bytes.saturating_add(of_job);
+            return Some(Refusal::TooManyBytes { bytes, of_job, limit: self.settings.open_bytes });
+        }
         if open.saturating_add(runs) > limit {
             return Some(Refusal::TooManyRuns { open, runs, limit });
         }

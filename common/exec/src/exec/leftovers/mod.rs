@@ -227,7 +227,7 @@ fn look(agent: &PeerId, runs: &BTreeSet<Owner>, reader: &Reader) -> io::Result<S
         false => run_cgroups(&all)?,
     };
     let of_own = descendants(&all, &BTreeSet::from([own]));
-    hung.retain(|process| !of_own.contains(&process.pid));
+    hung.retain(|process| !process.zombie && !of_own.contains(&process.pid));
     Ok((Scene { all, marked, cgroups, own }, procedures, hung))
 }
 

@@ -38,25 +38,39 @@ pub(super) fn prepared(comparison: Comparison, value: Raw) -> Result<Raw, Criter
 
 /// Whether a value compares so with one of those that are wanted, each of which was [`prepared`].
 pub(super) fn hits(comparison: Comparison, found: &Raw, values: &[Raw]) -> bool {
-    values.iter().any(|value| compare(comparison, found, value))
+    let mut found = Found { value: found, canonical: None };
+    values.iter().any(|value| found.compares(comparison, value))
 }
 
-fn compare(comparison: Comparison, found: &Raw, wanted: &Raw) -> bool {
-    match comparison {
-        Comparison::Eq | Comparison::In => is_equal(found, wanted),
-        Comparison::Neq => !is_equal(found, wanted),
-        Comparison::Gt => order(found, wanted) == Some(Ordering::Greater),
-        Comparison::Lt => order(found, wanted) == Some(Ordering::Less),
-        Comparison::Match => match (found.as_text(), wanted.as_text()) {
-            (Some(found), Some(pattern)) => fits(found, pattern),
-            (Some(_) | None, Some(_) | None) => is_equal(found, wanted),
-        },
+/// A value, and its canonical form once that is asked for: a value may be large, and those that are wanted many.
+struct Found<'a> {
+    value: &'a Raw,
+    canonical: Option<Raw>,
+}
+
+impl Found<'_> {
+    fn compares(&mut self, comparison: Comparison, wanted: &Raw) -> bool {
+        let found = self.value;
+        match comparison {
+            Comparison::Eq | Comparison::In => self.is(wanted),
+            Comparison::Neq => !self.is(wanted),
+            Comparison::Gt => order(found, wanted) == Some(Ordering::Greater),
+            Comparison::Lt => order(found, wanted) == Some(Ordering::Less),
+            Comparison::Match => match (found.as_text(), wanted.as_text()) {
+                (Some(found), Some(pattern)) => fits(found, pattern),
+                (Some(_) | None, Some(_) | None) => self.is(wanted),
+            },
+        }
     }
-}
 
-/// `wanted` is in its canonical form already, if it is no text.
-fn is_equal(found: &Raw, wanted: &Raw) -> bool {
-    order(found, wanted).map_or_else(|| found.canonical() == *wanted, |order| order == Ordering::Equal)
+    /// `wanted` is in its canonical form already, if it is no text.
+    fn is(&mut self, wanted: &Raw) -> bool {
+        let found = self.value;
+        order(found, wanted).map_or_else(
+            || self.canonical.get_or_insert_with(|| found.canonical()) == wanted,
+            |order| order == Ordering::Equal,
+        )
+    }
 }
 
 /// Of two numbers or two texts; `None` for everything else.
