@@ -153,13 +153,13 @@ def _write(path: str, text: "Callable[[str], str]", force: bool) -> None:
         os.unlink(new)
     except FileNotFoundError:
         pass
-    out = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        with open(out, "w", encoding="utf-8") as file:
+        with open(descriptor, "w", encoding="utf-8") as file:
             file.write(whole)
             if os.geteuid() == 0:
-                os.fchown(out, there_is.st_uid, there_is.st_gid)
-            os.fchmod(out, there_is.st_mode & 0o7777)
+                os.fchown(descriptor, there_is.st_uid, there_is.st_gid)
+            os.fchmod(descriptor, there_is.st_mode & 0o7777)
         os.replace(new, path)
     except BaseException:
         os.unlink(new)

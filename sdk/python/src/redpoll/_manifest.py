@@ -89,7 +89,7 @@ def simple_keys(lines: str) -> "set[str]":
         if not rest.strip():
             continue
         says = _SAYS.match(line)
-        whole = '"""' not in line and "'''" not in line and all(rest.count(begin) == rest.count(end) for begin, end in ("[]", "{}")) and '"' not in rest and "'" not in rest
+        whole = '"""' not in line and "'''" not in line and all(rest.count(begin) == rest.count(end) for begin, end in (("[", "]"), ("{", "}"))) and '"' not in rest and "'" not in rest
         if not whole or says is None:
             raise ValueError(f"line {number} of yours is too much for a Python before 3.11: one line for each key, or take a newer Python")
         in_table = in_table or says["table"] is not None
