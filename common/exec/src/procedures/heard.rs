@@ -35,7 +35,7 @@ pub(super) struct Hearing {
     left: u64,
     /// Bytes that were not, because there were too many or nobody took them in time: of values, of the standard error.
     dropped: (u64, u64),
-    /// Until when somebody may take it.
+    /// Until when somebody may take it; once some of it was not taken in time, that is over.
     by: Option<Instant>,
     /// Nobody takes anything any more.
     deaf: bool,
@@ -67,7 +67,7 @@ impl Hearing {
         machine: &mut LineMachine,
         by: Option<Instant>,
     ) -> Result<(), Trouble> {
-        self.by = by;
+        self.has_until(by);
         while let Some(event) = machine.poll_event() {
             match event.map_err(|violation| Trouble::Protocol(violation.to_string()))? {
                 Event::Value(value) => self.value(value, by).await?,
@@ -100,6 +100,10 @@ impl Hearing {
         Ok(())
     }
 
+    fn has_until(&mut self, by: Option<Instant>) {
+        self.by = self.by.filter(|before| *before <= Instant::now()).or(by);
+    }
+
     async fn value(&mut self, value: Raw, by: Option<Instant>) -> Result<(), Trouble> {
         if self.is_spoilt {
             return Ok(());
@@ -126,6 +130,7 @@ impl Hearing {
 
     /// Passes on bytes of its standard error. Waits while nobody takes them, until `by` at most.
     pub(super) async fn stderr(&mut self, data: &[u8], by: Option<Instant>) -> Result<(), Trouble> {
+        self.has_until(by);
         let room = usize::try_from(self.left).unwrap_or(usize::MAX).min(data.len());
         self.left = self.left.saturating_sub(room as u64);
         self.dropped.1 = self.dropped.1.saturating_add((data.len() - room) as u64);
