@@ -76,7 +76,7 @@ pub(super) fn spawn(
     let (listed, comings) = (outside.listed.clone(), outside.comings.clone());
     let deliveries = Deliveries::default();
     let performer = Performer::new(outside, steps, lost_sender, deliveries.clone(), tracker.clone());
-    tracker.spawn(performer.run());
+    spawn_vital(&tracker, &store, performer.run());
     let mut jobs = Jobs::recover(settings, records, store.clock().now_ms());
     if store.clock().is_new() {
         let now = store.clock().now_ms();
@@ -87,8 +87,22 @@ pub(super) fn spawn(
     }
     let stopped = stop.clone();
     let task = Task { jobs, settings, messages, listed, comings, turns, lost, store, agents, stop: stopped };
-    tracker.spawn(task.run());
+    spawn_vital(&tracker, &task.store.clone(), task.run());
     Running { stop, tracker, deliveries }
+}
+
+/// Spawns a task without which there are no jobs: should it panic, the process ends, and its service starts it anew from the disk.
+fn spawn_vital(
+    tracker: &TaskTracker,
+    store: &Arc<dyn Store>,
+    vital: impl Future<Output = ()> + Send + 'static,
+) {
+    let (running, store) = (tracker.spawn(vital), store.clone());
+    tracker.spawn(async move {
+        if running.await.is_err_and(|error| error.is_panic()) {
+            store.give_up("the engine of jobs broke, as the line above says; what is on disk is gone on with by the next start");
+        }
+    });
 }
 
 struct Task {
@@ -322,5 +336,34 @@ fn warn_of(change: &Change) {
             "the agent has seen more than this store gave out: was an older copy of the store put back, or did the agent have \
              another manager? what it ran meanwhile is not known here"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::store::{AbortHook, Faults, Memory};
+
+    /// The last words of a process whose vital task does this.
+    async fn last_words(vital: impl Future<Output = ()> + Send + 'static) -> Vec<String> {
+        let words: Arc<Mutex<Vec<String>>> = Arc::default();
+        let heard = words.clone();
+        let abort = AbortHook::new(move |word| heard.lock().unwrap().push(word.to_owned()));
+        let store: Arc<dyn Store> = Arc::new(Memory::new(Faults::default(), abort));
+        let tracker = TaskTracker::new();
+        spawn_vital(&tracker, &store, vital);
+        tracker.close();
+        tracker.wait().await;
+        let words = words.lock().unwrap();
+        words.clone()
+    }
+
+    #[tokio::test]
+    async fn a_manager_whose_engine_broke_ends_and_one_whose_engine_ended_does_not() {
+        assert!(last_words(async {}).await.is_empty());
+        let words = last_words(async { panic!("an input that nobody foresaw") }).await;
+        assert!(matches!(&words[..], [word] if word.contains("engine of jobs broke")), "{words:?}");
     }
 }
