@@ -77,6 +77,60 @@ async fn a_call_that_is_cancelled_before_its_worker_has_begun_is_no_death_of_one
     assert_eq!(log.lines(tracing::Level::WARN), Vec::<String>::new());
 }
 
+/// Answers calls with how many pings it was sent.
+const WELL: &str = r#"pings=0; echo "{\"ready\":true}"; while read -r line; do case $line in
+    *ping*) pings=$((pings+1)); n=${line#*:}; echo "{\"pong\":${n%\}}}";;
+    *) n=${line#*:}; echo "{\"call\":${n%%,*},\"result\":$pings}";;
+esac; done"#;
+
+#[tokio::test]
+async fn a_free_worker_is_asked_whether_it_is_well_as_often_as_its_file_says() {
+    let offer = described(&format!("{WORKER}\nhealth_interval = \"1s\""), WELL);
+    assert_eq!(offer.call(json!({})).await.unwrap(), 0);
+    let asked = async {
+        // the same worker counts: another one would begin at 0
+        let mut before = 0;
+        while before < 2 {
+            tokio::time::sleep(Duration::from_millis(1100)).await;
+            let now = offer.call(json!({})).await.unwrap().as_u64().unwrap();
+            assert!(now >= before, "{now} {before}");
+            before = now;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), asked).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_free_worker_that_answers_no_ping_is_gone_before_it_is_given_a_call() {
+    let log = log();
+    // it reads its calls, and does as if it had not heard the pings
+    let deaf = WELL.replace("echo \"{\\\"pong", "true \"{\\\"pong");
+    assert_ne!(deaf, WELL);
+    let offer = described(&format!("{WORKER}\nhealth_interval = \"1s\"\nidle_shutdown = \"0s\""), &deaf);
+    assert_eq!(offer.call(json!({})).await.unwrap(), 0);
+    tokio::time::pause();
+    let gone = || {
+        log.lines(tracing::Level::WARN).iter().any(|line| line.contains("did not answer a ping within 10 s"))
+    };
+    while !gone() {
+        tokio::time::advance(Duration::from_millis(500)).await;
+        tokio::task::yield_now().await;
+    }
+    tokio::time::resume();
+    assert_eq!(offer.call(json!({})).await.unwrap(), 0, "the next call has another");
+}
+
+#[tokio::test]
+async fn a_process_of_one_call_reads_the_line_that_cancels_it_if_its_file_says_so() {
+    let script = r#"trap "" TERM; echo "{\"value\":1}"; read -r call; read -r line; n=${line#*:}; echo "{\"result\":${n%\}}}""#;
+    let offer = described("cancel_line = true", script);
+    let mut started = offer.start(&json!([]), &json!({}));
+    started.value().await.unwrap();
+    started.stop.stop(StopReason::Cancelled);
+    // it was told by the line alone, and gave what it had
+    assert_eq!(tokio::time::timeout(SOON, started.answer()).await.unwrap().unwrap(), 1);
+}
+
 #[tokio::test]
 async fn a_worker_goes_when_it_had_nothing_to_do_for_as_long_as_its_file_says() {
     let log = log();

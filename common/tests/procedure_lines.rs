@@ -75,6 +75,7 @@ fn every_line_in_every_state_is_an_event_or_a_violation_that_names_it() {
         Kind::Ready => r#""ready":true"#,
         Kind::Emit => r#""emit":{"type":"disk.full"}"#,
         Kind::Ask => r#""ask":{"id":"1","submit":{}}"#,
+        Kind::Pong => r#""pong":1"#,
     };
     // the words that tell how a line is taken: without a call, for call 1, for call 2, for call 9
     let table: [(State, [&str; 4]); 6] = [
@@ -157,6 +158,8 @@ fn a_line_that_is_none_is_refused_without_showing_what_it_holds() {
         (r#"{"value_b64":5}"#, "is a text"),
         (r#"{"result":{"$b64":"hunter2"}}"#, "base64"),
         (r#"{"ready":false}"#, "only be true"),
+        (r#"{"pong":"hunter2"}"#, "no number of a ping"),
+        (r#"{"pong":1}"#, "answers ping 1, which it was not sent"),
         (r#"{"progress":7}"#, "is an object"),
         (r#"{"progress":{}}"#, "no \"completed\""),
         (r#"{"progress":{"completed":-1}}"#, "numbers from 0"),
@@ -175,6 +178,41 @@ fn a_line_that_is_none_is_refused_without_showing_what_it_holds() {
     let mut machine = machine(State::OnceBusy);
     machine.handle_bytes(b"{\"value\":\"\xff\"}\n");
     assert!(matches!(all(&mut machine).as_slice(), [Err(Violation::NotJson { line: 1, .. })]));
+}
+
+#[test]
+fn each_ping_is_answered_once_in_any_state_and_no_other_is() {
+    use State::{Busy, Free, FreeAgain};
+    for state in [Free, FreeAgain, Busy] {
+        let pinged = || {
+            let mut machine = machine(state);
+            assert_eq!([machine.ping(), machine.ping(), machine.ping()], [1, 2, 3]);
+            machine
+        };
+        let (mut in_turn, mut left_out) = (pinged(), pinged());
+        for ping in 1..=3 {
+            assert_eq!(
+                say(&mut in_turn, &format!("{{\"pong\":{ping}}}")),
+                Ok(Event::Pong(ping)),
+                "{state:?}"
+            );
+        }
+        assert_eq!(say(&mut left_out, r#"{"pong":2}"#), Ok(Event::Pong(2)));
+        for (machine, ping) in [(in_turn, 3), (left_out, 1), (pinged(), 4), (pinged(), 0)] {
+            let mut machine = machine;
+            let said = say(&mut machine, &format!("{{\"pong\":{ping}}}"));
+            assert_eq!(said, Err(Violation::StrangePong { line: said_lines(&said), ping }), "{state:?}");
+            assert!(!machine.is_free(), "it is broken");
+        }
+    }
+}
+
+/// The line that a violation names.
+fn said_lines(said: &Result<Event, Violation>) -> u64 {
+    match said {
+        Err(Violation::StrangePong { line, .. }) => *line,
+        other => unreachable_in_test_as(&format!("{other:?}")),
+    }
 }
 
 #[test]
@@ -235,6 +273,7 @@ impl KindText for Event {
             Self::Emit { .. } => "emit",
             Self::Ask(_) => "ask",
             Self::Unfit(_) => "unfit",
+            Self::Pong(_) => "pong",
         }
     }
 }

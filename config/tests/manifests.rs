@@ -78,6 +78,7 @@ enabled = false
 admin = true
 ready_timeout = "20s"
 idle_shutdown = "0s"
+health_interval = "30s"
 [env]
 STAGE = "live"
 [limits]
@@ -112,6 +113,7 @@ kwargs = { tag = "v1" }
     let seconds = Duration::from_secs;
     assert_eq!((m.run_timeout, m.idle_timeout), (Some(seconds(600)), Some(seconds(60))));
     assert_eq!((m.grace, m.ready_timeout, m.idle_shutdown), (Some(seconds(5)), seconds(20), Duration::ZERO));
+    assert_eq!((m.health_interval, m.cancel_line), (Some(seconds(30)), false));
     assert_eq!((m.mode, m.output), (ProcedureMode::Worker, ProcedureOutput::Json));
     assert_eq!((m.name.as_str(), m.description.as_str()), ("web.deploy", "Deploys."));
     assert_eq!((m.deprecated.as_deref(), m.cwd.as_deref()), (Some("use web.roll"), Some(Path::new("/srv"))));
@@ -146,6 +148,18 @@ fn each_mistake_is_named_with_line_field_and_remedy() {
             "name = \"a\"\ncommand = [\"x\"]\nmode = \"worker\"\noutput = \"text\"",
             "output",
             "a worker",
+        ),
+        (
+            Some(3),
+            "name = \"a\"\ncommand = [\"x\"]\nhealth_interval = \"30s\"",
+            "health_interval",
+            "mode = \"worker\"",
+        ),
+        (
+            Some(3),
+            "name = \"a\"\ncommand = [\"x\"]\ncancel_line = true\noutput = \"text\"",
+            "cancel_line",
+            "mode = \"once\"",
         ),
         (Some(3), "name = \"a\"\ncommand = [\"x\"]\ncwd = \"x\"", "cwd", "absolute"),
         (Some(3), "name = \"a\"\ncommand = [\"x\"]\ngrace = 5", "grace", "a text"),

@@ -52,6 +52,8 @@ pub(crate) fn manifest(mode: ProcedureMode, output: ProcedureOutput, command: &[
         schedule: None,
         ready_timeout: Duration::from_secs(20),
         idle_shutdown: Duration::ZERO,
+        health_interval: None,
+        cancel_line: false,
     }
 }
 

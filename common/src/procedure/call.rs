@@ -77,6 +77,11 @@ pub fn cancel_line(call: u64) -> Bytes {
     Bytes::from(format!("{{\"cancel\":{call}}}\n"))
 }
 
+/// The line that asks a free worker whether it is well.
+pub fn ping_line(ping: u64) -> Bytes {
+    Bytes::from(format!("{{\"ping\":{ping}}}\n"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,5 +114,6 @@ mod tests {
         let text = String::from_utf8(call.write().unwrap().to_vec()).unwrap();
         assert!(text.ends_with("\"job\":null,\"attempt\":null,\"info\":null,\"operator\":null}\n"), "{text}");
         assert_eq!(cancel_line(7), "{\"cancel\":7}\n");
+        assert_eq!(ping_line(7), "{\"ping\":7}\n");
     }
 }

@@ -21,6 +21,8 @@ pub enum Event {
     Exception(Box<Exception>),
     /// The worker can take calls.
     Ready,
+    /// The worker answers the ping with this number.
+    Pong(u64),
     /// Something for the manager's history, said in the present call.
     Emit {
         /// What happened.
@@ -38,7 +40,7 @@ pub enum Event {
 ///
 /// ```text
 /// once     FREE --begin--> BUSY --result, exception--> OVER
-/// worker   STARTING --ready--> FREE --begin--> BUSY --result, exception--> FREE
+/// worker   STARTING --ready--> FREE --begin--> BUSY --result, exception--> FREE; --pong--> stays
 /// any      --violation--> BROKEN
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,12 +69,16 @@ pub struct LineMachine {
     phase: Phase,
     /// The call that ended last.
     last: Option<u64>,
+    /// The newest ping that it was sent, and the newest that it has answered. 0: none.
+    pinged: u64,
+    ponged: u64,
 }
 
 impl LineMachine {
     /// For a process that takes one call. A line has at most `limit` bytes.
     pub fn once(limit: usize) -> Self {
-        Self { lines: Lines::new(limit), line: 0, worker: false, phase: Phase::Free, last: None }
+        let (lines, phase) = (Lines::new(limit), Phase::Free);
+        Self { lines, line: 0, worker: false, phase, last: None, pinged: 0, ponged: 0 }
     }
 
     /// For a process that takes one call after the other. A line has at most `limit` bytes.
@@ -93,6 +99,12 @@ impl LineMachine {
     /// Whether it can take a call.
     pub fn is_free(&self) -> bool {
         self.phase == Phase::Free
+    }
+
+    /// It is sent a ping. Gives its number, from 1 on.
+    pub fn ping(&mut self) -> u64 {
+        self.pinged = self.pinged.saturating_add(1);
+        self.pinged
     }
 
     /// Bytes came.
@@ -138,6 +150,9 @@ impl LineMachine {
         if kind == Kind::Ready {
             return self.ready().map(|()| event);
         }
+        if let Event::Pong(ping) = event {
+            return self.pong(ping).map(|()| event);
+        }
         match (self.phase, call) {
             (Phase::Starting | Phase::Broken, _) => return Err(Violation::NotReady { line, kind }),
             (Phase::Busy(_) | Phase::Free, None) if self.worker => {
@@ -175,6 +190,15 @@ impl LineMachine {
                 Err(Violation::ReadyAgain { line })
             }
         }
+    }
+
+    /// It may come in the next call, which was given before it was heard.
+    fn pong(&mut self, ping: u64) -> Result<(), Violation> {
+        if !(self.ponged + 1..=self.pinged).contains(&ping) {
+            return Err(Violation::StrangePong { line: self.line, ping });
+        }
+        self.ponged = ping;
+        Ok(())
     }
 
     /// A line about a call that is not the present one.

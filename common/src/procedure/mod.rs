@@ -1,6 +1,6 @@
 //! What an agent and an executable say to each other, line by line: one JSON object a line, in both directions.
 //!
-//! - [`CallLine`], [`cancel_line`] and [`answer_line`]: what the agent writes to the standard input.
+//! - [`CallLine`], [`cancel_line`], [`answer_line`] and [`ping_line`]: what the agent writes to the standard input.
 //! - [`LineMachine`]: takes the bytes of the standard output as they come, in any pieces, and gives [`Event`]s or the one
 //!   [`Violation`] that ends the listening.
 //!
@@ -19,7 +19,7 @@ mod parse;
 mod violation;
 
 pub use ask::{Ask, MAX_ASK_ID, MAX_ASK_TIMEOUT, Want, answer_line};
-pub use call::{CallLine, cancel_line};
+pub use call::{CallLine, cancel_line, ping_line};
 pub use convert::Unspeakable;
 pub use exception::Exception;
 pub use machine::{Event, LineMachine};

@@ -63,6 +63,7 @@ fn content_of(key: &str, value: Tree, line: u64) -> Result<(Kind, Event), Violat
         "ready" => Kind::Ready,
         "emit" => Kind::Emit,
         "ask" => Kind::Ask,
+        "pong" => Kind::Pong,
         _ => return Err(Violation::Shape { line, what: "a key of it is unknown" }),
     };
     let reader = Reader { line, kind };
@@ -75,6 +76,12 @@ fn content_of(key: &str, value: Tree, line: u64) -> Result<(Kind, Event), Violat
         "emit" => reader.emit(value)?,
         "ask" => Event::Ask(Box::new(ask::ask(reader, value)?)),
         "exception" => Event::Exception(Box::new(reader.exception(value)?)),
+        "pong" => {
+            let Tree::Unsigned(ping) = value else {
+                return Err(reader.shape("\"pong\" is no number of a ping"));
+            };
+            Event::Pong(ping)
+        }
         _ if matches!(value, Tree::Bool(true)) => Event::Ready,
         _ => return Err(reader.shape("\"ready\" can only be true")),
     };

@@ -19,6 +19,8 @@ pub enum Kind {
     Emit,
     /// Something that the manager is asked for.
     Ask,
+    /// The answer to a ping.
+    Pong,
 }
 
 impl Kind {
@@ -32,6 +34,7 @@ impl Kind {
             Self::Ready => "ready",
             Self::Emit => "emit",
             Self::Ask => "ask",
+            Self::Pong => "pong",
         }
     }
 
@@ -145,6 +148,16 @@ pub enum Violation {
         /// Which.
         line: u64,
     },
+    /// An answer to a ping that it was not sent, or that it has answered.
+    #[error(
+        "line {line} of its standard output answers ping {ping}, which it was not sent or has answered before"
+    )]
+    StrangePong {
+        /// Which.
+        line: u64,
+        /// The ping that it names.
+        ping: u64,
+    },
     /// A process that is no worker said that it is ready.
     #[error("line {line} of its standard output says \"ready\"; only mode = \"worker\" does that")]
     NoWorker {
@@ -167,6 +180,7 @@ impl Violation {
             | Self::NoCall { .. }
             | Self::NotReady { .. }
             | Self::ReadyAgain { .. }
+            | Self::StrangePong { .. }
             | Self::NoWorker { .. } => None,
         }
     }

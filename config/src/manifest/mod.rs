@@ -103,6 +103,10 @@ pub struct Manifest {
     pub ready_timeout: Duration,
     /// How long a worker without work is kept; zero: for ever.
     pub idle_shutdown: Duration,
+    /// How often a worker without work is asked whether it is well; `None`: never.
+    pub health_interval: Option<Duration>,
+    /// Whether a process of one call reads the line that cancels it: its input stays open until its run ends.
+    pub cancel_line: bool,
 }
 
 /// What a run of a procedure may use. `None`: no limit of its own.
@@ -131,6 +135,13 @@ pub struct ProcedureSchedule {
     pub at_start: bool,
     /// The named arguments.
     pub kwargs: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Manifest {
+    /// Whether a process of one call may be told something after its call, so that its input stays open until its run ends.
+    pub fn is_told_more(&self) -> bool {
+        self.manager.is_some() || self.cancel_line
+    }
 }
 
 impl ProcedureSchedule {

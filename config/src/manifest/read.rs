@@ -95,6 +95,18 @@ fn fields(file: &Path, mut fields: Fields<'_>, side: Side) -> Option<Manifest> {
     }
     let ready_timeout = fields.duration("ready_timeout", SECOND..=HOUR).unwrap_or(READY_TIMEOUT);
     let idle_shutdown = fields.duration("idle_shutdown", Duration::ZERO..=DAY * 30).unwrap_or(IDLE_SHUTDOWN);
+    let health_interval = fields.duration("health_interval", SECOND..=DAY);
+    if health_interval.is_some() && mode == ProcedureMode::Once {
+        fields.wrong(
+            "health_interval",
+            "only a process that stays is asked: use mode = \"worker\", or leave it out",
+        );
+    }
+    let cancel_line = fields.flag("cancel_line").unwrap_or(false);
+    if cancel_line && (mode, output) != (ProcedureMode::Once, ProcedureOutput::Json) {
+        let what = "it is for mode = \"once\" with output = \"json\"; a worker has the line without it";
+        fields.wrong("cancel_line", what);
+    }
     fields.finish();
     Some(Manifest {
         file: file.to_owned(),
@@ -125,6 +137,8 @@ fn fields(file: &Path, mut fields: Fields<'_>, side: Side) -> Option<Manifest> {
         schedule,
         ready_timeout,
         idle_shutdown,
+        health_interval,
+        cancel_line,
     })
 }
 

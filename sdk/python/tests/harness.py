@@ -50,6 +50,10 @@ def parse(line: bytes, worker: bool) -> "dict[str, Any]":
         if not worker:
             raise Violation("only a worker is ready")
         return message
+    if set(message) == {"pong"} and isinstance(message["pong"], int):
+        if not worker:
+            raise Violation("only a worker is sent pings")
+        return message
     kinds = [key for key in message if key in KINDS]
     others = set(message) - set(KINDS) - ({"call"} if worker else set())
     if len(kinds) != 1 or others:

@@ -215,13 +215,14 @@ def test_as_whom_where_and_when_it_runs_is_said_by_the_decorator(written: "Calla
         @redpoll.procedure(
             demote="nobody", group="users", cwd="/srv", env={"LANG": "C"}, enabled=False, admin=True,
             schedule={"every": "1h", "jitter": "1m", "at_start": True, "kwargs": {"to": 3}}, ready_timeout="20s", idle_shutdown="0s",
+            health_interval="30s",
         )
         def count(to: int): return to
         """
     )
     found = tomllib.loads(redpoll("manifest", str(file)).stdout)
-    said = ("demote", "group", "cwd", "env", "enabled", "admin", "ready_timeout", "idle_shutdown")
-    assert [found[name] for name in said] == ["nobody", "users", "/srv", {"LANG": "C"}, False, True, "20s", "0s"]
+    said = ("demote", "group", "cwd", "env", "enabled", "admin", "ready_timeout", "idle_shutdown", "health_interval")
+    assert [found[name] for name in said] == ["nobody", "users", "/srv", {"LANG": "C"}, False, True, "20s", "0s", "30s"]
     assert found["schedule"] == {"every": "1h", "jitter": "1m", "at_start": True, "kwargs": {"to": 3}}
 
 

@@ -303,6 +303,28 @@ def test_a_file_that_cannot_be_served_says_why(tmp_path: Path, text: str, words:
     assert words in done.stderr
 
 
+def test_a_ping_is_answered_by_the_thread_that_takes_calls(worker: Served) -> None:
+    text = """
+        @redpoll.procedure
+        def waits():
+            yield "begun"
+            while not redpoll.cancelled():
+                redpoll.sleep(0.01)
+            return "ended"
+    """
+    with worker(text.replace("@redpoll.procedure", '@redpoll.procedure(cancel="poll")')) as process:
+        process.send({"ping": 1})
+        assert process.line() == {"pong": 1}
+        call = process.start("waits")
+        assert process.next(call)["value"] == "begun"
+        process.send({"ping": 2})
+        process.send({"cancel": call})
+        # not before the call has its end: an answer says that the next call would be taken
+        assert process.finish(call).result == "ended"
+        assert process.line() == {"pong": 2}
+        assert process.close() == 0
+
+
 def test_children_that_are_forked_can_be_terminated_and_do_not_stop_their_parent(worker: Served) -> None:
     text = """
         import multiprocessing, os, signal, time

@@ -81,7 +81,8 @@ impl Hearing {
                     self.emitter.emit(self.output.masked_text(kind), self.output.masked(data));
                 }
                 Event::Ask(ask) => self.asks.hear(*ask)?,
-                Event::Ready => {}
+                // of a ping between two calls
+                Event::Ready | Event::Pong(_) => {}
                 Event::Unfit(violation) => {
                     self.is_spoilt = true;
                     if machine.is_free() {

@@ -41,8 +41,8 @@ pub(super) async fn run(procedure: &Procedure, call: CallContext) -> Result<Raw,
     let run_by = run_timeout.and_then(|limit| Instant::now().checked_add(limit));
     let (asks, answers) = Rights::of(procedure.manifest(), &procedure.setting).begin(number, run_by);
     let cancel = asks.canceller();
-    // without that table, the call is followed by the end of the input
-    let answers = procedure.manifest().manager.as_ref().map(|_may_ask| answers);
+    // who is told nothing more has the end of the input after the call
+    let answers = procedure.manifest().is_told_more().then_some(answers);
     let mut taker = Taker::new(procedure, &output, run.is_some(), halt, asks);
     taker.begin(number);
     let asked = OnceLock::new();

@@ -96,6 +96,7 @@ def procedure(
     schedule: Optional[Mapping[str, Any]] = None,
     ready_timeout: Optional[str] = None,
     idle_shutdown: Optional[str] = None,
+    health_interval: Optional[str] = None,
 ) -> Callable[[F], F]: ...
 
 

@@ -44,6 +44,7 @@ def manifest(procedure: Procedure, command: Sequence[str], mode: str, theirs: st
         "grace": options.grace,
         "ready_timeout": options.ready_timeout,
         "idle_shutdown": options.idle_shutdown,
+        "health_interval": options.health_interval if mode == "worker" else None,
         "concurrency": options.concurrency,
         "idempotent": options.idempotent or None,
         "limits": dict(options.limits) or None,

@@ -52,6 +52,7 @@ class Options:
     schedule: "Optional[Mapping[str, Any]]" = None
     ready_timeout: Optional[str] = None
     idle_shutdown: Optional[str] = None
+    health_interval: Optional[str] = None
 
     @property
     def line_limit(self) -> int:
@@ -82,7 +83,7 @@ class Options:
                     f'{where}: redact: {path!r} is not a path such as "password", "user.pin" or "keys.*"'
                     f" of at most {MAX_REDACT_WORDS} words"
                 )
-        for name in ("run_timeout", "idle_timeout", "grace", "ready_timeout", "idle_shutdown"):
+        for name in ("run_timeout", "idle_timeout", "grace", "ready_timeout", "idle_shutdown", "health_interval"):
             _duration(where, name, getattr(self, name))
         self._check_surroundings(where)
 

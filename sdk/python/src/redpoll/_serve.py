@@ -59,6 +59,10 @@ class Server:
 
     def _work(self) -> None:
         while (message := self._inbox.get()) is not None:
+            if "ping" in message:
+                # here and not where it is heard: whoever is answered knows that this thread is free
+                self._port.write(line_of({"pong": message["ping"]}))
+                continue
             call = self._busy
             if call is None:
                 continue
@@ -101,10 +105,12 @@ class Server:
             self._cancel(message["cancel"])
         elif isinstance(message.get("answer"), dict):
             self._answered(message["answer"])
+        elif isinstance(message.get("ping"), int):
+            self._inbox.put({"ping": message["ping"]})
         elif isinstance(message.get("procedure"), str):
             self._take(message)
         else:
-            raise ValueError("a line has neither `procedure`, `cancel` nor `answer`")
+            raise ValueError("a line has neither `procedure`, `cancel`, `answer` nor `ping`")
 
     def _take(self, message: "dict[str, Any]") -> None:
         mark = {"call": message.get("call")} if self._worker else {}

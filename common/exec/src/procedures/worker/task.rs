@@ -33,6 +33,7 @@ pub(super) struct Setup {
     line_limit: usize,
     ready_timeout: Duration,
     idle_shutdown: Option<Duration>,
+    health_interval: Option<Duration>,
     /// Of a call; of a run of a job.
     times: [Times; 2],
     outputs: [u64; 2],
@@ -57,6 +58,7 @@ impl Procedure {
             line_limit: line_limit(manifest),
             ready_timeout: manifest.ready_timeout,
             idle_shutdown: Some(manifest.idle_shutdown).filter(|limit| !limit.is_zero()),
+            health_interval: manifest.health_interval,
             times: [times(agent.run_timeout), times(None)],
             outputs: [output.min(agent.output), output],
             stop: self.setting.stop.clone(),
@@ -73,6 +75,7 @@ pub(super) struct Life {
     times: [Times; 2],
     outputs: [u64; 2],
     pub(super) idle_shutdown: Option<Duration>,
+    pub(super) health_interval: Option<Duration>,
     pub(super) stop: CancellationToken,
     emitter: Emitter,
     rights: Rights,
@@ -86,6 +89,7 @@ pub(super) async fn run(living: Living, setup: Setup, work: Work) {
         line_limit,
         ready_timeout,
         idle_shutdown,
+        health_interval,
         times,
         outputs,
         stop,
@@ -146,7 +150,8 @@ pub(super) async fn run(living: Living, setup: Setup, work: Work) {
     if let Some(pool) = living.pool() {
         pool.ready();
     }
-    Life { name, living, times, outputs, idle_shutdown, stop, emitter, rights }.live(process, work).await;
+    let life = Life { name, living, times, outputs, idle_shutdown, health_interval, stop, emitter, rights };
+    life.live(process, work).await;
 }
 
 fn answer(work: Work, end: Result<Raw, Fault>) {
