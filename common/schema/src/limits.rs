@@ -35,8 +35,18 @@ pub const MAX_SCHEMA_DYNAMIC: usize = 16;
 /// The draft that is understood.
 const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
 
-/// The schema with its references plain, once it is within all limits, and the most values of it that apply to one place.
-pub(crate) fn checked(schema: &Value) -> Result<(Value, u64), SchemaError> {
+/// A schema within all limits.
+pub(crate) struct Checked {
+    /// With its references plain.
+    pub(crate) plain: Value,
+    /// The most values of it that apply to one place.
+    pub(crate) most: u64,
+    /// How many different regular expressions it has.
+    pub(crate) patterns: usize,
+}
+
+/// Whether a schema is within all limits.
+pub(crate) fn checked(schema: &Value) -> Result<Checked, SchemaError> {
     // depth first: what follows walks the value by calling itself
     let deep = depth(schema, 0);
     if deep > MAX_SCHEMA_DEPTH {
@@ -58,9 +68,10 @@ pub(crate) fn checked(schema: &Value) -> Result<(Value, u64), SchemaError> {
     if patterns.len() > MAX_SCHEMA_PATTERNS {
         return Err(limit("different patterns", MAX_SCHEMA_PATTERNS));
     }
+    let patterns = patterns.len();
     let plain = plain(schema)?;
     let most = cost::check(&plain)?;
-    Ok((plain, most))
+    Ok(Checked { plain, most, patterns })
 }
 
 /// How deep a value is, but not deeper than one more than is allowed.

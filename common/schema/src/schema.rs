@@ -18,6 +18,11 @@ use crate::value::{Binary, is_all_text};
 
 /// Bytes that one compiled regular expression may take.
 pub const MAX_REGEX_SIZE: usize = 256 * 1024;
+/// Bytes that all of a schema's may take together, shared evenly among different ones: of 16 or fewer each may have
+/// [`MAX_REGEX_SIZE`].
+pub const MAX_REGEXES_SIZE: usize = 4 * 1024 * 1024;
+/// What a compiled schema takes in memory besides, as far as it is counted.
+const SCHEMA_SIZE: usize = 64 * 1024;
 /// How many problems of one call an error names; the rest is counted.
 pub const MAX_SHOWN: usize = 3;
 /// How many problems there may be to look for: all of them are in memory before the first is shown.
@@ -69,6 +74,7 @@ pub struct Schema {
     plain: Option<Box<Value>>,
     /// How many values of it apply to one place of the arguments at most.
     most: u64,
+    weight: usize,
 }
 
 /// A schema with references of one kind alone, `$ref` to `#/$defs/NAME` or another place: what names and addresses places is gone, and
@@ -77,7 +83,7 @@ pub struct Schema {
 /// # Errors
 /// [`SchemaError`] when it exceeds a limit, refers elsewhere, or has no end.
 pub fn plain(schema: &Value) -> Result<Value, SchemaError> {
-    limits::checked(schema).map(|(plain, _)| plain)
+    limits::checked(schema).map(|checked| checked.plain)
 }
 
 impl Schema {
@@ -87,18 +93,25 @@ impl Schema {
     /// [`SchemaError`] when it exceeds a limit, refers elsewhere, refers to itself without an end or in a way that may take
     /// longer than is allowed, or is no JSON Schema.
     pub fn compile(schema: &Value) -> Result<Self, SchemaError> {
-        let (plain, most) = limits::checked(schema)?;
+        let limits::Checked { plain, most, patterns } = limits::checked(schema)?;
         let positional = arguments::Positional::of(schema)?;
-        let patterns = PatternOptions::regex().size_limit(MAX_REGEX_SIZE).dfa_size_limit(MAX_REGEX_SIZE);
+        let each = MAX_REGEX_SIZE.min(MAX_REGEXES_SIZE / patterns.max(1));
+        let weight = SCHEMA_SIZE + each * patterns;
+        let patterns = PatternOptions::regex().size_limit(each).dfa_size_limit(each);
         let options = jsonschema::options().with_draft(Draft::Draft202012).with_pattern_options(patterns);
         let validator = options.build(&plain).map_err(|error| SchemaError::Wrong {
-            at: error.instance_path().to_string(),
-            what: one_line(&error.to_string()),
+            at: one_line(error.instance_path().as_str()),
+            what: unusable(&error, each),
         })?;
         let hidden = Redaction::default();
         let opaque = opaque::opaque(&plain);
         let plain = (plain != *schema).then(|| Box::new(plain));
-        Ok(Self { validator, positional, opaque, hidden, plain, most })
+        Ok(Self { validator, positional, opaque, hidden, plain, most, weight })
+    }
+
+    /// About how many bytes it takes at most.
+    pub fn weight(&self) -> usize {
+        self.weight
     }
 
     /// The same, whose errors say nothing of what these paths lead to: keys in it may be as secret as values.
@@ -239,6 +252,16 @@ fn places(value: &Value, above: u64) -> u64 {
 fn words(pointer: &str) -> Vec<String> {
     let Some(rest) = pointer.strip_prefix('/') else { return vec!["the arguments".to_owned()] };
     rest.split('/').map(|word| word.replace("~1", "/").replace("~0", "~")).collect()
+}
+
+/// Why a schema cannot be compiled whose regular expressions may take so many bytes each.
+fn unusable(error: &ValidationError<'_>, each: usize) -> String {
+    let what = one_line(&error.to_string());
+    // it is all that is said of one that is too large, too
+    if what.ends_with("is not a \"regex\"") {
+        return format!("{what}, or takes more than {each} bytes of memory as one");
+    }
+    what
 }
 
 /// Without control characters, and short.

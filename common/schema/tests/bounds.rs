@@ -224,6 +224,22 @@ fn long_names_and_many_patterns_are_bounded_where_they_multiply() {
 }
 
 #[test]
+fn regular_expressions_share_what_memory_they_may_take() {
+    // far more than a 250th of all when it is compiled
+    let large = |n: usize| (format!("^{n}(a|.{{3}})+.{{100}}i$"), json!({"type": "integer"}));
+    let with = |count: usize| json!({"patternProperties": (0..count).map(large).collect::<Map<_, _>>()});
+    let few = Schema::compile(&with(4)).unwrap();
+    assert!(few.weight() < 2 * 1024 * 1024, "{}", few.weight());
+    let why = refused(&with(250));
+    assert!(why.contains("or takes more than 16777 bytes"), "{why}");
+    // as many small ones have room
+    let small = |n: usize| (format!("^x-{n}-[a-z0-9]+$"), json!(true));
+    let many = json!({"patternProperties": (0..250).map(small).collect::<Map<_, _>>()});
+    let many = Schema::compile(&many).unwrap();
+    assert!(many.weight() <= 5 * 1024 * 1024 && many.check_json(&json!({"x-7-ab": 1})).is_ok());
+}
+
+#[test]
 fn lists_of_names_count_as_often_as_they_apply() {
     let names = |count: usize| (0..count).map(|n| format!("{n:x}")).collect::<Vec<_>>();
     // short enough for a schema, and a problem for each name each time

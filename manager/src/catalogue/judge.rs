@@ -9,7 +9,8 @@ use redpoll_common::job::JobSpec;
 use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_manager_core::catalogue::Standing;
 
-use super::Procedures;
+use super::compiled::compile;
+use super::procedures::{Procedures, Verdict};
 use crate::state::Manager;
 
 /// Agents looked up under one lock of the catalogue.
@@ -21,11 +22,11 @@ const DEPRECATED: usize = 8;
 /// Characters of such a reason that are told.
 const MAX_WHY: usize = 400;
 
-/// Checks a call to a connected agent, if it is known what it offers.
+/// Checks a call to a connected agent, if it is known what it offers. Waits for a schema that has to be compiled.
 ///
 /// # Errors
 /// `bad_arguments`; then nothing must be sent.
-pub fn check_call(
+pub async fn check_call(
     manager: &Manager,
     agent: &PeerId,
     procedure: &str,
@@ -35,7 +36,16 @@ pub fn check_call(
         let (list, standing) = catalogue.of(agent)?;
         (standing == Standing::Current).then(|| list.clone())
     });
-    current.map_or(Ok(()), |procedures| procedures.check(procedure, args, kwargs))
+    let Some(procedures) = current else { return Ok(()) };
+    let mut verdict = procedures.judge(procedure, args, kwargs);
+    if matches!(verdict, Verdict::NotCompiled) {
+        compile(vec![procedures.clone()], procedure).await;
+        verdict = procedures.judge(procedure, args, kwargs);
+    }
+    match verdict {
+        Verdict::Said(said) => said,
+        Verdict::Silent | Verdict::NotCompiled => Ok(()),
+    }
 }
 
 /// What the lists of its agents say of a job.
@@ -57,8 +67,12 @@ pub struct Checked {
 ///
 /// # Errors
 /// `bad_arguments`, which names the agents; then nothing must be stored.
-pub fn check_job(manager: &Manager, agents: &[(PeerId, bool)], spec: &JobSpec) -> Result<Checked, Fault> {
-    let judged = Judged::of(manager, agents, spec);
+pub async fn check_job(
+    manager: &Manager,
+    agents: &[(PeerId, bool)],
+    spec: &JobSpec,
+) -> Result<Checked, Fault> {
+    let judged = Judged::of(manager, agents, spec).await;
     judged.refusal().map_or_else(|| Ok(judged.checked()), Err)
 }
 
@@ -79,17 +93,38 @@ pub struct Judged<'a> {
     agents: Vec<(&'a PeerId, Arc<Said>)>,
     /// How many agents there are, with a list or without.
     all: usize,
+    /// The lists whose schema is not compiled.
+    not_compiled: Vec<Arc<Procedures>>,
 }
 
 impl<'a> Judged<'a> {
-    /// Judges a job on agents, each with whether it is connected, by the lists as they are now.
-    pub fn of(manager: &Manager, agents: &'a [(PeerId, bool)], spec: &JobSpec) -> Self {
+    /// Judges a job on agents, each with whether it is connected, by the lists as they are now. Waits for schemas that have to be
+    /// compiled; those that are not within a time say nothing.
+    pub async fn of(manager: &Manager, agents: &'a [(PeerId, bool)], spec: &JobSpec) -> Self {
+        let judged = Self::at_once(manager, agents, spec);
+        if judged.not_compiled.is_empty() {
+            return judged;
+        }
+        compile(judged.not_compiled, &spec.procedure).await;
+        Self::at_once(manager, agents, spec)
+    }
+
+    fn at_once(manager: &Manager, agents: &'a [(PeerId, bool)], spec: &JobSpec) -> Self {
         let mut known: BTreeMap<usize, Arc<Said>> = BTreeMap::new();
+        let mut not_compiled = Vec::new();
         let judged = lists(manager, agents).into_iter().map(|(agent, procedures)| {
             let said = known.entry(Arc::as_ptr(&procedures).addr()).or_insert_with(|| {
                 let procedure = &spec.procedure;
+                let verdict = match procedures.judge(procedure, &spec.args, &spec.kwargs) {
+                    Verdict::Said(said) => Some(said),
+                    Verdict::Silent => None,
+                    Verdict::NotCompiled => {
+                        not_compiled.push(procedures.clone());
+                        None
+                    }
+                };
                 Arc::new(Said {
-                    verdict: procedures.judge(procedure, &spec.args, &spec.kwargs),
+                    verdict,
                     redact: procedures.redact(procedure),
                     deprecated: procedures.deprecated(procedure),
                     idempotent: procedures.is_idempotent(procedure),
@@ -98,7 +133,7 @@ impl<'a> Judged<'a> {
             });
             (agent, said.clone())
         });
-        Self { agents: judged.collect(), all: agents.len() }
+        Self { agents: judged.collect(), all: agents.len(), not_compiled }
     }
 
     /// Why the job as a whole is refused: `bad_arguments`, which names the first agents. Not when one of them does not refuse it.
@@ -217,13 +252,13 @@ mod tests {
         manager
     }
 
-    fn checked(manager: &Manager, on: &[&str]) -> Result<Checked, Fault> {
+    async fn checked(manager: &Manager, on: &[&str]) -> Result<Checked, Fault> {
         let agents: Vec<(PeerId, bool)> = on.iter().map(|name| (agent(name), true)).collect();
-        check_job(manager, &agents, &SubmitArguments::new(Vec::new(), "p").spec)
+        check_job(manager, &agents, &SubmitArguments::new(Vec::new(), "p").spec).await
     }
 
-    #[test]
-    fn a_schema_refuses_no_job_for_an_agent_that_does_not_refuse_it() {
+    #[tokio::test]
+    async fn a_schema_refuses_no_job_for_an_agent_that_does_not_refuse_it() {
         let (takes, refuses) = (json!({"type": "object"}), json!({"not": {}}));
         let none = serde_json::Value::Null;
         let manager = manager(&[("a", takes), ("b", refuses.clone()), ("c", refuses), ("free", none)]);
@@ -237,13 +272,13 @@ mod tests {
             (&["b", "c", "unknown"], None),
             (&["free", "unknown"], None),
         ] {
-            let found = checked(&manager, on).err().map(|fault| fault.message);
+            let found = checked(&manager, on).await.err().map(|fault| fault.message);
             assert_eq!(found.is_some(), refused.is_some(), "{on:?}: {found:?}");
             assert!(refused.is_none_or(|text| found.unwrap().contains(text)), "{on:?}");
         }
         let agents = [(agent("a"), true), (agent("b"), true)];
         let spec = SubmitArguments::new(Vec::new(), "p").spec;
-        let judged = Judged::of(&manager, &agents, &spec);
+        let judged = Judged::of(&manager, &agents, &spec).await;
         assert_eq!(judged.refusals().keys().map(|agent| agent.as_str()).collect::<Vec<_>>(), ["b"]);
     }
 }

@@ -9,14 +9,31 @@ use redpoll_net::ProcedureInfo;
 use redpoll_schema::{MAX_REDACT_PATHS, Schema, rooted};
 use tracing::warn;
 
+use super::compiled::{COMPILED, Key, Usable};
+use crate::store::chain::sha256;
+
 /// One version of a procedure.
 #[derive(Debug)]
 struct Listed {
     info: ProcedureInfo,
     /// The paths into the arguments that nobody may see, with their roots.
     redact: Vec<String>,
-    /// Compiled when it is needed first; `None` when there is none, or none that can be used.
-    schema: OnceLock<Option<Schema>>,
+    /// As it came.
+    element: Raw,
+    /// By which its compiled schema is known, once somebody wants that.
+    key: OnceLock<Key>,
+}
+
+/// What a list says of the arguments of a call.
+#[derive(Debug)]
+pub enum Verdict {
+    /// There is no schema that could say anything.
+    Silent,
+    /// They fit or they do not: `bad_arguments`, with path and rule, never with a value.
+    Said(Result<(), Fault>),
+    /// There is a schema, and it is not compiled. To be asked again after [`compile`](super::compiled::compile); if it is not there then
+    /// either, what was asked for is the agent's to refuse.
+    NotCompiled,
 }
 
 /// What agents with the same list offer.
@@ -45,11 +62,11 @@ impl Procedures {
             if info.name.len() > MAX_METHOD_LEN {
                 continue;
             }
-            procedures.elements.push((info.name.clone(), info.version, element));
+            procedures.elements.push((info.name.clone(), info.version, element.clone()));
             // once, and not for each job
             let redact = secret_of(&mut info);
             let versions = procedures.names.entry(info.name.clone()).or_default();
-            versions.insert(info.version, Listed { info, redact, schema: OnceLock::new() });
+            versions.insert(info.version, Listed { info, redact, element, key: OnceLock::new() });
         }
         procedures
     }
@@ -71,24 +88,24 @@ impl Procedures {
 
     /// Checks the arguments of a call by the schema of the version that is meant: the one that is named, or the highest that is
     /// enabled. What is not offered is the agent's to refuse: it knows its newest list.
-    ///
-    /// # Errors
-    /// `bad_arguments`, with path and rule, never with a value.
-    pub fn check(&self, procedure: &str, args: &Raw, kwargs: &Raw) -> Result<(), Fault> {
-        self.judge(procedure, args, kwargs).unwrap_or(Ok(()))
-    }
-
-    /// The same; `None` where there is no schema that could say anything.
-    ///
-    /// # Errors
-    /// As of [`check`](Self::check).
-    pub fn judge(&self, procedure: &str, args: &Raw, kwargs: &Raw) -> Option<Result<(), Fault>> {
-        let listed = self.find(procedure)?;
-        let schema = listed.schema()?;
-        Some(schema.verify(args, kwargs).map_err(|error| {
+    pub fn judge(&self, procedure: &str, args: &Raw, kwargs: &Raw) -> Verdict {
+        let Some(listed) = self.find(procedure).filter(|listed| listed.has_schema()) else {
+            return Verdict::Silent;
+        };
+        let Some(schema) = listed.compiled() else { return Verdict::NotCompiled };
+        let Some(schema) = &*schema else { return Verdict::Silent };
+        Verdict::Said(schema.verify(args, kwargs).map_err(|error| {
             let ProcedureInfo { name, version, .. } = &listed.info;
             Fault::new(FaultCode::BadArguments, format!("{name}@{version}: {error}"))
         }))
+    }
+
+    /// Compiles the schema that [`judge`](Self::judge) needs, if it is not there. May take a tenth of a second.
+    pub(super) fn compile(&self, procedure: &str) {
+        let listed = self.find(procedure).filter(|listed| listed.has_schema());
+        if let Some(listed) = listed.filter(|listed| listed.compiled().is_none()) {
+            COMPILED.put(*listed.key(), listed.schema());
+        }
     }
 
     /// The paths into the arguments of a call that nobody may see, with their roots; also of a procedure that is not offered now.
@@ -143,20 +160,29 @@ impl Procedures {
 }
 
 impl Listed {
-    fn schema(&self) -> Option<&Schema> {
-        let compile = || {
-            let ProcedureInfo { name, version, args, redact, .. } = &self.info;
-            if args.is_null() {
-                return None;
-            }
-            Schema::compile(args)
-                .map(|schema| schema.hiding(redact))
-                .inspect_err(|error| {
-                    warn!(procedure = ?name, version, %error, "the schema of an agent's procedure cannot be used");
-                })
-                .ok()
-        };
-        self.schema.get_or_init(compile).as_ref()
+    fn has_schema(&self) -> bool {
+        !self.info.args.is_null()
+    }
+
+    fn key(&self) -> &Key {
+        self.key.get_or_init(|| sha256(self.element.as_bytes()))
+    }
+
+    fn compiled(&self) -> Option<Usable> {
+        COMPILED.get(self.key())
+    }
+
+    /// `None`: it cannot be used.
+    fn schema(&self) -> Option<Schema> {
+        let ProcedureInfo { name, version, args, redact, .. } = &self.info;
+        let compiled = Schema::compile(args).map(|schema| schema.hiding(redact));
+        compiled
+            .inspect_err(|error| {
+                // it has names that the agent chose: escaped
+                let error = error.to_string();
+                warn!(procedure = ?name, version, ?error, "the schema of an agent's procedure cannot be used");
+            })
+            .ok()
     }
 }
 
@@ -209,7 +235,17 @@ mod tests {
 
     fn check(procedure: &str, args: serde_json::Value, kwargs: serde_json::Value) -> Option<String> {
         let (args, kwargs) = (Raw::encode(&args).unwrap(), Raw::encode(&kwargs).unwrap());
-        procedures().check(procedure, &args, &kwargs).err().map(|fault| fault.message)
+        let procedures = procedures();
+        let mut verdict = procedures.judge(procedure, &args, &kwargs);
+        if matches!(verdict, Verdict::NotCompiled) {
+            procedures.compile(procedure);
+            verdict = procedures.judge(procedure, &args, &kwargs);
+        }
+        match verdict {
+            Verdict::Silent => None,
+            Verdict::Said(said) => said.err().map(|fault| fault.message),
+            Verdict::NotCompiled => Some("it is not compiled".to_owned()),
+        }
     }
 
     #[test]

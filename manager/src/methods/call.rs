@@ -46,7 +46,7 @@ async fn route(manager: &Manager, call: &CallContext) -> Result<Raw, Fault> {
     }
     let peer = manager.agent(&arguments.agent)?;
     let what = (&arguments.args, &arguments.kwargs);
-    catalogue::check_call(manager, &parse_agent(&arguments.agent)?, &arguments.procedure, what)?;
+    catalogue::check_call(manager, &parse_agent(&arguments.agent)?, &arguments.procedure, what).await?;
     manager.counters.calls_routed.up();
     let now = Instant::now();
     let deadline = call.deadline.unwrap_or(now + DEFAULT_TIMEOUT);

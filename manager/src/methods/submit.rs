@@ -32,7 +32,7 @@ struct Prepared {
 
 /// Answers `rp.jobs.submit`.
 pub(super) async fn submit(manager: &Manager, engine: &Engine, call: &CallContext) -> Result<Raw, Fault> {
-    let (stored, runs, deprecated) = match prepare(manager, call) {
+    let (stored, runs, deprecated) = match prepare(manager, call).await {
         Ok(Prepared { job, runs, deprecated }) => (engine.submit(job).await?, runs, deprecated),
         Err(refused) => (repeated(manager, engine, call, refused).await?, 0, Vec::new()),
     };
@@ -79,7 +79,7 @@ fn is_about_key(code: &FaultCode) -> bool {
 }
 
 /// Apart from the waiting, so that what is only looked at is not kept while the disk is waited for.
-fn prepare(manager: &Manager, call: &CallContext) -> Result<Prepared, Fault> {
+async fn prepare(manager: &Manager, call: &CallContext) -> Result<Prepared, Fault> {
     let asked =
         SubmitArguments::read(&call.kwargs).map_err(|error| bad(format!("rp.jobs.submit: {error}")))?;
     // before anything is said of the callbacks and hosts that the configuration names
@@ -90,7 +90,8 @@ fn prepare(manager: &Manager, call: &CallContext) -> Result<Prepared, Fault> {
     let SubmitArguments { agents, mut spec } = asked;
     spec.queue = spec.queue.map(|queue| queue_of(queue, &submitter)).transpose()?;
     let agents = Choice::parse(&agents)?.resolve_some(manager)?;
-    let Checked { redact, deprecated, idempotent, admin } = catalogue::check_job(manager, &agents, &spec)?;
+    let Checked { redact, deprecated, idempotent, admin } =
+        catalogue::check_job(manager, &agents, &spec).await?;
     let agents: Vec<_> = agents.into_iter().map(|(agent, _)| agent).collect();
     let runs = count(agents.len());
     // it is kept for as long as the job is open, and its weight is what is counted

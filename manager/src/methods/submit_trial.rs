@@ -65,7 +65,7 @@ pub(super) async fn preview(
     let left = agents.get(start..).unwrap_or_default();
     let page = left.get(..limit).unwrap_or(left);
     // what is about all of them is said once, with the first page
-    let judged = Judged::of(manager, if start == 0 { &agents } else { page }, &spec);
+    let judged = Judged::of(manager, if start == 0 { &agents } else { page }, &spec).await;
     let map = if start == 0 { about_all(manager, &judged, &agents, &spec, (map, &mut room))? } else { map };
     let refusals = judged.refusals();
     let trial = Trial::new(manager, call, &spec);
