@@ -4,6 +4,7 @@
 //! - [`job`]: what a job is, the states of its runs, what travels about it, and the rules of an agent's spool.
 //! - [`leg`]: what is said on a connection whose bytes a manager passes on unread.
 //! - [`nearest`]: which name was probably meant.
+//! - [`number`]: which of two numbers is the greater, however they are written.
 //! - [`procedure`]: what an agent and an executable say to each other, line by line.
 //! - [`roles`]: what an operator is beyond being one, for the policies of machines.
 //! - [`schedule`]: when recurring procedures run.
@@ -22,6 +23,7 @@ pub mod ids;
 pub mod job;
 pub mod leg;
 pub mod nearest;
+pub mod number;
 pub mod procedure;
 pub mod roles;
 pub mod rounding;

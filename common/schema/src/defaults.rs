@@ -1,13 +1,19 @@
 //! The defaults that a schema names, filled in for a judgement: what is left out is not nothing.
+//!
+//! Which of them hold may depend on what is there: on the choice of `anyOf` that it fits, on `if`. Where several choices fit and do not
+//! agree, nobody can say what the procedure makes of it, and that is told as [`Unknown`].
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 
 use serde_json::{Map, Value};
 
-use crate::ArgumentError;
+use crate::applied::{Absent, Applied, Key};
+use crate::fit::Judge;
 use crate::plain::{text, values};
+use crate::{ArgumentError, Unknown};
 
-/// How many references follow each other, and how deep objects are looked into. A schema that was compiled has less.
+/// How deep is looked into values, those that were filled in among them.
 const DEEPEST: usize = 64;
 
 /// Values that may be filled in. In a schema that refers to itself each object gets the same defaults again.
@@ -15,44 +21,163 @@ pub const MAX_FILLED_VALUES: u64 = 65_536;
 /// Bytes of the texts and names that may be filled in.
 pub const MAX_FILLED_BYTES: usize = 4 * 1024 * 1024;
 
-/// Fills in the defaults of a schema with plain references.
-pub(crate) fn fill(schema: &Value, arguments: &mut Value) -> Result<(), ArgumentError> {
-    let mut filler = Filler { root: schema, values: MAX_FILLED_VALUES, bytes: MAX_FILLED_BYTES };
-    filler.fill(schema, arguments, DEEPEST)
+/// Fills in the defaults of a schema with plain references, of those arguments that it is `about`. `seen` are the same arguments as the
+/// schema sees them.
+pub(crate) fn fill(
+    schema: &Value,
+    seen: &Value,
+    arguments: &mut Value,
+    about: impl Fn(&str) -> bool,
+) -> Result<Unknown, ArgumentError> {
+    let judge = Judge::new(schema);
+    let mut filler = Filler { judge, values: MAX_FILLED_VALUES, bytes: MAX_FILLED_BYTES };
+    let mut applied = Applied::default();
+    applied.add(&mut filler.judge, schema, seen);
+    let (Value::Object(named), Value::Object(entries)) = (seen, arguments) else {
+        return Ok(Unknown::default());
+    };
+    let unknown = filler.object(&applied, named, entries, (DEEPEST, &about))?;
+    // whose defaults were not all looked for could be anything
+    Ok(if filler.judge.look(0) { unknown } else { Unknown::whole() })
+}
+
+/// Whether a schema may name a default at all.
+pub(crate) fn has_any(schema: &Value) -> bool {
+    match schema {
+        Value::Object(entries) => entries.contains_key("default") || entries.values().any(has_any),
+        Value::Array(items) => items.iter().any(has_any),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
 }
 
 struct Filler<'s> {
-    root: &'s Value,
+    judge: Judge<'s>,
     /// What may still be filled in.
     values: u64,
     bytes: usize,
 }
 
-impl Filler<'_> {
-    fn fill(&mut self, schema: &Value, value: &mut Value, deepest: usize) -> Result<(), ArgumentError> {
-        let Some(deeper) = deepest.checked_sub(1) else { return Ok(()) };
-        let Value::Object(entries) = value else { return Ok(()) };
-        for part in parts(self.root, schema, deeper) {
-            let properties = part.get("properties").and_then(Value::as_object);
-            for (name, property) in properties.into_iter().flatten() {
-                match entries.get_mut(name) {
-                    Some(inner) => self.fill(property, inner, deeper)?,
-                    None => self.insert(name, property, entries, deeper)?,
+impl<'s> Filler<'s> {
+    fn fill(
+        &mut self,
+        applied: &Applied<'s>,
+        seen: &Value,
+        value: &mut Value,
+        deepest: usize,
+    ) -> Result<Unknown, ArgumentError> {
+        if applied.is_empty() || !self.judge.look(1) {
+            return Ok(Unknown::default());
+        }
+        let deeper = deepest.checked_sub(1);
+        match (seen, value, deeper) {
+            (Value::Object(seen), Value::Object(entries), Some(deeper)) => {
+                self.object(applied, seen, entries, (deeper, &|_| true))
+            }
+            (Value::Array(seen), Value::Array(items), Some(deeper)) => {
+                self.list(applied, seen, items, deeper)
+            }
+            (Value::Object(_), Value::Object(_), None) | (Value::Array(_), Value::Array(_), None) => {
+                Ok(Unknown::whole())
+            }
+            // what has nothing within, and a text in place of bytes
+            (
+                Value::Null
+                | Value::Bool(_)
+                | Value::Number(_)
+                | Value::String(_)
+                | Value::Array(_)
+                | Value::Object(_),
+                _,
+                _,
+            ) => Ok(Unknown::default()),
+        }
+    }
+
+    fn object(
+        &mut self,
+        applied: &Applied<'s>,
+        seen: &Map<String, Value>,
+        entries: &mut Map<String, Value>,
+        (deeper, about): (usize, &dyn Fn(&str) -> bool),
+    ) -> Result<Unknown, ArgumentError> {
+        let mut unknown = Unknown::default();
+        for (name, inner) in entries.iter_mut().filter(|(name, _)| about(name)) {
+            let Some(seen) = seen.get(name) else { continue };
+            unknown.add(name, self.within(applied, Key::Name(name), seen, inner, deeper)?);
+        }
+        let mut names = BTreeSet::new();
+        applied.names(&mut self.judge, &mut names);
+        for name in names {
+            if entries.contains_key(name) || !about(name) {
+                continue;
+            }
+            match applied.absent(&mut self.judge, Key::Name(name)) {
+                Absent::Nothing => {}
+                Absent::Unknown => unknown.add(name, Unknown::whole()),
+                Absent::Default(default) => {
+                    self.take(name, default)?;
+                    let mut inner = default.clone();
+                    unknown.add(name, self.within(applied, Key::Name(name), default, &mut inner, deeper)?);
+                    entries.insert(name.to_owned(), inner);
                 }
             }
         }
-        Ok(())
+        Ok(unknown)
     }
 
-    fn insert(
+    fn list(
         &mut self,
-        name: &str,
-        property: &Value,
-        entries: &mut Map<String, Value>,
-        deepest: usize,
-    ) -> Result<(), ArgumentError> {
-        let default = parts(self.root, property, deepest).into_iter().find_map(|part| part.get("default"));
-        let Some(default) = default else { return Ok(()) };
+        applied: &Applied<'s>,
+        seen: &[Value],
+        items: &mut Vec<Value>,
+        deeper: usize,
+    ) -> Result<Unknown, ArgumentError> {
+        let mut unknown = Unknown::default();
+        for (place, (inner, seen)) in items.iter_mut().zip(seen).enumerate() {
+            if inner.is_object() || inner.is_array() {
+                let within = self.within(applied, Key::Place(place), seen, inner, deeper)?;
+                unknown.add(&place.to_string(), within);
+            }
+        }
+        // elements that are left out at the end
+        loop {
+            let place = items.len();
+            match applied.absent(&mut self.judge, Key::Place(place)) {
+                Absent::Nothing => break,
+                Absent::Unknown => {
+                    unknown.add(&place.to_string(), Unknown::whole());
+                    break;
+                }
+                Absent::Default(default) => {
+                    self.take("", default)?;
+                    let mut inner = default.clone();
+                    let within = self.within(applied, Key::Place(place), default, &mut inner, deeper)?;
+                    unknown.add(&place.to_string(), within);
+                    items.push(inner);
+                }
+            }
+        }
+        Ok(unknown)
+    }
+
+    /// Fills in what is within the value of a name or at a place.
+    fn within(
+        &mut self,
+        applied: &Applied<'s>,
+        key: Key<'_>,
+        seen: &Value,
+        value: &mut Value,
+        deeper: usize,
+    ) -> Result<Unknown, ArgumentError> {
+        if !(value.is_object() || value.is_array()) {
+            return Ok(Unknown::default());
+        }
+        let within = applied.within(&mut self.judge, key, seen);
+        self.fill(&within, seen, value, deeper)
+    }
+
+    /// Takes a default off what may be filled in.
+    fn take(&mut self, name: &str, default: &Value) -> Result<(), ArgumentError> {
         let beyond = |max: &dyn Display, what: &str| {
             let text = format!("the defaults for what is left out in them have more than {max} {what}");
             ArgumentError(text)
@@ -62,20 +187,8 @@ impl Filler<'_> {
         self.values = left.ok_or_else(|| beyond(&MAX_FILLED_VALUES, "values"))?;
         let left = self.bytes.checked_sub(bytes);
         self.bytes = left.ok_or_else(|| beyond(&MAX_FILLED_BYTES, "bytes"))?;
-        entries.insert(name.to_owned(), default.clone());
         Ok(())
     }
-}
-
-/// A schema, and what it refers to within the same document.
-fn parts<'s>(root: &'s Value, schema: &'s Value, deepest: usize) -> Vec<&'s Value> {
-    let mut parts = vec![schema];
-    while parts.len() <= deepest {
-        let last = parts.last().and_then(|part| part.get("$ref")).and_then(Value::as_str);
-        let Some(next) = last.and_then(|text| root.pointer(text.strip_prefix('#')?)) else { break };
-        parts.push(next);
-    }
-    parts
 }
 
 #[cfg(test)]
@@ -84,7 +197,8 @@ mod tests {
     use serde_json::json;
 
     fn filled(schema: &Value, mut arguments: Value) -> Value {
-        fill(schema, &mut arguments).unwrap();
+        let seen = arguments.clone();
+        fill(schema, &seen, &mut arguments, |_| true).unwrap();
         arguments
     }
 
@@ -105,11 +219,10 @@ mod tests {
     }
 
     #[test]
-    fn references_are_followed_and_one_without_an_end_is_left() {
-        let schema = json!({"$defs": {"Stage": {"enum": ["live"], "default": "live"}, "Loop": {"$ref": "#/$defs/Loop"},
+    fn references_are_followed() {
+        let schema = json!({"$defs": {"Stage": {"enum": ["live"], "default": "live"}, 
             "Deep": {"properties": {"a": {"default": 1}}}},
-            "properties": {"stage": {"$ref": "#/$defs/Stage"}, "own": {"$ref": "#/$defs/Stage", "default": "test"},
-            "loop": {"$ref": "#/$defs/Loop"}, "deep": {"$ref": "#/$defs/Deep"}}});
+            "properties": {"stage": {"$ref": "#/$defs/Stage"}, "own": {"$ref": "#/$defs/Stage", "default": "test"}, "deep": {"$ref": "#/$defs/Deep"}}});
         let wanted = json!({"stage": "live", "own": "test", "deep": {"a": 1}});
         assert_eq!(filled(&schema, json!({"deep": {}})), wanted);
         for none in [json!(true), json!({}), json!({"properties": 7}), json!({"$ref": "elsewhere"})] {
@@ -134,7 +247,7 @@ mod tests {
             for n in 0..10 {
                 schema["properties"][format!("n{n}")] = json!({"$ref": "#"});
             }
-            let error = fill(&schema, &mut tree(10)).unwrap_err().to_string();
+            let error = fill(&schema, &tree(10), &mut tree(10), |_| true).unwrap_err().to_string();
             assert!(error.contains(what), "{error}");
             assert_eq!(filled(&schema, tree(4))["n3"]["n3"][name], default);
         }

@@ -8,10 +8,12 @@
 //!
 //! No I/O: nothing is fetched, no file is read, no time is asked for. Start reading at [`Schema`] in `schema.rs`.
 
+mod applied;
 mod argument_redaction;
 mod arguments;
 mod cost;
 mod defaults;
+mod fit;
 mod graph;
 mod hidden;
 mod keywords;
@@ -22,6 +24,7 @@ pub mod policy;
 mod readings;
 mod redact;
 mod references;
+mod same;
 mod schema;
 mod value;
 
@@ -34,7 +37,7 @@ pub use limits::{
     MAX_SCHEMA_COPIED, MAX_SCHEMA_DEPTH, MAX_SCHEMA_DYNAMIC, MAX_SCHEMA_EMBEDDED, MAX_SCHEMA_NODES,
     MAX_SCHEMA_PATTERN, MAX_SCHEMA_PATTERNS, MAX_SCHEMA_PLACES, MAX_SCHEMA_TEXT,
 };
-pub use readings::Readings;
+pub use readings::{Readings, Unknown};
 pub use redact::{MASK, MAX_REDACT_PATHS, MAX_REDACT_WORDS, Redaction, RedactionError};
 pub use schema::{ArgumentError, MAX_REGEX_SIZE, MAX_REGEXES_SIZE, MAX_SHOWN, Schema, SchemaError, plain};
 pub use value::{Binary, Json, Shown, to_json};

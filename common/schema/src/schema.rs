@@ -12,7 +12,7 @@ use crate::graph::LEVELS;
 use crate::limits;
 use crate::opaque;
 use crate::plain::values;
-use crate::readings::Readings;
+use crate::readings::{Readings, Unknown};
 use crate::redact::Redaction;
 use crate::value::{Binary, is_all_text};
 
@@ -75,6 +75,8 @@ pub struct Schema {
     /// How many values of it apply to one place of the arguments at most.
     most: u64,
     weight: usize,
+    /// Whether it may name a default.
+    has_defaults: bool,
 }
 
 /// A schema with references of one kind alone, `$ref` to `#/$defs/NAME` or another place: what names and addresses places is gone, and
@@ -105,8 +107,9 @@ impl Schema {
         })?;
         let hidden = Redaction::default();
         let opaque = opaque::opaque(&plain);
+        let has_defaults = defaults::has_any(&plain);
         let plain = (plain != *schema).then(|| Box::new(plain));
-        Ok(Self { validator, positional, opaque, hidden, plain, most, weight })
+        Ok(Self { validator, positional, opaque, hidden, plain, most, weight, has_defaults })
     }
 
     /// About how many bytes it takes at most.
@@ -152,25 +155,34 @@ impl Schema {
         (args, kwargs): (&Raw, &Raw),
         about: impl Fn(&str) -> bool,
     ) -> Result<Readings, ArgumentError> {
+        let named = |binary| self.positional.named(args, kwargs, binary, |name| !about(name));
+        let seen = if self.has_defaults { Some(named(Binary::Text)?) } else { None };
         let read = |binary| {
-            let mut named = self.positional.named(args, kwargs, binary, |name| !about(name))?;
-            self.fill_defaults(schema, &mut named)?;
-            Ok(named)
+            let mut named = named(binary)?;
+            let unknown = match &seen {
+                Some(seen) => {
+                    defaults::fill(self.plain.as_deref().unwrap_or(schema), seen, &mut named, &about)?
+                }
+                None => Unknown::default(),
+            };
+            Ok((named, unknown))
         };
-        let text = read(Binary::Readable)?;
+        let (text, unknown) = read(Binary::Readable)?;
         let is_text = is_all_text(args, |_| false) && is_all_text(kwargs, |name| !about(name));
-        let encoded = if is_text { None } else { Some(read(Binary::Encoded)?) };
-        Ok(Readings { text, encoded })
+        let encoded = if is_text { None } else { Some(read(Binary::Encoded)?.0) };
+        Ok(Readings { text, encoded, unknown })
     }
 
-    /// Puts the `default` of each property that is not there in its place, at the top and in each object that is there. `schema` is what
-    /// this was compiled from. What a program is given is another matter: it is what was sent.
+    /// Puts the `default` of each property that is not there in its place, at the top and in each object and list that is there. `schema` is
+    /// what this was compiled from. What a program is given is another matter: it is what was sent. Where it is not known which default
+    /// holds, none is put.
     ///
     /// # Errors
     /// [`ArgumentError`] when that is more than [`MAX_FILLED_VALUES`](crate::MAX_FILLED_VALUES) or
     /// [`MAX_FILLED_BYTES`](crate::MAX_FILLED_BYTES); a part of them may be filled in then.
     pub fn fill_defaults(&self, schema: &Value, arguments: &mut Value) -> Result<(), ArgumentError> {
-        defaults::fill(self.plain.as_deref().unwrap_or(schema), arguments)
+        let seen = arguments.clone();
+        defaults::fill(self.plain.as_deref().unwrap_or(schema), &seen, arguments, |_| true).map(|_unknown| ())
     }
 
     /// Whether positional arguments are the procedure's own business: neither a schema nor a policy sees them.

@@ -299,3 +299,17 @@ fn what_is_equal_is_so_however_it_is_written() {
         assert_eq!(by_criteria(&mut manager, criteria, true).ended, reached, "{word}");
     }
 }
+
+#[test]
+fn a_number_is_compared_as_the_number_it_is() {
+    let mut manager = Manager::new(Settings::default());
+    let info = Some(Raw::encode(&9_007_199_254_740_993_u64).unwrap());
+    manager.submit(1, &Plan { info, ..Plan::default() }, &[("a", false)]);
+    // the nearest float that there is below it
+    let wanted = Raw::encode(&9_007_199_254_740_992.0).unwrap();
+    for (word, reached) in [("eq", 0), ("neq", 1), ("gt", 1), ("lt", 0)] {
+        let fields = BTreeMap::from([("info", wanted.clone())]);
+        let criteria = Criteria::parse(&Raw::encode(&BTreeMap::from([(word, fields)])).unwrap()).unwrap();
+        assert_eq!(by_criteria(&mut manager, criteria, true).ended, reached, "{word}");
+    }
+}

@@ -8,6 +8,7 @@ use serde_json::{Number, Value};
 use super::Effect;
 use super::pattern::glob;
 use crate::MAX_REGEX_SIZE;
+use crate::same::{compare, same};
 
 /// One end of a range.
 pub type Limit = Number;
@@ -75,20 +76,5 @@ impl Constraint {
                 Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => false,
             },
         }
-    }
-}
-
-/// Equal; numbers by what they are, not by how they are written.
-fn same(a: &Value, b: &Value) -> bool {
-    match (a.as_number(), b.as_number()) {
-        (Some(a), Some(b)) => compare(a, b) == Some(Ordering::Equal),
-        (None, _) | (_, None) => a == b,
-    }
-}
-
-fn compare(a: &Number, b: &Number) -> Option<Ordering> {
-    match (a.as_i128(), b.as_i128()) {
-        (Some(a), Some(b)) => Some(a.cmp(&b)),
-        (None, _) | (_, None) => a.as_f64()?.partial_cmp(&b.as_f64()?),
     }
 }

@@ -192,8 +192,11 @@ impl Policy {
             rules.find(|(_, rule)| rule.effect == effect && rule.fits(request))
         };
         if let Some((index, rule)) = first(Effect::Deny) {
-            let reason =
-                format!("rule {:?} of the {}'s policy denies {}", rule.name, self.whose, request.name);
+            let unknown = bytes::unknown(rule, request.args);
+            let reason = format!(
+                "rule {:?} of the {}'s policy denies {}{unknown}",
+                rule.name, self.whose, request.name
+            );
             return Verdict {
                 allowed: false,
                 rule: rule.name.clone(),

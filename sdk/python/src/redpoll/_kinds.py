@@ -325,13 +325,17 @@ def unknown_key(key: str, known: "dict[str, Field]") -> str:
     return f"is unknown; did you mean {near}?" if near else "is unknown"
 
 
+def field_schema(field: "Field") -> "dict[str, Any]":
+    """The schema of one key, with what holds where it is left out."""
+    schema = field.kind.schema()
+    if field.default is not None:
+        schema["default"] = field.default
+    return schema
+
+
 def object_schema(fields: "dict[str, Field]", others: "Optional[Kind]" = None) -> "dict[str, Any]":
     """The schema of an object with these keys; ``others`` is what any further key holds."""
-    properties = {}
-    for name, field in fields.items():
-        properties[name] = field.kind.schema()
-        if field.default is not None:
-            properties[name]["default"] = field.default
+    properties = {name: field_schema(field) for name, field in fields.items()}
     schema: "dict[str, Any]" = {"type": "object"}
     if properties:
         schema["properties"] = properties

@@ -101,10 +101,13 @@ class Procedure:
         if defs:
             schema["$defs"] = defs
         if self._init is not None:
-            init = {"anyOf": [self._init.schema(), self._init.row_schema()], "description": "arguments of the constructor, by name or by place"}
-            schema["properties"] = {"init": init, **schema.get("properties", {})}
+            init: "dict[str, Any]" = {"anyOf": [self._init.schema(), self._init.row_schema()], "description": "arguments of the constructor, by name or by place"}
             if self._init.must_be_given:
                 schema["required"] = ["init", *schema.get("required", [])]
+            else:
+                # left out it is this, and the defaults of its own hold
+                init["default"] = {}
+            schema["properties"] = {"init": init, **schema.get("properties", {})}
         return schema
 
     def bind(self, args: "Sequence[Any]", kwargs: "dict[str, Any]") -> Callable[[], Any]:

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 
+use redpoll_common::number::Number;
 use redpoll_common::wire::Raw;
 
 use super::{CriteriaError, fits_limit};
@@ -78,18 +79,12 @@ fn order(one: &Raw, other: &Raw) -> Option<Ordering> {
     if let (Some(one), Some(other)) = (one.as_text(), other.as_text()) {
         return Some(one.cmp(other));
     }
-    if let (Some(one), Some(other)) = (integer(one), integer(other)) {
-        return Some(one.cmp(&other));
-    }
-    float(one)?.partial_cmp(&float(other)?)
+    number(one)?.compare(number(other)?)
 }
 
-fn integer(value: &Raw) -> Option<i128> {
-    value.decode::<u64>().map(i128::from).or_else(|_| value.decode::<i64>().map(i128::from)).ok()
-}
-
-fn float(value: &Raw) -> Option<f64> {
-    value.decode::<f64>().ok()
+fn number(value: &Raw) -> Option<Number> {
+    let whole = value.decode::<u64>().map(i128::from).or_else(|_| value.decode::<i64>().map(i128::from));
+    whole.map(Number::Integer).or_else(|_| value.decode().map(Number::Float)).ok()
 }
 
 /// Whether a text fits a pattern in which `*` stands for any characters. Linear in time but for the search of the parts.
