@@ -89,7 +89,12 @@ pub(crate) fn is_all_text(raw: &Raw, opaque: impl Fn(&str) -> bool) -> bool {
     entries.iter().all(|(key, value)| skips(key) || is(value))
 }
 
-/// Whether all keys of maps are texts, down to so many levels.
+/// Whether all keys of maps are texts, at all levels.
+pub fn is_named_by_texts(raw: &Raw) -> bool {
+    has_text_keys(raw, MAX_DEPTH)
+}
+
+/// The same down to so many levels.
 pub(crate) fn has_text_keys(raw: &Raw, depth: usize) -> bool {
     fn has(value: &ValueRef<'_>, depth: usize) -> bool {
         let Some(below) = depth.checked_sub(1) else { return true };
@@ -131,7 +136,10 @@ impl Serialize for Shown<'_> {
                 (None, Some(n)) => serializer.serialize_i64(n),
                 (None, None) => serializer.serialize_unit(),
             },
-            ValueRef::F32(float) if float.is_finite() => serializer.serialize_f32(*float),
+            ValueRef::F32(float) if float.is_finite() => {
+                // the shortest text of 32 bits is another number to whoever reads 64
+                serializer.serialize_f64(f64::from(*float))
+            }
             ValueRef::F64(float) if float.is_finite() => serializer.serialize_f64(*float),
             ValueRef::F32(float) => one(serializer, "$float", &float.to_string()),
             ValueRef::F64(float) => one(serializer, "$float", &float.to_string()),
@@ -209,6 +217,7 @@ mod tests {
             (b"\xff", "-1"),
             (b"\xcf\xff\xff\xff\xff\xff\xff\xff\xff", "18446744073709551615"),
             (b"\xca\x3f\xc0\x00\x00", "1.5"),
+            (b"\xca\x3f\x33\x33\x33", "0.699999988079071"),
             (b"\xcb\x7f\xf8\x00\x00\x00\x00\x00\x00", r#"{"$float":"NaN"}"#),
             (b"\xca\xff\x80\x00\x00", r#"{"$float":"-inf"}"#),
             (b"\xa2\"\n", r#""\"\n""#),

@@ -65,7 +65,8 @@ impl Serialize for Tree {
             Self::Bool(bit) => serializer.serialize_bool(*bit),
             Self::Unsigned(n) => serializer.serialize_u64(*n),
             Self::Signed(n) => serializer.serialize_i64(*n),
-            Self::Single(n) => serializer.serialize_f32(*n),
+            // as the number that it is: the shortest text of 32 bits is another one to whoever reads 64
+            Self::Single(n) => serializer.serialize_f64(f64::from(*n)),
             Self::Double(n) => serializer.serialize_f64(*n),
             Self::Text(text) => serializer.serialize_str(text),
             Self::Bytes(octets) => octets.serialize(serializer),
@@ -247,6 +248,14 @@ mod tests {
         assert_eq!(serde_json::to_string(&value).unwrap(), r#"{"a":"b","n":3}"#);
         let read: Raw = serde_json::from_str(r#"{"a":"b","n":3}"#).unwrap();
         assert_eq!(read, value);
+    }
+
+    #[test]
+    fn a_float_of_32_bits_is_shown_as_the_number_that_it_is() {
+        let value = Raw::encode(&0.7_f32).unwrap();
+        assert_eq!(serde_json::to_string(&value).unwrap(), "0.699999988079071");
+        let back: Vec<Raw> = Raw::encode(&vec![value]).unwrap().decode().unwrap();
+        assert_eq!(back[0].decode::<f64>().unwrap().to_bits(), f64::from(0.7_f32).to_bits());
     }
 
     #[test]
