@@ -205,6 +205,21 @@ fn all_problems_of_a_file_are_told_at_once() {
 }
 
 #[test]
+fn a_number_that_is_not_finite_is_refused_with_its_line() {
+    let begin = "name = \"a.b\"\ncommand = [\"/bin/true\"]\n";
+    for (fields, field) in [
+        ("[args.properties.x]\ndefault = nan\n", "args.properties.x.default"),
+        ("[args.properties.x]\nenum = [1.0, inf]\n", "args.properties.x.enum.1"),
+        ("[schedule]\nevery = \"1h\"\nkwargs.x = -inf\n", "schedule.kwargs.x"),
+    ] {
+        let loaded = load(&[("a.toml", &format!("{begin}{fields}"))]);
+        assert!(loaded.manifests.is_empty(), "{fields}");
+        let problem = loaded.problems.iter().find(|problem| problem.field == field).unwrap();
+        assert!(problem.line.is_some() && problem.what.contains("no number that JSON has"), "{problem}");
+    }
+}
+
+#[test]
 fn a_schedule_whose_arguments_do_not_fit_the_schema_is_refused() {
     let text = format!("{SMALL}args = {{required = [\"x\"]}}\n[schedule]\nevery = \"1h\"\n");
     let problem = load(&[("a.toml", &text)]).problems.remove(0);

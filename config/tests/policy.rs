@@ -190,6 +190,22 @@ fn a_rule_that_allows_may_have_an_empty_list_and_then_allows_nobody_or_what_runs
 }
 
 #[test]
+fn a_number_that_is_not_finite_is_refused_and_never_stands_for_nothing() {
+    for args in [
+        "args.x = inf",
+        "args.x = nan",
+        "args.limit = [10, -inf]",
+        "args.x = {max = inf, match = \"a\"}",
+        "args.x = [{a = [1, nan]}]",
+    ] {
+        let text = format!("[[rule]]\nname = \"r\"\nallow = [\"web.*\"]\n{args}\n");
+        let problems = load(&text, 0o600).unwrap_err();
+        let found = problems.iter().find(|problem| problem.what.contains("no number that JSON has")).unwrap();
+        assert!(found.field.starts_with("rule.1.args.") && found.line.is_some(), "{args}: {found}");
+    }
+}
+
+#[test]
 fn a_rule_says_which_names_a_map_may_have() {
     let rule = |only: &str| {
         let text = format!("[[rule]]\nname = \"r\"\nallow = [\"exec.run\"]\nargs.env = {{only = {only}}}\n");

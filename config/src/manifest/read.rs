@@ -51,6 +51,7 @@ pub(super) fn manifest(file: &Path, text: &str, side: Side) -> Result<Manifest, 
         vec![ManifestProblem { line: Some(line), ..ManifestProblem::whole(file, what) }]
     })?;
     let mut notes = Notes::new(file.to_owned(), lines_of(text));
+    notes.refuse_not_finite("", &table);
     let read = fields(file, Fields::new("", table, &mut notes), side);
     match read {
         Some(manifest) if notes.problems.is_empty() => Ok(manifest),
@@ -401,13 +402,9 @@ fn schedule(fields: &mut Fields<'_>, schema: Option<&Schema>) -> Option<Procedur
         let text = format!("{} is longer than every, {}", format_duration(jitter), format_duration(every));
         inner.wrong("jitter", text);
     }
-    if let Some(Err(error)) = schema.map(|schema| schema.check_json(&to_value(&kwargs))) {
+    if let Some(Err(error)) = schema.map(|schema| schema.check_json(&kwargs.clone().into())) {
         inner.wrong("kwargs", format!("they do not fit args: {error}"));
     }
     inner.finish();
     Some(ProcedureSchedule { every: every?, jitter, at_start, kwargs })
-}
-
-fn to_value(kwargs: &serde_json::Map<String, serde_json::Value>) -> serde_json::Value {
-    serde_json::Value::Object(kwargs.clone())
 }

@@ -57,6 +57,34 @@ impl Notes {
         self.problems.push(ManifestProblem { file, line, field, what, access: false, passes: false });
     }
 
+    /// Notes each number beneath a field that JSON has no form for: it could mean anything in its place.
+    pub(crate) fn refuse_not_finite(&mut self, field: &str, table: &Table) {
+        for (name, value) in table {
+            self.refuse_value(&join(field, name), value);
+        }
+    }
+
+    fn refuse_value(&mut self, field: &str, value: &Value) {
+        match value {
+            Value::Float(number) if !number.is_finite() => {
+                self.add(
+                    field,
+                    format!("{number} is no number that JSON has; write a finite one, or leave it out"),
+                );
+            }
+            Value::Table(table) => self.refuse_not_finite(field, table),
+            Value::Array(items) => {
+                let each = items.iter().enumerate();
+                each.for_each(|(index, item)| self.refuse_value(&join(field, &index.to_string()), item));
+            }
+            Value::String(_)
+            | Value::Integer(_)
+            | Value::Float(_)
+            | Value::Boolean(_)
+            | Value::Datetime(_) => {}
+        }
+    }
+
     /// Notes that something which a field names was not read.
     pub(crate) fn unread(&mut self, field: &str, Unread { what, passes }: Unread) {
         let before = self.problems.len();
@@ -231,7 +259,7 @@ pub(crate) fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// A TOML value as JSON: times become text; a number that JSON cannot write becomes null.
+/// A TOML value as JSON: times become text. A number that JSON cannot write becomes null, of a file that was refused for it.
 pub(crate) fn to_json(value: Value) -> serde_json::Value {
     match value {
         Value::String(text) => text.into(),

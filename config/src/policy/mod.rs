@@ -120,6 +120,7 @@ fn parse(file: &Path, text: &str) -> Result<LoadedPolicy, Vec<ManifestProblem>> 
         if let Some(line) = starts.get(index) {
             notes.place(&at, *line);
         }
+        notes.refuse_not_finite(&at, &table);
         let Some(rule) = rule::read(&at, table, &mut notes) else { continue };
         if !names.insert(rule.name.clone()) {
             notes.add(&format!("{at}.name"), format!("{:?} is the name of another rule already", rule.name));
