@@ -35,9 +35,11 @@ pub fn rooted(redact: &[String], schema: &Value) -> Vec<String> {
             Some((first, rest)) => (first, Some(rest)),
             None => (path.as_str(), None),
         };
+        // a number may be a place and a name
         if first == "*" || first.parse::<usize>().is_ok() {
             paths.push(format!("{ARGS}{path}"));
-        } else if whole.as_deref() == Some(first) {
+        }
+        if whole.as_deref() == Some(first) {
             // all positional arguments together are the value of this name
             paths.push(format!("{ARGS}{}", rest.unwrap_or("*")));
         } else if let Some(place) = places.get(first) {
@@ -152,6 +154,15 @@ mod tests {
             masked(&["*"], &json!({}), json!([1]), json!({"a": 2})),
             (json!(["***"]), json!({"a": "***"}))
         );
+    }
+
+    #[test]
+    fn a_name_that_is_a_number_is_masked_by_its_place_too() {
+        let schema = json!({"x-positional": ["host", "1", "0"]});
+        let given = || masked(&["0", "1.pin"], &schema, json!(["a", {"pin": 1}, "c"]), json!({}));
+        assert_eq!(given().0, json!(["***", {"pin": "***"}, "***"]));
+        let all = masked(&["7"], &json!({"x-positional": "7"}), json!(["a", "b"]), json!({}));
+        assert_eq!(all.0, json!(["***", "***"]));
     }
 
     #[test]
