@@ -190,8 +190,7 @@ fn write(call: u64, id: &str, answer: Result<&Raw, &Fault>) -> Result<Bytes, Uns
             Answer { id, call, result: None, fault: Some(told) }
         }
     };
-    let mut text =
-        serde_json::to_vec(&Line { answer }).map_err(|_error| Unspeakable { what: "an answer" })?;
+    let mut text = serde_json::to_vec(&Line { answer }).map_err(|_error| Unspeakable::new("an answer"))?;
     text.push(b'\n');
     Ok(Bytes::from(text))
 }

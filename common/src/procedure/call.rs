@@ -6,6 +6,28 @@ use serde::Serialize;
 use super::convert::{Spoken, Unspeakable};
 use crate::wire::Raw;
 
+/// Bytes of a line that asks for a run. A text of control characters is six times as long in JSON, and a worker that reads lines of this
+/// length at most would end by one that is longer.
+pub const MAX_CALL_LINE: usize = 64 * 1024 * 1024;
+
+/// Why there is no line for a call.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CallLineError {
+    /// An argument has no form in JSON, or that of another.
+    #[error(transparent)]
+    Unspeakable(#[from] Unspeakable),
+    /// It is too long.
+    #[error(
+        "the call is a line of {len} bytes as JSON, and an executable is given at most {max}; nothing ran"
+    )]
+    TooLong {
+        /// How long it is, with its end.
+        len: usize,
+        /// How long it may be.
+        max: usize,
+    },
+}
+
 /// The line that asks for a run.
 #[derive(Debug, Clone, Copy)]
 pub struct CallLine<'a> {
@@ -48,11 +70,11 @@ struct Line<'a> {
 }
 
 impl CallLine<'_> {
-    /// The line, with its end.
+    /// The line, with its end, in at most so many bytes.
     ///
     /// # Errors
-    /// [`Unspeakable`] when an argument has no form in JSON, or that of another.
-    pub fn write(&self) -> Result<Bytes, Unspeakable> {
+    /// [`CallLineError`]: an argument has no form in JSON, or that of another, or it is all too long.
+    pub fn write(&self, max: usize) -> Result<Bytes, CallLineError> {
         let Self { call, procedure, version, job, attempt, operator, roles, .. } = *self;
         let line = Line {
             call,
@@ -66,9 +88,12 @@ impl CallLine<'_> {
             operator,
             roles,
         };
-        let mut text = serde_json::to_vec(&line).map_err(|_error| Unspeakable { what: "an argument" })?;
+        let mut text = serde_json::to_vec(&line).map_err(|_error| Unspeakable::new("an argument"))?;
         text.push(b'\n');
-        Ok(Bytes::from(text))
+        match text.len() {
+            len if len > max => Err(CallLineError::TooLong { len, max }),
+            _ => Ok(Bytes::from(text)),
+        }
     }
 }
 
@@ -103,7 +128,7 @@ mod tests {
             roles: Some(&["deploy".to_owned()]),
         };
         assert_eq!(
-            line.write().unwrap(),
+            line.write(MAX_CALL_LINE).unwrap(),
             concat!(
                 r#"{"call":7,"procedure":"web.deploy","version":2,"args":["a\nb"],"kwargs":{"b":{"$b64":"AQ=="}},"#,
                 r#""job":"j1","attempt":3,"info":"me","operator":"ann","roles":["deploy"]}"#,
@@ -111,9 +136,32 @@ mod tests {
             )
         );
         let call = CallLine { job: None, attempt: None, info: None, operator: None, roles: None, ..line };
-        let text = String::from_utf8(call.write().unwrap().to_vec()).unwrap();
+        let text = String::from_utf8(call.write(MAX_CALL_LINE).unwrap().to_vec()).unwrap();
         assert!(text.ends_with("\"job\":null,\"attempt\":null,\"info\":null,\"operator\":null}\n"), "{text}");
         assert_eq!(cancel_line(7), "{\"cancel\":7}\n");
         assert_eq!(ping_line(7), "{\"ping\":7}\n");
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_none_and_control_characters_make_it_long() {
+        let (args, kwargs) = (Raw::encode(&["\u{1}".repeat(100)]).unwrap(), Raw::empty_map());
+        let line = CallLine {
+            call: 7,
+            procedure: "web.deploy",
+            version: 2,
+            args: &args,
+            kwargs: &kwargs,
+            job: None,
+            attempt: None,
+            info: None,
+            operator: None,
+            roles: None,
+        };
+        let len = line.write(1000).unwrap().len();
+        assert!(len > 600, "{len}");
+        assert!(line.write(len).is_ok());
+        let error = line.write(len - 1).unwrap_err();
+        assert_eq!(error, CallLineError::TooLong { len, max: len - 1 });
+        assert!(error.to_string().contains(&format!("at most {}; nothing ran", len - 1)), "{error}");
     }
 }

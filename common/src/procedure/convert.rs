@@ -1,5 +1,7 @@
 //! Values between MessagePack and JSON.
 
+use std::collections::BTreeSet;
+
 use data_encoding::BASE64;
 use serde::ser::{Error as _, SerializeMap, SerializeSeq};
 use serde::{Serialize, Serializer};
@@ -13,29 +15,74 @@ const BYTES: &str = "$b64";
 const EXTENSION: &str = "$ext";
 
 /// A value that JSON has no form for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{what} cannot be passed to an executable: JSON has no form for it")]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}{what} cannot be passed to an executable: JSON has no form for it", .at.as_ref().map(|at| format!("{at:?}: ")).unwrap_or_default())]
 pub struct Unspeakable {
     /// What it is.
     pub what: &'static str,
+    /// The argument that has it, and no more of the way there: keys within may be secret.
+    pub at: Option<String>,
 }
+
+impl Unspeakable {
+    pub(super) fn new(what: &'static str) -> Self {
+        Self { what, at: None }
+    }
+
+    fn within(self, argument: &str) -> Self {
+        Self { at: Some(argument.chars().take(MAX_SHOWN).collect()), ..self }
+    }
+}
+
+/// Characters of an argument's name that are told.
+const MAX_SHOWN: usize = 64;
 
 /// A value for the standard input of an executable.
 pub(super) struct Spoken(Tree);
 
 impl Spoken {
     pub(super) fn of(raw: &Raw) -> Result<Self, Unspeakable> {
-        // it passed the scan when it came
-        let tree = Tree::of(raw).map_err(|_error| Unspeakable { what: "a value that cannot be read" })?;
+        let tree = read(raw)?;
         check(&tree)?;
         Ok(Self(tree))
     }
 
     /// The same of arguments, in which no map may pass for a byte string: rules and schemas were asked about a map.
     pub(super) fn of_arguments(raw: &Raw) -> Result<Self, Unspeakable> {
-        let spoken = Self::of(raw)?;
-        if passes_for_bytes(&spoken.0) { Err(Unspeakable { what: LIKE_BYTES }) } else { Ok(spoken) }
+        let tree = read(raw)?;
+        let argument = |tree: &Tree| {
+            check(tree)?;
+            if passes_for_bytes(tree) { Err(Unspeakable::new(LIKE_BYTES)) } else { Ok(()) }
+        };
+        match &tree {
+            Tree::Map(entries) => {
+                check_keys(entries)?;
+                for (key, value) in entries {
+                    argument(value).map_err(|error| error.within(&key_text(key).unwrap_or_default()))?;
+                }
+            }
+            Tree::Array(values) => {
+                for (place, value) in values.iter().enumerate() {
+                    argument(value).map_err(|error| error.within(&place.to_string()))?;
+                }
+            }
+            Tree::Nil
+            | Tree::Bool(_)
+            | Tree::Unsigned(_)
+            | Tree::Signed(_)
+            | Tree::Single(_)
+            | Tree::Double(_)
+            | Tree::Text(_)
+            | Tree::Bytes(_)
+            | Tree::Extension(..) => argument(&tree)?,
+        }
+        if passes_for_bytes(&tree) { Err(Unspeakable::new(LIKE_BYTES)) } else { Ok(Self(tree)) }
     }
+}
+
+fn read(raw: &Raw) -> Result<Tree, Unspeakable> {
+    // it passed the scan when it came
+    Tree::of(raw).map_err(|_error| Unspeakable::new("a value that cannot be read"))
 }
 
 /// What a map is that an executable would take for a byte string.
@@ -62,15 +109,15 @@ fn passes_for_bytes(tree: &Tree) -> bool {
 }
 
 fn check(tree: &Tree) -> Result<(), Unspeakable> {
-    const NOT_FINITE: Unspeakable = Unspeakable { what: "a number that is not finite" };
+    let not_finite = || Err(Unspeakable::new("a number that is not finite"));
     match tree {
-        Tree::Single(n) if !n.is_finite() => Err(NOT_FINITE),
-        Tree::Double(n) if !n.is_finite() => Err(NOT_FINITE),
+        Tree::Single(n) if !n.is_finite() => not_finite(),
+        Tree::Double(n) if !n.is_finite() => not_finite(),
         Tree::Array(values) => values.iter().try_for_each(check),
-        Tree::Map(entries) => entries.iter().try_for_each(|(key, value)| {
-            key_text(key).ok_or(Unspeakable { what: "a key that is no text, integer or truth value" })?;
-            check(value)
-        }),
+        Tree::Map(entries) => {
+            check_keys(entries)?;
+            entries.iter().try_for_each(|(_, value)| check(value))
+        }
         Tree::Nil
         | Tree::Bool(_)
         | Tree::Unsigned(_)
@@ -81,6 +128,24 @@ fn check(tree: &Tree) -> Result<(), Unspeakable> {
         | Tree::Bytes(_)
         | Tree::Extension(..) => Ok(()),
     }
+}
+
+/// Each key has a text, and no other key the same: which of the two a program takes is its own affair, and a rule saw but one.
+fn check_keys(entries: &[(Tree, Tree)]) -> Result<(), Unspeakable> {
+    // texts alone were found to differ when they came
+    let all_texts = entries.iter().all(|(key, _)| matches!(key, Tree::Text(_)));
+    if all_texts {
+        return Ok(());
+    }
+    let mut texts = BTreeSet::new();
+    for (key, _) in entries {
+        let no_text = "a key that is no text, integer or truth value";
+        let text = key_text(key).ok_or_else(|| Unspeakable::new(no_text))?;
+        if !texts.insert(text) {
+            return Err(Unspeakable::new("a map with two keys that are one text (such as 1 and \"1\")"));
+        }
+    }
+    Ok(())
 }
 
 fn key_text(key: &Tree) -> Option<String> {
@@ -244,6 +309,29 @@ mod tests {
             assert_eq!(refused(&other), None, "{other}");
         }
         assert!(Spoken::of_arguments(&RawMap::new().bin("b", b"live").finish()).is_ok());
+    }
+
+    #[test]
+    fn a_map_with_two_keys_of_one_text_is_refused_and_the_argument_named() {
+        // {"m": [{1: "evil", "1": "good"}]}, and the same with true
+        for bytes in [
+            &b"\x81\xa1m\x91\x82\x01\xa4evil\xa11\xa4good"[..],
+            b"\x81\xa1m\x91\x82\xc3\xa4evil\xa4true\xa4good",
+        ] {
+            let raw = Raw::parse(bytes::Bytes::copy_from_slice(bytes)).unwrap();
+            let said = Spoken::of_arguments(&raw).err().unwrap().to_string();
+            assert!(said.starts_with("\"m\": a map with two keys that are one text"), "{said}");
+            assert!(Spoken::of(&raw).is_err());
+        }
+        let raw = Raw::parse(bytes::Bytes::from_static(b"\x82\x01\xa1a\xa11\xa1b")).unwrap();
+        assert!(Spoken::of_arguments(&raw).is_err(), "also at the top");
+    }
+
+    #[test]
+    fn a_float_of_32_bits_is_written_as_the_number_that_was_judged() {
+        let written = spoken(&Raw::encode(&[0.7_f32]).unwrap());
+        let read: Vec<f64> = serde_json::from_str(&written).unwrap();
+        assert_eq!(read[0].to_bits(), f64::from(0.7_f32).to_bits(), "{written}");
     }
 
     #[test]

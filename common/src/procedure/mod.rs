@@ -19,7 +19,7 @@ mod parse;
 mod violation;
 
 pub use ask::{Ask, MAX_ASK_ID, MAX_ASK_TIMEOUT, Want, answer_line};
-pub use call::{CallLine, cancel_line, ping_line};
+pub use call::{CallLine, CallLineError, MAX_CALL_LINE, cancel_line, ping_line};
 pub use convert::Unspeakable;
 pub use exception::Exception;
 pub use machine::{Event, LineMachine};

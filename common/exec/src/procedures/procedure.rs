@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redpoll_common::identity::Role;
-use redpoll_common::procedure::CallLine;
+use redpoll_common::procedure::{CallLine, CallLineError, MAX_CALL_LINE};
 use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_config::{Manifest, ProcedureMode};
 use redpoll_net::CallContext;
@@ -167,7 +167,13 @@ impl Procedure {
             operator: call.operator.as_deref().or(caller.as_deref()),
             roles: call.roles.as_deref(),
         };
-        let line = line.write().map_err(|error| Fault::new(FaultCode::BadArguments, error.to_string()))?;
+        let line = line.write(MAX_CALL_LINE).map_err(|error| {
+            let code = match error {
+                CallLineError::Unspeakable(_) => FaultCode::BadArguments,
+                CallLineError::TooLong { .. } => FaultCode::TooLarge,
+            };
+            Fault::new(code, error.to_string())
+        })?;
         Ok((number, line))
     }
 }
