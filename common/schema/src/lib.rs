@@ -40,4 +40,4 @@ pub use limits::{
 pub use readings::{Readings, Unknown};
 pub use redact::{MASK, MAX_REDACT_PATHS, MAX_REDACT_WORDS, Redaction, RedactionError};
 pub use schema::{ArgumentError, MAX_REGEX_SIZE, MAX_REGEXES_SIZE, MAX_SHOWN, Schema, SchemaError, plain};
-pub use value::{Binary, Json, Shown, to_json};
+pub use value::{Binary, Json, Shown, is_named_by_texts, to_json};

@@ -151,12 +151,19 @@ fn mask_value(value: &mut rmpv::Value, paths: &[&[String]]) {
     }
 }
 
-/// What a path calls the key of a map.
+/// What a path calls the key of a map. A byte string is the text that it is: some readers take it for one.
 fn name_of(key: &rmpv::Value) -> String {
-    if let rmpv::Value::String(text) = key {
-        String::from_utf8_lossy(text.as_bytes()).into_owned()
-    } else {
-        key.to_string()
+    match key {
+        rmpv::Value::String(text) => String::from_utf8_lossy(text.as_bytes()).into_owned(),
+        rmpv::Value::Binary(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        rmpv::Value::Nil
+        | rmpv::Value::Boolean(_)
+        | rmpv::Value::Integer(_)
+        | rmpv::Value::F32(_)
+        | rmpv::Value::F64(_)
+        | rmpv::Value::Array(_)
+        | rmpv::Value::Map(_)
+        | rmpv::Value::Ext(..) => key.to_string(),
     }
 }
 

@@ -224,6 +224,10 @@ fn what_a_path_leads_to_is_masked_whatever_it_is() {
         assert_eq!(inner, masked, "{paths:?} of {value}");
         assert_eq!(redaction.mask(&raw(&value)).decode::<Value>().unwrap(), masked, "{paths:?} of {value}");
     }
+    // {"a": {bin "b": 1, 7: 2}}: a byte string may be read as a name
+    let bytes = Raw::parse(bytes::Bytes::from_static(b"\x81\xa1a\x82\xc4\x01b\x01\x07\x02")).unwrap();
+    let masked = Redaction::new(&["a.b", "a.7"]).unwrap().mask(&bytes);
+    assert_eq!(masked.as_bytes(), b"\x81\xa1a\x82\xc4\x01b\xa3***\x07\xa3***");
     for wrong in ["", "a..b", ".a", "a."] {
         assert!(Redaction::new(&[wrong]).is_err(), "{wrong:?}");
     }

@@ -238,6 +238,7 @@ impl Gate {
         let rules = self.rules.load();
         let looks = rules.looks_at_arguments(info);
         let mut named = Readings::default();
+        subject.refuse_names(&label, asked.args, asked.kwargs)?;
         // what is built in reads its arguments strictly itself, and a piece of a file is not turned into JSON for nothing;
         // of a trial nothing runs that could
         let is_trial = asked.counting == Counting::Looks;
