@@ -287,22 +287,6 @@ def test_a_constructor_and_a_method_share_their_classes() -> None:
     assert schema["properties"]["end"] == schema["properties"]["init"]["anyOf"][0]["properties"]["origin"] == {"$ref": "#/$defs/Point"}
 
 
-class Deploy:
-    def __init__(self, stage: str = "live", copies: int = 1) -> None:
-        self.stage = stage
-
-    def run(self) -> None: ...
-
-
-def test_what_is_left_out_of_a_constructor_has_its_default_by_name_and_by_place() -> None:
-    init = Procedure(Deploy.run, "web.run", ProcedureOptions(), Deploy, constructed=True).schema()["properties"]["init"]
-    assert init["default"] == {}
-    by_name, by_place = init["anyOf"]
-    assert by_name["properties"]["stage"] == by_place["prefixItems"][0] == {"type": "string", "default": "live"}
-    assert by_place["prefixItems"][1]["default"] == 1
-    assert "default" not in Procedure(Draw.to, "draw.to", ProcedureOptions(), Draw, constructed=True).schema()["properties"]["init"]
-
-
 class Open(TypedDict, total=False):
     a: int
     more: "Annotated[Open, Arg('the next', min_length=1)]"

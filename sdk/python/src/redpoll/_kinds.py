@@ -233,6 +233,10 @@ class Field:
     def __init__(self, kind: Kind, required: bool, default: Any = None) -> None:
         self.kind, self.required, self.default = kind, required, default
 
+    def schema(self) -> "dict[str, Any]":
+        """With what holds where it is left out."""
+        return {**self.kind.schema(), **({} if self.default is None else {"default": self.default})}
+
 
 class Record(Kind):
     """An object with known keys: a dataclass, a TypedDict."""
@@ -325,17 +329,9 @@ def unknown_key(key: str, known: "dict[str, Field]") -> str:
     return f"is unknown; did you mean {near}?" if near else "is unknown"
 
 
-def field_schema(field: "Field") -> "dict[str, Any]":
-    """The schema of one key, with what holds where it is left out."""
-    schema = field.kind.schema()
-    if field.default is not None:
-        schema["default"] = field.default
-    return schema
-
-
 def object_schema(fields: "dict[str, Field]", others: "Optional[Kind]" = None) -> "dict[str, Any]":
     """The schema of an object with these keys; ``others`` is what any further key holds."""
-    properties = {name: field_schema(field) for name, field in fields.items()}
+    properties = {name: field.schema() for name, field in fields.items()}
     schema: "dict[str, Any]" = {"type": "object"}
     if properties:
         schema["properties"] = properties

@@ -7,7 +7,7 @@ from typing import Any, Callable, Optional, Sequence
 
 from ._errors import ArgumentError, DeclarationError
 from ._hints import Classes, kind_of, resolved
-from ._kinds import Field, Kind, field_schema, object_schema, unknown_key
+from ._kinds import Field, Kind, object_schema, unknown_key
 from ._values import shown
 
 #: The keyword of a schema that says what arguments without a name mean.
@@ -80,7 +80,7 @@ class Signature:
         fields = [self._fields[name] for name in self._placed]
         schema: "dict[str, Any]" = {"type": "array"}
         if fields:
-            schema["prefixItems"] = [field_schema(field) for field in fields]
+            schema["prefixItems"] = [field.schema() for field in fields]
         if least := sum(field.required for field in fields):
             schema["minItems"] = least
         if self._rest is None:
