@@ -358,6 +358,25 @@ fn what_is_left_out_is_judged_as_the_default_of_the_schema() {
 }
 
 #[test]
+fn what_is_left_out_of_an_object_that_may_be_null_or_is_in_a_list_is_judged_too() {
+    let part =
+        |name: &str, default: Value| json!({"type": "object", "properties": {name: {"default": default}}});
+    let schema = json!({"type": "object", "properties": {
+        "opts": {"anyOf": [part("stage", json!("live")), {"type": "null"}]},
+        "targets": {"items": part("force", json!(true))},
+    }});
+    for (path, value, kwargs) in [
+        ("opts.stage", json!("live"), json!({"opts": {}})),
+        ("targets.0.force", json!(true), json!({"targets": [{}]})),
+    ] {
+        let args = BTreeMap::from([(path.to_owned(), Constraint::OneOf(vec![value]))]);
+        let gate = gate(vec![Rule { args, ..rule("no", Effect::Deny, "web.*") }]);
+        let call = Call { schema: schema.clone(), ..call("web.deploy") }.with(json!([]), kwargs);
+        assert_eq!(call.refusal(&gate).0, FaultCode::Rejected, "{path}");
+    }
+}
+
+#[test]
 fn a_rule_that_lets_any_program_run_as_root_without_saying_so_is_told() {
     let allow = |name| rule(name, Effect::Allow, "exec.run");
     let rules = vec![
