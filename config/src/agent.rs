@@ -12,6 +12,7 @@ use crate::checks::Checks;
 use crate::error::Problem;
 use crate::files::FilesConfig;
 use crate::load::{Config, Program, Shared};
+use crate::manifest::name::is_name;
 use crate::permissions::{PermissionError, check_private};
 use crate::policy::PolicyConfig;
 use crate::secret::Secret;
@@ -302,7 +303,7 @@ impl ProceduresConfig {
     fn check(&self, checks: &mut Checks) {
         checks.path("procedures.dir", &self.dir);
         for entry in &self.builtin {
-            if entry == "*" || entry.starts_with("exec.*") {
+            if entry == "*" || entry.to_ascii_lowercase().starts_with("exec.*") {
                 let what =
                     format!("{entry:?} does not reach what runs programs; name it in full: \"exec.run\"");
                 checks.add("procedures.builtin", what);
@@ -311,6 +312,10 @@ impl ProceduresConfig {
                     "procedures.builtin",
                     format!("{entry:?} is neither a name nor a family such as \"sys.*\""),
                 );
+            } else if entry.contains(|c: char| c.is_ascii_uppercase()) {
+                let small = entry.to_ascii_lowercase();
+                let what = format!("{entry:?}: built-in procedures are lower-case; write {small:?}");
+                checks.add("procedures.builtin", what);
             }
         }
     }
@@ -318,15 +323,6 @@ impl ProceduresConfig {
 
 fn is_entry(entry: &str) -> bool {
     is_name(entry.strip_suffix(".*").unwrap_or(entry))
-}
-
-/// Whether it is made of lower-case words with dots between, as names of procedures are.
-pub(crate) fn is_name(name: &str) -> bool {
-    let good_word = |word: &str| {
-        !word.is_empty()
-            && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-'))
-    };
-    name.split('.').all(good_word)
 }
 
 impl LimitsConfig {

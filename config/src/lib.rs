@@ -76,7 +76,7 @@ pub use manager_procedures::ManagerProceduresConfig;
 pub use manifest::{
     Callers, MAX_MANIFESTS, ManagerRights, Manifest, ManifestProblem, ProcedureLimits, ProcedureMode,
     ProcedureOutput, ProcedureSchedule, Procedures, Side, is_passing, load_folder, load_folder_of,
-    procedure_name,
+    other_case, procedure_name,
 };
 pub use permissions::{PermissionError, check_private, check_state_dir, look_at_state_dir};
 pub use policy::{LoadedPolicy, PolicyConfig, PolicyOwner, load_policy};

@@ -133,8 +133,9 @@ kwargs = { tag = "v1" }
 fn each_mistake_is_named_with_line_field_and_remedy() {
     for (line, text, field, part) in [
         (None, "command = [\"true\"]", "name", "it is missing"),
-        (Some(1), "name = \"A b\"\ncommand = [\"true\"]", "name", "lower-case"),
+        (Some(1), "name = \"A b\"\ncommand = [\"true\"]", "name", "words with dots between"),
         (Some(1), "name = \"sys.mine\"\ncommand = [\"true\"]", "name", "the agent's own"),
+        (Some(1), "name = \"Exec.run\"\ncommand = [\"true\"]", "name", "exec.* is the agent's own"),
         (Some(1), "name = \"exec\"\ncommand = [\"true\"]", "name", "the agent's own"),
         (None, "name = \"a\"", "command", "it is missing"),
         (Some(2), "name = \"a\"\ncommand = \"rm -rf x\"", "command", "[\"rm\", \"-rf\", \"x\"]"),
@@ -224,13 +225,6 @@ fn a_schedule_whose_arguments_do_not_fit_the_schema_is_refused() {
     let text = format!("{SMALL}args = {{required = [\"x\"]}}\n[schedule]\nevery = \"1h\"\n");
     let problem = load(&[("a.toml", &text)]).problems.remove(0);
     assert_eq!(problem.field, "schedule.kwargs");
-}
-
-#[test]
-fn a_name_and_version_that_stand_twice_are_refused_and_the_first_stays() {
-    let loaded = load(&[("a.toml", SMALL), ("b.toml", SMALL), ("c.toml", &format!("version = 2\n{SMALL}"))]);
-    assert_eq!(loaded.manifests.iter().map(|m| m.version).collect::<Vec<_>>(), [1, 2]);
-    assert!(loaded.problems[0].to_string().contains("b.toml: name: a.b@1 is in"));
 }
 
 #[test]

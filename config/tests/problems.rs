@@ -175,8 +175,18 @@ fn what_runs_programs_has_to_be_named_in_full() {
     );
     assert!(config(&["exec.run"]).procedures.offers("exec.run"));
     assert!(config(&["sys.*", "exec.run"]).check().is_empty());
-    for bad in ["*", "exec.*", "ex*", "", "Sys.echo", "sys..echo"] {
-        assert_eq!(config(&[bad]).check().len(), 1, "{bad}");
+    for (bad, part) in [
+        ("*", "name it in full"),
+        ("exec.*", "name it in full"),
+        ("Exec.*", "name it in full"),
+        ("ex*", "neither a name nor a family"),
+        ("", "neither a name nor a family"),
+        ("sys..echo", "neither a name nor a family"),
+        ("Sys.echo", "write \"sys.echo\""),
+        ("Exec.run", "write \"exec.run\""),
+    ] {
+        let said = config(&[bad]).check();
+        assert!(said.len() == 1 && said[0].what.contains(part), "{bad}: {said:?}");
         assert!(!config(&[bad]).procedures.offers("exec.run"), "{bad}");
     }
 }

@@ -1,6 +1,5 @@
 //! The folder `procedures.d/`: every manifest that is good, and everything that is wrong with the others.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -8,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::Manifest;
 use super::files::{self, MAX_MANIFEST_FILE, Unread, is_passing};
+use super::name::Taken;
 use super::problem::ManifestProblem;
 use super::read;
 
@@ -39,8 +39,8 @@ pub fn load_folder(folder: &Path) -> Procedures {
 
 /// Reads every `*.toml` of a folder; names that begin with a dot are passed over. A folder that is not there is empty.
 ///
-/// A bad file leaves the others working. Two files with the same name and version: the first by the name of its file
-/// stays. If the folder itself can be changed by others, nothing in it is used.
+/// A bad file leaves the others working. Two files with the same name and version, or with names that differ by case alone: the first by
+/// the name of its file stays. If the folder itself can be changed by others, nothing in it is used.
 pub fn load_folder_of(folder: &Path, side: Side) -> Procedures {
     let mut procedures = Procedures::default();
     let files = match list(folder, &mut procedures.problems) {
@@ -50,30 +50,22 @@ pub fn load_folder_of(folder: &Path, side: Side) -> Procedures {
             return procedures;
         }
     };
-    let mut taken: BTreeMap<(String, u32), PathBuf> = BTreeMap::new();
+    let mut taken = Taken::default();
     for file in files {
         let read = files::read(&file, MAX_MANIFEST_FILE)
             .map_err(|unread| vec![ManifestProblem::unread(&file, unread)])
             .and_then(|text| read::manifest(&file, &text, side));
         match read {
             Err(problems) => procedures.problems.extend(problems),
-            Ok(manifest) => {
-                let key = (manifest.name.clone(), manifest.version);
-                if let Some(first) = taken.get(&key) {
-                    let (name, version) = key;
-                    let what = format!(
-                        "{name}@{version} is in {} already; give this one another version",
-                        first.display()
-                    );
+            Ok(manifest) => match taken.take(&manifest) {
+                Ok(()) => procedures.manifests.push(manifest),
+                Err(what) => {
                     let field = "name".to_owned();
                     procedures
                         .problems
                         .push(ManifestProblem { field, ..ManifestProblem::whole(&file, what) });
-                } else {
-                    taken.insert(key, file);
-                    procedures.manifests.push(manifest);
                 }
-            }
+            },
         }
     }
     procedures

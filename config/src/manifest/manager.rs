@@ -69,7 +69,7 @@ pub(super) fn rights(
 }
 
 fn pattern(entry: &str) -> Result<Pattern, String> {
-    if entry.split('.').next() == Some("rp") {
+    if entry.split('.').next().is_some_and(|family| family.eq_ignore_ascii_case("rp")) {
         return Err(format!(
             "{entry:?}: the methods of the manager itself are no procedures; jobs are submitted with submit = true"
         ));
@@ -104,6 +104,8 @@ mod tests {
             ("note", false),
             ("note@1", false),
             ("note@02x", false),
+            ("Note@2", false),
+            ("Site.note", false),
             ("site", false),
             ("", false),
         ] {
@@ -119,7 +121,8 @@ mod tests {
 
     #[test]
     fn what_could_be_no_procedure_of_the_manager_is_refused() {
-        for wrong in ["", "site note", "note@x", "note@0", "rp.jobs.submit", "rp.*", &"x".repeat(129)] {
+        for wrong in ["", "site note", "note@x", "note@0", "rp.jobs.submit", "rp.*", "Rp.*", &"x".repeat(129)]
+        {
             assert!(pattern(wrong).is_err(), "{wrong}");
         }
     }

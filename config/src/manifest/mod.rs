@@ -12,6 +12,7 @@ mod callers;
 pub(crate) mod files;
 mod folder;
 mod manager;
+pub(crate) mod name;
 mod problem;
 mod read;
 pub(crate) mod table;
@@ -20,8 +21,8 @@ pub use callers::Callers;
 pub use files::is_passing;
 pub use folder::{MAX_MANIFESTS, Procedures, Side, load_folder, load_folder_of};
 pub use manager::ManagerRights;
+pub use name::{other_case, procedure_name};
 pub use problem::ManifestProblem;
-pub use read::procedure_name;
 
 choice! {
     /// How long a process of a procedure lives.

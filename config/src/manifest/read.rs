@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use redpoll_common::wire::MAX_METHOD_LEN;
 use redpoll_schema::{MAX_REDACT_PATHS, Redaction, Schema};
 use toml::{Table, Value};
 
@@ -12,6 +11,7 @@ use super::callers::{Callers, MAX_CALLERS};
 use super::files::{self, MAX_SCHEMA_FILE, Unread};
 use super::folder::Side;
 use super::manager;
+use super::name;
 use super::problem::ManifestProblem;
 use super::table::{Fields, Notes, kind, to_object};
 use super::{Manifest, ProcedureLimits, ProcedureMode, ProcedureOutput, ProcedureSchedule};
@@ -32,8 +32,6 @@ const MAX_NOTE: usize = 4096;
 const MAX_COMMAND: usize = 256;
 /// The most variables of an environment.
 const MAX_ENV: usize = 256;
-/// Families that are the program's own.
-const RESERVED: [&str; 4] = ["rp", "sys", "exec", "file"];
 /// How long a worker may take to say that it is ready, unless told.
 const READY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an idle worker is kept, unless told.
@@ -61,7 +59,7 @@ pub(super) fn manifest(file: &Path, text: &str, side: Side) -> Result<Manifest, 
 
 fn fields(file: &Path, mut fields: Fields<'_>, side: Side) -> Option<Manifest> {
     let folder = file.parent().unwrap_or_else(|| Path::new(""));
-    let name = name(&mut fields);
+    let name = name::read(&mut fields);
     let version = fields.number("version", 1..=u32::MAX).unwrap_or(1);
     let description = note(&mut fields, "description").unwrap_or_default();
     let deprecated = note(&mut fields, "deprecated");
@@ -141,41 +139,6 @@ fn fields(file: &Path, mut fields: Fields<'_>, side: Side) -> Option<Manifest> {
         health_interval,
         cancel_line,
     })
-}
-
-fn name(fields: &mut Fields<'_>) -> Option<String> {
-    let Some(name) = fields.text("name") else {
-        if fields.notes.problems.is_empty() {
-            fields.wrong("name", "it is missing; name the procedure, such as name = \"web.deploy\"");
-        }
-        return None;
-    };
-    match procedure_name(&name) {
-        Ok(()) => Some(name),
-        Err(what) => {
-            fields.wrong("name", what);
-            None
-        }
-    }
-}
-
-/// Whether a procedure of one's own can have this name, whatever offers it.
-///
-/// # Errors
-/// What is wrong with it, for a person.
-pub fn procedure_name(name: &str) -> Result<(), String> {
-    // room for "@" and a version
-    let max = MAX_METHOD_LEN - 11;
-    let family = name.split('.').next().unwrap_or_default();
-    if !crate::agent::is_name(name) {
-        Err(format!("{name:?} is not of lower-case words with dots between, such as \"web.deploy\""))
-    } else if name.len() > max {
-        Err(format!("{} bytes, more than {max}", name.len()))
-    } else if RESERVED.contains(&family) {
-        Err(format!("{family}.* is the agent's own; choose another first word"))
-    } else {
-        Ok(())
-    }
 }
 
 fn note(fields: &mut Fields<'_>, name: &'static str) -> Option<String> {
