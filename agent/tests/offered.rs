@@ -233,6 +233,27 @@ async fn a_reload_says_what_changed_and_leaves_alone_what_is_good() {
 }
 
 #[tokio::test]
+async fn names_that_differ_by_case_alone_are_not_offered_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let named =
+        |name: &str| Manifest { name: name.to_owned(), file: format!("{name}.toml").into(), ..version(1) };
+    let all = ["Dog.bark", "dog.bark", "SYS.echo"].map(named);
+    let offers = offered(&Arc::new(Mutex::new((all.into(), vec![]))), folder.path());
+    let ReloadAnswer { problems, offered, .. } = offers.reload();
+    assert_eq!((problems.len(), offered), (2, 1 + 6), "{problems:?}");
+    assert!(problems[0].starts_with("dog.bark.toml: dog.bark@1: "), "{problems:?}");
+    assert!(problems[0].contains("from Dog.bark of Dog.bark.toml by case alone"), "{problems:?}");
+    assert!(problems[1].contains("from sys.echo of the agent's own program by case alone"), "{problems:?}");
+    assert_eq!(call(&offers, "Dog.bark").await.unwrap(), 1);
+    let called = call(&offers, "dog.bark").await.unwrap_err();
+    let switched = switch(&offers, "rp.procedures.disable", "DOG.bark").await.unwrap_err();
+    for fault in [called, switched] {
+        assert_eq!(fault.code, FaultCode::UnknownProcedure);
+        assert!(fault.message.ends_with("is \"Dog.bark\" meant?"), "{fault}");
+    }
+}
+
+#[tokio::test]
 async fn what_runs_ends_on_its_old_definition_and_its_worker_goes_when_it_is_free() {
     let folder = tempfile::tempdir().unwrap();
     let go = folder.path().join("go");

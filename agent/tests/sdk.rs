@@ -351,9 +351,24 @@ fn what_nobody_could_call_is_refused_when_it_is_registered() {
         agent.into_registry().unwrap();
     }
     assert_eq!(with("demo.greet-2", 3), Ok(()));
+    assert_eq!(with("Demo.Greet", 1), Ok(()));
+    let two = |name: &str| {
+        one()
+            .0
+            .procedure(one().1, nothing::<Nothing>)
+            .procedure(Procedure::new(name, "").version(2), nothing::<Nothing>)
+    };
+    two("a").into_registry().unwrap();
+    let said = two("A").into_registry().unwrap_err().to_string();
+    assert!(
+        said.starts_with("A@2: ") && said.contains("differs from a of this program by case alone"),
+        "{said}"
+    );
     for (name, version, words) in [
-        ("Demo Greet", 1, "lower-case words"),
-        ("demo@2", 1, "lower-case words"),
+        ("Demo Greet", 1, "words with dots between"),
+        ("demo@2", 1, "words with dots between"),
+        ("Rp.x", 1, "rp.* is the agent's own"),
+        ("EXEC.run", 1, "exec.* is the agent's own"),
         ("rp.x", 1, "rp.* is the agent's own"),
         ("sys.x", 1, "sys.* is the agent's own"),
         ("demo.greet", 0, "begin with 1"),

@@ -1,10 +1,23 @@
-//! Finds the name that was probably meant, for errors that help.
+//! Names that are near to one another: which was probably meant, for errors that help.
 
-/// The candidate with the smallest edit distance, if that is near enough to be what was meant.
+/// The candidate with the smallest edit distance, if that is near enough to be what was meant. One that differs by case alone is the
+/// nearest.
 pub fn nearest<'a>(unknown: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let enough = (unknown.chars().count() / 3).max(2);
-    let distances = candidates.into_iter().map(|candidate| (edit_distance(unknown, candidate), candidate));
-    distances.filter(|(distance, _)| *distance <= enough).min().map(|(_, candidate)| candidate)
+    let length = unknown.chars().count();
+    let enough = (length / 3).max(2);
+    let distance = |candidate: &str| match candidate.chars().count().abs_diff(length) {
+        _ if candidate.eq_ignore_ascii_case(unknown) => Some(0),
+        // each of these has to be inserted or removed
+        least if least > enough => None,
+        _ => Some(edit_distance(unknown, candidate)).filter(|distance| *distance <= enough),
+    };
+    let near = candidates.into_iter().filter_map(|candidate| Some((distance(candidate)?, candidate)));
+    near.min().map(|(_, candidate)| candidate)
+}
+
+/// Whether two names differ, and by the case of letters alone.
+pub fn differ_by_case(one: &str, other: &str) -> bool {
+    one != other && one.eq_ignore_ascii_case(other)
 }
 
 /// How many characters have to be inserted, removed or replaced to turn one text into the other.
@@ -52,5 +65,14 @@ mod tests {
         assert_eq!(nearest("frobnicate", names), None);
         assert_eq!(nearest("", names), None);
         assert_eq!(edit_distance("kitten", "sitting"), 3);
+    }
+
+    #[test]
+    fn what_differs_by_case_alone_is_the_nearest() {
+        let names = ["Cog.bark", "Dog.bark", "dog.park"];
+        assert_eq!(nearest("dog.bark", names), Some("Dog.bark"));
+        assert_eq!(nearest("DOG.BARK", names), Some("Dog.bark"));
+        assert!(differ_by_case("DOG.bark", "Dog.bark"));
+        assert!(!differ_by_case("Dog.bark", "Dog.bark") && !differ_by_case("Dog.park", "Dog.bark"));
     }
 }

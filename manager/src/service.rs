@@ -86,7 +86,13 @@ impl ManagerService {
                 if let Some(left_out) = self.manager.log_due(call.caller.ip, "denied") {
                     warn!(reason = %denied, left_out, "request denied");
                 }
-                Running::refused(denied.into())
+                let mut fault = Fault::from(denied);
+                if fault.code == FaultCode::UnknownProcedure
+                    && let Some(meant) = self.manager.procedures.meant(&call.caller.identity, &call.method)
+                {
+                    fault.message.push_str(&format!("; is {meant:?} meant?"));
+                }
+                Running::refused(fault)
             }
         }
     }

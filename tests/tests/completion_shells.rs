@@ -21,6 +21,7 @@ async fn world() -> World {
     let mut world = World::quiet(&[&own.setting()]).await;
     let manifests = Manifests::new(world.directory());
     manifests.shell("vault.open", ARGS, "echo '{\"result\":1}'");
+    manifests.shell("Dog.bark", ARGS, "echo '{\"result\":1}'");
     world.agent(AGENT, &[&manifests.setting()]).await;
     eventually("the manager knows what the agent offers", async || {
         let output = world.run_rpctl(&["agents", "procedures", AGENT, "vault.open"]).await;
@@ -72,6 +73,8 @@ fn completes(offered: impl Fn(&str) -> Vec<String>) {
     has("@m", "@manager");
     has("vault-1 ", "vault.open");
     has("vault-1 ", "sys.echo");
+    has("vault-1 Do", "Dog.bark");
+    has("vault-1 Dog.bark mo", "mode=");
     has("@manager ", "site.notify");
     has("vault-1 vault.open ", "mode=");
     has("vault-1 vault.open mode=", "mode=quick");

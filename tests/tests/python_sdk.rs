@@ -218,6 +218,81 @@ async fn a_class_is_exposed_with_what_its_constructor_takes() {
     }
 }
 
+const DOG: &str = r#"
+import redpoll
+
+@redpoll.expose(redact=["init.collar"])
+class Dog:
+    def __init__(self, name: str, collar: str = "") -> None:
+        self.name, self.collar = name, collar
+
+    def bark(self, times: int) -> str:
+        """Barks so often."""
+        return f"{self.name} says {'wuff' * times}"
+"#;
+
+#[tokio::test]
+async fn a_class_is_offered_as_it_is_written_and_its_capitals_count() {
+    let mut world = World::quiet(&[]).await;
+    let manifests = Manifests::new(world.directory());
+    let python = python_with_sdk(world.directory());
+    let file = world.directory().join("dog.py");
+    fs::write(&file, DOG).unwrap();
+    let mut writing = Command::new(&python);
+    writing.args(["-m", "redpoll", "manifest"]).arg(&file);
+    writing.arg("--write").arg(manifests.path()).arg("--python").arg(&python);
+    assert!(writing.status().unwrap().success());
+    assert!(manifests.path().join("Dog.bark.toml").exists());
+    world.agent(AGENT, &[&manifests.setting()]).await;
+    let texts = |output: std::process::Output| {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+
+    let words = [r#"init:={"name": "rex", "collar": "s3cret"}"#, "times:=2"];
+    assert_eq!(told(&world, "Dog.bark", &words).await.result(), "rex says wuffwuff");
+    let job = world.run_rpctl(&[&["run", AGENT, "Dog.bark@1"][..], &words].concat()).await;
+    let (code, shown, _) = texts(job);
+    assert!(code == Some(0) && shown.contains("rex says wuffwuff"), "{shown}");
+    let (_, list, _) = texts(world.run_rpctl(&["jobs", "list", "-o", "json"]).await);
+    let list: Value = serde_json::from_str(&list).unwrap();
+    let id = list[0]["id"].as_str().unwrap();
+    let (_, shown, _) = texts(world.run_rpctl(&["jobs", "show", id, "-o", "json"]).await);
+    assert!(shown.contains("Dog.bark@1") && shown.contains("rex") && !shown.contains("s3cret"), "{shown}");
+
+    // its schema is found by its name
+    let (code, help, _) = texts(world.run_rpctl(&["call", AGENT, "Dog.bark", "--help"]).await);
+    assert!(code == Some(0) && help.contains("Barks so often.") && help.contains("init"), "{help}");
+    let refused = told(&world, "Dog.bark", &["times:=2"]).await;
+    assert!(
+        refused.said("code") == "bad_arguments" && refused.said("message").contains("init"),
+        "{refused:?}"
+    );
+    let line = format!("rpctl --config {} call {AGENT} Do", world.directory().join("rpctl.toml").display());
+    for shell in ["bash", "words"] {
+        let (_, completed, _) = texts(world.run_rpctl(&["__complete", shell, &line]).await);
+        assert_eq!(completed, "Dog.bark\n", "{shell}");
+    }
+
+    // in another case it is another name, and the right one is told
+    let unknown = told(&world, "dog.bark", &words).await;
+    assert_eq!(unknown.said("code"), "unknown_procedure");
+    assert!(unknown.said("message").ends_with("is \"Dog.bark\" meant?"), "{unknown:?}");
+    for words in [&["agents", "procedures", AGENT, "DOG.bark"][..], &["agents", "disable", AGENT, "dog.bark"]]
+    {
+        let (code, _, said) = texts(world.run_rpctl(words).await);
+        assert!(code == Some(3) && said.contains("is \"Dog.bark\" meant?"), "{words:?}: {said}");
+    }
+    manifests.shell("dog.bark", "", "echo '{\"result\":1}'");
+    manifests.shell("Exec.run", "", "echo '{\"result\":1}'");
+    let (_, shown, said) = texts(world.run_rpctl(&["agents", "reload", AGENT]).await);
+    let both = ["dog.bark.toml: name: dog.bark differs from Dog.bark of ", "Dog.bark.toml by case alone"];
+    for words in both.into_iter().chain(["Exec.run.toml", "exec.* is the agent's own"]) {
+        assert!(format!("{shown}{said}").contains(words), "{words}: {shown}{said}");
+    }
+    assert_eq!(told(&world, "Dog.bark", &words).await.result(), "rex says wuffwuff", "the first file stays");
+}
+
 /// Waits for the file of a procedure that has begun, and gives what it wrote.
 async fn begun(mark: &Path) -> String {
     eventually("it has begun", async || fs::read_to_string(mark).ok().filter(|pid| !pid.is_empty())).await

@@ -20,7 +20,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use redpoll_common::api::ReloadAnswer;
-use redpoll_config::Side;
+use redpoll_common::nearest::differ_by_case;
+use redpoll_config::{Manifest, Side, other_case};
 use redpoll_exec::check::{capped, ungrouped};
 use redpoll_net::Registry;
 use redpoll_net::listing::Listing;
@@ -283,12 +284,8 @@ impl State {
         for manifest in described.manifests {
             let name = label(&manifest);
             let taken = |procedure: &Arc<Procedure>| label(procedure.manifest()) == name;
-            if changing.base.offers(&name).is_ok() || self.procedures.iter().any(taken) {
-                let text = format!(
-                    "{}: {name}: there is one of this name and version already",
-                    manifest.file.display()
-                );
-                problems.push(text);
+            if let Some(why) = self.in_the_way(&manifest, &changing.base) {
+                problems.push(format!("{}: {name}: {why}", manifest.file.display()));
                 continue;
             }
             let old = before.iter().find(|procedure| taken(procedure));
@@ -320,6 +317,20 @@ impl State {
         answer.removed = before.iter().filter(is_gone).count() as u64;
         self.places.learn(self.procedures.iter());
         answer
+    }
+
+    /// Why a manifest cannot be offered beside what is there already.
+    fn in_the_way(&self, manifest: &Manifest, base: &Registry) -> Option<String> {
+        let (procedure, name) = (label(manifest), manifest.name.as_str());
+        let described = || self.procedures.iter().map(|other| other.manifest());
+        if base.offers(&procedure).is_ok() || described().any(|other| label(other) == procedure) {
+            return Some("there is one of this name and version already".to_owned());
+        }
+        if let Some(own) = base.in_other_case(name) {
+            return Some(other_case(name, own, "of the agent's own program"));
+        }
+        let other = described().find(|other| differ_by_case(&other.name, name))?;
+        Some(other_case(name, &other.name, &format!("of {}", other.file.display())))
     }
 }
 

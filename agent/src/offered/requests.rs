@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use redpoll_common::api::{SwitchAnswer, SwitchOrder, agent_method};
 use redpoll_common::identity::Role;
+use redpoll_common::nearest::nearest;
 use redpoll_common::wire::{Fault, FaultCode, MAX_METHOD_LEN, Raw};
 use redpoll_net::CallContext;
 use redpoll_net::service::Running;
@@ -103,7 +104,14 @@ fn check(
         || version.is_some_and(|version| state.switches.is_off(name, version));
     let means_something = changing.knows(state, name, version) || (on && is_off);
     if !means_something {
-        return Err(Fault::new(FaultCode::UnknownProcedure, format!("{name:?} is not described here")));
+        let known = changing.known(state);
+        let meant =
+            nearest(name, known.iter().map(|(known, _)| known.as_str()).filter(|known| *known != name));
+        let meant = meant.map(|meant| format!("; is {meant:?} meant?")).unwrap_or_default();
+        return Err(Fault::new(
+            FaultCode::UnknownProcedure,
+            format!("{name:?} is not described here{meant}"),
+        ));
     }
     if on && version.is_some() && state.switches.is_all_off(name) {
         let text = format!("all versions of {name} are disabled as one; enable {name}");

@@ -92,8 +92,9 @@ pub struct Procedure {
 }
 
 impl Procedure {
-    /// Version 1 of a procedure. A name is lower-case words with dots between them, such as `web.deploy`; the first words `rp`, `sys`,
-    /// `exec` and `file` are taken. Another name ends [`Agent::run`] with an error.
+    /// Version 1 of a procedure. A name is words with dots between them, such as `web.deploy` or `Dog.bark`; the first words `rp`, `sys`,
+    /// `exec` and `file` are taken in whatever case. Another name ends [`Agent::run`] with an error, and so do two that differ by case
+    /// alone.
     pub fn new(name: impl Into<String>, description: impl Into<String>) -> Self {
         Self {
             name: name.into(),

@@ -1,6 +1,6 @@
 //! What a procedure of one's own must be before it is offered: the same as one that a manifest describes.
 
-use redpoll_config::procedure_name;
+use redpoll_config::{other_case, procedure_name};
 use redpoll_exec::procedures::masking;
 use redpoll_net::registry::Duplicate;
 use redpoll_net::{ProcedureInfo, Registry};
@@ -59,6 +59,10 @@ pub(super) fn register(
 ) -> Result<Registry, RegisterError> {
     let procedure = || format!("{}@{}", info.name, info.version);
     procedure_name(&info.name).map_err(|why| RegisterError::Name { procedure: procedure(), why })?;
+    if let Some(taken) = registry.in_other_case(&info.name) {
+        let why = other_case(&info.name, taken, "of this program");
+        return Err(RegisterError::Name { procedure: procedure(), why });
+    }
     if info.version == 0 {
         let why = "versions begin with 1".to_owned();
         return Err(RegisterError::Name { procedure: procedure(), why });

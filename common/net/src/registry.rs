@@ -6,6 +6,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use redpoll_common::nearest::{differ_by_case, nearest};
 use redpoll_common::wire::{Fault, FaultCode, Notification, Raw};
 
 use crate::service::{CallContext, Mask, Running};
@@ -255,6 +256,11 @@ impl Registry {
         self.find(method).map(|entry| &entry.info)
     }
 
+    /// A name that differs from this one by case alone.
+    pub fn in_other_case(&self, name: &str) -> Option<&str> {
+        self.procedures.keys().map(String::as_str).find(|own| differ_by_case(own, name))
+    }
+
     /// Whether a procedure serves those who administer the machine.
     pub fn is_admin(&self, method: &str) -> bool {
         self.find(method).is_ok_and(|entry| entry.info.admin)
@@ -344,7 +350,9 @@ impl Registry {
             return why;
         }
         let shown: String = name.chars().take(redpoll_common::wire::MAX_METHOD_LEN).collect();
-        format!("{shown:?} is not offered here")
+        let meant = nearest(&shown, self.procedures.keys().map(String::as_str));
+        let meant = meant.map(|name| format!("; is {name:?} meant?")).unwrap_or_default();
+        format!("{shown:?} is not offered here{meant}")
     }
 }
 

@@ -1,9 +1,11 @@
 //! A request of an agent or an operator for a procedure of the manager.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use redpoll_common::identity::{Identity, Role};
 use redpoll_common::job::Submitter;
+use redpoll_common::nearest::nearest;
 use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_exec::Claim;
 use redpoll_exec::gate::Asked;
@@ -23,6 +25,18 @@ impl Offering {
             Role::Agent | Role::Operator => method == LIST || self.current.load().entries.contains_key(name),
             Role::Manager => false,
         }
+    }
+
+    /// What an operator may have meant by a name that nothing here has: the nearest that he may call. Agents are told nothing: they
+    /// may ask without end, and it costs more than the refusal.
+    pub fn meant(&self, caller: &Identity, method: &str) -> Option<String> {
+        let name = method.split('@').next().unwrap_or_default();
+        let offered = self.current.load();
+        let may_call = |(_, versions): &(&String, &BTreeMap<u32, Arc<Entry>>)| {
+            versions.values().any(|entry| entry.manifest().enabled && is_admitted(entry, caller))
+        };
+        let names = offered.entries.iter().filter(may_call).map(|(name, _)| name.as_str());
+        if caller.role == Role::Operator { nearest(name, names).map(str::to_owned) } else { None }
     }
 
     /// Takes a request.

@@ -18,7 +18,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use redpoll_common::identity::Identity;
-use redpoll_config::{ManagerProceduresConfig, Manifest, Procedures, Side, load_folder_of};
+use redpoll_common::nearest::differ_by_case;
+use redpoll_config::{ManagerProceduresConfig, Manifest, Procedures, Side, load_folder_of, other_case};
 use redpoll_exec::ExecLimits;
 use redpoll_exec::check::{capped, ungrouped};
 use redpoll_exec::exec::cgroup::Hierarchy;
@@ -235,6 +236,11 @@ impl Offered {
         if self.entries.get(name).is_some_and(|versions| versions.contains_key(version)) {
             let file = file.display();
             return Err(format!("{file}: {name}@{version}: there is one of this name and version already"));
+        }
+        let mut others = self.all().map(|entry| entry.manifest());
+        if let Some(other) = others.find(|other| differ_by_case(&other.name, name)) {
+            let why = other_case(name, &other.name, &format!("of {}", other.file.display()));
+            return Err(format!("{}: {name}@{version}: {why}", file.display()));
         }
         Ok(())
     }

@@ -186,19 +186,33 @@ def test_a_class_is_exposed_with_its_constructor(worker: Served) -> None:
             @classmethod
             def named(cls, name: str):
                 return cls(name).name
+            def rollOver(self):
+                return "rolled"
             def _private(self):
                 return 1
+
+        @redpoll.expose(name="Kennel.Cat")
+        class Cat:
+            def purr(self):
+                return "purr"
+
+        @redpoll.procedure
+        def Count():
+            return 7
     """
     with worker(text) as process:
-        answer = process.call("dog.bark", init={"name": "rex", "age": 3}, times=2)
+        answer = process.call("Dog.bark", init={"name": "rex", "age": 3}, times=2)
         assert (answer.values, answer.result) == (["rex", "rex"], 3)
-        assert process.call("Dog.bark", 1, init=["rex"]).result == 1
+        assert process.call("dog.bark", 1, init=["rex"]).result == 1, "a manifest of before has it so"
+        assert process.call("Dog.rollOver", init=["rex"]).result == "rolled"
+        assert process.call("Kennel.Cat.purr").result == "purr" and process.call("Count").result == 7
         assert process.finish(process.start("dog.new-tricks", version=2, init=["rex"])).result == "sit"
-        assert process.call("dog.species").result == "canis"
-        assert process.call("dog.named", name="fido").result == "fido"
-        assert process.call("dog.bark", times=1).exception["message"] == "argument init.name: is missing"
-        assert process.call("dog.bark", init=["rex", "old"], times=1).exception["message"].startswith("argument init.age: expected an integer")
-        assert "no procedure dog._private" in process.call("dog._private", init=["rex"]).exception["message"]
+        assert process.call("Dog.species").result == "canis"
+        assert process.call("Dog.named", name="fido").result == "fido"
+        assert process.call("Dog.bark", times=1).exception["message"] == "argument init.name: is missing"
+        assert process.call("Dog.bark", init=["rex", "old"], times=1).exception["message"].startswith("argument init.age: expected an integer")
+        assert "did you mean Dog.rollOver?" in process.call("DOG.rolover", init=["rex"]).exception["message"]
+        assert "no procedure Dog._private" in process.call("Dog._private", init=["rex"]).exception["message"]
 
 
 def test_the_mode_is_known_from_the_environment_when_no_flag_says_it(written: Callable[[str], Path]) -> None:

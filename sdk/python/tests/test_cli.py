@@ -82,7 +82,7 @@ def zoo(written: "Callable[[str], Path]") -> str:
 
 def test_manifests_are_written_and_are_toml(zoo: str, tmp_path: Path) -> None:
     printed = redpoll("manifest", zoo, "--write", str(tmp_path)).stdout.split()
-    assert [os.path.basename(path) for path in printed] == ["dog.bark.toml", "fails.toml", "untyped.toml", "zoo.feed@2.toml"]
+    assert [os.path.basename(path) for path in printed] == ["Dog.bark.toml", "fails.toml", "untyped.toml", "zoo.feed@2.toml"]
     found = tomllib.loads((tmp_path / "zoo.feed@2.toml").read_text(encoding="utf-8"))
     schema = found.pop("args")
     assert found == {
@@ -102,8 +102,8 @@ def test_manifests_are_written_and_are_toml(zoo: str, tmp_path: Path) -> None:
     }
     assert schema["properties"]["animal"] == {"type": "string", "pattern": "^[a-z]+$", "description": 'who "eats" \x7f'}
     assert schema == json.loads(redpoll("schema", zoo, "zoo.feed").stdout)
-    dog = tomllib.loads((tmp_path / "dog.bark.toml").read_text(encoding="utf-8"))
-    assert dog["mode"] == "worker" and dog["args"]["required"] == ["init"]
+    dog = tomllib.loads((tmp_path / "Dog.bark.toml").read_text(encoding="utf-8"))
+    assert (dog["name"], dog["mode"], dog["args"]["required"]) == ("Dog.bark", "worker", ["init"])
 
 
 MARKED = """
@@ -127,7 +127,7 @@ def test_the_options_of_static_and_class_methods_hold_on_either_side_of_the_othe
     for text in redpoll("manifest", file).stdout.strip().split("\n\n"):
         one = tomllib.loads(text)
         found[f"{one['name']}@{one['version']}"] = (one["redact"], one.get("idempotent", False))
-    assert found == {"c.login@4": (["password"], False), "c.enter@1": (["pin"], True), "c.open@1": (["key"], False)}
+    assert found == {"C.login@4": (["password"], False), "C.enter@1": (["pin"], True), "C.open@1": (["key"], False)}
     assert redpoll("call", file, "c.enter", "pin=7").stdout == '"C7"\n'
 
 
@@ -150,7 +150,7 @@ def test_a_secret_of_a_constructor_is_one_by_name_and_by_place(written: "Callabl
 
 def test_a_manifest_works_as_it_was_written(zoo: str, tmp_path: Path) -> None:
     redpoll("manifest", zoo, "--write", str(tmp_path))
-    calls: "list[tuple[str, dict[str, Any], Any]]" = [("zoo.feed@2", {"animal": "rex"}, 1.5), ("dog.bark", {"init": ["rex"]}, "rex")]
+    calls: "list[tuple[str, dict[str, Any], Any]]" = [("zoo.feed@2", {"animal": "rex"}, 1.5), ("Dog.bark", {"init": ["rex"]}, "rex")]
     for name, kwargs, result in calls:
         found = tomllib.loads((tmp_path / f"{name}.toml").read_text(encoding="utf-8"))
         with harness.Process(found["command"], found["mode"] == "worker", harness.sdk_env()) as process:
@@ -323,8 +323,12 @@ def test_check_says_what_is_missing(zoo: str) -> None:
     [
         ("@redpoll.procedure\n    def f(x: complex): ...", "complex has no JSON form"),
         ("@redpoll.procedure\n    def f(x: 'Nowhere'): ...", "Nowhere"),
-        ("@redpoll.procedure(name='Big')\n    def f(): ...", "lower-case words"),
+        ("@redpoll.procedure(name='Big dog')\n    def f(): ...", "words of letters of ASCII"),
+        ("@redpoll.procedure(name='Dög.bark')\n    def f(): ...", "words of letters of ASCII"),
         ("@redpoll.procedure(name='rp.x')\n    def f(): ...", "belong to Redpoll"),
+        ("@redpoll.procedure(name='Exec.run')\n    def f(): ...", "`exec.`, in whatever case, belong to Redpoll"),
+        ("@redpoll.expose\n    class File:\n        def read(self): ...", "`file.`, in whatever case, belong to Redpoll"),
+        ("@redpoll.procedure\n    def F(): ...\n    @redpoll.procedure(version=2)\n    def f(): ...", "f differs from F, at "),
         ("@redpoll.procedure(version=0)\n    def f(): ...", "version is an integer from 1"),
         ("@redpoll.procedure(run_timeout='soon')\n    def f(): ...", "run_timeout is a duration"),
         ("@redpoll.procedure(idempotnet=True)\n    def f(): ...", "did you mean idempotent?"),
@@ -375,9 +379,9 @@ def test_a_hint_may_name_what_stands_below(written: "Callable[[str], Path]") -> 
 def test_a_file_does_the_same_by_itself(written: "Callable[[str], Path]") -> None:
     file = written(ZOO + "\n    redpoll.serve()\n")
     env = {**os.environ, **harness.sdk_env()}
-    words: "list[Any]" = [sys.executable, str(file), "call", "dog.bark", "--init", '["rex"]']
+    words: "list[Any]" = [sys.executable, str(file), "call", "Dog.bark", "--init", '["rex"]']
     assert subprocess.run(words, env=env, capture_output=True, text=True, check=True).stdout.endswith('"rex"\n')
-    assert redpoll("list", str(file)).stdout.splitlines()[0] == "dog.bark@1\tBarks."
+    assert redpoll("list", str(file)).stdout.splitlines()[0] == "Dog.bark@1\tBarks."
 
 
 SLOW = """

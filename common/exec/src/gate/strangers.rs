@@ -18,8 +18,15 @@ pub(super) fn strangers(policy: &Policy, known: &[(String, u32)], built_in: &[&s
     for rule in policy.rules() {
         for pattern in rule.procedures.iter().filter(|pattern| !fits(pattern)) {
             let text = pattern.as_str();
-            let meant = nearest(text, candidates.iter().map(String::as_str));
-            let meant = meant.map(|name| format!("; did you mean {name:?}?")).unwrap_or_default();
+            let near = nearest(text, candidates.iter().map(String::as_str));
+            let meant = match near {
+                Some(name) => format!("; did you mean {name:?}?"),
+                None => in_other_case(pattern, &candidates)
+                    .map(|name| {
+                        format!("; upper case and lower case differ, and {name:?} is not meant by it")
+                    })
+                    .unwrap_or_default(),
+            };
             said.push(format!(
                 "rule {:?} names {text:?}, and no procedure here has such a name{meant}",
                 rule.name
@@ -27,6 +34,12 @@ pub(super) fn strangers(policy: &Policy, known: &[(String, u32)], built_in: &[&s
         }
     }
     said
+}
+
+/// What the pattern would fit if case did not count.
+fn in_other_case<'c>(pattern: &Pattern, candidates: &'c BTreeSet<String>) -> Option<&'c str> {
+    let lower = Pattern::new(&pattern.as_str().to_ascii_lowercase()).ok()?;
+    candidates.iter().map(String::as_str).find(|name| lower.fits_text(&name.to_ascii_lowercase()))
 }
 
 /// What may have been meant: names, with their versions too, and their families.
@@ -61,7 +74,8 @@ mod tests {
             run_as: None,
             rate: None,
         };
-        let known = [("web.deploy".to_owned(), 2), ("db.dump".to_owned(), 1)];
+        let known = [("web.deploy", 2), ("db.dump", 1), ("Dog.bark", 3)]
+            .map(|(name, version)| (name.to_owned(), version));
         strangers(&Policy::new(vec![rule]), &known, &["exec.run", "file.read", "sys.ping"])
     }
 
@@ -72,6 +86,12 @@ mod tests {
             ("web.deploy@3", "\"web.deploy@2\"?"),
             ("webb.*", "\"web.*\"?"),
             ("exec.rum", "\"exec.run\"?"),
+            ("dog.bark", "\"Dog.bark\"?"),
+            ("DOG.BARK@3", "\"Dog.bark@3\"?"),
+            ("dog.*", "\"Dog.*\"?"),
+            ("WEB.*", "\"web.*\"?"),
+            ("WEB*", "and \"web.*\" is not meant by it"),
+            ("dog*K", "and \"Dog.bark\" is not meant by it"),
         ] {
             let [said] = &said(&[pattern])[..] else { unreachable!("{pattern}") };
             assert!(said.starts_with("rule \"r\" names ") && said.ends_with(meant), "{said}");
@@ -81,8 +101,20 @@ mod tests {
 
     #[test]
     fn names_that_something_has_are_not_told_nor_built_in_ones_that_are_not_offered() {
-        let good =
-            ["*", "**", "web.deploy", "web.deploy@2", "web.*", "*.dump", "exec.run", "file.*", "sys.*"];
+        let good = [
+            "*",
+            "**",
+            "web.deploy",
+            "web.deploy@2",
+            "web.*",
+            "*.dump",
+            "exec.run",
+            "file.*",
+            "sys.*",
+            "Dog.bark",
+            "Dog.*",
+            "D*@3",
+        ];
         assert_eq!(said(&good), Vec::<String>::new());
     }
 }

@@ -45,6 +45,9 @@ async fn what_is_not_there_is_refused_in_words() {
     let registry = registry();
     let unknown = [
         ("sys.nothing", "\"sys.nothing\" is not offered here"),
+        ("sys.ecoh", "\"sys.ecoh\" is not offered here; is \"sys.echo\" meant?"),
+        ("Sys.ECHO", "\"Sys.ECHO\" is not offered here; is \"sys.echo\" meant?"),
+        ("SYS.echo@9", "\"SYS.echo\" is not offered here; is \"sys.echo\" meant?"),
         ("sys.echo@2", "there is no version 2 of sys.echo, only 1, 9, 10"),
         ("sys.echo@", "\"\" in \"sys.echo@\" is not a version"),
         ("sys.echo@+1", "\"+1\" in \"sys.echo@+1\" is not a version"),

@@ -120,6 +120,7 @@ def _manifests(registry: Registry, chosen: argparse.Namespace) -> int:
             continue
         path = os.path.join(chosen.write, file_name(procedure))
         try:
+            _refuse_other_case(path)
             _write(path, lambda kept: manifest(procedure, command, mode, kept), chosen.force)
         except FileExistsError:
             print(f"error: {path} is there already; --force replaces what was written here, and keeps what you have written below it", file=sys.stderr)
@@ -132,6 +133,14 @@ def _manifests(registry: Registry, chosen: argparse.Namespace) -> int:
             return 1
         print(path)
     return 0
+
+
+def _refuse_other_case(path: str) -> None:
+    """Raises ValueError if a file beside it is called the same but for case: of both an agent takes one, and what the other says is lost."""
+    folder, name = os.path.split(path)
+    others = [] if os.path.lexists(path) else [other for other in os.listdir(folder or ".") if other.lower() == name.lower()]
+    if others:
+        raise ValueError(f"differs from {others[0]}, which is there, by case alone; rename that to {name} and write it anew with --force, or remove it")
 
 
 def _write(path: str, text: "Callable[[str], str]", force: bool) -> None:

@@ -20,9 +20,17 @@ class Registry:
 
     def __init__(self) -> None:
         self._known: "dict[tuple[str, int], Procedure]" = {}
+        #: The first of each name, by the name in lower case.
+        self._names: "dict[str, Procedure]" = {}
 
     def add(self, procedure: Procedure) -> None:
-        """Takes a procedure in. Raises DeclarationError when its name and version are taken."""
+        """Takes a procedure in. Raises DeclarationError when its name and version are taken, or its name is in another case."""
+        first = self._names.setdefault(procedure.name.lower(), procedure)
+        if first.name != procedure.name:
+            raise DeclarationError(
+                f"{procedure.where}: {procedure.name} differs from {first.name}, at {first.where}, by case alone, and one would be taken for the "
+                "other; give one of the two another name"
+            )
         key = (procedure.name, procedure.version)
         other = self._known.get(key)
         if other is not None:
@@ -39,21 +47,23 @@ class Registry:
             procedure.prepare()
 
     def find(self, name: str, version: Optional[int] = None) -> Procedure:
-        """By name, or `name@version`; without a version the highest. `Dog.bark` finds `dog.bark`.
+        """By name, or `name@version`; without a version the highest. Within the process case does not count: `dog.bark` finds `Dog.bark`,
+        for manifests that have it so.
 
         Raises UnknownProcedure.
         """
         word, _, number = name.partition("@")
-        word = word.lower()
         if number:
             if not (number.isascii() and number.isdigit()):
                 raise UnknownProcedure(f"{name}: a version is a number")
             version = int(number[:12])
-        versions = {number: p for (known, number), p in self._known.items() if known == word}
-        if not versions:
-            near = nearest(word, [known for known, _ in self._known])
-            help_ = f"did you mean {near}?" if near else f"there is {', '.join(p.id for p in self.all()) or 'none'}"
+        first = self._names.get(word.lower())
+        if first is None:
+            near = nearest(word.lower(), list(self._names))
+            help_ = f"did you mean {self._names[near].name}?" if near else f"there is {', '.join(p.id for p in self.all()) or 'none'}"
             raise UnknownProcedure(f"there is no procedure {word}; {help_}")
+        word = first.name
+        versions = {number: p for (known, number), p in self._known.items() if known == word}
         chosen = max(versions) if version is None else version
         if chosen not in versions:
             raise UnknownProcedure(f"there is no version {chosen} of {word}; there is {', '.join(map(str, sorted(versions)))}")
@@ -101,7 +111,7 @@ def procedure(
 
 
 def procedure(function: Optional[F] = None, **options: Any) -> Union[F, Callable[[F], F]]:
-    """Offers a function under its name, or under ``name``. The function stays as it is.
+    """Offers a function under its name as it is written, or under ``name``. The function stays as it is.
 
     ``cancel`` says what a cancelled call feels: ``"raise"``, a :class:`Cancelled` at its next yield, ``progress()``, ``emit()`` or ``sleep()``;
     ``"interrupt"``, a :class:`Cancelled` at once, wherever it is; ``"poll"``, nothing: it asks ``cancelled()``.
@@ -120,7 +130,7 @@ def procedure(function: Optional[F] = None, **options: Any) -> Union[F, Callable
         elif inner is not function:
             raise DeclarationError("@staticmethod and @classmethod are for methods; @procedure is enough for a function")
         else:
-            REGISTRY.add(Procedure(function, chosen.name or function.__name__.lower(), chosen))
+            REGISTRY.add(Procedure(function, chosen.name or function.__name__, chosen))
         return function
 
     return declare if function is None else declare(function)
@@ -135,7 +145,7 @@ def expose(cls: None = None, *, name: Optional[str] = None, **options: Any) -> C
 
 
 def expose(cls: Optional[C] = None, *, name: Optional[str] = None, **options: Any) -> Union[C, Callable[[C], C]]:
-    """Offers the public methods of a class: ``Dog.bark`` as `dog.bark`.
+    """Offers the public methods of a class, such as ``Dog.bark``; with ``name`` that stands for the name of the class.
 
     The constructor's arguments come in the argument ``init``, by name or as a list; each call has an object of its own. Options are those
     of :func:`procedure`, for all methods that have none of their own.
@@ -144,14 +154,14 @@ def expose(cls: Optional[C] = None, *, name: Optional[str] = None, **options: An
     def declare(cls: C) -> C:
         if not isinstance(cls, type):
             raise DeclarationError("@expose is for classes; for a function there is @procedure")
-        first = (name or cls.__name__).lower()
+        first = name or cls.__name__
         shared = _options(options)
         found = [member for member in _methods(cls)]
         if not found:
             raise DeclarationError(f"{cls.__qualname__} has no public methods to expose")
         for method, function, constructed in found:
             own: Options = getattr(function, _MARK, shared)
-            REGISTRY.add(Procedure(function, own.name or f"{first}.{method.lower()}", own, cls, constructed))
+            REGISTRY.add(Procedure(function, own.name or f"{first}.{method}", own, cls, constructed))
         return cls
 
     return declare if cls is None else declare(cls)

@@ -13,12 +13,14 @@ from ._signature import Signature
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*(\.[a-z0-9][a-z0-9_-]*)*\Z")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*)*\Z")
 MAX_NAME = 120
+#: First words that no agent takes from a manifest, in whatever case.
+_RESERVED = ("rp", "sys", "exec", "file")
 
 
 class Procedure:
-    """A function under a name, or a method of an exposed class under `class.method`."""
+    """A function under a name, or a method of an exposed class under `Class.method`."""
 
     def __init__(
         self,
@@ -151,11 +153,12 @@ def checked_name(name: str, where: str) -> str:
     """A procedure's name, or DeclarationError."""
     if len(name) > MAX_NAME or not _NAME.match(name):
         raise DeclarationError(
-            f"{where}: {name!r} is no name of a procedure: lower-case words of letters, digits, `_` and `-`, joined by dots, "
+            f"{where}: {name!r} is no name of a procedure: words of letters of ASCII, digits, `_` and `-`, joined by dots, "
             f"at most {MAX_NAME} characters"
         )
-    if name.split(".")[0] == "rp":
-        raise DeclarationError(f"{where}: names that begin with `rp.` belong to Redpoll")
+    family = name.split(".")[0].lower()
+    if family in _RESERVED:
+        raise DeclarationError(f"{where}: names that begin with `{family}.`, in whatever case, belong to Redpoll; choose another first word")
     return name
 
 
