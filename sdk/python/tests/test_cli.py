@@ -325,6 +325,7 @@ def test_check_says_what_is_missing(zoo: str) -> None:
         ("@redpoll.procedure\n    def f(x: 'Nowhere'): ...", "Nowhere"),
         ("@redpoll.procedure(name='Big dog')\n    def f(): ...", "words of letters of ASCII"),
         ("@redpoll.procedure(name='Dög.bark')\n    def f(): ...", "words of letters of ASCII"),
+        (f"@redpoll.procedure(name='{'d' * 118}')\n    def f(): ...", "at most 117 characters"),
         ("@redpoll.procedure(name='rp.x')\n    def f(): ...", "belong to Redpoll"),
         ("@redpoll.procedure(name='Exec.run')\n    def f(): ...", "`exec.`, in whatever case, belong to Redpoll"),
         ("@redpoll.expose\n    class File:\n        def read(self): ...", "`file.`, in whatever case, belong to Redpoll"),

@@ -22,9 +22,7 @@ pub(super) fn strangers(policy: &Policy, known: &[(String, u32)], built_in: &[&s
             let meant = match near {
                 Some(name) => format!("; did you mean {name:?}?"),
                 None => in_other_case(pattern, &candidates)
-                    .map(|name| {
-                        format!("; upper case and lower case differ, and {name:?} is not meant by it")
-                    })
+                    .map(|name| format!("; case counts: it does not fit {name:?}"))
                     .unwrap_or_default(),
             };
             said.push(format!(
@@ -39,7 +37,11 @@ pub(super) fn strangers(policy: &Policy, known: &[(String, u32)], built_in: &[&s
 /// What the pattern would fit if case did not count.
 fn in_other_case<'c>(pattern: &Pattern, candidates: &'c BTreeSet<String>) -> Option<&'c str> {
     let lower = Pattern::new(&pattern.as_str().to_ascii_lowercase()).ok()?;
-    candidates.iter().map(String::as_str).find(|name| lower.fits_text(&name.to_ascii_lowercase()))
+    candidates
+        .iter()
+        .map(String::as_str)
+        .filter(|name| !name.contains('*'))
+        .find(|name| lower.fits_text(&name.to_ascii_lowercase()))
 }
 
 /// What may have been meant: names, with their versions too, and their families.
@@ -90,8 +92,8 @@ mod tests {
             ("DOG.BARK@3", "\"Dog.bark@3\"?"),
             ("dog.*", "\"Dog.*\"?"),
             ("WEB.*", "\"web.*\"?"),
-            ("WEB*", "and \"web.*\" is not meant by it"),
-            ("dog*K", "and \"Dog.bark\" is not meant by it"),
+            ("WEB*", "case counts: it does not fit \"web.deploy\""),
+            ("dog*K", "case counts: it does not fit \"Dog.bark\""),
         ] {
             let [said] = &said(&[pattern])[..] else { unreachable!("{pattern}") };
             assert!(said.starts_with("rule \"r\" names ") && said.ends_with(meant), "{said}");

@@ -14,7 +14,8 @@ from ._signature import Signature
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*)*\Z")
-MAX_NAME = 120
+#: As an agent has it: room for `@` and a version.
+MAX_NAME = 117
 #: First words that no agent takes from a manifest, in whatever case.
 _RESERVED = ("rp", "sys", "exec", "file")
 
