@@ -226,9 +226,19 @@ fn offered(world: &World, line: &str) -> Vec<String> {
 #[tokio::test]
 async fn bash_completes_agents_procedures_arguments_and_their_values() {
     let world = vault().await;
+    let dog = MANIFEST.replace("vault.open", "Dog.bark").replace("VERSION", "1").replace("EXTRA", "");
+    write(&world.directory().join("procedures.d/Dog.bark.toml"), &dog.replace("SCRIPT", "true"), 0o644);
+    assert!(world.run_rpctl(&["agents", "reload", AGENT]).await.status.success());
+    eventually("the manager knows it, too", async || {
+        let output = world.run_rpctl(&["agents", "procedures", AGENT, "Dog.bark"]).await;
+        output.status.success().then_some(())
+    })
+    .await;
     let offered = |line: &str| offered(&world, line);
     assert_eq!(offered("rpctl --config CONFIG call va"), ["vault-1"]);
     assert_eq!(offered("rpctl --config CONFIG call vault-1 vault."), ["vault.open"]);
+    assert_eq!(offered("rpctl --config CONFIG call vault-1 Do"), ["Dog.bark"]);
+    assert_eq!(offered("rpctl --config CONFIG call vault-1 Dog.bark mo"), ["mode="]);
     // readline begins a word anew at an `@`, and leaves the `@` to it
     assert_eq!(offered("rpctl --config CONFIG call vault-1 vault.open@"), ["@1", "@2"]);
     assert_eq!(offered("rpctl --config CONFIG run vault-1 vault.open "), ["alarm:=", "mode=", "password="]);

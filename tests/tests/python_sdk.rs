@@ -251,12 +251,11 @@ async fn a_class_is_offered_as_it_is_written_and_its_capitals_count() {
 
     let words = [r#"init:={"name": "rex", "collar": "s3cret"}"#, "times:=2"];
     assert_eq!(told(&world, "Dog.bark", &words).await.result(), "rex says wuffwuff");
-    let job = world.run_rpctl(&[&["run", AGENT, "Dog.bark@1"][..], &words].concat()).await;
-    let (code, shown, _) = texts(job);
-    assert!(code == Some(0) && shown.contains("rex says wuffwuff"), "{shown}");
-    let (_, list, _) = texts(world.run_rpctl(&["jobs", "list", "-o", "json"]).await);
-    let list: Value = serde_json::from_str(&list).unwrap();
-    let id = list[0]["id"].as_str().unwrap();
+    let (_, job, _) =
+        texts(world.run_rpctl(&[&["run", "--detach", AGENT, "Dog.bark@1"][..], &words].concat()).await);
+    let id = job.trim();
+    let (code, result, _) = texts(world.run_rpctl(&["jobs", "result", id, "--wait"]).await);
+    assert!(code == Some(0) && result.contains("rex says wuffwuff"), "{result}");
     let (_, shown, _) = texts(world.run_rpctl(&["jobs", "show", id, "-o", "json"]).await);
     assert!(shown.contains("Dog.bark@1") && shown.contains("rex") && !shown.contains("s3cret"), "{shown}");
 
@@ -268,11 +267,6 @@ async fn a_class_is_offered_as_it_is_written_and_its_capitals_count() {
         refused.said("code") == "bad_arguments" && refused.said("message").contains("init"),
         "{refused:?}"
     );
-    let line = format!("rpctl --config {} call {AGENT} Do", world.directory().join("rpctl.toml").display());
-    for shell in ["bash", "words"] {
-        let (_, completed, _) = texts(world.run_rpctl(&["__complete", shell, &line]).await);
-        assert_eq!(completed, "Dog.bark\n", "{shell}");
-    }
 
     // in another case it is another name, and the right one is told
     let unknown = told(&world, "dog.bark", &words).await;
