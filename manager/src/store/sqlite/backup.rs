@@ -78,6 +78,7 @@ pub enum BackupError {
 /// # Errors
 /// [`BackupError`]; then there is no copy.
 pub fn backup(folder: &Path, copy: &Path) -> Result<Extent, BackupError> {
+    let (folder, copy) = (&*whole::absolute(folder)?, &*whole::absolute(copy)?);
     let database = folder.join(super::DATABASE);
     if restore::is_broken_off(&database) {
         return Err(BackupError::Restoring { folder: folder.to_owned() });
@@ -86,7 +87,7 @@ pub fn backup(folder: &Path, copy: &Path) -> Result<Extent, BackupError> {
         return Err(BackupError::Missing { path: database });
     }
     // opening it would destroy it
-    files::refuse_foreign_log(&database)?;
+    files::refuse_lone_log(&database)?;
     is_free(folder, copy)?;
     let draft = beside(copy, DRAFT);
     let made = match files::new_private(&draft) {
@@ -176,12 +177,40 @@ fn name(draft: &Path, copy: &Path) -> Result<(), BackupError> {
         Ok(()) => {}
         Err(rustix::io::Errno::EXIST) => return Err(BackupError::Exists { path: copy.to_owned() }),
         // file systems of the network do not have it
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
-            fs::rename(draft, copy).map_err(|source| file(copy, source))?;
-        }
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => link(draft, copy)?,
         Err(error) => return Err(file(copy, error.into()).into()),
     }
     let folder = folder_of(copy);
     sync_folder(folder).map_err(|source| file(folder, source))?;
     Ok(())
+}
+
+/// The same where a name cannot be changed without replacing another: two names for a moment.
+fn link(draft: &Path, copy: &Path) -> Result<(), BackupError> {
+    match fs::hard_link(draft, copy) {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            return Err(BackupError::Exists { path: copy.to_owned() });
+        }
+        Err(error) => return Err(file(copy, error).into()),
+    }
+    fs::remove_file(draft).map_err(|source| file(draft, source).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_named_by_a_link_takes_nobodys_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let (draft, copy) = (folder.path().join("a.part"), folder.path().join("a"));
+        fs::write(&draft, "new").unwrap();
+        fs::write(&copy, "old").unwrap();
+        assert!(matches!(link(&draft, &copy).unwrap_err(), BackupError::Exists { .. }));
+        assert_eq!((fs::read(&copy).unwrap(), draft.exists()), (b"old".to_vec(), true));
+        fs::remove_file(&copy).unwrap();
+        link(&draft, &copy).unwrap();
+        assert_eq!((fs::read(&copy).unwrap(), draft.exists()), (b"new".to_vec(), false));
+    }
 }

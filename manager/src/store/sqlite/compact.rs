@@ -58,6 +58,7 @@ pub struct Compacted {
 /// # Errors
 /// [`CompactError`]; then nothing has changed, but that the log was moved into the database.
 pub fn compact(folder: &Path) -> Result<Compacted, CompactError> {
+    let folder = &whole::absolute(folder)?;
     let path = folder.join(super::DATABASE);
     if !path.exists() {
         return Err(CompactError::Missing { path });

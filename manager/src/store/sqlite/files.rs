@@ -6,10 +6,10 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use redpoll_config::{check_private, check_state_dir, look_at_state_dir};
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, OFlags};
 
 use super::restore::{self, Finished};
-use super::whole::{log_of, size};
+use super::whole::{self, file, folder_of, log_of, size, sync_folder};
 use super::{OpenError, compact};
 
 /// The database, in the store's folder. SQLite keeps `jobs.db-wal` and `jobs.db-shm` beside it, with the same mode.
@@ -53,19 +53,20 @@ impl Files {
         restore::clear(&files.database);
         // it has arguments in it that are masked by now
         compact::clear(&files.database);
+        refuse_lone_log(&files.database)?;
         // made here, because SQLite would make it as the umask says
         private(&files.database).map_err(at)?;
         check_private(&files.database)?;
-        refuse_foreign_log(&files.database)?;
         unmark(&files.database).map_err(at)?;
         // a new name is durable only when its folder is
-        let synced = File::open(folder).and_then(|folder| folder.sync_all());
-        synced.map_err(|source| OpenError::File { path: folder.to_owned(), source })?;
+        let folder = folder_of(&files.database);
+        sync_folder(folder).map_err(|source| file(folder, source))?;
         Ok((files, lock))
     }
 
     /// Locks the folder, makes it if it is missing, and touches nothing in it.
     pub(super) fn lock(folder: &Path) -> Result<(Self, Lock), OpenError> {
+        let folder = &whole::absolute(folder)?;
         check_state_dir(folder)?;
         let files = Self { database: folder.join(DATABASE), reserve: folder.join(RESERVE) };
         let lock = lock(folder)?;
@@ -83,26 +84,39 @@ impl Files {
 /// Refuses a folder or a database that `Files::prepare` would refuse, and touches nothing. What is not there is good.
 ///
 /// # Errors
-/// [`OpenError::Permissions`] and [`OpenError::ForeignLog`].
+/// [`OpenError::Permissions`], [`OpenError::ForeignLog`] and [`OpenError::LogAlone`].
 pub fn look(folder: &Path) -> Result<(), OpenError> {
     look_at_state_dir(folder)?;
     let database = folder.join(DATABASE);
-    if !database.exists() {
-        return Ok(());
+    if database.exists() {
+        check_private(&database)?;
     }
-    check_private(&database)?;
     // a restore that was broken off moves the log away
-    if restore::is_broken_off(&database) { Ok(()) } else { refuse_foreign_log(&database) }
+    if restore::is_broken_off(&database) { Ok(()) } else { refuse_lone_log(&database) }
 }
 
-/// Refuses a copy that lies beside the log of the database whose place it took: SQLite would apply one to the other.
-pub(super) fn refuse_foreign_log(database: &Path) -> Result<(), OpenError> {
-    let marked = File::open(database).and_then(|file| is_copy(&file));
-    let marked = marked.map_err(|source| OpenError::File { path: database.to_owned(), source })?;
-    if marked && size(&log_of(database)) > 0 {
-        return Err(OpenError::ForeignLog { path: database.to_owned(), log: log_of(database) });
+/// Refuses a log without the database that it belongs to: where a copy took its place SQLite would apply one to the other, and where
+/// nothing is, or an empty file, it would remove the log.
+pub(super) fn refuse_lone_log(database: &Path) -> Result<(), OpenError> {
+    let log = log_of(database);
+    if size(&log) == 0 {
+        return Ok(());
     }
-    Ok(())
+    let path = database.to_owned();
+    if size(database) == 0 {
+        return Err(OpenError::LogAlone { path, log });
+    }
+    match open(database).and_then(|file| is_copy(&file)) {
+        Ok(true) => Err(OpenError::ForeignLog { path, log }),
+        Ok(false) => Ok(()),
+        Err(source) => Err(file(database, source)),
+    }
+}
+
+/// Opens a file for reading, without waiting where the path leads to a pipe.
+pub(super) fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
 }
 
 /// Whether a file is a database that says it is a copy.

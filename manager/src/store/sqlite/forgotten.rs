@@ -26,7 +26,8 @@ pub(super) fn forgotten<'a>(
 ) -> Forgotten {
     let mut forgotten = Forgotten::default();
     let mut all = BTreeSet::new();
-    for database in databases.into_iter().filter(|database| database.exists()) {
+    let is_there = |database: &&Path| database.exists() || size(&log_of(database)) > 0;
+    for database in databases.into_iter().filter(is_there) {
         match of(database) {
             Some(denied) => all.extend(denied),
             None => forgotten.is_unknown = true,
@@ -56,8 +57,8 @@ pub(super) fn denied(connection: &Connection) -> Option<BTreeSet<Denied>> {
 
 /// Whom a database shuts out that nobody has open, with what its log says. It stays as it is.
 fn of(database: &Path) -> Option<BTreeSet<Denied>> {
-    // a copy with a log that is not its own: together they say nothing
-    files::refuse_foreign_log(database).ok()?;
+    // a copy with a log that is not its own, or a log alone: together they say nothing
+    files::refuse_lone_log(database).ok()?;
     // nothing at all, as a disk that was full leaves it
     if size(database) == 0 && size(&log_of(database)) == 0 {
         return Some(BTreeSet::new());

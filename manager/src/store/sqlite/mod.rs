@@ -1,7 +1,8 @@
 //! The store on disk: one SQLite database, written by one thread.
 //!
 //! - [`Sqlite`]: opens it, hands changes to the writer and questions to the readers.
-//! - `writer`: the thread; `write`: changes as SQL; `space`: what happens when the disk is full; `trouble`: what else can.
+//! - `writer`: the thread; `write`: changes as SQL; `space`: what happens when the disk is full; `trouble`: what else can;
+//!   `identity`: whether the files are still where they were.
 //! - `log`: keeps its log short. `pool`: the reading connections; `read`: questions as SQL, `list` those for lists; `rows`: rows as
 //!   records, `event` those of the history.
 //! - `chain`: the hashes over the history. `compact`: writes the file anew, without what was deleted; `backup`: copies it; `restore`:
@@ -18,6 +19,7 @@ mod compact;
 mod event;
 mod files;
 mod forgotten;
+mod identity;
 mod list;
 mod log;
 mod mask;

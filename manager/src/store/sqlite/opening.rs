@@ -87,6 +87,19 @@ pub enum OpenError {
         /// The log.
         log: PathBuf,
     },
+    /// There is no database, or an empty one, beside a log.
+    #[error(
+        "{} is missing or empty, and {} is the log of the database that was there: a start would remove it\n\
+         help: put the database back, or a copy in its place with redpoll-manager store restore FILE; \
+         or move all jobs.db-* away, to begin with nothing",
+        path.display(), log.display()
+    )]
+    LogAlone {
+        /// Where the database would be.
+        path: PathBuf,
+        /// The log.
+        log: PathBuf,
+    },
     /// The database refuses for another reason.
     #[error("cannot open {}", path.display())]
     Refused {
@@ -110,6 +123,7 @@ impl OpenError {
             | Self::Migration { .. }
             | Self::Damaged { .. }
             | Self::ForeignLog { .. }
+            | Self::LogAlone { .. }
             | Self::Refused { .. } => ExitClass::Internal,
         }
     }

@@ -130,6 +130,7 @@ impl Ready {
     pub fn after(folder: &Path, copy: &Path, tell: impl FnOnce(&Finished)) -> Result<Self, RestoreError> {
         let (files, lock) = Files::lock(folder)?;
         let database = &files.database;
+        let folder = folder_of(database);
         let earlier = finish(database).map_err(|source| RestoreError::Begun {
             said: "an earlier copy is to be put in place first, and that cannot be finished",
             help: "mend that; the next start goes on with it, and so does this command".to_owned(),
@@ -260,7 +261,7 @@ fn aside(from: &Path, to: &Path) -> io::Result<()> {
 /// Copies a database and its log, if it has one of its own, byte by byte: reading it where it is could change it.
 fn bring(folder: &Path, copy: &Path, draft: &Path) -> Result<(), RestoreError> {
     let unreadable = |source| RestoreError::Unreadable { path: copy.to_owned(), source };
-    let mut from = File::open(copy).map_err(unreadable)?;
+    let mut from = files::open(copy).map_err(unreadable)?;
     if !from.metadata().map_err(unreadable)?.is_file() {
         return Err(RestoreError::NotAStore { path: copy.to_owned() });
     }
@@ -323,6 +324,7 @@ fn of_copy(error: OpenError, copy: &Path) -> RestoreError {
         | OpenError::InUse { .. }
         | OpenError::Migration { .. }
         | OpenError::ForeignLog { .. }
+        | OpenError::LogAlone { .. }
         | OpenError::Refused { .. }) => other.into(),
     }
 }

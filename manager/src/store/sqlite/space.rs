@@ -5,8 +5,9 @@
 //! at once, without writing anything. And, where the size of the database is limited, *a margin* of pages below the limit.
 //! It is taken again only when there is a quarter more than it needs, so that the store does not go back and forth.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -27,6 +28,9 @@ use crate::store::Room;
 const VACUUM_PAGES: i64 = 2048;
 /// The same where there is no room to move so many: they are written to the log first.
 const FEW_PAGES: i64 = 64;
+
+/// The unit in which files say what they hold of the disk.
+const BLOCK: u64 = 512;
 
 /// Whether an error is one of the moment: want of descriptors or memory, or a signal.
 fn passes(error: &io::Error) -> bool {
@@ -94,7 +98,7 @@ impl Space {
         }
         space.gauge.set(Room::Reserve);
         match space.restore(connection) {
-            Ok(()) | Err(Trouble::Full | Trouble::Hole { .. }) => {}
+            Ok(()) | Err(Trouble::Full | Trouble::Hole { .. } | Trouble::Gone(_)) => {}
             Err(Trouble::Broken(_, error)) => return Err(error),
         }
         if space.room() != Room::Plenty {
@@ -217,27 +221,37 @@ fn vacuum(connection: &Connection, pages: i64) -> rusqlite::Result<()> {
 
 /// Makes the reserve if it is not there: first a quarter more, so that not the very last space is taken.
 fn take(path: &Path, bytes: u64) -> io::Result<()> {
-    if bytes == 0 || std::fs::metadata(path).is_ok_and(|found| found.len() == bytes) {
+    let found = std::fs::metadata(path).ok().filter(|found| found.len() == bytes);
+    let is_held = |found: &Metadata| found.blocks().saturating_mul(BLOCK) >= bytes;
+    if bytes == 0 || found.as_ref().is_some_and(is_held) {
         return Ok(());
     }
     let file = private(path)?;
-    let taken = allocate(path, &file, bytes + bytes / 4).and_then(|()| file.set_len(bytes));
+    let taken = match keep(&file, bytes + bytes / 4) {
+        // one that was written: how much of it is held the file system may not tell
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) if found.is_some() => return Ok(()),
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => fill(path, &file, bytes + bytes / 4),
+        kept => kept.map_err(io::Error::from),
+    };
+    let taken = taken.and_then(|()| file.set_len(bytes));
     if taken.is_err() {
         let _half = std::fs::remove_file(path);
     }
     taken
 }
 
-/// Gives a file its place on the disk. Where the file system cannot, it gets that by being written.
-fn allocate(path: &Path, mut file: &File, bytes: u64) -> io::Result<()> {
-    match retry_on_intr(|| rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes)) {
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) if has_room(path, bytes) => {
-            io::copy(&mut io::repeat(0).take(bytes), &mut file).map(|_bytes| ())
-        }
-        // looked at first, as nobody wants to write it in vain each second
-        Err(Errno::OPNOTSUPP | Errno::NOSYS) => Err(io::ErrorKind::StorageFull.into()),
-        allocated => Ok(allocated?),
+/// Gives a file its place on the disk.
+fn keep(file: &File, bytes: u64) -> Result<(), Errno> {
+    retry_on_intr(|| rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes))
+}
+
+/// The same by writing it, where the file system cannot.
+fn fill(path: &Path, mut file: &File, bytes: u64) -> io::Result<()> {
+    // looked at first, as nobody wants to write it in vain each second
+    if !has_room(path, bytes) {
+        return Err(io::ErrorKind::StorageFull.into());
     }
+    io::copy(&mut io::repeat(0).take(bytes), &mut file).map(|_bytes| ())
 }
 
 /// Whether the disk of a file has that much room, as far as it says.

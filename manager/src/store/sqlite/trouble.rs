@@ -1,6 +1,7 @@
 //! Why something was not written, and whether the process can live with that.
 
 use std::io;
+use std::path::PathBuf;
 
 use rusqlite::{Connection, ErrorCode, ffi};
 
@@ -22,6 +23,13 @@ pub(super) enum Trouble {
          help: this is an error of the manager, please report it; what was acknowledged is found again at the next start"
     )]
     Hole { event: u64, last: u64 },
+    /// What is written is found by nobody.
+    #[error(
+        "{} was removed, or another file has its place: what is written to the one that is open would be lost, and nothing more is. \
+         help: put it back with its jobs.db-wal, or a copy with redpoll-manager store restore, then start the manager again",
+        .0.display()
+    )]
+    Gone(PathBuf),
 }
 
 impl From<rusqlite::Error> for Trouble {
@@ -58,7 +66,7 @@ impl Trouble {
     pub(super) fn on(self, connection: &Connection) -> Self {
         match self {
             Self::Broken(_, error) if is_full(connection, &error) => Self::Full,
-            Self::Broken(..) | Self::Full | Self::Hole { .. } => self,
+            Self::Broken(..) | Self::Full | Self::Hole { .. } | Self::Gone(_) => self,
         }
     }
 
@@ -66,7 +74,7 @@ impl Trouble {
     pub(super) fn only_broken(self) -> Result<(), Self> {
         match self {
             Self::Full => Ok(()),
-            Self::Broken(..) | Self::Hole { .. } => Err(self),
+            Self::Broken(..) | Self::Hole { .. } | Self::Gone(_) => Err(self),
         }
     }
 }

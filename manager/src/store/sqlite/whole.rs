@@ -106,6 +106,11 @@ pub(super) fn folder_of(path: &Path) -> &Path {
     }
 }
 
+/// A path in which SQLite sees nothing but a path: one that begins with `file:` is a URI to it, and an absolute one never does.
+pub(super) fn absolute(path: &Path) -> Result<PathBuf, OpenError> {
+    std::path::absolute(path).map_err(|source| file(path, source))
+}
+
 /// What is wrong with a file.
 pub(super) fn file(path: &Path, source: io::Error) -> OpenError {
     OpenError::File { path: path.to_owned(), source }

@@ -9,6 +9,7 @@ use redpoll_manager_core::jobs::record::Change;
 use rusqlite::{Connection, OpenFlags, ffi};
 
 use super::files::{Files, Lock};
+use super::identity::Opened;
 use super::log::{self, Log};
 use super::mask;
 use super::migrations::{self, MigrationError};
@@ -130,6 +131,7 @@ pub(super) struct Writer {
     found: u64,
     space: Space,
     log: Log,
+    opened: Opened,
     patience: Duration,
     abort: AbortHook,
     faults: Faults,
@@ -150,6 +152,7 @@ impl Writer {
         gauge: Gauge,
         turns: Turns,
     ) -> rusqlite::Result<Self> {
+        let opened = Opened::look(&files.database);
         let space = Space::new(&connection, files.reserve, &options, gauge)?;
         let log = Log::new(turns, options.log_bytes, page_size(&connection)?);
         let chain = chain::load(&connection)?;
@@ -165,6 +168,7 @@ impl Writer {
             found,
             space,
             log,
+            opened,
             patience,
             abort,
             faults,
@@ -182,7 +186,8 @@ impl Writer {
             let Ok(Group { calls, mut then }) = self.outlet.group(patience) else { return };
             let idle = calls.is_empty();
             let mut calls = VecDeque::from(calls);
-            let done = self.store(&mut calls).and_then(|()| {
+            // before anything is acknowledged; also when nothing came
+            let done = self.opened.check().and_then(|()| self.store(&mut calls)).and_then(|()| {
                 then.take().into_iter().for_each(|then| self.begin(then));
                 self.tidy()?;
                 self.scrub(idle)
@@ -221,7 +226,7 @@ impl Writer {
                 Ok(())
             }
             Err(Trouble::Full) => self.store_in_need(calls),
-            Err(broken @ (Trouble::Broken(..) | Trouble::Hole { .. })) => Err(broken),
+            Err(broken @ (Trouble::Broken(..) | Trouble::Hole { .. } | Trouble::Gone(_))) => Err(broken),
         }
     }
 
@@ -237,7 +242,9 @@ impl Writer {
                     deadline = Instant::now() + self.patience;
                     calls.pop_front().into_iter().for_each(|call| call.answer(Ok(())));
                 }
-                Err(broken @ (Trouble::Broken(..) | Trouble::Hole { .. })) => return Err(broken),
+                Err(broken @ (Trouble::Broken(..) | Trouble::Hole { .. } | Trouble::Gone(_))) => {
+                    return Err(broken);
+                }
                 Err(Trouble::Full) => {
                     self.space.exhausted();
                     if Instant::now() >= deadline {
