@@ -39,6 +39,16 @@ pub enum StoreError {
         /// The directory.
         directory: PathBuf,
     },
+    /// The directory has one of the two files of an authority: whoever made it was ended in between, or the other was taken away.
+    #[error("{} has a {has} and no {lacks}", directory.display())]
+    HalfAuthority {
+        /// The directory.
+        directory: PathBuf,
+        /// The file that is there.
+        has: &'static str,
+        /// The one that is not.
+        lacks: &'static str,
+    },
     /// The directory has no authority.
     #[error("{} has no authority", directory.display())]
     NoAuthority {
@@ -73,6 +83,11 @@ impl StoreError {
                 "issue from it with `rpctl certs issue agent|operator|manager ID --dir {}`, or choose another directory",
                 directory.display()
             ),
+            Self::HalfAuthority { directory, has, lacks } => format!(
+                "wait, if another `rpctl certs init` runs just now; put {lacks} back, if there was one; else move {} away, and `rpctl certs init {} --cluster NAME` makes an authority",
+                directory.join(has).display(),
+                directory.display()
+            ),
             Self::NoAuthority { directory } => {
                 format!("`rpctl certs init {} --cluster NAME` makes one", directory.display())
             }
@@ -97,7 +112,7 @@ pub fn init(
     files::create_private_directory(directory)?;
     let (certificate, key) = (directory.join(CA_CERT), directory.join(CA_KEY));
     let taken = || StoreError::HasAuthority { directory: directory.to_path_buf() };
-    if present(&certificate) || present(&key) {
+    if is_there(directory)? {
         return Err(taken());
     }
     let authority = Authority::create(cluster, lifetime, now).map_err(|source| blame(directory, source))?;
@@ -112,13 +127,24 @@ pub fn init(
 /// [`StoreError`], `NoAuthority` among them.
 pub fn open(directory: &Path) -> Result<Authority, StoreError> {
     let (certificate, key) = (directory.join(CA_CERT), directory.join(CA_KEY));
-    if !present(&certificate) && !present(&key) {
+    if !is_there(directory)? {
         return Err(StoreError::NoAuthority { directory: directory.to_path_buf() });
     }
     files::check_private_directory(directory)?;
     let certificate = files::read_public(&certificate)?;
     let key = files::read_private_key(&key)?;
     Authority::load(&certificate, &key).map_err(|source| blame(directory, source))
+}
+
+/// Whether a directory has both files of an authority; half of one is refused.
+fn is_there(directory: &Path) -> Result<bool, StoreError> {
+    let half = |has, lacks| StoreError::HalfAuthority { directory: directory.to_path_buf(), has, lacks };
+    match (present(&directory.join(CA_CERT)), present(&directory.join(CA_KEY))) {
+        (true, true) => Ok(true),
+        (false, false) => Ok(false),
+        (true, false) => Err(half(CA_CERT, CA_KEY)),
+        (false, true) => Err(half(CA_KEY, CA_CERT)),
+    }
 }
 
 /// What was issued, and where it lies.

@@ -50,6 +50,30 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
+fn half_an_authority_is_told_as_that_and_not_as_a_whole_or_none() {
+    for (gone, kept) in [("ca.crt", "ca.key"), ("ca.key", "ca.crt")] {
+        let (_outer, directory, now) = fresh();
+        fs::remove_file(directory.join(gone)).unwrap();
+        let tried = [
+            init(&directory, &cluster(), AUTHORITY_LIFETIME, now).map(drop),
+            open(&directory).map(drop),
+            issue(&directory, Role::Agent, &peer("x"), &IssueOptions::default(), now).map(drop),
+        ];
+        for error in tried.map(Result::unwrap_err) {
+            assert!(error.to_string().ends_with(&format!("has a {kept} and no {gone}")), "{error}");
+            assert!(
+                error.help().contains(&format!("move {}/{kept} away", directory.display())),
+                "{}",
+                error.help()
+            );
+        }
+        assert_eq!(names(&directory), [kept]);
+        fs::remove_file(directory.join(kept)).unwrap();
+        init(&directory, &cluster(), AUTHORITY_LIFETIME, now).unwrap();
+    }
+}
+
+#[test]
 fn what_is_issued_loads_and_describes_itself_without_a_problem() {
     let (_outer, directory, now) = fresh();
     assert_eq!(mode(&directory), 0o700);
