@@ -108,13 +108,23 @@ impl CpQuestion {
             biased;
             _ = interrupts.next() => {
                 let mut report = interrupted("during the copy");
-                report.help = AGAIN.to_owned();
+                report.help = self.after_interrupt();
                 Err(report.into())
             }
             ended = self.copy(&link, deadline, settings.verbose > 0, output) => ended,
         };
         link.close().await;
         ended
+    }
+
+    /// What to do then, with what lies there meanwhile.
+    fn after_interrupt(&self) -> String {
+        match &self.way {
+            Way::Down { target: Some(_), .. } if self.wishes.resume => {
+                format!("{AGAIN}; until then what came lies beside its place, as .rpctl-…")
+            }
+            Way::Down { .. } | Way::Up { .. } => AGAIN.to_owned(),
+        }
     }
 
     async fn copy(

@@ -2,7 +2,6 @@
 
 use std::ffi::OsStr;
 use std::io::{Seek as _, Write};
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -10,8 +9,8 @@ use redpoll_net::{CallEvent, random};
 use tokio::time::Instant;
 
 use super::local::{Folder, Target, failed, hash_aside, hex, id_of};
-use super::remote::{Failure, Looks, ReadEnd, is_changed};
-use super::{Copy, Done};
+use super::remote::{AGAIN, Failure, Looks, ReadEnd, is_changed};
+use super::{Copy, Done, parts};
 use crate::exit::Exit;
 use crate::report::Report;
 
@@ -55,10 +54,10 @@ impl Copy<'_> {
         folder: &Folder,
         name: &OsStr,
     ) -> Result<Done, Failure> {
-        let found = format!("{} {} {}", looks.size, looks.mtime_ns, looks.inode);
-        let path = source.as_os_str().as_bytes();
         let id = if self.wishes.resume {
-            id_of(&[self.remote.agent.as_bytes(), path, name.as_bytes(), found.as_bytes()])
+            let id = parts::id(&self.remote.agent, source, looks, name);
+            folder.remove_older(&id);
+            id
         } else {
             // nobody else writes what nobody goes on with
             id_of(&[&random::bytes16(), &random::bytes16()])
@@ -68,16 +67,24 @@ impl Copy<'_> {
             let target = folder.begin(name, &id, self.wishes.resume)?;
             let failure = match self.download_once(source, looks, target).await {
                 Err(failure) if failure.exit == Exit::TimedOut && self.wishes.resume => failure,
-                ended => return ended,
+                ended => return ended.map_err(|failure| self.broken_off(failure, &id)),
             };
             let is_over = self.remote.deadline().is_some_and(|deadline| deadline <= Instant::now());
             let here = folder.begin(name, &id, true)?.had;
             if is_over || here <= had {
-                return Err(failure);
+                return Err(self.broken_off(failure, &id));
             }
             had = here;
             self.meter.back_to(begin);
         }
+    }
+
+    /// One that can be gone on with says what lies there until somebody does.
+    fn broken_off(&self, mut failure: Failure, id: &str) -> Failure {
+        if self.wishes.resume && failure.help == AGAIN {
+            failure.help = parts::again(id);
+        }
+        failure
     }
 
     async fn download_once(

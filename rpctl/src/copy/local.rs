@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use aws_lc_rs::digest::{Context, SHA256, digest};
 use data_encoding::HEXLOWER;
@@ -19,6 +20,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
+use super::parts;
 use super::remote::Failure;
 use crate::exit::Exit;
 use crate::report::Report;
@@ -150,8 +152,10 @@ pub fn open_source(path: &Path) -> Result<(File, Stat), Failure> {
 /// A folder on this machine, open.
 #[derive(Debug)]
 pub struct Folder {
-    fd: OwnedFd,
+    pub(super) fd: OwnedFd,
     path: PathBuf,
+    /// What lay there of copies when it was first looked for.
+    pub(super) parts: OnceLock<Vec<OsString>>,
 }
 
 impl Folder {
@@ -162,7 +166,7 @@ impl Folder {
     pub fn open(path: &Path) -> Result<Self, Failure> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| failed("open", path, errno))?;
-        Ok(Self { fd, path: path.to_owned() })
+        Ok(Self { fd, path: path.to_owned(), parts: OnceLock::new() })
     }
 
     /// Opens a folder in it, made with these permission bits if it is not there. A link is not followed.
@@ -178,7 +182,7 @@ impl Folder {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd =
             openat(&self.fd, name, flags, Mode::empty()).map_err(|errno| failed("enter", &path, errno))?;
-        Ok(Self { fd, path })
+        Ok(Self { fd, path, parts: OnceLock::new() })
     }
 
     /// Begins to write a file in it, or goes on with what is there of it under the same id. What is written without `resume` is removed
@@ -188,7 +192,7 @@ impl Folder {
     /// A [`Failure`]
     pub fn begin(&self, name: &OsStr, id: &str, resume: bool) -> Result<Target<'_>, Failure> {
         let path = self.path.join(name);
-        let temporary: OsString = format!(".rpctl-{id}").into();
+        let temporary = parts::name(id);
         let old = self.replaced(name, &path)?;
         let file = self.beside(&temporary, &path)?;
         let stat = fstat(&file).map_err(|errno| failed("look at", &path, errno))?;
@@ -222,7 +226,7 @@ impl Folder {
             old => old,
         };
         // whose a file of ours is here: not every file system has the caller's files be the caller's
-        let name: OsString = format!(".rpctl-{}", id_of(&[&random::bytes16()])).into();
+        let name = parts::name(&id_of(&[&random::bytes16()]));
         let new = ours_alone(self.make(&name).map_err(failed)?, path)?;
         let is_whose = |stat: &Stat| fstat(&new).is_ok_and(|new| new.st_uid == stat.st_uid);
         match old {
@@ -247,7 +251,7 @@ impl Folder {
     }
 
     /// Whether a name still stands for this file.
-    fn is_named(&self, name: &OsStr, stat: &Stat) -> bool {
+    pub(super) fn is_named(&self, name: &OsStr, stat: &Stat) -> bool {
         let named = statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW);
         named.is_ok_and(|named| (named.st_dev, named.st_ino) == (stat.st_dev, stat.st_ino))
     }
@@ -324,16 +328,16 @@ impl Target<'_> {
     ///
     /// # Errors
     /// A [`Failure`]
-    pub fn finish(mut self, mode: u32) -> Result<Option<String>, Failure> {
+    pub fn finish(mut self, mode: u32) -> Result<Vec<String>, Failure> {
         // while it can still be gone on with: with another owner and mode it cannot
         fsync(&self.file).map_err(|errno| failed("write", &self.path, errno))?;
         self.stays = false;
-        let note = self.place(mode)?;
+        let notes = self.place(mode)?;
         self.stays = true;
-        Ok(note)
+        Ok(notes)
     }
 
-    fn place(&self, mode: u32) -> Result<Option<String>, Failure> {
+    fn place(&self, mode: u32) -> Result<Vec<String>, Failure> {
         let failed = |doing: &str, errno: Errno| failed(doing, &self.path, errno);
         // while it can still be gone on with
         fsync(&self.file).map_err(|errno| failed("write", errno))?;
@@ -345,7 +349,14 @@ impl Target<'_> {
             let (path, uid, gid) = (self.path.display(), old.st_uid, old.st_gid);
             Some(format!("{path} belonged to user {uid} and group {gid}, and is yours now: {not_given}"))
         });
-        fchmod(&self.file, Mode::from_raw_mode(mode)).map_err(|errno| failed("set the mode of", errno))?;
+        let other_mode = match fchmod(&self.file, Mode::from_raw_mode(mode)) {
+            // a file system that has all files be somebody's, with a mode of its own
+            Err(Errno::PERM) if stat.st_uid != geteuid().as_raw() => {
+                let (path, has, uid) = (self.path.display(), stat.st_mode & 0o777, stat.st_uid);
+                Some(format!("{path} has mode {has:o} and not {mode:o}: files belong to user {uid} there"))
+            }
+            set => set.map(|()| None).map_err(|errno| failed("set the mode of", errno))?,
+        };
         fsync(&self.file).map_err(|errno| failed("write", errno))?;
         let folder = self.folder.fd.as_fd();
         // what goes into the place is what was compared, and nothing that came under its name
@@ -354,7 +365,7 @@ impl Target<'_> {
         }
         renameat(folder, &self.temporary, folder, &self.name).map_err(|errno| failed("replace", errno))?;
         fsync(folder).map_err(|errno| failed("write the folder of", errno))?;
-        Ok(note)
+        Ok(note.into_iter().chain(other_mode).collect())
     }
 
     /// Removes what was written, and nothing that came under its name.

@@ -23,7 +23,7 @@ fn a_copy_takes_the_place_of_files_and_links_alone() {
     std::os::unix::fs::symlink("/nowhere", &place).unwrap();
     let target = folder.begin(NAME.as_ref(), "1", true).unwrap();
     assert_eq!(target.old_mode(), None);
-    assert_eq!(target.finish(0o600).unwrap(), None);
+    assert_eq!(target.finish(0o600).unwrap(), Vec::<String>::new());
     let found = std::fs::symlink_metadata(&place).unwrap();
     assert!(found.is_file() && found.permissions().mode() & 0o777 == 0o600, "{found:?}");
     assert_eq!(folder.begin(NAME.as_ref(), "2", true).unwrap().old_mode(), Some(0o600));
@@ -69,7 +69,7 @@ fn the_owner_of_what_is_replaced_is_kept_and_nobody_elses_file_is_gone_on_with()
     let place = at.path().join(NAME);
     std::fs::write(&place, "old").unwrap();
     std::os::unix::fs::chown(&place, Some(65_534), Some(65_534)).unwrap();
-    assert_eq!(folder.begin(NAME.as_ref(), "1", true).unwrap().finish(0o600).unwrap(), None);
+    assert_eq!(folder.begin(NAME.as_ref(), "1", true).unwrap().finish(0o600).unwrap(), Vec::<String>::new());
     let found = std::fs::metadata(&place).unwrap();
     assert_eq!((found.uid(), found.gid(), found.len()), (65_534, 65_534, 0));
 
@@ -86,6 +86,32 @@ fn the_owner_of_what_is_replaced_is_kept_and_nobody_elses_file_is_gone_on_with()
         std::fs::metadata(at.path().join(".rpctl-2")).unwrap().ino(),
         target.file.metadata().unwrap().ino()
     );
+}
+
+/// As vfat is, mounted for everybody: what is made there is somebody else's, and anybody may write it.
+#[test]
+fn where_files_are_somebody_elses_their_mode_is_what_it_is_with_a_note() {
+    if !geteuid().is_root() {
+        eprintln!("only root can make files of others: not tried");
+        return;
+    }
+    let nobody = Uid::from_raw(65_534);
+    let at = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(at.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let folder = Folder::open(at.path()).unwrap();
+    let mut target = folder.begin(NAME.as_ref(), "1", true).unwrap();
+    target.file.write_all(b"whole").unwrap();
+    target.file.set_permissions(std::fs::Permissions::from_mode(0o666)).unwrap();
+    let notes = std::thread::scope(|scope| {
+        let working = scope.spawn(|| {
+            // of this thread alone
+            rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
+            target.finish(0o600).unwrap()
+        });
+        working.join().unwrap()
+    });
+    assert!(matches!(&notes[..], [note] if note.contains("has mode 666 and not 600")), "{notes:?}");
+    assert_eq!(std::fs::read(at.path().join(NAME)).unwrap(), b"whole");
 }
 
 #[tokio::test]

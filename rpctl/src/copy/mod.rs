@@ -1,7 +1,7 @@
 //! Copies between this machine and agents, for `rpctl cp`.
 //!
 //! - [`place`]: what was typed. [`pace`]: how large chunks are. Both are rules alone.
-//! - [`remote`]: the calls of one agent. [`local`]: files here; `input`: standard input. [`meter`]: the progress bar.
+//! - [`remote`]: the calls of one agent. [`local`]: files here; [`parts`]: until they are whole; `input`: standard input. [`meter`]: the progress bar.
 //! - `stream`: a connection of its own for a file; `streamed`: files over such connections.
 //! - [`upload`] and [`download`]: one file; [`tree`]: a folder with all that is in it.
 
@@ -10,6 +10,7 @@ mod input;
 pub mod local;
 pub mod meter;
 pub mod pace;
+pub mod parts;
 pub mod place;
 pub mod remote;
 mod stream;

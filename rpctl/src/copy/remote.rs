@@ -340,6 +340,12 @@ fn help(class: Option<&str>) -> &'static str {
         Some("Changed") => CHANGED,
         Some("TooManyUploads") => "raise files.uploads of the agent, or wait until those are old",
         Some("Busy") => "another copy of it is under way; wait for its end, then run the same command again",
+        Some("TryAgain") => {
+            "the agent has no descriptor or no memory for it at the moment; run the same command again"
+        }
+        Some("NotSynced") => {
+            "the new file is in its place; look at the disk there: after a power cut it may be the old one"
+        }
         Some("Gap" | "NoUpload" | "Checksum" | "Incomplete") => AGAIN,
         Some("PermissionDenied" | "ReadOnly") => "the user of the agent may not do that there",
         Some("NotFound") => GONE,
