@@ -2,6 +2,7 @@
 
 mod stop;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use redpoll_common::identity::{Identity, Role};
@@ -37,7 +38,7 @@ use crate::recurring::{self, Own, open_schedules};
 use crate::renewal;
 use crate::schedule::{self, Driver, Entry, Recurring};
 use crate::service::AgentService;
-use crate::spool::{OpenError, OpenOptions, Spool, SpoolError};
+use crate::spool::{OpenError, OpenOptions, Opened, Spool, SpoolError};
 
 /// An agent that is ready to dial.
 #[derive(Debug)]
@@ -65,6 +66,8 @@ impl App {
         let (client, identity) = client(&config)?;
         let client = Arc::new(client);
         let transport = Arc::new(transport(&config, &client));
+        // another agent with this state folder works with what is noted in it, and what is moved or removed below would be its own
+        let spool = open_spool(&config)?;
         let own = Protected::of(&config, file.as_deref());
         let ways = (config.agent.state_dir.as_path(), Some(transport.clone()));
         let registry = builtin::file::install(registry, &config.procedures, &config.files, own, ways)
@@ -76,7 +79,7 @@ impl App {
         let stop_workers = CancellationToken::new();
         let leftovers = open_leftovers(&config, identity.id.clone())?;
         let offered = offer(&config, registry, &leftovers, &manager, (&tracker, &stop_workers))?;
-        let (jobs, runner) = open_jobs(&config, offered.clone(), leftovers.clone())?;
+        let (jobs, runner) = open_jobs(spool, &config, offered.clone(), leftovers.clone())?;
         let run_timeout = Some(config.limits.run_timeout).filter(|limit| !limit.is_zero());
         let service =
             Arc::new(AgentService::new(offered.clone(), jobs.clone(), config.limits.calls, run_timeout));
@@ -111,7 +114,7 @@ impl App {
         config.manager.credentials()?;
         client(config)?;
         check_offer(config)?;
-        Spool::look(&config.agent.state_dir.join("spool")).map_err(unusable)
+        Spool::look(&spool_folder(config)).map_err(unusable)
     }
 
     /// Keeps connected and serves until a signal ends it, then drains.
@@ -278,17 +281,24 @@ fn open_leftovers(config: &AgentConfig, agent: PeerId) -> Result<Leftovers, Fail
     })
 }
 
-/// Opens the spool, or begins one.
+/// Opens the spool, or begins one, and keeps every other agent from the state folder.
+fn open_spool(config: &AgentConfig) -> Result<Opened, Failure> {
+    Spool::open(&spool_folder(config), OpenOptions::default(), last_word).map_err(unusable)
+}
+
+fn spool_folder(config: &AgentConfig) -> PathBuf {
+    config.agent.state_dir.join("spool")
+}
+
 fn open_jobs(
+    spool: Opened,
     config: &AgentConfig,
     offered: Arc<Offered>,
     leftovers: Leftovers,
 ) -> Result<(Jobs, Runner), Failure> {
-    let folder = config.agent.state_dir.join("spool");
-    let opened = Spool::open(&folder, OpenOptions::default(), last_word).map_err(unusable)?;
     let options = JobsOptions::new(leftovers.agent().clone(), config);
-    Jobs::new(opened, options, offered, leftovers)
-        .map_err(|source| unusable(OpenError::Image { path: folder, source }))
+    Jobs::new(spool, options, offered, leftovers)
+        .map_err(|source| unusable(OpenError::Image { path: spool_folder(config), source }))
 }
 
 fn unusable(error: OpenError) -> Failure {

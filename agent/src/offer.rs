@@ -86,7 +86,9 @@ pub(crate) fn offer(
     let offered = Offered::new(base, lists, setting, source, &config.agent.state_dir, gate);
     let offered = offered.map_err(|error| {
         let class = match &error {
-            SwitchError::Io { .. } | SwitchError::Content { .. } => ExitClass::Internal,
+            SwitchError::Io { .. } | SwitchError::Unconfirmed { .. } | SwitchError::Content { .. } => {
+                ExitClass::Internal
+            }
         };
         Failure::new(class, "what the manager has disabled cannot be read").caused_by(error)
     })?;

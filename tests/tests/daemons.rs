@@ -7,7 +7,7 @@ use std::process::Output;
 
 use redpoll_certs::testing::TestAuthority;
 use redpoll_tests::line::Line;
-use redpoll_tests::process::command;
+use redpoll_tests::process::{Daemon, command};
 use redpoll_tests::world::{HONEST, World, arguments, manager_config, tls_section, write_config};
 use redpoll_tests::{eventually, in_time};
 use rustix::process::Signal;
@@ -254,6 +254,37 @@ async fn check_config_refuses_what_the_start_of_an_agent_refuses() {
     write_config(&directory.path().join("policy.toml"), "rule = 7");
     let (found, said) = checked("redpoll-agent", &config, &[]).await;
     assert!(found == Some(64) && said.contains("the policy cannot be used"), "{found:?}\n{said}");
+}
+
+/// What the first one writes just now, and what it has noted, is its own.
+#[tokio::test]
+async fn a_second_agent_with_the_same_state_folder_ends_and_touches_nothing_of_the_first() {
+    let (directory, authority) = (TempDir::new().unwrap(), TestAuthority::new("home"));
+    let path = |name: &str| directory.path().join(name);
+    authority.agent("web-1").write(directory.path(), "agent");
+    std::fs::create_dir(path("root")).unwrap();
+    let config = path("agent.toml");
+    let text = format!(
+        "manager = \"127.0.0.1:1\"\n[agent]\nstate_dir = \"{}\"\n{}[files]\nwrite = [\"{}\"]\n[procedures]\nbuiltin = [\"file.*\"]\n",
+        path("state").display(),
+        tls_section(directory.path(), "agent"),
+        path("root").display(),
+    );
+    write_config(&config, &text);
+    let arguments = arguments::<&str>(&config, &[]);
+    let first = Daemon::start("redpoll-agent", "first", &arguments, &path("first.log"));
+    first.logged(&["the agent is ready"]).await;
+    let part = path("root/.redpoll-00112233445566778899aabbccddeeff");
+    let note = path("state/uploads/.redpoll-00112233445566778899aabbccddeeff.whole");
+    let remembered = path("state/leftovers.json");
+    std::fs::write(&part, "half").unwrap();
+    std::fs::write(&note, path("root/x").to_str().unwrap()).unwrap();
+    std::fs::write(&remembered, "what the second one cannot read").unwrap();
+    let output = run("redpoll-agent", &arguments).await;
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(70) && said.contains("spool"), "{:?} {said}", output.status);
+    let missing: Vec<_> = [&part, &note, &remembered].into_iter().filter(|path| !path.exists()).collect();
+    assert_eq!(missing, Vec::<&PathBuf>::new(), "{said}");
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use redpoll_net::service::Running;
 use serde::Serialize;
 use tracing::info;
 
-use super::{Changing, Offered, State};
+use super::{Changing, Offered, State, SwitchError};
 use crate::procedures::Procedure;
 
 impl Offered {
@@ -67,15 +67,22 @@ impl Offered {
             tracing::error!(%error, procedure, on, "a procedure cannot be switched");
             Fault::new(FaultCode::Internal, text)
         };
-        let changed = state
-            .switches
-            .switch(name, version, on)
-            .map_err(|error| internal(&error, "the agent cannot write it down; nothing changed"))?;
+        let (changed, unconfirmed) = match state.switches.switch(name, version, on) {
+            Ok(changed) => (changed, None),
+            Err(error @ SwitchError::Unconfirmed { .. }) => (true, Some(error)),
+            Err(error @ (SwitchError::Io { .. } | SwitchError::Content { .. })) => {
+                return Err(internal(&error, "the agent cannot write it down; nothing changed"));
+            }
+        };
         if changed {
             let text =
                 "it is written down, and holds from the next reload of the agent on; now nothing changed";
             self.rebuild(changing, &state).map_err(|error| internal(&error, text))?;
             info!(procedure, on, operator, "the manager switched a procedure");
+        }
+        if let Some(error) = unconfirmed {
+            let text = "it is switched and written down, but the disk did not confirm it: it may be as before after a power cut";
+            return Err(internal(&error, text));
         }
         Ok(SwitchAnswer { procedure: procedure.clone(), enabled: on, changed })
     }

@@ -23,6 +23,15 @@ pub enum SwitchError {
         #[source]
         source: io::Error,
     },
+    /// It is written, and has its name, but perhaps not on the disk.
+    #[error("{} is written, but the disk did not confirm it", path.display())]
+    Unconfirmed {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// Its content.
     #[error("{} is not what the agent writes, or of a newer version; run the agent that wrote it, or remove it to offer all procedures again", path.display())]
     Content {
@@ -78,7 +87,7 @@ impl Switches {
     /// Switches one version, or all of them as one, and writes it down. True when that changed something.
     ///
     /// # Errors
-    /// [`SwitchError`]; then nothing has changed.
+    /// [`SwitchError`]; then nothing has changed, unless it is `Unconfirmed`: then it is switched.
     pub fn switch(&mut self, name: &str, version: Option<u32>, on: bool) -> Result<bool, SwitchError> {
         let mut content = self.content.clone();
         let key = version.map_or_else(|| name.to_owned(), |version| format!("{name}@{version}"));
@@ -96,25 +105,31 @@ impl Switches {
         if content == self.content {
             return Ok(false);
         }
-        self.write(&content)?;
+        let folder = self.replace(&content)?;
+        // what the next start reads holds now, whatever the disk says
         self.content = content;
+        folder
+            .sync_all()
+            .map_err(|source| SwitchError::Unconfirmed { path: self.folder.join(FILE), source })?;
         Ok(true)
     }
 
-    /// Replaces the file in one step.
-    fn write(&self, content: &Content) -> Result<(), SwitchError> {
+    /// Replaces the file in one step. Gives its folder, whose names are not on disk yet.
+    fn replace(&self, content: &Content) -> Result<File, SwitchError> {
         let path = self.folder.join(FILE);
         let new = self.folder.join(format!("{FILE}.new"));
         let text = serde_json::to_vec(content).map_err(io::Error::other);
-        let written = text.and_then(|text| {
+        let replaced = text.and_then(|text| {
+            // first: when a descriptor is wanting, nothing has changed
+            let folder = File::open(&self.folder)?;
             let mut file =
                 OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
             file.write_all(&text)?;
             file.sync_all()?;
             fs::rename(&new, &path)?;
-            File::open(&self.folder)?.sync_all()
+            Ok(folder)
         });
-        written.map_err(|source| SwitchError::Io { path, source })
+        replaced.map_err(|source| SwitchError::Io { path, source })
     }
 }
 

@@ -13,7 +13,7 @@ use super::error::FileError;
 use super::look::Looks;
 use super::open::{kind, walk};
 use super::path::Place;
-use super::upload::{Finish, Part, number, sync_folder, target};
+use super::upload::{Finish, Names, Part, number, target};
 use super::{Cancelled, Files, hex};
 
 /// What is to be written.
@@ -65,6 +65,10 @@ fn folder(files: &Files, place: &Place, mode: Option<u32>, owner: &Finish) -> Re
     let spot = walk(place, &guard)?;
     let path: &Path = &spot.path;
     let failed = |doing: &str, errno| FileError::os(doing, path, errno);
+    // what can be wanting is had before there is a folder
+    let uid = number(owner.owner.as_ref(), "user", "/etc/passwd")?.map(Uid::from_raw);
+    let gid = number(owner.group.as_ref(), "group", "/etc/group")?.map(Gid::from_raw);
+    let names = Names::open(&spot)?;
     let made = match mkdirat(&spot.folder, &spot.name, Mode::from_raw_mode(0o755)) {
         Ok(()) => true,
         Err(Errno::EXIST) => false,
@@ -75,8 +79,6 @@ fn folder(files: &Files, place: &Place, mode: Option<u32>, owner: &Finish) -> Re
         return Err(failed("make the folder", Errno::EXIST));
     }
     let mode = if made { mode.or(owner.new_mode) } else { mode };
-    let uid = number(owner.owner.as_ref(), "user", "/etc/passwd")?.map(Uid::from_raw);
-    let gid = number(owner.group.as_ref(), "group", "/etc/group")?.map(Gid::from_raw);
     let stat = if uid.is_some() || gid.is_some() || mode.is_some() {
         // by its descriptor alone: the name may stand for something else by now
         let (folder, _) = spot.open_folder(&guard)?;
@@ -91,7 +93,7 @@ fn folder(files: &Files, place: &Place, mode: Option<u32>, owner: &Finish) -> Re
         stat
     };
     if made {
-        sync_folder(&spot)?;
+        names.sync()?;
     }
     Ok(Looks::from(&stat))
 }

@@ -62,6 +62,8 @@ fn class(errno: Errno) -> &'static str {
         Errno::FBIG => "FileTooLarge",
         Errno::ROFS => "ReadOnly",
         Errno::BUSY => "Busy",
+        // it says nothing of what is there
+        Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::INTR | Errno::AGAIN => "TryAgain",
         _ => "IoError",
     }
 }

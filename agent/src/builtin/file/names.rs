@@ -2,7 +2,7 @@
 
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
-use std::fmt;
+use std::{fmt, io};
 
 /// A user or a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,22 +16,27 @@ pub(super) enum Name {
 impl Name {
     /// The number, looked up in the text of `/etc/passwd` or `/etc/group`: name, password, number, separated by colons.
     /// The highest number is nobody's: where an owner is set it means the one that is there.
-    pub(super) fn number(&self, table: impl FnOnce() -> std::io::Result<String>) -> Option<u32> {
-        self.found(table).filter(|number| *number != u32::MAX)
+    ///
+    /// # Errors
+    /// That of the table, where nobody can tell without it. One that is not there has no names.
+    pub(super) fn number(&self, table: impl FnOnce() -> io::Result<String>) -> io::Result<Option<u32>> {
+        Ok(self.found(table)?.filter(|number| *number != u32::MAX))
     }
 
-    fn found(&self, table: impl FnOnce() -> std::io::Result<String>) -> Option<u32> {
+    fn found(&self, table: impl FnOnce() -> io::Result<String>) -> io::Result<Option<u32>> {
         let name = match self {
-            Self::Number(number) => return Some(*number),
+            Self::Number(number) => return Ok(Some(*number)),
             Self::Text(name) => name,
         };
-        let known = table().ok().and_then(|table| {
-            table.lines().find_map(|line| {
-                let mut fields = line.split(':');
-                (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok()).flatten()
-            })
+        let table = match table() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            table => table?,
+        };
+        let known = table.lines().find_map(|line| {
+            let mut fields = line.split(':');
+            (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok()).flatten()
         });
-        known.or_else(|| name.parse().ok())
+        Ok(known.or_else(|| name.parse().ok()))
     }
 }
 
@@ -73,15 +78,27 @@ mod tests {
     #[test]
     fn a_name_is_looked_up_and_a_number_is_taken() {
         let table = || Ok("root:x:0:0::/root:/bin/sh\nweb:x:33:33:::\nbad:x:y\n7:x:70:\n".to_owned());
-        let number = |name: &str| Name::Text(name.into()).number(table);
+        let number = |name: &str| Name::Text(name.into()).number(table).unwrap();
         assert_eq!(number("web"), Some(33));
         assert_eq!(number("7"), Some(70), "a name goes first");
         assert_eq!(number("8"), Some(8));
         assert_eq!((number("we"), number("bad"), number("")), (None, None, None));
-        assert_eq!(Name::Number(5).number(table), Some(5));
+        assert_eq!(Name::Number(5).number(table).unwrap(), Some(5));
         // what setting an owner takes for "as it is"
         let nobody = || Ok("nobody:x:4294967295:4294967295:::\n".to_owned());
-        assert_eq!(Name::Text("nobody".into()).number(nobody), None);
-        assert_eq!((number("4294967295"), Name::Number(u32::MAX).number(table)), (None, None));
+        assert_eq!(Name::Text("nobody".into()).number(nobody).unwrap(), None);
+        assert_eq!((number("4294967295"), Name::Number(u32::MAX).number(table).unwrap()), (None, None));
+    }
+
+    #[test]
+    fn a_table_that_cannot_be_read_is_none_without_the_name() {
+        let unread = |kind: io::ErrorKind| move || Err(io::Error::from(kind));
+        let (web, seven) = (Name::Text("web".into()), Name::Text("7".into()));
+        for name in [&web, &seven] {
+            assert!(name.number(unread(io::ErrorKind::Other)).is_err());
+        }
+        assert_eq!(web.number(unread(io::ErrorKind::NotFound)).unwrap(), None);
+        assert_eq!(seven.number(unread(io::ErrorKind::NotFound)).unwrap(), Some(7));
+        assert_eq!(Name::Number(5).number(unread(io::ErrorKind::Other)).unwrap(), Some(5));
     }
 }

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
+use std::path::Path;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use rustix::fs::{
@@ -201,6 +201,7 @@ impl Part {
         fsync(&self.file).map_err(|errno| FileError::os("write", path, errno))?;
         // before anybody else can change it
         let stat = fstat(&self.file).map_err(|errno| FileError::os("look at", path, errno))?;
+        let names = Names::open(&self.target)?;
         // a large file takes its time on the way to the disk, and the folder may have become another
         if !self.is_at(place, guard)? {
             let text =
@@ -211,7 +212,7 @@ impl Part {
         renameat(folder, &self.temporary, folder, &self.target.name)
             .map_err(|errno| FileError::os("replace", path, errno))?;
         self.note.forget();
-        sync_folder(&self.target)?;
+        names.sync()?;
         Ok(Looks::from(&stat))
     }
 
@@ -251,21 +252,38 @@ pub(super) fn number(name: Option<&Name>, what: &str, table: &str) -> Result<Opt
     let Some(name) = name else { return Ok(None) };
     // other lines may be in another encoding
     let lines = || std::fs::read(table).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    match name.number(lines) {
+    let number = name.number(lines).map_err(|error| FileError::io("read", Path::new(table), &error))?;
+    match number {
         Some(number) => Ok(Some(number)),
         None => Err(FileError::failed("UnknownName", format!("there is no {what} {name} in {table}"))),
     }
 }
 
-/// Puts the names in a folder on disk.
-pub(super) fn sync_folder(target: &Spot) -> Result<(), FileError> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let path: &PathBuf = &target.path;
-    let folder = openat(&target.folder, ".", flags, Mode::empty());
-    let folder = match folder {
-        // a folder that may be written to and not be read: its names cannot be synced, only everything
-        Err(Errno::ACCESS) => return Ok(()),
-        folder => folder.map_err(|errno| FileError::os("open the folder of", path, errno))?,
-    };
-    fsync(folder).map_err(|errno| FileError::os("write the folder of", path, errno))
+/// The folder of a target, open for putting the names in it on disk. To be had before anything changes: afterwards a descriptor may be wanting.
+#[derive(Debug)]
+pub(super) struct Names<'t> {
+    target: &'t Spot,
+    /// `None`: it may be written to and not be read, and its names cannot be synced, only everything.
+    folder: Option<OwnedFd>,
+}
+
+impl<'t> Names<'t> {
+    pub(super) fn open(target: &'t Spot) -> Result<Self, FileError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = match openat(&target.folder, ".", flags, Mode::empty()) {
+            Err(Errno::ACCESS) => None,
+            folder => Some(folder.map_err(|errno| FileError::os("open the folder of", &target.path, errno))?),
+        };
+        Ok(Self { target, folder })
+    }
+
+    /// Puts them on disk.
+    pub(super) fn sync(&self) -> Result<(), FileError> {
+        let synced = self.folder.as_ref().map_or(Ok(()), fsync);
+        synced.map_err(|errno| {
+            let path = &self.target.path;
+            let text = format!("{path:?} is in its place, but its folder cannot be written: {errno}");
+            FileError::failed("NotSynced", text)
+        })
+    }
 }

@@ -50,11 +50,16 @@ pub(super) struct Uploads {
 pub(super) struct Note(pub(super) PathBuf);
 
 impl Note {
-    /// Notes that an upload to `path` begins.
+    /// Notes that an upload to `path` begins: on disk when it returns, so that no temporary file outlives its note when the power goes.
     pub(super) fn write(&self, path: &Path) -> Result<(), FileError> {
-        let failed = |error| FileError::io("note an upload in", &self.0, &error);
-        let file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&self.0);
-        file.and_then(|mut file| file.write_all(path.as_os_str().as_bytes())).map_err(failed)
+        let write = || {
+            let mut file = fs::OpenOptions::new();
+            let mut file = file.write(true).create(true).truncate(true).mode(0o600).open(&self.0)?;
+            file.write_all(path.as_os_str().as_bytes())?;
+            file.sync_all()?;
+            self.0.parent().map_or(Ok(()), |folder| fs::File::open(folder)?.sync_all())
+        };
+        write().map_err(|error| FileError::io("note an upload in", &self.0, &error))
     }
 
     /// Notes it once more when the note was lost: the power may go before it is on the disk.

@@ -298,7 +298,7 @@ fn take_turn<T, W: FnOnce(&mut Part) -> Result<(T, bool), FileError>>(
 
 /// Whether an upload is of no use after this. On a full disk it is in the way, too.
 fn is_fatal(error: &FileError) -> bool {
-    ["NoSpace", "FileTooLarge", "Checksum", "IoError", "ReadOnly", "Changed"]
+    ["NoSpace", "FileTooLarge", "Checksum", "IoError", "ReadOnly", "Changed", "NotSynced"]
         .iter()
         .any(|class| error.is(class))
 }
