@@ -1,8 +1,6 @@
 //! A procedure that is switched in a process that has as many files open as it may. A test of its own, as the limit is that of the whole
 //! process.
 
-#![expect(clippy::unwrap_used, reason = "test code")]
-
 use std::fs::File;
 
 use redpoll_agent::offered::Switches;
