@@ -247,6 +247,7 @@ impl Serving {
                 write_timeout: session.write_timeout,
                 queue_limit: usize::try_from(session.queue_limit).unwrap_or(usize::MAX),
                 seed: random::number(),
+                refuse_stale: true,
             },
             backoff: BackoffOptions {
                 initial: manager.backoff_initial,

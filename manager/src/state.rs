@@ -287,6 +287,7 @@ impl Manager {
             write_timeout: session.write_timeout,
             queue_limit: usize::try_from(session.queue_limit).unwrap_or(usize::MAX),
             seed: redpoll_net::random::number(),
+            ..DriverOptions::default()
         }
     }
 }

@@ -4,6 +4,8 @@
 
 mod commands;
 mod events;
+mod lost;
+mod stale;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -14,7 +16,7 @@ use std::time::Duration;
 
 use redpoll_common::ids::RequestId;
 use redpoll_common::session::machine::Counters;
-use redpoll_common::session::{CloseReason, Session, StopReason, Terms, chain};
+use redpoll_common::session::{CloseReason, Session, StopReason, Terms};
 use redpoll_common::wire::{Bye, Integer};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -26,6 +28,9 @@ use crate::peer::{Peer, PeerShared};
 use crate::service::{Service, Shared};
 use crate::slot::Waiter;
 use crate::transport::{BoxConnection, TransportError, WRITE_MARK, close};
+
+use self::lost::lost;
+use self::stale::Stale;
 
 /// Commands that wait for the driver; more make their senders wait.
 const COMMANDS: usize = 64;
@@ -51,11 +56,14 @@ pub struct DriverOptions {
     pub queue_limit: usize,
     /// Decides request ids, ping numbers and jitter.
     pub seed: u64,
+    /// Whether nothing is taken that came after the time of silence, as when this process was stopped: for those who act on it.
+    pub refuse_stale: bool,
 }
 
 impl Default for DriverOptions {
     fn default() -> Self {
-        Self { write_timeout: Duration::from_secs(10), queue_limit: 4 * 1024 * 1024, seed: 0 }
+        let write_timeout = Duration::from_secs(10);
+        Self { write_timeout, queue_limit: 4 * 1024 * 1024, seed: 0, refuse_stale: false }
     }
 }
 
@@ -76,6 +84,7 @@ pub fn drive(
     let info = Arc::new(connection.peer().clone());
     let shared = PeerShared::new(info, terms.clone(), commands_in);
     let now = Instant::now();
+    let too_old = terms.liveness.dead.filter(|_| options.refuse_stale);
     let driver = Box::new(Driver {
         ending: Ending { shared: shared.clone(), running: HashMap::new() },
         session: Session::new(terms, options.seed, now.into_std()),
@@ -89,6 +98,7 @@ pub fn drive(
         timer: Box::pin(sleep_until(now)),
         armed: None,
         heard: 0,
+        stale: Stale::new(too_old, now),
         unflushed: false,
         leaving: None,
         gathered: false,
@@ -138,6 +148,7 @@ struct Driver {
     /// When the timer fires; it is moved only to an earlier time, and looked at again when it fires.
     armed: Option<Instant>,
     heard: u64,
+    stale: Stale,
     /// Whether the connection took something that it may not have handed on.
     unflushed: bool,
     /// Where a test lets the process die once what waits here has left.
@@ -304,13 +315,20 @@ impl Driver {
             if self.session.closed().is_some() {
                 return moved;
             }
+            // before anything is read: bytes are life, but not of this moment
+            let now = Instant::now();
+            if let Some(silent) = self.stale.silent_for(now) {
+                self.session.handle_lost(CloseReason::Silent(silent));
+                return true;
+            }
             let received = self.connection.poll_receive(cx);
             let heard = self.connection.bytes_received();
-            let now = Instant::now().into_std();
             if heard != self.heard {
                 self.heard = heard;
-                self.session.heard(now);
+                self.stale.heard(now);
+                self.session.heard(now.into_std());
             }
+            let now = now.into_std();
             match received {
                 Poll::Pending => return moved,
                 Poll::Ready(Some(Ok(payload))) => self.session.handle_payload(&payload, now),
@@ -364,24 +382,5 @@ impl Driver {
             }
         }
         self.connection.poll_flush(cx).map(|_written| ())
-    }
-}
-
-fn lost(error: &TransportError) -> CloseReason {
-    match error {
-        // a process that was killed: its kernel ends the connection for it
-        TransportError::Reset { source } if source.kind() == std::io::ErrorKind::UnexpectedEof => {
-            CloseReason::Ended
-        }
-        TransportError::Reset { source } => CloseReason::Lost(source.to_string()),
-        other @ (TransportError::Unreachable { .. }
-        | TransportError::Resolve { .. }
-        | TransportError::Timeout { .. }
-        | TransportError::Certificate { .. }
-        | TransportError::Refused { .. }
-        | TransportError::Tls { .. }
-        | TransportError::Frame(_)
-        | TransportError::Closed
-        | TransportError::Io { .. }) => CloseReason::Lost(chain(other)),
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use redpoll_common::session::{CloseReason, Refusal, StopReason};
+use redpoll_common::session::{CloseReason, Refusal, StopReason, Terms};
 use redpoll_common::wire::{Bye, ByeCode, Integer, Message, Notification, Raw};
 use redpoll_net::driver::{DriverOptions, drive};
 use redpoll_net::framed::Framed;
@@ -56,6 +56,32 @@ async fn a_driver_that_is_dropped_tells_everybody() {
     let refused = one.peer.call(call("echo")).await;
     assert!(matches!(refused, Err(CallError::Refused(Refusal::Closed(CloseReason::Lost(_))))), "{refused:?}");
     drop(served);
+}
+
+/// What comes after the time of silence was sent to a process that stood still: hours ago, perhaps.
+#[tokio::test(start_paused = true)]
+async fn what_waited_while_this_process_stood_still_is_not_served_by_one_who_refuses_it() {
+    for (refuse_stale, liveness) in
+        [(true, terms().liveness), (true, quiet().liveness), (false, terms().liveness)]
+    {
+        let terms = Terms { liveness, ..terms() };
+        let (one, mut other) = memory::pair(agent(), manager());
+        other.set_payload_limit(terms.frame_limit());
+        let one = End::new(one, &terms, DriverOptions { refuse_stale, ..options(1) });
+        say(&mut other, &request("1", "echo", Raw::empty_array())).await;
+        eventually("it serves", || one.notes.started() == 1).await;
+        // nobody runs meanwhile, not even to look at the clock
+        say(&mut other, &request("2", "echo", Raw::empty_array())).await;
+        tokio::time::advance(3600 * SECOND).await;
+        if refuse_stale && liveness.dead.is_some() {
+            let CloseReason::Silent(silent) = one.peer.closed().await else { panic!("not silent") };
+            assert!(silent >= 3600 * SECOND, "{silent:?}");
+            assert_eq!(one.notes.started(), 1);
+        } else {
+            eventually("it serves that, too", || one.notes.started() == 2).await;
+        }
+        one.driver.abort();
+    }
 }
 
 #[tokio::test(start_paused = true)]

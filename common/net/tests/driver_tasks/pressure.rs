@@ -61,7 +61,7 @@ async fn a_driver_that_waits_for_the_peer_to_read_does_not_spin() {
     let (one, other) = memory::framed_pair(agent(), manager(), 4096);
     let polls = Arc::new(AtomicUsize::new(0));
     let tracker = TaskTracker::new();
-    let options = DriverOptions { write_timeout: 100 * SECOND, queue_limit: 100_000, seed: 1 };
+    let options = DriverOptions { write_timeout: 100 * SECOND, queue_limit: 100_000, ..options(1) };
     let (peer, driver) = drive(one, quiet(), Arc::new(Probe::default()), options, tracker.clone());
     tracker.spawn(Counted { inner: Box::pin(driver), polls: polls.clone() });
     for _ in 0..20 {
