@@ -16,6 +16,7 @@ use redpoll_common::api::events::{EventListArguments, EventSummary};
 use redpoll_common::api::jobs::{JobArguments, JobList, JobListArguments, JobSummary};
 use redpoll_common::api::method;
 use redpoll_common::api::submit::SubmitArguments;
+use redpoll_common::ids::ConnectionId;
 use redpoll_common::job::{Ending, JobId, Outcome, RunState};
 use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_manager::clock::{Hands, Moved};
@@ -47,11 +48,15 @@ async fn desk(folder: &Path, clocks: &Arc<Moved>) -> Desk {
 
 impl World {
     async fn new() -> Self {
+        Self::with(settings()).await
+    }
+
+    async fn with(settings: Settings) -> Self {
         let folder = tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir().unwrap();
         let clocks = Arc::new(Moved::default());
         clocks.boot_ms.store(HOUR, Ordering::Relaxed);
         clocks.wall_ms.store(THEN, Ordering::Relaxed);
-        let desk = desk(folder.path(), &clocks).await;
+        let desk = Desk::in_folder(folder.path(), &Hands::Moved(clocks.clone()), settings).await;
         Self { folder, clocks, desk }
     }
 
@@ -217,9 +222,38 @@ async fn times_are_told_as_the_clock_is_set_and_the_setting_is_an_event() {
         let list: JobList = world.desk.ask(method::JOBS_LIST, &asked).await.unwrap();
         assert_eq!(list.jobs.len(), found, "since {since}");
     }
+    // how long ago is the manager's to say, whatever the clock of who asks
+    world.pass(HOUR).await;
+    for (ago, found) in [(HOUR, 1), (HOUR - 1, 0), (u64::MAX, 1)] {
+        let (since_ms, since_ms_ago) = (Some(THEN * 2), Some(ago));
+        let asked = JobListArguments { since_ms, since_ms_ago, ..JobListArguments::default() };
+        let list: JobList = world.desk.ask(method::JOBS_LIST, &asked).await.unwrap();
+        assert_eq!(list.jobs.len(), found, "{ago} ms ago");
+    }
     // kept for the next manager, which finds nothing new
     let world = world.restart(|_| ()).await;
     world.look().await;
     assert_eq!(world.summary(job).await.submitted_ms, THEN + HOUR);
     assert_eq!(world.events("manager.clock_set").await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_manager_whose_machine_slept_gives_agents_time_to_return_before_it_gives_up() {
+    let world = World::with(Settings { unknown_after_ms: Some(HOUR), ..settings() }).await;
+    world.desk.connect(&["there"]).await;
+    let job = world.desk.submit(&["there"]).await;
+    world.desk.report(job, "there", |report| report).await;
+    world.desk.engine.agent_down(peer("there"), ConnectionId(1), "cut".to_owned());
+    world.look().await;
+    assert!(
+        matches!(world.state(job, "there").await, RunState::InDoubt(..)),
+        "{:?}",
+        world.state(job, "there").await
+    );
+    world.pass(5 * HOUR).await;
+    assert!(matches!(world.state(job, "there").await, RunState::InDoubt(..)), "given up in its sleep");
+    while world.state(job, "there").await.ending().is_none() {
+        world.pass(20_000).await;
+    }
+    assert_eq!(world.clocks.boot_ms.load(Ordering::Relaxed) / MINUTE, 60 + 5 * 60 + 10);
 }

@@ -32,14 +32,23 @@ pub fn short(ms: u64) -> String {
     text.split(' ').take(2).collect::<Vec<_>>().join(" ")
 }
 
+/// Since when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Since {
+    /// For so many milliseconds.
+    Ago(u64),
+    /// Since this time, in UTC milliseconds.
+    At(u64),
+}
+
 /// Reads since when: a duration before now such as `2h`, or a time: `2026-11-28`, `2026-11-28 14:00`, both of the local
-/// clock, or with a zone as in `2026-11-28T14:00:00Z`. Gives UTC milliseconds.
+/// clock, or with a zone as in `2026-11-28T14:00:00Z`.
 ///
 /// # Errors
 /// A text that says what is expected.
-pub fn since(text: &str, now_ms: u64) -> Result<u64, String> {
+pub fn since(text: &str) -> Result<Since, String> {
     if let Ok(ago) = redpoll_config::parse_duration(text) {
-        return Ok(now_ms.saturating_sub(u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)));
+        return Ok(Since::Ago(u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)));
     }
     let at = text.parse::<Timestamp>().ok().or_else(|| {
         let civil = text.parse::<DateTime>().ok();
@@ -47,7 +56,9 @@ pub fn since(text: &str, now_ms: u64) -> Result<u64, String> {
         TimeZone::system().to_timestamp(civil).ok()
     });
     let ms = at.and_then(|at| u64::try_from(at.as_millisecond()).ok());
-    ms.ok_or_else(|| "expected a duration such as \"2h\", or a time such as \"2026-11-28 14:00\"".to_owned())
+    ms.map(Since::At).ok_or_else(|| {
+        "expected a duration such as \"2h\", or a time such as \"2026-11-28 14:00\"".to_owned()
+    })
 }
 
 #[cfg(test)]
@@ -65,13 +76,13 @@ mod tests {
     #[test]
     fn since_is_a_duration_or_a_time() {
         let now = 1_764_340_000_000;
-        assert_eq!(since("2h", now), Ok(now - 7_200_000));
-        assert_eq!(since("2025-11-28T14:26:40Z", 0), Ok(now));
-        assert_eq!(since("2025-11-28T15:26:40+01:00", 0), Ok(now));
-        let day = since("2025-11-28", 0).unwrap();
-        assert_eq!(since("2025-11-28 00:30", 0), Ok(day + 1_800_000));
+        assert_eq!(since("2h"), Ok(Since::Ago(7_200_000)));
+        assert_eq!(since("2025-11-28T14:26:40Z"), Ok(Since::At(now)));
+        assert_eq!(since("2025-11-28T15:26:40+01:00"), Ok(Since::At(now)));
+        let Ok(Since::At(day)) = since("2025-11-28") else { panic!("no time") };
+        assert_eq!(since("2025-11-28 00:30"), Ok(Since::At(day + 1_800_000)));
         for bad in ["", "soon", "5", "2025-13-01", "1960-01-01T00:00:00Z"] {
-            assert!(since(bad, now).is_err(), "{bad:?}");
+            assert!(since(bad).is_err(), "{bad:?}");
         }
     }
 

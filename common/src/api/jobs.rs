@@ -31,6 +31,9 @@ pub struct JobListArguments {
     /// Submitted at this time or later, in UTC milliseconds.
     #[serde(default)]
     pub since_ms: Option<u64>,
+    /// Submitted at most so many milliseconds ago, by the manager's clock; it counts where both are given.
+    #[serde(default)]
+    pub since_ms_ago: Option<u64>,
     /// Only jobs older than this one: [`JobList::next`] of the page before.
     #[serde(default)]
     pub before: Option<String>,

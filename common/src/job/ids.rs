@@ -4,6 +4,9 @@ use std::fmt;
 
 use crate::ids::PeerId;
 
+/// The latest time that an id has room for.
+const MAX_MS: u64 = (1 << 48) - 1;
+
 /// The id of a job: 16 bytes that sort by the time of submission (UUID version 7, RFC 9562), made by the manager.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JobId([u8; 16]);
@@ -17,10 +20,10 @@ pub struct JobIdError {
 }
 
 impl JobId {
-    /// The id of a job submitted at `unix_ms`, with 74 random bits out of `random`.
+    /// The id of a job submitted at `unix_ms`, or at the latest time that there is room for, with 74 random bits out of `random`.
     pub fn new(unix_ms: u64, random: u128) -> Self {
         let mut bytes = random.to_be_bytes();
-        let time = unix_ms.to_be_bytes();
+        let time = unix_ms.min(MAX_MS).to_be_bytes();
         if let (Some(to), Some(from)) = (bytes.get_mut(..6), time.get(2..)) {
             to.copy_from_slice(from);
         }

@@ -67,6 +67,18 @@ fn after_a_start_agents_have_some_time_to_return_before_anything_is_given_up() {
 }
 
 #[test]
+fn a_manager_that_stood_still_gives_agents_the_same_time() {
+    let settings = Settings { unknown_after_ms: Some(HOUR), ..Settings::default() };
+    let mut manager = in_doubt(settings);
+    manager.now += 5 * HOUR;
+    manager.feed(Input::StoodStill);
+    manager.later(settings.return_ms - 1);
+    assert_eq!(manager.outcome(1, "a"), None);
+    manager.later(1);
+    assert_eq!(manager.outcome(1, "a"), Some(Outcome::Unknown));
+}
+
+#[test]
 fn a_time_that_is_shorter_than_that_begins_with_the_start() {
     let settings = Settings { unknown_after_ms: Some(MINUTE), ..Settings::default() };
     let mut manager = in_doubt(settings);

@@ -13,6 +13,7 @@ use redpoll_common::ids::{ConnectionId, PeerId};
 use redpoll_common::job::wire::RunRef;
 use redpoll_common::job::{Attempt, Dno, JobId, Offline, Outcome, QueueKey, RunState};
 use redpoll_common::wire::{Fault, FaultCode, Raw};
+use redpoll_manager_core::jobs::criteria::CriteriaError;
 use redpoll_manager_core::jobs::record::{CallbackState, Change, EventKind};
 use redpoll_manager_core::jobs::{
     Answer, Criteria, Effect, Found, Input, Jobs, Offer, OfferAnswer, Refusal, Scope, Settings, Whose,
@@ -265,6 +266,16 @@ fn criteria_choose_by_info_and_a_missing_key_never_matches() {
     assert_eq!(manager.jobs.open_runs(), 4, "a preview ends nothing");
     let late = Criteria::parse(&one("gt", "submitted_ms", number(5))).unwrap().with_times(&|told| told + 2);
     assert_eq!(late, Criteria::parse(&one("gt", "submitted_ms", number(7))).unwrap());
+    let float = Criteria::parse(&one("gt", "submitted_ms", Raw::encode(&5.0_f64).unwrap()));
+    assert_eq!(float.unwrap().with_times(&|told| told + 2), late);
+    for wrong in [Raw::text("today"), Raw::nil(), Raw::encode(&5.5_f64).unwrap(), Raw::encode(&-5).unwrap()] {
+        for word in ["eq", "neq", "gt", "lt", "match"] {
+            assert_eq!(
+                Criteria::parse(&one(word, "submitted_ms", wrong.clone())),
+                Err(CriteriaError::NoTime)
+            );
+        }
+    }
     let empty: [Raw; 3] = [
         Raw::empty_map(),
         Raw::encode(&BTreeMap::from([("and", Vec::<Raw>::new())])).unwrap(),

@@ -34,6 +34,9 @@ const BATCH: usize = 64;
 /// The longest sleep: timers stand still while the machine sleeps, and what is due does not; and the wall clock may be set.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
+/// The task stood still if it has not looked at the clock for longer than this.
+const STILL_MS: u64 = 30_000;
+
 /// What the task is told.
 #[derive(Debug)]
 pub(super) enum Message {
@@ -85,8 +88,20 @@ pub(super) fn spawn(
     if let Some(detail) = broken {
         jobs.handle(Input::HistoryBroken { detail }, store.clock().now_ms());
     }
-    let stopped = stop.clone();
-    let task = Task { jobs, settings, messages, listed, comings, turns, lost, store, agents, stop: stopped };
+    let (stopped, looked_ms) = (stop.clone(), store.clock().now_ms());
+    let task = Task {
+        jobs,
+        settings,
+        messages,
+        listed,
+        comings,
+        turns,
+        lost,
+        store,
+        agents,
+        looked_ms,
+        stop: stopped,
+    };
     spawn_vital(&tracker, &task.store.clone(), task.run());
     Running { stop, tracker, deliveries }
 }
@@ -118,6 +133,8 @@ struct Task {
     lost: mpsc::Receiver<()>,
     store: Arc<dyn Store>,
     agents: Arc<dyn super::Agents>,
+    /// When the clock was looked at last.
+    looked_ms: u64,
     stop: CancellationToken,
 }
 
@@ -182,6 +199,14 @@ impl Task {
     async fn tick(&mut self) {
         let now = self.now();
         self.note_listed(now);
+        let since = now.saturating_sub(std::mem::replace(&mut self.looked_ms, now));
+        if since > STILL_MS {
+            warn!(
+                for_ms = since,
+                "the manager stood still, as when its machine sleeps; agents get time to return"
+            );
+            self.jobs.handle(Input::StoodStill, now);
+        }
         if let Some(set_by_ms) = self.store.clock().look() {
             warn!(set_by_ms, "the wall clock was set; durations go on, and times are told by the new one");
             self.jobs.handle(Input::Clock { anchor: self.store.clock().anchor(), set_by_ms }, now);

@@ -67,7 +67,10 @@ fn filter(arguments: &JobListArguments, clock: &Clock) -> Result<Filter, Fault> 
         agent: arguments.agent.as_deref().map(parse_agent).transpose()?,
         queue: arguments.queue.as_ref().map(queue_key).transpose()?,
         submitter: arguments.submitter.as_deref().map(parse_submitter).transpose()?,
-        since_ms: arguments.since_ms.map(|since| clock.counted(since)),
+        since_ms: match arguments.since_ms_ago {
+            Some(ago) => Some(clock.now_ms().saturating_sub(ago)),
+            None => arguments.since_ms.map(|since| clock.counted(since)),
+        },
     })
 }
 

@@ -118,6 +118,9 @@ pub(crate) async fn a_list_is_filtered_and_paged_newest_first(rig: Rig) {
     assert_eq!(found(Filter { agent: Some(peer("a2")), ..all() }, None, 9).await, [6, 4, 2]);
     assert_eq!(found(Filter { queue: Some(queue("builds")), ..all() }, None, 9).await, [6, 5]);
     assert_eq!(found(Filter { since_ms: Some(NOON + 4), ..all() }, None, 9).await, [6, 5, 4]);
+    for never in [1 << 48, (1 << 48) + 1, u64::MAX] {
+        assert_eq!(found(Filter { since_ms: Some(never), ..all() }, None, 9).await, [0; 0], "since {never}");
+    }
     assert_eq!(found(state(Whereabouts::Open), None, 9).await, [6, 5, 4, 2]);
     assert_eq!(found(state(Whereabouts::Ended), None, 9).await, [3, 1]);
     assert_eq!(found(state(Whereabouts::EndedAs(Outcome::Failed)), None, 9).await, [3]);

@@ -17,6 +17,7 @@
 //! **A field that is not there never matches**, not even with `neq`: what nobody said is no reason to end a run.
 
 mod compare;
+mod times;
 
 use std::collections::BTreeMap;
 
@@ -25,6 +26,7 @@ use redpoll_common::wire::{Fields, Raw};
 use super::view::{JobView, RunView};
 pub use compare::Comparison;
 use compare::{hits, prepared};
+use times::{TIME, time};
 
 /// How deep criteria may be nested.
 pub const MAX_DEPTH: usize = 8;
@@ -105,6 +107,9 @@ pub enum CriteriaError {
         /// The state, shortened.
         state: String,
     },
+    /// A time is no whole number of milliseconds.
+    #[error("{TIME:?} needs times in UTC milliseconds since 1970, such as 1795874400000")]
+    NoTime,
     /// A name of a field, or a pattern of `match`.
     #[error("{what} beginning with {text:?} has {len} bytes; the limit is {MAX_TEXT}")]
     TooLong {
@@ -128,8 +133,6 @@ const STATE: &str = "state";
 const ATTEMPT: &str = "attempt";
 /// What `state` can be of a run that has not ended.
 const STATES: [&str; 6] = ["held", "queued", "offered", "accepted", "running", "in_doubt"];
-/// The field that is a time, which callers say by their clock.
-const TIME: &str = "submitted_ms";
 
 /// What is left of criteria when the job is known: what its runs are asked one by one, so that fields of the job, which may be
 /// large, are looked at once.
@@ -153,25 +156,6 @@ impl Criteria {
     pub fn parse(value: &Raw) -> Result<Self, CriteriaError> {
         let mut parts = MAX_PARTS;
         read(value, MAX_DEPTH, &mut parts)
-    }
-
-    /// The same with times as `counted` says them: what callers give is clock time, what jobs have is the manager's
-    /// [count](crate::clock).
-    #[must_use]
-    pub fn with_times(self, counted: &impl Fn(u64) -> u64) -> Self {
-        let all = |list: Vec<Self>| list.into_iter().map(|one| one.with_times(counted)).collect();
-        match self {
-            Self::And(list) => Self::And(all(list)),
-            Self::Or(list) => Self::Or(all(list)),
-            Self::Field(field, comparison, values) if field == TIME => {
-                // what is no time is compared as it is, and never equal
-                let time =
-                    |value: &Raw| value.decode::<u64>().ok().and_then(|ms| Raw::encode(&counted(ms)).ok());
-                let values = values.into_iter().map(|value| time(&value).unwrap_or(value)).collect();
-                Self::Field(field, comparison, values)
-            }
-            other @ Self::Field(..) => other,
-        }
     }
 
     /// How many comparisons it makes.
@@ -304,8 +288,8 @@ fn read(value: &Raw, depth: usize, parts: &mut usize) -> Result<Criteria, Criter
             vec![value]
         };
         take(parts, values.len())?;
-        let values =
-            values.into_iter().map(|value| prepared(comparison, value)).collect::<Result<Vec<_>, _>>()?;
+        let ready = |value| if field == TIME { time(&value) } else { prepared(comparison, value) };
+        let values = values.into_iter().map(ready).collect::<Result<Vec<_>, _>>()?;
         if field == STATE && matches!(comparison, Comparison::Eq | Comparison::Neq | Comparison::In) {
             // misspelt, `neq` would be true of every run
             let known = |value: &&Raw| value.as_text().is_some_and(|state| STATES.contains(&state));

@@ -264,8 +264,18 @@ impl<T> Jobs<T> {
         self.job_of(at).and_then(Job::deadline).is_some_and(|deadline| deadline <= now_ms)
     }
 
-    /// When a run ends as unknown that is in doubt since then. A doubt from before a restart goes on; but for a while after it agents
-    /// return.
+    /// Enters anew when each run that is in doubt ends as unknown. O(n) in the agents and in the runs that they have.
+    pub(super) fn time_doubts(&mut self) {
+        self.timers.retain(|(_, timer)| !matches!(timer, Timer::GiveUp(_)));
+        let has = self.agents.values().flat_map(|agent| agent.has.values().copied());
+        let doubtful = has.filter_map(|at| Some((at, self.run(at)?.doubt?.get())));
+        let due: Vec<_> =
+            doubtful.filter_map(|(at, since)| Some((self.give_up_at(since)?, Timer::GiveUp(at)))).collect();
+        self.timers.extend(due);
+    }
+
+    /// When a run ends as unknown that is in doubt since then. A doubt from before a restart goes on, or from before the manager stood
+    /// still; but for a while after it agents return.
     pub(super) fn give_up_at(&self, since_ms: u64) -> Option<u64> {
         let after = self.settings.unknown_after_ms?;
         let returned = self.recovered_ms.saturating_add(self.settings.return_ms.min(after));

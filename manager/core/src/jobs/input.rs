@@ -212,6 +212,8 @@ pub enum Input<T> {
         /// By how many milliseconds the wall clock was set; 0 when it was not.
         set_by_ms: i64,
     },
+    /// The manager stood still for longer than it ever does by itself, with its machine or alone: agents could not return meanwhile.
+    StoodStill,
     /// The stored history is not as it was written.
     HistoryBroken {
         /// Where, and how.

@@ -101,7 +101,7 @@ pub struct Jobs<T> {
     callbacks: BTreeMap<(JobId, u32), CallbackRecord>,
     deliveries: Deliveries,
     denied: DenyList,
-    /// When this machine went on from a store; 0 when it began without jobs.
+    /// When this machine went on from a store, or after it stood still; 0 when it began without jobs.
     recovered_ms: u64,
     /// When this manager began: what was submitted before may be from an older copy of the store.
     began_ms: u64,
@@ -220,6 +220,10 @@ impl<T> Jobs<T> {
             Input::StoreFull(full) => self.store_full = full,
             Input::Settings(settings) => self.reload(settings),
             Input::Clock { anchor, set_by_ms } => self.clock(anchor, set_by_ms, now_ms),
+            Input::StoodStill => {
+                self.recovered_ms = now_ms;
+                self.time_doubts();
+            }
             Input::HistoryBroken { detail } => {
                 self.event(now_ms, EventKind::HistoryBroken, |event| event.detail = Some(detail));
             }
@@ -336,13 +340,8 @@ impl<T> Jobs<T> {
     /// O(n) in the agents and in the runs that they have.
     fn reload(&mut self, settings: Settings) {
         self.unblock_all();
-        self.timers.retain(|(_, timer)| !matches!(timer, Timer::GiveUp(_)));
         self.settings = settings;
         self.deliveries.limit_changed(settings.callbacks_at_once);
-        let has = self.agents.values().flat_map(|agent| agent.has.values().copied());
-        let doubtful = has.filter_map(|at| Some((at, self.run(at)?.doubt?.get())));
-        let due: Vec<_> =
-            doubtful.filter_map(|(at, since)| Some((self.give_up_at(since)?, Timer::GiveUp(at)))).collect();
-        self.timers.extend(due);
+        self.time_doubts();
     }
 }

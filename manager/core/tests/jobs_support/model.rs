@@ -118,7 +118,8 @@ pub(crate) struct Model {
     pub(crate) now: u64,
     /// When this life of the manager began.
     pub(crate) began: u64,
-    pub(crate) restarted: bool,
+    /// When it was back after a restart, or after it stood still; 0 before.
+    pub(crate) back: u64,
     pub(crate) jobs: Vec<Job>,
     pub(crate) agents: Vec<Agent>,
     pub(crate) queues: Vec<(QueueKey, u32)>,

@@ -51,6 +51,7 @@ inputs!(
     Revoke,
     Restore,
     Cut,
+    StoodStill,
 );
 
 pub(crate) struct Pair {
@@ -84,7 +85,7 @@ impl Pair {
             settings,
             now: 1_000,
             began: 1_000,
-            restarted: false,
+            back: 0,
             jobs: Vec::new(),
             agents: AGENTS.map(new).into(),
             queues: Vec::new(),

@@ -88,6 +88,8 @@ pub(crate) enum Do {
     },
     /// The history does not fit its hashes.
     Broken(u8),
+    /// The manager stood still.
+    Still,
     /// The process dies, and this step with it.
     Crash(Box<Self>),
 }
@@ -127,6 +129,7 @@ fn living() -> impl Strategy<Value = Do> {
         2 => byte().prop_map(Do::Restore),
         1 => (byte(), byte()).prop_map(|(which, connection)| Do::Cut { which, connection }),
         1 => byte().prop_map(Do::Broken),
+        1 => Just(Do::Still),
         12 => prop_oneof![4 => 0..1_500_u16, 1 => 0..10_000_u16].prop_map(Do::Pass),
     ]
 }

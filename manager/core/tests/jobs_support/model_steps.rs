@@ -139,6 +139,7 @@ impl Pair {
             Do::Restore(n) => Input::Restore { token, denied: denied(*n), by: agent("anna").into() },
             Do::Cut { which, connection } => self.cut(*which, *connection, token),
             Do::Broken(n) => Input::HistoryBroken { detail: format!("event {n} was changed") },
+            Do::Still => Input::StoodStill,
             Do::Pass(_) | Do::Crash(_) => return None,
         })
     }

@@ -180,6 +180,7 @@ pub(crate) const EVENTS: &[(&str, Event)] = &[
         let anchor = Anchor { boot: None, base_ms: 5, ahead_ms: 7 };
         bench.feed(Input::Clock { anchor, set_by_ms: 7_000 });
     }),
+    ("the manager stood still", |bench| bench.feed(Input::StoodStill)),
     ("the history is broken", |bench| {
         bench.feed(Input::HistoryBroken { detail: "event 1 was changed".to_owned() });
     }),

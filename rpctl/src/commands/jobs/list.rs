@@ -10,7 +10,7 @@ use crate::exit::Exit;
 use crate::link::Link;
 use crate::output::{Format, Output};
 use crate::report::{Report, Target};
-use crate::times;
+use crate::times::{self, Since};
 use crate::value::Shown;
 use crate::{Ended, Stop};
 
@@ -28,16 +28,23 @@ pub(in crate::commands) struct ListQuestion {
 impl ListQuestion {
     pub(super) fn read(args: &JobsListArgs) -> Result<Self, Stop> {
         let since = args.since.as_deref().map(|text| {
-            times::since(text, clock::wall_ms()).map_err(|expected| {
+            times::since(text).map_err(|expected| {
                 Report::usage(format!("--since {text:?} is no time"), expected, "see rpctl jobs list --help")
             })
         });
+        let (since_ms, since_ms_ago) = match since.transpose()? {
+            // also by the clock here, for managers that know nothing else
+            Some(Since::Ago(ago)) => (Some(clock::wall_ms().saturating_sub(ago)), Some(ago)),
+            Some(Since::At(at)) => (Some(at), None),
+            None => (None, None),
+        };
         let arguments = JobListArguments {
             state: args.state.clone(),
             agent: args.agent.clone(),
             queue: args.queue.as_deref().map(queue_name).transpose()?,
             submitter: args.submitter.clone(),
-            since_ms: since.transpose()?,
+            since_ms,
+            since_ms_ago,
             before: None,
             limit: None,
         };

@@ -8,7 +8,7 @@ impl Model {
     pub(crate) fn crash(&mut self, store: &Store) {
         self.full = false;
         self.finding.clear();
-        (self.began, self.restarted) = (self.now, true);
+        (self.began, self.back) = (self.now, self.now);
         self.lookups.clear();
         self.looks = 0;
         self.said.clear();

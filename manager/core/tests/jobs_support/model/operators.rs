@@ -80,6 +80,7 @@ impl Model {
             Input::Revoke { token, denial } => self.revoke(token, &denial),
             Input::Restore { token, denied, by } => self.restore(token, &denied, &by),
             Input::Cut { token, who, connection, whole } => self.cut(token, &who, connection.0, whole),
+            Input::StoodStill => self.back = self.now,
             Input::HistoryBroken { detail } => self.told.push(detail),
             Input::Clock { anchor, set_by_ms } => {
                 self.clock = (Some(anchor), self.clock.1 + usize::from(set_by_ms != 0));

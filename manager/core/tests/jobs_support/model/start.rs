@@ -50,10 +50,9 @@ impl Model {
         for at in self.all() {
             let late = self.jobs[at.0].deadline().is_some_and(|deadline| deadline <= now);
             let run = self.run(at).clone();
-            // a restart does not begin it anew, but agents may return first
-            let began = if self.restarted { self.began } else { 0 };
+            // neither begins it anew, but agents may return first
             let given_up = self.settings.unknown_after_ms.is_some_and(|after| {
-                (run.doubt + after).max(began + after.min(self.settings.return_ms)) <= now
+                (run.doubt + after).max(self.back + after.min(self.settings.return_ms)) <= now
             });
             if run.state == State::Queued && late {
                 self.end(at, Outcome::Expired, Some(false));
