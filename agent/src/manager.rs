@@ -162,6 +162,17 @@ impl Manager {
         let _there = present.wait_for(|peer| peer.as_ref().is_some_and(|peer| !peer.is_closed())).await;
     }
 
+    /// Waits until another session than the present one begins. Cancel-safe.
+    pub async fn reconnected(&self) {
+        let mut present = self.present.subscribe();
+        // the sender lives as long as this handle
+        while present.changed().await.is_ok() {
+            if present.borrow_and_update().is_some() {
+                return;
+            }
+        }
+    }
+
     /// Starts what emits without anybody waiting for it, until `stop`.
     pub fn emitter(&self, tracker: &TaskTracker, stop: &CancellationToken) -> Emitter {
         let (sender, mut events) = mpsc::channel::<(String, Raw)>(EVENTS);

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
 use redpoll_common::api::trial::PolicyTestAnswer;
 use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_config::{AgentConfig, ExitClass, Sources, load, load_folder};
@@ -19,7 +18,7 @@ use redpoll_schema::policy::Whose;
 use serde_json::{Map, Value};
 
 use crate::builtin;
-use crate::gate::{Asked, Counting, Gate, Kind, at, moment};
+use crate::gate::{Asked, Counting, Gate, Kind, at, local, moment};
 use crate::offered::{Current, NOT_ENABLED};
 use crate::procedures::account_of;
 
@@ -174,11 +173,14 @@ fn named(arguments: &[String]) -> Result<Map<String, Value>, String> {
 }
 
 fn time(text: &str) -> Result<Timestamp, String> {
-    let local = || {
-        let civil: DateTime = text.parse().ok()?;
-        civil.to_zoned(TimeZone::system()).ok().map(|zoned| zoned.timestamp())
-    };
-    text.parse().ok().or_else(local).ok_or_else(|| format!("{text:?} is not a time such as 2026-01-31T09:30"))
+    if let Ok(moment) = text.parse() {
+        return Ok(moment);
+    }
+    let wrong = || format!("{text:?} is not a time such as 2026-01-31T09:30");
+    let civil: DateTime = text.parse().map_err(|_no_time| wrong())?;
+    let zone =
+        local().map_err(|why| format!("{text:?} says no time zone, and {why}; end it with Z, or +01:00"))?;
+    civil.to_zoned(zone).map(|zoned| zoned.timestamp()).map_err(|_no_time| wrong())
 }
 
 /// What the configuration and the folder of manifests offer, whatever the manager has disabled.

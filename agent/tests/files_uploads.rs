@@ -128,7 +128,19 @@ async fn uploads_are_counted_and_the_old_ones_swept() {
     let file = fs::File::options().write(true).open(desk.path(&old)).unwrap();
     let time = std::time::SystemTime::now() - std::time::Duration::from_secs(2 * 86_400);
     file.set_times(fs::FileTimes::new().set_modified(time)).unwrap();
-    begin(3).await.unwrap();
+    let refused = begin(3).await.unwrap_err();
+    assert_eq!(
+        refused.class.as_deref(),
+        Some("TooManyUploads"),
+        "a clock makes none old that this agent wrote to"
+    );
+    let desk = Desk {
+        registry: Arc::new(registry(desk.folder.path(), |config| config.uploads = 2)),
+        folder: desk.folder,
+    };
+    let third =
+        desk.arguments("x").text("upload", &format!("{:032x}", 3)).uint("offset", 0).text("data", "x");
+    desk.call("file.write", third).await.unwrap();
     assert!(!desk.path(&old).exists(), "it was too old");
     let aborted = desk.arguments("x").text("upload", &format!("{:032x}", 3)).bool("abort", true);
     desk.call("file.write", aborted).await.unwrap();

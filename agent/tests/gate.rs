@@ -21,7 +21,7 @@ use redpoll_schema::policy::{
 };
 use serde_json::{Value, json};
 
-const NOON: Moment = Moment { utc: (Weekday::Wed, 720), local: (Weekday::Wed, 780) };
+const NOON: Moment = Moment { utc: (Weekday::Wed, 720), local: Some((Weekday::Wed, 780)) };
 
 /// One call, as the gate sees it.
 struct Call {
@@ -220,13 +220,31 @@ fn operators_and_hours_count_and_who_is_unknown_is_nobody() {
     let gate = gate(vec![ada]);
     let of = |operator, minute| Call {
         operator,
-        now: Moment { local: (Weekday::Wed, minute), ..NOON },
+        now: Moment { local: Some((Weekday::Wed, minute)), ..NOON },
         ..exec(json!(["/bin/true"]), json!({}))
     };
     assert_eq!(of(Some("ada"), 780).at(&gate).unwrap().rule, "ada by day");
     for (operator, minute) in [(Some("bob"), 780), (None, 780), (Some("ada"), 479), (Some("ada"), 1080)] {
         assert_eq!(of(operator, minute).refusal(&gate).0, FaultCode::Rejected, "{operator:?} {minute}");
     }
+}
+
+#[test]
+fn where_the_zone_is_unknown_hours_by_the_local_clock_allow_nothing_and_deny_at_any_time() {
+    let hours = |utc| Some(Hours { days: Weekday::ALL.to_vec(), from: 480, to: 1080, utc });
+    let run = || Call { now: Moment { local: None, ..NOON }, ..exec(json!(["/bin/true"]), json!({})) };
+    let night = Some(Hours { days: Weekday::ALL.to_vec(), from: 1080, to: 480, utc: true });
+    for (utc, denies, fits) in [(true, false, true), (false, false, false), (false, true, true)] {
+        let (effect, rules) = match denies {
+            false => (Effect::Allow, vec![]),
+            true => (Effect::Deny, vec![rule("all", Effect::Allow, "exec.run")]),
+        };
+        let timed = Rule { hours: hours(utc), ..rule("timed", effect, "exec.run") };
+        let gate = gate([vec![timed], rules].concat());
+        assert_eq!(run().at(&gate).is_ok(), fits != denies, "{utc} {denies}");
+    }
+    let denied = Rule { hours: night, ..rule("night", Effect::Deny, "exec.run") };
+    assert!(run().at(&gate(vec![denied, rule("all", Effect::Allow, "exec.run")])).is_ok(), "known by UTC");
 }
 
 #[test]

@@ -178,7 +178,7 @@ fn a_rule_that_allows_may_have_an_empty_list_and_then_allows_nobody_or_what_runs
             roles: Some(&[]),
             user,
             user_is_root: false,
-            now: Moment { utc: (Weekday::Mon, 0), local: (Weekday::Mon, 0) },
+            now: Moment { utc: (Weekday::Mon, 0), local: Some((Weekday::Mon, 0)) },
         };
         let verdict = policy.judge(&request);
         (verdict.allowed, verdict.rule)

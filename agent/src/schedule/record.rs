@@ -5,6 +5,9 @@ use redpoll_common::wire::{DecodeError, Fields, Raw, RawMap};
 
 use crate::clock;
 
+/// A run that began longer ago than this, by the wall clock alone, began while that was wrong.
+const ABSURD_MS: u64 = 366 * 24 * 3_600_000;
+
 /// When a run began.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Began {
@@ -23,13 +26,13 @@ impl Began {
         Self { boot: clock::boot_bytes(), boot_ms: now.boot_ms, wall_ms: now.wall_ms }
     }
 
-    /// How long ago it was. After another boot the wall clock has to do, which may have been set.
-    pub fn age_ms(&self, now: &Self) -> u64 {
+    /// How long ago it was. After another boot the wall clock has to do, which may have been set: `None` when it cannot be so.
+    pub fn age_ms(&self, now: &Self) -> Option<u64> {
         let same_boot = self.boot.is_some() && self.boot == now.boot;
         if same_boot {
-            now.boot_ms.saturating_sub(self.boot_ms)
+            Some(now.boot_ms.saturating_sub(self.boot_ms))
         } else {
-            now.wall_ms.saturating_sub(self.wall_ms)
+            now.wall_ms.checked_sub(self.wall_ms).filter(|age| *age <= ABSURD_MS)
         }
     }
 }
@@ -74,7 +77,10 @@ impl Kept {
     /// What is told now.
     pub fn told(mut self, now: &Began, dropped: u64) -> RecordArguments {
         let started = self.run.ending.started != Some(false);
-        self.run.started_ms_ago = started.then(|| self.began.age_ms(now));
+        // it is over: it began before it took its time
+        let lasted = self.run.ending.duration_ms.unwrap_or(0);
+        let age = self.began.age_ms(now).map(|age| age.max(lasted));
+        self.run.started_ms_ago = age.filter(|_| started);
         self.run.dropped = dropped;
         self.run
     }
@@ -82,6 +88,9 @@ impl Kept {
 
 #[cfg(test)]
 mod tests {
+    use redpoll_common::job::{Ending, Outcome};
+    use redpoll_common::wire::{Fault, FaultCode};
+
     use super::*;
 
     #[test]
@@ -90,7 +99,34 @@ mod tests {
         let same = Began { boot: Some([1; 16]), boot_ms: 7_000, wall_ms: 9_000_000 };
         let other = Began { boot: Some([2; 16]), boot_ms: 1, wall_ms: 1_060_000 };
         let set_back = Began { boot: None, boot_ms: 1, wall_ms: 7 };
-        assert_eq!(began.age_ms(&same), 2_000, "a wall clock that was set does not matter");
-        assert_eq!((began.age_ms(&other), began.age_ms(&set_back)), (60_000, 0));
+        let in_1970 = Began { boot: Some([2; 16]), boot_ms: 1, wall_ms: 1_000_000 + ABSURD_MS + 1 };
+        assert_eq!(began.age_ms(&same), Some(2_000), "a wall clock that was set does not matter");
+        assert_eq!(began.age_ms(&other), Some(60_000));
+        assert_eq!((began.age_ms(&set_back), began.age_ms(&in_1970)), (None, None), "nobody knows");
+    }
+
+    #[test]
+    fn a_run_that_is_over_began_no_later_than_it_took_its_time() {
+        let ending = Ending { duration_ms: Some(90_000), ..Ending::unstarted(Outcome::Succeeded, fault()) };
+        let run = RecordArguments {
+            key: "k".into(),
+            schedule: "s".into(),
+            procedure: "p".into(),
+            kwargs: Raw::empty_map(),
+            started_ms_ago: None,
+            ending: Ending { started: Some(true), ..ending },
+            items: Vec::new(),
+            dropped: 0,
+        };
+        let began = Began { boot: Some([1; 16]), boot_ms: 5_000, wall_ms: 1_000_000 };
+        let kept = Kept { run, began };
+        for (wall_ms, told) in [(1_100_000, Some(100_000)), (1_060_000, Some(90_000)), (7, None)] {
+            let now = Began { boot: Some([2; 16]), boot_ms: 1, wall_ms };
+            assert_eq!(kept.clone().told(&now, 0).started_ms_ago, told, "{wall_ms}");
+        }
+    }
+
+    fn fault() -> Fault {
+        Fault::new(FaultCode::Failed, "none")
     }
 }

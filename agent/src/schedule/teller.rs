@@ -9,7 +9,7 @@ use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_net::failpoint;
 use redpoll_net::peer::CallError;
 use redpoll_schema::ArgumentRedaction;
-use tokio::time::sleep;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -26,6 +26,9 @@ const AGAIN: Duration = Duration::from_secs(2);
 const UNREAD: Duration = Duration::from_secs(10);
 /// The same for a manager that knows no recorded runs: an older one.
 const KNOWS_NONE: Duration = Duration::from_secs(600);
+
+/// No wait that the manager asks for is taken longer than this: it may be mistaken, or another one by then.
+const LONGEST: Duration = Duration::from_secs(3600);
 
 /// Tells what lies in the outbox.
 pub(super) struct Teller {
@@ -72,7 +75,10 @@ impl Teller {
         match tried {
             Tried::Done => {}
             Tried::Nothing => self.outbox.more().await,
-            Tried::Later(wait) => sleep(wait).await,
+            Tried::Later(wait) => {
+                // whom a new session is with says anew how long
+                let _sooner = timeout(wait, self.manager.reconnected()).await;
+            }
         }
     }
 
@@ -130,7 +136,7 @@ impl Teller {
             return Tried::Later(KNOWS_NONE);
         }
         info!(code = %fault.code, error = ?fault.message, schedule, "a run is not recorded yet");
-        Tried::Later(fault.retry_after_ms.map_or(AGAIN, Duration::from_millis))
+        Tried::Later(fault.retry_after_ms.map_or(AGAIN, Duration::from_millis).min(LONGEST))
     }
 }
 

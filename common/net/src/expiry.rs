@@ -15,8 +15,9 @@ pub const SOON: Duration = Duration::from_secs(7 * DAY);
 
 const DAY: u64 = 86_400;
 
-/// How long the wall clock is believed when it says that a certificate is still valid: it may be set meanwhile.
-const LOOK_AT_THE_CLOCK: Duration = Duration::from_secs(3600);
+/// How long the wall clock is believed when it says that a certificate is still valid: it may be set meanwhile, and
+/// timers stand still while the machine sleeps.
+const LOOK_AT_THE_CLOCK: Duration = Duration::from_secs(60);
 
 /// Whether a certificate ends within [`SOON`].
 pub fn is_soon(not_after: SystemTime, now: SystemTime) -> bool {

@@ -45,7 +45,7 @@ fn fits(effect: Effect, path: &str, constraint: &Constraint, args: &Readings) ->
         roles: None,
         user: None,
         user_is_root: false,
-        now: Moment { utc: now, local: now },
+        now: Moment { utc: now, local: Some(now) },
     };
     let verdict = Policy::new(vec![rule]).judge(&request);
     match effect {

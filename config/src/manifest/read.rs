@@ -361,8 +361,9 @@ fn schedule(fields: &mut Fields<'_>, schema: Option<&Schema>) -> Option<Procedur
     let jitter = inner.duration("jitter", Duration::ZERO..=YEAR).unwrap_or_default();
     let at_start = inner.flag("at_start").unwrap_or(false);
     let kwargs = inner.table("kwargs").map(to_object).unwrap_or_default();
-    if let Some(every) = every.filter(|every| jitter > *every) {
-        let text = format!("{} is longer than every, {}", format_duration(jitter), format_duration(every));
+    if let Some(every) = every.filter(|every| jitter >= *every) {
+        let text =
+            format!("{} is not shorter than every, {}", format_duration(jitter), format_duration(every));
         inner.wrong("jitter", text);
     }
     if let Some(Err(error)) = schema.map(|schema| schema.check_json(&kwargs.clone().into())) {

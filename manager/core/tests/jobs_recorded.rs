@@ -140,6 +140,22 @@ fn the_same_key_again_is_the_same_job_whatever_else_is_told() {
 }
 
 #[test]
+fn a_recorded_run_began_no_later_than_it_took_its_time_and_never_before_the_count() {
+    for (ago, lasted, told) in [(4_000, 1_000, Some(96_000)), (0, 7_000, Some(93_000)), (200_000, 1, None)] {
+        let mut manager = manager();
+        manager.now = 100_000;
+        let ending = Ending { duration_ms: Some(lasted), ..ending(Outcome::Succeeded) };
+        record(
+            &mut manager,
+            1,
+            "k",
+            Ended { ending, started_ms_ago: Some(ago), items: Vec::new(), dropped: 0 },
+        );
+        assert_eq!(run(&manager, 1).started_ms, told, "{ago} {lasted}");
+    }
+}
+
+#[test]
 fn two_that_wait_for_one_lookup_become_one_job() {
     let mut manager = manager();
     for n in 1..=2 {

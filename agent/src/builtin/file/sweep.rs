@@ -81,7 +81,7 @@ pub(super) fn sweep_broken(files: &Files, notes: Vec<PathBuf>) {
 fn remove(files: &Files, note: PathBuf, name: &OsStr, age: Duration) -> bool {
     let Ok(path) = fs::read(&note) else { return false };
     let path = PathBuf::from(OsString::from_vec(path));
-    let noted = since(fs::metadata(&note).and_then(|found| found.modified()).ok());
+    let noted = since(files, fs::metadata(&note).and_then(|found| found.modified()).ok());
     match left(files, &path, name, age) {
         Left::Young => return false,
         Left::Nothing if noted < NOTE_ALONE.min(age) => return false,
@@ -114,7 +114,9 @@ fn left(files: &Files, path: &Path, name: &OsStr, age: Duration) -> Left {
         // its note says that it is an upload's, also when it was given away already
         Ok(stat) if is_plain(&stat) => {
             let written = Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or(0));
-            if since(SystemTime::UNIX_EPOCH.checked_add(written)) < age {
+            // a clock that was set makes no upload old that somebody works on
+            let idle = files.uploads.idle(name);
+            if idle.unwrap_or_else(|| since(files, SystemTime::UNIX_EPOCH.checked_add(written))) < age {
                 return Left::Young;
             }
             match unlinkat(&spot.folder, name, AtFlags::empty()) {
@@ -126,7 +128,8 @@ fn left(files: &Files, path: &Path, name: &OsStr, age: Duration) -> Left {
     }
 }
 
-/// How long ago that was; not at all when the clock says otherwise.
-fn since(moment: Option<SystemTime>) -> Duration {
-    moment.and_then(|since| SystemTime::now().duration_since(since).ok()).unwrap_or_default()
+/// How long ago that was, by the wall clock; what has not come by it is as old as the agent, or it would never be old.
+fn since(files: &Files, moment: Option<SystemTime>) -> Duration {
+    let passed = moment.and_then(|since| SystemTime::now().duration_since(since).ok());
+    passed.unwrap_or_else(|| files.uploads.there_for())
 }

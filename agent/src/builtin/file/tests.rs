@@ -312,6 +312,27 @@ async fn an_upload_whose_folder_was_moved_is_swept_where_it_is() {
 }
 
 #[tokio::test]
+async fn an_upload_of_the_future_is_as_old_as_the_agent() {
+    let mut desk = Desk::new();
+    let upload = |map: RawMap| map.text("upload", &"f".repeat(32)).uint("offset", 0).text("data", "x");
+    desk.begin(upload).await.unwrap();
+    let [name] = &desk.found().0[..] else { panic!("one upload") };
+    let file = fs::File::options().write(true).open(desk.folder.path().join("root").join(name)).unwrap();
+    file.set_times(fs::FileTimes::new().set_modified(SystemTime::now() + Duration::from_secs(9_999_999)))
+        .unwrap();
+    for (age_ms, stays) in [(60_000, true), (1, false)] {
+        let config = FilesConfig { upload_age: Duration::from_millis(age_ms), ..FilesConfig::default() };
+        desk.files.uploads = Arc::new(Uploads::new(&desk.folder.path().join("state"), &config));
+        sweep(&desk.files);
+        assert!(!stays || desk.found().0.len() == 1);
+    }
+    while !desk.found().0.is_empty() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        sweep(&desk.files);
+    }
+}
+
+#[tokio::test]
 async fn an_upload_that_was_given_away_before_its_agent_died_is_begun_anew_or_swept() {
     if !geteuid().is_root() {
         // nobody else can give anything away

@@ -11,6 +11,7 @@ use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use super::error::FileError;
 use super::hex;
 use super::placed::Placed;
 use super::upload::Part;
+use crate::clock::boot_ms;
 
 /// What the names of the notes end with: of uploads, and of files in one call.
 pub(super) const UPLOAD: &str = "note";
@@ -40,6 +42,8 @@ pub(super) struct Uploads {
     secret: OnceLock<[u8; 32]>,
     pub(super) max: usize,
     pub(super) age: Duration,
+    /// When the agent began, by the boot-time clock in milliseconds.
+    began_ms: u64,
     slots: Mutex<HashMap<OsString, Arc<Slot>>>,
     /// Those that are in their place, and nobody was told.
     pub(super) placed: Placed,
@@ -85,6 +89,8 @@ impl Note {
 #[derive(Debug, Default)]
 pub(super) struct Slot {
     state: Mutex<State>,
+    /// When somebody worked on it last, by the boot-time clock in milliseconds; 0: nobody has since the agent began.
+    used_ms: AtomicU64,
     changed: Notify,
 }
 
@@ -136,6 +142,7 @@ impl Drop for Held {
         if !matches!(state, State::Idle(_)) {
             self.uploads.forget(&self.name, &self.slot);
         }
+        self.slot.used_ms.store(boot_ms(), Ordering::Relaxed);
         *self.slot.state() = state;
         self.slot.changed.notify_waiters();
     }
@@ -220,6 +227,7 @@ impl Uploads {
             secret: OnceLock::new(),
             max: config.uploads,
             age: config.upload_age,
+            began_ms: boot_ms(),
             slots: Mutex::default(),
             placed: Placed::default(),
         }
@@ -288,6 +296,17 @@ impl Uploads {
     /// The upload whose temporary file has this name.
     pub(super) fn slot(&self, temporary: &OsStr) -> Arc<Slot> {
         self.slots().entry(temporary.to_owned()).or_default().clone()
+    }
+
+    /// For how long nobody has worked on an upload, by a clock that nobody sets; `None` where nobody has since the agent began.
+    pub(super) fn idle(&self, temporary: &OsStr) -> Option<Duration> {
+        let used_ms = self.slots().get(temporary)?.used_ms.load(Ordering::Relaxed);
+        (used_ms > 0).then(|| Duration::from_millis(boot_ms().saturating_sub(used_ms)))
+    }
+
+    /// How long the agent has been there.
+    pub(super) fn there_for(&self) -> Duration {
+        Duration::from_millis(boot_ms().saturating_sub(self.began_ms))
     }
 
     /// Forgets an upload that is over, unless another of its name has begun.

@@ -3,9 +3,10 @@
 use redpoll_common::wire::Raw;
 use redpoll_net::ProcedureInfo;
 use redpoll_schema::Readings;
-use redpoll_schema::policy::Whose;
+use redpoll_schema::policy::{Effect, Rule, Whose};
 
 use super::paths::never_a_path;
+use super::wall::local;
 use super::{Asked, Counting, Gate, Subject, moment};
 
 /// What runs any program.
@@ -15,7 +16,7 @@ impl Gate {
     /// What is to be known of the rules that hold, each in a line. `known` are the procedures that are described here, offered or not.
     pub fn doubts(&self, known: &[(String, u32)]) -> Vec<String> {
         let rules = self.rules.load();
-        let cannot = |rule: &redpoll_schema::policy::Rule| {
+        let cannot = |rule: &Rule| {
             let fault = self.other_user(&rule.name, rule.run_as.as_deref()?, rule.names_root()).err()?;
             Some(format!("{}; so what it allows is refused", fault.message))
         };
@@ -31,6 +32,9 @@ impl Gate {
         }
         said.extend(rules.policy.rules().iter().filter_map(never_a_path));
         said.extend(self.replaceable());
+        if let Err(why) = local() {
+            said.extend(rules.policy.rules().iter().filter_map(|rule| untimed(rule, &why)));
+        }
         said
     }
 
@@ -56,6 +60,19 @@ impl Gate {
         let asked = Asked { args, kwargs, operator: None, roles: None, now: moment(), counting };
         self.rules.load().policy.never(&self.request(info, subject, asked, &Readings::default()))
     }
+}
+
+/// That nobody knows when the hours of a rule are.
+fn untimed(rule: &Rule, why: &str) -> Option<String> {
+    rule.hours.as_ref().filter(|hours| !hours.utc)?;
+    let meaning = match rule.effect {
+        Effect::Allow => "allows nothing",
+        Effect::Deny => "denies at any time",
+    };
+    Some(format!(
+        "rule {:?} has hours of the local clock, and {why}: it {meaning}; say zone = \"utc\", or give the machine its time zone",
+        rule.name
+    ))
 }
 
 #[cfg(test)]

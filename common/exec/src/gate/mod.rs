@@ -31,7 +31,7 @@ use tracing::{error, info};
 use crate::exec::account::Account;
 use rules::{Rules, refuse_hidden};
 pub use subject::{Kind, Subject};
-pub use wall::{at, moment};
+pub use wall::{at, local, moment};
 
 /// A call, or a run of a job, as it came.
 #[derive(Debug, Clone, Copy)]

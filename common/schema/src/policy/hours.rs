@@ -53,8 +53,8 @@ impl Weekday {
 pub struct Moment {
     /// Day and minute of the day in UTC.
     pub utc: (Weekday, u16),
-    /// The same where the machine is.
-    pub local: (Weekday, u16),
+    /// The same where the machine is; `None` where nobody knows, as its zone cannot be found.
+    pub local: Option<(Weekday, u16)>,
 }
 
 /// From one minute of the day up to another, on some days. One that ends before it begins goes over midnight, and its
@@ -72,16 +72,16 @@ pub struct Hours {
 }
 
 impl Hours {
-    /// Whether the moment is within.
-    pub fn hold(&self, now: Moment) -> bool {
-        let (day, minute) = if self.utc { now.utc } else { now.local };
+    /// Whether the moment is within; `None` where nobody knows.
+    pub fn hold(&self, now: Moment) -> Option<bool> {
+        let (day, minute) = if self.utc { now.utc } else { now.local? };
         let on = |day: Weekday| self.days.contains(&day);
-        if self.from < self.to {
+        Some(if self.from < self.to {
             on(day) && (self.from..self.to).contains(&minute)
         } else if self.from == self.to {
             on(day)
         } else {
             (on(day) && minute >= self.from) || (on(day.before()) && minute < self.to)
-        }
+        })
     }
 }

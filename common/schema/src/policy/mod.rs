@@ -234,7 +234,7 @@ impl Rule {
         self.procedures.iter().any(|pattern| pattern.fits(request.name, request.version))
             && self.is_for(request)
             && self.is_for_roles(request)
-            && self.hours.as_ref().is_none_or(|hours| hours.hold(request.now))
+            && self.is_at(request)
             && self.args.iter().all(|(path, constraint)| self.holds(path, constraint, request.args))
             && self.unsaid(request).next().is_none()
     }
@@ -253,6 +253,11 @@ impl Rule {
         })
     }
 
+    fn is_at(&self, request: &Request<'_>) -> bool {
+        let unknown = self.effect == Effect::Deny;
+        self.hours.as_ref().is_none_or(|hours| hours.hold(request.now).unwrap_or(unknown))
+    }
+
     /// Whether it is about this procedure, in whatever version, and not about all there are.
     fn names(&self, request: &Request<'_>) -> bool {
         self.procedures.iter().any(|pattern| !pattern.is_everything() && pattern.fits_name(request.name))
@@ -260,13 +265,12 @@ impl Rule {
 
     /// Which of its conditions do not hold.
     fn unmet(&self, request: &Request<'_>) -> Vec<String> {
-        let hours = self.hours.as_ref().is_none_or(|hours| hours.hold(request.now));
         let version = self.procedures.iter().any(|pattern| pattern.fits(request.name, request.version));
         let held = [
             ("version", version),
             ("operators", self.is_for(request)),
             ("roles", self.is_for_roles(request)),
-            ("hours", hours),
+            ("hours", self.is_at(request)),
         ];
         let kinds = held.into_iter().filter(|(_, holds)| !holds).map(|(what, _)| what.to_owned());
         let args = self.args.iter().filter(|(path, constraint)| !self.holds(path, constraint, request.args));

@@ -102,7 +102,7 @@ mod tests {
             roles: None,
             user: Some(user),
             user_is_root: user == "root",
-            now: Moment { utc: moment, local: moment },
+            now: Moment { utc: moment, local: Some(moment) },
         };
         Policy::new(rules).never(&request)
     }

@@ -65,6 +65,9 @@ impl<T> Jobs<T> {
     /// The changes and the event. The job is written as it is when it has just begun: how it ended follows in the same turn.
     fn write_ended(&mut self, record: &Arc<JobRecord>, agent: &PeerId, ended: Ended, now_ms: u64) {
         let Ended { mut ending, started_ms_ago, items, dropped } = ended;
+        // it is over: it began before it took its time. Before the count began nobody knows
+        let lasted = ending.duration_ms.unwrap_or(0);
+        let started_ms = started_ms_ago.and_then(|ago| now_ms.checked_sub(ago.max(lasted)));
         let (id, outcome, attempt) = (record.id, ending.outcome, Attempt(1));
         let count = u64::try_from(items.len()).unwrap_or(u64::MAX);
         ending.items = count;
@@ -81,7 +84,7 @@ impl<T> Jobs<T> {
             queued_ms: None,
             offered_ms: None,
             accepted_ms: None,
-            started_ms: started_ms_ago.map(|ago| now_ms.saturating_sub(ago)),
+            started_ms,
             doubt_ms: None,
             ended_ms: Some(now_ms),
             not_before_ms: 0,
