@@ -1,7 +1,7 @@
 //! The count of time of a running manager: what the rules of [`redpoll_manager_core::clock`] need from the operating system.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
 
 use redpoll_exec::clock::{boot_bytes, boot_ms};
 use redpoll_manager_core::clock::{Anchor, Readings};
@@ -89,6 +89,8 @@ pub enum Hands {
 /// Clocks that a test moves.
 #[derive(Debug, Default)]
 pub struct Moved {
+    /// How often the machine has booted.
+    pub boots: AtomicU8,
     /// [`Readings::boot_ms`].
     pub boot_ms: AtomicU64,
     /// [`Readings::wall_ms`].
@@ -111,7 +113,7 @@ impl Hands {
                 Readings { boot: boot_of_this(), boot_ms: boot_ms(), wall_ms }
             }
             Self::Moved(moved) => Readings {
-                boot: Some([7; 16]),
+                boot: Some([moved.boots.load(Ordering::Relaxed); 16]),
                 boot_ms: self.boot_ms(),
                 wall_ms: moved.wall_ms.load(Ordering::Relaxed),
             },

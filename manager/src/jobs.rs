@@ -46,7 +46,7 @@ pub async fn start_engine(manager: &Arc<Manager>) -> Result<(Engine, Running), F
         Failure::new(ExitClass::Internal, "the store of jobs cannot be read").caused_by(error)
     })?;
     info!(agents = known.len(), folder = %config.store_folder().display(), "jobs are recovered");
-    let now = Instant::now();
+    let now = redpoll_net::clock::awake_or_not();
     for agent in known {
         manager.with_roster(|roster| roster.remember(agent, NOT_YET, now));
     }

@@ -1,7 +1,6 @@
 //! The life of a session: into the roster, driven, out of the roster.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use futures_util::FutureExt as _;
 use redpoll_common::identity::{Identity, Role};
@@ -158,7 +157,7 @@ impl Sessions {
                 if let Some(not_after) = expiry::of(peer) {
                     expiry::warn_if_soon("agent", not_after);
                 }
-                let now = Instant::now();
+                let now = redpoll_net::clock::awake_or_not();
                 let agent = identity.id.clone();
                 let handle = peer.clone();
                 match manager.with_roster(|roster| roster.connect(agent, id, entry, handle, now)) {
@@ -215,7 +214,7 @@ impl Sessions {
         }
         let handle = match identity.role {
             Role::Agent => manager.with_roster(|roster| {
-                roster.disconnect(&identity.id, id, &reason.to_string(), Instant::now())
+                roster.disconnect(&identity.id, id, &reason.to_string(), redpoll_net::clock::awake_or_not())
             }),
             Role::Operator | Role::Manager => manager.with_operators(|operators| operators.remove(&id)),
         };

@@ -118,7 +118,7 @@ impl Manager {
             trials: Semaphore::new(TRIALS),
             orders: Orders::default(),
             roles,
-            started: Instant::now(),
+            started: redpoll_net::clock::awake_or_not(),
             roster: Mutex::new(Roster::default()),
             operators: Mutex::new(BTreeMap::new()),
             admission: Mutex::new(Admission::new(admission)),
@@ -134,7 +134,7 @@ impl Manager {
 
     /// How long the manager has been running.
     pub fn uptime(&self) -> Duration {
-        self.started.elapsed()
+        redpoll_net::clock::awake_or_not().saturating_duration_since(self.started)
     }
 
     /// The number of the next connection.

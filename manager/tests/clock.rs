@@ -162,6 +162,39 @@ async fn a_clock_set_forward_deletes_nothing_and_lets_nothing_expire() {
 }
 
 #[tokio::test]
+async fn a_clock_that_is_ahead_after_a_boot_deletes_nothing() {
+    let world = World::new().await;
+    let ended = world.ended().await;
+    let mut world = world
+        .restart(|clocks| {
+            clocks.boots.fetch_add(1, Ordering::Relaxed);
+            clocks.boot_ms.store(MINUTE, Ordering::Relaxed);
+            clocks.wall_ms.fetch_add(60 * DAY, Ordering::Relaxed);
+        })
+        .await;
+    let stays = async |world: &World| {
+        for _ in 0..3 {
+            world.pass(2 * MINUTE).await;
+            world.look().await;
+        }
+        assert!(world.desk.store.job(ended).await.unwrap().is_some(), "deleted by a clock");
+    };
+    stays(&world).await;
+    // it has a network now
+    world.set(-60 * 86_400_000).await;
+    stays(&world).await;
+    world.pass(2 * HOUR).await;
+    stays(&world).await;
+    world = world.restart(|_| ()).await;
+    stays(&world).await;
+    // really old, and as much later as the clock had been ahead
+    world.pass(91 * DAY).await;
+    while world.desk.store.job(ended).await.unwrap().is_some() {
+        world.pass(MINUTE).await;
+    }
+}
+
+#[tokio::test]
 async fn a_clock_set_back_puts_nothing_off() {
     let world = World::new().await;
     world.desk.connect(&["there"]).await;

@@ -16,6 +16,9 @@ use std::time::Duration;
 /// By how much the wall clock may move away before it counts as set. Less is the work of those who keep it in step.
 pub const TOLERANCE: Duration = Duration::from_millis(500);
 
+/// How long after a boot the wall clock may still be wrong: what it says of the time in which the machine was off is not acted on before.
+pub const SETTLING: Duration = Duration::from_secs(3600);
+
 /// What the clocks of a machine say in one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Readings {
@@ -73,6 +76,19 @@ impl Anchor {
     /// The count of a time by the wall clock as it is set now.
     pub fn counted(&self, told_ms: u64) -> u64 {
         told_ms.saturating_add_signed(self.ahead_ms.saturating_neg())
+    }
+
+    /// When that much time has passed since a count, for what cannot be undone. How long the machine was off only the wall clock said: of
+    /// what is from before the boot nothing is due within [`SETTLING`] of it, and by as much later as the count is ahead of the wall
+    /// clock, which was set back then.
+    pub fn due(&self, since_ms: u64, after_ms: u64) -> u64 {
+        let due = since_ms.saturating_add(after_ms);
+        let boot_ms = self.at(0);
+        if since_ms >= boot_ms {
+            return due;
+        }
+        let settling = u64::try_from(SETTLING.as_millis()).unwrap_or(u64::MAX);
+        due.saturating_add(self.ahead_ms.min(0).unsigned_abs()).max(boot_ms.saturating_add(settling))
     }
 
     /// By how many milliseconds the wall clock was set since, if it was: below 0 for back.
@@ -170,6 +186,23 @@ mod tests {
         assert_eq!((next.at(4_000), next.told(THEN + DAY)), (THEN + DAY, THEN));
         // the same for the first start
         assert_eq!(Anchor::begin(None, THEN, readings(1, 0, 7)).at(0), THEN);
+    }
+
+    #[test]
+    fn what_is_from_before_a_boot_is_due_when_the_clock_can_be_believed() {
+        let before = Anchor::begin(None, 0, readings(1, 0, THEN));
+        // its clock is sixty days ahead after the boot, until it has a network
+        let anchor = Anchor::begin(Some(before), THEN + HOUR, readings(2, 0, THEN + 60 * DAY));
+        let (old, keep) = (THEN + HOUR, 30 * DAY);
+        assert_eq!(anchor.due(old, keep), anchor.at(HOUR), "not within an hour");
+        let by = anchor.set_by(readings(2, 60_000, THEN + 2 * HOUR)).unwrap();
+        let moved = anchor.moved(by);
+        let due = old + keep + 60 * DAY - 2 * HOUR + 60_000;
+        assert_eq!(moved.due(old, keep), due);
+        // and what is from after it as ever
+        let since = moved.at(60_000);
+        assert_eq!(moved.due(since, keep), since + keep);
+        assert_eq!(before.due(THEN + 7, keep), THEN + 7 + keep);
     }
 
     #[test]

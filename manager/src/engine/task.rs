@@ -80,7 +80,7 @@ pub(super) fn spawn(
     let deliveries = Deliveries::default();
     let performer = Performer::new(outside, steps, lost_sender, deliveries.clone(), tracker.clone());
     spawn_vital(&tracker, &store, performer.run());
-    let mut jobs = Jobs::recover(settings, records, store.clock().now_ms());
+    let mut jobs = Jobs::recover(settings, records, store.clock().now_ms()).anchored(store.clock().anchor());
     if store.clock().is_new() {
         let now = store.clock().now_ms();
         jobs.handle(Input::Clock { anchor: store.clock().anchor(), set_by_ms: 0 }, now);

@@ -62,7 +62,7 @@ async fn list((manager, clock): (&Manager, &Clock), call: &CallContext) -> Resul
     let wanted = arguments.id.as_deref().map(parse_glob).transpose()?;
     let limit = page_size(arguments.limit, PAGE, MAX_PAGE)?;
     let mut after = arguments.after.as_deref().map(parse_agent).transpose()?;
-    let now = Instant::now();
+    let now = redpoll_net::clock::awake_or_not();
     let (mut room, mut agents) = (Room::of(call), Vec::new());
     loop {
         let page = manager.with_roster(|roster| roster.page(after.as_ref(), CHUNK));
@@ -104,7 +104,7 @@ fn show((manager, clock): (&Manager, &Clock), call: &CallContext) -> Result<Raw,
     let arguments: AgentArguments = read(&call.kwargs)?;
     let id = parse_agent(&arguments.agent)?;
     let row = manager.with_roster(|roster| roster.row(&id)).ok_or_else(|| unknown_agent(&id))?;
-    write(&summary((manager, clock), &row, Instant::now()))
+    write(&summary((manager, clock), &row, redpoll_net::clock::awake_or_not()))
 }
 
 async fn ping(manager: Arc<Manager>, call: CallContext) -> Result<Raw, Fault> {

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-use rustix::time::{ClockId, Timespec, clock_gettime};
 use tokio::time::Instant;
+
+use crate::clock::slept;
 
 /// When something was heard last, also by a clock that goes on while the machine sleeps.
 #[derive(Debug)]
@@ -35,17 +36,6 @@ impl Stale {
         let silent = now.saturating_duration_since(self.heard).saturating_add(asleep);
         (silent >= after).then_some(silent)
     }
-}
-
-/// For how long the machine has slept since its boot. The clock of timers first: an interruption then adds to it, and takes nothing away.
-fn slept() -> Duration {
-    let awake = since(clock_gettime(ClockId::Monotonic));
-    since(clock_gettime(ClockId::Boottime)).saturating_sub(awake)
-}
-
-fn since(time: Timespec) -> Duration {
-    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 #[cfg(test)]

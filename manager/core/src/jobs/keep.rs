@@ -137,6 +137,11 @@ impl<T> Jobs<T> {
         }
     }
 
+    /// When a job that ended then is too old.
+    fn due(&self, ended_ms: u64, keep: u64) -> u64 {
+        self.anchor.map_or_else(|| ended_ms.saturating_add(keep), |anchor| anchor.due(ended_ms, keep))
+    }
+
     /// Deletes those of the oldest that are too old or too many. One whose end has still to be told stays.
     ///
     /// Not more in one transaction than a few runs: while they are deleted nothing else is stored, and what is deleted takes room in the
@@ -157,7 +162,7 @@ impl<T> Jobs<T> {
         let most = self.settings.prune_runs / if self.store_full { FULL_SHARE } else { 1 };
         let (mut deleted, mut runs) = (false, 0_usize);
         for EndedJob { id, ended_ms, runs: of_job } in jobs {
-            let old = self.settings.keep_ms.is_some_and(|keep| ended_ms.saturating_add(keep) <= now_ms);
+            let old = self.settings.keep_ms.is_some_and(|keep| self.due(ended_ms, keep) <= now_ms);
             let open = self.jobs.get(&id).is_some_and(|job| job.summary.open > 0);
             if (old || left.is_some_and(|left| left > limit)) && !open && !self.has_callback(id) {
                 if deleted && runs.saturating_add(of_job) > most {

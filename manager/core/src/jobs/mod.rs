@@ -103,6 +103,8 @@ pub struct Jobs<T> {
     denied: DenyList,
     /// When this machine went on from a store, or after it stood still; 0 when it began without jobs.
     recovered_ms: u64,
+    /// Where the count of time stands, as far as it was told.
+    anchor: Option<Anchor>,
     /// When this manager began: what was submitted before may be from an older copy of the store.
     began_ms: u64,
     /// What waits from before, by agent; made when the first agent shows that the store is such a copy.
@@ -146,6 +148,7 @@ impl<T> Jobs<T> {
             deliveries: Deliveries::default(),
             denied: DenyList::default(),
             recovered_ms: 0,
+            anchor: None,
             began_ms: now_ms,
             stale: None,
             open_runs: 0,
@@ -281,6 +284,7 @@ impl<T> Jobs<T> {
 
     /// Says where the count stands. `now_ms` is of the count, which nobody has set.
     fn clock(&mut self, anchor: Anchor, set_by_ms: i64, now_ms: u64) {
+        self.anchor = Some(anchor);
         self.changes.push(Change::Clock(anchor));
         if set_by_ms != 0 {
             let way = if set_by_ms > 0 { "forward" } else { "back" };

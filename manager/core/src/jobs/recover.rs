@@ -9,6 +9,7 @@ use super::keep::Shelves;
 use super::model::{At, Job, Phase, Run, stamp};
 use super::record::{EventKind, JobRecord, Records, RunRecord, Summary};
 use super::settings::Settings;
+use crate::clock::Anchor;
 
 /// Jobs that cannot be read which have an event each.
 const MAX_UNREADABLE: usize = 100;
@@ -67,6 +68,12 @@ impl<T> Jobs<T> {
         machine.tell_unreadable(&unreadable, now_ms);
         machine.settle(now_ms);
         machine
+    }
+
+    /// Knows where the count of time stands.
+    #[must_use]
+    pub fn anchored(self, anchor: Anchor) -> Self {
+        Self { anchor: Some(anchor), ..self }
     }
 
     /// What of this machine no store has.

@@ -138,6 +138,8 @@ pub(crate) struct Model {
     pub(crate) again: Vec<(At, Option<u64>)>,
     /// What goes out, offers apart.
     pub(crate) said: Vec<String>,
+    /// Where the count of time stands, as the machine was told since it began.
+    pub(crate) anchor: Option<Anchor>,
     /// Where the count of time stands, and how often the clock was set.
     pub(crate) clock: (Option<Anchor>, usize),
     /// How many events there are after the step, and what agents have of themselves in the history.

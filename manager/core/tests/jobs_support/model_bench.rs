@@ -99,6 +99,7 @@ impl Pair {
             again: Vec::new(),
             said: Vec::new(),
             clock: (None, 0),
+            anchor: None,
             events: 0,
             told: Vec::new(),
             chosen: BTreeMap::new(),

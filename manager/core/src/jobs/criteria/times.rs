@@ -30,10 +30,10 @@ impl Criteria {
 }
 
 /// A time as somebody gave it: a whole number, which some programs write as a float.
+#[expect(clippy::cast_possible_truncation, reason = "a whole number within what is exact")]
 pub(super) fn time(value: &Raw) -> Result<Raw, CriteriaError> {
     let whole = value.decode::<u64>().ok().or_else(|| {
         let float = value.decode::<f64>().ok().filter(|float| float.fract() == 0.0)?;
-        // in range, so that nothing is cut
         (0.0..=EXACT).contains(&float).then_some(float as u64)
     });
     whole.and_then(|ms| Raw::encode(&ms).ok()).ok_or(CriteriaError::NoTime)

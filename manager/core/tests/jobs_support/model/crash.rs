@@ -9,6 +9,7 @@ impl Model {
         self.full = false;
         self.finding.clear();
         (self.began, self.back) = (self.now, self.now);
+        self.anchor = None;
         self.lookups.clear();
         self.looks = 0;
         self.said.clear();

@@ -83,6 +83,7 @@ impl Model {
             Input::StoodStill => self.back = self.now,
             Input::HistoryBroken { detail } => self.told.push(detail),
             Input::Clock { anchor, set_by_ms } => {
+                self.anchor = Some(anchor);
                 self.clock = (Some(anchor), self.clock.1 + usize::from(set_by_ms != 0));
             }
         }
@@ -186,7 +187,15 @@ impl Model {
         let share = if self.full { 100 } else { 1 };
         let (mut runs, mut again) = (0, jobs.len() >= self.settings.prune_at_once);
         for EndedJob { id, ended_ms, runs: of_job } in jobs {
-            let old = self.settings.keep_ms.is_some_and(|keep| ended_ms + keep <= self.now);
+            // how long the machine was off is believed after an hour, and not what the clock was set back by since
+            let before_boot = self.anchor.filter(|anchor| *ended_ms < anchor.at(0));
+            let old = self.settings.keep_ms.is_some_and(|keep| {
+                let due = before_boot.map_or(ended_ms + keep, |anchor| {
+                    let set_back = anchor.ahead_ms.min(0).unsigned_abs();
+                    (ended_ms + keep + set_back).max(anchor.at(0) + 3_600_000)
+                });
+                due <= self.now
+            });
             let may = |job: &Job| job.submit.id == *id && !job.is_open() && job.untold.is_empty();
             if (old || left > keep) && self.jobs.iter().any(may) {
                 // the rest in another transaction
