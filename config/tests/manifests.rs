@@ -182,6 +182,12 @@ fn each_mistake_is_named_with_line_field_and_remedy() {
             "schedule.every",
             "missing",
         ),
+        (
+            Some(3),
+            "name = \"a\"\ncommand = [\"x\"]\nschedule = {every = \"1m\", jitter = \"60s\"}",
+            "schedule.jitter",
+            "not shorter than every",
+        ),
         (Some(3), "name = \"a\"\ncommand = [\"x\"]\nuser = \"a b\"", "user", "not the name of a user"),
         (Some(2), "name = \"a\"\ncommand = [", "", ""),
     ] {

@@ -207,28 +207,20 @@ mod tests {
         memory::peer(Identity::parse(id).unwrap())
     }
 
-    /// Tells what is in an outbox until it is empty, to a manager that takes frames of 64 KiB.
-    async fn told(runs: &[Kept]) -> Vec<RecordArguments> {
-        let folder = TempDir::new().unwrap();
-        let mut outbox = Outbox::open(&folder.path().join("schedule"), OutboxOptions::default()).unwrap();
-        runs.iter().for_each(|run| outbox.finish(None, run));
-        let (agent, manager) = ("spiffe://home/agent/web-1", "spiffe://home/manager/m-1");
-        let (one, other) = memory::pair(peer(agent), peer(manager));
-        let terms = Terms {
+    const AGENT: &str = "spiffe://home/agent/web-1";
+    const MANAGER: &str = "spiffe://home/manager/m-1";
+
+    fn terms() -> Terms {
+        Terms {
             protocol: 1,
             limits: Limits { frame: 64 * 1024, ..Limits::default() },
             liveness: Liveness { ping: None, dead: None },
             peer_version: "test".into(),
             peer_caps: Vec::new(),
-        };
-        let (records, tracker) = (Arc::new(Records::default()), TaskTracker::new());
-        let options = DriverOptions::default();
-        let (_peer, driver) = drive(other, terms.clone(), records.clone(), options, tracker.clone());
-        tracker.spawn(driver);
-        let (session, driver) = drive(one, terms, Arc::new(Records::default()), options, tracker.clone());
-        tracker.spawn(driver);
-        let manager = Manager::default();
-        manager.set(Some(session));
+        }
+    }
+
+    fn around(manager: Manager) -> Around {
         let own = Own { name: "tester".to_owned(), is_root: false };
         let gate = Arc::new(Gate::fixed(Policy::new(Vec::new()), own));
         let bounds = Bounds {
@@ -239,9 +231,26 @@ mod tests {
             answer_timeout: Duration::from_secs(20),
         };
         let offered = Arc::new(Offered::fixed(Registry::new(), gate));
-        let around = Around { own: Arc::new(peer(agent)), offered, manager, bounds };
+        Around { own: Arc::new(peer(AGENT)), offered, manager, bounds }
+    }
+
+    /// Tells what is in an outbox until it is empty, to a manager that takes frames of 64 KiB.
+    async fn told(runs: &[Kept]) -> Vec<RecordArguments> {
+        let folder = TempDir::new().unwrap();
+        let mut outbox = Outbox::open(&folder.path().join("schedule"), OutboxOptions::default()).unwrap();
+        runs.iter().for_each(|run| outbox.finish(None, run));
+        let (one, other) = memory::pair(peer(AGENT), peer(MANAGER));
+        let terms = terms();
+        let (records, tracker) = (Arc::new(Records::default()), TaskTracker::new());
+        let options = DriverOptions::default();
+        let (_peer, driver) = drive(other, terms.clone(), records.clone(), options, tracker.clone());
+        tracker.spawn(driver);
+        let (session, driver) = drive(one, terms, Arc::new(Records::default()), options, tracker.clone());
+        tracker.spawn(driver);
+        let manager = Manager::default();
+        manager.set(Some(session));
         let shared = Arc::new(Shared::new(outbox));
-        let teller = Teller::new(around, shared.clone(), CancellationToken::new());
+        let teller = Teller::new(around(manager), shared.clone(), CancellationToken::new());
         while let Tried::Done = teller.tell().await {}
         assert_eq!(
             shared.with(|outbox| outbox.len()).await,
@@ -261,6 +270,32 @@ mod tests {
             assert_eq!(run.items[0].kind, ItemKind::Truncated);
         }
         assert_eq!(told[2].items, small.run.items);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_wait_that_a_manager_asks_for_is_longer_than_an_hour_and_a_new_session_cuts_it() {
+        let folder = TempDir::new().unwrap();
+        let outbox = Outbox::open(&folder.path().join("schedule"), OutboxOptions::default()).unwrap();
+        let manager = Manager::default();
+        let teller =
+            Teller::new(around(manager.clone()), Arc::new(Shared::new(outbox)), CancellationToken::new());
+        let busy = Fault { retry_after_ms: Some(u64::MAX), ..Fault::new(FaultCode::Overloaded, "busy") };
+        let Tried::Later(wait) = teller.faulted(1, "s", &busy).await else { panic!("it is kept") };
+        assert_eq!(wait, LONGEST);
+        let began = tokio::time::Instant::now();
+        teller.pause(Tried::Later(wait)).await;
+        assert_eq!(began.elapsed(), LONGEST);
+        let session = async {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            let (one, _other) = memory::pair(peer(AGENT), peer(MANAGER));
+            let terms = terms();
+            let service = Arc::new(Records::default());
+            let (session, _driver) = drive(one, terms, service, DriverOptions::default(), TaskTracker::new());
+            manager.set(Some(session));
+        };
+        let began = tokio::time::Instant::now();
+        tokio::join!(teller.pause(Tried::Later(wait)), session);
+        assert_eq!(began.elapsed(), Duration::from_secs(60));
     }
 
     #[tokio::test]

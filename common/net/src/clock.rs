@@ -11,7 +11,6 @@ pub fn wall_ms() -> u64 {
 }
 
 /// This instant on a clock that goes on while the machine sleeps: to be compared with others of this function alone.
-#[expect(clippy::disallowed_methods, reason = "what people are told, which no test's clock moves")]
 pub fn awake_or_not() -> Instant {
     Instant::now() + slept()
 }
