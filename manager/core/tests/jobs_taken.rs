@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use jobs_support::alone::{Manager, answers, ids, offers};
 use jobs_support::{Plan, agent, job};
-use redpoll_common::ids::PeerId;
+use redpoll_common::ids::{ConnectionId, PeerId};
 use redpoll_common::job::{JobId, Outcome, QueueKey, Submitter};
 use redpoll_common::wire::Raw;
 use redpoll_manager_core::jobs::record::EventKind;
@@ -176,4 +176,24 @@ fn what_has_ended_is_on_no_agent_any_more_and_its_key_is_looked_for_in_the_store
     assert_eq!((alive_on(&manager, "a"), alive_on(&manager, "b")), (vec![job(1), job(2)], vec![job(1)]));
     manager.cancel(Scope::Job(job(1)), false);
     assert_eq!((alive_on(&manager, "a"), alive_on(&manager, "b")), (vec![job(2)], vec![]));
+}
+
+#[test]
+fn the_next_on_an_agent_is_not_overtaken_when_the_one_before_it_ends_with_what_had_the_slot() {
+    const END: u64 = 10_000;
+    let settings = Settings { unknown_after_ms: Some(END), return_ms: 0, ..Settings::default() };
+    let mut manager = Manager::new(settings);
+    for name in ["a", "b", "c"] {
+        manager.up(name);
+    }
+    let plan = Plan::queued("q", 1);
+    assert_eq!(ids(&manager.submit(1, &plan, &[("c", true)])), [job(1)]);
+    manager.submit(2, &Plan { start_within_ms: Some(END), ..plan.clone() }, &[("a", true)]);
+    manager.submit(3, &plan, &[("a", true)]);
+    manager.submit(4, &plan, &[("b", true)]);
+    let (agent, connection) = (agent("c"), ConnectionId(1));
+    manager.feed(Input::AgentDown { agent, connection, reason: "cut".to_owned() });
+    // the first is given up, and the time of the second is over
+    assert_eq!(ids(&manager.later(END)), [job(3)]);
+    assert_eq!(manager.outcome(2, "a"), Some(Outcome::Expired));
 }
