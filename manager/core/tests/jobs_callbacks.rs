@@ -205,3 +205,22 @@ fn the_history_says_that_a_callback_was_given_up_and_its_row_what_the_receiver_s
     let row = &manager.store.callbacks[&(job(1), 1)];
     assert_eq!(row.error, Some(format!("{why}: hunter2")));
 }
+
+#[test]
+fn what_was_deleted_while_it_waited_for_its_turn_takes_no_place_and_leaves_nothing_due() {
+    let settings = Settings { callbacks_at_once: 1, prune_every_ms: 1 << 40, ..Settings::default() };
+    let mut manager = Manager::new(settings);
+    let nothing = manager.jobs.poll_timeout();
+    for n in 1..=4 {
+        ended(&mut manager, n, hook("https://one.example/"));
+    }
+    assert_eq!(delivered(&manager.later(0)), [job(1)]);
+    for n in 2..=3 {
+        manager.feed(Input::Delete { token: 0, job: job(n), by: None });
+    }
+    assert_eq!(delivered(&manager.feed(tried(job(1), None))), [job(4)]);
+    manager.feed(tried(job(4), Some("no")));
+    assert!(manager.jobs.poll_timeout() < nothing, "it is tried again");
+    manager.feed(Input::Delete { token: 0, job: job(4), by: None });
+    assert_eq!(manager.jobs.poll_timeout(), nothing);
+}

@@ -4,7 +4,7 @@
 
 mod jobs_support;
 
-use jobs_support::alone::{Manager, answers, ids, offers};
+use jobs_support::alone::{Manager, ids, offers};
 use jobs_support::{Plan, agent, job};
 use redpoll_common::ids::ConnectionId;
 use redpoll_common::job::wire::{ResumeRow, SpoolState};
@@ -238,5 +238,13 @@ fn nothing_is_left_due_of_what_is_over() {
     assert!(manager.jobs.poll_timeout() < nothing, "it is tried again");
     manager.cancel(Scope::Job(job(2)), false);
     assert_eq!(manager.jobs.poll_timeout(), nothing);
-    assert!(answers(&manager.take()).is_empty());
+    // its agent stops, and then is gone
+    let mut offer = offers(&manager.submit(3, &Plan::default(), &[("a", true)])).remove(0);
+    offer.connection = ConnectionId(2);
+    manager.feed(answered(&offer, OfferAnswer::Refused(Fault::new(FaultCode::ShuttingDown, "stops"))));
+    assert!(manager.jobs.poll_timeout() < nothing, "it may stay");
+    manager.cancel(Scope::Job(job(3)), false);
+    let reason = "it stops".to_owned();
+    manager.feed(Input::AgentDown { agent: offer.agent, connection: offer.connection, reason });
+    assert_eq!(manager.jobs.poll_timeout(), nothing);
 }

@@ -307,3 +307,32 @@ fn a_machine_that_begins_anew_knows_which_connection_was_the_newest_and_which_wa
         }
     }
 }
+
+#[test]
+fn what_is_written_of_a_revocation_is_when_the_manager_heard_of_it() {
+    let mut manager = Manager { now: 77_000, ..Manager::new(Settings::default()) };
+    revoke(&mut manager, Denial { at_ms: 5, ..denial(Role::Agent, "a", None) });
+    assert_eq!(manager.store.denied.values().map(|denial| denial.at_ms).collect::<Vec<_>>(), [77_000]);
+}
+
+#[test]
+fn a_session_that_began_after_the_one_that_was_cut_goes_on_and_so_does_an_agent_of_an_operators_name() {
+    let mut manager = Manager::new(Settings::default());
+    manager.up_again("a", 7);
+    cut(&mut manager, "a", 6);
+    let (who, connection) = (who(Role::Operator, "a"), ConnectionId(99));
+    manager.feed(Input::Cut { token: 8, who, connection, whole: true });
+    assert_eq!(ids(&manager.submit(1, &Plan::default(), &[("a", true)])), [job(1)]);
+    assert!(manager.store.events.iter().all(|event| event.kind != EventKind::AgentDisconnected));
+}
+
+#[test]
+fn a_session_that_was_cut_before_anybody_told_of_it_does_not_begin() {
+    let mut manager = Manager::new(Settings::default());
+    cut(&mut manager, "a", 5);
+    manager.feed(Input::AgentUp { agent: agent("a"), connection: ConnectionId(5) });
+    manager.up_again("a", 5);
+    assert_eq!(ids(&manager.submit(1, &Plan::default(), &[("a", true)])), []);
+    assert!(manager.store.events.iter().all(|event| event.kind != EventKind::AgentConnected));
+    assert_eq!(ids(&manager.up_again("a", 6)), [job(1)]);
+}

@@ -1,5 +1,7 @@
 //! What an agent has no room for waits on, what the manager has none for is refused, and what is told late of a connection changes nothing.
 
+#![expect(clippy::unwrap_used, reason = "test code")]
+
 mod jobs_support;
 
 use jobs_support::alone::{Manager, answers, ids, offers};
@@ -240,4 +242,64 @@ fn in_a_queue_an_admin_run_overtakes_nobody_also_when_both_find_room_at_once() {
     let effects = manager.feed(Input::Report { token: 0, agent: agent("a"), connection, reports });
     assert_eq!(ids(&effects), [job(4)], "it came first");
     assert_eq!(ids(&manager.done(&second, Outcome::Succeeded)), []);
+}
+
+fn hinted(offer: &Offer, ms: u64) -> Input<u32> {
+    let fault = Fault { retry_after_ms: Some(ms), ..Fault::new(FaultCode::Overloaded, "full") };
+    let (agent, connection) = (offer.agent.clone(), offer.connection);
+    let (job, dno, answer) = (offer.run.job, offer.run.dno, OfferAnswer::Refused(fault));
+    Input::OfferAnswered { agent, connection, job, dno, answer }
+}
+
+#[test]
+fn nobody_waits_for_room_less_long_than_all_those_before_it() {
+    let mut manager = Manager::new(Settings::default());
+    manager.up("a");
+    let given: Vec<Offer> =
+        (1..=3).map(|n| offers(&manager.submit(n, &Plan::default(), &[("a", true)])).remove(0)).collect();
+    for (offer, ms) in given.iter().zip([1_000, 2_000, 1_000]) {
+        manager.feed(hinted(offer, ms));
+    }
+    let [first, second, third] =
+        [1, 2, 3].map(|n| manager.store.run_of(job(n), &agent("a")).unwrap().not_before_ms);
+    assert!(first < second && second <= third, "{first} {second} {third}");
+}
+
+#[test]
+fn the_end_of_what_was_not_on_the_agent_makes_no_room_there() {
+    let mut manager = Manager::new(Settings::default());
+    manager.up("a");
+    let offer = offers(&manager.submit(1, &Plan::default(), &[("a", true)])).remove(0);
+    manager.feed(refused(&offer, FaultCode::Overloaded));
+    manager.submit(2, &Plan { held: true, ..Plan::default() }, &[("a", true)]);
+    assert_eq!(ids(&manager.cancel(Scope::Job(job(2)), false)), []);
+}
+
+#[test]
+fn what_was_put_back_very_often_is_tried_at_its_own_time_alone_until_its_numbers_are_used_up() {
+    for (often, early) in [(999, true), (1_000, false)] {
+        let mut manager = Manager::new(Settings::default());
+        manager.up("a");
+        let first = offers(&manager.submit(1, &Plan::default(), &[("a", true)])).remove(0);
+        let mut offer = offers(&manager.submit(2, &Plan::default(), &[("a", true)])).remove(0);
+        for _ in 0..often {
+            manager.feed(refused(&offer, FaultCode::Overloaded));
+            let due = manager.store.run_of(job(2), &agent("a")).unwrap().not_before_ms;
+            offer = offers(&manager.later(due - manager.now)).remove(0);
+        }
+        manager.feed(refused(&offer, FaultCode::Overloaded));
+        let tried = ids(&manager.done(&first, Outcome::Succeeded));
+        assert_eq!(!tried.is_empty(), early, "put back {often} times");
+    }
+    for (attempt, again) in [(u16::MAX - 1, true), (u16::MAX, false)] {
+        let mut manager = Manager::new(Settings::default());
+        manager.submit(1, &Plan::default(), &[("a", false)]);
+        let row = manager.store.runs.values_mut().next().unwrap();
+        (row.attempt, row.put_back) = (Attempt(attempt - 1), attempt - 1);
+        manager.jobs = Jobs::recover(Settings::default(), manager.store.records(), manager.now);
+        let offer = offers(&manager.up("a")).remove(0);
+        assert_eq!(offer.run.attempt, Attempt(attempt));
+        manager.feed(refused(&offer, FaultCode::Overloaded));
+        assert_eq!(manager.outcome(1, "a"), (!again).then_some(Outcome::Rejected), "{attempt}");
+    }
 }

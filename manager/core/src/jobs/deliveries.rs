@@ -106,6 +106,7 @@ impl Deliveries {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "test code")]
 mod tests {
     use super::*;
 
@@ -118,5 +119,89 @@ mod tests {
         assert_ne!(of("https://hooks.example/a"), of("https://other.example/a"));
         let procedure = Receiver::of(&Callback::Procedure("hooks.example".to_owned()));
         assert_ne!(procedure, of("https://hooks.example/a"));
+    }
+
+    fn receiver(n: u8) -> Receiver {
+        Receiver::Procedure(n.to_string())
+    }
+
+    fn id(of: u8, n: u8) -> Id {
+        (JobId::new(of.into(), n.into()), 1)
+    }
+
+    #[test]
+    fn receivers_take_turns_whatever_share_they_have() {
+        for (at_once, mut wanted) in [(1, vec![(0, 0), (1, 0), (0, 1), (1, 1), (1, 2)]), (64, vec![])] {
+            let mut deliveries = Deliveries::default();
+            for (of, n) in [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2)] {
+                deliveries.add(id(of, n), receiver(of), at_once);
+            }
+            let mut got = Vec::new();
+            while let Some(next) = deliveries.next(at_once) {
+                got.push(next);
+                assert!(at_once > 1 || deliveries.ended(next, at_once));
+            }
+            if wanted.is_empty() {
+                wanted = vec![(0, 0), (1, 0), (0, 1), (1, 1), (1, 2)];
+            }
+            assert_eq!(got, wanted.into_iter().map(|(of, n)| id(of, n)).collect::<Vec<_>>(), "{at_once}");
+        }
+    }
+
+    #[test]
+    fn a_receiver_that_has_used_up_its_share_gets_no_more_also_when_nothing_of_it_was_due() {
+        let mut deliveries = Deliveries::default();
+        for n in 0..3 {
+            deliveries.add(id(0, n), receiver(0), 8);
+            assert_eq!(deliveries.next(8), (n < 2).then_some(id(0, n)), "a quarter of 8");
+        }
+    }
+
+    /// Whatever comes, ends and is reloaded in whatever order: nothing waits while it may go, nobody has more than their share, and
+    /// each is served in its order.
+    #[test]
+    fn no_callback_waits_while_there_is_room_for_it() {
+        let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut dice = move |sides: usize| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            usize::try_from(random >> 33).unwrap() % sides
+        };
+        let (mut deliveries, mut at_once) = (Deliveries::default(), 8);
+        let mut due: Vec<VecDeque<Id>> = vec![VecDeque::new(); 6];
+        let mut under_way: Vec<(usize, Id)> = Vec::new();
+        for n in 0..20_000_u64 {
+            match dice(10) {
+                0..5 if n < 15_000 => {
+                    let of = dice(6);
+                    let id = (JobId::new(n, 0), 1);
+                    deliveries.add(id, receiver(u8::try_from(of).unwrap()), at_once);
+                    due[of].push_back(id);
+                }
+                5 if n.is_multiple_of(7) => {
+                    at_once = 1 + dice(16);
+                    deliveries.limit_changed(at_once);
+                }
+                _ if under_way.is_empty() => {}
+                _ => {
+                    let (_, id) = under_way.swap_remove(dice(under_way.len()));
+                    assert!(deliveries.ended(id, at_once) && !deliveries.ended(id, at_once));
+                }
+            }
+            while let Some(id) = deliveries.next(at_once) {
+                let of = due.iter().position(|of| of.front() == Some(&id)).expect("in its order");
+                due[of].pop_front();
+                under_way.push((of, id));
+                let used = under_way.iter().filter(|(other, _)| *other == of).count();
+                assert!(used <= (at_once / SHARE).max(1) && under_way.len() <= at_once);
+            }
+            let waits = |of: &usize| {
+                let used = under_way.iter().filter(|(other, _)| other == of).count();
+                !due[*of].is_empty() && used < (at_once / SHARE).max(1)
+            };
+            assert!(under_way.len() >= at_once || !(0..6).any(|of| waits(&of)), "step {n}");
+        }
+        assert!(under_way.is_empty() && due.iter().all(VecDeque::is_empty));
+        let nothing = deliveries.due.is_empty() && deliveries.turns.is_empty();
+        assert!(nothing && deliveries.under_way.is_empty() && deliveries.used.is_empty());
     }
 }

@@ -77,3 +77,29 @@ impl Shares {
         }
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "test code")]
+mod tests {
+    use super::*;
+    use redpoll_common::ids::PeerId;
+
+    #[test]
+    fn an_agent_is_remembered_as_long_as_it_has_anything_and_an_operator_never() {
+        let anna = PeerId::parse("anna").unwrap();
+        let (agent, operator) = (Submitter::agent(&anna), Submitter::operator(&anna));
+        let mut shares = Shares::default();
+        shares.add(&operator, 1, 1);
+        assert!(shares.0.is_empty());
+        shares.add(&agent, 2, 5);
+        for (runs, bytes, is_left) in [(2, 0, true), (0, 4, true), (0, 1, false)] {
+            shares.give_back(&agent, runs, bytes);
+            assert_eq!(!shares.0.is_empty(), is_left);
+        }
+        shares.add(&agent, 2, 5);
+        for (runs, bytes, is_left) in [(0, 5, true), (1, 0, true), (1, 0, false)] {
+            shares.give_back(&agent, runs, bytes);
+            assert_eq!(!shares.0.is_empty(), is_left);
+        }
+    }
+}
