@@ -282,4 +282,22 @@ mod tests {
         assert_eq!((names(&first), names(&rest)), (vec!["a".into(), "b".into()], vec!["b".into()]));
         assert_eq!(list.page(Role::Operator, None, 9).len(), 1);
     }
+
+    #[test]
+    fn of_two_of_one_name_only_the_one_in_the_list_is_denied() {
+        for (denied, other) in [(Role::Operator, Role::Agent), (Role::Agent, Role::Operator)] {
+            let list = DenyList::from_iter([denial(denied, "web-1", None)]);
+            let found =
+                |role, name: &str| (list.whole(role, &id(name)).is_some(), list.of(role, &id(name)).count());
+            assert_eq!((found(denied, "web-1"), found(other, "web-1")), ((true, 1), (false, 0)));
+            assert_eq!((found(denied, "web-0"), found(denied, "web-2")), ((false, 0), (false, 0)));
+            let whole = Denied::whole(denied, id("web-1"));
+            for (role, name, covered) in
+                [(denied, "web-1", true), (other, "web-1", false), (denied, "web-2", false)]
+            {
+                let peer = who(&format!("spiffe://home/{role}/{name}"));
+                assert_eq!(whole.covers(&peer, &["01"]), covered, "{role} {name}");
+            }
+        }
+    }
 }

@@ -224,3 +224,13 @@ fn what_was_deleted_while_it_waited_for_its_turn_takes_no_place_and_leaves_nothi
     manager.feed(Input::Delete { token: 0, job: job(4), by: None });
     assert_eq!(manager.jobs.poll_timeout(), nothing);
 }
+
+#[test]
+fn a_reload_that_makes_room_for_callbacks_lets_go_on_what_waited() {
+    let mut manager = Manager::new(Settings { callbacks_at_once: 4, ..Settings::default() });
+    for n in 1..=2 {
+        ended(&mut manager, n, hook("https://one.example/"));
+    }
+    assert_eq!(delivered(&manager.later(0)), [job(1)]);
+    assert_eq!(delivered(&manager.feed(Input::Settings(Settings::default()))), [job(2)]);
+}

@@ -15,11 +15,11 @@ use redpoll_common::ids::ConnectionId;
 use redpoll_common::job::wire::RunReport;
 use redpoll_common::job::{JobId, Outcome, RunKey, RunState};
 use redpoll_common::wire::Raw;
-use redpoll_manager_core::jobs::criteria::{CriteriaError, MAX_TEXT};
+use redpoll_manager_core::jobs::criteria::{CriteriaError, MAX_DEPTH, MAX_PARTS, MAX_TEXT};
 use redpoll_manager_core::jobs::effect::REACHED;
 use redpoll_manager_core::jobs::record::{JobRecord, RunRecord};
 use redpoll_manager_core::jobs::{
-    Answer, Cancelled, Criteria, Input, Jobs, OfferAnswer, Reached, Scope, Settings,
+    Answer, Cancelled, Criteria, Found, Input, Jobs, OfferAnswer, Reached, Scope, Settings,
 };
 
 /// Criteria as the test has them.
@@ -311,5 +311,86 @@ fn a_number_is_compared_as_the_number_it_is() {
         let fields = BTreeMap::from([("info", wanted.clone())]);
         let criteria = Criteria::parse(&Raw::encode(&BTreeMap::from([(word, fields)])).unwrap()).unwrap();
         assert_eq!(by_criteria(&mut manager, criteria, true).ended, reached, "{word}");
+    }
+}
+
+fn parsed(comparison: &str, field: &str, value: &Raw) -> Result<Criteria, CriteriaError> {
+    let fields = BTreeMap::from([(field, value)]);
+    Criteria::parse(&Raw::encode(&BTreeMap::from([(comparison, fields)])).unwrap())
+}
+
+#[test]
+fn criteria_have_so_many_parts_and_so_many_levels_and_no_more() {
+    // one for the comparison, one for its field, and the values
+    for (values, fits) in [(MAX_PARTS - 2, true), (MAX_PARTS - 1, false)] {
+        let values = Raw::encode(&vec!["x"; values]).unwrap();
+        assert_eq!(parsed("in", "id", &values).is_ok(), fits);
+    }
+    let fields: BTreeMap<String, u8> = (0..MAX_PARTS / 2).map(|n| (format!("info.{n}"), 0)).collect();
+    let eq = |fields: &BTreeMap<String, u8>| Raw::encode(&BTreeMap::from([("eq", fields)])).unwrap();
+    assert!(matches!(Criteria::parse(&eq(&fields)), Err(CriteriaError::TooLarge)));
+    let fewer = fields.into_iter().skip(1).collect();
+    assert!(Criteria::parse(&eq(&fewer)).is_ok());
+    let leaf = Tree::Leaf("eq", "id", Word::Text("x"));
+    // one for the list, and three for each
+    for (leaves, fits) in [((MAX_PARTS - 1) / 3, true), ((MAX_PARTS - 1) / 3 + 1, false)] {
+        assert_eq!(Criteria::parse(&written(&Tree::Or(vec![leaf.clone(); leaves]))).is_ok(), fits);
+    }
+    for (lists, fits) in [(MAX_DEPTH - 1, true), (MAX_DEPTH, false)] {
+        let tree = (0..lists).fold(leaf.clone(), |tree, _| Tree::And(vec![tree]));
+        assert_eq!(Criteria::parse(&written(&tree)).is_ok(), fits, "{lists} lists");
+    }
+}
+
+#[test]
+fn texts_and_large_numbers_are_in_order_and_the_parts_of_a_pattern_do_not_overlap() {
+    let (large, larger) = (Raw::encode(&(1_u64 << 60)).unwrap(), Raw::encode(&((1_u64 << 60) + 1)).unwrap());
+    let [b, less, half] = [Raw::text("b"), Raw::encode(&-1).unwrap(), Raw::encode(&0.5).unwrap()];
+    for (info, comparison, value, hits) in [
+        (&b, "gt", Raw::text("a"), true),
+        (&b, "gt", Raw::text("b"), false),
+        (&b, "lt", Raw::text("c"), true),
+        (&b, "lt", Raw::text("a"), false),
+        (&b, "gt", Raw::encode(&1).unwrap(), false),
+        (&larger, "gt", large.clone(), true),
+        (&large, "gt", larger.clone(), false),
+        (&large, "lt", larger.clone(), true),
+        (&large, "eq", larger.clone(), false),
+        (&less, "lt", Raw::encode(&0).unwrap(), true),
+        (&half, "gt", Raw::encode(&0.25).unwrap(), true),
+        (&Raw::text("xay"), "match", Raw::text("*a*a*"), false),
+        (&Raw::text("xaay"), "match", Raw::text("*a*a*"), true),
+        (&Raw::text("ab"), "match", Raw::text("ab*b"), false),
+    ] {
+        let mut manager = Manager::new(Settings::default());
+        let plan = Plan { info: Some(info.clone()), ..Plan::default() };
+        manager.submit(1, &plan, &[("a", false)]);
+        let criteria = parsed(comparison, "info", &value).unwrap();
+        let reached = by_criteria(&mut manager, criteria, true);
+        assert_eq!(!reached.runs.is_empty(), hits, "{info:?} {comparison} {value:?}");
+    }
+}
+
+#[test]
+fn each_field_of_a_job_is_its_own() {
+    let mut manager = Manager::new(Settings::default());
+    let plan = Plan { held: true, idempotent: true, ..Plan::default() };
+    manager.submit(1, &plan, &[("a", false)]);
+    let other = Plan { held: false, idempotent: false, key: Some("k".to_owned()), ..Plan::default() };
+    let effects = manager.submit(2, &other, &[("a", false)]);
+    assert_eq!(effects.len(), 1, "its key is looked for");
+    let (submitter, key, look) = (agent("anna").into(), "k".to_owned(), 1);
+    manager.feed(Input::KeyFound { submitter, key, look, found: Found::Free });
+    let id = Raw::text(&job(1).to_string());
+    for (field, value, jobs) in [
+        ("id", id, vec![job(1)]),
+        ("submitter", Raw::text("anna"), vec![job(1), job(2)]),
+        ("submitter", Raw::text("eve"), vec![]),
+        ("key", Raw::text("k"), vec![job(2)]),
+        ("held", Raw::encode(&true).unwrap(), vec![job(1)]),
+        ("idempotent", Raw::encode(&false).unwrap(), vec![job(2)]),
+    ] {
+        let reached = by_criteria(&mut manager, parsed("eq", field, &value).unwrap(), true);
+        assert_eq!(reached.jobs, jobs, "{field}");
     }
 }

@@ -247,3 +247,19 @@ fn a_cancel_is_not_sent_beside_the_answer_to_the_first_page_which_says_it() {
     let effects = back(&mut manager, 2, 1, vec![row(offer.run, SpoolState::Running)]);
     assert_eq!(acts(&effects), [Act::Kill { grace_ms: None }]);
 }
+
+#[test]
+fn a_reload_that_gives_agents_more_time_gives_it_also_to_what_is_in_doubt() {
+    let short = Settings { unknown_after_ms: Some(1_000), return_ms: 0, ..Settings::default() };
+    for longer in [Some(HOUR), None] {
+        let mut manager = Manager::new(short);
+        manager.up("a");
+        offered(&mut manager, 1, &Plan::default());
+        down(&mut manager, 1);
+        manager.feed(Input::Settings(Settings { unknown_after_ms: longer, ..short }));
+        manager.later(HOUR - 1);
+        assert_eq!(manager.outcome(1, "a"), None);
+        manager.later(1);
+        assert_eq!(manager.outcome(1, "a"), longer.map(|_| Outcome::Unknown));
+    }
+}

@@ -11,10 +11,10 @@ use jobs_support::{Plan, agent, job};
 use redpoll_common::ids::ConnectionId;
 use redpoll_common::job::wire::{Ack, ResumeRow, RunReport, SpoolState};
 use redpoll_common::job::{Dno, Ending, Item, ItemKind, JobSpec, Limits, Outcome, Overflow};
-use redpoll_common::wire::{FaultCode, Raw};
+use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_manager_core::jobs::event::MAX_DETAIL;
 use redpoll_manager_core::jobs::record::EventKind;
-use redpoll_manager_core::jobs::{Effect, Input, Offer, OfferAnswer, ResumePage, Settings, Submit};
+use redpoll_manager_core::jobs::{Effect, Input, Offer, OfferAnswer, ResumePage, Scope, Settings, Submit};
 
 fn resume(manager: &mut Manager, connection: u64, max_dno: u64, rows: Vec<ResumeRow>) -> Vec<Effect<u32>> {
     let (agent, connection, max_dno) = (agent("a"), ConnectionId(connection), Dno(max_dno));
@@ -179,4 +179,55 @@ fn what_an_agent_says_makes_no_event_long() {
     assert!(left.into_iter().all(|detail| detail.len() <= 256 && !detail.contains('\u{1b}')));
     let switched = of(EventKind::ProcedureEnabled).next().unwrap().detail.clone().unwrap();
     assert!(switched.len() <= MAX_DETAIL && switched.ends_with('…'), "{}", switched.len());
+}
+
+#[test]
+fn each_attempt_that_ran_may_give_as_much_and_one_that_was_put_back_adds_nothing() {
+    // what one may give: a quarter and a mebibyte beyond its limit
+    let (limit, chunk) = (1 << 20, 100_000);
+    let most = (limit / 4 * 5 + (1 << 20)) / items(0, 1, chunk).remove(0).cost();
+    let next = |manager: &mut Manager| offers(&manager.later(600_000)).remove(0);
+    let mut manager = Manager::new(Settings::default());
+    manager.up("a");
+    let plan = Plan { attempts: 2, idempotent: true, ..Plan::default() };
+    let submit = plan.submit(0, job(1), &[("a", true)]);
+    let limits = Limits { output: Some(limit), ..Limits::default() };
+    let spec = Arc::new(JobSpec { limits, ..JobSpec::clone(&submit.spec) });
+    let offer = offers(&manager.feed(Input::Submit(Box::new(Submit { spec, ..*submit })))).remove(0);
+    let answer = OfferAnswer::Refused(Fault::new(FaultCode::Overloaded, "full"));
+    let (dno, connection) = (offer.run.dno, offer.connection);
+    manager.feed(Input::OfferAnswered { agent: agent("a"), connection, job: job(1), dno, answer });
+    let first = next(&mut manager);
+    for n in 0..most {
+        assert!(!report(&mut manager, &first, items(n, 1, chunk)).stop);
+    }
+    manager.done(&first, Outcome::Failed);
+    let second = next(&mut manager);
+    for n in 0..most {
+        assert!(!report(&mut manager, &second, items(n, 1, chunk)).stop, "item {n}");
+    }
+    assert!(report(&mut manager, &second, items(most, 2, chunk)).stop, "twice as much, and no more");
+}
+
+#[test]
+fn what_an_older_session_says_of_a_cancel_ends_nothing() {
+    let (mut manager, offer) = giving(Limits::default());
+    manager.cancel(Scope::Job(job(1)), false);
+    resume(
+        &mut manager,
+        2,
+        1,
+        vec![ResumeRow { run: offer.run, state: SpoolState::Received, next_n: 0, acked_n: 0 }],
+    );
+    for (connection, of_job) in [(1, job(1)), (2, job(2))] {
+        let (agent, connection, dno) = (agent("a"), ConnectionId(connection), offer.run.dno);
+        manager.feed(Input::CancelAnswered {
+            agent,
+            connection,
+            job: of_job,
+            dno,
+            state: SpoolState::Absent,
+        });
+        assert_eq!(manager.outcome(1, "a"), None);
+    }
 }

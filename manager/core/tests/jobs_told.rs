@@ -4,13 +4,16 @@
 
 mod jobs_support;
 
+use std::collections::BTreeSet;
+
 use jobs_support::alone::{Manager, offers};
 use jobs_support::{Plan, agent, job};
 use redpoll_common::ids::ConnectionId;
 use redpoll_common::job::wire::RunReport;
-use redpoll_common::job::{Ending, Item, ItemKind, Outcome};
+use redpoll_common::job::{Ending, Item, ItemKind, Outcome, Submitter};
 use redpoll_common::wire::flight::Progress as Told;
 use redpoll_common::wire::{Fault, FaultCode, Raw};
+use redpoll_manager_core::clock::Anchor;
 use redpoll_manager_core::jobs::record::{Change, EventKind, EventRecord, Progress, RunRecord};
 use redpoll_manager_core::jobs::{Input, Offer, OfferAnswer, ResumePage, Scope, Settings};
 
@@ -207,4 +210,61 @@ fn the_end_of_a_session_and_a_lost_spool_are_told_with_the_agent_and_the_reason(
     let numbers = "it has seen number 3, this store knows of 0";
     assert_eq!(behind.detail.as_deref(), Some(numbers));
     assert_eq!(event(&manager, EventKind::SpoolLost).agent, Some(a));
+}
+
+#[test]
+fn the_history_says_who_wanted_something_of_a_job() {
+    let mut manager = Manager::new(Settings::default());
+    manager.submit(1, &Plan { held: true, ..Plan::default() }, &[("a", false)]);
+    let by = Some(Submitter::operator(&agent("ada")));
+    manager.feed(Input::Release { token: 0, job: job(1), away: BTreeSet::new(), by: by.clone() });
+    let (scope, grace_ms, preview) = (Scope::Job(job(1)), None, false);
+    manager.feed(Input::Cancel { token: 0, scope, grace_ms, preview, by: by.clone() });
+    manager.feed(Input::Delete { token: 0, job: job(1), by });
+    for kind in [EventKind::JobReleased, EventKind::CancelAsked, EventKind::JobDeleted] {
+        let event = event(&manager, kind);
+        assert_eq!((event.job, event.detail.as_deref()), (Some(job(1)), Some("by ada")), "{kind:?}");
+    }
+}
+
+#[test]
+fn the_history_says_which_way_a_clock_was_set() {
+    let mut manager = Manager::new(Settings::default());
+    for (set_by_ms, detail) in [(0, None), (61_000, Some("forward by 61s")), (-500, Some("back by 500ms"))] {
+        let anchor = Anchor { boot: None, base_ms: 0, ahead_ms: 0 };
+        let before = manager.store.events.len();
+        manager.feed(Input::Clock { anchor, set_by_ms });
+        let told: Vec<_> =
+            manager.store.events[before..].iter().map(|event| event.detail.as_deref()).collect();
+        assert_eq!(told, detail.map(Some).into_iter().collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn what_is_open_is_shown_with_its_runs_and_who_is_to_end() {
+    let mut manager = Manager::new(Settings::default());
+    manager.up("a");
+    manager.submit(1, &Plan::default(), &[("a", true), ("b", false), ("c", false)]);
+    manager.cancel(Scope::Run(job(1), agent("a")), false);
+    manager.cancel(Scope::Run(job(1), agent("b")), false);
+    let view = manager.jobs.job(job(1)).unwrap();
+    assert_eq!((view.summary.open, view.summary.total(), view.summary.outcome()), (2, 3, None));
+    let runs: Vec<_> = view.runs().map(|run| (run.state, run.outcome, run.cancelling)).collect();
+    let ended = ("ended", Some(Outcome::Cancelled), false);
+    assert_eq!(runs, [("offered", None, true), ended, ("queued", None, false)]);
+}
+
+#[test]
+fn what_fails_together_is_not_tried_again_together() {
+    let mut manager = Manager::new(Settings::default());
+    manager.up("a");
+    let plan = Plan { attempts: 2, idempotent: true, ..Plan::default() };
+    let mut dues = BTreeSet::new();
+    for n in 1..=16 {
+        let offer = offered(&mut manager, n, &plan);
+        manager.done(&offer, Outcome::Failed);
+        dues.insert(row(&manager, n).not_before_ms);
+    }
+    assert!(dues.len() > 12, "{dues:?}");
+    assert!(*dues.first().unwrap() >= 1_500 && *dues.last().unwrap() <= 2_000, "{dues:?}");
 }
