@@ -236,6 +236,8 @@ fn only_a_row_of_something_under_a_number_given_out_since_is_taken_for_the_truth
     manager.resume(4, rows, true, AGAIN + 1);
     let acts: Vec<Act> = manager.acts.iter().map(|act| act.act).collect();
     assert_eq!(acts, [Act::Drop, Act::Drop, Act::Continue]);
+    let found = manager.store.events.iter().filter(|event| event.kind == EventKind::RunFound);
+    assert_eq!(found.map(|event| event.job).collect::<Vec<_>>(), [Some(job(1))]);
     assert_eq!(manager.state(1), "running 2 4");
     for n in 2..=5 {
         assert_eq!(manager.state(n), "unknown None", "job {n}");

@@ -303,3 +303,15 @@ fn what_was_put_back_very_often_is_tried_at_its_own_time_alone_until_its_numbers
         assert_eq!(manager.outcome(1, "a"), (!again).then_some(Outcome::Rejected), "{attempt}");
     }
 }
+
+#[test]
+fn what_fails_and_is_tried_again_leaves_its_place_to_what_found_none() {
+    let mut manager = Manager::new(Settings::default());
+    manager.up("a");
+    let plan = Plan { attempts: 2, idempotent: true, ..Plan::default() };
+    let first = offers(&manager.submit(1, &plan, &[("a", true)])).remove(0);
+    let second = offers(&manager.submit(2, &Plan::default(), &[("a", true)])).remove(0);
+    manager.feed(refused(&second, FaultCode::Overloaded));
+    assert_eq!(ids(&manager.done(&first, Outcome::Failed)), [job(2)]);
+    assert_eq!(manager.outcome(1, "a"), None, "it waits");
+}

@@ -168,7 +168,7 @@ fn what_waits_for_room_starts_in_its_order_whether_it_is_in_a_queue_or_not() {
 }
 
 #[test]
-fn what_has_ended_is_on_no_agent_any_more_and_its_key_is_looked_for_in_the_store() {
+fn what_has_ended_is_on_no_agent_any_more() {
     let mut manager = Manager::new(Settings::default());
     manager.submit(1, &Plan::default(), &[("a", false), ("b", false)]);
     manager.submit(2, &Plan::default(), &[("a", false)]);

@@ -146,7 +146,7 @@ fn an_end_that_nobody_here_can_read_still_says_that_the_run_had_begun() {
     let offer = offered(&mut manager, 1, &Plan::default());
     manager.feed(reported(&offer, RunReport { started_ms_ago: Some(0), ..RunReport::about(offer.run) }));
     let fault = Fault::new(FaultCode::Internal, "it ended as frozen, which this manager does not know");
-    let done = Some(Ending::unstarted(Outcome::Unknown, fault));
+    let done = Some(Ending { started: None, ..Ending::unstarted(Outcome::Unknown, fault) });
     let report = RunReport { done, newer_outcome: true, ..RunReport::about(offer.run) };
     manager.feed(reported(&offer, report));
     assert_eq!(ending(&manager, 1).started, Some(true));
