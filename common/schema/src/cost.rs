@@ -236,3 +236,46 @@ fn at_element(step: Each, has_own: bool, times: Times) -> Option<Times> {
         | Each::Name => None,
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code")]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// A value is looked at to know whether it fits, and again to know why it does not.
+    #[test]
+    fn what_applies_to_one_place_counts_as_often_as_it_is_looked_at() {
+        let leaf = || json!({"type": "string"});
+        for (schema, most) in [
+            (leaf(), 4),
+            (json!({"properties": {"a": leaf()}}), 4),
+            (json!({"allOf": [leaf(), leaf()]}), 12),
+            (json!({"anyOf": [leaf(), leaf()]}), 16),
+            (json!({"not": leaf()}), 8),
+            (json!({"if": leaf(), "then": leaf(), "else": leaf()}), 20),
+            (
+                json!({"properties": {"a": {"anyOf": [leaf()]}}, "patternProperties": {"^a": {"allOf": [leaf()]}}}),
+                18,
+            ),
+            (json!({"properties": {"a": leaf()}, "additionalProperties": {"allOf": [leaf(), leaf()]}}), 12),
+            (
+                json!({"allOf": [{"properties": {"a": leaf()}}], "unevaluatedProperties": {"allOf": [leaf()]}}),
+                28,
+            ),
+            (json!({"properties": {"a": {"allOf": [leaf(), leaf()]}}, "unevaluatedProperties": leaf()}), 12),
+            (json!({"anyOf": [{"anyOf": [leaf()]}], "unevaluatedProperties": false}), 46),
+            (json!({"if": {"anyOf": [leaf()]}, "unevaluatedProperties": false}), 40),
+            (json!({"prefixItems": [leaf(), {"allOf": [leaf(), leaf()]}], "items": leaf()}), 12),
+            (json!({"prefixItems": [leaf()], "items": {"allOf": [leaf(), leaf()]}}), 12),
+            (json!({"contains": {"allOf": [leaf()]}, "unevaluatedItems": {"allOf": [leaf()]}}), 36),
+            (
+                json!({"prefixItems": [{"allOf": [leaf()]}], "contains": {"allOf": [leaf()]}, "items": leaf()}),
+                16,
+            ),
+        ] {
+            assert_eq!(check(&schema).unwrap(), most, "{schema}");
+        }
+    }
+}
