@@ -254,4 +254,40 @@ mod tests {
         assert_eq!(rates.take(&db, now), Ok(()));
         assert_eq!(rates.take(&web, now + Duration::from_millis(100)), Ok(()));
     }
+
+    #[test]
+    fn runs_are_recorded_of_what_the_rules_name_in_its_versions() {
+        let rules = AgentRules { record: vec!["backup.*".into(), "db.dump@2".into()], ..rules() };
+        for (procedure, allowed) in [
+            ("backup.home", true),
+            ("backup.home@7", true),
+            ("db.dump@2", true),
+            ("db.dump@1", false),
+            ("db.dump", false),
+            ("web.deploy", false),
+        ] {
+            assert_eq!(rules.may_record(procedure).is_ok(), allowed, "{procedure}");
+        }
+    }
+
+    #[test]
+    fn only_so_many_agents_are_remembered_and_those_first_that_have_not_rested() {
+        #[expect(clippy::disallowed_methods, reason = "some moment to count from; no rule reads it")]
+        let now = Instant::now();
+        let name = |n: usize| PeerId::parse(&format!("a-{n:05}")).unwrap();
+        let mut rates = Rates::new(1, 1);
+        for n in 0..MAX_PACED {
+            assert_eq!(rates.take(&name(n), now), Ok(()));
+        }
+        assert!(rates.take(&name(9), now).is_err(), "it is known when the memory is full, too");
+        assert_eq!(rates.agents.len(), MAX_PACED);
+        // nobody has rested: one is forgotten for the new one
+        assert_eq!(rates.take(&name(MAX_PACED), now), Ok(()));
+        assert_eq!(rates.agents.len(), MAX_PACED);
+        assert!(rates.take(&name(9), now).is_err());
+        // all have
+        let later = now + Duration::from_secs(2);
+        assert_eq!(rates.take(&name(MAX_PACED + 1), later), Ok(()));
+        assert_eq!(rates.agents.len(), 1);
+    }
 }

@@ -302,3 +302,28 @@ fn what_is_said_again_changes_nothing_and_what_nobody_holds_is_handed_out_once()
     catalogue.leave(&web, ConnectionId(2));
     assert!(!catalogue.holds(&web, ConnectionId(2), B), "it is away");
 }
+
+#[test]
+fn what_an_agent_said_before_its_session_is_the_last_that_is_known() {
+    run(
+        Bounds { away: 1, ..Bounds::default() },
+        &[
+            Learn(1, 1, A, Ok(())),
+            Holds(1, Some((A, Current))),
+            // neither the same session nor an older one changes that
+            Arrive(1, 1),
+            Arrive(1, 0),
+            Holds(1, Some((A, Current))),
+            Arrive(1, 2),
+            Holds(1, Some((A, LastKnown))),
+            Learn(1, 1, B, Err(Superseded)),
+            // it is here, and not forgotten for those that are away
+            Leave(1, 2),
+            Arrive(1, 3),
+            Learn(2, 1, A, Ok(())),
+            Leave(2, 1),
+            Holds(1, Some((A, LastKnown))),
+            Holds(2, Some((A, LastKnown))),
+        ],
+    );
+}
