@@ -4,7 +4,9 @@ mod job_support;
 
 use job_support::{Bench, OPTIONS, limits, offer, run};
 use redpoll_common::job::Dno;
-use redpoll_common::job::spool::{Input, Options};
+use redpoll_common::job::spool::{Input, Options, Output};
+use redpoll_common::wire::Raw;
+use redpoll_common::wire::flight::Progress;
 
 #[test]
 fn an_agent_that_stops_or_has_enough_takes_nothing_new() {
@@ -60,4 +62,27 @@ fn what_looks_after_the_machine_is_taken_beyond_the_runs_that_may_be_here() {
     assert!(bench.offer(6).ends_with("refuse(overloaded)"));
     assert!(admin(&mut bench, 7).contains("accept"));
     assert!(admin(&mut bench, 8).ends_with("refuse(overloaded)"));
+}
+
+#[test]
+fn what_progress_says_beside_its_numbers_is_told_unless_it_is_large() {
+    const MAX_DETAILS: usize = OPTIONS.max_item / 4;
+    for (bytes, is_told) in [(10, true), (MAX_DETAILS / 2, true), (MAX_DETAILS + 1, false)] {
+        let mut bench = Bench::with(OPTIONS, Vec::new());
+        bench.connect();
+        bench.offer(1);
+        bench.put(Input::Spawned(Dno(1)));
+        bench.pass(5);
+        bench.ack(run(1), 0, false, false);
+        let details = Raw::text(&"x".repeat(bytes));
+        let progress = Progress { completed: 1, total: Some(2), details: details.clone() };
+        bench.spool.handle(Input::Progress(Dno(1), progress), bench.now);
+        bench.now.boot_ms += 5;
+        bench.spool.handle_timeout(bench.now);
+        let report = std::iter::from_fn(|| bench.spool.poll_output())
+            .find_map(|output| if let Output::Report(_, report) = output { Some(report) } else { None });
+        let progress = report.and_then(|mut report| report.reports.remove(0).progress);
+        let details = if is_told { details } else { Raw::nil() };
+        assert_eq!(progress, Some(Progress { completed: 1, total: Some(2), details }), "{bytes} bytes");
+    }
 }

@@ -238,7 +238,6 @@ fn at_element(step: Each, has_own: bool, times: Times) -> Option<Times> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "test code")]
 mod tests {
     use serde_json::json;
 

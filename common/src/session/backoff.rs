@@ -146,4 +146,18 @@ mod tests {
         assert!(delay >= Duration::from_secs(150));
         assert!(backoff.ended(None, now) <= Duration::from_secs(2), "the second of the ordinary delays");
     }
+
+    #[test]
+    fn a_slow_return_takes_half_of_the_longest_delay_at_least_and_all_of_it_at_most() {
+        let now = start();
+        let delays: Vec<Duration> = (0..200_u64)
+            .map(|seed| {
+                let mut backoff = Backoff::new(BackoffOptions::default(), seed << 32);
+                backoff.ended(Some(&Bye::new(ByeCode::Unauthorized, "x")), now)
+            })
+            .collect();
+        let (least, most) = (delays.iter().min().unwrap(), delays.iter().max().unwrap());
+        assert!((150..165).contains(&least.as_secs()), "{least:?}");
+        assert!((285..=300).contains(&most.as_secs()), "{most:?}");
+    }
 }
