@@ -1,7 +1,5 @@
 //! What is kept, for how long, and what a manager goes on with: no ended job too many, none too few, and nothing left due of what is over.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
-
 mod jobs_support;
 
 use jobs_support::alone::{Manager, ids, offers};
@@ -32,9 +30,12 @@ fn end(manager: &mut Manager, n: u64, by: Option<&str>) -> Vec<Effect<u32>> {
 
 /// Whose ended jobs are looked for, and whether they are counted.
 fn looks(effects: &[Effect<u32>]) -> Vec<(Whose, bool)> {
-    let look = |effect: &Effect<u32>| match effect {
-        Effect::FindOldest { whose, count, .. } => Some((whose.clone(), *count)),
-        _ => None,
+    let look = |effect: &Effect<u32>| {
+        if let Effect::FindOldest { whose, count, .. } = effect {
+            Some((whose.clone(), *count))
+        } else {
+            None
+        }
     };
     effects.iter().filter_map(look).collect()
 }

@@ -1,7 +1,5 @@
 //! What an agent has no room for waits on, what the manager has none for is refused, and what is told late of a connection changes nothing.
 
-#![expect(clippy::unwrap_used, reason = "test code")]
-
 mod jobs_support;
 
 use jobs_support::alone::{Manager, answers, ids, offers};

@@ -24,6 +24,9 @@ fn down(manager: &mut Manager, connection: u64) {
     manager.feed(Input::AgentDown { agent: agent("a"), connection, reason: "cut".to_owned() });
 }
 
+/// What shows that an offer was taken, in a word, and the input.
+type Shown = (&'static str, fn(&Offer) -> Input<u32>);
+
 /// The same spool in another session.
 fn back(manager: &mut Manager, connection: u64, max_dno: u64, rows: Vec<ResumeRow>) -> Vec<Effect<u32>> {
     let (connection, max_dno) = (ConnectionId(connection), Dno(max_dno));
@@ -36,9 +39,12 @@ fn row(run: RunRef, state: SpoolState) -> ResumeRow {
 }
 
 fn acts(effects: &[Effect<u32>]) -> Vec<Act> {
-    let answer = |effect: &Effect<u32>| match effect {
-        Effect::ResumeAnswer(_, answer) => Some(answer.jobs.iter().map(|act| act.act).collect()),
-        _ => None,
+    let answer = |effect: &Effect<u32>| {
+        if let Effect::ResumeAnswer(_, answer) = effect {
+            Some(answer.jobs.iter().map(|act| act.act).collect())
+        } else {
+            None
+        }
     };
     effects.iter().find_map(answer).unwrap()
 }
@@ -67,7 +73,7 @@ fn refused() -> Ending {
 #[test]
 fn whatever_shows_that_a_number_is_on_the_disk_of_an_agent_betrays_a_spool_that_lacks_it() {
     let known = |state| OfferAnswer::Known(state);
-    let inputs: [(&str, fn(&Offer) -> Input<u32>); 4] = [
+    let inputs: [Shown; 4] = [
         ("taken", |offer| answered(offer, OfferAnswer::Accepted)),
         ("ended", |offer| ended(offer, 1, failed())),
         ("refused", |offer| answered(offer, OfferAnswer::Refused(Fault::new(FaultCode::Rejected, "no")))),

@@ -1,6 +1,6 @@
 //! What is taken in, and in which order it starts: each agent once, up to the limits and not beyond, and nothing that was cancelled.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
+#![expect(clippy::unwrap_used, reason = "test code")]
 
 mod jobs_support;
 

@@ -128,9 +128,9 @@ fn progress_is_kept_of_the_attempt_in_force() {
         let told: Vec<_> = turn
             .changes
             .iter()
-            .filter_map(|change| match change {
-                Change::Progress { key, attempt, progress } => Some((key.job, *attempt, progress.clone())),
-                _ => None,
+            .filter_map(|change| {
+                let Change::Progress { key, attempt, progress } = change else { return None };
+                Some((key.job, *attempt, progress.clone()))
             })
             .collect();
         let progress = Progress { completed: Some(3), total: Some(6), details: kept };
