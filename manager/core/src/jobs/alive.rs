@@ -41,7 +41,6 @@ impl Alive {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "test code")]
 mod tests {
     use std::sync::Arc;
 

@@ -106,7 +106,6 @@ impl Deliveries {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "test code")]
 mod tests {
     use super::*;
 

@@ -79,7 +79,6 @@ impl Shares {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "test code")]
 mod tests {
     use super::*;
     use redpoll_common::ids::PeerId;
