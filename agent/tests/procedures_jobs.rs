@@ -201,3 +201,38 @@ async fn those_who_look_after_the_machine_have_places_when_all_others_are_taken(
     assert_eq!(agent.service.running(), 12);
     drop(kept);
 }
+
+#[tokio::test]
+async fn a_time_limit_of_a_manifest_ends_a_run_as_timed_out() {
+    let short = Some(Duration::from_millis(300));
+    let silent = "while :; do sleep 0.1; done";
+    for (name, manifest) in [
+        ("once", json_shell(silent)),
+        ("text", text_shell(silent)),
+        ("worker", answering("while next(lines).get('cancel') != call['call']: pass", "6")),
+        ("killed worker", answering("time.sleep(300)", "6")),
+    ] {
+        let run = Manifest { run_timeout: short, grace: short, ..manifest.clone() };
+        let idle = Manifest { idle_timeout: short, grace: short, ..manifest };
+        let idle = Some(idle).filter(|_| name != "text");
+        for limited in [Some(run), idle].into_iter().flatten() {
+            let world = world(limited);
+            let agent = world.agent().await;
+            let link = world.connect(&agent);
+            link.offer(&offer(1, "p", json!([]), json!({}))).await.unwrap();
+            let ending = world.manager.ending(1).await;
+            let expected = (Outcome::TimedOut, Some(true), Some(FaultCode::TimedOut));
+            assert_eq!(ended(&ending), expected, "{name}: {:?}", ending.fault);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_procedure_that_only_says_that_it_timed_out_has_failed() {
+    let says = r#"echo '{"exception":{"class":"timed_out","message":"the database timed out"}}'"#;
+    let world = world(Manifest { run_timeout: Some(Duration::from_secs(60)), ..json_shell(says) });
+    let agent = world.agent().await;
+    let link = world.connect(&agent);
+    link.offer(&offer(1, "p", json!([]), json!({}))).await.unwrap();
+    assert_eq!(ended(&world.manager.ending(1).await), (Outcome::Failed, Some(true), Some(FaultCode::Failed)));
+}

@@ -118,6 +118,7 @@ const EVENTS: &[(&str, Event)] = &[
     ("progress", |bench| bench.progress(5) + " … " + &bench.pass(5)),
     ("exit: succeeded", |bench| bench.succeed(5)),
     ("exit: failed", |bench| bench.put(Input::Exited(Dno(5), Exit::Failed(job_support::fault("no"))))),
+    ("exit: timed out", |bench| bench.put(Input::Exited(Dno(5), Exit::TimedOut(job_support::fault("late"))))),
     ("disk full, and an item", |bench| {
         bench.put(Input::Full(true)) + " … " + &bench.item(5, "more") + " … " + &bench.pass(5)
     }),

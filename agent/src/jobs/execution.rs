@@ -152,10 +152,13 @@ impl Task {
         };
         let started = announces.then_some(false);
         let listener = Listener { dno, output, runner: &runner, given: &given, paused, started };
-        let (ended, started) = tokio::join!(procedure, listener.listen(ended));
+        let (ended, (started, timed_out)) = tokio::join!(procedure, listener.listen(ended));
         let exit = match ended {
             Ended::Answered(answer) => match *answer {
                 Ok(result) => Exit::Succeeded(result),
+                Err(fault) if started && timed_out && fault.code == FaultCode::TimedOut => {
+                    Exit::TimedOut(fault)
+                }
                 Err(fault) if started => Exit::Failed(stopped(fault, &shutting_down)),
                 Err(fault) => {
                     let fault = Box::new(stopped(fault, &shutting_down));
@@ -246,8 +249,9 @@ struct Listener<'a> {
 }
 
 impl Listener<'_> {
-    /// Passes on what it gives, until it has ended and gave all. Gives whether it is known to have started.
-    async fn listen(mut self, mut ended: oneshot::Receiver<()>) -> bool {
+    /// Passes on what it gives, until it has ended and gave all. Gives whether it is known to have started, and whether a time limit of its
+    /// own has passed.
+    async fn listen(mut self, mut ended: oneshot::Receiver<()>) -> (bool, bool) {
         let mut over = false;
         loop {
             // what waits when it has ended is little, and taken in any case
@@ -271,7 +275,7 @@ impl Listener<'_> {
             }
         }
         self.progress().await;
-        self.started.unwrap_or(true)
+        (self.started.unwrap_or(true), self.output.has_timed_out())
     }
 
     async fn pass_on(&mut self, event: RunEvent) {

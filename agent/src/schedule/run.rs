@@ -10,7 +10,7 @@ use redpoll_common::ids::RequestId;
 use redpoll_common::job::{Ending, Item, Outcome};
 use redpoll_common::session::StopReason;
 use redpoll_common::wire::{Fault, FaultCode, Raw};
-use redpoll_exec::telling::outlived;
+use redpoll_exec::telling::{given_late, outlived};
 use redpoll_net::service::{RunEvent, RunOutput, Running, StopHandle, own_call, stop_fault};
 use redpoll_net::{CallContext, failpoint, random};
 use tokio::sync::oneshot;
@@ -127,9 +127,9 @@ impl Run {
             drop(done);
             ended.with_left(left)
         };
-        let (ended, (items, said)) = tokio::join!(procedure, listen(output, over, bounds.frame_limit));
-        let started = !announces || said;
-        (ending(ended, started, limit), items)
+        let (ended, heard) = tokio::join!(procedure, listen(output, over, bounds.frame_limit));
+        let ended = if heard.timed_out { ended.timed_out() } else { ended };
+        (ending(ended, !announces || heard.said, limit), heard.items)
     }
 
     /// Runs it to its end, asks it to end when it is time, and gives up when it does not.
@@ -175,6 +175,7 @@ impl Run {
         let answer = self.kill.run_until_cancelled(&mut answer);
         match timeout(bounds.grace.saturating_add(PATIENCE), answer).await {
             // it came to its end all the same
+            Ok(Some(Ok(Ok(_)))) if outcome == Outcome::TimedOut => Ended::Stopped(given_late(fault), outcome),
             Ok(Some(Ok(Ok(result)))) => Ended::Answered(Ok(result)),
             Ok(Some(Ok(Err(said)))) if said.code == stop_fault(reason).code => {
                 Ended::Stopped(with_details(fault, said), outcome)
@@ -194,7 +195,26 @@ enum Ended {
     Stopped(Fault, Outcome),
 }
 
+/// What a run gave before its end, and what it told of itself.
+struct Heard {
+    items: Vec<Item>,
+    /// It gave something, or that it had started.
+    said: bool,
+    /// A time limit of its procedure has passed.
+    timed_out: bool,
+}
+
 impl Ended {
+    /// A time limit of its procedure has passed: what it answers then was no failure.
+    fn timed_out(self) -> Self {
+        match self {
+            Self::Answered(Err(fault)) if fault.code == FaultCode::TimedOut => {
+                Self::By(fault, Outcome::TimedOut)
+            }
+            Self::Answered(_) | Self::By(..) | Self::Stopped(..) => self,
+        }
+    }
+
     /// So many of its processes have outlived SIGKILL, which is said where nobody else has.
     fn with_left(self, left: usize) -> Self {
         match self {
@@ -209,12 +229,8 @@ fn with_details(reason: Fault, said: Fault) -> Fault {
     Fault { code: reason.code, message: reason.message, ..said }
 }
 
-/// Takes what it gives, until it has ended and gave all. Whether anything said that it had started.
-async fn listen(
-    mut output: RunOutput,
-    mut over: oneshot::Receiver<()>,
-    frame_limit: usize,
-) -> (Vec<Item>, bool) {
+/// Takes what it gives, until it has ended and gave all.
+async fn listen(mut output: RunOutput, mut over: oneshot::Receiver<()>, frame_limit: usize) -> Heard {
     let (mut collected, mut said, mut open) = (Collected::within(frame_limit), false, true);
     loop {
         let event = tokio::select! {
@@ -241,7 +257,7 @@ async fn listen(
             None => break,
         }
     }
-    (collected.finish(), said)
+    Heard { items: collected.finish(), said, timed_out: output.has_timed_out() }
 }
 
 fn ending(ended: Ended, started: bool, limit: usize) -> Ending {

@@ -35,6 +35,14 @@ pub fn outlived(mut fault: Fault, left: usize) -> Fault {
     fault
 }
 
+/// The fault of what gave a result, after it was ended at a time limit.
+pub fn given_late(fault: Fault) -> Fault {
+    Fault {
+        message: format!("{}; it gave a result after that, which does not count", fault.message),
+        ..fault
+    }
+}
+
 /// The fault of a program that could not be started.
 pub fn not_started(error: &ExecError) -> Fault {
     if error.is_bad_request() {

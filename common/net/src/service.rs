@@ -109,6 +109,8 @@ pub(crate) struct Shared {
     stopped: Notify,
     credit: Semaphore,
     has_items: AtomicBool,
+    /// A time limit of what serves it has passed.
+    timed_out: AtomicBool,
     progress: Mutex<LatestProgress>,
 }
 
@@ -128,6 +130,7 @@ impl Shared {
             stopped: Notify::new(),
             credit: Semaphore::new(permits),
             has_items: AtomicBool::new(false),
+            timed_out: AtomicBool::new(false),
             progress: Mutex::default(),
         })
     }

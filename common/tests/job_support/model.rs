@@ -375,10 +375,13 @@ impl Model {
             }
             (None, Exit::Succeeded(result)) => (Outcome::Succeeded, None, Some(result)),
             (None, Exit::Failed(fault)) => (Outcome::Failed, Some(fault.code), None),
+            (None, Exit::TimedOut(fault)) => (Outcome::TimedOut, Some(fault.code), None),
         };
         let duration = run.started.map(|at| self.now.boot_ms - at);
-        let items = run.items.len() as u64;
-        self.finish(dno, End { outcome, started: Some(true), code, result, items, duration });
+        self.finish(
+            dno,
+            End { outcome, started: Some(true), code, result, items: run.items.len() as u64, duration },
+        );
     }
 
     fn finish(&mut self, dno: Dno, end: End) {

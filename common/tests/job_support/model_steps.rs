@@ -149,8 +149,9 @@ impl Pair {
                 Input::Progress(self.pick(*which, |run| run.is_live())?, progress)
             }
             Do::Exit { which, how } => {
-                let exit = match how % 4 {
+                let exit = match how % 5 {
                     0 => Exit::Failed(fault("it failed")),
+                    4 => Exit::TimedOut(fault("it took too long")),
                     1 => Exit::Succeeded(Raw::text(&"r".repeat(usize::from(*how) * 2))),
                     _ => Exit::Succeeded(Raw::text("r")),
                 };

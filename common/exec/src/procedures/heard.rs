@@ -101,6 +101,11 @@ impl Hearing {
         Ok(())
     }
 
+    /// Says that a time limit of the procedure has passed.
+    pub(super) fn timed_out(&self) {
+        self.output.timed_out();
+    }
+
     fn has_until(&mut self, by: Option<Instant>) {
         self.by = self.by.filter(|before| *before <= Instant::now()).or(by);
     }

@@ -19,7 +19,7 @@ use super::ends::{Died, Trouble, too_long};
 use super::heard::{Hearing, line_limit};
 use super::spawn::Prepared;
 use crate::exec::{self, Chunk, EndedBy, Exit, StopReason, StreamName};
-use crate::telling::{given_up, kind, not_started, outlived};
+use crate::telling::{given_late, given_up, kind, not_started, outlived};
 
 /// Chunks between the program's pipes and whoever takes them; when it is full, the program's output is not read.
 const CHUNKS_IN_FLIGHT: usize = 1;
@@ -62,18 +62,38 @@ pub(super) async fn run(procedure: &Procedure, call: CallContext) -> Result<Raw,
     let (exit, ()) = tokio::join!(program, taking);
     let exit = exit.map_err(|error| not_started(&error))?;
     let name = &procedure.manifest().name;
-    let is_told = taker.is_told(asked.get().copied()) && exit.ended_by != EndedBy::Itself;
+    let asked = asked.get().filter(|asked| taker.is_told(**asked) && exit.ended_by != EndedBy::Itself);
     let (trouble, end) = (taker.trouble, taker.hearing.end);
     tracing::debug!(procedure = %name, code = exit.code, signal = exit.signal, ?trouble, "a program ended");
-    match (trouble, end) {
-        (None, Some(Ok(result))) => Ok(result),
+    let by_exit = || by_exit(procedure, &exit, &stop, run_timeout);
+    let end = match (trouble, end, asked) {
+        (None, Some(Ok(_)), Some(Asked { is_late: true, .. })) => by_exit().map_err(given_late),
+        (None, Some(Ok(result)), _) => Ok(result),
         // it heeded its stop, with an exception or in the middle of a line
-        _ if is_told => by_exit(procedure, &exit, &stop, run_timeout),
+        (_, _, Some(_)) => by_exit(),
         // what it said before it was silent is what it said
-        (Some(Trouble::Silent(_)) | None, Some(end)) => end,
-        (Some(trouble), _) => Err(trouble.fault(name, &exit.stderr_tail)),
-        (None, None) => by_exit(procedure, &exit, &stop, run_timeout),
+        (Some(Trouble::Silent(_)) | None, Some(end), None) => end,
+        (Some(trouble), _, None) => {
+            if let Trouble::Silent(_) = trouble {
+                output.timed_out();
+            }
+            Err(trouble.fault(name, &exit.stderr_tail))
+        }
+        (None, None, None) => by_exit(),
+    };
+    if asked.is_some_and(|asked| asked.is_late) {
+        output.timed_out();
     }
+    end
+}
+
+/// That a program is not wanted any more.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    /// Since when.
+    at: Instant,
+    /// Its time was over: no result makes up for that.
+    is_late: bool,
 }
 
 /// The end of a program that gave none itself.
@@ -104,13 +124,13 @@ fn by_exit(
     }
 }
 
-/// Completes when it is to be ended. It is told beforehand, as it is at its time limit, at which it is ended by others. `asked`
-/// becomes the moment from which it is not wanted any more.
+/// Completes when it is to be ended. It is told beforehand, as it is at its time limit, at which it is ended by others. What is seen
+/// first becomes `asked`.
 async fn stopped(
     stop: &Stop,
     halted: oneshot::Receiver<()>,
     run_by: Option<Instant>,
-    asked: &OnceLock<Instant>,
+    asked: &OnceLock<Asked>,
     cancel: impl Fn(),
 ) -> StopReason {
     let halted = async {
@@ -122,14 +142,14 @@ async fn stopped(
     let never = async {
         let Some(run_by) = run_by else { return std::future::pending::<StopReason>().await };
         sleep_until(run_by).await;
-        asked.get_or_init(Instant::now);
+        asked.get_or_init(|| Asked { at: Instant::now(), is_late: true });
         cancel();
         std::future::pending().await
     };
     let reason = tokio::select! {
         biased; // which is seen first is of no importance
         reason = stop.stopped() => {
-            asked.get_or_init(Instant::now);
+            asked.get_or_init(|| Asked { at: Instant::now(), is_late: false });
             match reason {
                 CallStop::TimedOut => StopReason::TimedOut,
                 CallStop::Cancelled | CallStop::Closed => StopReason::Cancelled,
@@ -238,8 +258,8 @@ impl<'a> Taker<'a> {
     }
 
     /// Whether what it gave as its end came after it was asked to end.
-    fn is_told(&self, asked: Option<Instant>) -> bool {
-        asked.is_some_and(|asked| self.ended_at.is_none_or(|ended| asked <= ended))
+    fn is_told(&self, asked: Asked) -> bool {
+        self.ended_at.is_none_or(|ended| asked.at <= ended)
     }
 
     /// When it is ended although it goes on.

@@ -183,6 +183,8 @@ fn caller(call: &CallContext) -> Option<String> {
     let identity = &call.caller.identity;
     match (&call.run, identity.role) {
         (Some(run), _) => Some(run.operator.clone()),
+        // nobody asked for what the agent runs by itself
+        (None, _) if call.output.is_recorded() => None,
         (None, Role::Manager) => None,
         (None, Role::Agent | Role::Operator) => Some(format!("{}:{}", identity.role, identity.id)),
     }

@@ -92,6 +92,12 @@ impl Output {
         }
     }
 
+    /// Says that a time limit of what serves the request has passed, one that its owner set: a run that is answered
+    /// [`timed_out`](redpoll_common::wire::FaultCode::TimedOut) has not failed then. In a call the answer alone tells.
+    pub fn timed_out(&self) {
+        self.shared.timed_out.store(true, Ordering::Release);
+    }
+
     /// Sends a value, as soon as the caller has granted credit for it: this is the back-pressure.
     ///
     /// Dropping the future may lose the value, and nothing else. After a cancel it waits for credit for a few seconds

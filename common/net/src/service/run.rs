@@ -1,6 +1,7 @@
 //! A request that is no peer's: a run of a job, whose values go to whoever records it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use redpoll_common::ids::{PeerId, RequestId};
 use redpoll_common::job::ItemKind;
@@ -67,6 +68,11 @@ impl RunOutput {
     /// The newest progress, if it was not taken before.
     pub fn progress(&self) -> Option<Progress> {
         self.shared.take_progress()
+    }
+
+    /// Whether a time limit of the procedure has passed: see [`Output::timed_out`].
+    pub fn has_timed_out(&self) -> bool {
+        self.shared.timed_out.load(Ordering::Acquire)
     }
 
     /// Takes nothing more than what is there.

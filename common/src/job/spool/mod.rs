@@ -193,6 +193,8 @@ pub enum Exit {
     Succeeded(Raw),
     /// Without.
     Failed(Fault),
+    /// At a time limit of its own procedure.
+    TimedOut(Fault),
 }
 
 /// What to do, in this order: nothing after a [`Output::Commit`] happens before it is durable, and none of it if it never is.

@@ -176,6 +176,7 @@ impl Row {
         match exit {
             Exit::Succeeded(result) => ending(Outcome::Succeeded, Some(result), None),
             Exit::Failed(fault) => ending(Outcome::Failed, None, Some(fault)),
+            Exit::TimedOut(fault) => ending(Outcome::TimedOut, None, Some(fault)),
         }
     }
 }

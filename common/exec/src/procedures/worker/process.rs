@@ -114,6 +114,23 @@ impl Process {
         self.given > 0 && self.unread() >= self.lay.saturating_add(self.given)
     }
 
+    /// Bytes that lie in its standard error, unread: at most what a pipe holds.
+    pub(super) fn waiting_errors(&self) -> u64 {
+        self.stderr.as_ref().and_then(|pipe| rustix::io::ioctl_fionread(pipe).ok()).unwrap_or(0)
+    }
+
+    /// The next piece of what lies in its standard error, `waiting` bytes at most, which become fewer. Waits for nothing; `None` when there is no more.
+    pub(super) fn errors(&mut self, waiting: &mut u64) -> Option<Vec<u8>> {
+        let pipe = self.stderr.as_ref().filter(|_| *waiting > 0)?;
+        let mut data = vec![0; usize::try_from(*waiting).unwrap_or(CHUNK).min(CHUNK)];
+        // past the runtime, which may not have seen yet that something is there
+        let read = rustix::io::read(pipe, &mut data).ok().filter(|read| *read > 0)?;
+        data.truncate(read);
+        *waiting = waiting.saturating_sub(read as u64);
+        self.heard(&data);
+        Some(data)
+    }
+
     /// Why it is not to be given another call.
     pub(super) fn unfit(&self) -> Option<&'static str> {
         if self.group.is_stopped() {
@@ -172,12 +189,14 @@ impl Process {
                 self.machine.handle_bytes(&self.buffer);
                 self.buffer.clear();
             }
-            Step::Err(data) => {
-                self.tail.push(data);
-                self.recent.hear(data);
-            }
+            Step::Err(data) => self.heard(data),
             Step::OutEnd | Step::Wrote | Step::Exited => {}
         }
+    }
+
+    fn heard(&mut self, data: &[u8]) {
+        self.tail.push(data);
+        self.recent.hear(data);
     }
 
     /// It closed its standard output: if it is about to end, waits for that.

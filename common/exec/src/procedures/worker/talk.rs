@@ -14,6 +14,7 @@ use super::super::heard::Hearing;
 use super::overdue::Overdue;
 use super::process::{Process, Step};
 use crate::exec::DRAIN;
+use crate::telling::given_late;
 
 /// How long a worker may take to read some of what it is given. Who hangs between two calls is found out by that.
 const READ_WAIT: Duration = Duration::from_secs(10);
@@ -51,11 +52,21 @@ pub(super) struct Talk<'a> {
     idle_by: Option<Instant>,
     /// When it has read too little of its call.
     read_by: Option<Instant>,
-    /// It was asked to end: what its caller is told, and when it is killed.
-    stopping: Option<(Fault, Instant)>,
+    /// It was asked to end.
+    stopping: Option<Stopping>,
     /// Something that it said cannot be told: no result makes up for that.
     is_spoilt: bool,
     overdue: Overdue,
+}
+
+/// A call that was asked to end.
+struct Stopping {
+    /// What its caller is told.
+    fault: Fault,
+    /// When it is killed.
+    kill_by: Instant,
+    /// Its time was over: no result makes up for that.
+    is_late: bool,
 }
 
 /// What there is to do next.
@@ -98,7 +109,7 @@ impl<'a> Talk<'a> {
             let talked = match next {
                 Next::Step(step) => self.step(step).await,
                 Next::Stopped(reason) => {
-                    self.stop(stop_fault(reason));
+                    self.stop(stop_fault(reason), false);
                     None
                 }
                 Next::Answered => {
@@ -107,18 +118,42 @@ impl<'a> Talk<'a> {
                 }
                 Next::Due => self.due(),
             };
-            match talked {
-                None => {}
-                Some(Talked::Ended(end)) => return Talked::Ended(self.hearing.finish(end).await),
-                // what was left out is told when the worker is dead
-                Some(talked @ (Talked::Kill(_) | Talked::Trouble(_) | Talked::Exited)) => return talked,
+            if let Some(talked) = talked {
+                return self.talked(talked).await;
             }
             yield_now().await; // who writes without a pause has not the thread for itself
         }
     }
 
+    async fn talked(mut self, talked: Talked) -> Talked {
+        let talked = self.last_words(talked).await;
+        match talked {
+            Talked::Ended(end) => Talked::Ended(self.hearing.finish(end).await),
+            // what was left out is told when the worker is dead
+            Talked::Kill(_) | Talked::Trouble(_) | Talked::Exited => talked,
+        }
+    }
+
+    /// Passes on what lies in its standard error: it wrote that before its end, which is heard first. Nothing is waited for, and what it
+    /// writes meanwhile is not read.
+    async fn last_words(&mut self, talked: Talked) -> Talked {
+        let mut by = self.by();
+        if !matches!(talked, Talked::Ended(_)) {
+            // a caller that takes nothing keeps no worker alive that is to be killed
+            by = Some(by.unwrap_or_else(|| Instant::now() + DRAIN).min(Instant::now() + DRAIN));
+        }
+        let mut waiting = self.process.waiting_errors();
+        while let Some(data) = self.process.errors(&mut waiting) {
+            if let Err(trouble) = self.hearing.stderr(&data, by).await {
+                let fault = trouble.fault(self.procedure, &self.process.tail);
+                return if let Talked::Ended(Ok(_)) = talked { Talked::Ended(Err(fault)) } else { talked };
+            }
+        }
+        talked
+    }
+
     async fn next(&mut self, stop: &Stop) -> Next {
-        let kill_by = self.stopping.as_ref().map(|(_, kill_by)| *kill_by);
+        let kill_by = self.stopping.as_ref().map(|stopping| stopping.kill_by);
         let due = match kill_by {
             Some(_) => kill_by,
             None => [self.run_by, self.idle_by(), self.read_by].into_iter().flatten().min(),
@@ -194,10 +229,11 @@ impl<'a> Talk<'a> {
         let fault = trouble.fault(self.procedure, &self.process.tail);
         if self.process.machine.is_free() {
             // it was the end of the call
-            return Some(Talked::Ended(Err(self.stopping.take().map_or(fault, |(first, _)| first))));
+            let stopping = self.stopping.as_ref();
+            return Some(Talked::Ended(Err(stopping.map_or(fault, |first| first.fault.clone()))));
         }
         if self.stopping.is_none() {
-            self.stop(fault);
+            self.stop(fault, false);
         }
         None
     }
@@ -205,7 +241,7 @@ impl<'a> Talk<'a> {
     /// Passes on what it said; a caller that takes nothing must not keep it from being ended. What nobody took in time is left out, with
     /// all that comes after it.
     async fn hear(&mut self, step: Option<&Step>) -> Result<(), Trouble> {
-        let by = self.stopping.as_ref().map(|(_, kill_by)| *kill_by).or(self.run_by);
+        let by = self.by();
         match step {
             Some(Step::Err(data)) => self.hearing.stderr(data, by).await,
             Some(Step::Out | Step::OutEnd | Step::Wrote | Step::Exited) | None => {
@@ -214,12 +250,18 @@ impl<'a> Talk<'a> {
         }
     }
 
+    /// Until when its caller may take something.
+    fn by(&self) -> Option<Instant> {
+        self.stopping.as_ref().map(|stopping| stopping.kill_by).or(self.run_by)
+    }
+
     fn ended(&mut self) -> Option<Talked> {
         let end = self.hearing.end.take()?;
-        Some(Talked::Ended(match (end, self.stopping.take()) {
+        Some(Talked::Ended(match (end, &self.stopping) {
+            (Ok(_), Some(Stopping { fault, is_late: true, .. })) => Err(given_late(fault.clone())),
             // it was done before it was stopped
             (Ok(result), _) if !self.is_spoilt => Ok(result),
-            (_, Some((fault, _))) => Err(fault),
+            (_, Some(stopping)) => Err(stopping.fault.clone()),
             (end, None) => end,
         }))
     }
@@ -228,10 +270,11 @@ impl<'a> Talk<'a> {
         if let Err(trouble) = self.rest().await {
             return Talked::Trouble(trouble);
         }
-        match (self.hearing.end.take(), self.stopping.take()) {
-            (Some(Ok(result)), _) if !self.is_spoilt => Talked::Ended(Ok(result)),
-            (_, Some((fault, _))) => Talked::Kill(fault),
-            (Some(end), None) => Talked::Ended(end),
+        match (self.ended(), &self.stopping) {
+            // it went because it was asked to end, which is no death
+            (Some(Talked::Ended(Err(fault))), Some(_)) => Talked::Kill(fault),
+            (Some(ended), _) => ended,
+            (None, Some(stopping)) => Talked::Kill(stopping.fault.clone()),
             (None, None) => Talked::Exited,
         }
     }
@@ -249,22 +292,25 @@ impl<'a> Talk<'a> {
         Ok(())
     }
 
-    fn stop(&mut self, fault: Fault) {
+    fn stop(&mut self, fault: Fault, is_late: bool) {
         self.process.say(&cancel_line(self.call));
-        self.stopping = Some((fault, Instant::now() + self.times.grace));
+        if is_late {
+            self.hearing.timed_out();
+        }
+        self.stopping = Some(Stopping { fault, kill_by: Instant::now() + self.times.grace, is_late });
     }
 
     fn due(&mut self) -> Option<Talked> {
-        if let Some((fault, _)) = self.stopping.take() {
-            return Some(Talked::Kill(fault));
+        if let Some(stopping) = &self.stopping {
+            return Some(Talked::Kill(stopping.fault.clone()));
         }
         let now = Instant::now();
         let is_over = |by: Option<Instant>| by.is_some_and(|by| by <= now);
         if is_over(self.run_by) {
-            self.stop(too_long(self.procedure, self.times.run.unwrap_or_default()));
+            self.stop(too_long(self.procedure, self.times.run.unwrap_or_default()), true);
         } else if is_over(self.idle_by()) {
             let silent = Trouble::Silent(self.times.idle.unwrap_or_default());
-            self.stop(silent.fault(self.procedure, &self.process.tail));
+            self.stop(silent.fault(self.procedure, &self.process.tail), true);
         } else if is_over(self.read_by) && self.process.has_its_call() && !self.process.reads_nothing() {
             // it has its call; what comes after it are answers, which it reads when it wants to
             self.read_by = None;
