@@ -234,3 +234,36 @@ def test_a_mode_that_does_not_exist_is_refused(once: Served, written: Callable[[
     with harness.Process([sys.executable, str(file)], False, {**harness.sdk_env(), "REDPOLL_MODE": "twice"}) as process:
         assert process.exit() == 2
         assert "once or worker" in process.stderr()
+
+
+LOGS = """
+    import threading
+
+    @redpoll.procedure
+    def logs():
+        call = redpoll.current()
+        thread = threading.Thread(target=call.log, args=("from", "a thread"))
+        thread.start()
+        thread.join()
+        return 1
+
+    @redpoll.procedure
+    def late():
+        late.call = redpoll.current()
+
+    @redpoll.procedure
+    def later():
+        try:
+            late.call.log("not mine")
+        except redpoll.CallEnded as error:
+            return str(error)
+"""
+
+
+def test_the_call_as_an_object_writes_lines_too_until_its_end(worker: Served) -> None:
+    with worker(LOGS) as process:
+        assert process.call("logs").result == 1
+        process.call("late")
+        assert "has ended" in process.call("later").result
+        process.close()
+        assert "from a thread\n" in process.stderr() and "not mine" not in process.stderr()

@@ -27,7 +27,7 @@ ZOO = """
 
     @redpoll.procedure(
         name="zoo.feed", version=2, idempotent=True, redact=["keeper.pin"], run_timeout="30s", concurrency=4,
-        limits={"memory": "64MiB", "output": 1000}, manager={"submit": True, "calls": ["site.*"]}, deprecated="use zoo.feed@3", mode="once",
+        limits={"memory": "64MiB", "output": 4096}, manager={"submit": True, "calls": ["site.*"]}, deprecated="use zoo.feed@3", mode="once",
     )
     def feed(
         animal: Annotated[str, redpoll.Arg('who "eats" \\u007f', pattern="^[a-z]+$")],
@@ -96,7 +96,7 @@ def test_manifests_are_written_and_are_toml(zoo: str, tmp_path: Path) -> None:
         "run_timeout": "30s",
         "concurrency": 4,
         "idempotent": True,
-        "limits": {"memory": "64MiB", "output": 1000},
+        "limits": {"memory": "64MiB", "output": 4096},
         "manager": {"submit": True, "calls": ["site.*"]},
         "redact": ["keeper.pin"],
     }

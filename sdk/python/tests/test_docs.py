@@ -38,6 +38,8 @@ def test_the_example_of_the_guide_copies_files(tmp_path: Path) -> None:
     assert value == {"file": f"{tmp_path}/from/deep/a", "bytes": 4} and result == {"copied": 1, "of": 2}
     assert (tmp_path / "to" / "deep" / "a").read_text() == "text"
     assert "left out:" in done.stderr
+    missing = command("call", file, "backup.files", f"source={tmp_path}/nowhere", f"target={tmp_path}/to", code=1)
+    assert "is no folder" in missing.stderr and missing.stdout == ""
 
 
 def test_the_package_is_copied_to_another_machine_and_updated_there(tmp_path: Path) -> None:

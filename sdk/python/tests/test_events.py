@@ -77,7 +77,7 @@ REFUSED = [
     ("'d'", "{'a': [1, float('nan')]}", "at data.a[1]: nan has no JSON form"),
     ("'d'", "b'x'", "at data: bytes inside a value"),
     ("'d'", "{1: 2}", "at data: keys of a map are text, not int"),
-    ("'d'", "1 << 64", "at data: an integer of 65 bits"),
+    ("'d'", "1 << 64", "at data: an integer of more than 64 bits"),
     ("'d'", "object()", "at data: builtins.object has no JSON form"),
     ("'d'", "'\\udc80'", "half of a surrogate pair"),
     ("'d'", "'x' * (1 << 20)", "a line of"),

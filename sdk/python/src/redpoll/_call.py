@@ -111,6 +111,13 @@ class Call(Asking):
         parts = {"type": type, "data": data}
         self._say({"emit": plain({name: part for name, part in parts.items() if part is not None})})
 
+    def log(self, *words: object) -> None:
+        """Writes a line to standard error, which is recorded. Raises CallEnded: a later line would stand in another call."""
+        with self._lock:
+            if self._ended:
+                raise CallEnded(f"the call of {self.procedure} has ended; nothing more can be said of it")
+        log(*words)
+
     def value(self, value: Any) -> None:
         """Sends one value."""
         self._say(labelled("value", value))

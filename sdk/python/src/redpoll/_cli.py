@@ -43,8 +43,11 @@ def serve(argv: Optional[Sequence[str]] = None) -> None:
 def main(argv: Optional[Sequence[str]] = None, registry: Optional[Registry] = None) -> int:
     """The command line. Returns the code to exit with: 0, 1 failed, 2 wrong usage, 3 arguments refused; of `serve`, which only returns
     when the file cannot be served, 64."""
-    parser = _parser()
-    chosen = parser.parse_args(argv)
+    parser, calls = _parser()
+    words = list(sys.argv[1:] if argv is None else argv)
+    # options may stand among the arguments of a call, which a parser with verbs does not take
+    called = calls.parse_intermixed_args(words[1:], argparse.Namespace(verb="call")) if words[:1] == ["call"] else None
+    chosen = called or parser.parse_args(words)
     port = None
     if chosen.verb == "serve":
         chosen.mode = _mode(chosen.mode, parser)
@@ -83,7 +86,8 @@ def _mode_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--worker", dest="mode", action="store_const", const="worker", help="call after call, until the input ends")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> "tuple[argparse.ArgumentParser, argparse.ArgumentParser]":
+    """That of the command line, and that of the verb `call`."""
     parser = argparse.ArgumentParser(prog="redpoll", description="Procedures for Redpoll in Python.")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
@@ -100,26 +104,26 @@ def _parser() -> argparse.ArgumentParser:
     _mode_flags(one)
     one = verb("schema", "print the JSON Schema of the arguments")
     one.add_argument("name", nargs="?", metavar="NAME")
-    one = verb("call", "call a procedure here, without an agent")
-    one.add_argument("name", metavar="NAME")
-    one.add_argument("words", nargs="*", metavar="ARG|KEY=VALUE|KEY:=JSON|@FILE")
-    one.add_argument("--kwargs", metavar="JSON", help="all named arguments")
-    one.add_argument("--init", metavar="JSON", help="arguments of the constructor, an object or a list")
+    calls = verb("call", "call a procedure here, without an agent")
+    calls.add_argument("name", metavar="NAME")
+    calls.add_argument("words", nargs="*", metavar="ARG|KEY=VALUE|KEY:=JSON|@FILE")
+    calls.add_argument("--kwargs", metavar="JSON", help="all named arguments")
+    calls.add_argument("--init", metavar="JSON", help="arguments of the constructor, an object or a list")
     one = verb("check", "load it and say what is wrong or missing")
     one.add_argument("--strict", action="store_true", help="what is missing is wrong too")
     verb("list", "list the procedures")
-    return parser
+    return parser, calls
 
 
 def _manifests(registry: Registry, chosen: argparse.Namespace) -> int:
     for procedure in registry.all():
         mode = chosen.mode or procedure.options.mode
         command = [chosen.python, "-m", "redpoll", "serve", f"--{mode}", os.path.abspath(chosen.file)]
-        if chosen.write is None:
-            print(f"# {file_name(procedure)}\n{manifest(procedure, command, mode)}")
-            continue
-        path = os.path.join(chosen.write, file_name(procedure))
+        path = os.path.join(chosen.write or "", file_name(procedure))
         try:
+            if chosen.write is None:
+                print(f"# {path}\n{manifest(procedure, command, mode)}")
+                continue
             _refuse_other_case(path)
             _write(path, lambda kept: manifest(procedure, command, mode, kept), chosen.force)
         except FileExistsError:
@@ -146,15 +150,32 @@ def _refuse_other_case(path: str) -> None:
 def _write(path: str, text: "Callable[[str], str]", force: bool) -> None:
     """Writes a manifest, or replaces one as a whole. Raises ValueError if what is there would be lost."""
     if not (force and os.path.lexists(path)):
-        with open(path, "x", encoding="utf-8") as out:
-            out.write(text(""))
+        _beside(path, text(""), lambda _descriptor: None, 0o666, _put)
         return
     with open(path, encoding="utf-8") as there:
         kept, there_is = theirs(there.read()), os.fstat(there.fileno())
     if kept is None:
         raise ValueError(f"was not written here, and its lines would be lost; move it away, or give it the line\n{MARK}\nwith yours below it")
-    whole = text(kept)
-    path = os.path.realpath(path)
+
+    def owned(descriptor: int) -> None:
+        if os.geteuid() == 0:
+            os.fchown(descriptor, there_is.st_uid, there_is.st_gid)
+        os.fchmod(descriptor, there_is.st_mode & 0o7777)
+
+    _beside(os.path.realpath(path), text(kept), owned, 0o600, os.replace)
+
+
+def _put(new: str, path: str) -> None:
+    """Gives a file its name, unless another has it."""
+    os.link(new, path)
+    os.unlink(new)
+
+
+def _beside(path: str, whole: str, owned: "Callable[[int], None]", mode: int, put: "Callable[[str, str], None]") -> None:
+    """Writes a file beside the place that it gets as a whole, or not at all."""
+    content = whole.encode("utf-8")
+    if os.path.lexists(path) and put is _put:
+        raise FileExistsError(path)
     # no *.toml, so that nobody loads half of one
     new = f"{path}.new"
     try:
@@ -162,14 +183,13 @@ def _write(path: str, text: "Callable[[str], str]", force: bool) -> None:
         os.unlink(new)
     except FileNotFoundError:
         pass
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(whole)
-            if os.geteuid() == 0:
-                os.fchown(descriptor, there_is.st_uid, there_is.st_gid)
-            os.fchmod(descriptor, there_is.st_mode & 0o7777)
-        os.replace(new, path)
+        with open(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            owned(descriptor)
+        put(new, path)
     except BaseException:
         os.unlink(new)
         raise

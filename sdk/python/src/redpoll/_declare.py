@@ -130,7 +130,7 @@ def procedure(function: Optional[F] = None, **options: Any) -> Union[F, Callable
         elif inner is not function:
             raise DeclarationError("@staticmethod and @classmethod are for methods; @procedure is enough for a function")
         else:
-            REGISTRY.add(Procedure(function, chosen.name or function.__name__, chosen))
+            REGISTRY.add(Procedure(function, function.__name__ if chosen.name is None else chosen.name, chosen))
         return function
 
     return declare if function is None else declare(function)
@@ -161,7 +161,7 @@ def expose(cls: Optional[C] = None, *, name: Optional[str] = None, **options: An
             raise DeclarationError(f"{cls.__qualname__} has no public methods to expose")
         for method, function, constructed in found:
             own: Options = getattr(function, _MARK, shared)
-            REGISTRY.add(Procedure(function, own.name or f"{first}.{method}", own, cls, constructed))
+            REGISTRY.add(Procedure(function, f"{first}.{method}" if own.name is None else own.name, own, cls, constructed))
         return cls
 
     return declare if cls is None else declare(cls)
@@ -190,7 +190,7 @@ def _options(options: "dict[str, Any]") -> Options:
             near = nearest(key, list(known))
             raise DeclarationError(f"there is no option {key}" + (f"; did you mean {near}?" if near else ""))
     values = {key: value for key, value in options.items() if value is not None}
-    if "redact" in values and not isinstance(values["redact"], str):
+    if isinstance(values.get("redact"), (list, set, frozenset)):
         values["redact"] = tuple(values["redact"])
     return Options(**values)
 

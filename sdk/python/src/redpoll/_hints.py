@@ -10,9 +10,9 @@ import sys
 import typing
 from typing import Annotated, Any, Callable, Literal, Optional, Union, get_args, get_origin, get_type_hints
 
-from ._errors import DeclarationError
+from ._errors import ArgumentError, DeclarationError
 from ._kinds import Base64, Choice, Either, Field, Integer, Items, Kind, Map, Named, Number, Path, Plain, Record, Row, members
-from ._limits import Arg, Narrowed
+from ._limits import Arg, Narrowed, narrowed
 from ._values import shown
 
 _UNIONS: "tuple[Any, ...]" = (Union,)
@@ -130,7 +130,7 @@ def _annotated(parts: "tuple[Any, ...]", where: str, classes: Classes) -> Kind:
         if isinstance(note, str):
             kind = Narrowed(kind, Arg(description=note), where)
         elif isinstance(note, Arg):
-            kind = Narrowed(kind, note, where)
+            kind = narrowed(kind, note, where)
     return kind
 
 
@@ -150,8 +150,20 @@ def _dataclass(hint: Any, where: str, classes: Classes) -> Kind:
         place = f"{where}, field {field.name}"
         default = field.default if field.default is not dataclasses.MISSING else None
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        fields[field.name] = Field(kind_of(hints[field.name], place, classes), required, shown(default))
+        kind, written = kind_of(hints[field.name], place, classes), shown(default)
+        fitting(kind, written, place)
+        fields[field.name] = Field(kind, required, written)
     return Record(fields, hint)
+
+
+def fitting(kind: Kind, default: Any, where: str) -> None:
+    """Refuses a default that would be refused if somebody gave it; None is none that a schema shows."""
+    if default is None:
+        return
+    try:
+        kind.read(default, "")
+    except ArgumentError as error:
+        raise DeclarationError(f"{where}: its default does not fit: {error}") from None
 
 
 def _typed_dict(hint: Any, where: str, classes: Classes) -> Kind:

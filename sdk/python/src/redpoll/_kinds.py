@@ -376,6 +376,12 @@ class Either(Kind):
     def inside(self) -> "Sequence[Kind]":
         return self._kinds
 
+    def mapped(self, change: "Callable[[Kind], Kind]") -> "Optional[Either]":
+        """The same with its one kind that is not null changed; None if there are several."""
+        if sum(kind.words != "null" for kind in self._kinds) != 1:
+            return None
+        return Either([kind if kind.words == "null" else change(kind) for kind in self._kinds])
+
     def schema(self) -> "dict[str, Any]":
         return {"anyOf": [kind.schema() for kind in self._kinds]}
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Optional, Sequence, Union
 
 from ._errors import ArgumentError, DeclarationError
-from ._kinds import Kind
-from ._values import shown
+from ._kinds import Either, Kind
+from ._patterns import compiled
+from ._values import MAX_TOML, shown
 
 _NUMBERS = ("integer", "number")
 
@@ -35,6 +35,20 @@ class Arg:
 Arg.__module__ = "redpoll"
 
 
+def narrowed(kind: Kind, arg: Arg, where: str) -> Kind:
+    """A kind with an Arg: of ``Optional[T]`` its bounds are those of `T`."""
+    if not isinstance(kind, Either):
+        return Narrowed(kind, arg, where)
+    told = Arg(description=arg.description, examples=arg.examples)
+    bounds = replace(arg, description=None, examples=())
+    if any(bound is not None for bound in (arg.min, arg.max, arg.min_length, arg.max_length, arg.pattern)):
+        within = kind.mapped(lambda kind: Narrowed(kind, bounds, where))
+        if within is None:
+            raise DeclarationError(f"{where}: which of several types is narrowed? Write it there, such as Union[Annotated[int, Arg(min=1)], str]")
+        kind = within
+    return Narrowed(kind, told, where)
+
+
 class Narrowed(Kind):
     """A kind with an :class:`Arg`."""
 
@@ -48,11 +62,17 @@ class Narrowed(Kind):
             raise DeclarationError(f"{where}: min_length and max_length are for text, lists and maps; this is {kind.words}")
         if arg.pattern is not None and name != "string":
             raise DeclarationError(f"{where}: pattern is for text; this is {kind.words}")
+        for rule, length in (("min_length", arg.min_length), ("max_length", arg.max_length)):
+            if length is not None and (type(length) is not int or not 0 <= length <= MAX_TOML):
+                raise DeclarationError(f"{where}: {rule} is an integer from 0, not {length!r}")
         for bound in (arg.min, arg.max):
             if bound is not None and not (type(bound) in (int, float) and abs(bound) <= sys.float_info.max):
                 raise DeclarationError(f"{where}: min and max are finite numbers; leave out what has no bound")
+        for least, most, words in ((arg.min, arg.max, "min"), (arg.min_length, arg.max_length, "min_length")):
+            if least is not None and most is not None and least > most:
+                raise DeclarationError(f"{where}: {words} is {least}, and more than {words.replace('min', 'max')}, {most}: nothing would fit")
         self._examples = [example for example in map(shown, arg.examples) if example is not None]
-        self._pattern = _compiled(arg.pattern, where)
+        self._pattern = compiled(arg.pattern, where)
         self._lengths = {"string": "Length", "array": "Items", "object": "Properties"}.get(str(name), "")
 
     def inside(self) -> "Sequence[Kind]":
@@ -90,16 +110,3 @@ class Narrowed(Kind):
         if self._pattern is not None and not self._pattern.search(value):
             raise ArgumentError(path, f"expected text that matches {arg.pattern}")
         return read
-
-
-def _compiled(pattern: Optional[str], where: str) -> "Optional[re.Pattern[str]]":
-    if pattern is None:
-        return None
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise DeclarationError(f"{where}: the pattern is no regular expression: {error}") from None
-    if pattern.endswith("$") and not pattern.endswith("\\$"):
-        # Python lets `$` match before a newline at the end; JSON Schema does not
-        compiled = re.compile(pattern[:-1] + r"\Z")
-    return compiled

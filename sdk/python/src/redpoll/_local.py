@@ -125,8 +125,9 @@ def _show(source: int, shown: Any) -> int:
             message = json.loads(line)
             for label, content in message.items():
                 if label == "exception":
-                    print(content["trace"].rstrip(), file=sys.stderr)
                     refused = content["module"] == "redpoll" and content["class"] == "ArgumentError"
+                    if not refused:
+                        print(content["trace"].rstrip(), file=sys.stderr)
                     print(f"{'refused' if refused else 'failed'}: {content['class']}: {content['message']}", file=sys.stderr)
                     code = 3 if refused else 7 if content["class"] == "Cancelled" else 1
                 elif label in ("progress", "emit"):

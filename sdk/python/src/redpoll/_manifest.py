@@ -9,7 +9,7 @@ import sys
 from typing import Any, Optional, Sequence
 
 from ._procedure import Procedure
-from ._values import MAX_TOML
+from ._values import MAX_TOML, is_unicode
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+\Z")
 #: What a line says something of: the first word of a key, or of the name of a table.
@@ -28,7 +28,7 @@ def file_name(procedure: Procedure) -> str:
 def manifest(procedure: Procedure, command: Sequence[str], mode: str, theirs: str = "") -> str:
     """The text of the manifest, and below it the lines of the machine's owner: what they say goes before what the Python says.
 
-    Raises ValueError when these are not TOML.
+    Raises ValueError when these are not TOML, and for what no file can hold.
     """
     options = procedure.options
     fields: "dict[str, Any]" = {
@@ -64,7 +64,10 @@ def manifest(procedure: Procedure, command: Sequence[str], mode: str, theirs: st
     # one user is as good as the other, and both together are refused
     said |= {"user", "demote"} if said & {"user", "demote"} else set()
     ours = "".join(f"{key} = {toml(value)}\n" for key, value in fields.items() if value is not None and key not in said)
-    return f"{ours}{MARK}\n{theirs}"
+    whole = f"{ours}{MARK}\n{theirs}"
+    if not is_unicode(whole):
+        raise ValueError(f"{procedure.id}: a description, a choice or another text of it is not Unicode, and no manifest can hold it")
+    return whole
 
 
 def theirs(text: str) -> Optional[str]:

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
-from typing import Any, Mapping, Optional, Sequence
+from typing import Any, Mapping, Optional
 
+from . import _bounds
 from ._errors import DeclarationError
 from ._port import LINE_LIMIT
 
-_DURATION = re.compile(r"(0|(\d+\s*(ms|s|m|h|d)\s*)+)\Z")
-_SIZE = re.compile(r"(\d{1,15})\s*(kB|MB|GB|KiB|MiB|GiB)?\Z")
-_UNITS = {"": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
-_LIMITS = ("memory", "cpu", "processes", "output", "line")
-_MANAGER = ("submit", "calls")
-_SCHEDULE = ("every", "jitter", "at_start", "kwargs")
 #: As in every manifest.
 MAX_REDACT_PATHS = 100
 MAX_REDACT_WORDS = 16
@@ -57,23 +51,37 @@ class Options:
     @property
     def line_limit(self) -> int:
         """Bytes of a line that the agent takes, as the manifest will say."""
-        return size(self.limits["line"]) or LINE_LIMIT if "line" in self.limits else LINE_LIMIT
+        return _bounds.size(self.limits["line"]) or LINE_LIMIT if "line" in self.limits else LINE_LIMIT
 
     def check(self, where: str) -> None:
         """Refuses what no manifest may say."""
-        for name, value in self.limits.items():
-            _one_of(where, "limits", name, _LIMITS)
-            if name in ("memory", "output", "line") and size(value) is None:
-                raise DeclarationError(f'{where}: limits.{name} is a size such as "64MiB", not {value!r}')
-        for name in self.manager or {}:
-            _one_of(where, "manager", name, _MANAGER)
-        _one_of(where, "mode", self.mode, MODES)
-        _one_of(where, "cancel", self.cancel, CANCELS)
+        _bounds.limits(where, self.limits)
+        if self.manager is not None:
+            _bounds.manager(where, self.manager)
+        _bounds.one_of(where, "mode", self.mode, MODES)
+        _bounds.one_of(where, "cancel", self.cancel, CANCELS)
         if type(self.version) is not int or not 1 <= self.version < 2**32:
             raise DeclarationError(f"{where}: version is an integer from 1, not {self.version!r}")
+        for name in ("description", "deprecated"):
+            if getattr(self, name) is not None:
+                _bounds.note(where, name, getattr(self, name))
+        for name in ("idempotent", "enabled", "admin"):
+            _bounds.flag(where, name, getattr(self, name))
+        if self.concurrency is not None:
+            _bounds.count(where, "concurrency", self.concurrency, _bounds.MAX_CONCURRENCY)
+        for name, (least, most) in _bounds.DURATIONS.items():
+            if getattr(self, name) is not None:
+                _bounds.duration(where, name, getattr(self, name), least, most)
+        self._check_redact(where)
+        self._check_surroundings(where)
+
+    def _check_redact(self, where: str) -> None:
+        """What nobody may see."""
         paths: Any = self.redact
         if isinstance(paths, str):
             raise DeclarationError(f"{where}: redact is a list of paths, not one text; write [{paths!r}]")
+        if not isinstance(paths, tuple):
+            raise DeclarationError(f"{where}: redact is a list of paths, not {paths!r}")
         if len(paths) > MAX_REDACT_PATHS:
             raise DeclarationError(f"{where}: redact has more than {MAX_REDACT_PATHS} paths")
         for path in paths:
@@ -83,50 +91,16 @@ class Options:
                     f'{where}: redact: {path!r} is not a path such as "password", "user.pin" or "keys.*"'
                     f" of at most {MAX_REDACT_WORDS} words"
                 )
-        for name in ("run_timeout", "idle_timeout", "grace", "ready_timeout", "idle_shutdown", "health_interval"):
-            _duration(where, name, getattr(self, name))
-        self._check_surroundings(where)
 
     def _check_surroundings(self, where: str) -> None:
         """As whom and where it runs, and by itself."""
         for name in ("user", "group", "demote"):
-            value = getattr(self, name)
-            if value is not None and not (isinstance(value, str) and value):
-                raise DeclarationError(f"{where}: {name} is the name of a {'group' if name == 'group' else 'user'}, not {value!r}")
+            if getattr(self, name) is not None:
+                _bounds.account(where, name, getattr(self, name))
         if self.user is not None and self.demote is not None:
             raise DeclarationError(f"{where}: demote does not stand beside user; it is for what runs as the agent where that is not root")
         if self.cwd is not None and not (isinstance(self.cwd, str) and self.cwd.startswith("/")):
             raise DeclarationError(f"{where}: cwd is an absolute path, not {self.cwd!r}")
-        for name, value in self.env.items():
-            if not (isinstance(name, str) and isinstance(value, str)):
-                raise DeclarationError(f"{where}: env is a table of texts, not {name!r}: {value!r}")
-            if not name or "=" in name or name.startswith("REDPOLL_"):
-                raise DeclarationError(f"{where}: env: {name!r} is no name of a variable of one's own")
-        for name in ("enabled", "admin"):
-            if not isinstance(getattr(self, name), bool):
-                raise DeclarationError(f"{where}: {name} is True or False, not {getattr(self, name)!r}")
+        _bounds.environment(where, self.env)
         if self.schedule is not None:
-            for name in self.schedule:
-                _one_of(where, "schedule", name, _SCHEDULE)
-            if "every" not in self.schedule:
-                raise DeclarationError(f'{where}: schedule says how often, such as schedule={{"every": "1h"}}')
-            for name in ("every", "jitter"):
-                _duration(where, f"schedule.{name}", self.schedule.get(name))
-
-
-def size(value: Any) -> Optional[int]:
-    """`1MiB`, `500kB` or a number of bytes; None for anything else."""
-    if type(value) is int and value > 0:
-        return value
-    found = _SIZE.match(value) if isinstance(value, str) else None
-    return int(found[1]) * _UNITS[found[2] or ""] if found else None
-
-
-def _duration(where: str, name: str, value: Any) -> None:
-    if value is not None and not (isinstance(value, str) and _DURATION.match(value)):
-        raise DeclarationError(f'{where}: {name} is a duration such as "30s" or "1h 30m", not {value!r}')
-
-
-def _one_of(where: str, key: str, value: str, known: Sequence[str]) -> None:
-    if value not in known:
-        raise DeclarationError(f"{where}: {key} is one of {', '.join(known)}, not {value!r}")
+            _bounds.schedule(where, self.schedule)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any, Callable, Optional, Sequence
 
+from . import _bounds
 from ._errors import ArgumentError, DeclarationError
 from ._hints import Classes
 from ._kinds import definitions
 from ._options import MAX_REDACT_PATHS, Options
 from ._signature import Signature
+from ._values import shown
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -38,6 +40,7 @@ class Procedure:
         self.name = checked_name(name, self.where)
         self.version = options.version
         options.check(self.where)
+        _bounds.note(self.where, "description", self.description)
         self._signature: Optional[Signature] = None
         self._init: Optional[Signature] = None
         self._redact: "list[str]" = []
@@ -74,6 +77,9 @@ class Procedure:
                 f"{self.where}: redact has more than {MAX_REDACT_PATHS} paths: those of the constructor count twice, by name and by place"
             )
         self._signature = signature
+        if options := self.options.schedule:
+            kwargs = options.get("kwargs", {})
+            _bounds.fitting_kwargs(self.where, kwargs, lambda given: self.bind([], given), shown(kwargs))
 
     @property
     def signature(self) -> Signature:
@@ -152,7 +158,7 @@ def _nothing(self: object) -> None:
 
 def checked_name(name: str, where: str) -> str:
     """A procedure's name, or DeclarationError."""
-    if len(name) > MAX_NAME or not _NAME.match(name):
+    if not isinstance(name, str) or len(name) > MAX_NAME or not _NAME.match(name):
         raise DeclarationError(
             f"{where}: {name!r} is no name of a procedure: words of letters of ASCII, digits, `_` and `-`, joined by dots, "
             f"at most {MAX_NAME} characters"

@@ -6,7 +6,7 @@ import inspect
 from typing import Any, Callable, Optional, Sequence
 
 from ._errors import ArgumentError, DeclarationError
-from ._hints import Classes, kind_of, resolved
+from ._hints import Classes, fitting, kind_of, resolved
 from ._kinds import Field, Kind, object_schema, unknown_key
 from ._values import shown
 
@@ -48,6 +48,7 @@ class Signature:
         else:
             required = parameter.default is inspect.Parameter.empty
             default = None if required else shown(parameter.default)
+            fitting(kind, default, f"{where}, parameter {name}")
             self._fields[name] = Field(kind, required, default)
             if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
                 self._only_placed.add(name)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import datetime
 import enum
 import json
 import math
+import numbers
 import pathlib
+import uuid
 from typing import Any, Union
 
 from ._errors import ValueRefused
@@ -88,7 +91,7 @@ def marked(value: "dict[str, Any]", path: str) -> "dict[str, Any]":
 
 def shown(value: Any) -> Any:
     """A default or an example as a schema shows it. None when it has no form there: TOML, in which manifests are written, has neither null nor
-    integers of more than 63 bits."""
+    integers of more than 63 bits, and no text that is not Unicode."""
     try:
         found = plain(value)
     except ValueRefused:
@@ -96,10 +99,19 @@ def shown(value: Any) -> Any:
     left = [found]
     while left:
         part = left.pop()
-        if part is None or (type(part) is int and part > MAX_TOML):
+        if part is None or (type(part) is int and part > MAX_TOML) or (type(part) is str and not is_unicode(part)):
             return None
-        left.extend(part.values() if isinstance(part, dict) else part if isinstance(part, list) else ())
+        left.extend([*part, *part.values()] if isinstance(part, dict) else part if isinstance(part, list) else ())
     return found
+
+
+def is_unicode(text: str) -> bool:
+    """Whether UTF-8 can carry it: half of a surrogate pair it cannot."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _other(value: Any, path: str) -> Any:
@@ -116,14 +128,26 @@ def _other(value: Any, path: str) -> Any:
         raise ValueRefused(
             f"{_at(path)} bytes inside a value have no JSON form; yield or return them by themselves, or encode them as text"
         )
-    hint = "; `yield from` gives its values one by one" if hasattr(value, "__next__") else ""
-    raise ValueRefused(f"{_at(path)} {type(value).__module__}.{type(value).__qualname__} has no JSON form{hint}")
+    raise ValueRefused(f"{_at(path)} {type(value).__module__}.{type(value).__qualname__} has no JSON form{_instead(value)}")
+
+
+def _instead(value: Any) -> str:
+    """What to send in place of a value that has no JSON form, if that can be told."""
+    if hasattr(value, "__next__"):
+        return "; `yield from` gives its values one by one"
+    if isinstance(value, (datetime.date, datetime.time)):
+        return "; send value.isoformat()"
+    if isinstance(value, (numbers.Number, datetime.timedelta, uuid.UUID)):
+        return "; send str(value)"
+    if hasattr(value, "keys") and hasattr(value, "__getitem__"):
+        return "; send dict(value)"
+    return ""
 
 
 def _integer(value: int, path: str) -> int:
     if MIN_INTEGER <= value <= MAX_INTEGER:
         return value
-    raise ValueRefused(f"{_at(path)} an integer of {value.bit_length()} bits; there is room for 64. Send it as text")
+    raise ValueRefused(f"{_at(path)} an integer of more than 64 bits: there is room from -2**63 to 2**64 - 1. Send it as text")
 
 
 def _number(value: float, path: str) -> float:
