@@ -35,5 +35,6 @@ pub mod sdk;
 pub mod service;
 pub mod spool;
 pub mod trial;
+mod typed;
 
 pub use redpoll_exec::{clock, exec, gate, procedures};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,12 +16,13 @@ use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_config::{AgentConfig, ExitClass, Sources, load, load_folder};
 use redpoll_net::{CallContext, Registry};
 use redpoll_schema::policy::Whose;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::builtin;
 use crate::gate::{Asked, Counting, Gate, Kind, at, local, moment};
 use crate::offered::{Current, NOT_ENABLED};
 use crate::procedures::account_of;
+use crate::typed;
 
 /// The exit code of a call that would be refused, as in `rpctl`.
 const REFUSED: u8 = 3;
@@ -45,8 +47,8 @@ pub enum PolicyCommand {
 pub struct Test {
     /// `name` or `name@version`.
     procedure: String,
-    /// Named arguments.
-    #[arg(value_name = "KEY=VALUE|KEY:=JSON")]
+    /// Its arguments, written as for `rpctl call`.
+    #[arg(value_name = "ARG|KEY=VALUE|KEY:=JSON|@FILE", allow_negative_numbers = true)]
     arguments: Vec<String>,
     /// Who calls; without it nobody is named, as by an old manager.
     #[arg(long, value_name = "ID")]
@@ -60,9 +62,9 @@ pub struct Test {
     /// Read this configuration file of the agent; it has to exist.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Positional arguments; of exec.run, the program and its arguments.
+    /// Positional arguments as they stand; of exec.run, the program and its arguments.
     #[arg(last = true, value_name = "ARGV")]
-    argv: Vec<String>,
+    argv: Vec<OsString>,
 }
 
 impl PolicyCommand {
@@ -113,7 +115,7 @@ impl Test {
     fn run(&self, out: &mut impl Write, err: &mut impl Write) -> Result<ExitCode, String> {
         let config = configuration(self.config.clone())?;
         let gate = open(&config)?;
-        let (args, kwargs) = (encode(&self.argv)?, encode(&named(&self.arguments)?)?);
+        let (args, kwargs) = typed::read(&self.arguments, &self.argv)?;
         let now = self.at.as_deref().map_or_else(|| Ok(moment()), |text| time(text).map(at))?;
         let (operator, roles) = (self.operator.as_deref(), self.roles.as_deref());
         let counting = Counting::Looks;
@@ -147,29 +149,6 @@ impl Test {
         }
         told.map(|()| code).map_err(|error| error.to_string())
     }
-}
-
-fn encode<T: serde::Serialize>(value: &T) -> Result<Raw, String> {
-    Raw::encode(value).map_err(|error| format!("the arguments cannot be sent: {error}"))
-}
-
-fn named(arguments: &[String]) -> Result<Map<String, Value>, String> {
-    let mut named = Map::new();
-    for argument in arguments {
-        let (key, text) =
-            argument.split_once('=').ok_or_else(|| format!("{argument:?} is not KEY=VALUE or KEY:=JSON"))?;
-        let (key, value) = match key.strip_suffix(':') {
-            Some(key) => {
-                let value = serde_json::from_str(text);
-                (key, value.map_err(|error| format!("{key}: {text:?} is not JSON: {error}"))?)
-            }
-            None => (key, Value::String(text.to_owned())),
-        };
-        if named.insert(key.to_owned(), value).is_some() {
-            return Err(format!("{key} is given twice"));
-        }
-    }
-    Ok(named)
 }
 
 fn time(text: &str) -> Result<Timestamp, String> {

@@ -92,6 +92,10 @@ fn a_user_or_a_group_that_is_not_there_is_told() {
         let words = format!("p.toml:3: {field}: there is no {field} \"no-such-account\"");
         assert!(bad.contains(&words) && bad.contains("create it"), "{bad}");
     }
+    let both = "name = \"a.b\"\ncommand = [\"true\"]\nuser = \"no-such-user\"\ngroup = \"no-such-group\"\n";
+    let (code, _, bad) = told(both, nothing);
+    assert!(code == Some(64) && bad.lines().count() == 2, "{bad}");
+    assert!(bad.contains("p.toml:3: user:") && bad.contains("p.toml:4: group:"), "{bad}");
     let root = "name = \"a.b\"\ncommand = [\"true\"]\nuser = \"root\"\n";
     assert_eq!(told(root, nothing), (Some(0), "a.b@1\n".into(), String::new()));
 }
@@ -235,4 +239,12 @@ fn a_limit_that_this_machine_cannot_keep_is_told() {
     assert_eq!((code, good.as_str()), (Some(0), "a.b@1\n"));
     let is_kept = redpoll_agent::exec::cgroup::is_on_machine("cpu");
     assert_eq!(bad.contains("p.toml:3: limits.cpu: warning: control groups"), !is_kept, "{bad}");
+}
+
+#[test]
+fn each_path_that_is_none_is_told() {
+    let (code, _, bad) =
+        told("name = \"a.b\"\ncommand = [\"true\"]\nredact = [\"a..b\", \"c\", \"\"]\n", nothing);
+    assert_eq!((code, bad.lines().count()), (Some(64), 2), "{bad}");
+    assert!(bad.contains("\"a..b\" is not a path") && bad.contains("\"\" is not a path"), "{bad}");
 }

@@ -205,6 +205,17 @@ async fn a_run_beyond_its_time_and_one_that_the_stop_ends_say_so() {
     assert_eq!(run.ending.outcome, Outcome::TimedOut);
     assert!(run.ending.fault.unwrap().message.contains("limits.run_timeout"));
 
+    let late = |call: CallContext| async move {
+        call.stop.stopped().await;
+        Ok(Raw::nil())
+    };
+    let registry = Registry::new().with_graceful(info("t.late"), late).unwrap();
+    let stage = Stage::new(registry, |bounds| (bounds.run_timeout, bounds.grace) = (Some(SOON), PATIENCE));
+    stage.recurring.set(vec![entry("t.late", RARELY)]);
+    let ending = stage.first().await.ending;
+    assert_eq!((ending.outcome, ending.result), (Outcome::TimedOut, None));
+    assert!(ending.fault.unwrap().message.ends_with("which does not count"));
+
     let began = Arc::new(Notify::new());
     let told = began.clone();
     let graceful = move |call: CallContext| {

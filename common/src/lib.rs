@@ -30,5 +30,6 @@ pub mod rounding;
 pub mod schedule;
 pub mod session;
 pub mod text;
+pub mod typed;
 pub mod wire;
 pub mod words;

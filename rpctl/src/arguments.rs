@@ -22,6 +22,7 @@ use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use redpoll_common::typed::{Token, Written};
 use redpoll_common::wire::MAX_FRAME_LIMIT;
 use rmpv::Value;
 
@@ -186,17 +187,9 @@ struct Reader<'r> {
     out: Arguments,
 }
 
-/// A token of the command line, taken apart.
-#[derive(Debug, PartialEq)]
-enum Token<'t> {
-    Positional(String),
-    Named { key: &'t str, text: &'t str },
-    Typed { key: &'t str, json: &'t str },
-}
-
 impl Reader<'_> {
     fn token(&mut self, token: &str) -> Result<(), ArgumentsError> {
-        match split(token) {
+        match Token::of(token) {
             Token::Positional(text) => {
                 let value = self.text(&text)?;
                 self.out.args.push(value);
@@ -223,9 +216,9 @@ impl Reader<'_> {
 
     /// Text, or a file's content after `@`.
     fn text(&mut self, text: &str) -> Result<Value, ArgumentsError> {
-        match text.strip_prefix('@') {
-            Some(path) => Ok(as_value(self.file(Path::new(path))?)),
-            None => Ok(Value::from(without_backslash(text, '@'))),
+        match Written::of(text) {
+            Written::File(path) => Ok(as_value(self.file(Path::new(path))?)),
+            Written::Text(text) => Ok(Value::from(text)),
         }
     }
 
@@ -301,44 +294,6 @@ fn as_value(bytes: Vec<u8>) -> Value {
     match String::from_utf8(bytes) {
         Ok(text) => Value::from(text),
         Err(error) => Value::Binary(error.into_bytes()),
-    }
-}
-
-fn split(token: &str) -> Token<'_> {
-    let Some((before, after)) = token.split_once('=') else {
-        return Token::Positional(token.to_owned());
-    };
-    if let Some(key) = before.strip_suffix(':').filter(|key| is_key(key)) {
-        return Token::Typed { key, json: after };
-    }
-    if is_key(before) {
-        return Token::Named { key: before, text: after };
-    }
-    // `a\=b` and `a:\=b`: without the backslash it would have a key.
-    let unescaped = before.trim_end_matches('\\');
-    let key = unescaped.strip_suffix(':').unwrap_or(unescaped);
-    match before.strip_suffix('\\') {
-        Some(shorter) if is_key(key) => Token::Positional(format!("{shorter}={after}")),
-        _ => Token::Positional(token.to_owned()),
-    }
-}
-
-/// Whether a text can stand before the `=`.
-pub fn is_key(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))
-}
-
-/// Whether a text behind `=` is what is sent: not the name of a file, and no backslash is taken from it.
-pub fn stands_for_itself(text: &str) -> bool {
-    !text.trim_start_matches('\\').starts_with('@')
-}
-
-/// Removes one of the backslashes that stand before a leading `mark`.
-fn without_backslash(text: &str, mark: char) -> &str {
-    match text.strip_prefix('\\') {
-        Some(rest) if text.trim_start_matches('\\').starts_with(mark) => rest,
-        _ => text,
     }
 }
 

@@ -6,12 +6,12 @@
 use std::time::Duration;
 
 use redpoll_common::api::{AgentList, AgentListArguments, method};
+use redpoll_common::typed::{is_key, stands_for_itself};
 use redpoll_common::wire::Raw;
 use redpoll_net::peer::Call;
 use rmpv::Value;
 use tokio::time::{Instant, timeout};
 
-use crate::arguments::{is_key, stands_for_itself};
 use crate::cli::Global;
 use crate::commands::{MANAGER, SYS_PROCEDURES, criteria_candidates, known, listed, meant, read_list};
 use crate::link::Link;

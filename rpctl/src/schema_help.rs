@@ -1,10 +1,10 @@
 //! Help for a procedure, from the JSON Schema of its arguments. All of it came from another machine.
 
+use redpoll_common::typed::{is_key, stands_for_itself};
 use redpoll_net::ProcedureInfo;
 use redpoll_schema::POSITIONAL;
 use serde_json::{Map, Value};
 
-use crate::arguments::{is_key, stands_for_itself};
 use crate::commands::meant;
 use crate::sanitize::line;
 use crate::schema_types::{kinds, mentioned, named, values};

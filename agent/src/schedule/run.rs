@@ -283,3 +283,17 @@ fn ending(ended: Ended, started: bool, limit: usize) -> Ending {
         Ended::By(fault, outcome) | Ended::Stopped(fault, outcome) => of(outcome, fault),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_limit_of_its_procedure_ended_has_timed_out_and_what_only_says_so_has_failed() {
+        let answered = || Ended::Answered(Err(Fault::new(FaultCode::TimedOut, "too long")));
+        assert_eq!(ending(answered().timed_out(), true, 1024).outcome, Outcome::TimedOut);
+        assert_eq!(ending(answered(), true, 1024).outcome, Outcome::Failed);
+        let failed = Ended::Answered(Err(Fault::new(FaultCode::Failed, "no")));
+        assert_eq!(ending(failed.timed_out(), true, 1024).outcome, Outcome::Failed);
+    }
+}

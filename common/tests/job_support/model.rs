@@ -377,11 +377,8 @@ impl Model {
             (None, Exit::Failed(fault)) => (Outcome::Failed, Some(fault.code), None),
             (None, Exit::TimedOut(fault)) => (Outcome::TimedOut, Some(fault.code), None),
         };
-        let duration = run.started.map(|at| self.now.boot_ms - at);
-        self.finish(
-            dno,
-            End { outcome, started: Some(true), code, result, items: run.items.len() as u64, duration },
-        );
+        let (duration, items) = (run.started.map(|at| self.now.boot_ms - at), run.items.len() as u64);
+        self.finish(dno, End { outcome, started: Some(true), code, result, items, duration });
     }
 
     fn finish(&mut self, dno: Dno, end: End) {

@@ -326,8 +326,10 @@ fn limits(fields: &mut Fields<'_>) -> ProcedureLimits {
 
 fn redact(fields: &mut Fields<'_>) -> Vec<String> {
     let paths = fields.texts("redact", MAX_REDACT_PATHS).unwrap_or_default();
-    if let Err(error) = Redaction::new(&paths) {
-        fields.wrong("redact", error.to_string());
+    for path in &paths {
+        if let Err(error) = Redaction::new(std::slice::from_ref(path)) {
+            fields.wrong("redact", error.to_string());
+        }
     }
     paths
 }

@@ -74,12 +74,6 @@ def test_the_ends_of_the_bounds_are_taken() -> None:
     Procedure(nothing, "n" * 117, Options(**options)).prepare()
 
 
-@pytest.mark.parametrize("name", ["sys.x", "exec", "file.copy", "rp.x", "n" * 118, 5])
-def test_a_name_that_no_manifest_may_have_is_refused(name: Any) -> None:
-    with pytest.raises(DeclarationError):
-        Procedure(nothing, name, Options())
-
-
 NARROWED: "list[tuple[Any, Arg, str]]" = [
     (str, Arg(pattern="(?=a)"), "look-around, which an agent does not know"),
     (str, Arg(pattern="a(?<!b)"), "look-around"),

@@ -10,8 +10,8 @@ use crate::exec::{ExecError, cgroup, find_program};
 
 /// Why it would not run here.
 pub(super) fn failures(manifest: &Manifest, side: Side) -> Vec<ManifestProblem> {
-    let found = [program(manifest, side), account(manifest)];
-    ManifestProblem::of_fields(&manifest.file, found.into_iter().flatten())
+    let found = program(manifest, side).into_iter().chain(accounts(manifest));
+    ManifestProblem::of_fields(&manifest.file, found)
 }
 
 /// What is to be known although it runs.
@@ -61,22 +61,24 @@ fn program(manifest: &Manifest, side: Side) -> Option<(String, String)> {
     Some(("command".to_owned(), what))
 }
 
-/// The user and the group. Whether whoever offers it may become them is that one's matter.
-fn account(manifest: &Manifest) -> Option<(String, String)> {
-    if manifest.user.is_none() && manifest.group.is_none() {
-        return None;
+/// The user and the group, each of which may be missing. Whether whoever offers it may become them is that one's matter.
+fn accounts(manifest: &Manifest) -> Vec<(String, String)> {
+    let (user, group) = (manifest.user.as_deref(), manifest.group.as_deref());
+    if user.is_none() && group.is_none() {
+        return Vec::new();
     }
-    let own = rustix::process::geteuid().as_raw().to_string();
-    let error = Account::find(manifest.user.as_deref().unwrap_or(&own), manifest.group.as_deref()).err()?;
-    let field = match &error {
-        AccountError::NoGroup { .. } => "group",
-        AccountError::NoUser { .. } | AccountError::NotRoot { .. } | AccountError::Unreadable { .. } => {
-            if manifest.user.is_some() {
-                "user"
-            } else {
-                "group"
-            }
-        }
+    let told = |field: &str, error: AccountError| {
+        (field.to_owned(), format!("{error}; create it, or name one that exists"))
     };
-    Some((field.to_owned(), format!("{error}; create it, or name one that exists")))
+    let own = rustix::process::geteuid().as_raw().to_string();
+    match (Account::find(user.unwrap_or(&own), group), user, group) {
+        (Ok(_), ..) => Vec::new(),
+        (Err(error @ AccountError::NoGroup { .. }), ..) | (Err(error), None, _) => vec![told("group", error)],
+        // who is looked up first says nothing of the group
+        (Err(error), Some(_), Some(group)) => {
+            let group = Account::check_group(group).err().map(|error| told("group", error));
+            [told("user", error)].into_iter().chain(group).collect()
+        }
+        (Err(error), Some(_), None) => vec![told("user", error)],
+    }
 }

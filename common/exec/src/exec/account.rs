@@ -65,10 +65,15 @@ impl Account {
     /// # Errors
     /// [`AccountError`]
     pub fn find(user: &str, group: Option<&str>) -> Result<Self, AccountError> {
-        let read = |path: &'static str| {
-            fs::read(Path::new(path)).map_err(|source| AccountError::Unreadable { path, source })
-        };
         Self::among(user, group, &read("/etc/passwd")?, &read("/etc/group")?)
+    }
+
+    /// Looks up a group alone, by name or number.
+    ///
+    /// # Errors
+    /// [`AccountError`]
+    pub fn check_group(group: &str) -> Result<(), AccountError> {
+        gid_among(group, &read("/etc/group")?).map(drop)
     }
 
     fn among(user: &str, group: Option<&str>, passwd: &[u8], groups: &[u8]) -> Result<Self, AccountError> {
@@ -83,11 +88,7 @@ impl Account {
             .ok_or_else(no_user)?;
         let gid = match group {
             None => own,
-            Some(wanted) => lines(groups)
-                .filter_map(group_of)
-                .find(|(name, gid, _)| *name == wanted.as_bytes() || wanted.parse() == Ok(*gid))
-                .map(|(_, gid, _)| gid)
-                .ok_or_else(|| AccountError::NoGroup { name: wanted.to_owned() })?,
+            Some(wanted) => gid_among(wanted, groups)?,
         };
         let is_in = |members: &[u8]| members.split(|byte| *byte == b',').any(|one| one == name.as_bytes());
         let mut further: Vec<u32> = lines(groups)
@@ -108,6 +109,18 @@ impl Account {
     pub fn is_own(&self) -> bool {
         rustix::process::geteuid().as_raw() == self.uid && rustix::process::getegid().as_raw() == self.gid
     }
+}
+
+fn read(path: &'static str) -> Result<Vec<u8>, AccountError> {
+    fs::read(Path::new(path)).map_err(|source| AccountError::Unreadable { path, source })
+}
+
+fn gid_among(wanted: &str, groups: &[u8]) -> Result<u32, AccountError> {
+    lines(groups)
+        .filter_map(group_of)
+        .find(|(name, gid, _)| *name == wanted.as_bytes() || wanted.parse() == Ok(*gid))
+        .map(|(_, gid, _)| gid)
+        .ok_or_else(|| AccountError::NoGroup { name: wanted.to_owned() })
 }
 
 fn lines(file: &[u8]) -> impl Iterator<Item = &[u8]> {
