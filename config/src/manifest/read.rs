@@ -101,11 +101,7 @@ fn fields(file: &Path, mut fields: Fields<'_>, side: Side) -> Option<Manifest> {
             "only a process that stays is asked: use mode = \"worker\", or leave it out",
         );
     }
-    let cancel_line = fields.flag("cancel_line").unwrap_or(false);
-    if cancel_line && (mode, output) != (ProcedureMode::Once, ProcedureOutput::Json) {
-        let what = "it is for mode = \"once\" with output = \"json\"; a worker has the line without it";
-        fields.wrong("cancel_line", what);
-    }
+    let cancel_line = cancel_line(&mut fields, (mode, output));
     fields.finish();
     Some(Manifest {
         file: file.to_owned(),
@@ -350,6 +346,15 @@ fn called_by(fields: &mut Fields<'_>, side: Side) -> (Callers, bool) {
         Callers::default()
     });
     (callers, callback.unwrap_or(false))
+}
+
+fn cancel_line(fields: &mut Fields<'_>, of: (ProcedureMode, ProcedureOutput)) -> bool {
+    let cancel_line = fields.flag("cancel_line").unwrap_or(false);
+    if cancel_line && of != (ProcedureMode::Once, ProcedureOutput::Json) {
+        let what = "it is for mode = \"once\" with output = \"json\"; a worker has the line without it";
+        fields.wrong("cancel_line", what);
+    }
+    cancel_line
 }
 
 fn schedule(fields: &mut Fields<'_>, schema: Option<&Schema>) -> Option<ProcedureSchedule> {
