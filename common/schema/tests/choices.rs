@@ -34,7 +34,7 @@ fn judge(effect: Effect, path: &str, constraint: Constraint, args: &Readings) ->
         roles: None,
         user: None,
         user_is_root: false,
-        now: Moment { utc: now, local: now },
+        now: Moment { utc: now, local: Some(now) },
     };
     Policy::new(vec![rule]).judge(&request)
 }
