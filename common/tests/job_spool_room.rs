@@ -24,6 +24,30 @@ fn an_agent_that_stops_or_has_enough_takes_nothing_new() {
 }
 
 #[test]
+fn a_manager_burns_no_numbers_far_beyond_those_that_were_seen() {
+    let far = 1 << 32;
+    let mut bench = Bench::with(OPTIONS, Vec::new());
+    bench.connect();
+    assert_eq!(bench.offer((1 << 60) + 1), "refuse(bad_arguments)");
+    assert!(bench.offer(5).ends_with("accept spawn 5"));
+    for dno in [far + 6, u64::MAX] {
+        assert_eq!(bench.offer(dno), "refuse(bad_arguments)");
+        assert_eq!(bench.refuse(dno), "refuse(bad_arguments)");
+        assert_eq!(bench.cancel(dno), "cancel(bad_arguments)");
+    }
+    assert_eq!(bench.spool.max_dno(), Dno(5));
+    assert!(bench.disk.iter().all(|record| record.dno() <= Dno(5)), "{:?}", bench.disk);
+    assert!(
+        bench.offer(far + 5).ends_with(&format!("accept spawn {}", far + 5)),
+        "a manager may be far ahead"
+    );
+    // a new spool knows nothing of what its manager has given out
+    let mut bench = Bench::with(OPTIONS, Vec::new());
+    bench.connect();
+    assert!(bench.offer(1 << 60).contains("accept"));
+}
+
+#[test]
 fn a_run_whose_end_is_on_its_way_keeps_no_other_out() {
     let mut bench = Bench::with(Options { max_runs: 1, ..OPTIONS }, Vec::new());
     bench.connect();

@@ -12,6 +12,7 @@ use crate::{Config, ConfigError, Loaded, Override, Sources, load, report};
 
 mod failure;
 pub mod logging;
+mod one_line;
 mod reload;
 
 pub use failure::Failure;

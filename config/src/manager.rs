@@ -104,6 +104,9 @@ pub struct AdmissionConfig {
     /// How many sessions there may be at a time.
     #[serde(with = "number")]
     pub connections: usize,
+    /// How many sessions one operator may have at a time.
+    #[serde(with = "number")]
+    pub operator_sessions: usize,
     /// How often each agent may begin a session, in the long run; 0 = as often as it wants.
     #[serde(with = "duration")]
     pub agent_interval: Duration,
@@ -146,6 +149,7 @@ impl Default for AdmissionConfig {
             tls_timeout: Duration::from_secs(10),
             hello_timeout: Duration::from_secs(5),
             connections: 20_000,
+            operator_sessions: 256,
             agent_interval: Duration::from_secs(10),
             agent_burst: 30,
         }
@@ -235,6 +239,7 @@ impl AdmissionConfig {
         checks.duration("admission.tls_timeout", self.tls_timeout, DEADLINE);
         checks.duration("admission.hello_timeout", self.hello_timeout, DEADLINE);
         checks.number("admission.connections", self.connections, 1..=1_000_000);
+        checks.number("admission.operator_sessions", self.operator_sessions, 1..=1_000_000);
         checks.duration("admission.agent_interval", self.agent_interval, Duration::ZERO..=HOUR);
         checks.number("admission.agent_burst", self.agent_burst, 1..=100_000);
     }

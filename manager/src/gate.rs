@@ -169,7 +169,7 @@ fn seat(manager: &Arc<Manager>, admission: &Admission, mut slot: HeldSlot) -> Re
                 Lookup::Away { .. } | Lookup::Unknown => Applicant::Agent,
             })
         }
-        Role::Operator => Applicant::Operator,
+        Role::Operator => Applicant::Operator(identity.id.clone()),
         Role::Manager => {
             manager.counters.hellos_unauthorized.up();
             return Err(Bye::new(ByeCode::Unauthorized, "managers do not dial managers"));

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use redpoll_manager_core::throttle::LOG_WINDOW;
+use redpoll_common::throttle::LOG_WINDOW;
 use redpoll_net::expiry;
 use redpoll_net::tls::TlsServer;
 use tokio_util::sync::CancellationToken;

@@ -4,11 +4,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use redpoll_common::api::{method, notice};
+use redpoll_common::bucket::TokenBucket;
 use redpoll_common::job::Submitter;
 use redpoll_common::session::machine::Counters as SessionCounters;
 use redpoll_common::wire::{Fault, FaultCode, Notification};
 use redpoll_manager_core::access::{decide, decide_notification};
-use redpoll_manager_core::bucket::TokenBucket;
 use redpoll_net::service::{Running, Service};
 use redpoll_net::transport::PeerInfo;
 use redpoll_net::{CallContext, Registry};

@@ -12,6 +12,7 @@ use redpoll_common::identity::{Identity, Role};
 use redpoll_common::ids::{ConnectionId, PeerId};
 use redpoll_common::job::Submitter;
 use redpoll_common::session::terms::Offer;
+use redpoll_common::throttle::{LOG_KEYS, LOG_WINDOW, LogThrottle};
 use redpoll_common::wire::{Bye, ByeCode, Fault, FaultCode};
 use redpoll_config::{ANY, AccessConfig, AgentsConfig, ITSELF, ManagerConfig};
 use redpoll_manager_core::address::AddressKey;
@@ -23,7 +24,6 @@ use redpoll_manager_core::revoked::{Denial, Denied};
 use redpoll_manager_core::roles::Roles;
 use redpoll_manager_core::roster::{Lookup, Roster};
 use redpoll_manager_core::spread::spread;
-use redpoll_manager_core::throttle::{LOG_KEYS, LOG_WINDOW, LogThrottle};
 use redpoll_net::Peer;
 use redpoll_net::driver::DriverOptions;
 use tokio::sync::Semaphore;
@@ -100,6 +100,7 @@ impl Manager {
             burst: config.admission.accept_burst,
             max_sessions: config.admission.connections,
             reserve: redpoll_manager_core::admission::RESERVE,
+            operator_sessions: config.admission.operator_sessions,
         };
         let agent_rules = agent_rules(&config.agents);
         let roles = ArcSwap::from_pointee(Roles::new(config.access.roles.clone()));

@@ -13,6 +13,7 @@ mod jobs_desk;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use jobs_desk::{Desk, Dice, Request, ended, succeeded};
 use redpoll_common::api::items::{FollowArguments, FollowEvent, FollowFrom};
 use redpoll_common::api::jobs::JobSummary;
@@ -31,6 +32,23 @@ fn all_of(job: JobId) -> FollowArguments {
 
 fn follow(desk: &Desk, arguments: &FollowArguments) -> Request {
     desk.start(method::JOBS_FOLLOW, Raw::encode(arguments).unwrap())
+}
+
+#[tokio::test]
+async fn a_follower_holds_nothing_of_its_request() {
+    let desk = Desk::memory().await;
+    desk.connect(&AGENTS).await;
+    let (job, pad) = (desk.submit(&AGENTS).await.to_string(), "x".repeat(100_000));
+    let asked = [
+        (method::EVENTS_FOLLOW, serde_json::json!({ "since": 0, "pad": pad })),
+        (method::JOBS_FOLLOW, serde_json::json!({ "job": job, "pad": pad })),
+    ];
+    for (method, asked) in asked {
+        let payload = Bytes::copy_from_slice(Raw::encode(&asked).unwrap().as_bytes());
+        let mut request = desk.start(method, Raw::parse(payload.clone()).unwrap());
+        request.value().await.unwrap();
+        assert!(payload.is_unique(), "{method}");
+    }
 }
 
 /// Items per agent and attempt, by their content.

@@ -14,6 +14,7 @@ use redpoll_common::identity::Role;
 use redpoll_common::ids::RequestId;
 use redpoll_common::wire::flight::Flight;
 use redpoll_common::wire::{Bye, ByeCode, FaultCode, Message, Raw};
+use redpoll_config::ManagerConfig;
 use redpoll_manager::gate::accept_loop;
 use redpoll_net::transport::{
     AcceptError, Accepted, Incoming, Listener, PeerCertificate, PeerInfo, Transport,
@@ -91,6 +92,51 @@ async fn whoever_comes_while_the_manager_stops_is_told_when_to_come_back() {
     let Message::Bye(bye) = hear(&mut connection).await else { panic!("no goodbye") };
     assert_eq!(bye.code, Some(ByeCode::ShuttingDown));
     assert!(bye.retry_after_ms.is_some());
+}
+
+#[tokio::test]
+async fn an_operator_who_fills_the_manager_leaves_room_for_those_who_revoke_him() {
+    let mut config = ManagerConfig::default();
+    config.admission.connections = 12;
+    let world = World::with(config).await;
+    let manager = world.sessions.manager.clone();
+    let mut held = Vec::new();
+    for _ in 0..12 {
+        held.push(world.operator("mallory").await);
+    }
+    assert_eq!(sent_away(&world, "mallory").await.reason, "every session of the manager is taken");
+    let _ada = world.operator("ada").await;
+    assert_eq!(manager.with_admission(|admission| admission.sessions()), 13);
+}
+
+#[tokio::test]
+async fn an_operator_has_no_more_sessions_than_one_may_have_and_is_told_so() {
+    let mut config = ManagerConfig::default();
+    config.admission.operator_sessions = 2;
+    let world = World::with(config).await;
+    let mut held = vec![world.operator("mallory").await, world.operator("mallory").await];
+    let told = sent_away(&world, "mallory").await;
+    assert_eq!(told.code, Some(ByeCode::Overloaded));
+    let named = "operator mallory has 2 sessions, as many as one may have (admission.operator_sessions)";
+    assert_eq!(told.reason, named);
+    let _ada = world.operator("ada").await;
+    drop(held.pop());
+    let left = async {
+        while world.sessions.manager.with_admission(|admission| admission.sessions()) > 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, left).await.unwrap();
+    held.push(world.operator("mallory").await);
+}
+
+/// The goodbye that this operator is answered.
+async fn sent_away(world: &World, name: &str) -> Bye {
+    let transport = world.network.transport(identity(&format!("spiffe://home/operator/{name}")));
+    let mut connection = transport.connect().await.unwrap();
+    say(&mut connection, &Message::AgentHello(Box::new(hello(name)))).await;
+    let Message::Bye(bye) = hear(&mut connection).await else { panic!("no goodbye") };
+    bye
 }
 
 #[tokio::test]

@@ -4,6 +4,8 @@
 
 #[path = "asking/chosen.rs"]
 mod chosen;
+#[path = "asking/copied.rs"]
+mod copied;
 #[path = "asking/doubt.rs"]
 mod doubt;
 #[path = "asking/events.rs"]

@@ -128,7 +128,8 @@ pub fn install_but_list(
         registry = registry.with(sys::facts_info(), move |call| sys::facts(call, collector.clone()))?;
     }
     if offered.offers("sys.log") {
-        registry = registry.on_notification("sys.log", sys::log);
+        let log = sys::Log::new();
+        registry = registry.on_notification("sys.log", move |from, data| log.write(from, data));
     }
     if offered.offers("sys.ping") {
         registry = registry.with(sys::ping_info(), sys::ping)?;

@@ -1,22 +1,27 @@
 //! The built-ins that look and tell, and change nothing.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
+use redpoll_common::bucket::TokenBucket;
 use redpoll_common::wire::{Fault, FaultCode, MAX_DEPTH, PROTOCOL, Raw, scan};
 use redpoll_net::transport::PeerInfo;
 use redpoll_net::{CallContext, ProcedureInfo, clock};
 use serde::Serialize;
 use serde_json::json;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::arguments::{BadArguments, answer, no_arguments};
 use crate::facts;
 
 /// The most bytes of a `sys.log` notification that are written.
 pub(super) const MAX_LOG_TEXT: usize = 4096;
+/// How many texts of `sys.log` are written at once, and after which time one more.
+const LOG_AT_ONCE: u32 = 20;
+const LOG_EVERY: Duration = Duration::from_secs(1);
 /// How long collecting facts may take; only a disk that does not answer needs so long.
 const FACTS_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -137,16 +142,43 @@ pub(super) fn procedures(call: &CallContext, list: Raw) -> impl Future<Output = 
     std::future::ready(answer.map_err(Fault::from))
 }
 
-/// Writes the text of a notification into the agent's log.
-pub(super) fn log(from: &PeerInfo, data: &Raw) {
-    match data.as_text() {
-        Some(text) if text.len() <= MAX_LOG_TEXT => {
-            tracing::info!(from = %from.identity, text = %printable(text), "sys.log");
+/// Lets as many texts into the agent's log as people read, and counts the others: no operator fills a disk with them.
+#[derive(Debug)]
+pub(super) struct Log {
+    pace: Mutex<(TokenBucket, u64)>,
+}
+
+impl Log {
+    /// A pace that nobody has used.
+    pub(super) fn new() -> Self {
+        Self { pace: Mutex::new((TokenBucket::every(LOG_EVERY, LOG_AT_ONCE), 0)) }
+    }
+
+    /// Writes the text of a notification into the agent's log.
+    pub(super) fn write(&self, from: &PeerInfo, data: &Raw) {
+        let Some(left_out) = self.due(Instant::now().into_std()) else { return };
+        let from = &from.identity;
+        match data.as_text() {
+            Some(text) if text.len() <= MAX_LOG_TEXT => {
+                tracing::info!(%from, text = %printable(text), left_out, "sys.log");
+            }
+            Some(text) => {
+                tracing::warn!(%from, len = text.len(), max = MAX_LOG_TEXT, left_out, "sys.log: the text is too long");
+            }
+            None => tracing::warn!(%from, left_out, "sys.log: its data is not a text"),
         }
-        Some(text) => {
-            tracing::warn!(from = %from.identity, len = text.len(), max = MAX_LOG_TEXT, "sys.log: the text is too long");
+    }
+
+    /// How many were left out since the last line, if another may be written.
+    fn due(&self, now: std::time::Instant) -> Option<u64> {
+        // nothing panics while it holds the lock
+        let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+        let (bucket, left_out) = &mut *pace;
+        if bucket.take(now).is_err() {
+            *left_out = left_out.saturating_add(1);
+            return None;
         }
-        None => tracing::warn!(from = %from.identity, "sys.log: its data is not a text"),
+        Some(std::mem::take(left_out))
     }
 }
 
@@ -168,6 +200,16 @@ fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn texts_come_into_the_log_no_faster_than_people_read_and_the_others_are_counted() {
+        let (log, now) = (Log::new(), Instant::now().into_std());
+        let at = |ms: u64| now + Duration::from_millis(ms);
+        let written = (0..2000).filter(|_| log.due(at(0)) == Some(0)).count();
+        assert_eq!(written, 20);
+        assert_eq!([log.due(at(999)), log.due(at(1000)), log.due(at(1001))], [None, Some(1981), None]);
+        assert_eq!(log.due(at(60_000)), Some(1));
+    }
 
     #[test]
     fn a_logged_text_stays_in_its_line_and_moves_no_cursor() {

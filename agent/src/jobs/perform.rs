@@ -78,8 +78,8 @@ impl Runner {
                 // whoever asked may be gone
                 let _told = token.send(answer.map(OfferAnswer::write));
             }
-            Output::CancelAnswer(token, state) => {
-                let _told = token.send(Ok(StateAnswer { state }.write()));
+            Output::CancelAnswer(token, answer) => {
+                let _told = token.send(answer.map(|state| StateAnswer { state }.write()));
             }
             Output::Spawn { offer, not_after } => self.spawn(*offer, not_after),
             Output::Terminate(dno) => self.with(dno, Execution::terminate),

@@ -99,6 +99,13 @@ pub struct CallContext {
     pub run: Option<Arc<RunContext>>,
 }
 
+impl CallContext {
+    /// Lets go of the arguments, which have been read: what waits for long holds nothing that it does not need.
+    pub fn release_arguments(&mut self) {
+        (self.args, self.kwargs) = (Raw::empty_array(), Raw::empty_map());
+    }
+}
+
 /// What the driver and the task that serves a request share.
 #[derive(Debug)]
 pub(crate) struct Shared {

@@ -64,7 +64,8 @@ pub struct Inbound {
     bytes: usize,
 }
 
-/// Bytes that the peer's requests in flight may hold together, each with its whole payload. A single request may always come.
+/// Bytes that the requests in flight of one session may hold together, each counted with its whole payload until it is answered, also
+/// where whoever serves it has let go of it. A single request may always come.
 pub const MAX_OWED_BYTES: usize = 16 * 1024 * 1024;
 
 impl Inbound {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::text::tidy;
 use crate::wire::{self, AgentHello, Limits, ManagerHello};
 
 /// Requests in flight in one direction unless configured otherwise.
@@ -16,6 +17,8 @@ pub const MIN_WINDOW: u64 = 16 * 1024;
 pub const MAX_WINDOW: u64 = 16 * 1024 * 1024;
 /// The smallest frame limit that works once the hello is accepted, in bytes.
 pub const MIN_FRAME_LIMIT: u64 = 16 * 1024;
+/// Bytes kept of what a peer says its version is.
+const MAX_VERSION_LEN: usize = 64;
 /// The default interval between pings.
 pub const DEFAULT_PING: Duration = Duration::from_secs(15);
 /// The default time without a byte after which a peer is given up.
@@ -124,7 +127,7 @@ impl Offer {
             protocol,
             limits,
             liveness: self.liveness,
-            peer_version: hello.version.clone(),
+            peer_version: tidy(&hello.version, MAX_VERSION_LEN),
             peer_caps: hello.caps.clone(),
         };
         let answer = ManagerHello {
@@ -156,7 +159,7 @@ impl Terms {
             protocol: answer.protocol.unwrap_or(0),
             limits: own_limits.meet(answer.limits.unwrap_or(own_limits)),
             liveness,
-            peer_version: answer.version,
+            peer_version: tidy(&answer.version, MAX_VERSION_LEN),
             peer_caps: answer.caps,
         }
     }

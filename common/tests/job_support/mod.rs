@@ -215,7 +215,8 @@ impl Bench {
                     words.push(format!("known({})", state.as_str()));
                 }
                 Output::OfferAnswer(_, Err(fault)) => words.push(format!("refuse({})", fault.code)),
-                Output::CancelAnswer(_, state) => words.push(format!("cancel({})", state.as_str())),
+                Output::CancelAnswer(_, Ok(state)) => words.push(format!("cancel({})", state.as_str())),
+                Output::CancelAnswer(_, Err(fault)) => words.push(format!("cancel({})", fault.code)),
                 Output::Spawn { offer, .. } => words.push(format!("spawn {}", offer.run.dno)),
                 Output::Terminate(dno) => words.push(format!("term {dno}")),
                 Output::Kill(dno) => words.push(format!("kill {dno}")),

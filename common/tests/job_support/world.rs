@@ -167,7 +167,7 @@ impl World {
             let mut answer = None;
             match self.outputs.pop_front().unwrap() {
                 Output::OfferAnswer(token, said) => self.send(Up::Offered(token, said)),
-                Output::CancelAnswer(token, state) => self.send(Up::Cancelled(token, state)),
+                Output::CancelAnswer(token, said) => self.send(Up::Cancelled(token, said.unwrap())),
                 Output::Resume(id, page) => self.send(Up::Resume(id, page)),
                 Output::Report(id, report) => self.send(Up::Report(id, report)),
                 Output::Spawn { offer, .. } => {

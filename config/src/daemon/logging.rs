@@ -1,6 +1,6 @@
 //! Logging that can be reloaded.
 
-use std::io::{self, Write};
+use std::io;
 
 use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::EnvFilter;
@@ -12,6 +12,7 @@ use tracing_subscriber::reload;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{Layer, Registry, fmt};
 
+use super::one_line::{Look, OneLine};
 use crate::{LogConfig, LogFormat};
 
 /// Changes the filter of the running log.
@@ -61,8 +62,13 @@ pub type Doing = fn() -> Option<Vec<(&'static str, String)>>;
 /// [`LogError`].
 pub fn init(config: &LogConfig, doing: Doing) -> Result<LogControl, LogError> {
     let (filter, control) = reload::Layer::new(filter(&config.level)?);
-    let lines = fmt::layer().with_writer(|| OneLine(io::stderr()));
     let colors = io::IsTerminal::is_terminal(&io::stderr());
+    let look = match config.format {
+        LogFormat::Text if colors => Look::Coloured,
+        LogFormat::Text => Look::Plain,
+        LogFormat::Json => Look::Json,
+    };
+    let lines = fmt::layer().with_writer(move || OneLine(io::stderr(), look));
     let lines: Box<dyn Layer<_> + Send + Sync> = match config.format {
         LogFormat::Text => {
             let format = fmt::format().with_ansi(colors);
@@ -118,34 +124,6 @@ where
     }
 }
 
-/// Writes an event as one line, whatever is in it: a peer's text cannot pass for another event.
-struct OneLine<W>(W);
-
-impl<W: Write> Write for OneLine<W> {
-    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
-        let line = event.strip_suffix(b"\n").unwrap_or(event);
-        if line.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
-            let mut escaped = Vec::with_capacity(event.len() + 16);
-            for byte in line {
-                match byte {
-                    b'\n' => escaped.extend_from_slice(b"\\n"),
-                    b'\r' => escaped.extend_from_slice(b"\\r"),
-                    other => escaped.push(*other),
-                }
-            }
-            escaped.extend_from_slice(event.strip_prefix(line).unwrap_or_default());
-            self.0.write_all(&escaped)?;
-        } else {
-            self.0.write_all(event)?;
-        }
-        Ok(event.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
-}
-
 impl LogControl {
     /// Uses another filter from now on.
     ///
@@ -158,18 +136,10 @@ impl LogControl {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
     use std::sync::{Arc, Mutex};
 
     use super::*;
-
-    #[test]
-    fn an_event_is_one_line_whatever_a_peer_puts_into_it() {
-        let mut written = Vec::new();
-        OneLine(&mut written).write_all(b"INFO bye\n2030 ERROR forged\r\n\n").unwrap();
-        OneLine(&mut written).write_all(b"INFO next\n").unwrap();
-        let text = String::from_utf8(written).unwrap();
-        assert_eq!(text, "INFO bye\\n2030 ERROR forged\\r\\n\nINFO next\n");
-    }
 
     /// What is logged in a span, with what the thread is doing said or not.
     fn logged(as_json: bool, doing: Doing) -> String {
@@ -185,7 +155,8 @@ mod tests {
         }
         let (kept, text) = (Kept::default(), fmt::format().with_ansi(true).without_time());
         let writer = kept.clone();
-        let lines = fmt::layer().with_writer(move || OneLine(writer.clone()));
+        let look = if as_json { Look::Json } else { Look::Coloured };
+        let lines = fmt::layer().with_writer(move || OneLine(writer.clone(), look));
         let lines: Box<dyn Layer<_> + Send + Sync> = if as_json {
             let format = fmt::format().json().without_time().with_current_span(false).with_span_list(true);
             lines.fmt_fields(JsonFields::new()).event_format(WithDoing { format, as_json, doing }).boxed()
@@ -194,7 +165,7 @@ mod tests {
         };
         tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), || {
             let _session = tracing::info_span!("session", agent = "web-1").entered();
-            tracing::warn!(reason = "why", "denied");
+            tracing::warn!(reason = "why", peer = %"a\u{1b}[2J\u{9b}8mb\u{202e}", "denied");
         });
         let bytes = kept.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
@@ -209,6 +180,7 @@ mod tests {
     fn a_line_ends_with_what_the_thread_is_doing_as_one_line_and_with_its_colours() {
         let plain = logged(false, || None);
         let named = logged(false, forging);
+        assert!(plain.contains("a\\u{1b}[2J\\u{9b}8mb\\u{202e}"), "{plain:?}");
         assert!(plain.contains("session") && plain.contains("web-1") && plain.contains('\x1b'), "{plain:?}");
         let end = " request=\"7\\n2030 ERROR \\\"forged\\\"\" method=\"rp.call\"\n";
         assert_eq!(named, format!("{}{end}", plain.trim_end()));
@@ -219,6 +191,8 @@ mod tests {
         let read = |text: String| serde_json::from_str::<serde_json::Value>(&text).unwrap();
         let (mut plain, named) = (read(logged(true, || None)), read(logged(true, forging)));
         assert_eq!(plain["spans"][0]["agent"], "web-1");
+        assert_eq!(plain["fields"]["peer"], "a\u{1b}[2J\u{9b}8mb\u{202e}");
+        assert!(!logged(true, || None).contains(['\u{1b}', '\u{9b}', '\u{202e}']));
         plain["request"] = "7\n2030 ERROR \"forged\"".into();
         plain["method"] = "rp.call".into();
         assert_eq!(named, plain);

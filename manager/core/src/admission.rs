@@ -10,17 +10,23 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use redpoll_common::ids::PeerId;
 use redpoll_common::wire::{Bye, ByeCode};
 
 use crate::address::AddressKey;
-use crate::bucket::TokenBucket;
+use crate::recent::Recent;
 use crate::spread::retry_after;
-
-/// How far back peers that found no seat count as still waiting, at least; at most twice as far.
-pub const WAITING_WINDOW: Duration = Duration::from_secs(30);
+use redpoll_common::bucket::TokenBucket;
 
 /// What is usual for [`AdmissionOptions::reserve`].
 pub const RESERVE: usize = 64;
+
+/// An operator with so many sessions has no use of the reserve: it is there for those who administer a full manager, also against an
+/// operator who has filled it.
+pub const RESERVE_SESSIONS: usize = 8;
+
+/// Handshakes in progress while every session is taken. Who comes then is told so, or has the place of one who has just left.
+pub const HANDSHAKES_WHEN_FULL: usize = 8;
 
 /// What a manager takes in at once. The defaults are those of its configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,12 +45,14 @@ pub struct AdmissionOptions {
     /// Sessions beyond `max_sessions` for operators and for agents that take over from an older connection of
     /// theirs: a full manager can still be administered.
     pub reserve: usize,
+    /// Sessions of one operator.
+    pub operator_sessions: usize,
 }
 
 /// Why a connection is closed before TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, thiserror::Error)]
 pub enum Refusal {
-    /// Every session is taken, those of the reserve too.
+    /// Every session is taken, those of the reserve too, and [`HANDSHAKES_WHEN_FULL`] are in progress.
     #[error("every session is taken")]
     SessionsFull,
     /// Every handshake slot is taken.
@@ -77,34 +85,54 @@ impl Slot {
     }
 }
 
-/// The right to one session. Give it back with [`Admission::left`].
+/// The right to one session, and whose it is if it is an operator's. Give it back with [`Admission::left`].
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a seat that is not given back is lost until the manager restarts"]
-pub struct Seat(());
+pub struct Seat(Option<PeerId>);
 
 /// Who asks for a seat.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Applicant {
     /// An agent that is not connected.
     Agent,
     /// An agent whose older connection is still in the roster and will be replaced.
     ReturningAgent,
-    /// An operator.
-    Operator,
+    /// This operator.
+    Operator(PeerId),
 }
 
 /// There is no seat. The peer is sent away with [`Overloaded::bye`]; its slot is given back already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("every session is taken")]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{shortage}")]
 pub struct Overloaded {
+    /// What there is no more of.
+    pub shortage: Shortage,
     /// The peer should not come back sooner.
     pub retry_after: Duration,
+}
+
+/// What a peer found no seat for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Shortage {
+    /// Of sessions that it may have.
+    #[error("every session of the manager is taken")]
+    Sessions,
+    /// Of sessions that one operator may have.
+    #[error(
+        "operator {operator} has {limit} sessions, as many as one may have (admission.operator_sessions)"
+    )]
+    OfOperator {
+        /// Who has them.
+        operator: PeerId,
+        /// How many there may be.
+        limit: usize,
+    },
 }
 
 impl Overloaded {
     /// The goodbye for the peer.
     pub fn bye(&self) -> Bye {
-        Bye::new(ByeCode::Overloaded, "every session of the manager is taken").retry_after(self.retry_after)
+        Bye::new(ByeCode::Overloaded, self.shortage.to_string()).retry_after(self.retry_after)
     }
 }
 
@@ -117,6 +145,8 @@ pub struct Admission {
     /// Handshakes per address; an address without any is not here, so it is never larger than `handshakes`.
     addresses: BTreeMap<AddressKey, usize>,
     sessions: usize,
+    /// Sessions per operator; one without any is not here, so it is never larger than `sessions`.
+    operators: BTreeMap<PeerId, usize>,
     turned_away: Recent,
 }
 
@@ -129,6 +159,7 @@ impl Admission {
             handshakes: 0,
             addresses: BTreeMap::new(),
             sessions: 0,
+            operators: BTreeMap::new(),
             turned_away: Recent::default(),
         }
     }
@@ -142,7 +173,8 @@ impl Admission {
     /// [`Refusal`]: close the connection without a word.
     pub fn arrive(&mut self, address: IpAddr, now: Instant) -> Result<Slot, Refusal> {
         let address = AddressKey::of(address);
-        if self.sessions >= self.options.max_sessions.saturating_add(self.options.reserve) {
+        let is_full = self.sessions >= self.options.max_sessions.saturating_add(self.options.reserve);
+        if is_full && self.handshakes >= HANDSHAKES_WHEN_FULL {
             return Err(Refusal::SessionsFull);
         }
         if self.handshakes >= self.options.handshakes {
@@ -174,7 +206,8 @@ impl Admission {
     ///
     /// # Errors
     /// [`Overloaded`] when there is none. The hint is uniform in `[0, waiting / rate)`, where those wait who have a
-    /// slot and those who lately found no seat: the fuller it gets, the later they come back.
+    /// slot and those who lately found no seat: the fuller it gets, the later they come back. An operator who has as many as one
+    /// may have does not count as waiting: others need not come later for it.
     pub fn seat(
         &mut self,
         slot: Slot,
@@ -182,27 +215,51 @@ impl Admission {
         now: Instant,
         random: u64,
     ) -> Result<Seat, Overloaded> {
-        let waiting = self.handshakes;
+        let waiting = self.handshakes.saturating_add(self.turned_away.count(now));
         self.finished(slot);
-        let room = match applicant {
-            Applicant::Agent => self.options.max_sessions,
-            Applicant::ReturningAgent | Applicant::Operator => {
-                self.options.max_sessions.saturating_add(self.options.reserve)
+        let overloaded =
+            |shortage| Overloaded { shortage, retry_after: retry_after(waiting, self.options.rate, random) };
+        let all = self.options.max_sessions.saturating_add(self.options.reserve);
+        let (room, operator) = match applicant {
+            Applicant::Agent => (self.options.max_sessions, None),
+            Applicant::ReturningAgent => (all, None),
+            Applicant::Operator(operator) => {
+                let (has, limit) = (self.sessions_of(&operator), self.options.operator_sessions);
+                if has >= limit {
+                    return Err(overloaded(Shortage::OfOperator { operator, limit }));
+                }
+                (if has < RESERVE_SESSIONS { all } else { self.options.max_sessions }, Some(operator))
             }
         };
-        if self.sessions < room {
-            self.sessions += 1;
-            return Ok(Seat(()));
+        if self.sessions >= room {
+            let none = overloaded(Shortage::Sessions);
+            self.turned_away.note(now);
+            return Err(none);
         }
-        let waiting = waiting.saturating_add(self.turned_away.count(now));
-        self.turned_away.note(now);
-        Err(Overloaded { retry_after: retry_after(waiting, self.options.rate, random) })
+        self.sessions += 1;
+        if let Some(operator) = &operator {
+            *self.operators.entry(operator.clone()).or_default() += 1;
+        }
+        Ok(Seat(operator))
     }
 
     /// Takes the seat of a session back that has ended.
     pub fn left(&mut self, seat: Seat) {
-        let Seat(()) = seat;
+        let Seat(operator) = seat;
         self.sessions = self.sessions.saturating_sub(1);
+        if let Some(operator) = operator
+            && let Some(count) = self.operators.get_mut(&operator)
+        {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.operators.remove(&operator);
+            }
+        }
+    }
+
+    /// Seats that this operator has.
+    pub fn sessions_of(&self, operator: &PeerId) -> usize {
+        self.operators.get(operator).copied().unwrap_or(0)
     }
 
     /// Handshakes in progress.
@@ -216,40 +273,12 @@ impl Admission {
     }
 }
 
-/// Counts what happened lately: between one and two [`WAITING_WINDOW`]s back.
-#[derive(Debug, Default)]
-struct Recent {
-    began: Option<Instant>,
-    current: usize,
-    before: usize,
-}
-
-impl Recent {
-    fn note(&mut self, now: Instant) {
-        self.turn(now);
-        self.current = self.current.saturating_add(1);
-    }
-
-    fn count(&mut self, now: Instant) -> usize {
-        self.turn(now);
-        self.current.saturating_add(self.before)
-    }
-
-    fn turn(&mut self, now: Instant) {
-        let age = now.saturating_duration_since(*self.began.get_or_insert(now));
-        if age >= WAITING_WINDOW {
-            self.before = if age < WAITING_WINDOW * 2 { self.current } else { 0 };
-            self.current = 0;
-            self.began = Some(now);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
+    use crate::recent::WAITING_WINDOW;
 
     #[expect(clippy::disallowed_methods, reason = "some moment to count from; no rule reads it")]
     fn start() -> Instant {
@@ -267,6 +296,7 @@ mod tests {
         burst: 50,
         max_sessions: 2,
         reserve: 1,
+        operator_sessions: 4,
     };
 
     #[test]
@@ -315,8 +345,9 @@ mod tests {
 
     #[test]
     fn a_full_manager_has_seats_left_for_operators_and_for_agents_that_take_over() {
+        let ann = Applicant::Operator(PeerId::parse("ann").unwrap());
         for (applicant, welcome) in
-            [(Applicant::Agent, false), (Applicant::ReturningAgent, true), (Applicant::Operator, true)]
+            [(Applicant::Agent, false), (Applicant::ReturningAgent, true), (ann, true)]
         {
             let (mut admission, now) = (Admission::new(SMALL), start());
             let mut seat = |applicant| {
@@ -324,11 +355,12 @@ mod tests {
                 admission.seat(slot, applicant, now, 0)
             };
             let _seats = [seat(Applicant::Agent).unwrap(), seat(Applicant::Agent).unwrap()];
-            let third = seat(applicant);
+            let third = seat(applicant.clone());
             assert_eq!(third.is_ok(), welcome, "{applicant:?}");
-            assert_eq!(admission.handshakes(), 0);
-            let next = admission.arrive(host(1), now);
-            assert_eq!(next.err(), welcome.then_some(Refusal::SessionsFull));
+            // whoever comes to a full manager is told so
+            let fourth = seat(applicant).map_err(|none| none.shortage);
+            assert_eq!(fourth, Err(Shortage::Sessions));
+            assert_eq!((admission.handshakes(), admission.sessions()), (0, 2 + usize::from(welcome)));
         }
     }
 
@@ -346,7 +378,7 @@ mod tests {
         }
         assert_eq!(hint(now + WAITING_WINDOW), Duration::from_millis(50 * 21));
         assert_eq!(hint(now + WAITING_WINDOW * 4), Duration::from_millis(50));
-        let bye = Overloaded { retry_after: Duration::from_millis(70) }.bye();
+        let bye = Overloaded { shortage: Shortage::Sessions, retry_after: Duration::from_millis(70) }.bye();
         assert_eq!((bye.code, bye.retry_after_ms), (Some(ByeCode::Overloaded), Some(70)));
     }
 }

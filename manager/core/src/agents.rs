@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use redpoll_common::ids::PeerId;
 
-use crate::bucket::TokenBucket;
 use crate::glob;
+use redpoll_common::bucket::TokenBucket;
 
 /// Agents whose pace is remembered; those that have rested for long enough make room for others first.
 const MAX_PACED: usize = 65_536;

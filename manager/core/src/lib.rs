@@ -1,7 +1,7 @@
 //! What a manager decides, without I/O: no socket, no clock, no random number, no lock.
 //!
 //! - [`admission`]: which connections get a handshake slot and which peers a seat;
-//!   [`bucket`] is the rate behind it, [`address`] what it counts as one address.
+//!   [`address`] is what it counts as one address.
 //! - [`roster`]: which agents are connected, which were; the newest connection wins.
 //! - [`catalogue`]: what each agent offers; equal lists are one.
 //! - [`jobs`]: which run goes to which agent when, and what became of it.
@@ -12,7 +12,6 @@
 //! - [`roles`]: which roles operators have, for the policies of agents.
 //! - [`parking`]: operators' legs that wait for an agent's.
 //! - [`spread`]: when somebody who is sent away should come back, so that a fleet does not return in one moment.
-//! - [`throttle`]: which repeated refusals are worth a line in the log.
 //! - [`counters`]: what the manager counts for `rp.status`.
 //!
 //! Time and randomness are arguments: `now: Instant`, `random: u64`. Every rule has one owner; the manager keeps
@@ -25,7 +24,6 @@ pub mod access;
 pub mod address;
 pub mod admission;
 pub mod agents;
-pub mod bucket;
 pub mod catalogue;
 pub mod chain;
 pub mod clock;
@@ -33,9 +31,8 @@ pub mod counters;
 pub mod glob;
 pub mod jobs;
 pub mod parking;
+mod recent;
 pub mod revoked;
 pub mod roles;
 pub mod roster;
 pub mod spread;
-mod text;
-pub mod throttle;

@@ -15,9 +15,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use redpoll_common::ids::{ConnectionId, PeerId};
+use redpoll_common::text::tidy;
 
 pub use self::row::{Counts, Entry, MAX_ADDRESS_LEN, MAX_POLICY_LEN, MAX_VERSION_LEN, Row, State};
-use crate::text::tidy;
 
 /// How many agents that are away are remembered unless somebody says otherwise.
 pub const MAX_AWAY: usize = 100_000;

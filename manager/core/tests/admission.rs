@@ -5,7 +5,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
-use redpoll_manager_core::admission::{Admission, AdmissionOptions, Applicant, RESERVE, Refusal, Seat, Slot};
+use redpoll_common::ids::PeerId;
+use redpoll_manager_core::admission::{
+    Admission, AdmissionOptions, Applicant, HANDSHAKES_WHEN_FULL, RESERVE, RESERVE_SESSIONS, Refusal, Seat,
+    Shortage, Slot,
+};
 
 const OPTIONS: AdmissionOptions = AdmissionOptions {
     handshakes: 10,
@@ -14,6 +18,7 @@ const OPTIONS: AdmissionOptions = AdmissionOptions {
     burst: 20,
     max_sessions: 6,
     reserve: 2,
+    operator_sessions: 5,
 };
 
 const FLEET: AdmissionOptions = AdmissionOptions {
@@ -23,6 +28,7 @@ const FLEET: AdmissionOptions = AdmissionOptions {
     burst: 1000,
     max_sessions: 20_000,
     reserve: RESERVE,
+    operator_sessions: 256,
 };
 
 #[expect(clippy::disallowed_methods, reason = "some moment to count from; no rule reads it")]
@@ -32,6 +38,10 @@ fn start() -> Instant {
 
 fn address(n: u32) -> IpAddr {
     Ipv4Addr::from_bits(0x0a00_0000 + n).into()
+}
+
+fn operator(name: &str) -> Applicant {
+    Applicant::Operator(PeerId::parse(name).unwrap())
 }
 
 #[derive(Debug, Clone)]
@@ -47,7 +57,7 @@ fn event() -> impl Strategy<Value = Event> {
     let applicant = prop_oneof![
         3 => Just(Applicant::Agent),
         1 => Just(Applicant::ReturningAgent),
-        1 => Just(Applicant::Operator),
+        1 => Just(operator("ann")),
     ];
     prop_oneof![
         6 => (0_u32..4).prop_map(Event::Arrive),
@@ -70,14 +80,14 @@ proptest! {
     ) {
         let (mut admission, mut now) = (Admission::new(OPTIONS), start());
         // The reference is what was handed out and not given back.
-        let (mut slots, mut seats): (Vec<Slot>, Vec<Seat>) = (Vec::new(), Vec::new());
+        let (mut slots, mut seats): (Vec<Slot>, Vec<(Seat, bool)>) = (Vec::new(), Vec::new());
         for event in events {
             match event {
                 Event::Wait(micros) => now += Duration::from_micros(micros),
                 Event::Arrive(n) => {
                     let mine = slots.iter().filter(|slot| slot.address().to_string() == address(n).to_string());
                     let mine = mine.count();
-                    let room = if seats.len() >= 8 {
+                    let room = if seats.len() >= 8 && slots.len() >= HANDSHAKES_WHEN_FULL {
                         Some(Refusal::SessionsFull)
                     } else if slots.len() >= 10 {
                         Some(Refusal::NoSlot)
@@ -93,18 +103,20 @@ proptest! {
                     }
                 }
                 Event::Finish(n) => if let Some(slot) = pick(&mut slots, n) { admission.finished(slot) },
-                Event::Leave(n) => if let Some(seat) = pick(&mut seats, n) { admission.left(seat) },
+                Event::Leave(n) => if let Some((seat, _)) = pick(&mut seats, n) { admission.left(seat) },
                 Event::Sit(n, who, random) => if let Some(slot) = pick(&mut slots, n) {
                     let room = if who == Applicant::Agent { 6 } else { 8 };
+                    let is_ann = matches!(who, Applicant::Operator(_));
+                    let of_ann = seats.iter().filter(|(_, is_hers)| *is_hers).count();
                     let seat = admission.seat(slot, who, now, random);
-                    prop_assert_eq!(seat.is_ok(), seats.len() < room);
-                    seats.extend(seat.ok());
+                    prop_assert_eq!(seat.is_ok(), seats.len() < room && (!is_ann || of_ann < 5));
+                    seats.extend(seat.ok().map(|seat| (seat, is_ann)));
                 }
             }
             prop_assert_eq!((admission.handshakes(), admission.sessions()), (slots.len(), seats.len()));
         }
         slots.into_iter().for_each(|slot| admission.finished(slot));
-        seats.into_iter().for_each(|seat| admission.left(seat));
+        seats.into_iter().for_each(|(seat, _)| admission.left(seat));
         prop_assert_eq!((admission.handshakes(), admission.sessions()), (0, 0));
         // Whatever happened: after a rest everybody may have as many slots as at the start.
         now += Duration::from_secs(1);
@@ -114,6 +126,52 @@ proptest! {
             all.into_iter().flatten().for_each(|slot| admission.finished(slot));
         }
     }
+}
+
+#[test]
+fn one_operator_takes_neither_every_session_nor_the_reserve() {
+    let (full, now) = (AdmissionOptions { max_sessions: 60, reserve: 64, ..FLEET }, start());
+    let mut admission = Admission::new(full);
+    let come = |admission: &mut Admission, who: &Applicant| {
+        let slot = admission.arrive(address(1), now).unwrap();
+        admission.seat(slot, who.clone(), now, 0).map_err(|none| none.shortage)
+    };
+    let (mallory, ada) = (operator("mallory"), operator("ada"));
+    let mut seats: Vec<Seat> = (0..60).map(|_| come(&mut admission, &mallory).unwrap()).collect();
+    for _ in 0..100 {
+        assert_eq!(come(&mut admission, &mallory), Err(Shortage::Sessions));
+    }
+    // who has few is let in, for as long as those are few
+    seats.extend((0..RESERVE_SESSIONS).map(|_| come(&mut admission, &ada).unwrap()));
+    assert_eq!(come(&mut admission, &ada), Err(Shortage::Sessions));
+    seats.push(come(&mut admission, &Applicant::ReturningAgent).unwrap());
+    // the same with room for all: then it is the bound of one operator that ends it, and what is given back is there again
+    let mut admission = Admission::new(AdmissionOptions { operator_sessions: 3, ..full });
+    let mut seats: Vec<Seat> = (0..3).map(|_| come(&mut admission, &mallory).unwrap()).collect();
+    let none = come(&mut admission, &mallory).unwrap_err();
+    let text = "operator mallory has 3 sessions, as many as one may have (admission.operator_sessions)";
+    assert_eq!(none.to_string(), text);
+    seats.push(come(&mut admission, &ada).unwrap());
+    admission.left(seats.remove(0));
+    seats.push(come(&mut admission, &mallory).unwrap());
+    seats.into_iter().for_each(|seat| admission.left(seat));
+    assert_eq!(admission.sessions(), 0);
+    assert_eq!(admission.sessions_of(&PeerId::parse("mallory").unwrap()), 0);
+}
+
+#[test]
+fn whoever_comes_when_every_session_is_taken_is_told_so_and_few_at_a_time() {
+    let (mut admission, now) =
+        (Admission::new(AdmissionOptions { max_sessions: 1, reserve: 0, ..FLEET }), start());
+    let slot = admission.arrive(address(1), now).unwrap();
+    let _seat = admission.seat(slot, Applicant::Agent, now, 0).unwrap();
+    let mut slots: Vec<Slot> =
+        (0..HANDSHAKES_WHEN_FULL).map(|_| admission.arrive(address(1), now).unwrap()).collect();
+    assert_eq!(admission.arrive(address(2), now), Err(Refusal::SessionsFull));
+    let none = admission.seat(slots.remove(0), operator("ada"), now, 0).unwrap_err();
+    assert_eq!(none.bye().reason, "every session of the manager is taken");
+    slots.push(admission.arrive(address(2), now).unwrap());
+    slots.into_iter().for_each(|slot| admission.finished(slot));
 }
 
 /// A small generator, so that the storm is the same each time.

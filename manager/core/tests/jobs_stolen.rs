@@ -38,7 +38,7 @@ fn numbers_that_nobody_can_have_given_out_do_not_become_the_last() {
     let mut manager = Manager::new(Settings::default());
     manager.up("a");
     let offer = offers(&manager.submit(1, &Plan::default(), &[("a", true)])).remove(0);
-    let most = offer.run.dno.0 + (1 << 32);
+    let most = 1 << 62;
     for (n, wrong) in [most + 1, u64::MAX].into_iter().enumerate() {
         let connection = 2 + 2 * n as u64;
         assert!(refused(&resume(&mut manager, connection, wrong, Vec::new())), "{wrong}");
@@ -55,6 +55,28 @@ fn numbers_that_nobody_can_have_given_out_do_not_become_the_last() {
     assert!(!refused(&resume(&mut manager, 9, most, Vec::new())));
     let next = offers(&manager.submit(2, &Plan::default(), &[("a", true)])).remove(0);
     assert_eq!(next.run.dno.0, most + 1);
+    // what was given out is possible, and what is a little beyond
+    assert!(!refused(&resume(&mut manager, 10, most + 1, Vec::new())));
+    assert!(refused(&resume(&mut manager, 11, most + 2 + (1 << 32), Vec::new())));
+}
+
+#[test]
+fn numbers_that_nobody_can_have_given_out_are_told_once_a_session_and_keep_runs_away_alone() {
+    let mut manager = Manager::new(Settings::default());
+    let mut told = |connection| {
+        let effects = resume(&mut manager, connection, u64::MAX, Vec::new());
+        let first = |effect: &Effect<u32>| match effect {
+            Effect::RefuseResume { first, .. } => Some(*first),
+            _ => None,
+        };
+        effects.iter().find_map(first)
+    };
+    assert_eq!([told(2), told(2), told(3)], [Some(true), Some(false), Some(true)]);
+    let run = manager.submit(1, &Plan::default(), &[("a", true)]);
+    assert!(offers(&run).is_empty());
+    // a spool that is new is another one
+    let effects = resume(&mut manager, 3, 0, Vec::new());
+    assert_eq!(offers(&effects).len(), 1);
 }
 
 #[test]

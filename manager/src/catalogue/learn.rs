@@ -4,10 +4,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use redpoll_common::api::agent_method;
+use redpoll_common::bucket::TokenBucket;
 use redpoll_common::ids::{ConnectionId, PeerId};
 use redpoll_common::session::Refusal;
 use redpoll_common::wire::{DecodeError, FaultCode, Raw, RawMap, scan};
-use redpoll_manager_core::bucket::TokenBucket;
 use redpoll_manager_core::catalogue::{Catalogue, NotEntered};
 use redpoll_net::listing::{Announcement, ListingDigest, ListingPage, digest_of};
 use redpoll_net::{Call, CallError, Peer, random};

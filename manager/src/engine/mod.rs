@@ -279,7 +279,7 @@ impl Engine {
     /// Takes a page of what an agent's spool holds, and answers when what follows from it is on disk.
     ///
     /// # Errors
-    /// `internal` or `shutting_down`: the agent asks again. `bad_arguments` when its numbers cannot be: its connection is closed.
+    /// `internal` or `shutting_down`: the agent asks again. `bad_arguments` when its numbers cannot be.
     pub async fn resume(
         &self,
         agent: &PeerId,

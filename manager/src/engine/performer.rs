@@ -22,6 +22,9 @@ use super::task::Message;
 use super::{Agents, Callbacks, Waiter};
 use crate::store::{CommitError, Durable, Store};
 
+/// When an agent that shows numbers that nobody gave out should tell again what it has, in milliseconds.
+const RESUME_AGAIN_MS: u64 = 60_000;
+
 /// Everything around the engine.
 #[derive(Debug)]
 pub(super) struct Outside {
@@ -154,18 +157,16 @@ impl Performer {
                     let _gone = told.send(Ok(answer));
                 }
             }
-            Effect::RefuseResume { token, agent, connection } => {
-                warn!(%agent, "the agent shows dispatch numbers that nobody can have given out; nothing is offered to it. help: is it what it was? \
-                     its state folder has to begin anew");
+            Effect::RefuseResume { token, agent, first } => {
+                if first {
+                    warn!(%agent, "the agent shows dispatch numbers that nobody can have given out; it is offered no runs, and called all the \
+                         same. help: is it what it was? its state folder has to begin anew");
+                }
                 if let Waiter::Resume(told) = token {
                     let text = "a dispatch number is far beyond all that this manager gave out";
-                    let _gone = told.send(Err(Fault::new(FaultCode::BadArguments, text)));
+                    let fault = Fault::new(FaultCode::BadArguments, text);
+                    let _gone = told.send(Err(Fault { retry_after_ms: Some(RESUME_AGAIN_MS), ..fault }));
                 }
-                self.outside.agents.disconnect(
-                    &agent,
-                    connection,
-                    "it shows dispatch numbers that nobody gave out",
-                );
             }
             Effect::Publish(last) => {
                 self.outside.last_event.send_replace(last);

@@ -31,13 +31,13 @@ pub(super) fn register(registry: Registry, manager: &Arc<Manager>) -> Result<Reg
         .with(describe(method::NOTIFY), move |call| notify(notifier.clone(), call))
 }
 
-async fn run(manager: Arc<Manager>, call: CallContext) -> Result<Raw, Fault> {
-    let result = route(&manager, &call).await;
+async fn run(manager: Arc<Manager>, mut call: CallContext) -> Result<Raw, Fault> {
+    let result = route(&manager, &mut call).await;
     manager.counters.call_ended(result.as_ref().err().map(|fault| &fault.code));
     result
 }
 
-async fn route(manager: &Manager, call: &CallContext) -> Result<Raw, Fault> {
+async fn route(manager: &Manager, call: &mut CallContext) -> Result<Raw, Fault> {
     let arguments = CallArguments::read(&call.kwargs)
         .map_err(|error| Fault::new(FaultCode::BadArguments, format!("rp.call: {error}")))?;
     if arguments.procedure.starts_with(redpoll_manager_core::access::RESERVED_PREFIX) {
@@ -67,6 +67,7 @@ async fn route(manager: &Manager, call: &CallContext) -> Result<Raw, Fault> {
         reason = call.stop.stopped() => return Err(stop_fault(reason)),
     };
     let stream = begun.map_err(CallError::into_fault)?;
+    call.release_arguments();
     let result = forward(call, stream).await;
     if let Err(fault) = &result {
         debug!(agent = %arguments.agent, code = ?fault.code.as_str(), "call ended with a fault");

@@ -55,7 +55,7 @@ pub(super) fn register(
         .with(info(method::EVENTS_FOLLOW), move |call| {
             let (manager, last) = (manager.clone(), follower.last_event());
             let store = follower.store().clone();
-            async move { follow(&manager, &*store, last, &call).await }
+            async move { follow(&manager, &*store, last, call).await }
         })
 }
 
@@ -144,9 +144,10 @@ async fn follow(
     manager: &Manager,
     store: &dyn Store,
     newest: watch::Receiver<u64>,
-    call: &CallContext,
+    mut call: CallContext,
 ) -> Result<Raw, Fault> {
     let arguments: EventListArguments = read(&call.kwargs)?;
+    call.release_arguments();
     let wanted = Wanted::parse(arguments.kind)?;
     // now is when the request came, not when the store was first asked
     let now = *newest.borrow();
@@ -155,7 +156,7 @@ async fn follow(
     tokio::select! {
         biased;
         () = manager.draining() => Err(stopping()),
-        fault = tell(store, newest, call, wanted, since) => Err(fault),
+        fault = tell(store, newest, &call, wanted, since) => Err(fault),
     }
 }
 

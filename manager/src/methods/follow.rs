@@ -37,8 +37,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How much more often than one look takes it may not be.
 const LOOK_SHARE: u32 = 20;
 
-pub(super) async fn follow(manager: &Manager, engine: &Engine, call: &CallContext) -> Result<Raw, Fault> {
+pub(super) async fn follow(manager: &Manager, engine: &Engine, mut call: CallContext) -> Result<Raw, Fault> {
     let arguments: FollowArguments = read(&call.kwargs)?;
+    call.release_arguments();
+    let call = &call;
     let job = job_id(&arguments.job)?;
     // before anything is read: what is committed meanwhile wakes it
     let watch = engine.watch(job);

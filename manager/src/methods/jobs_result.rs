@@ -30,8 +30,10 @@ const CHUNK: usize = 100;
 /// Runs in one answer, at most.
 const MAX_RUNS: usize = 1000;
 
-pub(super) async fn result(manager: &Manager, engine: &Engine, call: &CallContext) -> Result<Raw, Fault> {
+pub(super) async fn result(manager: &Manager, engine: &Engine, mut call: CallContext) -> Result<Raw, Fault> {
     let arguments: ResultArguments = read(&call.kwargs)?;
+    call.release_arguments();
+    let call = &call;
     let id = job_id(&arguments.job)?;
     let after = arguments.after.as_deref().map(parse_agent).transpose()?;
     let wait = Duration::from_millis(arguments.wait_ms.unwrap_or(0)).min(MAX_WAIT);

@@ -26,7 +26,7 @@ const ROUTES: &[(&str, Serve)] = &[
     }),
     (method::JOBS_DELETE, |around, call| Box::pin(async move { jobs::delete(&around.engine, &call).await })),
     (method::JOBS_FOLLOW, |around, call| {
-        Box::pin(async move { follow::follow(&around.manager, &around.engine, &call).await })
+        Box::pin(async move { follow::follow(&around.manager, &around.engine, call).await })
     }),
     (method::JOBS_LIST, |around, call| Box::pin(async move { jobs_list::list(&around.engine, &call).await })),
     (method::JOBS_PREVIEW, |around, call| {
@@ -39,7 +39,7 @@ const ROUTES: &[(&str, Serve)] = &[
         Box::pin(async move { jobs::release(&around.engine, &call).await })
     }),
     (method::JOBS_RESULT, |around, call| {
-        Box::pin(async move { jobs_result::result(&around.manager, &around.engine, &call).await })
+        Box::pin(async move { jobs_result::result(&around.manager, &around.engine, call).await })
     }),
     (method::JOBS_SHOW, |around, call| {
         Box::pin(async move { jobs::show(&around.manager, &around.engine, &call).await })

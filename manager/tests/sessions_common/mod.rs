@@ -48,8 +48,11 @@ pub(crate) fn hello(id: &str) -> AgentHello {
 
 impl World {
     pub(crate) async fn new() -> Self {
+        Self::with(ManagerConfig::default()).await
+    }
+
+    pub(crate) async fn with(mut config: ManagerConfig) -> Self {
         let folder = TempDir::new().unwrap();
-        let mut config = ManagerConfig::default();
         config.store.path = Some(folder.path().join("store"));
         let manager = Arc::new(Manager::new(identity("spiffe://home/manager/m1"), config));
         let (engine, _running) = start_engine(&manager).await.unwrap();

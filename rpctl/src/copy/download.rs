@@ -17,6 +17,11 @@ use crate::report::Report;
 const READ: &str = "file.read";
 /// How often a file is looked at anew that was changed between the look and the copy.
 const LOOKS: usize = 3;
+/// Bytes that a file can have.
+const MOST: u64 = u64::MAX >> 1;
+/// What to do about an agent that says of a file what cannot be.
+pub(super) const TRUSTED: &str =
+    "what came is thrown away; run the same command again. If it stays so: do you trust this agent?";
 
 impl Copy<'_> {
     /// Copies a file into a local folder. One that takes longer than the agent lets a call take goes on where it was; one that is
@@ -31,6 +36,7 @@ impl Copy<'_> {
         folder: &Folder,
         name: &OsStr,
     ) -> Result<Done, Failure> {
+        self.possible(looks)?;
         self.meter.expect(looks.size);
         let (begin, mut looks) = (self.meter.position(), looks.clone());
         for _ in 1..LOOKS {
@@ -39,6 +45,7 @@ impl Copy<'_> {
                 ended => return ended,
             };
             looks = self.remote.stat(source).await?;
+            self.possible(&looks)?;
             if looks.r#type != "file" {
                 return Err(failure);
             }
@@ -152,11 +159,20 @@ impl Copy<'_> {
         looks: &Looks,
         write: impl FnMut(&[u8]) -> Result<(), Failure>,
     ) -> Result<Done, Failure> {
+        self.possible(looks)?;
         self.meter.expect(looks.size);
         let mut hash = Context::new(&SHA256);
         let end = self.read(source, looks, 0, &mut hash, write).await?;
         let notes = self.note(source, &end)?;
         Ok(Done { files: 1, bytes: looks.size, notes, ..Done::default() })
+    }
+
+    /// Refuses a size that no file can have, before anything is made here for it.
+    fn possible(&self, looks: &Looks) -> Result<(), Failure> {
+        if looks.size <= MOST {
+            return Ok(());
+        }
+        Err(strange(&self.remote.agent, &format!("it says that the file has {} bytes", looks.size)))
     }
 
     /// A file that grows, such as a log, can be copied: what it held at the beginning.
@@ -222,5 +238,5 @@ impl Copy<'_> {
 /// What came is not the file.
 pub(super) fn strange(agent: &str, why: &str) -> Failure {
     let what = format!("{agent}: {READ} gave something else than the file");
-    Box::new(Report::new(Exit::Failed, what, why, "what came is thrown away; run the same command again"))
+    Box::new(Report::new(Exit::Failed, what, why, TRUSTED))
 }

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{timeout, timeout_at};
 
 use super::Copy;
+use super::download::TRUSTED;
 use super::remote::{AGAIN, ANSWER, Failure};
 use crate::cli::Via;
 use crate::exit::Exit;
@@ -159,7 +160,7 @@ impl Copy<'_> {
             Ok(_strange) => {
                 let what = format!("{}: {procedure} gave something else than the file", self.remote.agent);
                 let why = "the call ended before there was a connection";
-                NoStream::Refused(Box::new(Report::new(Exit::Internal, what, why, AGAIN)))
+                NoStream::Refused(Box::new(Report::new(Exit::Failed, what, why, TRUSTED)))
             }
         }
     }

@@ -303,8 +303,9 @@ impl World {
                 self.respond_manager(agent, connection, &request, answer.map(|answer| answer.write()));
                 Ok(())
             }
-            Output::CancelAnswer((connection, request), state) => {
-                self.respond_manager(agent, connection, &request, Ok(StateAnswer { state }.write()));
+            Output::CancelAnswer((connection, request), answer) => {
+                let answer = answer.map(|state| StateAnswer { state }.write());
+                self.respond_manager(agent, connection, &request, answer);
                 Ok(())
             }
             Output::Spawn { offer, not_after } => self.spawn(agent, *offer, not_after),

@@ -17,6 +17,10 @@ use super::uploads::{Note, UPLOAD, WHOLE};
 
 /// A note without a file is forgotten after this long: until then its file may be about to be made.
 const NOTE_ALONE: Duration = Duration::from_secs(60);
+/// When there is no more room, uploads with no more than so many bytes give way that nobody has added to for so long: they are begun again
+/// at once, and whoever begins them without end keeps nobody else out for a day.
+const SMALL: u64 = 64 * 1024;
+const SMALL_WAITS: Duration = Duration::from_secs(60);
 
 /// Makes sure that there is room for one more.
 pub(super) fn admit(files: &Files) -> Result<(), FileError> {
@@ -25,6 +29,9 @@ pub(super) fn admit(files: &Files) -> Result<(), FileError> {
         return Ok(());
     }
     sweep(files);
+    if uploads.notes(UPLOAD).len() >= uploads.max {
+        give_way(files);
+    }
     if uploads.notes(UPLOAD).len() < uploads.max {
         return Ok(());
     }
@@ -33,6 +40,35 @@ pub(super) fn admit(files: &Files) -> Result<(), FileError> {
         uploads.max
     );
     Err(FileError::failed("TooManyUploads", text))
+}
+
+/// Removes small uploads that wait for more, and that nobody works on.
+fn give_way(files: &Files) {
+    for note in files.uploads.notes(UPLOAD) {
+        let Some(name) = note.file_stem().map(OsStr::to_owned) else { continue };
+        if !is_small(files, &note, &name) {
+            continue;
+        }
+        let slot = files.uploads.slot(&name);
+        let text = "the upload was removed: others wanted its place, and it had hardly begun";
+        if slot.end_idle(FileError::failed("NoUpload", text)) {
+            files.uploads.forget(&name, &slot);
+            remove(files, note, &name, SMALL_WAITS);
+        }
+    }
+}
+
+fn is_small(files: &Files, note: &Path, name: &OsStr) -> bool {
+    let Ok(path) = fs::read(note) else { return false };
+    let path = PathBuf::from(OsString::from_vec(path));
+    let guard = files.protected.now();
+    let place = files.roots.place(&path, Need::Write).map_err(FileError::from);
+    let Ok(spot) = place.and_then(|place| walk(&place, &guard)) else { return false };
+    let Ok(stat) = statat(&spot.folder, name, AtFlags::SYMLINK_NOFOLLOW) else { return false };
+    let written = Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or(0));
+    is_plain(&stat)
+        && u64::try_from(stat.st_size).is_ok_and(|size| size <= SMALL)
+        && since(SystemTime::UNIX_EPOCH.checked_add(written)) >= SMALL_WAITS
 }
 
 /// Removes what is left of uploads that nobody has added to for long.

@@ -263,6 +263,29 @@ async fn a_full_disk_of_the_state_folder_takes_no_places_of_uploads() {
 }
 
 #[tokio::test]
+async fn uploads_that_have_hardly_begun_keep_no_other_out_for_long() {
+    let desk = Desk::new();
+    let upload = |id: u8, data: usize| {
+        desk.begin(|map| {
+            map.text("upload", &format!("{id:032x}")).uint("offset", 0).text("data", &"x".repeat(data))
+        })
+    };
+    upload(0, 0).await.unwrap();
+    upload(1, 65 * 1024).await.unwrap();
+    assert_eq!(upload(2, 0).await.unwrap_err().class.as_deref(), Some("TooManyUploads"));
+    for name in desk.names("root") {
+        let file = fs::File::options().write(true).open(desk.folder.path().join("root").join(name)).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(61)).unwrap();
+    }
+    upload(2, 0).await.unwrap();
+    let size = |name: &String| fs::metadata(desk.folder.path().join("root").join(name)).unwrap().len();
+    let mut sizes: Vec<u64> = desk.names("root").iter().map(size).collect();
+    sizes.sort_unstable();
+    assert_eq!((sizes, desk.found().1.len()), (vec![0, 65 * 1024], 2), "what is worth something stays");
+    assert_eq!(upload(3, 0).await.unwrap_err().class.as_deref(), Some("TooManyUploads"));
+}
+
+#[tokio::test]
 async fn the_note_of_an_upload_that_was_lost_with_the_power_is_written_again() {
     let mut desk = Desk::new();
     let upload = |map: RawMap| map.text("upload", &"d".repeat(32));

@@ -91,7 +91,13 @@ mod tests {
             let mut rules = Rules::fixed(Policy::new(Vec::new()));
             rules.replaceable = why.map(str::to_owned);
             let own = Own { name: "redpoll".to_owned(), is_root };
-            Gate { rules: ArcSwap::from_pointee(rules), file: None, whose: Whose::Agent, own }
+            Gate {
+                rules: ArcSwap::from_pointee(rules),
+                file: None,
+                whose: Whose::Agent,
+                own,
+                refusals: Default::default(),
+            }
         };
         let said = gate(false, Some("/etc/p belongs to user 7")).doubts(&[]);
         let [said] = &said[..] else { unreachable!("{said:?}") };
@@ -113,7 +119,13 @@ mod tests {
         rules.replaceable = Some("before".to_owned());
         rules.take(Some(0), std::time::Instant::now()).unwrap();
         let own = Own { name: "redpoll".to_owned(), is_root: false };
-        let gate = Gate { rules: ArcSwap::from_pointee(rules), file: Some(config), whose: Whose::Agent, own };
+        let gate = Gate {
+            rules: ArcSwap::from_pointee(rules),
+            file: Some(config),
+            whose: Whose::Agent,
+            own,
+            refusals: Default::default(),
+        };
         assert!(gate.doubts(&[])[0].starts_with("before"));
         gate.reload().unwrap();
         let said = gate.doubts(&[]);

@@ -5,13 +5,14 @@
 //! - [`Subject`]: what of a procedure matters for that. [`Asked`]: a call as it came, or a trial of one. [`Leave`]: it may run, and
 //!   as whom; [`Refused`]: it may not.
 //! - `rules`: a policy as it was read, with what is left of its rates. `strangers`: names in it that nothing has. `doubts`: what it allows
-//!   more or less than it seems to. `paths`: those of `file.*`. `notices`: what is no call. `wall`: the time of the day.
+//!   more or less than it seems to. `paths`: those of `file.*`. `notices`: what is no call. `refusals`: which of them are in the log. `wall`: the time of the day.
 //!
 //! What the agent does for the manager itself (`rp.…`) is no procedure and is not judged here.
 
 mod doubts;
 mod notices;
 mod paths;
+mod refusals;
 mod rules;
 mod strangers;
 mod subject;
@@ -29,6 +30,7 @@ use redpoll_schema::policy::{Moment, Policy, Request, Rule, Switching, Verdict, 
 use tracing::{error, info};
 
 use crate::exec::account::Account;
+use refusals::Refusals;
 use rules::{Rules, refuse_hidden};
 pub use subject::{Kind, Subject};
 pub use wall::{at, local, moment};
@@ -115,6 +117,7 @@ pub struct Gate {
     file: Option<PolicyConfig>,
     whose: Whose,
     own: Own,
+    refusals: Refusals,
 }
 
 /// Who this process is.
@@ -151,12 +154,14 @@ impl Gate {
             file: Some(config.clone()),
             whose,
             own: Own::of_process(),
+            refusals: Refusals::default(),
         })
     }
 
     /// A policy that stays as it is, for an agent of one's own and for tests.
     pub fn fixed(policy: Policy, own: Own) -> Self {
-        Self { rules: ArcSwap::from_pointee(Rules::fixed(policy)), file: None, whose: Whose::Agent, own }
+        let rules = ArcSwap::from_pointee(Rules::fixed(policy));
+        Self { rules, file: None, whose: Whose::Agent, own, refusals: Refusals::default() }
     }
 
     /// Reads the file again. Blocks.
@@ -271,7 +276,7 @@ impl Gate {
             && !is_trial
         {
             let operator = asked.operator.unwrap_or("unknown");
-            info!(procedure = label, operator, rule = verdict.rule, why = ?fault.message, "refused by the policy");
+            self.refusals.note((operator, &verdict.rule), &label, &fault.message, Instant::now());
         }
         judged.map_err(|fault| Refused { rule: Some(verdict.rule), fault: Box::new(fault) })
     }

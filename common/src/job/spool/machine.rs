@@ -166,9 +166,8 @@ impl<T> Spool<T> {
         }
         let known =
             self.attempts.get(&(run.job, run.attempt)).and_then(|dno| self.rows.get(dno)).map(Row::state);
-        if known.is_none()
-            && let Err(fault) = self.room(admin)
-        {
+        let room = if known.is_none() { self.room(admin) } else { Ok(()) };
+        if let Err(fault) = self.in_reach(run.dno).and(room) {
             // the number stays unseen and nothing is written: a backlog that is offered again and again would use up what is
             // left of a full disk, which is there for ends
             return self.outputs.push_back(Output::OfferAnswer(token, Err(fault)));
@@ -292,15 +291,18 @@ impl<T> Spool<T> {
 
     fn cancel(&mut self, token: T, cancel: &Cancel, now: Now) {
         let run = cancel.run;
+        if let Err(fault) = self.in_reach(run.dno) {
+            return self.outputs.push_back(Output::CancelAnswer(token, Err(fault)));
+        }
         if run.dno > self.max_dno {
             self.max_dno = run.dno;
             self.use_up(run, Ending::unstarted(Outcome::Cancelled, Cause::Cancelled.fault()), now);
-            return self.outputs.push_back(Output::CancelAnswer(token, SpoolState::Absent));
+            return self.outputs.push_back(Output::CancelAnswer(token, Ok(SpoolState::Absent)));
         }
         if self.rows.get(&run.dno).is_some_and(|row| row.run == run) {
             self.stop(run.dno, Cause::Cancelled, cancel.grace_ms, now);
         }
-        self.outputs.push_back(Output::CancelAnswer(token, self.state_of(run)));
+        self.outputs.push_back(Output::CancelAnswer(token, Ok(self.state_of(run))));
         self.tell(run, now);
     }
 

@@ -28,6 +28,7 @@ mod ending;
 mod fit;
 mod image;
 mod machine;
+mod reach;
 mod record;
 mod report;
 mod resume;
@@ -206,7 +207,7 @@ pub enum Output<T> {
     /// Answer an offer.
     OfferAnswer(T, Result<OfferAnswer, Fault>),
     /// Answer a cancel.
-    CancelAnswer(T, SpoolState),
+    CancelAnswer(T, Result<SpoolState, Fault>),
     /// Start the program, unless the boot-time clock is past `not_after`; then, or if it cannot be started, say
     /// [`Input::NotSpawned`].
     Spawn {

@@ -180,6 +180,16 @@ fn both_sides_come_to_the_same_terms() {
 }
 
 #[test]
+fn what_a_peer_says_its_version_is_moves_no_cursor_and_is_short() {
+    let version = format!("1\u{1b}[2J\u{9b}{}", "x".repeat(100));
+    let (dialling, first) = Dialling::start(AgentHello { version: version.clone(), ..hello() }, true);
+    let (ours, answer) = accepting(true).receive(first).unwrap().accept(&Offer { version, ..offer() });
+    let theirs = dialling.finish(answer).unwrap();
+    let tidy = format!("1?[2J?{}", "x".repeat(58));
+    assert_eq!([ours.peer_version, theirs.peer_version], [tidy.clone(), tidy]);
+}
+
+#[test]
 fn limits_out_of_bounds_are_brought_back() {
     let absurd = |n| Limits { frame: n, in_flight: n, window: n };
     let least = absurd(0).meet(absurd(u64::MAX));

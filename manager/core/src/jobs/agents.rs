@@ -18,6 +18,8 @@ pub(super) struct Agent {
     pub(super) newest: Option<ConnectionId>,
     /// The newest connection that was closed because the agent was shut out: nothing of it counts, nor of an older one.
     pub(super) cut: Option<ConnectionId>,
+    /// The connection over which it last showed numbers that nobody can have given out.
+    pub(super) impossible: Option<ConnectionId>,
     /// What it has or may have, by dispatch number.
     pub(super) has: BTreeMap<Dno, At>,
     /// The first number that was new in its session.
@@ -60,6 +62,7 @@ impl Agent {
             link: Link::Away,
             newest: None,
             cut: None,
+            impossible: None,
             has: BTreeMap::new(),
             first_dno: Dno(0),
             unanswered: 0,

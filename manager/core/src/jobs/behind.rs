@@ -102,10 +102,13 @@ impl Job {
 
 /// How many numbers a store can be behind: far more than any manager gives out in the time that a copy of its store is of use.
 const MOST_BEHIND: u64 = 1 << 32;
+/// What an agent may show in any case. It takes no number far beyond those that it has seen, so that somebody who was its manager for a
+/// while, and was not to be trusted, needs more offers than anybody can make to get it there.
+const REACHABLE: u64 = 1 << 62;
 
 /// Whether an agent can have seen this number. One that was never given out would be the last that it ever can be given.
 pub(super) fn is_possible(ours: Dno, seen: Dno) -> bool {
-    seen.0 <= ours.0.saturating_add(MOST_BEHIND)
+    seen.0 <= ours.0.saturating_add(MOST_BEHIND).max(REACHABLE)
 }
 
 /// What the first page of a session proves of the numbers: those that this store knew, if the agent has seen higher ones.

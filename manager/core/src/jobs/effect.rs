@@ -58,14 +58,15 @@ pub enum Effect<T> {
     Allow(Denied),
     /// Answer a page of a resume.
     ResumeAnswer(T, ResumeAnswer),
-    /// Tell an agent that its resume is refused, and close the connection: it shows numbers that nobody can have given out.
+    /// Tell an agent that its resume is refused: it shows numbers that nobody can have given out. It is offered nothing in this session,
+    /// which goes on for calls.
     RefuseResume {
         /// Who waits for the answer.
         token: T,
         /// The agent.
         agent: PeerId,
-        /// Its connection.
-        connection: ConnectionId,
+        /// Whether it is the first time in its session.
+        first: bool,
     },
     /// Tell the listeners that the history goes up to this number.
     Publish(u64),

@@ -20,6 +20,7 @@ use std::mem;
 use redpoll_common::ids::{ConnectionId, PeerId};
 use redpoll_common::job::wire::{Act, ResumeAct, ResumeAnswer, ResumeRow, SpoolState};
 use redpoll_common::job::{Dno, Outcome};
+use redpoll_common::text::tidy;
 
 use super::Jobs;
 use super::agents::Link;
@@ -30,7 +31,6 @@ use super::model::{At, Phase, stamp};
 use super::output::MAX_ITEMS;
 use super::record::{Change, EventKind};
 use crate::roster::MAX_REASON_LEN;
-use crate::text::tidy;
 
 const SPOOL_LOST: &str = "the agent came back without its records of this run (spool_lost)";
 
@@ -100,7 +100,8 @@ impl<T> Jobs<T> {
         }
         let ours = self.agent_mut(&agent).counters.last_dno;
         if !rows.iter().map(|row| row.run.dno).chain([max_dno]).all(|dno| is_possible(ours, dno)) {
-            self.effects.push(Effect::RefuseResume { token, agent, connection });
+            let first = self.agent_mut(&agent).impossible.replace(connection) != Some(connection);
+            self.effects.push(Effect::RefuseResume { token, agent, first });
             return;
         }
         // told again: offers of this session may be on their way, so that what a page leaves out proves nothing now

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use redpoll_common::ids::{ConnectionId, PeerId};
-
-use crate::text::tidy;
+use redpoll_common::text::tidy;
 
 /// Bytes kept of what an agent says its version is.
 pub const MAX_VERSION_LEN: usize = 64;
