@@ -202,7 +202,7 @@ fn word(output: &Output<u32>) -> Option<String> {
         Output::OfferAnswer(token, Err(fault)) => {
             format!("refuse {token} {} {:?}", fault.code, fault.retry_after_ms)
         }
-        Output::CancelAnswer(token, said) => format!("cancel {token} {}", said.unwrap().as_str()),
+        Output::CancelAnswer(token, said) => format!("cancel {token} {}", said.as_ref().unwrap().as_str()),
         Output::Spawn { offer, not_after } => format!("spawn {} {not_after:?}", offer.run.dno),
         Output::Terminate(dno) => format!("term {dno}"),
         Output::Kill(dno) => format!("kill {dno}"),
@@ -224,7 +224,7 @@ fn kind(output: &Output<u32>) -> Vec<String> {
         }
         Output::OfferAnswer(_, Ok(answer)) => return vec![format!("{answer:?}")],
         Output::OfferAnswer(_, Err(fault)) => return vec![format!("refused: {}", fault.code)],
-        Output::CancelAnswer(_, said) => return vec![format!("cancel: {}", said.unwrap().as_str())],
+        Output::CancelAnswer(_, said) => return vec![format!("cancel: {}", said.as_ref().unwrap().as_str())],
         Output::Spawn { .. } => "spawn",
         Output::Terminate(_) => "terminate",
         Output::Kill(_) => "kill",

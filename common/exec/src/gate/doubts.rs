@@ -82,6 +82,7 @@ mod tests {
 
     use redpoll_config::{PolicyConfig, PolicyOwner, load_policy};
 
+    use super::super::refusals::Refusals;
     use super::super::{Own, Rules};
     use super::*;
 
@@ -96,7 +97,7 @@ mod tests {
                 file: None,
                 whose: Whose::Agent,
                 own,
-                refusals: Default::default(),
+                refusals: Refusals::default(),
             }
         };
         let said = gate(false, Some("/etc/p belongs to user 7")).doubts(&[]);
@@ -124,7 +125,7 @@ mod tests {
             file: Some(config),
             whose: Whose::Agent,
             own,
-            refusals: Default::default(),
+            refusals: Refusals::default(),
         };
         assert!(gate.doubts(&[])[0].starts_with("before"));
         gate.reload().unwrap();

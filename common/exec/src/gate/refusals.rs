@@ -45,7 +45,6 @@ mod tests {
     use super::*;
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "some moment to count from; no rule reads it")]
     fn an_operator_has_a_line_for_each_rule_in_a_minute_and_the_others_are_counted() {
         let (refusals, now) = (Refusals::default(), Instant::now());
         assert_eq!(refusals.due(("mallory", "default"), now), Some(0));
