@@ -1,5 +1,7 @@
 //! Admission as a fleet sees it: against a reference, and ten thousand agents that return in one moment.
 
+#![expect(clippy::unwrap_used, reason = "test code")]
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};

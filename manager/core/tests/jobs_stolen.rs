@@ -65,9 +65,8 @@ fn numbers_that_nobody_can_have_given_out_are_told_once_a_session_and_keep_runs_
     let mut manager = Manager::new(Settings::default());
     let mut told = |connection| {
         let effects = resume(&mut manager, connection, u64::MAX, Vec::new());
-        let first = |effect: &Effect<u32>| match effect {
-            Effect::RefuseResume { first, .. } => Some(*first),
-            _ => None,
+        let first = |effect: &Effect<u32>| {
+            if let Effect::RefuseResume { first, .. } = effect { Some(*first) } else { None }
         };
         effects.iter().find_map(first)
     };
