@@ -17,7 +17,7 @@ use std::fmt;
 use bytes::Bytes;
 use data_encoding::BASE64;
 use redpoll_common::wire::scan::ScanError;
-use redpoll_common::wire::{MAX_DEPTH, Raw};
+use redpoll_common::wire::Raw;
 use redpoll_schema::Binary;
 use rmpv::Value;
 use serde::de::{self, MapAccess, SeqAccess, Visitor};
@@ -37,10 +37,10 @@ pub enum EncodeError {
     Write(String),
 }
 
-/// Reads a value that came over the wire. It passed the scan, so this does not fail; `nil` if it ever did.
+/// Reads a value that came over the wire. It passed the scan, so this does not fail; a text that says why if it ever did.
 pub fn decode(raw: &Raw) -> Value {
-    let mut bytes = raw.as_bytes();
-    rmpv::decode::read_value_with_max_depth(&mut bytes, MAX_DEPTH + 1).unwrap_or(Value::Nil)
+    redpoll_schema::read(raw)
+        .unwrap_or_else(|error| Value::from(format!("(a value that cannot be read: {error})")))
 }
 
 /// Writes a value for the wire.
@@ -202,6 +202,18 @@ mod tests {
         let deep = format!("{}1{}", "[".repeat(60), "]".repeat(60));
         let value = from_json(&deep).unwrap();
         assert!(matches!(encode(&value), Err(EncodeError::Scan(_))));
+    }
+
+    #[test]
+    fn a_value_as_deep_as_the_wire_lets_it_be_is_read_and_printed() {
+        for (levels, before, after) in [(24, "[", "]"), (24, "{\"k\":", "}"), (32, "[", "]"), (32, "{\"k\":", "}")] {
+            for inner in ["1", "\"text\"", "{\"$bin\":\"AP8=\"}"] {
+                let text = format!("{}{inner}{}", before.repeat(levels), after.repeat(levels));
+                let value = from_json(&text).unwrap();
+                let read = decode(&encode(&value).unwrap());
+                assert_eq!((json(&read), read), (text, value));
+            }
+        }
     }
 
     fn any_value() -> impl Strategy<Value = Value> {

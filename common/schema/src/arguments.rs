@@ -73,10 +73,10 @@ impl Positional {
         if !has_text_keys(kwargs, depth) || depth > 1 && !has_text_keys(args, depth) {
             return bad("the names of arguments are texts".to_owned());
         }
-        let Value::Object(mut named) = to_json_but(kwargs, binary, opaque) else {
+        let Some(Value::Object(mut named)) = to_json_but(kwargs, binary, opaque) else {
             return bad("the named arguments are not a map".to_owned());
         };
-        let Value::Array(values) = to_json(args, binary) else {
+        let Some(Value::Array(values)) = to_json(args, binary) else {
             return bad("the positional arguments are not an array".to_owned());
         };
         match self {

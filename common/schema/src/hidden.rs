@@ -1,11 +1,11 @@
 //! The secrets of a call by value: what lies at the `redact` paths of its arguments, masked in whatever the call gives.
 
 use bytes::Bytes;
-use redpoll_common::wire::{MAX_DEPTH, Raw};
+use redpoll_common::wire::Raw;
 use redpoll_common::words::Words;
 use rmpv::Value;
 
-use crate::MASK;
+use crate::{MASK, read};
 
 /// A value with the words masked in its texts, its byte strings, its keys, and in numbers that are one of them. A value that cannot be
 /// read is masked as a whole.
@@ -19,10 +19,7 @@ pub fn hide(words: &Words, raw: &Raw) -> Raw {
     if is_plain && !words.has_numbers() && !words.find(raw.as_bytes()) {
         return raw.clone();
     }
-    let mut bytes = raw.as_bytes();
-    let Ok(mut value) = rmpv::decode::read_value_with_max_depth(&mut bytes, MAX_DEPTH + 1) else {
-        return Raw::text(MASK);
-    };
+    let Ok(mut value) = read(raw) else { return Raw::text(MASK) };
     if !hide_in(words, &mut value) {
         return raw.clone();
     }

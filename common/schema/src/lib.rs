@@ -4,7 +4,7 @@
 //! - [`Redaction`]: the `redact` paths of a procedure, as a mask over MessagePack and JSON.
 //! - [`hide`]: what lies at those paths, masked by value in whatever a call gives.
 //! - [`policy`]: the rules of a machine's owner.
-//! - [`Json`] and [`to_json`]: MessagePack as JSON, the one conversion of all programs.
+//! - [`Json`] and [`to_json`]: MessagePack as JSON, the one conversion of all programs; [`read`]: as values of rmpv.
 //!
 //! No I/O: nothing is fetched, no file is read, no time is asked for. Start reading at [`Schema`] in `schema.rs`.
 
@@ -21,6 +21,7 @@ mod limits;
 mod opaque;
 mod plain;
 pub mod policy;
+mod read;
 mod readings;
 mod redact;
 mod references;
@@ -37,6 +38,7 @@ pub use limits::{
     MAX_SCHEMA_COPIED, MAX_SCHEMA_DEPTH, MAX_SCHEMA_DYNAMIC, MAX_SCHEMA_EMBEDDED, MAX_SCHEMA_NODES,
     MAX_SCHEMA_PATTERN, MAX_SCHEMA_PATTERNS, MAX_SCHEMA_PLACES, MAX_SCHEMA_TEXT,
 };
+pub use read::read;
 pub use readings::{Readings, Unknown};
 pub use redact::{MASK, MAX_REDACT_PATHS, MAX_REDACT_WORDS, Redaction, RedactionError};
 pub use schema::{ArgumentError, MAX_REGEX_SIZE, MAX_REGEXES_SIZE, MAX_SHOWN, Schema, SchemaError, plain};

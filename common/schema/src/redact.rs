@@ -1,10 +1,11 @@
 //! What of arguments, values and results nobody may see in a log, a store or on a screen.
 
 use bytes::Bytes;
-use redpoll_common::wire::{MAX_DEPTH, Raw};
+use redpoll_common::wire::Raw;
 use redpoll_common::words::Words;
 
 use crate::hidden::add_all;
+use crate::read;
 
 /// What stands in place of a secret.
 pub const MASK: &str = "***";
@@ -69,10 +70,7 @@ impl Redaction {
         if self.is_empty() {
             return raw.clone();
         }
-        let mut bytes = raw.as_bytes();
-        let Ok(mut value) = rmpv::decode::read_value_with_max_depth(&mut bytes, MAX_DEPTH + 1) else {
-            return Raw::text(MASK);
-        };
+        let Ok(mut value) = read(raw) else { return Raw::text(MASK) };
         mask_value(&mut value, &self.start());
         let mut out = Vec::with_capacity(raw.len());
         match rmpv::encode::write_value(&mut out, &value) {
@@ -86,8 +84,7 @@ impl Redaction {
         if self.is_empty() {
             return;
         }
-        let mut bytes = raw.as_bytes();
-        match rmpv::decode::read_value_with_max_depth(&mut bytes, MAX_DEPTH + 1) {
+        match read(raw) {
             Ok(value) => words_of(&value, &self.start(), words),
             Err(_unreadable) => words.extend(&Words::everything()),
         }

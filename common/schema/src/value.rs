@@ -11,12 +11,13 @@
 //! format keeps it.
 
 use data_encoding::BASE64;
-use redpoll_common::wire::{MAX_DEPTH, Raw};
+use redpoll_common::wire::Raw;
 use rmpv::ValueRef;
-use serde::ser::{SerializeMap, SerializeSeq};
+use serde::ser::{self, SerializeMap, SerializeSeq};
 use serde::{Serialize, Serializer};
 
 use crate::opaque::LARGE;
+use crate::read::read_ref;
 
 /// How binary looks in JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,29 +32,32 @@ pub enum Binary {
     Encoded,
 }
 
-/// A value on its way into JSON, binary marked. Bytes that are no value, as only a broken store has them, become null.
+/// A value on its way into JSON, binary marked. Bytes that are no value, as only a broken store has them, are an error.
 #[derive(Debug, Clone, Copy)]
 pub struct Json<'r>(pub &'r Raw);
 
 impl Serialize for Json<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Shown(&read(self.0), Binary::Marked).serialize(serializer)
+        Shown(&read_ref(self.0).map_err(ser::Error::custom)?, Binary::Marked).serialize(serializer)
     }
 }
 
-/// The value as JSON. Bytes that are no value become null.
-pub fn to_json(raw: &Raw, binary: Binary) -> serde_json::Value {
+/// The value as JSON; `None` of bytes that are no value.
+pub fn to_json(raw: &Raw, binary: Binary) -> Option<serde_json::Value> {
     // writing into a JSON value fails on keys that are no text only, and there are none
-    serde_json::to_value(Shown(&read(raw), binary)).unwrap_or_default()
+    serde_json::to_value(Shown(&read_ref(raw).ok()?, binary)).ok()
 }
 
 /// The same of a map, but for its large binary values under names that are `opaque`, which become a text without content.
-pub(crate) fn to_json_but(raw: &Raw, binary: Binary, opaque: impl Fn(&str) -> bool) -> serde_json::Value {
+pub(crate) fn to_json_but(
+    raw: &Raw,
+    binary: Binary,
+    opaque: impl Fn(&str) -> bool,
+) -> Option<serde_json::Value> {
     if raw.len() < LARGE {
         return to_json(raw, binary);
     }
-    let value = read(raw);
-    let ValueRef::Map(entries) = value else { return to_json(raw, binary) };
+    let ValueRef::Map(entries) = read_ref(raw).ok()? else { return to_json(raw, binary) };
     let entries = entries.into_iter().map(|(key, value)| match (&key, &value) {
         (ValueRef::String(name), ValueRef::Binary(bytes))
             if bytes.len() >= LARGE && name.as_str().is_some_and(&opaque) =>
@@ -63,7 +67,7 @@ pub(crate) fn to_json_but(raw: &Raw, binary: Binary, opaque: impl Fn(&str) -> bo
         _ => (key, value),
     });
     let value = ValueRef::Map(entries.collect());
-    serde_json::to_value(Shown(&value, binary)).unwrap_or_default()
+    serde_json::to_value(Shown(&value, binary)).ok()
 }
 
 /// Whether all byte strings in it are UTF-8, those under names of a map aside that are `opaque`.
@@ -82,7 +86,7 @@ pub(crate) fn is_all_text(raw: &Raw, opaque: impl Fn(&str) -> bool) -> bool {
             | ValueRef::Ext(..) => true,
         }
     }
-    let value = read(raw);
+    let Ok(value) = read_ref(raw) else { return false };
     let ValueRef::Map(entries) = &value else { return is(&value) };
     let skips =
         |key: &ValueRef<'_>| matches!(key, ValueRef::String(name) if name.as_str().is_some_and(&opaque));
@@ -113,12 +117,7 @@ pub(crate) fn has_text_keys(raw: &Raw, depth: usize) -> bool {
             | ValueRef::Ext(..) => true,
         }
     }
-    has(&read(raw), depth)
-}
-
-fn read(raw: &Raw) -> ValueRef<'_> {
-    let mut bytes = raw.as_bytes();
-    rmpv::decode::read_value_ref_with_max_depth(&mut bytes, MAX_DEPTH + 1).unwrap_or(ValueRef::Nil)
+    read_ref(raw).is_ok_and(|value| has(&value, depth))
 }
 
 /// A value that was read already, on its way into JSON or YAML.

@@ -131,7 +131,7 @@ const PAYLOAD: Bounds = Bounds { len: MAX_FRAME_LIMIT, nodes: MAX_NODES, depth: 
 /// Places of bytes have 32 bits.
 const OWN: Bounds = Bounds { len: i32::MAX as usize, nodes: usize::MAX, depth: DEEPEST };
 /// Arrays and maps that are open at a time at most: those of a value, and some around it.
-const DEEPEST: usize = MAX_DEPTH + 8;
+pub const DEEPEST: usize = MAX_DEPTH + 8;
 
 fn measure_within(bytes: &[u8], bounds: Bounds) -> Result<Cost, ScanError> {
     if bytes.len() > bounds.len {

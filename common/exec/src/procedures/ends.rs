@@ -70,11 +70,20 @@ impl Died {
     }
 
     /// `{exit, signal}`
-    pub(super) fn data(self) -> Raw {
+    fn data(self) -> Raw {
+        self.entries().finish()
+    }
+
+    /// The same of a worker that was given no call before its end: `{exit, signal, started}`, which is false.
+    pub(super) fn data_of_unready(self) -> Raw {
+        self.entries().bool("started", false).finish()
+    }
+
+    fn entries(self) -> RawMap {
         let number = |number: Option<i32>| {
             number.map_or_else(Raw::nil, |number| Raw::encode(&number).unwrap_or_else(|_never| Raw::nil()))
         };
-        RawMap::new().raw("exit", &number(self.exit)).raw("signal", &number(self.signal)).finish()
+        RawMap::new().raw("exit", &number(self.exit)).raw("signal", &number(self.signal))
     }
 
     /// The fault of a call whose process ended without a result.

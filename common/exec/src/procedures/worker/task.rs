@@ -144,7 +144,7 @@ pub(super) async fn run(living: Living, setup: Setup, work: Work) {
         if let Some(last) = tail.text().and_then(|tail| last_line(&work.output.masked_text(tail))) {
             text = format!("{text}; at last it wrote: {last}");
         }
-        return answer(work, Err(failed(class, text, &tail).with_data(end.data())));
+        return answer(work, Err(failed(class, text, &tail).with_data(end.data_of_unready())));
     }
     info!(procedure = %name, "a worker is ready");
     if let Some(pool) = living.pool() {
