@@ -270,31 +270,28 @@ pub(crate) fn plain(value: &Value, raw: bool) -> Result<Vec<u8>, OutputError> {
     })
 }
 
-/// A mark that output was cut: `{"stream": …, "truncated": true, "dropped": BYTES}`.
-pub(crate) fn cut(value: &Value) -> Option<(&str, u64)> {
-    let stream = field(value, "stream")?.as_str()?;
+/// A mark that output was cut, and nothing else: `{"stream": …, "truncated": true, "dropped": BYTES}`.
+fn cut(value: &Value) -> Option<(&str, u64)> {
+    let stream = stream_of(value, 3)?.1;
     field(value, "truncated")?.as_bool().filter(|truncated| *truncated)?;
     Some((stream, field(value, "dropped")?.as_u64()?))
 }
 
-/// A value that is a piece of a program's output: `{"stream": "stdout"|"stderr", "data": …}`.
-pub(crate) fn chunk(value: &Value) -> Option<(Stream, &[u8])> {
-    let stream = match field(value, "stream")?.as_str()? {
-        "stdout" => Stream::Stdout,
-        "stderr" => Stream::Stderr,
-        _ => return None,
-    };
-    match field(value, "data")? {
-        Value::Binary(bytes) => Some((stream, bytes)),
-        Value::String(text) => Some((stream, text.as_bytes())),
-        Value::Nil
-        | Value::Boolean(_)
-        | Value::Integer(_)
-        | Value::F32(_)
-        | Value::F64(_)
-        | Value::Array(_)
-        | Value::Map(_)
-        | Value::Ext(..) => None,
+/// A value that is a piece of a program's output, and nothing else: `{"stream": "stdout"|"stderr", "data": BYTES}`. Text is a
+/// procedure's own.
+fn chunk(value: &Value) -> Option<(Stream, &[u8])> {
+    let stream = stream_of(value, 2)?.0;
+    let Value::Binary(bytes) = field(value, "data")? else { return None };
+    Some((stream, bytes))
+}
+
+/// The stream that a map of so many entries names.
+fn stream_of(value: &Value, entries: usize) -> Option<(Stream, &str)> {
+    value.as_map().filter(|map| map.len() == entries)?;
+    match field(value, "stream")?.as_str()? {
+        name @ "stdout" => Some((Stream::Stdout, name)),
+        name @ "stderr" => Some((Stream::Stderr, name)),
+        _ => None,
     }
 }
 

@@ -88,6 +88,22 @@ fn a_document_is_whole_although_the_connection_broke() {
 }
 
 #[test]
+fn a_value_that_only_looks_like_output_is_a_value() {
+    for (value, shown) in [
+        (r#"{"stream":"stdout","data":"one","time":5}"#, "stream: stdout\ndata: one\ntime: 5\n"),
+        (r#"{"stream":"stdout","data":"one"}"#, "stream: stdout\ndata: one\n"),
+        (r#"{"stream":"stdout","data":{"$bin":"b25l"},"n":1}"#, "stream: stdout\ndata:\n  $bin: b25l\nn: 1\n"),
+        (r#"{"stream":"log","truncated":true,"dropped":5}"#, "stream: log\ntruncated: true\ndropped: 5\n"),
+    ] {
+        let (out, err) = printed(Format::Table, plan("site.log"), |mut printer| {
+            printer.value(&raw(value)).unwrap();
+            assert_eq!(printer.result(&Raw::nil()).unwrap(), Exit::Good);
+        });
+        assert_eq!((out.text().as_str(), err.text().as_str()), (shown, ""), "{value}");
+    }
+}
+
+#[test]
 fn chunks_go_to_the_stream_they_came_from() {
     let (out, err) = printed(Format::Table, plan("exec.run"), |mut printer| {
         // "o\x1b[31" and "mk" cut a sequence in two

@@ -16,7 +16,7 @@ use super::ending;
 use super::lines::Lines;
 use crate::arguments::is_exec_run;
 use crate::output::{Output, OutputError};
-use crate::stream::{Stream, chunk, cut, plain};
+use crate::stream::{Stream, plain};
 use crate::times;
 use crate::value::{decode, field};
 
@@ -99,15 +99,8 @@ impl Screen {
                 });
                 Ok(())
             }
-            // a procedure that gives its program's output as values, as exec.run does in a call
-            ItemKind::Value => match (chunk(&value), cut(&value)) {
-                (Some((stream, bytes)), _) => self.chunk(agent, stream, bytes, output),
-                (None, Some((stream, bytes))) => {
-                    output.note(&format!("{agent}: {bytes} bytes of {stream} were cut by the output limit"));
-                    Ok(())
-                }
-                (None, None) => self.value(agent, &value, output),
-            },
+            // output of a program has a kind of its own, whatever a value looks like
+            ItemKind::Value => self.value(agent, &value, output),
         }
     }
 

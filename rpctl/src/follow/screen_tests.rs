@@ -82,6 +82,18 @@ fn one_run_is_printed_like_a_call() {
 }
 
 #[test]
+fn a_value_that_looks_like_output_is_a_value() {
+    let given = [
+        (ItemKind::Value, r#"{"stream":"stdout","data":{"$bin":"b25l"}}"#),
+        (ItemKind::Value, r#"{"stream":"stderr","truncated":true,"dropped":5}"#),
+    ];
+    let events = [items("a", 1, 0, &given), ended("a", "succeeded", None, None)];
+    let (out, err) = shown(plan(1, "p"), Look::default(), &events, &job(1, &[]));
+    let expected = "stream: stdout\ndata:\n  $bin: b25l\nstream: stderr\ntruncated: true\ndropped: 5\n";
+    assert_eq!((out.as_str(), err.as_str()), (expected, ""));
+}
+
+#[test]
 fn an_item_of_a_kind_that_only_newer_versions_have_is_no_output_that_was_cut() {
     let marks = [
         (ItemKind::Truncated, "{\"stream\":\"value\",\"bytes\":5}"),
