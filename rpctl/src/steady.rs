@@ -208,6 +208,12 @@ impl<'s> Steady<'s> {
         }
     }
 
+    /// Asks over the session that there is now, once; `None` when there is none, or no good answer in this time.
+    pub async fn ask_once(&self, method: &'static str, kwargs: Raw, time: Duration) -> Option<Raw> {
+        let peer = self.link.as_ref()?.peer();
+        peer.call(Call::new(method, time).with_kwargs(kwargs)).await.ok()
+    }
+
     fn too_late(&self, sent: bool) -> NoAnswer {
         let why = match self.trouble.as_str() {
             "" => "the time was over before it was sent",

@@ -187,7 +187,7 @@ impl CallQuestion {
                 Report::new(Exit::Unknown, "nobody reads what rpctl prints any more", why, help).into()
             }
             error @ OutputError::Failed(_) => {
-                let report = Report::of_error(Exit::Internal, &error, "");
+                let report = Report::of_error(Exit::Unknown, &error, "");
                 let name = self.name();
                 let why =
                     format!("{}; {name} was told to stop, and how it ended is not known here", report.why);

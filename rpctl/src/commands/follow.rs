@@ -1,9 +1,11 @@
 //! Follows a job to its end: over lost connections, and with a person who may want something else.
 
+mod leaving;
+
 use redpoll_common::api::items::{FollowArguments, FollowEvent, Followed};
 use redpoll_common::api::jobs::{CancelAnswer, CancelArguments};
 use redpoll_common::api::method;
-use redpoll_common::wire::{Fault, FaultCode, Raw};
+use redpoll_common::wire::{FaultCode, Raw};
 use tokio::time::Instant;
 
 use super::encoded;
@@ -12,13 +14,13 @@ use crate::Stop;
 use crate::cli::{Since, StartArgs};
 use crate::exit::Exit;
 use crate::feed::{Feed, Step};
-use crate::follow::cursor::{Cursors, Gap};
+use crate::follow::cursor::Cursors;
 use crate::follow::ending::Tally;
 use crate::follow::{Plan, View};
 use crate::interrupt::{Interrupt, Interrupts};
 use crate::output::{Output, OutputError};
 use crate::prompt;
-use crate::report::{Report, Target};
+use crate::report::Report;
 use crate::steady::Steady;
 
 /// What is followed.
@@ -52,6 +54,15 @@ struct Follower<'f> {
     begun: bool,
     /// What could not be printed begins after this: whoever follows again begins there.
     unprinted: Option<Option<Since>>,
+}
+
+/// Why somebody does not follow any more.
+#[derive(Debug, Clone, Copy)]
+enum Leaving {
+    /// It is not wanted any more.
+    Detached,
+    /// The time of `--timeout` is over.
+    Late,
 }
 
 /// What happens next.
@@ -111,9 +122,11 @@ impl Follower<'_> {
             match next {
                 Next::Interrupt(interrupt) => {
                     interrupts.heard();
-                    self.interrupted(interrupt, feed, interrupts).await?;
+                    if let Some(leaving) = self.interrupted(interrupt, feed, interrupts).await? {
+                        return self.leave(leaving, feed).await;
+                    }
                 }
-                Next::Late => return Err(self.late().into()),
+                Next::Late => return self.leave(Leaving::Late, feed).await,
                 Next::Step(step) => {
                     if let Some(exit) = self.step(*step)? {
                         return Ok(exit);
@@ -212,7 +225,7 @@ impl Follower<'_> {
                 Err(Report { why, help, ..report }.into())
             }
             Err(Stop::Output(error @ OutputError::Failed(_))) => {
-                let report = Report::of_error(Exit::Internal, &error, "");
+                let report = Report::of_error(Exit::Unknown, &error, "");
                 Err(Report { why: self.goes_on(&report.why), help: self.follow_again(), ..report }.into())
             }
         }
@@ -246,15 +259,15 @@ impl Follower<'_> {
         })
     }
 
-    /// Asks what is wanted. Leaving is an error, so that whatever was begun is ended in one place.
+    /// Asks what is wanted.
     async fn interrupted(
         &mut self,
         interrupt: Interrupt,
         feed: &mut Feed<'_>,
         interrupts: &mut Interrupts,
-    ) -> Result<(), Stop> {
+    ) -> Result<Option<Leaving>, Stop> {
         if interrupt == Interrupt::Terminate || self.cancelling || !prompt::somebody() {
-            return Err(self.detached().into());
+            return Ok(Some(Leaving::Detached));
         }
         let what = self.wanted.agent.as_ref().map_or("the job", |_| "the run");
         let question = format!("\n[c]ancel {what}, [d]etach from it, or go [o]n? ");
@@ -267,12 +280,12 @@ impl Follower<'_> {
             }
             () = Steady::late(feed.steady.deadline()) => {
                 self.output.error_bytes(b"\n");
-                return Err(self.late().into());
+                return Ok(Some(Leaving::Late));
             }
             answer = prompt::ask(&question, self.output) => answer,
         };
         match answer.as_deref() {
-            None | Some("d" | "detach") => Err(self.detached().into()),
+            None | Some("d" | "detach") => Ok(Some(Leaving::Detached)),
             Some("c" | "cancel") => {
                 self.cancelling = true;
                 let (job, agent) = (Some(self.wanted.plan.job.clone()), self.wanted.agent.clone());
@@ -280,85 +293,10 @@ impl Follower<'_> {
                     method::JOBS_CANCEL,
                     encoded(&CancelArguments { job, agent, ..CancelArguments::default() })?,
                 );
-                Ok(())
+                Ok(None)
             }
             // whatever else is typed ends nothing
-            Some(_) => Ok(()),
+            Some(_) => Ok(None),
         }
-    }
-
-    /// The next item, where that is one: with its attempt, as the next attempt begins anew with its numbers.
-    fn next(&self) -> Option<Since> {
-        let told = self.cursors.next_of_one();
-        told.map(|(attempt, n)| Since { attempt: Some(attempt), n }).or(self.wanted.start.since)
-    }
-
-    /// How to follow again, without repetition where that is one number.
-    fn again(&self) -> String {
-        let mut command = format!("rpctl jobs follow {}", self.wanted.plan.job);
-        if let Some(agent) = &self.wanted.agent {
-            command.push_str(&format!(" --agent {agent}"));
-        }
-        let of_one = self.wanted.agent.is_some() || self.wanted.plan.runs == 1;
-        let next = self.unprinted.unwrap_or_else(|| self.next());
-        // item 0 of a later attempt is not where the job began
-        let is_later = |next: &Since| next.n > 0 || next.attempt.is_some_and(|attempt| attempt > 1);
-        if let Some(next) = next.filter(|next| of_one && is_later(next)) {
-            command.push_str(&format!(" --since {next}"));
-        }
-        command
-    }
-
-    fn detached(&self) -> Report {
-        let job = &self.wanted.plan.job;
-        let why = if self.cancelling {
-            format!("job {job} was asked to end and may not have ended yet")
-        } else {
-            format!("job {job} goes on without rpctl")
-        };
-        Report::new(Exit::Interrupted, "detached", why, self.follow_again())
-    }
-
-    /// Whoever read what is printed has gone.
-    fn unread(&self) -> Report {
-        let job = &self.wanted.plan.job;
-        let why = format!("job {job} goes on without rpctl, and how it ends is not known here");
-        Report::new(Exit::Unknown, "nobody reads what rpctl prints any more", why, self.follow_again())
-    }
-
-    fn last_words(&self) -> String {
-        let Report { what, why, help, .. } = self.detached();
-        format!("error: {what}\nwhy: {why}\nhelp: {help}\n")
-    }
-
-    fn late(&self) -> Report {
-        let why = format!("job {} goes on without rpctl", self.wanted.plan.job);
-        Report::new(Exit::TimedOut, "the time of --timeout is over", why, self.follow_again())
-    }
-
-    /// Only what has ended can be deleted.
-    fn gone(&self, fault: &Fault) -> Report {
-        let job = &self.wanted.plan.job;
-        let what = format!("job {job} was deleted while it was followed");
-        let help = "what is still known of it: rpctl events";
-        Report::new(Exit::Unknown, what, format!("{fault}; how it ended is not known here"), help)
-    }
-
-    /// The manager passed over items without a word.
-    fn torn(&self, gap: &Gap) -> Report {
-        let what = format!("job {} cannot be followed any more", self.wanted.plan.job);
-        Report::new(Exit::Unknown, what, self.goes_on(&gap.to_string()), self.follow_again())
-    }
-
-    fn goes_on(&self, why: &str) -> String {
-        format!("{why}; job {} goes on without rpctl", self.wanted.plan.job)
-    }
-
-    fn follow_again(&self) -> String {
-        format!("follow it again: {}; end it: rpctl jobs cancel {}", self.again(), self.wanted.plan.job)
-    }
-
-    fn refused(&self, fault: &Fault, method: &'static str) -> Report {
-        Report::of_fault(fault, &Target::Manager { method }, self.wanted.plan.verbose)
     }
 }

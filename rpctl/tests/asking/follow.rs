@@ -162,5 +162,6 @@ fn the_timeout_ends_the_following_and_not_the_job() {
     assert_eq!((&document["stopped"]["exit"], &document["summary"]), (&6.into(), &serde_json::Value::Null));
     submitted(&manager);
     manager.asked("rp.jobs.follow");
+    manager.asked("rp.jobs.show");
     manager.nothing_more();
 }

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use super::run_verb::submitted;
 use super::support::{code, err, out, three_lines};
-use super::{asking, send_interrupt, spawn, world};
+use super::{ask, asking, send_interrupt, spawn, world};
 use crate::scripted::Scripted;
 
 /// A program at a terminal: its standard input and standard error.
@@ -89,6 +89,7 @@ fn without_a_terminal_an_interrupt_detaches_and_cancels_nothing() {
     assert!(help.contains("rpctl jobs follow 00000000000000000000000000000000 --since 1:1;"), "{help}");
     submitted(&manager);
     manager.asked("rp.jobs.follow");
+    manager.asked("rp.jobs.show");
     manager.nothing_more();
 }
 
@@ -133,7 +134,43 @@ fn whoever_detaches_learns_how_to_come_back() {
     seat.line("d");
     seat.until("rpctl jobs follow 0000");
     assert_eq!(seat.end(), 130);
+    manager.asked("rp.jobs.show");
     manager.nothing_more();
+}
+
+#[test]
+fn whoever_leaves_what_has_ended_meanwhile_is_told_how() {
+    for (words, limit) in
+        [(&["run", "a", "hang"][..], ""), (&["run", "a", "hang", "--timeout", "5s"], "--timeout")]
+    {
+        let (home, manager, mut seat) = seated(words);
+        seat.interrupt();
+        seat.until("go [o]n? ");
+        assert_eq!(code(&ask(home.path(), &manager, &["jobs", "cancel", &"0".repeat(32)])), 0);
+        manager.asked("rp.jobs.cancel");
+        if limit.is_empty() {
+            seat.line("d");
+        }
+        seat.until("was cancelled");
+        assert_eq!(seat.end(), 7, "{}", seat.shown);
+        assert!(!seat.shown.contains("goes on"), "{}", seat.shown);
+        manager.asked("rp.jobs.show");
+        manager.nothing_more();
+    }
+    // of one run its own state is asked for
+    let (home, manager) = world();
+    assert_eq!(code(&ask(home.path(), &manager, &["run", "a", "hang", "--detach"])), 0);
+    submitted(&manager);
+    let words = ["jobs", "follow", &"0".repeat(32), "--agent", "a"];
+    let mut seat = Seat::take(home.path(), &manager, &words);
+    manager.asked("rp.jobs.show");
+    manager.asked("rp.jobs.follow");
+    seat.interrupt();
+    seat.until("go [o]n? ");
+    seat.line("d");
+    seat.until("goes on");
+    assert_eq!(seat.end(), 130);
+    assert_eq!(super::run_verb::at(&manager.asked("rp.jobs.result"), "agent"), "a".into());
 }
 
 #[test]
@@ -144,6 +181,7 @@ fn a_second_interrupt_detaches_at_once() {
     seat.interrupt();
     seat.until("rpctl jobs follow 0000");
     assert_eq!(seat.end(), 130);
+    manager.asked("rp.jobs.show");
     manager.nothing_more();
 }
 
@@ -155,6 +193,7 @@ fn a_request_to_terminate_asks_nobody() {
     seat.until("rpctl jobs follow 0000");
     assert!(!seat.shown.contains("go [o]n?"), "{}", seat.shown);
     assert_eq!(seat.end(), 130);
+    manager.asked("rp.jobs.show");
     manager.nothing_more();
 }
 
@@ -204,6 +243,7 @@ fn a_question_has_until_the_time_of_timeout_is_over() {
     seat.until("go [o]n? ");
     seat.until("the time of --timeout is over");
     assert_eq!(seat.end(), 6, "{}", seat.shown);
+    manager.asked("rp.jobs.show");
     manager.nothing_more();
 }
 

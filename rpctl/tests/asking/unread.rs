@@ -205,3 +205,19 @@ fn what_is_done_is_said_to_be_although_the_output_cannot_be_written() {
         }
     }
 }
+
+#[test]
+fn an_output_that_is_full_while_something_runs_says_that_its_end_is_not_known() {
+    let (home, manager) = world();
+    for (words, help) in [
+        (&["run", "a", "hang"][..], "follow it again"),
+        (&["jobs", "follow", &"0".repeat(32)], "follow it again"),
+        (&["call", "web-1", "hang"], "make room"),
+    ] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut command = asking(home.path(), &manager, words);
+        let output = command.stdout(full).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
+        assert_eq!(code(&output), 8, "{words:?}: {}", err(&output));
+        assert!(three_lines(&output)[2].contains(help), "{words:?}: {}", err(&output));
+    }
+}

@@ -16,7 +16,7 @@
 //! | `two` | beginnings and ends of lines of all agents in turn |
 //! | `gap` | leaves an item out |
 //! | `open` | never has a result |
-//! | `hang` | gives one line and goes on until it is cancelled |
+//! | `hang` | gives one line and goes on until something is cancelled |
 //! | all others | an item of each kind, progress, and a result |
 
 use std::collections::BTreeMap;
@@ -48,13 +48,20 @@ use super::{Script, pages, raw};
 pub(super) struct Book {
     jobs: Mutex<Vec<SubmitArguments>>,
     cancelled: Semaphore,
+    /// Something was cancelled: what hangs has ended.
+    ended: AtomicBool,
     /// Nobody is let in any more.
     pub(super) shut: AtomicBool,
 }
 
 impl Default for Book {
     fn default() -> Self {
-        Self { jobs: Mutex::default(), cancelled: Semaphore::new(0), shut: AtomicBool::default() }
+        Self {
+            jobs: Mutex::default(),
+            cancelled: Semaphore::new(0),
+            ended: AtomicBool::default(),
+            shut: AtomicBool::default(),
+        }
     }
 }
 
@@ -95,14 +102,20 @@ pub(super) async fn answer(call: CallContext, script: Script) -> Result<Raw, Fau
         method::JOBS_LIST => Raw::encode(&list(&kwargs.decode().unwrap())),
         method::JOBS_SHOW => {
             let job = kwargs.decode::<BTreeMap<String, Raw>>().unwrap()["job"].as_text().unwrap().to_owned();
-            Raw::encode(&detail(&job, &book.job(&job)?))
+            let submit = book.job(&job)?;
+            let mut detail = detail(&job, &submit);
+            if submit.spec.procedure == "hang" && !book.ended.load(Ordering::SeqCst) {
+                detail.job = summary(&job, &submit, None);
+            }
+            Raw::encode(&detail)
         }
         method::JOBS_RESULT => {
             let asked: ResultArguments = kwargs.decode().unwrap();
             let submit = book.job(&asked.job)?;
             // who waits is answered too soon once: it has to ask again
             let early = asked.wait_ms.is_some() && script.go.try_acquire().is_err();
-            let open = early || submit.spec.procedure == "open";
+            let hangs = submit.spec.procedure == "hang" && !book.ended.load(Ordering::SeqCst);
+            let open = early || hangs || submit.spec.procedure == "open";
             if early {
                 script.go.add_permits(1);
             }
@@ -112,6 +125,7 @@ pub(super) async fn answer(call: CallContext, script: Script) -> Result<Raw, Fau
         method::JOBS_CANCEL | method::QUEUES_CANCEL => {
             let asked: CancelArguments = kwargs.decode().unwrap();
             if !asked.preview {
+                book.ended.store(true, Ordering::SeqCst);
                 book.cancelled.add_permits(1);
             }
             let jobs = vec!["a".repeat(32), "b".repeat(32)];
