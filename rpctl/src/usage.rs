@@ -51,17 +51,42 @@ fn help(error: &clap::Error) -> String {
     let suggestion =
         [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand, ContextKind::SuggestedValue]
             .into_iter()
-            .find_map(|kind| first_text(error.get(kind)?));
+            .find_map(|kind| likeliest(error.get(kind)?));
     match suggestion {
         Some(similar) => format!("did you mean {similar}? See rpctl --help"),
         None => "see rpctl --help, or --help after the verb".to_owned(),
     }
 }
 
-fn first_text(value: &ContextValue) -> Option<String> {
+fn likeliest(value: &ContextValue) -> Option<String> {
     if let ContextValue::String(text) = value {
         return Some(text.clone());
     }
     let ContextValue::Strings(texts) = value else { return None };
-    texts.first().cloned()
+    // clap gives the likeliest last
+    texts.last().cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::Cli;
+
+    #[test]
+    fn the_likeliest_word_is_suggested() {
+        for (words, meant) in [
+            (["agents", "revok"], "revoke"),
+            (["agents", "restor"], "restore"),
+            (["agents", "relod"], "reload"),
+            (["agents", "disabel"], "disable"),
+            (["jobs", "relaese"], "release"),
+            (["jobs", "reslt"], "result"),
+        ] {
+            let error = Cli::try_parse_from(["rpctl"].iter().chain(&words)).unwrap_err();
+            let NotRun::Wrong(report) = read(&error, false) else { panic!("{words:?} is text") };
+            assert!(report.help.starts_with(&format!("did you mean {meant}?")), "{words:?}: {}", report.help);
+        }
+    }
 }
