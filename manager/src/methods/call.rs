@@ -126,6 +126,9 @@ pub(super) fn undelivered(call: &CallContext, error: OutputError) -> Fault {
 async fn notify(manager: Arc<Manager>, call: CallContext) -> Result<Raw, Fault> {
     let arguments = NotifyArguments::read(&call.kwargs)
         .map_err(|error| Fault::new(FaultCode::BadArguments, format!("rp.notify: {error}")))?;
+    if arguments.kind.is_empty() {
+        return Err(Fault::new(FaultCode::BadArguments, "the type of a notification has at least one byte"));
+    }
     if arguments.kind.starts_with(redpoll_manager_core::access::RESERVED_PREFIX) {
         let text = format!("{} cannot be sent: names with rp. are reserved", arguments.kind);
         return Err(Fault::new(FaultCode::BadArguments, text));

@@ -15,6 +15,7 @@ mod procedures;
 mod queues;
 mod revoke;
 mod run;
+mod silent;
 mod status;
 mod submit;
 mod verify;
@@ -204,7 +205,7 @@ impl Question {
 
     async fn run(&self, link: &Link, output: &mut Output, verbose: bool) -> Ended {
         match self {
-            Self::Notify(question) => question.run(link, verbose).await,
+            Self::Notify(question) => question.run(link, output, verbose).await,
             Self::Agents(question) => question.run(link, output, verbose).await,
             Self::Describe(question) => question.run(link, output, verbose).await,
             Self::Status => status::run(link, output, verbose).await,

@@ -12,7 +12,7 @@ use rmpv::Value;
 use serde::{Serialize, Serializer};
 
 use super::came::{Came, came};
-use super::{decoded, encoded, interrupted, interrupted_change, told};
+use super::{decoded, encoded, interrupted, interrupted_change, silent, told};
 use crate::cli::{OperatorsCommand, RestoreArgs, RevokeArgs};
 use crate::exit::Exit;
 use crate::interrupt::Interrupts;
@@ -124,6 +124,10 @@ impl RevokeQuestion {
                 let (_, restore, _) = methods(*role);
                 let call = link.request(restore, encoded(arguments)?);
                 link.change(call, &target(*role, &arguments.id, restore), verbose).await?;
+                let id = &arguments.id;
+                let look = format!("look with rpctl {role}s list --revoked");
+                let entries = [("id", id.as_str().into()), ("restored", true.into())];
+                return silent::done(entries, (&format!("restored: {id}"), &look), output);
             }
             Self::List { role } => list(link, *role, output, verbose).await?,
             Self::Operators => operators(link, output, verbose).await?,

@@ -4,9 +4,10 @@ use redpoll_common::api::method;
 use redpoll_common::api::submit::{ALL_AGENTS, Preview, PreviewArguments, SubmitAnswer, SubmitArguments};
 use redpoll_common::job::JobId;
 use redpoll_common::wire::{Fault, FaultCode, Raw};
+use rmpv::Value;
 
 use super::follow::{Wanted, follow};
-use super::{Patient, agents, decoded, dry_run, encoded, interrupted, submit, told};
+use super::{Patient, agents, decoded, dry_run, encoded, interrupted, silent, submit, told};
 use crate::Ended;
 use crate::Stop;
 use crate::cli::{RunArgs, StartArgs};
@@ -66,7 +67,7 @@ impl RunQuestion {
             if self.allow_empty {
                 output.note(&format!("{} selects no agent; nothing was submitted", self.selector_text));
                 steady.close().await;
-                return Ok(Exit::Good);
+                return self.nothing(output);
             }
             return Err(agents::nobody_matches(&self.selector_text).into());
         };
@@ -86,6 +87,19 @@ impl RunQuestion {
             answer = self.submit(&submit, &mut steady, verbose) => answer?,
         };
         self.submitted(&answer, steady, output, interrupts).await
+    }
+
+    /// What scripts see of a job that has no agents: in place of the verdicts, of the id, of all that happens.
+    fn nothing(&self, output: &mut Output) -> Ended {
+        if self.dry_run && output.format() != Format::Table {
+            output.list(&[], &[(); 0], |()| Vec::new())?;
+            return Ok(Exit::Good);
+        }
+        silent::done(
+            [("job", Value::Nil), ("runs", 0.into())],
+            ("nothing was submitted", "no agent is selected"),
+            output,
+        )
     }
 
     /// The agents as they are submitted; `None` when there are none.

@@ -184,6 +184,7 @@ async fn answer(call: CallContext, script: Script) -> Result<Raw, Fault> {
         }
         method::OPERATORS_LIST => raw(r#"{"operators":[{"id":"new-1","sessions":1,"mood":"new"}]}"#),
         method::AGENTS_LIST => Raw::encode(&page(&call.kwargs.decode().unwrap())).unwrap(),
+        method::AGENTS_RESTORE | method::OPERATORS_RESTORE => Raw::nil(),
         method::AGENTS_SHOW => return Err(no(FaultCode::UnknownAgent)),
         method::AGENTS_PING => Raw::encode(&PingAnswer { round_trips_us: vec![1000, 3000, 2000] }).unwrap(),
         method::AGENTS_RELOAD | method::PROCEDURES_ENABLE | method::PROCEDURES_DISABLE => {

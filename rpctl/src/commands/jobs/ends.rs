@@ -8,7 +8,7 @@ use redpoll_common::wire::Raw;
 use super::criteria;
 use crate::cli::{CancelHow, JobsCancelArgs};
 use crate::commands::{
-    agent_id, decoded, encoded, interrupted, interrupted_change, job_id, queue_name, told,
+    agent_id, decoded, encoded, interrupted, interrupted_change, job_id, queue_name, silent, told,
 };
 use crate::exit::Exit;
 use crate::follow::ending::runs;
@@ -81,7 +81,9 @@ impl EndsQuestion {
                 prompt::confirm(&what, prompt::FINAL, *yes, link.until(), output, interrupts).await?;
                 let kwargs = encoded(&JobArguments { job: job.clone() })?;
                 ask(link, (method::JOBS_DELETE, true), kwargs, interrupts, verbose).await?;
-                Ok(Exit::Good)
+                let entries = [("job", job.as_str().into()), ("deleted", true.into())];
+                let look = "what is still known of it: rpctl events";
+                silent::done(entries, (&format!("job {job} is deleted"), look), output)
             }
         }
     }

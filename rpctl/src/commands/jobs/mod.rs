@@ -13,11 +13,12 @@ use redpoll_common::wire::Raw;
 
 use super::follow::{Wanted, follow};
 use super::verify::VerifyEvents;
-use super::{Lasting, Patient, Question, agent_id, decoded, encoded, events, interrupted, job_id, queues};
+use super::{
+    Lasting, Patient, Question, agent_id, decoded, encoded, events, interrupted, job_id, queues, silent,
+};
 use crate::Ended;
 use crate::Stop;
 use crate::cli::{JobsCommand, JobsFollowArgs, Since};
-use crate::exit::Exit;
 use crate::follow::Plan;
 use crate::follow::cursor::Cursors;
 use crate::link::Link;
@@ -74,7 +75,9 @@ impl JobsQuestion {
                 let kwargs = encoded(&JobArguments { job: job.clone() })?;
                 let target = Target::Manager { method: method::JOBS_RELEASE };
                 link.change(link.request(method::JOBS_RELEASE, kwargs), &target, verbose).await?;
-                Ok(Exit::Good)
+                let entries = [("job", job.as_str().into()), ("released", true.into())];
+                let look = format!("see how it stands: rpctl jobs show {job}");
+                silent::done(entries, (&format!("job {job} is released"), &look), output)
             }
             Self::Queues(question) => question.run(link, output, verbose).await,
             Self::Events(question) => question.run(link, output, verbose).await,
