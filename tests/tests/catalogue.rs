@@ -186,7 +186,7 @@ async fn help_for_a_procedure_is_that_of_its_schema_and_a_deprecated_one_is_warn
     assert_eq!(rpctl(&world, &["agents", "disable", AGENT, "vault.open@2"]).await.0, Some(0));
     eventually("the manager knows the new list", async || {
         let (_, out, _) = rpctl(&world, &["agents", "procedures", AGENT]).await;
-        out.contains("(disabled: is disabled here by the manager").then_some(())
+        out.contains("(disabled: switched off by the manager").then_some(())
     })
     .await;
     let (code, _, err) = rpctl(&world, &["call", AGENT, "vault.open"]).await;

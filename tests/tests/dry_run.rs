@@ -204,7 +204,7 @@ async fn a_run_of_something_deprecated_is_warned_of_once_dry_or_not() {
     assert_eq!(rpctl(&world, &["agents", "disable", "deny-1", "web.deploy@2"]).await.0, Some(0));
     eventually("the manager knows the new list", async || {
         let (_, out, _) = rpctl(&world, &["agents", "procedures", "deny-1"]).await;
-        out.contains("(disabled: is disabled here by the manager").then_some(())
+        out.contains("(disabled: switched off by the manager").then_some(())
     })
     .await;
     let (_, _, err) = tried(&world, "allow-1,deny-1", &["web.deploy", "stage=test"]).await;

@@ -40,7 +40,7 @@ pub use described::{Described, Source};
 pub use switches::{SwitchError, Switches};
 
 /// Why a procedure is not offered that the manager has switched off.
-const SWITCHED_OFF: &str = "is disabled here by the manager; rp.procedures.enable offers it again";
+const SWITCHED_OFF: &str = "is switched off by the manager";
 /// Why a procedure is not offered whose file says so.
 pub(crate) const NOT_ENABLED: &str = "is not enabled by the file that describes it";
 

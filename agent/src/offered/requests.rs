@@ -112,13 +112,16 @@ fn check(
     let means_something = changing.knows(state, name, version) || (on && is_off);
     if !means_something {
         let known = changing.known(state);
-        let meant =
-            nearest(name, known.iter().map(|(known, _)| known.as_str()).filter(|known| *known != name));
-        let meant = meant.map(|meant| format!("; is {meant:?} meant?")).unwrap_or_default();
-        return Err(Fault::new(
-            FaultCode::UnknownProcedure,
-            format!("{name:?} is not described here{meant}"),
-        ));
+        let text = match version.filter(|_| changing.knows(state, name, None)) {
+            Some(version) => format!("there is no version {version} of {name} here"),
+            None => {
+                let others = known.iter().map(|(known, _)| known.as_str()).filter(|known| *known != name);
+                let meant = nearest(name, others);
+                let meant = meant.map(|meant| format!("; is {meant:?} meant?")).unwrap_or_default();
+                format!("{name:?} is not described here{meant}")
+            }
+        };
+        return Err(Fault::new(FaultCode::UnknownProcedure, text));
     }
     if on && version.is_some() && state.switches.is_all_off(name) {
         let text = format!("all versions of {name} are disabled as one; enable {name}");

@@ -182,7 +182,7 @@ pub enum Denied<'a> {
 }
 
 /// Advice for callers who may follow it.
-const ELSEWHERE: &str = "; call it on an agent with rp.call";
+const ELSEWHERE: &str = "; those of an agent are called there: rpctl call AGENT PROCEDURE";
 
 impl From<Denied<'_>> for Fault {
     fn from(denied: Denied<'_>) -> Self {

@@ -142,7 +142,9 @@ fn row(Shown(procedure): &Shown<'_>) -> Vec<String> {
     let text = |key| field(procedure, key).and_then(Value::as_str).unwrap_or_default().to_owned();
     let version = field(procedure, "version").and_then(Value::as_u64);
     let note = |what: &str, why: String| if why.is_empty() { why } else { format!("({what}: {why}) ") };
-    let (disabled, deprecated) = (note("disabled", text("disabled")), note("deprecated", text("deprecated")));
+    let disabled = text("disabled");
+    let disabled = note("disabled", schema_help::why_disabled(&disabled).to_owned());
+    let deprecated = note("deprecated", text("deprecated"));
     let description = format!("{disabled}{deprecated}{}", text("description"));
     vec![text("name"), version.map_or_else(|| "-".to_owned(), |n| n.to_string()), description]
 }
@@ -233,7 +235,7 @@ mod tests {
             {"name":"p","version":2,"description":"does it"},{"name":"p","version":3,"disabled":"is off"}]"#;
         print(&list(json), &mut output).unwrap();
         let expected = "PROCEDURE  VERSION  DESCRIPTION\np          1        (deprecated: use p@2) does it\n\
-            p          2        does it\np          3        (disabled: is off) \n";
+            p          2        does it\np          3        (disabled: off) \n";
         let trimmed = |text: &str| text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n");
         assert_eq!(trimmed(&out.text()), trimmed(expected));
     }

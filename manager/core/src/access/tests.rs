@@ -81,7 +81,7 @@ fn names_that_are_not_in_the_table_are_unknown_to_every_role() {
 
 #[test]
 fn a_procedure_sent_to_the_manager_is_answered_with_where_to_send_it() {
-    let text = "the manager has no procedure \"sys.echo\"; call it on an agent with rp.call";
+    let text = "the manager has no procedure \"sys.echo\"; those of an agent are called there: rpctl call AGENT PROCEDURE";
     assert_eq!(fault(Role::Operator, "sys.echo").message, text);
     // Advice that its reader may not follow is no advice.
     let fault = fault(Role::Agent, "sys.\u{1b}[31mecho");
