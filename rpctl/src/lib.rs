@@ -32,6 +32,7 @@ pub mod output;
 pub mod prompt;
 pub mod report;
 pub mod sanitize;
+mod schema_example;
 pub mod schema_help;
 mod schema_types;
 pub mod selector;

@@ -1,16 +1,17 @@
 //! Help for a procedure, from the JSON Schema of its arguments. All of it came from another machine.
 
-use redpoll_common::typed::{is_key, stands_for_itself};
 use redpoll_net::ProcedureInfo;
 use redpoll_schema::POSITIONAL;
 use serde_json::{Map, Value};
 
+use crate::arguments::is_exec_run;
 use crate::commands::meant;
 use crate::sanitize::line;
-use crate::schema_types::{kinds, mentioned, named, values};
+use crate::schema_example::{example, sample};
+use crate::schema_types::{kinds, mentioned, values};
 
 /// How many references and parts are followed into each other: a schema from another machine may have no end.
-const DEEPEST: usize = 8;
+pub(crate) const DEEPEST: usize = 8;
 /// How many of them there may be for all arguments and types of one help. Beyond, an argument is told by what it says itself.
 const MOST_PARTS: usize = 500;
 /// The widest first column.
@@ -33,8 +34,10 @@ pub struct Argument {
     pub values: Vec<Value>,
     /// Whether it is typed as text, `KEY=VALUE`; otherwise as JSON, `KEY:=VALUE`.
     pub is_text: bool,
-    /// Whether it is an object, as types with names are.
-    pub is_object: bool,
+    /// Whether its schema says nothing of its type: a text fits too.
+    pub is_any: bool,
+    /// A value that fits, where it has no default and lists none.
+    pub sample: Value,
 }
 
 /// The arguments that a schema names, those that are required first.
@@ -70,7 +73,7 @@ fn fields(root: &Value, schema: &Value, left: &mut usize) -> Vec<Argument> {
 
 /// A schema with what it refers to within the same document, and all of `allOf`. Names and required ones are those of all parts; of
 /// other keywords the first counts, its own before others.
-fn merged(root: &Value, schema: &Value, deepest: usize, left: &mut usize) -> Map<String, Value> {
+pub(crate) fn merged(root: &Value, schema: &Value, deepest: usize, left: &mut usize) -> Map<String, Value> {
     let mut all = schema.as_object().cloned().unwrap_or_default();
     let Some(deeper) = deepest.checked_sub(1) else { return all };
     let text = schema.get("$ref").and_then(Value::as_str);
@@ -123,7 +126,8 @@ fn argument(root: &Value, name: &str, property: &Value, required: bool, left: &m
         description: line(words.get("description").and_then(Value::as_str).unwrap_or_default()),
         values,
         is_text,
-        is_object: kinds == ["object"] || named(root, property).is_some(),
+        is_any: kinds.is_empty() && listed.is_empty(),
+        sample: sample(root, property, DEEPEST, left),
     }
 }
 
@@ -167,26 +171,34 @@ pub fn text(infos: &[ProcedureInfo], procedure: &str, usage: &str) -> String {
         let note = |what: &str, why: &Option<String>| {
             why.as_deref().map(|why| format!(" ({what}: {})", line(why))).unwrap_or_default()
         };
-        let (old, off) = (note("deprecated", &info.deprecated), note("disabled", &info.disabled));
+        let off = info.disabled.as_deref().map(|why| why_disabled(why).to_owned());
+        let (old, off) = (note("deprecated", &info.deprecated), note("disabled", &off));
         format!("{}{old}{off}", info.version)
     };
     let versions: Vec<String> = infos.iter().filter(|one| one.name == info.name).map(version).collect();
     lines.push(format!("Versions: {}", versions.join(", ")));
     let root = resolved(&info.args);
     let mut left = MOST_PARTS;
-    let (arguments, positional) = (fields(&root, &root, &mut left), positional(&info.args));
-    let places: String = positional.iter().map(|name| format!(" [{name}]")).collect();
-    lines.extend([String::new(), format!("Usage: rpctl {usage} {}{places} [KEY=VALUE…]", line(procedure))]);
+    let arguments = fields(&root, &root, &mut left);
+    let before = positional(&info.args, &arguments);
+    let program = if is_exec_run(&info.name) { " -- PROGRAM ARG…" } else { "" };
+    let before = if program.is_empty() { before } else { String::new() };
+    lines.extend([
+        String::new(),
+        format!("Usage: rpctl {usage} {}{before} [KEY=VALUE…]{program}", line(procedure)),
+    ]);
     lines.push(String::new());
-    if arguments.is_empty() {
+    let other_names = others(&root, &root, &mut left);
+    if arguments.is_empty() && other_names.is_none() {
         lines.push(if is_open(&info.args) { "Arguments: any" } else { "Arguments: none" }.to_owned());
     } else {
         lines.push("Arguments:".to_owned());
-        lines.extend(rows(&arguments));
+        lines.extend(rows(&arguments).into_iter().chain(other_names));
     }
     for (name, schema) in mentioned(&root) {
         lines.extend([String::new(), format!("{name}:")]);
         lines.extend(rows(&fields(&root, schema, &mut left)));
+        lines.extend(others(&root, schema, &mut left));
     }
     if !info.redact.is_empty() {
         let paths: Vec<String> = info.redact.iter().map(|path| line(path)).collect();
@@ -196,14 +208,43 @@ pub fn text(infos: &[ProcedureInfo], procedure: &str, usage: &str) -> String {
         lines.extend([String::new(), format!("May ask the manager to: {}", line(&asks.to_string()))]);
     }
     lines.extend([String::new(), "Example:".to_owned()]);
-    lines.push(format!("  rpctl {usage} {}{}", line(procedure), example(&arguments)));
+    let words = if program.is_empty() { example(&arguments) } else { program.to_owned() };
+    lines.push(format!("  rpctl {usage} {}{words}", line(procedure)));
     lines.push(String::new());
     lines.join("\n")
 }
 
-fn positional(schema: &Value) -> Vec<String> {
-    let names = schema.get(POSITIONAL).and_then(Value::as_array);
-    names.into_iter().flatten().filter_map(Value::as_str).map(line).collect()
+/// Why a procedure is disabled, behind that word. An agent gives a whole sentence of it: `is switched off by the manager`.
+pub fn why_disabled(why: &str) -> &str {
+    why.strip_prefix("is ").unwrap_or(why)
+}
+
+/// What may stand without a name. It is text; what is anything else needs its name.
+fn positional(schema: &Value, arguments: &[Argument]) -> String {
+    let place = |name: &str| match arguments.iter().find(|argument| argument.name == name) {
+        Some(argument) if !argument.is_text && !argument.is_any => format!(" [{}:=JSON]", line(name)),
+        Some(_) | None => format!(" [{}]", line(name)),
+    };
+    match schema.get(POSITIONAL) {
+        Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).map(place).collect(),
+        Some(Value::String(name)) => format!(" [{}…]", line(name)),
+        Some(Value::Bool(true)) => " [ARG…]".to_owned(),
+        Some(Value::Bool(false) | Value::Null | Value::Number(_) | Value::Object(_)) | None => String::new(),
+    }
+}
+
+/// What may have any other name, where the schema says of what type that is.
+fn others(root: &Value, schema: &Value, left: &mut usize) -> Option<String> {
+    let words = merged(root, schema, DEEPEST, left);
+    let has_names = words.get("properties").and_then(Value::as_object).is_some_and(|names| !names.is_empty());
+    let schema = match words.get("additionalProperties") {
+        Some(Value::Bool(true)) if has_names => &Value::Bool(true),
+        Some(schema @ Value::Object(_)) => schema,
+        Some(_) | None => return None,
+    };
+    let Argument { kind, description, .. } = argument(root, "", schema, false, left);
+    let told = if description.is_empty() { kind } else { format!("{kind}; {description}") };
+    Some(format!("  any {}name: {told}", if has_names { "other " } else { "" }))
 }
 
 fn is_open(schema: &Value) -> bool {
@@ -227,36 +268,6 @@ fn rows(arguments: &[Argument]) -> Vec<String> {
         text
     };
     arguments.iter().map(row).collect()
-}
-
-/// The arguments that are required, or else the first one. What is no key would be something else on a command line, such as an option.
-fn example(arguments: &[Argument]) -> String {
-    let typeable = || arguments.iter().filter(|argument| is_key(&argument.name));
-    let shown: Vec<&Argument> = typeable().filter(|argument| argument.required).collect();
-    let shown = if shown.is_empty() { typeable().take(1).collect() } else { shown };
-    shown.into_iter().map(|argument| format!(" {}", typed(argument))).collect()
-}
-
-/// A text behind `=`, where a leading `@` would mean a file.
-fn as_text(text: &str) -> String {
-    let escape = if stands_for_itself(text) { "" } else { "\\" };
-    format!("{escape}{}", line(text))
-}
-
-fn typed(argument: &Argument) -> String {
-    let equals = if argument.is_text { "=" } else { ":=" };
-    let value = match argument.default.as_ref().or_else(|| argument.values.first()) {
-        Some(value) if argument.is_text => as_text(&plain(value)),
-        Some(value) => line(&value.to_string()),
-        None if argument.is_text => "TEXT".to_owned(),
-        None if argument.kind.starts_with("integer") || argument.kind.starts_with("number") => "1".to_owned(),
-        None if argument.kind.starts_with("array") => "[]".to_owned(),
-        None if argument.is_object => "{}".to_owned(),
-        None => "null".to_owned(),
-    };
-    let typed = format!("{}{equals}{value}", line(&argument.name));
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-.=:/@,+".contains(c);
-    if typed.chars().all(is_plain) { typed } else { format!("'{}'", typed.replace('\'', "'\\''")) }
 }
 
 #[cfg(test)]

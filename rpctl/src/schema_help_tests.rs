@@ -1,4 +1,5 @@
 use super::*;
+use crate::schema_example::typed;
 use redpoll_net::registry::Asks;
 use serde_json::json;
 
@@ -63,7 +64,7 @@ fn arguments_of_all_parts_and_behind_references_are_told() {
 #[test]
 fn the_help_of_a_procedure_says_everything_that_a_caller_needs() {
     let expected = "web.deploy@2: Deploys a site.
-Versions: 1 (deprecated: use 2), 2, 3 (disabled: is off)
+Versions: 1 (deprecated: use 2), 2, 3 (disabled: off)
 
 Usage: rpctl call web-1 web.deploy [site] [KEY=VALUE…]
 
@@ -91,7 +92,7 @@ fn an_example_is_typed_as_its_argument_wants() {
     assert_eq!(typed(json!({"type": "boolean"})), "a:=true");
     assert_eq!(typed(json!({"enum": ["x y"]})), "'a=x y'");
     assert_eq!(typed(json!({"type": "object"})), "'a:={}'");
-    assert_eq!(typed(json!(true)), "a:=null");
+    assert_eq!(typed(json!(true)), "a=TEXT");
     // a text is JSON where the argument may be something else
     let maybe = |one: Value| json!({"anyOf": [one, {"type": "null"}]});
     assert_eq!(typed(json!({"type": ["string", "null"], "default": "x"})), "'a:=\"x\"'");
@@ -118,7 +119,7 @@ Node:
   next      Node or null
 
 Example:
-  rpctl call a tree 'tree:={}'
+  rpctl call a tree 'tree:={\"name\":\"TEXT\"}'
 ";
     assert!(told.ends_with(wanted), "{told}");
 }
@@ -138,4 +139,85 @@ fn an_example_has_no_argument_that_would_be_an_option() {
     let shown = |name| text(&[ProcedureInfo::new("p", "", named(name))], "p", "call a");
     assert!(shown("path").ends_with("  rpctl call a p path=/home/ada/key\n"), "{}", shown("path"));
     assert!(shown("--stdin").ends_with("  rpctl call a p\n"), "{}", shown("--stdin"));
+}
+
+#[test]
+fn the_command_of_exec_run_stands_behind_two_dashes() {
+    let schema = json!({"required": ["argv"], "x-positional": "argv", "additionalProperties": false, "properties": {
+        "argv": {"type": "array", "minItems": 1}, "stdin": {},
+    }});
+    let told = text(&[ProcedureInfo::new("exec.run", "", schema.clone())], "exec.run", "call a");
+    assert!(told.contains("Usage: rpctl call a exec.run [KEY=VALUE…] -- PROGRAM ARG…\n"), "{told}");
+    assert!(told.ends_with("  rpctl call a exec.run -- PROGRAM ARG…\n"), "{told}");
+    let told = text(&[ProcedureInfo::new("p", "", schema)], "p", "call a");
+    assert!(told.contains("Usage: rpctl call a p [argv…] [KEY=VALUE…]\n"), "{told}");
+    assert!(told.ends_with("  rpctl call a p 'argv:=[\"TEXT\"]'\n"), "{told}");
+}
+
+#[test]
+fn positional_arguments_are_told_as_they_can_be_typed() {
+    let usage = |schema: Value| {
+        let told = text(&[ProcedureInfo::new("p", "", schema)], "p", "call a");
+        told.lines().find_map(|line| line.strip_prefix("Usage: rpctl call a p").map(str::to_owned)).unwrap()
+    };
+    let properties = json!({"name": {"type": "string"}, "tries": {"type": "integer"}, "any": {}});
+    let named = json!({"properties": properties, "x-positional": ["name", "tries", "any"]});
+    assert_eq!(usage(named), " [name] [tries:=JSON] [any] [KEY=VALUE…]");
+    assert_eq!(usage(json!({"x-positional": true})), " [ARG…] [KEY=VALUE…]");
+    assert_eq!(usage(json!({"type": "object"})), " [KEY=VALUE…]");
+}
+
+#[test]
+fn what_is_described_where_it_stands_is_told_with_its_bounds_and_an_example_that_fits() {
+    let schema = json!({
+        "type": "object", "required": ["user", "data"],
+        "properties": {
+            "user": {"type": "object", "required": ["name"], "properties": {
+                "name": {"type": "string", "minLength": 2, "description": "Who."},
+                "home": {"type": "object", "properties": {"path": {"type": "string"}}},
+            }},
+            "data": {},
+            "jobs": {"type": "array", "items": {"type": "object", "properties": {"every": {"type": "integer", "minimum": 5}}}},
+            "to": {"anyOf": [
+                {"type": "object", "required": ["host"], "properties": {"host": {"type": "string"}}},
+                {"type": "object", "properties": {"port": {"type": "integer", "maximum": 9, "description": "Where."}}},
+                {"type": "null"},
+            ]},
+        },
+        "additionalProperties": {"type": "integer", "minimum": 1, "description": "Weights."},
+    });
+    let told = text(&[ProcedureInfo::new("p", "", schema)], "p", "call a");
+    let wanted = "Arguments:
+  data  any, required
+  user  object, required
+  jobs  array, of object
+  to    object or object or null
+  any other name: integer, at least 1; Weights.
+
+jobs.*:
+  every  integer, at least 5
+
+to, choice 1:
+  host  string, required
+
+to, choice 2:
+  port  integer, at most 9; Where.
+
+user:
+  name  string, characters at least 2, required; Who.
+  home  object
+
+user.home:
+  path  string
+
+Example:
+  rpctl call a p data=TEXT 'user:={\"name\":\"TEXT\"}'
+";
+    assert!(told.ends_with(wanted), "{told}");
+    let choice = json!({"anyOf": [{"properties": {"a": {"type": "string"}}}, {"properties": {"b": {"type": "string"}}}]});
+    let told = text(&[ProcedureInfo::new("p", "", choice)], "p", "call a");
+    assert!(told.contains("these arguments, choice 2:\n  b  string\n"), "{told}");
+    let map = json!({"additionalProperties": {"type": "string"}});
+    let told = text(&[ProcedureInfo::new("p", "", map)], "p", "call a");
+    assert!(told.contains("Arguments:\n  any name: string\n"), "{told}");
 }

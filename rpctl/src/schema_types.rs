@@ -1,4 +1,5 @@
-//! The named types of a schema: `$defs` that describe objects. Help tells of each once, and of a type that contains itself by name.
+//! The types of a schema that help tells of beside its arguments: `$defs` that describe objects, each once and by its name, also where it
+//! contains itself; and objects that are described where they stand, by their place.
 
 use serde_json::{Map, Value};
 
@@ -29,7 +30,7 @@ pub(crate) fn named<'s>(root: &'s Value, schema: &'s Value) -> Option<(String, &
 }
 
 /// The choices of a schema.
-fn choices(schema: &Value) -> impl Iterator<Item = &Value> {
+pub(crate) fn choices(schema: &Value) -> impl Iterator<Item = &Value> {
     let of = |word: &str| schema.get(word).and_then(Value::as_array).into_iter().flatten();
     of("anyOf").chain(of("oneOf"))
 }
@@ -79,7 +80,7 @@ pub(crate) fn kinds(root: &Value, schema: &Value, words: &Map<String, Value>) ->
     if each.iter().any(Vec::is_empty) { Vec::new() } else { each.concat() }
 }
 
-fn types(words: &Map<String, Value>) -> Vec<&str> {
+pub(crate) fn types(words: &Map<String, Value>) -> Vec<&str> {
     match words.get("type") {
         Some(Value::String(one)) => vec![one.as_str()],
         Some(Value::Array(several)) => several.iter().filter_map(Value::as_str).collect(),
@@ -87,34 +88,73 @@ fn types(words: &Map<String, Value>) -> Vec<&str> {
     }
 }
 
-/// The types that the arguments mention, and those that these mention, each once and in this order; the whole is not among them.
+/// What the arguments mention, and what that mentions, each once and in this order; the whole is not among it. A type goes by its name,
+/// an object that is described where it stands by its place: `user`, `users.*` of the elements, `user, choice 2`.
 pub(crate) fn mentioned(root: &Value) -> Vec<(String, &Value)> {
     let mut found: Vec<(String, &Value)> = Vec::new();
     let mut next = 0;
-    let mut from = root;
+    let (mut place, mut from) = (String::new(), root);
     loop {
+        let whole = if place.is_empty() { WHOLE } else { &place };
+        let mut here = inline_choices(root, whole, from);
         let properties = from.get("properties").and_then(Value::as_object);
-        for property in properties.into_iter().flatten().map(|(_, property)| property) {
-            for (name, target) in within(root, property) {
-                let is_known = name == WHOLE || found.iter().any(|(known, _)| *known == name);
-                if !is_known && found.len() < MOST_TYPES {
-                    found.push((name, target));
-                }
+        for (name, property) in properties.into_iter().flatten() {
+            let dot = if place.is_empty() { "" } else { "." };
+            here.extend(within(root, &format!("{place}{dot}{}", line(name)), property));
+        }
+        for (name, target) in here {
+            let is_known =
+                std::ptr::eq(target, root) || found.iter().any(|(_, known)| std::ptr::eq(*known, target));
+            if !is_known && found.len() < MOST_TYPES {
+                found.push((name, target));
             }
         }
-        let Some((_, target)) = found.get(next) else { return found };
-        from = target;
+        let Some((name, target)) = found.get(next) else { return found };
+        (place, from) = (name.clone(), target);
         next += 1;
     }
 }
 
 /// The types of a property: its own, those of its elements and of its other values, and those of its choices.
-fn within<'s>(root: &'s Value, property: &'s Value) -> Vec<(String, &'s Value)> {
-    let parts = |schema: &'s Value| {
-        [Some(schema), schema.get("items"), schema.get("additionalProperties")].into_iter().flatten()
+fn within<'s>(root: &'s Value, place: &str, property: &'s Value) -> Vec<(String, &'s Value)> {
+    let parts = |place: &str, schema: &'s Value| {
+        let inner = [schema.get("items"), schema.get("additionalProperties")].into_iter().flatten();
+        let inner = inner.map(|part| (format!("{place}.*"), part));
+        std::iter::once((place.to_owned(), schema)).chain(inner).collect::<Vec<_>>()
     };
-    let all = parts(property).flat_map(|part| std::iter::once(part).chain(choices(part)).flat_map(parts));
-    all.filter_map(|part| named(root, part)).collect()
+    let mut all = Vec::new();
+    for (place, part) in parts(place, property) {
+        all.extend(described(root, &place, part));
+        for choice in choices(part) {
+            for (inner, part) in parts(&place, choice) {
+                all.extend(
+                    named(root, part)
+                        .or_else(|| (inner != place).then(|| described(root, &inner, part)).flatten()),
+                );
+            }
+        }
+        all.extend(inline_choices(root, &place, part));
+    }
+    all
+}
+
+/// A type by its name, or an object that is described where it stands.
+fn described<'s>(root: &'s Value, place: &str, schema: &'s Value) -> Option<(String, &'s Value)> {
+    let is_object =
+        schema.get("properties").and_then(Value::as_object).is_some_and(|names| !names.is_empty());
+    named(root, schema).or_else(|| is_object.then(|| (place.to_owned(), schema)))
+}
+
+/// The choices of a schema that describe objects where they stand, numbered if there is more than one choice.
+fn inline_choices<'s>(root: &'s Value, place: &str, schema: &'s Value) -> Vec<(String, &'s Value)> {
+    let is_value = |choice: &&Value| choice.get("type") != Some(&Value::from("null"));
+    let all: Vec<&Value> = choices(schema).filter(is_value).collect();
+    let inline = (1..).zip(&all).filter(|(_, choice)| named(root, choice).is_none());
+    let of = |(n, choice): (usize, &&'s Value)| {
+        let place = if all.len() == 1 { place.to_owned() } else { format!("{place}, choice {n}") };
+        described(root, &place, choice)
+    };
+    inline.filter_map(of).collect()
 }
 
 #[cfg(test)]

@@ -92,7 +92,10 @@ fn a_value_that_only_looks_like_output_is_a_value() {
     for (value, shown) in [
         (r#"{"stream":"stdout","data":"one","time":5}"#, "stream: stdout\ndata: one\ntime: 5\n"),
         (r#"{"stream":"stdout","data":"one"}"#, "stream: stdout\ndata: one\n"),
-        (r#"{"stream":"stdout","data":{"$bin":"b25l"},"n":1}"#, "stream: stdout\ndata:\n  $bin: b25l\nn: 1\n"),
+        (
+            r#"{"stream":"stdout","data":{"$bin":"b25l"},"n":1}"#,
+            "stream: stdout\ndata:\n  $bin: b25l\nn: 1\n",
+        ),
         (r#"{"stream":"log","truncated":true,"dropped":5}"#, "stream: log\ntruncated: true\ndropped: 5\n"),
     ] {
         let (out, err) = printed(Format::Table, plan("site.log"), |mut printer| {

@@ -16,8 +16,8 @@ use std::fmt;
 
 use bytes::Bytes;
 use data_encoding::BASE64;
-use redpoll_common::wire::scan::ScanError;
 use redpoll_common::wire::Raw;
+use redpoll_common::wire::scan::ScanError;
 use redpoll_schema::Binary;
 use rmpv::Value;
 use serde::de::{self, MapAccess, SeqAccess, Visitor};
@@ -206,7 +206,9 @@ mod tests {
 
     #[test]
     fn a_value_as_deep_as_the_wire_lets_it_be_is_read_and_printed() {
-        for (levels, before, after) in [(24, "[", "]"), (24, "{\"k\":", "}"), (32, "[", "]"), (32, "{\"k\":", "}")] {
+        for (levels, before, after) in
+            [(24, "[", "]"), (24, "{\"k\":", "}"), (32, "[", "]"), (32, "{\"k\":", "}")]
+        {
             for inner in ["1", "\"text\"", "{\"$bin\":\"AP8=\"}"] {
                 let text = format!("{}{inner}{}", before.repeat(levels), after.repeat(levels));
                 let value = from_json(&text).unwrap();

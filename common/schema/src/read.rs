@@ -47,7 +47,8 @@ mod tests {
 
     /// At both depths, lists and maps, with each kind of innermost value.
     fn each(check: impl Fn(usize, bool, Value)) {
-        let leaves = [Value::from("secret"), Value::Binary(b"secret".to_vec()), Value::Ext(5, b"secret".to_vec())];
+        let leaves =
+            [Value::from("secret"), Value::Binary(b"secret".to_vec()), Value::Ext(5, b"secret".to_vec())];
         for (levels, as_map) in [(24, false), (24, true), (MAX_DEPTH, false), (MAX_DEPTH, true)] {
             leaves.iter().for_each(|leaf| check(levels, as_map, leaf.clone()));
         }
@@ -102,7 +103,8 @@ mod tests {
 
     #[test]
     fn arguments_of_all_levels_are_checked_by_what_they_are() {
-        let schema = Schema::compile(&json!({"type": "object", "x-positional": ["deep"], "required": ["deep"]}));
+        let schema =
+            Schema::compile(&json!({"type": "object", "x-positional": ["deep"], "required": ["deep"]}));
         let schema = schema.unwrap();
         each(|levels, as_map, leaf| {
             let deep = nested(levels - 1, as_map, leaf);
