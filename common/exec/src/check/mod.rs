@@ -43,7 +43,11 @@ pub fn check_folder(
     (good, bad): (&mut impl Write, &mut impl Write),
 ) -> io::Result<Checked> {
     if !folder.is_dir() {
-        writeln!(bad, "{}: there is no such folder", folder.display())?;
+        let why = match folder.is_file() {
+            true => "it is a file; give the folder that it is in",
+            false => "there is no such folder",
+        };
+        writeln!(bad, "{}: {why}", folder.display())?;
         return Ok(Checked { is_good: false, manifests: Vec::new(), is_whole: false });
     }
     let loaded = load_folder_of(folder, side);

@@ -2,19 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::fit::{fit, fits};
+use super::fit::fit;
 use super::report::InFlight;
 use super::resume::Session;
 use super::row::{Phase, Row};
 use super::{Cause, Image, ImageError, Input, KEPT, NotSpawned, Now, Options, Output, Record, Stamp};
 use crate::job::ids::{Attempt, Dno, JobId};
-use crate::job::item::{ItemKind, data_cost};
 use crate::job::run::{Ending, Outcome};
-use crate::job::spec::Overflow;
 use crate::job::wire::offer::whole_ms;
 use crate::job::wire::{Cancel, Offer, OfferAnswer, RunRef, SpoolState};
-use crate::wire::flight::Progress;
-use crate::wire::{Fault, FaultCode, Raw};
+use crate::wire::{Fault, FaultCode};
 
 /// The spool. See the [module](super) for its rules.
 ///
@@ -353,43 +350,6 @@ impl<T> Spool<T> {
             (None, NotSpawned::Refused(fault)) => {
                 self.finish(dno, Ending::unstarted(Outcome::Rejected, *fault), now);
             }
-        }
-    }
-
-    fn progress(&mut self, dno: Dno, mut progress: Progress, now: Now) {
-        let Some(row) = self.rows.get_mut(&dno).filter(|row| row.is_live()) else { return };
-        if !fits(&progress.details, self.options.max_item / 4) {
-            progress.details = Raw::nil();
-        }
-        row.progress = Some(progress);
-        self.ready.insert(dno);
-        self.flush_soon(now);
-    }
-
-    fn item(&mut self, dno: Dno, kind: ItemKind, data: Raw, now: Now) {
-        let Some(row) = self.rows.get_mut(&dno).filter(|row| row.is_live()) else { return };
-        row.restart_idle(now);
-        if !fits(&data, self.options.max_item) {
-            row.stream.drop_item(kind, &data);
-            return self.stop(dno, Cause::ItemTooLarge, None, now);
-        }
-        let cost = data_cost(&data);
-        let quota = row.limits.output.filter(|_| row.limits.overflow != Overflow::Block);
-        if row.stream.is_dropping() || quota.is_some_and(|quota| row.stream.total_bytes + cost > quota) {
-            row.stream.drop_item(kind, &data);
-            if row.limits.overflow == Overflow::Kill {
-                self.stop(dno, Cause::OutputLimit(quota.unwrap_or(0)), None, now);
-            }
-            return;
-        }
-        row.stream.push(kind, data);
-        self.pending_bytes += cost;
-        self.dirty.insert(dno);
-        self.pace(dno, now);
-        if self.pending_bytes >= super::BATCH_BYTES {
-            self.flush(now);
-        } else {
-            self.flush_soon(now);
         }
     }
 }

@@ -26,6 +26,7 @@
 
 mod ending;
 mod fit;
+mod given;
 mod image;
 mod machine;
 mod reach;

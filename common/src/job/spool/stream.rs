@@ -63,9 +63,10 @@ impl Stream {
         self.pending.push(item);
     }
 
-    /// Counts an item that is not kept.
-    pub(super) fn drop_item(&mut self, kind: ItemKind, data: &Raw) {
-        *self.dropped.entry(kind).or_default() += u64::try_from(data.content_len()).unwrap_or(u64::MAX);
+    /// Counts an item that is not kept, but for its begin.
+    pub(super) fn drop_item(&mut self, kind: ItemKind, data: &Raw, kept: Option<&Raw>) {
+        let len = data.content_len().saturating_sub(kept.map_or(0, Raw::content_len));
+        *self.dropped.entry(kind).or_default() += to_u64(len);
     }
 
     pub(super) fn is_dropping(&self) -> bool {
