@@ -117,13 +117,18 @@ impl ListEvents {
 impl FollowEvents {
     pub(super) async fn run(&self, patient: Patient<'_>) -> Ended {
         let Patient { settings, output, interrupts, deadline } = patient;
-        let steady = tokio::select! {
+        let (steady, last) = tokio::select! {
             biased;
             _ = interrupts.next() => return Err(interrupted("while connecting; nothing was sent").into()),
-            steady = Steady::connect(settings, deadline) => steady?,
+            begun = async {
+                let steady = Steady::connect(settings, deadline).await?;
+                let last = self.begin(&steady).await?;
+                Ok::<_, Stop>((steady, last))
+            } => begun?,
         };
         let mut feed = Feed::new(steady);
-        let mut told = Told { last: self.arguments.since, count: 0, loss_told: false };
+        let mut told =
+            Told { last, kind: self.arguments.kind.clone(), count: 0, loss_told: false, asked_again: false };
         let ended = loop {
             let last = told.last;
             let kwargs = || encoded(&EventListArguments { since: last, ..self.arguments.clone() });
@@ -148,30 +153,46 @@ impl FollowEvents {
         feed.steady.close().await;
         ended
     }
+
+    /// The event to begin after, if it is known. Of one type it is asked for: perhaps none comes that would say it.
+    async fn begin(&self, steady: &Steady<'_>) -> Result<Option<u64>, Stop> {
+        if self.arguments.since.is_some() || self.arguments.kind.is_none() {
+            return Ok(self.arguments.since);
+        }
+        let newest = encoded(&EventListArguments { recent: Some(1), ..EventListArguments::default() })?;
+        let answer =
+            steady.ask_once(method::EVENTS_LIST, newest, steady.settings().config.call.timeout).await;
+        Ok(answer.and_then(|answer| answer.decode::<EventList>().ok()).map(|page| page.last))
+    }
 }
 
 /// What was printed so far.
 struct Told {
     /// The newest event that is known.
     last: Option<u64>,
+    /// The types that are wanted, if not all.
+    kind: Option<String>,
     count: u64,
     /// The loss of the connection was told.
     loss_told: bool,
+    /// It was asked for again, and nothing has come yet: a manager that stops opens a stream, too.
+    asked_again: bool,
 }
 
 impl Told {
     /// Takes what came; `false` at the end.
     fn step(&mut self, step: Step, output: &mut Output, verbose: bool) -> Result<bool, Stop> {
+        let has_come = matches!(step, Step::Value(_) | Step::Answer(_));
+        if has_come && std::mem::take(&mut self.asked_again) {
+            self.loss_told = false;
+            let how = match self.last {
+                Some(last) => format!("it goes on after event {last}"),
+                None => "events in between may be missing, as none had come before".to_owned(),
+            };
+            output.note(&format!("connected again; {how}"));
+        }
         match step {
-            Step::Opened { again } => {
-                if again && std::mem::take(&mut self.loss_told) {
-                    let how = match self.last {
-                        Some(last) => format!("it goes on after event {last}"),
-                        None => "events in between may be missing, as none had come before".to_owned(),
-                    };
-                    output.note(&format!("connected again; {how}"));
-                }
-            }
+            Step::Opened { again } => self.asked_again = again && self.loss_told,
             Step::Value(data) if data.is_nil() => {}
             Step::Value(data) => self.event(&data, output)?,
             Step::Answer(_) => return Ok(false),
@@ -228,9 +249,11 @@ impl Told {
     }
 
     fn stopped(&self, exit: Exit, what: &str) -> Report {
+        let kind = self.kind.as_ref().map(|kind| format!(" --type '{}'", kind.replace('\'', "'\\''")));
+        let again = format!("rpctl events --follow{}", kind.unwrap_or_default());
         let help = match self.last {
-            Some(last) => format!("go on where it was: rpctl events --follow --since {last}"),
-            None => "follow again: rpctl events --follow".to_owned(),
+            Some(last) => format!("go on where it was: {again} --since {last}"),
+            None => format!("follow again: {again}"),
         };
         Report::new(exit, what, "the history goes on without rpctl", help)
     }

@@ -49,6 +49,8 @@ struct Follower<'f> {
     output: &'f mut Output,
     /// The loss of the connection was told.
     loss_told: bool,
+    /// It was asked for again, and nothing has come yet: a manager that stops opens a stream, too.
+    asked_again: bool,
     cancelling: bool,
     /// The job is ours, or something of it was told: that it cannot be followed any more is no refusal of it.
     begun: bool,
@@ -92,6 +94,7 @@ pub(super) async fn follow(
         view: View::new(output, wanted.plan.clone()),
         output,
         loss_told: false,
+        asked_again: false,
         cancelling: false,
         begun: wanted.own,
         unprinted: None,
@@ -137,12 +140,13 @@ impl Follower<'_> {
     }
 
     fn step(&mut self, step: Step) -> Result<Option<Exit>, Stop> {
+        let has_come = matches!(step, Step::Value(_) | Step::Answer(_));
+        if has_come && std::mem::take(&mut self.asked_again) {
+            self.loss_told = false;
+            self.output.note("connected again; it goes on where it was");
+        }
         match step {
-            Step::Opened { again } => {
-                if again && std::mem::take(&mut self.loss_told) {
-                    self.output.note("connected again; it goes on where it was");
-                }
-            }
+            Step::Opened { again } => self.asked_again = again && self.loss_told,
             Step::Value(data) if data.is_nil() => {}
             Step::Value(data) => self.event(&data)?,
             Step::Answer(data) => return self.answer(&data).map(Some),

@@ -111,6 +111,19 @@ fn an_interrupt_says_where_to_go_on() {
     assert!(three_lines(&output)[2].ends_with("rpctl events --follow --since 6"), "{}", err(&output));
 }
 
+#[test]
+fn an_interrupt_names_the_type_and_where_to_go_on_although_nothing_came() {
+    let (home, manager) = world();
+    let child = spawn(&mut asking(home.path(), &manager, &["events", "--follow", "--type", "rare.*"]));
+    assert_eq!(at(&manager.asked("rp.events.list"), "recent"), 1.into());
+    assert_eq!(at(&manager.asked("rp.events.follow"), "since"), 7.into());
+    send_interrupt(&child);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(code(&output), 130);
+    let help = &three_lines(&output)[2];
+    assert!(help.ends_with("rpctl events --follow --type 'rare.*' --since 7"), "{help}");
+}
+
 fn head(n: u64, hash: u64) -> String {
     format!("{n}:{hash:064x}")
 }

@@ -107,6 +107,16 @@ fn a_lost_connection_loses_no_line_and_doubles_none() {
 }
 
 #[test]
+fn a_manager_that_stops_is_lost_once_and_back_when_it_gives_something() {
+    let (home, manager) = world();
+    let output = ask(home.path(), &manager, &["run", "a", "drains"]);
+    assert_eq!(code(&output), 0, "{}", err(&output));
+    assert_eq!(manager.seen.try_iter().count(), 5, "a submit, and it was followed four times");
+    let said = err(&output);
+    assert_eq!((said.matches("was lost").count(), said.matches("connected again").count()), (1, 1), "{said}");
+}
+
+#[test]
 fn a_gap_that_nobody_told_of_is_an_error_and_not_passed_over() {
     let (home, manager) = world();
     let output = ask(home.path(), &manager, &["run", "a", "gap"]);

@@ -14,6 +14,7 @@
 //! | `silent` | is stored and never acknowledged |
 //! | `cut` | three lines in six items; each follow tells three, the last one known among them, and is cut when the test lets it go on |
 //! | `two` | beginnings and ends of lines of all agents in turn |
+//! | `drains` | refuses to be followed three times, as a manager that is stopping does |
 //! | `gap` | leaves an item out |
 //! | `open` | never has a result |
 //! | `hang` | gives one line and goes on until something is cancelled |
@@ -22,13 +23,12 @@
 use std::collections::BTreeMap;
 use std::future::pending;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use redpoll_common::api::events::EventListArguments;
 use redpoll_common::api::items::{FollowArguments, FollowEvent, Missing};
 use redpoll_common::api::jobs::{
-    CancelAnswer, CancelArguments, EndSummary, JobResult, JobSummary, ProgressSummary, ReachedRun,
-    ResultArguments, RunResult,
+    CancelAnswer, CancelArguments, EndSummary, JobSummary, ProgressSummary, ReachedRun, ResultArguments,
 };
 use redpoll_common::api::method;
 use redpoll_common::api::queues::{QueueDetail, QueueRun};
@@ -39,7 +39,7 @@ use redpoll_net::CallContext;
 use tokio::sync::Semaphore;
 
 use super::lists::{
-    NEWER, deprecated, detail, event, events, is_newer, list, preview, queue, queues, verified,
+    NEWER, deprecated, detail, event, events, is_newer, list, preview, queue, queues, result, verified,
 };
 use super::{Script, pages, raw};
 
@@ -50,6 +50,8 @@ pub(super) struct Book {
     cancelled: Semaphore,
     /// Something was cancelled: what hangs has ended.
     ended: AtomicBool,
+    /// How often `drains` was followed.
+    follows: AtomicUsize,
     /// Nobody is let in any more.
     pub(super) shut: AtomicBool,
 }
@@ -60,6 +62,7 @@ impl Default for Book {
             jobs: Mutex::default(),
             cancelled: Semaphore::new(0),
             ended: AtomicBool::default(),
+            follows: AtomicUsize::default(),
             shut: AtomicBool::default(),
         }
     }
@@ -212,7 +215,7 @@ fn with_end(agent: &str, outcome: &str) -> FollowEvent {
     FollowEvent { end: Some(end(outcome)), ..FollowEvent::of(agent, 1) }
 }
 
-fn outcome_of(submit: &SubmitArguments) -> &str {
+pub(super) fn outcome_of(submit: &SubmitArguments) -> &str {
     submit.spec.procedure.strip_prefix("end.").unwrap_or("succeeded")
 }
 
@@ -271,6 +274,9 @@ async fn follow(call: &CallContext, script: &Script) -> Result<Raw, Fault> {
             for agent in &agents {
                 tell(with_end(agent, "succeeded")).await;
             }
+        }
+        "drains" if script.book.follows.fetch_add(1, Ordering::SeqCst) < 3 => {
+            return Err(Fault::new(FaultCode::ShuttingDown, "as the script says"));
         }
         "gap" => {
             tell(with_items(&agents[0], vec![output(ItemKind::Stdout, 0, "x\n")])).await;
@@ -360,23 +366,12 @@ fn whole(agent: &str) -> FollowEvent {
     }
 }
 
-fn result(asked: &ResultArguments, submit: &SubmitArguments, open: bool) -> JobResult {
-    let outcome = outcome_of(submit);
-    let mut agents = agents(submit);
-    agents.retain(|id| asked.agent.as_ref().is_none_or(|agent| agent == id));
-    let run = |agent| RunResult {
-        agent,
-        state: if open { "running" } else { "ended" }.into(),
-        attempt: 1,
-        end: (!open).then(|| end(outcome)),
-    };
-    let job = summary(&asked.job, submit, (!open).then_some(outcome));
-    JobResult { job, runs: agents.into_iter().map(run).collect(), next: None }
-}
-
 /// Two events at a time, the last one known among them, and then the connection is cut.
 async fn follow_events(call: &CallContext, script: &Script) -> Result<Raw, Fault> {
     let asked: EventListArguments = call.kwargs.decode().unwrap();
+    if asked.kind.as_deref() == Some("rare.*") {
+        pending::<()>().await;
+    }
     let first = asked.since.unwrap_or(4);
     for n in first..first + 3 {
         call.output.value(Raw::encode(&event(n)).unwrap()).await.unwrap();

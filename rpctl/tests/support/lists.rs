@@ -6,14 +6,15 @@ use redpoll_common::api::events::{
     EventFlaw, EventList, EventListArguments, EventPoint, EventSummary, EventVerified, EventVerifyArguments,
 };
 use redpoll_common::api::jobs::{
-    AttemptSummary, EndSummary, JobDetail, JobList, JobListArguments, RunSummary,
+    AttemptSummary, EndSummary, JobDetail, JobList, JobListArguments, JobResult, ResultArguments, RunResult,
+    RunSummary,
 };
 use redpoll_common::api::queues::{QueueList, QueueListArguments, QueueSummary};
 use redpoll_common::api::submit::{Preview, PreviewAgent, PreviewArguments, SubmitArguments};
 use redpoll_common::api::trial::{Deprecated, Judge, Refusal, TrialArguments, Verdict};
 use redpoll_common::wire::{Fault, FaultCode, Raw};
 
-use super::jobs::{agents, end, summary};
+use super::jobs::{agents, end, outcome_of, summary};
 use super::raw;
 
 /// Three agents, one a page, the second one away. With a procedure there are verdicts: each agent does what its procedure is called.
@@ -201,4 +202,19 @@ pub(super) fn detail(id: &str, submit: &SubmitArguments) -> JobDetail {
         callbacks: Vec::new(),
         next: None,
     }
+}
+
+/// What came of a job, if it is not `open`.
+pub(super) fn result(asked: &ResultArguments, submit: &SubmitArguments, open: bool) -> JobResult {
+    let outcome = outcome_of(submit);
+    let mut agents = agents(submit);
+    agents.retain(|id| asked.agent.as_ref().is_none_or(|agent| agent == id));
+    let run = |agent| RunResult {
+        agent,
+        state: if open { "running" } else { "ended" }.into(),
+        attempt: 1,
+        end: (!open).then(|| end(outcome)),
+    };
+    let job = summary(&asked.job, submit, (!open).then_some(outcome));
+    JobResult { job, runs: agents.into_iter().map(run).collect(), next: None }
 }
