@@ -216,7 +216,7 @@ fn check_url(url: &str, callbacks: &CallbacksConfig) -> Result<(), Fault> {
         return wrong("has a port that is no number up to 65535");
     };
     if !callbacks.allows(host.trim_start_matches('[').trim_end_matches(']'), port) {
-        return wrong("goes to a host that is none of jobs.callbacks.allow of the manager");
+        return Err(bad("webhook goes to a host that is none of jobs.callbacks.allow of the manager"));
     }
     Ok(())
 }
@@ -255,7 +255,11 @@ mod tests {
             "http://a b",
         ] {
             let fault = check_url(wrong, &any).unwrap_err();
-            assert!(!fault.message.contains("u:p"), "{fault}");
+            assert!(!fault.message.contains("u:p") && fault.message.contains("such as https://"), "{fault}");
         }
+        let allow = vec!["b.example".parse().unwrap()];
+        let none = CallbacksConfig { allow, ..CallbacksConfig::default() };
+        let fault = check_url("https://a.example", &none).unwrap_err();
+        assert!(fault.message.ends_with("none of jobs.callbacks.allow of the manager"), "{fault}");
     }
 }
