@@ -17,7 +17,7 @@ use crate::manager_procedures::ManagerProceduresConfig;
 use crate::relay::RelayConfig;
 use crate::sections::{DEADLINE, LogConfig, SessionConfig, TlsConfig};
 use crate::store::StoreConfig;
-use crate::values::{duration, list, number};
+use crate::values::{duration, number, sockets};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -72,7 +72,7 @@ pub struct ManagerSection {
 #[serde(deny_unknown_fields)]
 pub struct ListenConfig {
     /// IP addresses with ports; at least one. Port 0 takes any free port.
-    #[serde(with = "list")]
+    #[serde(with = "sockets")]
     pub address: Vec<SocketAddr>,
     /// How many connections the operating system holds until they are accepted.
     #[serde(with = "number")]

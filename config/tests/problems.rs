@@ -66,7 +66,7 @@ fn every_bad_value_is_reported_with_what_was_found_and_what_is_accepted() {
                 [listen]\nbacklog = 99999999999\naddress = [\"127.0.0.1:1\", \"localhost\"]\n[tls]\ncert = {}\n";
     let found = problems::<ManagerConfig>(text, &[("REDPOLL_MANAGER_SESSION__WINDOW", "1 apple")]);
     let expected = [
-        ("FILE:10: listen.address: ", "invalid socket address"),
+        ("FILE:10: listen.address: ", "expected an IP address with a port, such as \"0.0.0.0:7051\""),
         (
             "FILE:9: listen.backlog: ",
             "found unsigned int `99999999999`, expected a whole number that fits in 32 bits",

@@ -10,6 +10,7 @@ pub(crate) mod list;
 pub(crate) mod number;
 pub(crate) mod roles;
 pub(crate) mod size;
+pub(crate) mod sockets;
 
 /// A text is not a value of the wanted kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
