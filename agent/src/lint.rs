@@ -3,7 +3,7 @@
 //! The check itself is [`redpoll_exec::check`]; here it is said where the policy and the limits of the machine are.
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
@@ -21,9 +21,9 @@ pub enum ProceduresCommand {
     ///
     /// Run it as the user of the agent: what runs as the agent runs as you here.
     Check {
-        /// The folder, such as /etc/redpoll/procedures.d.
+        /// The folder, such as /etc/redpoll/procedures.d; otherwise `procedures.dir` of the configuration.
         #[arg(value_name = "DIR")]
-        folder: PathBuf,
+        folder: Option<PathBuf>,
         /// The policy, a file that exists; otherwise that of the configuration.
         #[arg(long, value_name = "FILE")]
         policy: Option<PathBuf>,
@@ -46,7 +46,7 @@ impl ProceduresCommand {
             // a reader that has gone away has seen enough
             Self::Check { folder, policy, config } => {
                 let (good, bad) = (&mut io::stdout(), &mut io::stderr());
-                check(folder, policy.clone(), config.clone(), (good, bad))
+                check(folder.clone(), policy.clone(), config.clone(), (good, bad))
                     .unwrap_or_else(|_closed| ExitCode::from(ExitClass::Internal.code()))
             }
             Self::List { config } => match crate::trial::list(config.clone(), &mut io::stdout()) {
@@ -61,7 +61,7 @@ impl ProceduresCommand {
 }
 
 fn check(
-    folder: &Path,
+    folder: Option<PathBuf>,
     policy: Option<PathBuf>,
     file: Option<PathBuf>,
     (good, bad): (&mut impl Write, &mut impl Write),
@@ -86,6 +86,7 @@ fn check(
             (AgentConfig::default(), None)
         }
     };
+    let folder = folder.unwrap_or_else(|| config.procedures.dir.clone());
     let more = |manifest: &Manifest| {
         limits.iter().flat_map(|limits| capped(manifest, limits, Side::Agent)).collect()
     };
@@ -98,6 +99,6 @@ fn check(
         offered: programs.into_iter().collect(),
         built_in: &NAMES,
     };
-    let checked = check_judged(folder, Side::Agent, judges, more, (good, bad))?;
+    let checked = check_judged(&folder, Side::Agent, judges, more, (good, bad))?;
     Ok(if checked.is_good { ExitCode::SUCCESS } else { wrong })
 }

@@ -47,6 +47,28 @@ fn a_folder_is_checked_without_a_daemon() {
     assert_eq!(check(&folder.path().join("none")).status.code(), Some(64));
 }
 
+#[test]
+fn without_a_folder_that_of_the_configuration_is_checked_and_a_file_is_no_folder() {
+    let site = tempfile::tempdir().unwrap();
+    let (folder, config, policy) =
+        (site.path().join("d"), site.path().join("agent.toml"), site.path().join("policy.toml"));
+    fs::create_dir(&folder).unwrap();
+    write(&folder.join("good.toml"), "name = \"a.b\"\ncommand = [\"true\"]\n");
+    write(&policy, &OPEN.replace("OWN", &redpoll_agent::gate::Own::of_process().name));
+    write(&config, &format!("procedures.dir = {folder:?}\n"));
+    let check = |more: &[&Path]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_redpoll-agent"));
+        command.args(["procedures", "check", "--policy"]).arg(&policy).arg("--config").arg(&config);
+        let output = command.args(more).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let (code, good, told) = check(&[]);
+    assert_eq!((code, good.as_str()), (Some(0), "a.b@1\n"), "{told}");
+    let (code, _, told) = check(&[&folder.join("good.toml")]);
+    assert!(code == Some(64) && told.contains("good.toml: it is a file; give the folder"), "{told}");
+}
+
 /// What is told of a folder with one manifest, `p.toml`, and the exit code.
 fn told(text: &str, prepare: impl FnOnce(&Path)) -> (Option<i32>, String, String) {
     let folder = tempfile::tempdir().unwrap();

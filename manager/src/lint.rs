@@ -3,7 +3,7 @@
 
 use std::error::Error;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
@@ -18,9 +18,9 @@ pub enum ProceduresCommand {
     ///
     /// Run it as the user of the manager: what runs as the manager runs as you here.
     Check {
-        /// The folder, such as /etc/redpoll/manager-procedures.d.
+        /// The folder, such as /etc/redpoll/manager-procedures.d; otherwise `procedures.dir` of the configuration.
         #[arg(value_name = "DIR")]
-        folder: PathBuf,
+        folder: Option<PathBuf>,
         /// The rules, a file that exists; otherwise `procedures.policy` of the configuration.
         #[arg(long, value_name = "FILE")]
         policy: Option<PathBuf>,
@@ -35,7 +35,7 @@ impl ProceduresCommand {
     pub fn run(&self) -> ExitCode {
         let Self::Check { folder, policy, config } = self;
         let told = (&mut io::stdout(), &mut io::stderr());
-        let class = match check(folder, policy.clone(), config.clone(), told) {
+        let class = match check(folder.clone(), policy.clone(), config.clone(), told) {
             Ok(true) => return ExitCode::SUCCESS,
             Ok(false) => ExitClass::Configuration,
             // a reader that has gone away has seen enough
@@ -46,7 +46,7 @@ impl ProceduresCommand {
 }
 
 fn check(
-    folder: &Path,
+    folder: Option<PathBuf>,
     policy: Option<PathBuf>,
     file: Option<PathBuf>,
     (good, bad): (&mut impl Write, &mut impl Write),
@@ -70,10 +70,11 @@ fn check(
         }
     };
     let is_named = policy.is_some();
+    let folder = folder.unwrap_or_else(|| config.procedures.dir.clone());
     let rules = config.procedures.rules();
     let policy = PolicyConfig { file: policy.unwrap_or(rules.file), owner: rules.owner };
     let judges = Judges { policy, is_named, offered: Vec::new(), built_in: &[] };
-    Ok(check_judged(folder, Side::Manager, judges, |_| Vec::new(), (good, bad))?.is_good)
+    Ok(check_judged(&folder, Side::Manager, judges, |_| Vec::new(), (good, bad))?.is_good)
 }
 
 /// An error with its causes.

@@ -138,3 +138,15 @@ fn a_configuration_that_cannot_be_used_is_told_beside_what_the_defaults_say() {
     }
     assert_eq!(told(Some("")), (Some(0), String::new()));
 }
+
+#[test]
+fn without_a_folder_that_of_the_configuration_is_checked() {
+    let site = Site::new();
+    site.manifest("ask", ANYBODY);
+    let config = site.at("manager.toml");
+    write(&config, &format!("procedures.dir = {:?}\n", site.at("d")));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_redpoll-manager"));
+    let output = command.args(["procedures", "check", "--config"]).arg(&config).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), &b"site.ask@1\n"[..]), "{told}");
+}
