@@ -25,6 +25,10 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const RUNTIME_END: Duration = Duration::from_millis(10);
 /// Agents that are offered.
 const AGENTS: u32 = 500;
+/// How data may be printed.
+const FORMATS: [&str; 4] = ["table", "json", "jsonl", "yaml"];
+/// Verbs whose `--agent` is one agent.
+const OF_AGENT: [&str; 5] = ["list", "read", "result", "follow", "cancel"];
 /// Options that take a value as the next word.
 const VALUED: [&str; 39] = [
     "--manager",
@@ -93,6 +97,10 @@ enum Wanted {
     },
     /// Of `jobs cancel --where`.
     Criteria,
+    /// Of `cp`, as `AGENT:`; the other side is a file here.
+    Target,
+    /// Of `-o`. Some shells do not know what follows an option before the verb.
+    Format,
 }
 
 /// Gives the candidates, one a line. `words` are the shell (`bash` or `words`), the command line up to the cursor, and of bash what ends a
@@ -106,8 +114,12 @@ pub fn run(words: &[String]) -> String {
     let shell = if shell == "bash" { Shell::Bash { breaks } } else { Shell::Other };
     let (before, current) = split(typed);
     let Some(wanted) = wanted(&before) else { return String::new() };
-    // fields need no manager
-    let known = if wanted == Wanted::Criteria { criteria_candidates(&current) } else { None };
+    // what rpctl knows itself needs no manager
+    let known = match wanted {
+        Wanted::Criteria => criteria_candidates(&current),
+        Wanted::Format => Some(FORMATS.map(str::to_owned).into()),
+        Wanted::Agent { .. } | Wanted::Procedure { .. } | Wanted::Argument { .. } | Wanted::Target => None,
+    };
     let found = match known {
         Some(known) => fitting(known, &current),
         None => ask(&global(&before), &wanted, &current).unwrap_or_default(),
@@ -160,10 +172,17 @@ fn plain_words(before: &[String]) -> Option<Vec<&str>> {
 }
 
 fn wanted(before: &[String]) -> Option<Wanted> {
-    if let [before @ .., last] = before
-        && last == "--where"
-    {
-        return (plain_words(before)?.as_slice() == ["jobs", "cancel"]).then_some(Wanted::Criteria);
+    if let [before @ .., last] = before {
+        let words = || plain_words(before);
+        match last.as_str() {
+            "--where" => return (words()?.as_slice() == ["jobs", "cancel"]).then_some(Wanted::Criteria),
+            "--agent" => {
+                let is_of_job = matches!(words()?.as_slice(), ["jobs", verb, ..] if OF_AGENT.contains(verb));
+                return is_of_job.then_some(Wanted::Agent { manager: false });
+            }
+            "-o" | "--output" => return words().map(|_| Wanted::Format),
+            _ => {}
+        }
     }
     match plain_words(before)?.as_slice() {
         ["call"] | ["agents", "procedures"] => Some(Wanted::Agent { manager: true }),
@@ -176,6 +195,8 @@ fn wanted(before: &[String]) -> Option<Wanted> {
         ["call" | "run", agent, procedure, ..] => {
             Some(Wanted::Argument { agent: first_of(agent)?, procedure: (*procedure).to_owned() })
         }
+        ["cp"] => Some(Wanted::Target),
+        ["cp", source] if !source.contains(":/") => Some(Wanted::Target),
         _ => None,
     }
 }
@@ -236,6 +257,10 @@ async fn candidates(link: &Link, wanted: &Wanted, current: &str) -> Option<Vec<S
             let infos = read_list(&list);
             from_schema(&meant(&infos, procedure)?.args, current)
         }
+        // a file here has a slash before anything else, and a path on an agent is known there
+        Wanted::Target if current.contains(['/', ':']) => return None,
+        Wanted::Target => agents(link, current).await?.into_iter().map(|agent| format!("{agent}:")).collect(),
+        Wanted::Format => return None,
         Wanted::Criteria => {
             let (start, name) = current.rsplit_once("agent=")?;
             let found = agents(link, name).await?;
@@ -275,7 +300,9 @@ async fn agents(link: &Link, current: &str) -> Option<Vec<String>> {
     let answer = link.peer().call(Call::new(method::AGENTS_LIST, PATIENCE).with_kwargs(kwargs)).await.ok()?;
     let answer: AgentList = answer.decode().ok()?;
     let before = if list.is_empty() { String::new() } else { format!("{list},") };
-    Some(answer.agents.into_iter().map(|agent| format!("{before}{}", agent.id)).collect())
+    let is_new = |id: &String| !list.split(',').any(|one| one.trim() == *id);
+    let ids = answer.agents.into_iter().map(|agent| agent.id).filter(is_new);
+    Some(ids.map(|id| format!("{before}{id}")).collect())
 }
 
 /// Names; with their versions once an `@` is typed.

@@ -26,7 +26,25 @@ fn what_is_wanted_follows_from_the_words_before() {
     assert_eq!(asked("rpctl -o json jobs cancel --where ag"), (criteria.clone(), "ag".to_owned()));
     assert_eq!(asked("rpctl jobs cancel --where a=b --where ").0, criteria);
     assert_eq!(asked("rpctl jobs list --where ").0, None);
-    for nothing in ["rpctl ", "rpctl call a exec.run -- ", "rpctl call --timeout ", "rpctl jobs ", ""] {
+    for line in ["rpctl jobs list --agent ", "rpctl jobs cancel --agent ", "rpctl jobs read 00ab --agent "] {
+        assert_eq!(asked(line).0, Some(Wanted::Agent { manager: false }), "{line}");
+    }
+    for line in ["rpctl -o ", "rpctl jobs list --output "] {
+        assert_eq!(asked(line).0, Some(Wanted::Format), "{line}");
+    }
+    for line in ["rpctl cp ", "rpctl cp --verify file "] {
+        assert_eq!(asked(line).0, Some(Wanted::Target), "{line}");
+    }
+    for nothing in [
+        "rpctl cp a b ",
+        "rpctl run --agent ",
+        "rpctl call a exec.run -- -o ",
+        "rpctl ",
+        "rpctl call a exec.run -- ",
+        "rpctl call --timeout ",
+        "rpctl jobs ",
+        "",
+    ] {
         assert_eq!(asked(nothing).0, None, "{nothing:?}");
     }
 }

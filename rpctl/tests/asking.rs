@@ -25,6 +25,8 @@ mod run_verb;
 #[path = "support/scripted.rs"]
 #[expect(clippy::unwrap_used, clippy::default_trait_access, reason = "test code")]
 mod scripted;
+#[path = "asking/shells.rs"]
+mod shells;
 #[path = "asking/silent.rs"]
 mod silent;
 mod support;

@@ -5,8 +5,12 @@ _rpctl_dynamic() {
     found=($(rpctl __complete bash "${COMP_LINE:0:COMP_POINT}" "$COMP_WORDBREAKS" 2>/dev/null))
     if ((${#found[@]})); then
         COMPREPLY=("${found[@]}")
-        if [[ ${#found[@]} == 1 && ${found[0]} == *= ]]; then
+        if [[ ${#found[@]} == 1 && ${found[0]} == *= || ${found[0]} == *: ]]; then
             compopt -o nospace 2>/dev/null
+        fi
+        # the other side of a copy is a file here
+        if [[ ${found[0]} == *: ]]; then
+            COMPREPLY+=($(compgen -f -- "$2"))
         fi
         return 0
     fi

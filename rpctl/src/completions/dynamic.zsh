@@ -7,6 +7,10 @@ _rpctl_dynamic() {
     if (( ${#found} )); then
         if [[ ${#found} == 1 && ${found[1]} == *= ]]; then
             compadd -S '' -- "${found[@]}"
+        elif [[ ${found[1]} == *: ]]; then
+            # the other side of a copy is a file here
+            compadd -S '' -- "${found[@]}"
+            _rpctl "$@"
         else
             compadd -- "${found[@]}"
         fi
