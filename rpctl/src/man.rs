@@ -76,8 +76,13 @@ fn whole() -> Command {
     command
 }
 
-fn page(command: Command) -> std::io::Result<Vec<u8>> {
+fn page(mut command: Command) -> std::io::Result<Vec<u8>> {
+    // the usage line has the two dashes, and what may come several times
+    let usage = command.render_usage().to_string();
+    let usage = usage.strip_prefix("Usage: ").unwrap_or(&usage).replace("...", "…");
     let mut bytes = Vec::new();
-    Man::new(command).manual("Redpoll").render(&mut bytes)?;
+    // without a date the source would stand in its place; a blank one says that there is none
+    let man = Man::new(command.override_usage(usage)).date(" ").manual("Redpoll");
+    man.source(concat!("rpctl ", env!("CARGO_PKG_VERSION"))).render(&mut bytes)?;
     Ok(bytes)
 }
