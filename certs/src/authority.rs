@@ -22,6 +22,8 @@ pub const MAX_AUTHORITY_LIFETIME: Duration = Duration::from_secs(36_500 * DAY);
 pub const CLOCK_SKEW: Duration = Duration::from_secs(3600);
 
 const DAY: u64 = 24 * 3600;
+/// The shortest time that a certificate is valid: it has whole seconds.
+pub(crate) const SHORTEST_LIFETIME: Duration = Duration::from_secs(1);
 /// The longest common name that X.509 allows, in characters.
 const MAX_COMMON_NAME: usize = 64;
 /// Bytes of a serial number, all random.
@@ -31,7 +33,7 @@ const SERIAL_BYTES: usize = 16;
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
     /// The time of validity asked for is zero, too long, or beyond the calendar.
-    #[error("a certificate cannot be valid for {} days", lifetime.as_secs() / DAY)]
+    #[error("a certificate cannot be valid for {}", told(*lifetime))]
     Lifetime {
         /// What was asked for.
         lifetime: Duration,
@@ -85,7 +87,7 @@ impl AuthorityError {
     /// What a person can do about it: one sentence for a `help:` line.
     pub fn help(&self) -> &'static str {
         match self {
-            Self::Lifetime { .. } => "give a time between one second and 36500 days",
+            Self::Lifetime { .. } => "give a time between one second and 3650 days",
             Self::OutsideItsTime { .. } => {
                 "compare this machine's clock; make a new authority in another directory with `rpctl certs init` if its time is over"
             }
@@ -134,7 +136,7 @@ impl Authority {
         lifetime: Duration,
         now: SystemTime,
     ) -> Result<Self, AuthorityError> {
-        if lifetime.is_zero() || lifetime > MAX_AUTHORITY_LIFETIME {
+        if lifetime < SHORTEST_LIFETIME || lifetime > MAX_AUTHORITY_LIFETIME {
             return Err(AuthorityError::Lifetime { lifetime });
         }
         let serial = random_serial()?;
@@ -245,6 +247,14 @@ pub(crate) fn validity(
     let from = now.checked_sub(CLOCK_SKEW).and_then(date);
     let until = now.checked_add(lifetime).and_then(date);
     from.zip(until).ok_or(AuthorityError::Lifetime { lifetime })
+}
+
+/// A time for people: in days where it has some.
+fn told(lifetime: Duration) -> String {
+    match lifetime.as_secs() / DAY {
+        0 => format!("{} s", lifetime.as_secs_f64()),
+        days => format!("{days} days"),
+    }
 }
 
 /// A name for people; no rule reads it.

@@ -10,7 +10,7 @@ use redpoll_common::ids::PeerId;
 use rustls_pki_types::{CertificateDer, ServerName};
 
 use crate::PrivatePem;
-use crate::authority::{Authority, AuthorityError, common_name, random_serial, validity};
+use crate::authority::{Authority, AuthorityError, SHORTEST_LIFETIME, common_name, random_serial, validity};
 
 /// How long an issued certificate is valid unless told otherwise: 90 days.
 ///
@@ -81,7 +81,7 @@ impl Authority {
         options: &IssueOptions,
         now: SystemTime,
     ) -> Result<CertificateParams, AuthorityError> {
-        if options.lifetime.is_zero() {
+        if options.lifetime < SHORTEST_LIFETIME {
             return Err(AuthorityError::Lifetime { lifetime: options.lifetime });
         }
         if identity.role != Role::Manager && !options.names.is_empty() {

@@ -207,6 +207,11 @@ fn show(paths: &[PathBuf], output: &mut Output, now: SystemTime) -> Ended {
     let mut shown = Vec::new();
     for path in paths {
         let found = describe(path, now).map_err(|error| local(&error, error.help()))?;
+        if found.is_empty() {
+            let what = format!("there are no certificates in {}", path.display());
+            let why = "a folder is looked at for files named *.crt, and it has none";
+            return Err(Report::usage(what, why, "name the folder that has them, or a file").into());
+        }
         shown.extend(found.into_iter().map(shown_of));
     }
     let headers = ["SUBJECT", "UNTIL", "DAYS", "KEY", "STATE", "FILE"];

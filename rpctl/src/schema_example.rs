@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::arguments::{is_key, stands_for_itself};
+use redpoll_common::typed::{is_key, stands_for_itself};
 use crate::sanitize::line;
 use crate::schema_help::{Argument, DEEPEST, merged};
 use crate::schema_types::{choices, types, values};

@@ -57,7 +57,8 @@ pub fn since(text: &str) -> Result<Since, String> {
     });
     let ms = at.and_then(|at| u64::try_from(at.as_millisecond()).ok());
     ms.map(Since::At).ok_or_else(|| {
-        "expected a duration such as \"2h\", or a time such as \"2026-11-28 14:00\"".to_owned()
+        "expected a duration such as \"2h\", of at most 3650d, or a time such as \"2026-11-28 14:00\""
+            .to_owned()
     })
 }
 

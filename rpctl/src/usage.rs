@@ -33,6 +33,7 @@ pub fn read(error: &clap::Error, color: bool) -> NotRun {
     let what = what.replace("invalid digit found in string", "expected a whole number from 0 up");
     let what = what.replace("cannot parse integer from empty string", "expected a whole number");
     let what = what.replace("number too large to fit in target type", "the number is too large");
+    let what = what.replace("is not in 1..18446744073709551615", "is less than 1");
     let usage = text.lines().find_map(|line| line.strip_prefix("Usage: "));
     let why = match usage {
         Some(usage) => format!("usage: {usage}"),

@@ -127,7 +127,12 @@ fn completions_and_man_work_with_a_broken_configuration() {
 fn the_manual_has_a_page_for_every_verb() {
     let home = tempfile::tempdir().unwrap();
     let output = run(home.path(), &["man"]);
-    assert!(out(&output).contains(".TH rpctl 1"), "{}", out(&output));
+    assert!(out(&output).contains(".TH rpctl 1 \" \" \"rpctl 0"), "{}", out(&output));
+    let call = out(&run(home.path(), &["man", "call"]));
+    assert!(call.contains(".TH rpctl\\-call 1 \" \"") || call.contains(".TH rpctl-call 1 \" \""), "{call}");
+    let synopsis = call.lines().skip_while(|line| *line != ".SH SYNOPSIS").nth(1).unwrap();
+    assert!(synopsis.contains("[ARG|KEY=VALUE|KEY:=JSON|@FILE]…"), "{synopsis}");
+    assert!(synopsis.contains("\\-\\- <ARGV>…"), "{synopsis}");
     assert!(out(&run(home.path(), &["man", "agents", "list"])).contains("allow\\-empty"));
     assert_eq!(code(&run(home.path(), &["man", "--dir", "pages"])), 0);
     let mut pages: Vec<_> = std::fs::read_dir(home.path().join("pages"))
@@ -329,4 +334,23 @@ fn colours_are_used_when_asked_for() {
     assert!(err(&colored).contains('\u{1b}'), "{}", err(&colored));
     let plain = run(home.path(), &["--color", "never", "agents", "list", ""]);
     assert!(!err(&plain).contains('\u{1b}'), "{}", err(&plain));
+}
+
+#[test]
+fn limits_are_told_as_they_are() {
+    let home = tempfile::tempdir().unwrap();
+    assert_eq!(code(&run(home.path(), &["certs", "init", "ca", "--cluster", "home"])), 0);
+    std::fs::create_dir(home.path().join("empty")).unwrap();
+    let issue = ["certs", "issue", "operator", "ada", "--dir", "ca", "--lifetime"];
+    for (words, told) in [
+        ([&issue[..], &["100ms"]].concat(), "between one second and 3650 days"),
+        ([&issue[..], &["0s"]].concat(), "cannot be valid for 0 s"),
+        ([&issue[..], &["9999d"]].concat(), "at most 3650d"),
+        (vec!["jobs", "list", "--since", "9999d"], "\"2h\", of at most 3650d"),
+        (vec!["events", "--limit", "0"], "0 is less than 1"),
+        (vec!["certs", "show", "empty"], "there are no certificates in empty"),
+    ] {
+        let output = run(home.path(), &words);
+        assert!(code(&output) == 2 && err(&output).contains(told), "{words:?}: {}", err(&output));
+    }
 }

@@ -283,8 +283,7 @@ fn print_ping(agent: &str, round_trips_us: Vec<u64>, output: &mut Output) -> Res
     let mut sorted = round_trips_us.clone();
     sorted.sort_unstable();
     let (min, max) = (sorted.first().copied(), sorted.last().copied());
-    // Of an even number the lower one of the two in the middle: a time that was measured.
-    let median = sorted.get(sorted.len().saturating_sub(1) / 2).copied();
+    let median = median(&sorted);
     if output.format() != Format::Table {
         let shown =
             ShownPing { agent, round_trips_us: &round_trips_us, min_us: min, median_us: median, max_us: max };
@@ -292,6 +291,13 @@ fn print_ping(agent: &str, round_trips_us: Vec<u64>, output: &mut Output) -> Res
     }
     let row = vec![agent.to_owned(), sorted.len().to_string(), millis(min), millis(median), millis(max)];
     Ok(output.table(&["AGENT", "PINGS", "MIN ms", "MEDIAN ms", "MAX ms"], vec![row])?)
+}
+
+/// The middle one of sorted numbers; of an even number of them the mean of the two in the middle.
+fn median(sorted: &[u64]) -> Option<u64> {
+    let upper = sorted.get(sorted.len() / 2).copied()?;
+    let lower = sorted.get(sorted.len().saturating_sub(1) / 2).copied()?;
+    Some(lower + upper.saturating_sub(lower) / 2)
 }
 
 /// Microseconds as milliseconds with three places.
@@ -310,7 +316,7 @@ mod tests {
         print_ping("web-1", vec![1500, 250, 12_000, 900], &mut output).unwrap();
         let last =
             out.text().lines().last().unwrap().split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-        assert_eq!(last, ["web-1", "4", "0.250", "0.900", "12.000"]);
+        assert_eq!(last, ["web-1", "4", "0.250", "1.200", "12.000"]);
         let (mut output, out, _) = capture::output(Look { format: Format::Jsonl, ..Look::default() });
         print_ping("web-1", vec![], &mut output).unwrap();
         assert!(out.text().contains("\"min_us\":null"), "{}", out.text());

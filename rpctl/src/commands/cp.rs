@@ -13,7 +13,7 @@ use crate::cli::{CpArgs, Via};
 use crate::copy::local::{Folder, folder_mode};
 use crate::copy::meter::{Meter, Meters};
 use crate::copy::place::{Place, ends_with_slash, parse};
-use crate::copy::remote::{AGAIN, Failure, Remote};
+use crate::copy::remote::{AGAIN, Failure, Remote, is_folder};
 use crate::copy::{Copy, Done, Wishes};
 use crate::exit::Exit;
 use crate::link::Link;
@@ -64,6 +64,9 @@ impl CpQuestion {
                 let source = if let Place::Local(path) = source { Some(path) } else { None };
                 let selector = Selector::parse(&agents)?;
                 let one = matches!(&selector, Selector::Ids(ids) if ids.len() == 1);
+                if source.is_none() && ends_with_slash(&target) {
+                    return Err(wrong("standard input has no name", &with_name(&agents, &target)).into());
+                }
                 if source.is_none() && !one {
                     return Err(wrong(
                         "standard input is read once",
@@ -178,7 +181,15 @@ impl CpQuestion {
         target: &Path,
     ) -> Result<Done, Failure> {
         let copy = Copy { remote, wishes: &self.wishes, meter };
-        let Some(source) = source else { return copy.upload_stream(std::io::stdin(), target).await };
+        let Some(source) = source else {
+            let mut copied = copy.upload_stream(std::io::stdin(), target).await;
+            if let Err(failure) = &mut copied
+                && is_folder(failure)
+            {
+                failure.help = with_name(&remote.agent, target);
+            }
+            return copied;
+        };
         if self.recursive {
             let is_folder = std::fs::metadata(source).is_ok_and(|found| found.is_dir());
             if is_folder {
@@ -252,6 +263,11 @@ fn split(source: &Path, target: &Path) -> Result<(PathBuf, OsString), Failure> {
     };
     let folder = folder.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     Ok((folder.to_owned(), name.to_owned()))
+}
+
+/// What to do when what comes from standard input would be a folder.
+fn with_name(agents: &str, folder: &Path) -> String {
+    format!("name the file: {agents}:{}", folder.join("NAME").display())
 }
 
 fn wrong(why: &str, help: &str) -> Report {
@@ -361,6 +377,7 @@ mod tests {
             &["*:/a", "b"],
             &["web-1,web-2:/a", "b"],
             &["-", "*:/a"],
+            &["-", "web-1:/a/"],
             &["-r", "-", "web-1:/a"],
             &["web-1:a", "b"],
             &["web-1:/a", "b", "--owner", "root"],

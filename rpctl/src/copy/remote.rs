@@ -29,6 +29,7 @@ pub const AGAIN: &str = "run the same command again: it goes on where it was";
 
 /// What to do about a file that is another, and about one that is not there.
 const CHANGED: &str = "the file was changed meanwhile; run the same command again";
+const FOLDER: &str = "copy a folder with -r";
 const GONE: &str = "is the path right? see what is there: rpctl call AGENT file.list path=FOLDER";
 
 /// Why a copy fails.
@@ -323,6 +324,11 @@ impl Remote {
     }
 }
 
+/// Whether there is a folder at the path.
+pub fn is_folder(failure: &Report) -> bool {
+    failure.help == FOLDER
+}
+
 /// Whether the file is another than it was when it was looked at.
 pub fn is_changed(failure: &Report) -> bool {
     failure.help == CHANGED
@@ -349,7 +355,7 @@ fn help(class: Option<&str>) -> &'static str {
         Some("Gap" | "NoUpload" | "Checksum" | "Incomplete") => AGAIN,
         Some("PermissionDenied" | "ReadOnly") => "the user of the agent may not do that there",
         Some("NotFound") => GONE,
-        Some("IsAFolder") => "copy a folder with -r",
+        Some("IsAFolder") => FOLDER,
         Some(_) | None => "look at what it works on; nothing that was there is harmed",
     }
 }

@@ -228,10 +228,10 @@ fn state(run: &ReachedRun) -> String {
 
 fn print_preview(found: &CancelAnswer, raw: &Raw, output: &mut Output) -> Ended {
     if output.format() == Format::Table {
-        if found.runs.is_empty() {
+        if found.runs.is_empty() && !found.jobs.is_empty() {
             output.table(&["JOB"], found.jobs.iter().map(|job| vec![job.clone()]).collect())?;
             more(found.total, found.jobs.len(), "jobs", output);
-        } else {
+        } else if !found.runs.is_empty() {
             let row = |run: &ReachedRun| vec![run.job.clone(), run.agent.clone(), state(run)];
             output.table(&["JOB", "AGENT", "STATE"], found.runs.iter().map(row).collect())?;
             more(count(found), found.runs.len(), "runs", output);
