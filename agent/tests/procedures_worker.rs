@@ -193,7 +193,7 @@ async fn a_worker_that_does_not_become_ready_fails_the_call_before_anything_ran(
     assert!(fault.message.contains("0.3 s, its ready_timeout"), "{fault}");
     let fault = failure(&offer(python_worker("sys.exit('no database')"))).await;
     assert!(fault.message.contains("exited with 1 before it was ready"), "{fault}");
-    let data: serde_json::Value = fault.data.as_ref().unwrap().decode().unwrap();
+    let data: Value = fault.data.as_ref().unwrap().decode().unwrap();
     assert_eq!(data, json!({"exit": 1, "signal": null, "started": false}));
     assert!(fault.message.ends_with("; at last it wrote: no database"), "{fault}");
     assert_eq!(fault.trace.as_deref(), Some("no database\n"));

@@ -70,7 +70,7 @@ impl Died {
     }
 
     /// `{exit, signal}`
-    fn data(self) -> Raw {
+    pub(super) fn data(self) -> Raw {
         self.entries().finish()
     }
 
