@@ -22,7 +22,7 @@ use redpoll_common::job::spool::{Exit, Image, Input, NotSpawned, Now, Options, O
 use redpoll_common::job::wire::{
     Ack, Act, Cancel, Offer, OfferAnswer, ReportAnswer, ResumeAct, ResumeAnswer, RunRef, RunReport,
 };
-use redpoll_common::job::{Attempt, Dno, ItemKind, JobId, Limits};
+use redpoll_common::job::{Attempt, Dno, Item, ItemKind, JobId, Limits};
 use redpoll_common::wire::flight::Progress;
 use redpoll_common::wire::{Fault, FaultCode, Raw};
 
@@ -285,4 +285,23 @@ fn report_words(report: &RunReport) -> String {
     words.extend(report.progress.as_ref().map(|progress| format!("progress {}", progress.completed)));
     words.extend(report.done.as_ref().map(ending_words));
     words.join(" ")
+}
+
+/// A running run 5 with these limits, in a session.
+pub(crate) fn running(limits: Limits, options: Options) -> Bench {
+    let mut bench = Bench::with(options, Vec::new());
+    bench.connect();
+    bench.put(Input::Offer { token: "o", offer: offer(run(5), limits), admin: false, verdict: Ok(()) });
+    bench.put(Input::Spawned(Dno(5)));
+    bench.pass(5);
+    bench.ack(run(5), 0, false, false);
+    bench
+}
+
+/// The items of the runs on its disk.
+pub(crate) fn kept(bench: &Bench) -> Vec<Item> {
+    let items = bench.disk.iter().filter_map(|record| {
+        if let Record::Items { items, .. } = record { Some(items.clone()) } else { None }
+    });
+    items.flatten().collect()
 }
