@@ -24,9 +24,10 @@ pub(crate) fn example(arguments: &[Argument]) -> String {
 pub(crate) fn typed(argument: &Argument) -> String {
     let name = line(&argument.name);
     let given = argument.default.as_ref().or_else(|| argument.values.first()).unwrap_or(&argument.sample);
-    let typed = match given {
-        Value::String(text) if argument.is_text || argument.is_any => format!("{name}={}", as_text(text)),
-        value => format!("{name}:={}", line(&value.to_string())),
+    let text = given.as_str().filter(|_| argument.is_text || argument.is_any);
+    let typed = match text {
+        Some(text) => format!("{name}={}", as_text(text)),
+        None => format!("{name}:={}", line(&given.to_string())),
     };
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-.=:/@,+".contains(c);
     if typed.chars().all(is_plain) { typed } else { format!("'{}'", typed.replace('\'', "'\\''")) }
@@ -46,7 +47,7 @@ pub(crate) fn sample(root: &Value, schema: &Value, deepest: usize, left: &mut us
         return given;
     }
     let kinds = types(&words);
-    let kind = kinds.iter().find(|kind| **kind != "null").or(kinds.first()).copied();
+    let kind = kinds.iter().find(|kind| **kind != "null").or_else(|| kinds.first()).copied();
     let deeper = deepest.checked_sub(1);
     match (kind, deeper) {
         (Some("integer" | "number"), _) => number(&words),

@@ -75,10 +75,13 @@ mod tests {
         let mut words = Words::default();
         words.add(b"secret");
         each(|levels, as_map, leaf| {
-            let masked = match &leaf {
-                Value::Binary(_) => Value::Binary(b"***".to_vec()),
-                Value::Ext(kind, _) => Value::Ext(*kind, b"***".to_vec()),
-                _ => Value::from("***"),
+            let bytes = b"***".to_vec();
+            let masked = if leaf.is_bin() {
+                Value::Binary(bytes)
+            } else if let Value::Ext(kind, _) = leaf {
+                Value::Ext(kind, bytes)
+            } else {
+                Value::from("***")
             };
             let hidden = hide(&words, &raw(&nested(levels, as_map, leaf)));
             assert_eq!(read(&hidden).unwrap(), nested(levels, as_map, masked));

@@ -32,18 +32,7 @@ pub(super) fn phrases(fault: &Fault, target: &Target) -> (String, String) {
             "it ran and failed by its own account; look at what it works on".to_owned(),
         ),
         FaultCode::Rejected => (format!("{agent} rejected {verb}"), who_rejects(fault, target)),
-        FaultCode::Forbidden => (
-            format!("you may not use {verb}"),
-            match target {
-                Target::Procedure { agent, .. } if agent == MANAGER => {
-                    "callers of its manifest on the manager decides; `rpctl certs show FILE` says who you are"
-                }
-                Target::Procedure { .. } | Target::Agent { .. } | Target::Manager { .. } => {
-                    "use an operator's certificate; `rpctl certs show FILE` says whose yours is"
-                }
-            }
-            .to_owned(),
-        ),
+        FaultCode::Forbidden => (format!("you may not use {verb}"), who_may(target).to_owned()),
         FaultCode::UnknownMethod => (
             format!("the manager does not know {verb}"),
             "compare the versions: `rpctl --version` and `rpctl status`".to_owned(),
@@ -165,6 +154,18 @@ fn phrases_of_jobs(fault: &Fault, target: &Target, again: &str) -> (String, Stri
 fn has_not_started(fault: &Fault) -> bool {
     let data = fault.data.as_ref().map(decode);
     data.as_ref().and_then(|data| field(data, "started")).and_then(rmpv::Value::as_bool) == Some(false)
+}
+
+/// Who decides who may.
+fn who_may(target: &Target) -> &'static str {
+    match target {
+        Target::Procedure { agent, .. } if agent == MANAGER => {
+            "callers of its manifest on the manager decides; `rpctl certs show FILE` says who you are"
+        }
+        Target::Procedure { .. } | Target::Agent { .. } | Target::Manager { .. } => {
+            "use an operator's certificate; `rpctl certs show FILE` says whose yours is"
+        }
+    }
 }
 
 /// Whom to ask for leave: the policy is one of those that refuse.

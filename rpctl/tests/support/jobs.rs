@@ -80,6 +80,11 @@ impl Book {
         (format!("{n:032x}"), found.is_some())
     }
 
+    /// Whether it refuses to be followed, as it does three times.
+    fn is_stopping(&self) -> bool {
+        self.follows.fetch_add(1, Ordering::SeqCst) < 3
+    }
+
     fn job(&self, id: &str) -> Result<SubmitArguments, Fault> {
         let n = usize::from_str_radix(id, 16).unwrap();
         let job = self.jobs.lock().unwrap().get(n).cloned();
@@ -177,7 +182,7 @@ async fn submit(call: &CallContext, script: &Script) -> Result<Raw, Fault> {
             pending::<()>().await;
         }
         "silent" => pending::<()>().await,
-        "stopping" if !existing => return Err(Fault::new(FaultCode::ShuttingDown, "as the script says")),
+        "stopping" if !existing => return Err(stopping()),
         _ => {}
     }
     let runs = agents(&submit).len() as u64;
@@ -257,7 +262,7 @@ async fn follow(call: &CallContext, script: &Script) -> Result<Raw, Fault> {
                 let first = known.map_or(0, |from| from.next.saturating_sub(1));
                 let pieces = first..(first + 3).min(6);
                 let last = pieces.end == 6;
-                tell(with_items(agent, pieces.map(piece).collect())).await;
+                tell(with_items(agent, pieces.map(pages::piece).collect())).await;
                 if last {
                     tell(with_end(agent, "succeeded")).await;
                 } else if *agent == agents[agents.len() - 1] {
@@ -275,9 +280,7 @@ async fn follow(call: &CallContext, script: &Script) -> Result<Raw, Fault> {
                 tell(with_end(agent, "succeeded")).await;
             }
         }
-        "drains" if script.book.follows.fetch_add(1, Ordering::SeqCst) < 3 => {
-            return Err(Fault::new(FaultCode::ShuttingDown, "as the script says"));
-        }
+        "drains" if script.book.is_stopping() => return Err(stopping()),
         "gap" => {
             tell(with_items(&agents[0], vec![output(ItemKind::Stdout, 0, "x\n")])).await;
             tell(with_items(&agents[0], vec![output(ItemKind::Stdout, 2, "y\n")])).await;
@@ -306,8 +309,7 @@ async fn follow(call: &CallContext, script: &Script) -> Result<Raw, Fault> {
         "again" => return again(call, &agents[0]).await,
         "secret" => return Err(Fault::new(FaultCode::Forbidden, "as the script says")),
         "hang" => {
-            let first = asked.from.is_empty() && asked.since.is_none();
-            if first {
+            if asked.from.is_empty() && asked.since.is_none() {
                 tell(with_items(&agents[0], vec![output(ItemKind::Stdout, 0, "begun\n")])).await;
             }
             script.book.cancelled.acquire().await.unwrap().forget();
@@ -345,10 +347,8 @@ fn incomplete(agent: &str) -> [FollowEvent; 3] {
     ]
 }
 
-/// Half a line.
-pub(super) fn piece(n: u64) -> Item {
-    let text = if n.is_multiple_of(2) { format!("line {}", n / 2) } else { " whole\n".to_owned() };
-    output(ItemKind::Stdout, n, &text)
+fn stopping() -> Fault {
+    Fault::new(FaultCode::ShuttingDown, "as the script says")
 }
 
 /// All that a run can give in one event.

@@ -4,10 +4,10 @@ use std::future::pending;
 use std::ops::Range;
 
 use redpoll_common::api::items::{ItemPage, Missing, ReadArguments};
-use redpoll_common::job::ItemKind;
+use redpoll_common::job::{Item, ItemKind};
 use redpoll_common::wire::{Fault, FaultCode};
 
-use super::jobs::{output, piece};
+use super::jobs::output;
 
 /// Seven pieces, three a page, of a run that has not ended. Of attempt 9 a page and more is missing. Of job eee… there is no second page, of
 /// fff… none comes, those of ccc… fill a pipe each, and of ddd… there is always one more.
@@ -45,4 +45,10 @@ pub(super) async fn read(asked: &ReadArguments) -> Result<ItemPage, Fault> {
         stored: (kind == b'd').then_some(next + 1),
         end: None,
     })
+}
+
+/// Half a line.
+pub(super) fn piece(n: u64) -> Item {
+    let text = if n.is_multiple_of(2) { format!("line {}", n / 2) } else { " whole\n".to_owned() };
+    output(ItemKind::Stdout, n, &text)
 }

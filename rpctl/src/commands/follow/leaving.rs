@@ -46,21 +46,18 @@ impl Follower<'_> {
 
     /// Whoever leaves is told that it goes on only when it does: it may have ended while nobody looked, as at a question.
     pub(super) async fn leave(&mut self, leaving: Leaving, feed: &mut Feed<'_>) -> Ended {
-        let until = Instant::now() + LAST_LOOK;
-        let has_ended = self.has_ended(feed).await;
-        while has_ended {
-            let step = timeout_at(until, feed.step(method::JOBS_FOLLOW, || self.arguments())).await;
-            let Ok(step) = step else { break };
-            if let Some(exit) = self.step(step?)? {
-                return Ok(exit);
-            }
-        }
         let report = match leaving {
             Leaving::Detached => self.detached(),
             Leaving::Late => self.late(),
         };
-        if !has_ended {
+        let until = Instant::now() + LAST_LOOK;
+        if !self.has_ended(feed).await {
             return Err(report.into());
+        }
+        while let Ok(step) = timeout_at(until, feed.step(method::JOBS_FOLLOW, || self.arguments())).await {
+            if let Some(exit) = self.step(step?)? {
+                return Ok(exit);
+            }
         }
         let job = &self.wanted.plan.job;
         let why = format!("job {job} has ended meanwhile, and the manager has all that it gave");
