@@ -76,7 +76,7 @@ mod tests {
         words.add(b"secret");
         each(|levels, as_map, leaf| {
             let bytes = b"***".to_vec();
-            let masked = if leaf.is_bin() {
+            let masked = if matches!(leaf, Value::Binary(_)) {
                 Value::Binary(bytes)
             } else if let Value::Ext(kind, _) = leaf {
                 Value::Ext(kind, bytes)
