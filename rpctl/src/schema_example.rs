@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use redpoll_common::typed::{is_key, stands_for_itself};
 use crate::sanitize::line;
 use crate::schema_help::{Argument, DEEPEST, merged};
 use crate::schema_types::{choices, types, values};
+use redpoll_common::typed::{is_key, stands_for_itself};
 
 /// What stands for a text that somebody has to think of.
 const TEXT: &str = "TEXT";
