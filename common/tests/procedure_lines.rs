@@ -181,41 +181,6 @@ fn a_line_that_is_none_is_refused_without_showing_what_it_holds() {
 }
 
 #[test]
-fn each_ping_is_answered_once_in_any_state_and_no_other_is() {
-    use State::{Busy, Free, FreeAgain};
-    for state in [Free, FreeAgain, Busy] {
-        let pinged = || {
-            let mut machine = machine(state);
-            assert_eq!([machine.ping(), machine.ping(), machine.ping()], [1, 2, 3]);
-            machine
-        };
-        let (mut in_turn, mut left_out) = (pinged(), pinged());
-        for ping in 1..=3 {
-            assert_eq!(
-                say(&mut in_turn, &format!("{{\"pong\":{ping}}}")),
-                Ok(Event::Pong(ping)),
-                "{state:?}"
-            );
-        }
-        assert_eq!(say(&mut left_out, r#"{"pong":2}"#), Ok(Event::Pong(2)));
-        for (machine, ping) in [(in_turn, 3), (left_out, 1), (pinged(), 4), (pinged(), 0)] {
-            let mut machine = machine;
-            let said = say(&mut machine, &format!("{{\"pong\":{ping}}}"));
-            assert_eq!(said, Err(Violation::StrangePong { line: said_lines(&said), ping }), "{state:?}");
-            assert!(!machine.is_free(), "it is broken");
-        }
-    }
-}
-
-/// The line that a violation names.
-fn said_lines(said: &Result<Event, Violation>) -> u64 {
-    match said {
-        Err(Violation::StrangePong { line, .. }) => *line,
-        other => unreachable_in_test_as(&format!("{other:?}")),
-    }
-}
-
-#[test]
 fn a_line_over_the_limit_is_refused_before_its_end_has_come() {
     let mut machine = machine(State::OnceBusy);
     machine.handle_bytes(b"{\"value\":1}\n");

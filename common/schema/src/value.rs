@@ -11,7 +11,7 @@
 //! format keeps it.
 
 use data_encoding::BASE64;
-use redpoll_common::wire::Raw;
+use redpoll_common::wire::{MAX_DEPTH, Raw};
 use rmpv::ValueRef;
 use serde::ser::{self, SerializeMap, SerializeSeq};
 use serde::{Serialize, Serializer};

@@ -43,7 +43,7 @@ pub async fn check_call(
         verdict = procedures.judge(procedure, args, kwargs);
     }
     match verdict {
-        Verdict::Said(said) => said,
+        Verdict::Said(said) => said.map_err(|fault| *fault),
         Verdict::Silent | Verdict::NotCompiled => Ok(()),
     }
 }
@@ -116,7 +116,7 @@ impl<'a> Judged<'a> {
             let said = known.entry(Arc::as_ptr(&procedures).addr()).or_insert_with(|| {
                 let procedure = &spec.procedure;
                 let verdict = match procedures.judge(procedure, &spec.args, &spec.kwargs) {
-                    Verdict::Said(said) => Some(said),
+                    Verdict::Said(said) => Some(said.map_err(|fault| *fault)),
                     Verdict::Silent => None,
                     Verdict::NotCompiled => {
                         not_compiled.push(procedures.clone());

@@ -30,7 +30,7 @@ pub enum Verdict {
     /// There is no schema that could say anything.
     Silent,
     /// They fit or they do not: `bad_arguments`, with path and rule, never with a value.
-    Said(Result<(), Fault>),
+    Said(Result<(), Box<Fault>>),
     /// There is a schema, and it is not compiled. To be asked again after [`compile`](super::compiled::compile); if it is not there then
     /// either, what was asked for is the agent's to refuse.
     NotCompiled,
@@ -96,7 +96,7 @@ impl Procedures {
         let Some(schema) = &*schema else { return Verdict::Silent };
         Verdict::Said(schema.verify(args, kwargs).map_err(|error| {
             let ProcedureInfo { name, version, .. } = &listed.info;
-            Fault::new(FaultCode::BadArguments, format!("{name}@{version}: {error}"))
+            Box::new(Fault::new(FaultCode::BadArguments, format!("{name}@{version}: {error}")))
         }))
     }
 

@@ -1,6 +1,5 @@
 //! `rpctl cp`: files to agents, and from one.
 
-use std::ffi::OsString;
 use std::fs::DirBuilder;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +11,7 @@ use super::{Patient, agents, interrupted};
 use crate::cli::{CpArgs, Via};
 use crate::copy::local::{Folder, folder_mode};
 use crate::copy::meter::{Meter, Meters};
-use crate::copy::place::{Place, ends_with_slash, parse};
+use crate::copy::place::{Place, ends_with_slash, parse, split};
 use crate::copy::remote::{AGAIN, Failure, Remote, is_folder};
 use crate::copy::{Copy, Done, Wishes};
 use crate::exit::Exit;
@@ -235,7 +234,9 @@ impl CpQuestion {
             }
             return copy.download_tree(source, &Folder::open(target)?, 0).await;
         }
-        let (folder, name) = split(source, target)?;
+        let place = split(source, target);
+        let (folder, name) =
+            place.ok_or_else(|| Box::new(wrong("the target has no name", "name a file or a folder")))?;
         copy.download(source, &looks, &Folder::open(&folder)?, &name).await
     }
 }
@@ -251,18 +252,6 @@ fn cut_off(agent: &str, source: &Path, error: &OutputError) -> Report {
         ),
         OutputError::Failed(_) => Report::of_error(Exit::Internal, error, crate::closed::help()),
     }
-}
-
-/// The local folder and the name in it that a file goes to.
-fn split(source: &Path, target: &Path) -> Result<(PathBuf, OsString), Failure> {
-    let is_folder = ends_with_slash(target) || std::fs::metadata(target).is_ok_and(|found| found.is_dir());
-    let (folder, name) =
-        if is_folder { (Some(target), source.file_name()) } else { (target.parent(), target.file_name()) };
-    let Some(name) = name else {
-        return Err(Box::new(wrong("the target has no name", "name a file or a folder")));
-    };
-    let folder = folder.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    Ok((folder.to_owned(), name.to_owned()))
 }
 
 /// What to do when what comes from standard input would be a folder.

@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::report::Report;
 
@@ -46,13 +46,22 @@ pub fn parse(word: &OsStr) -> Result<Place, Report> {
 }
 
 /// Whether a path names a folder: it ends with a slash.
-pub fn ends_with_slash(path: &std::path::Path) -> bool {
+pub fn ends_with_slash(path: &Path) -> bool {
     path.as_os_str().as_bytes().ends_with(b"/")
 }
 
 /// Whether what an agent calls a name in a folder is one: anything else could lead out of the target.
 pub fn is_name(name: &[u8]) -> bool {
     !matches!(name, b"" | b"." | b"..") && !name.contains(&b'/') && !name.contains(&0) && name.len() <= 255
+}
+
+/// The local folder and the name in it that a file goes to. `None`: the target has no name.
+pub fn split(source: &Path, target: &Path) -> Option<(PathBuf, OsString)> {
+    let is_folder = ends_with_slash(target) || std::fs::metadata(target).is_ok_and(|found| found.is_dir());
+    let (folder, name) =
+        if is_folder { (Some(target), source.file_name()) } else { (target.parent(), target.file_name()) };
+    let folder = folder.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    Some((folder.to_owned(), name?.to_owned()))
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -383,49 +382,3 @@ def test_a_file_does_the_same_by_itself(written: "Callable[[str], Path]") -> Non
     words: "list[Any]" = [sys.executable, str(file), "call", "Dog.bark", "--init", '["rex"]']
     assert subprocess.run(words, env=env, capture_output=True, text=True, check=True).stdout.endswith('"rex"\n')
     assert redpoll("list", str(file)).stdout.splitlines()[0] == "Dog.bark@1\tBarks."
-
-
-SLOW = """
-    import asyncio, time
-
-    @redpoll.procedure
-    def sleeps():
-        redpoll.progress(0)
-        redpoll.sleep(1000)
-
-    @redpoll.procedure
-    def blocks():
-        redpoll.progress(0)
-        time.sleep(1000)
-
-    @redpoll.procedure
-    async def awaits():
-        redpoll.progress(0)
-        await asyncio.sleep(1000)
-
-    @redpoll.procedure
-    async def joins():
-        redpoll.progress(0)
-        await asyncio.to_thread(redpoll.sleep, 1000)
-
-    @redpoll.procedure(cancel="poll")
-    def polls():
-        redpoll.progress(0)
-        while not redpoll.cancelled(): redpoll.sleep(0.01)
-        return "tidy"
-"""
-
-
-@pytest.mark.parametrize(("name", "code"), [("sleeps", 7), ("blocks", 7), ("awaits", 7), ("joins", 7), ("polls", 0)])
-def test_an_interrupt_cancels_what_runs_without_an_agent(written: "Callable[[str], Path]", name: str, code: int) -> None:
-    command = [sys.executable, "-m", "redpoll", "call", str(written(SLOW)), name]
-    env = {**os.environ, **harness.sdk_env()}
-    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stderr is not None and process.stdout is not None
-            assert process.stderr.readline().startswith("progress: ")
-            process.send_signal(signal.SIGINT)
-            assert process.wait(harness.DEADLINE) == code
-            assert process.stdout.read() == ('"tidy"\n' if code == 0 else "")
-        finally:
-            process.kill()

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{AtFlags, statat, unlinkat};
+use rustix::fs::{AtFlags, Stat, statat, unlinkat};
 
 use super::Files;
 use super::error::FileError;
@@ -65,10 +65,9 @@ fn is_small(files: &Files, note: &Path, name: &OsStr) -> bool {
     let place = files.roots.place(&path, Need::Write).map_err(FileError::from);
     let Ok(spot) = place.and_then(|place| walk(&place, &guard)) else { return false };
     let Ok(stat) = statat(&spot.folder, name, AtFlags::SYMLINK_NOFOLLOW) else { return false };
-    let written = Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or(0));
     is_plain(&stat)
         && u64::try_from(stat.st_size).is_ok_and(|size| size <= SMALL)
-        && since(SystemTime::UNIX_EPOCH.checked_add(written)) >= SMALL_WAITS
+        && idle(files, name, &stat) >= SMALL_WAITS
 }
 
 /// Removes what is left of uploads that nobody has added to for long.
@@ -149,10 +148,7 @@ fn left(files: &Files, path: &Path, name: &OsStr, age: Duration) -> Left {
         Err(rustix::io::Errno::NOENT) => Left::Nothing,
         // its note says that it is an upload's, also when it was given away already
         Ok(stat) if is_plain(&stat) => {
-            let written = Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or(0));
-            // a clock that was set makes no upload old that somebody works on
-            let idle = files.uploads.idle(name);
-            if idle.unwrap_or_else(|| since(files, SystemTime::UNIX_EPOCH.checked_add(written))) < age {
+            if idle(files, name, &stat) < age {
                 return Left::Young;
             }
             match unlinkat(&spot.folder, name, AtFlags::empty()) {
@@ -162,6 +158,13 @@ fn left(files: &Files, path: &Path, name: &OsStr, age: Duration) -> Left {
         }
         Ok(_) | Err(_) => Left::Unreachable,
     }
+}
+
+/// How long nobody has added to an upload. A clock that was set makes none old that somebody works on.
+fn idle(files: &Files, name: &OsStr, stat: &Stat) -> Duration {
+    let written = Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or(0));
+    let by_clock = || since(files, SystemTime::UNIX_EPOCH.checked_add(written));
+    files.uploads.idle(name).unwrap_or_else(by_clock)
 }
 
 /// How long ago that was, by the wall clock; what has not come by it is as old as the agent, or it would never be old.

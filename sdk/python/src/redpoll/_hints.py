@@ -11,7 +11,7 @@ import typing
 from typing import Annotated, Any, Callable, Literal, Optional, Union, get_args, get_origin, get_type_hints
 
 from ._errors import ArgumentError, DeclarationError
-from ._kinds import Base64, Choice, Either, Field, Integer, Items, Kind, Map, Named, Number, Path, Plain, Record, Row, members
+from ._kinds import Base64, Choice, Either, Field, Integer, Items, Kind, Map, Named, Number, Path, Plain, Record, Row
 from ._limits import Arg, Narrowed, narrowed
 from ._values import shown
 
@@ -193,3 +193,8 @@ def _name(hint: Any) -> str:
     if isinstance(hint, type) and get_origin(hint) is None:
         return hint.__qualname__
     return str(hint).replace("typing.", "") if not isinstance(hint, typing.TypeVar) else f"the type variable {hint}"
+
+
+def members(choice: "type[enum.Enum]") -> "list[tuple[Any, Any]]":
+    """The members of an enum, each with the value that stands for it."""
+    return [(member.value, member) for member in choice]

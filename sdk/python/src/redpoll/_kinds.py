@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import enum
 import math
 import pathlib
 from typing import Any, Callable, Iterable, Optional, Sequence
@@ -398,8 +397,3 @@ class Either(Kind):
             raise told[0]
         deeper = [problem for problem in told if problem.path != path]
         raise deeper[0] if len(deeper) == 1 else wrong(path, self.words, value)
-
-
-def members(choice: "type[enum.Enum]") -> "list[tuple[Any, Any]]":
-    """The members of an enum, each with the value that stands for it."""
-    return [(member.value, member) for member in choice]
