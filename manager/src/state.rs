@@ -243,7 +243,7 @@ impl Manager {
                 FaultCode::AgentAway,
                 format!(
                     "agent {id} left {} s ago ({reason}); nothing was sent",
-                    last_seen.elapsed().as_secs()
+                    redpoll_net::clock::awake_or_not().saturating_duration_since(last_seen).as_secs()
                 ),
             )),
             Lookup::Unknown => Err(unknown_agent(&id)),

@@ -22,6 +22,7 @@ use redpoll_common::wire::{Fault, FaultCode, Raw};
 use redpoll_manager::clock::{Hands, Moved};
 use redpoll_manager_core::jobs::Settings;
 use redpoll_manager_core::jobs::record::Change;
+use rusqlite::Connection;
 use serde::Deserialize;
 use tempfile::TempDir;
 
@@ -191,6 +192,29 @@ async fn a_clock_that_is_ahead_after_a_boot_deletes_nothing() {
     world.pass(91 * DAY).await;
     while world.desk.store.job(ended).await.unwrap().is_some() {
         world.pass(MINUTE).await;
+    }
+}
+
+#[tokio::test]
+async fn how_far_the_clock_was_ahead_at_the_boot_is_kept_and_of_older_builds_taken_as_it_is() {
+    let mut world = World::new().await;
+    let database = world.folder.path().join("jobs.db");
+    let ahead = |world: &World| {
+        let anchor = world.desk.store.clock().anchor();
+        (anchor.ahead_ms, anchor.ahead_at_boot_ms)
+    };
+    world.set(-60_000).await;
+    world = world.restart(|_| ()).await;
+    assert_eq!(ahead(&world), (-60_000, 0));
+    // as a build leaves it that does not know of it, and one that was put in place for some boots
+    let mut at_boot = -60_000;
+    for sql in ["DROP TABLE clock_boot", "UPDATE clock_boot SET boot = x'01', ahead_ms = 7"] {
+        world = world.restart(|_| Connection::open(&database).unwrap().execute_batch(sql).unwrap()).await;
+        assert_eq!(ahead(&world), (at_boot, at_boot), "{sql}");
+        world.set(-60_000).await;
+        world = world.restart(|_| ()).await;
+        assert_eq!(ahead(&world), (at_boot - 60_000, at_boot), "{sql}");
+        at_boot -= 60_000;
     }
 }
 

@@ -1,5 +1,7 @@
 //! An example of a call that its schema lets pass, as far as that is easy to see.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use crate::sanitize::line;
@@ -11,6 +13,8 @@ use redpoll_common::typed::{is_key, stands_for_itself};
 const TEXT: &str = "TEXT";
 /// How many elements an example has at most, whatever a list wants.
 const MOST_ELEMENTS: u64 = 3;
+/// How many entries an object of an example has at most, whatever it must have.
+const MOST_ENTRIES: usize = 50;
 
 /// The arguments that are required, or else the first one. What is no key would be something else on a command line, such as an option.
 pub(crate) fn example(arguments: &[Argument]) -> String {
@@ -39,8 +43,10 @@ fn as_text(text: &str) -> String {
     format!("{escape}{}", line(text))
 }
 
-/// A value that a schema within the document lets pass.
+/// A value that a schema within the document lets pass. Each value within it is one of those that are left; then there are only texts.
 pub(crate) fn sample(root: &Value, schema: &Value, deepest: usize, left: &mut usize) -> Value {
+    let Some(fewer) = left.checked_sub(1) else { return Value::from(TEXT) };
+    *left = fewer;
     let words = merged(root, schema, DEEPEST, left);
     let listed = || values(root, schema, &words).into_iter().next();
     if let Some(given) = words.get("default").cloned().or_else(listed) {
@@ -56,11 +62,11 @@ pub(crate) fn sample(root: &Value, schema: &Value, deepest: usize, left: &mut us
         (Some("array"), None) => Value::Array(Vec::new()),
         (Some("array"), Some(deeper)) => {
             let least = words.get("minItems").and_then(Value::as_u64).unwrap_or_default().min(MOST_ELEMENTS);
-            let element = match words.get("items") {
-                Some(items) if least > 0 => sample(root, items, deeper, left),
-                Some(_) | None => Value::from(TEXT),
-            };
-            (0..least).map(|_| element.clone()).collect()
+            let items = words.get("items");
+            // each anew: copies of lists within lists would be many more than are left
+            let element =
+                |_| items.map_or_else(|| Value::from(TEXT), |items| sample(root, items, deeper, left));
+            (0..least).map(element).collect()
         }
         (Some("object"), None) => Value::Object(Map::new()),
         (Some("object"), Some(deeper)) => object(root, &words, deeper, left),
@@ -77,12 +83,13 @@ pub(crate) fn sample(root: &Value, schema: &Value, deepest: usize, left: &mut us
     }
 }
 
-/// What an object must have.
+/// What an object must have. A name may stand there many times.
 fn object(root: &Value, words: &Map<String, Value>, deeper: usize, left: &mut usize) -> Value {
     let required = words.get("required").and_then(Value::as_array);
-    let names = required.into_iter().flatten().filter_map(Value::as_str);
+    let mut seen = BTreeSet::new();
+    let names = required.into_iter().flatten().filter_map(Value::as_str).filter(|name| seen.insert(*name));
     let of = |name: &str| words.get("properties").and_then(|properties| properties.get(name));
-    let entries = names.map(|name| {
+    let entries = names.take(MOST_ENTRIES).map(|name| {
         let value =
             of(name).map_or_else(|| Value::from(TEXT), |property| sample(root, property, deeper, left));
         (name.to_owned(), value)
@@ -143,5 +150,33 @@ mod tests {
         ] {
             assert_eq!(sample(&root, &schema, DEEPEST, &mut 100), expected, "{schema}");
         }
+    }
+
+    #[test]
+    fn a_sample_of_a_schema_that_is_wide_at_each_step_ends() {
+        let within = |names: &[String], inner: Value| {
+            let properties: Map<String, Value> =
+                names.iter().map(|name| (name.clone(), inner.clone())).collect();
+            json!({"type": "object", "required": names, "properties": properties})
+        };
+        let same = vec!["a".to_owned(); 50];
+        let repeated = (0..8).fold(json!({"type": "integer"}), |inner, _| within(&same, inner));
+        let wanted = (0..8).fold(json!(1), |inner, _| json!({"a": inner}));
+        let mut left = 100;
+        assert_eq!(sample(&repeated, &repeated, DEEPEST, &mut left), wanted);
+        assert_eq!(left, 91);
+        // names that differ, and more than are shown
+        let many: Vec<String> = (0..200).map(|n| format!("a{n}")).collect();
+        let root = json!({"$defs": {"Node": within(&many, json!({"$ref": "#/$defs/Node"}))}});
+        let mut left = 500;
+        let found = sample(&root, &json!({"$ref": "#/$defs/Node"}), DEEPEST, &mut left);
+        assert_eq!((found.as_object().map(Map::len), left), (Some(MOST_ENTRIES), 0));
+        // lists of lists
+        let lists = (0..8).fold(
+            json!({"default": "x"}),
+            |items, _| json!({"type": "array", "minItems": 9, "items": items}),
+        );
+        let found = sample(&lists, &lists, DEEPEST, &mut 500).to_string();
+        assert!((1..=500).contains(&found.matches("\"x\"").count()), "{found}");
     }
 }

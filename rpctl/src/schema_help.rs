@@ -1,7 +1,9 @@
 //! Help for a procedure, from the JSON Schema of its arguments. All of it came from another machine.
 
+use std::collections::BTreeSet;
+
 use redpoll_net::ProcedureInfo;
-use redpoll_schema::POSITIONAL;
+use redpoll_schema::{MAX_SCHEMA_TEXT, POSITIONAL};
 use serde_json::{Map, Value};
 
 use crate::arguments::is_exec_run;
@@ -12,8 +14,11 @@ use crate::schema_types::{kinds, mentioned, values};
 
 /// How many references and parts are followed into each other: a schema from another machine may have no end.
 pub(crate) const DEEPEST: usize = 8;
-/// How many of them there may be for all arguments and types of one help. Beyond, an argument is told by what it says itself.
+/// How many of them, and of the values of examples, there may be for all arguments and types of one help. Beyond, an argument is told by
+/// what it says itself.
 const MOST_PARTS: usize = 500;
+/// How many required names may come together from parts: each part may name the same ones.
+const MOST_REQUIRED: usize = 1000;
 /// The widest first column.
 const MAX_NAME: usize = 24;
 
@@ -46,15 +51,17 @@ pub fn arguments(schema: &Value) -> Vec<Argument> {
     fields(&root, &root, &mut { MOST_PARTS })
 }
 
-/// The schema with plain references. One that nobody can check is told as far as it goes.
+/// The schema with plain references. One that nobody can check is told as far as it goes; nothing is of one that is too large to be of use
+/// to any agent, as what follows may repeat each part of it often.
 fn resolved(schema: &Value) -> Value {
-    redpoll_schema::plain(schema).unwrap_or_else(|_| schema.clone())
+    let told = || if schema.to_string().len() > MAX_SCHEMA_TEXT { Value::Bool(true) } else { schema.clone() };
+    redpoll_schema::plain(schema).unwrap_or_else(|_| told())
 }
 
 /// The properties of an object as its schema within the document describes it.
 fn fields(root: &Value, schema: &Value, left: &mut usize) -> Vec<Argument> {
     let schema = &Value::Object(merged(root, schema, DEEPEST, left));
-    let required: Vec<&str> = schema
+    let required: BTreeSet<&str> = schema
         .get("required")
         .and_then(Value::as_array)
         .into_iter()
@@ -65,7 +72,7 @@ fn fields(root: &Value, schema: &Value, left: &mut usize) -> Vec<Argument> {
     let mut arguments: Vec<Argument> = properties
         .into_iter()
         .flatten()
-        .map(|(name, property)| argument(root, name, property, required.contains(&name.as_str()), left))
+        .map(|(name, property)| argument(root, name, property, required.contains(name.as_str()), left))
         .collect();
     arguments.sort_by(|a, b| (!a.required, &a.name).cmp(&(!b.required, &b.name)));
     arguments
@@ -90,7 +97,10 @@ pub(crate) fn merged(root: &Value, schema: &Value, deepest: usize, left: &mut us
                         own.entry(name).or_insert(property);
                     }
                 }
-                (Some(Value::Array(own)), Value::Array(more)) if word == "required" => own.extend(more),
+                (Some(Value::Array(own)), Value::Array(more)) if word == "required" => {
+                    let room = MOST_REQUIRED.saturating_sub(own.len());
+                    own.extend(more.into_iter().take(room));
+                }
                 (Some(_), _) => {}
             }
         }
@@ -190,7 +200,7 @@ pub fn text(infos: &[ProcedureInfo], procedure: &str, usage: &str) -> String {
     lines.push(String::new());
     let other_names = others(&root, &root, &mut left);
     if arguments.is_empty() && other_names.is_none() {
-        lines.push(if is_open(&info.args) { "Arguments: any" } else { "Arguments: none" }.to_owned());
+        lines.push(if is_open(&root) { "Arguments: any" } else { "Arguments: none" }.to_owned());
     } else {
         lines.push("Arguments:".to_owned());
         lines.extend(rows(&arguments).into_iter().chain(other_names));

@@ -62,6 +62,30 @@ fn arguments_of_all_parts_and_behind_references_are_told() {
 }
 
 #[test]
+fn of_a_schema_that_repeats_itself_or_is_too_large_there_is_help_at_once() {
+    let repeated = (0..8).fold(
+        json!({"type": "integer"}),
+        |inner, _| json!({"type": "object", "required": vec!["a"; 50], "properties": {"a": inner}}),
+    );
+    let told = text(&[ProcedureInfo::new("p", "", repeated)], "p", "call a");
+    assert!(
+        told.contains("  a  object, required\n") && told.contains("  rpctl call a p 'a:={\"a\":{"),
+        "{told}"
+    );
+    // the same names in all parts
+    let part = json!({"$ref": "#/$defs/n"});
+    let names =
+        json!({"properties": {"a": {}}, "required": vec!["a"; 2 * MOST_REQUIRED], "allOf": vec![part; 400]});
+    let schema = json!({"allOf": [{"$ref": "#/$defs/n"}], "$defs": {"n": names}});
+    let merged = merged(&schema, &schema, DEEPEST, &mut { MOST_PARTS });
+    assert_eq!(merged["required"].as_array().map(Vec::len), Some(2 * MOST_REQUIRED));
+    assert!(arguments(&schema).iter().all(|argument| argument.required));
+    let large = json!({"properties": {"a": {}}, "additionalProperties": false, "description": "x".repeat(MAX_SCHEMA_TEXT)});
+    assert!(arguments(&large).is_empty());
+    assert!(text(&[ProcedureInfo::new("p", "", large)], "p", "call a").contains("Arguments: any\n"));
+}
+
+#[test]
 fn the_help_of_a_procedure_says_everything_that_a_caller_needs() {
     let expected = "web.deploy@2: Deploys a site.
 Versions: 1 (deprecated: use 2), 2, 3 (disabled: off)
@@ -87,7 +111,7 @@ Example:
 
 #[test]
 fn an_example_is_typed_as_its_argument_wants() {
-    let typed = |property: Value| typed(&argument(&json!({}), "a", &property, true, &mut 0));
+    let typed = |property: Value| typed(&argument(&json!({}), "a", &property, true, &mut 1));
     assert_eq!(typed(json!({"type": "integer"})), "a:=1");
     assert_eq!(typed(json!({"type": "boolean"})), "a:=true");
     assert_eq!(typed(json!({"enum": ["x y"]})), "'a=x y'");

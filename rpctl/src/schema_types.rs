@@ -9,6 +9,8 @@ use crate::sanitize::line;
 const MOST_TYPES: usize = 20;
 /// How many values are listed before another choice is looked at: each may lead to the same long list.
 const MOST_VALUES: usize = 100;
+/// How many values one list may have to be told: many arguments may refer to the same long one.
+const MOST_LISTED: usize = 1000;
 /// What a schema refers to that refers to the whole of itself.
 const WHOLE: &str = "these arguments";
 
@@ -56,8 +58,10 @@ pub(crate) fn values(root: &Value, schema: &Value, words: &Map<String, Value>) -
     if is_listed { all } else { Vec::new() }
 }
 
+/// None where there are too many.
 fn listed(words: &Map<String, Value>) -> Vec<Value> {
     let several = words.get("enum").and_then(Value::as_array);
+    let several = several.filter(|several| several.len() <= MOST_LISTED);
     several.into_iter().flatten().chain(words.get("const")).cloned().collect()
 }
 
@@ -174,5 +178,7 @@ mod tests {
         assert!(of(json!([nothing])).is_empty() && of(json!([{"$ref": "#/none"}, nothing])).is_empty());
         let many = json!({"$ref": "#/$defs/many"});
         assert!(of(json!([many, many])).is_empty());
+        let too_many = json!({"enum": (0..=MOST_LISTED).collect::<Vec<usize>>()});
+        assert!(of(json!([too_many])).is_empty());
     }
 }

@@ -55,6 +55,8 @@ struct Content {
 pub struct Switches {
     folder: PathBuf,
     content: Content,
+    /// The disk has not confirmed what is written.
+    unconfirmed: bool,
 }
 
 impl Switches {
@@ -70,7 +72,7 @@ impl Switches {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Content::default(),
             Err(source) => return Err(SwitchError::Io { path, source }),
         };
-        Ok(Self { folder: folder.to_owned(), content })
+        Ok(Self { folder: folder.to_owned(), content, unconfirmed: false })
     }
 
     /// Whether this procedure is switched off.
@@ -102,16 +104,18 @@ impl Switches {
                 content.disabled.retain(|off| off.split('@').next() != Some(name));
             }
         }
-        if content == self.content {
+        let is_same = content == self.content;
+        if is_same && !self.unconfirmed {
             return Ok(false);
         }
         let folder = self.replace(&content)?;
         // what the next start reads holds now, whatever the disk says
-        self.content = content;
+        (self.content, self.unconfirmed) = (content, true);
         folder
             .sync_all()
             .map_err(|source| SwitchError::Unconfirmed { path: self.folder.join(FILE), source })?;
-        Ok(true)
+        self.unconfirmed = false;
+        Ok(!is_same)
     }
 
     /// Replaces the file in one step. Gives its folder, whose names are not on disk yet.

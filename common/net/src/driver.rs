@@ -22,6 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::task::TaskTracker;
 
+use crate::clock::slept;
 use crate::command::Command;
 use crate::failpoint;
 use crate::peer::{Peer, PeerShared};
@@ -98,7 +99,7 @@ pub fn drive(
         timer: Box::pin(sleep_until(now)),
         armed: None,
         heard: 0,
-        stale: Stale::new(too_old, now),
+        stale: Stale::new(too_old, now, slept()),
         unflushed: false,
         leaving: None,
         gathered: false,
@@ -317,7 +318,7 @@ impl Driver {
             }
             // before anything is read: bytes are life, but not of this moment
             let now = Instant::now();
-            if let Some(silent) = self.stale.silent_for(now) {
+            if let Some(silent) = self.stale.silent_for(now, slept) {
                 self.session.handle_lost(CloseReason::Silent(silent));
                 return true;
             }
@@ -325,7 +326,7 @@ impl Driver {
             let heard = self.connection.bytes_received();
             if heard != self.heard {
                 self.heard = heard;
-                self.stale.heard(now);
+                self.stale.heard(now, slept);
                 self.session.heard(now.into_std());
             }
             let now = now.into_std();

@@ -4,7 +4,7 @@
 //! - [`Redaction`]: the `redact` paths of a procedure, as a mask over MessagePack and JSON.
 //! - [`hide`]: what lies at those paths, masked by value in whatever a call gives.
 //! - [`policy`]: the rules of a machine's owner.
-//! - [`Json`] and [`to_json`]: MessagePack as JSON, the one conversion of all programs; [`read`]: as values of rmpv.
+//! - [`Json`] and [`to_json`]: MessagePack as JSON, the one conversion of all programs; [`read()`]: as values of rmpv.
 //!
 //! No I/O: nothing is fetched, no file is read, no time is asked for. Start reading at [`Schema`] in `schema.rs`.
 

@@ -39,6 +39,8 @@ pub struct Anchor {
     pub base_ms: i64,
     /// How far the wall clock is ahead of the count; below 0 when it is behind.
     pub ahead_ms: i64,
+    /// How far it was ahead at the boot: where it is less now, the wall clock was set back since.
+    pub ahead_at_boot_ms: i64,
 }
 
 impl Anchor {
@@ -56,11 +58,9 @@ impl Anchor {
             None => now.wall_ms,
         };
         let count = count.max(newest_ms);
-        Self {
-            boot: now.boot,
-            base_ms: difference(count, now.boot_ms),
-            ahead_ms: difference(now.wall_ms, count),
-        }
+        let ahead_ms = difference(now.wall_ms, count);
+        let base_ms = difference(count, now.boot_ms);
+        Self { boot: now.boot, base_ms, ahead_ms, ahead_at_boot_ms: ahead_ms }
     }
 
     /// The count when the boot-time clock shows this.
@@ -79,8 +79,8 @@ impl Anchor {
     }
 
     /// When that much time has passed since a count, for what cannot be undone. How long the machine was off only the wall clock said: of
-    /// what is from before the boot nothing is due within [`SETTLING`] of it, and by as much later as the count is ahead of the wall
-    /// clock, which was set back then.
+    /// what is from before the boot nothing is due within [`SETTLING`] of it, and by as much later as the wall clock was set back since
+    /// the boot. What it was set by before that is no matter: the count went on by what it said then.
     pub fn due(&self, since_ms: u64, after_ms: u64) -> u64 {
         let due = since_ms.saturating_add(after_ms);
         let boot_ms = self.at(0);
@@ -88,7 +88,8 @@ impl Anchor {
             return due;
         }
         let settling = u64::try_from(SETTLING.as_millis()).unwrap_or(u64::MAX);
-        due.saturating_add(self.ahead_ms.min(0).unsigned_abs()).max(boot_ms.saturating_add(settling))
+        let set_back = self.ahead_ms.saturating_sub(self.ahead_at_boot_ms).min(0).unsigned_abs();
+        due.saturating_add(set_back).max(boot_ms.saturating_add(settling))
     }
 
     /// By how many milliseconds the wall clock was set since, if it was: below 0 for back.
@@ -206,13 +207,47 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_was_wrong_before_the_boot_holds_nothing_up() {
+        // sixty days ahead, and corrected: the count stays ahead of it from then on
+        let before = Anchor::begin(None, 0, readings(1, 0, THEN + 60 * DAY)).moved(-60 * 86_400_000_i64);
+        let (old, keep) = (THEN + 60 * DAY + HOUR, 40 * DAY);
+        let anchor = Anchor::begin(Some(before), old, readings(2, 0, THEN + 31 * DAY));
+        assert_eq!((anchor.at(0), anchor.ahead_ms), (THEN + 91 * DAY, -60 * 86_400_000_i64));
+        assert_eq!(anchor.due(old, keep), old + keep);
+        assert_eq!(anchor.due(old, DAY), anchor.at(HOUR));
+        // only what it is set back by now does, also for a new manager
+        let moved = anchor.moved(-86_400_000);
+        let next = Anchor::begin(Some(moved), old, readings(2, HOUR, THEN + 30 * DAY + HOUR));
+        assert_eq!((next, next.due(old, keep)), (moved, old + keep + DAY));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_after_the_boot_keeps_what_is_old_also_where_it_stays_ahead() {
+        // one without a clock of its own, which lost ninety days to the true time
+        let before = Anchor::begin(None, 0, readings(1, 0, THEN)).moved(90 * 86_400_000_i64);
+        let (old, keep) = (THEN + HOUR, 30 * DAY);
+        let off = THEN + 90 * DAY + 2 * HOUR;
+        let anchor = Anchor::begin(Some(before), old, readings(2, 0, off + 60 * DAY));
+        assert_eq!(anchor.at(0), THEN + 60 * DAY + 2 * HOUR);
+        let by = anchor.set_by(readings(2, 60_000, off + 60_000)).unwrap();
+        let moved = anchor.moved(by);
+        assert_eq!((by, moved.ahead_ms), (-60 * 86_400_000_i64, 30 * 86_400_000_i64));
+        assert_eq!(moved.due(old, keep), old + keep + 60 * DAY);
+        let next = Anchor::begin(Some(moved), old, readings(2, HOUR, off + HOUR));
+        assert_eq!((next, next.due(old, keep)), (moved, old + keep + 60 * DAY));
+    }
+
+    #[test]
     fn nonsense_stops_at_the_ends_of_time() {
-        let anchor = Anchor { boot: Some([1; 16]), base_ms: i64::MIN, ahead_ms: i64::MAX };
+        let anchor =
+            Anchor { boot: Some([1; 16]), base_ms: i64::MIN, ahead_ms: i64::MAX, ahead_at_boot_ms: 0 };
         assert_eq!(anchor.at(5), 0);
         let far = readings(1, u64::MAX, u64::MAX);
         let begun = Anchor::begin(Some(anchor), u64::MAX, far);
         assert_eq!((begun.at(u64::MAX), begun.set_by(far)), (u64::MAX, None));
         assert_eq!(anchor.moved(i64::MAX).told(u64::MAX), u64::MAX);
         assert!(anchor.set_by(far).is_none_or(|by| by != 0));
+        let back = Anchor { base_ms: 5, ahead_ms: i64::MIN, ahead_at_boot_ms: i64::MAX, ..anchor };
+        assert_eq!(back.due(4, u64::MAX), u64::MAX);
     }
 }

@@ -231,7 +231,7 @@ fn the_history_says_who_wanted_something_of_a_job() {
 fn the_history_says_which_way_a_clock_was_set() {
     let mut manager = Manager::new(Settings::default());
     for (set_by_ms, detail) in [(0, None), (61_000, Some("forward by 61s")), (-500, Some("back by 500ms"))] {
-        let anchor = Anchor { boot: None, base_ms: 0, ahead_ms: 0 };
+        let anchor = Anchor { boot: None, base_ms: 0, ahead_ms: 0, ahead_at_boot_ms: 0 };
         let before = manager.store.events.len();
         manager.feed(Input::Clock { anchor, set_by_ms });
         let told: Vec<_> =

@@ -9,16 +9,18 @@ use std::time::Duration;
 use redpoll_schema::Schema;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::Procedures;
 
 /// Bytes that all of them may take, by [`Schema::weight`].
-const MAX_WEIGHT: usize = 128 * 1024 * 1024;
+const MAX_WEIGHT: usize = 256 * 1024 * 1024;
+/// Bytes that one counts as that cannot be used.
+const NOTHING: usize = 4096;
 /// Different lists whose schema of a procedure is compiled for one request.
 const MAX_AT_ONCE: usize = 100;
-/// How long a request waits for its turn: one is compiled at a time.
-const WAIT: Duration = Duration::from_secs(2);
+/// How long a request waits for all of them: one is compiled at a time, in turn with those of other requests.
+const WAIT: Duration = Duration::from_secs(5);
 
 /// What a schema is known by: the hash of what the agent says of the procedure.
 pub(super) type Key = [u8; 32];
@@ -32,14 +34,17 @@ static TURN: Semaphore = Semaphore::const_new(1);
 
 /// Has the schemas of a procedure compiled that are not there, as far as there is time and room.
 pub(super) async fn compile(lists: Vec<Arc<Procedures>>, procedure: &str) {
-    let Ok(Ok(turn)) = timeout(WAIT, TURN.acquire()).await else { return };
-    let procedure = procedure.to_owned();
-    let compiling = spawn_blocking(move || {
-        let _turn = turn;
-        lists.iter().take(MAX_AT_ONCE).for_each(|list| list.compile(&procedure));
-    });
-    // a panic is told by the runtime; what is not there is left to the agent
-    let _ended = compiling.await;
+    let deadline = Instant::now() + WAIT;
+    for list in lists.into_iter().take(MAX_AT_ONCE) {
+        let Ok(Ok(turn)) = timeout_at(deadline, TURN.acquire()).await else { return };
+        let procedure = procedure.to_owned();
+        let compiling = spawn_blocking(move || {
+            let _turn = turn;
+            list.compile(&procedure);
+        });
+        // a panic is told by the runtime; what is not there is left to the agent
+        let _ended = compiling.await;
+    }
 }
 
 /// Compiled schemas, those used last as far as they have room.
@@ -82,7 +87,7 @@ impl Compiled {
     /// Keeps it, and lets others go for it.
     pub(super) fn put(&self, key: Key, schema: Option<Schema>) {
         // one that cannot be used is an entry all the same, or it would be tried again and again
-        let weight = schema.as_ref().map_or(size_of::<Kept>(), Schema::weight);
+        let weight = schema.as_ref().map_or(NOTHING, Schema::weight);
         let mut state = self.state();
         state.uses = state.uses.saturating_add(1);
         let kept = Kept { schema: Arc::new(schema), weight, used: state.uses };

@@ -215,6 +215,8 @@ impl Task {
             self.jobs.handle_timeout(now);
         }
         self.turn().await;
+        // a disk that was waited for is no machine that slept
+        self.looked_ms = self.now();
     }
 
     /// The count of time, see [`redpoll_manager_core::clock`].

@@ -46,12 +46,14 @@ REFUSED: "list[tuple[dict[str, Any], str]]" = [
     ({"manager": {"submit": 1}}, "manager.submit is True or False"),
     ({"manager": {"calls": "site.*"}}, "manager.calls is a list"),
     ({"manager": {"calls": ["rp.jobs"]}}, "'rp.jobs' is no procedure of the manager"),
+    ({"manager": {"calls": ["Rp.*"]}}, "'Rp.*' is no procedure of the manager"),
     ({"manager": {"calls": ["a b"]}}, "'a b' is no procedure of the manager"),
     ({"user": "a b"}, "user is the name of a user"),
     ({"group": "g" * 65}, "group is the name of a group"),
     ({"env": {"A": "\0"}}, "env is a table of texts"),
     ({"schedule": {"every": "0s"}}, "schedule.every is a duration from 1s"),
-    ({"schedule": {"every": "1h", "jitter": "2h"}}, "schedule.jitter is longer than every"),
+    ({"schedule": {"every": "1h", "jitter": "2h"}}, "schedule.jitter is not shorter than every"),
+    ({"schedule": {"every": "1h", "jitter": "60m"}}, "schedule.jitter is not shorter than every"),
     ({"schedule": {"every": "1h", "at_start": 1}}, "schedule.at_start is True or False"),
     ({"schedule": {"every": "1h", "kwargs": {"to": "x"}}}, "kwargs do not fit: argument to: expected an integer"),
     ({"schedule": {"every": "1h", "kwargs": {"two": 1}}}, "kwargs do not fit: argument two: is unknown"),
@@ -108,6 +110,37 @@ def test_the_bounds_of_what_may_be_null_are_those_of_the_other() -> None:
     assert (kind.read(None, "x"), kind.read(1, "x")) == (None, 1)
     with pytest.raises(ArgumentError, match="at least 1"):
         kind.read(0, "x")
+
+
+INNER: Any = Annotated[Optional[int], "inner"]
+
+
+@pytest.mark.parametrize(
+    ("hint", "rules", "told"),
+    [
+        (Annotated[Optional[int], Arg(min=1), Arg(max=5)], {"minimum": 1, "maximum": 5}, {}),
+        (Annotated[Optional[int], "text", Arg(min=1)], {"minimum": 1}, {"description": "text"}),
+        (Annotated[Optional[int], Arg("first", max=5), "last", Arg(min=1)], {"minimum": 1, "maximum": 5}, {"description": "last"}),
+        (Annotated[Optional[int], Arg(min=1), Arg("last", examples=[3])], {"minimum": 1}, {"description": "last", "examples": [3]}),
+    ],
+)
+def test_what_may_be_null_is_narrowed_and_described_step_by_step(hint: Any, rules: "dict[str, Any]", told: "dict[str, Any]") -> None:
+    kind = kind_of(hint, "here")
+    assert kind.schema() == {"anyOf": [{"type": "integer", **rules}, {"type": "null"}], **told}
+    assert (kind.read(None, "x"), kind.read(3, "x")) == (None, 3)
+    with pytest.raises(ArgumentError, match="at least 1"):
+        kind.read(0, "x")
+
+
+def test_bounds_reach_what_may_be_null_twice_and_never_several_types() -> None:
+    kind = kind_of(Annotated[Union[INNER, None], Arg(max=5)], "here")
+    with pytest.raises(ArgumentError, match="at most 5"):
+        kind.read(6, "x")
+    for hint in (Annotated[Union[int, str], "text", Arg(min=1)], Annotated[Union[int, str, None], Arg("text"), Arg(min=1)]):
+        with pytest.raises(DeclarationError, match="which of several types is narrowed"):
+            kind_of(hint, "here")
+    with pytest.raises(DeclarationError, match="min and max are for numbers; this is text"):
+        kind_of(Annotated[Optional[str], "text", Arg(min=1)], "here")
 
 
 @dataclasses.dataclass

@@ -25,7 +25,8 @@ pub(super) struct Count {
 
 impl Count {
     pub(super) fn new() -> Self {
-        Self { anchor: Anchor { boot: None, base_ms: 0, ahead_ms: 0 }, boot: 1, booted_at: 0, ahead_ms: 0 }
+        let anchor = Anchor { boot: None, base_ms: 0, ahead_ms: 0, ahead_at_boot_ms: 0 };
+        Self { anchor, boot: 1, booted_at: 0, ahead_ms: 0 }
     }
 
     /// The machine of the manager boots.

@@ -44,6 +44,14 @@ impl FileError {
         }
     }
 
+    /// The same where trying again would go on from something else than is known.
+    pub(super) fn for_good(self) -> Self {
+        match self {
+            Self::Failed { class: "TryAgain", text } => Self::failed("IoError", text),
+            other @ (Self::Failed { .. } | Self::Arguments(_) | Self::Refused(_)) => other,
+        }
+    }
+
     pub(super) fn is(&self, wanted: &str) -> bool {
         matches!(self, Self::Failed { class, .. } if *class == wanted)
     }

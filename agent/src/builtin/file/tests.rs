@@ -267,25 +267,38 @@ async fn a_full_disk_of_the_state_folder_takes_no_places_of_uploads() {
 
 #[tokio::test]
 async fn uploads_that_have_hardly_begun_keep_no_other_out_for_long() {
-    let desk = Desk::new();
-    let upload = |id: u8, data: usize| {
+    let mut desk = Desk::new();
+    let upload = |desk: &Desk, id: u8, data: usize| {
         desk.begin(|map| {
             map.text("upload", &format!("{id:032x}")).uint("offset", 0).text("data", &"x".repeat(data))
         })
     };
-    upload(0, 0).await.unwrap();
-    upload(1, 65 * 1024).await.unwrap();
-    assert_eq!(upload(2, 0).await.unwrap_err().class.as_deref(), Some("TooManyUploads"));
+    upload(&desk, 0, 0).await.unwrap();
+    upload(&desk, 1, 65 * 1024).await.unwrap();
+    assert_eq!(upload(&desk, 2, 0).await.unwrap_err().class.as_deref(), Some("TooManyUploads"));
     for name in desk.names("root") {
         let file = fs::File::options().write(true).open(desk.folder.path().join("root").join(name)).unwrap();
         file.set_modified(SystemTime::now() - Duration::from_secs(61)).unwrap();
     }
-    upload(2, 0).await.unwrap();
+    // to ask about one is not to add to it
+    let query = |map: RawMap| map.text("upload", &format!("{:032x}", 0)).bool("query", true);
+    desk.begin(query).await.unwrap();
+    upload(&desk, 2, 0).await.unwrap();
     let size = |name: &String| fs::metadata(desk.folder.path().join("root").join(name)).unwrap().len();
     let mut sizes: Vec<u64> = desk.names("root").iter().map(size).collect();
     sizes.sort_unstable();
     assert_eq!((sizes, desk.found().1.len()), (vec![0, 65 * 1024], 2), "what is worth something stays");
-    assert_eq!(upload(3, 0).await.unwrap_err().class.as_deref(), Some("TooManyUploads"));
+    assert_eq!(upload(&desk, 3, 0).await.unwrap_err().class.as_deref(), Some("TooManyUploads"));
+    // added to a moment ago, whatever the clock of the files says
+    let config = FilesConfig { uploads: 1, ..FilesConfig::default() };
+    desk.files.uploads = Arc::new(Uploads::new(&desk.folder.path().join("state"), &config));
+    let add = |map: RawMap| map.text("upload", &format!("{:032x}", 2)).uint("offset", 0).text("data", "x");
+    desk.begin(add).await.unwrap();
+    for name in desk.names("root") {
+        let file = fs::File::options().write(true).open(desk.folder.path().join("root").join(name)).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(61)).unwrap();
+    }
+    assert_eq!(upload(&desk, 3, 0).await.unwrap_err().class.as_deref(), Some("TooManyUploads"));
 }
 
 #[tokio::test]

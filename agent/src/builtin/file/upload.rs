@@ -132,7 +132,8 @@ impl Part {
     /// Adds the next bytes.
     pub(super) fn add(&mut self, data: &[u8]) -> Result<(), FileError> {
         let written = self.file.write_all_at(data, self.written);
-        written.map_err(|error| FileError::io("write", &self.target.path, &error))?;
+        // some of it may be there
+        written.map_err(|error| FileError::io("write", &self.target.path, &error).for_good())?;
         self.hash.update(data);
         self.written += u64::try_from(data.len()).unwrap_or(0);
         Ok(())
@@ -188,6 +189,25 @@ impl Part {
             old.map_or_else(|| finish.new_mode.unwrap_or(NEW_FILE), |old| old.st_mode & 0o777)
         });
         let now = fstat(&self.file).map_err(|errno| FileError::os("look at", path, errno))?;
+        let names = Names::open(&self.target)?;
+        // from here on it is not this agent's alone: what fails now is not gone on with
+        self.hand_over(place, (owner, group, mode), &now, guard).map_err(FileError::for_good).and_then(
+            |looks| {
+                names.sync()?;
+                Ok(looks)
+            },
+        )
+    }
+
+    /// Gives it the owner, group and mode that it is to have, and its name.
+    fn hand_over(
+        &self,
+        place: &Place,
+        (owner, group, mode): (Option<u32>, Option<u32>, u32),
+        now: &Stat,
+        guard: &Guard<'_>,
+    ) -> Result<Looks, FileError> {
+        let path = &self.target.path;
         let owner = owner.filter(|owner| *owner != now.st_uid).map(Uid::from_raw);
         let group = group.filter(|group| *group != now.st_gid).map(Gid::from_raw);
         if owner.is_some() || group.is_some() {
@@ -201,7 +221,6 @@ impl Part {
         fsync(&self.file).map_err(|errno| FileError::os("write", path, errno))?;
         // before anybody else can change it
         let stat = fstat(&self.file).map_err(|errno| FileError::os("look at", path, errno))?;
-        let names = Names::open(&self.target)?;
         // a large file takes its time on the way to the disk, and the folder may have become another
         if !self.is_at(place, guard)? {
             let text =
@@ -212,7 +231,6 @@ impl Part {
         renameat(folder, &self.temporary, folder, &self.target.name)
             .map_err(|errno| FileError::os("replace", path, errno))?;
         self.note.forget();
-        names.sync()?;
         Ok(Looks::from(&stat))
     }
 

@@ -89,8 +89,8 @@ impl Note {
 #[derive(Debug, Default)]
 pub(super) struct Slot {
     state: Mutex<State>,
-    /// When somebody worked on it last, by the boot-time clock in milliseconds; 0: nobody has since the agent began.
-    used_ms: AtomicU64,
+    /// When somebody added to it last, by the boot-time clock in milliseconds; 0: nobody has since the agent began.
+    added_ms: AtomicU64,
     changed: Notify,
 }
 
@@ -118,6 +118,8 @@ pub(super) struct Held {
     /// What is there; `None`: it has to be opened or begun.
     pub(super) part: Option<Box<Part>>,
     over: Option<FileError>,
+    /// The bytes that were there before.
+    before: Option<u64>,
 }
 
 impl Held {
@@ -128,6 +130,7 @@ impl Held {
 
     /// It was opened, or begun: it is there for the next.
     pub(super) fn found(mut self, part: Part) {
+        self.before = Some(part.written);
         self.part = Some(Box::new(part));
     }
 }
@@ -142,7 +145,11 @@ impl Drop for Held {
         if !matches!(state, State::Idle(_)) {
             self.uploads.forget(&self.name, &self.slot);
         }
-        self.slot.used_ms.store(boot_ms(), Ordering::Relaxed);
+        if let State::Idle(part) = &state
+            && self.before != Some(part.written)
+        {
+            self.slot.added_ms.store(boot_ms(), Ordering::Relaxed);
+        }
         *self.slot.state() = state;
         self.slot.changed.notify_waiters();
     }
@@ -288,7 +295,8 @@ impl Uploads {
             // between its answer and `Held` there is no wait at which it could be lost
             if let Some(part) = slot.take(&ready).await? {
                 let (uploads, name) = (self.clone(), temporary.to_owned());
-                return Ok(Held { uploads, name, slot, part, over: None });
+                let before = part.as_ref().map(|part| part.written);
+                return Ok(Held { uploads, name, slot, part, over: None, before });
             }
         }
     }
@@ -298,10 +306,15 @@ impl Uploads {
         self.slots().entry(temporary.to_owned()).or_default().clone()
     }
 
-    /// For how long nobody has worked on an upload, by a clock that nobody sets; `None` where nobody has since the agent began.
+    /// For how long nobody has added to an upload, by a clock that nobody sets; zero while somebody works on it, and `None` where nobody has
+    /// added to it since the agent began.
     pub(super) fn idle(&self, temporary: &OsStr) -> Option<Duration> {
-        let used_ms = self.slots().get(temporary)?.used_ms.load(Ordering::Relaxed);
-        (used_ms > 0).then(|| Duration::from_millis(boot_ms().saturating_sub(used_ms)))
+        let slot = self.slots().get(temporary)?.clone();
+        if matches!(*slot.state(), State::Busy) {
+            return Some(Duration::ZERO);
+        }
+        let added_ms = slot.added_ms.load(Ordering::Relaxed);
+        (added_ms > 0).then(|| Duration::from_millis(boot_ms().saturating_sub(added_ms)))
     }
 
     /// How long the agent has been there.

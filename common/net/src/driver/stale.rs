@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::clock::slept;
-
-/// When something was heard last, also by a clock that goes on while the machine sleeps.
+/// When something was heard last, also by a clock that goes on while the machine sleeps: `slept` is how long it has slept since its
+/// boot, as [`slept`](crate::clock::slept) reads it.
 #[derive(Debug)]
 pub(super) struct Stale {
     /// After how long what comes is too old; `None`: never.
@@ -18,19 +17,19 @@ pub(super) struct Stale {
 
 impl Stale {
     /// Begins at `now`.
-    pub(super) fn new(after: Option<Duration>, now: Instant) -> Self {
-        Self { after, heard: now, slept: slept() }
+    pub(super) fn new(after: Option<Duration>, now: Instant, slept: Duration) -> Self {
+        Self { after, heard: now, slept }
     }
 
     /// A byte came in time.
-    pub(super) fn heard(&mut self, now: Instant) {
+    pub(super) fn heard(&mut self, now: Instant, slept: impl FnOnce() -> Duration) {
         if self.after.is_some() {
             (self.heard, self.slept) = (now, slept());
         }
     }
 
     /// For how long nothing was heard, if that is too long for what comes now.
-    pub(super) fn silent_for(&self, now: Instant) -> Option<Duration> {
+    pub(super) fn silent_for(&self, now: Instant, slept: impl FnOnce() -> Duration) -> Option<Duration> {
         let after = self.after?;
         let asleep = slept().saturating_sub(self.slept);
         let silent = now.saturating_duration_since(self.heard).saturating_add(asleep);
@@ -47,17 +46,21 @@ mod tests {
     #[test]
     fn time_in_which_the_machine_slept_counts() {
         let now = Instant::now();
-        let mut stale = Stale::new(Some(40 * SECOND), now);
-        assert_eq!(stale.silent_for(now + 39 * SECOND), None);
-        assert!(stale.silent_for(now + 40 * SECOND).is_some_and(|silent| silent >= 40 * SECOND));
-        // as if it had slept for so long since
-        let before = slept();
-        if before >= 40 * SECOND {
-            stale.slept = before - 40 * SECOND;
-            assert!(stale.silent_for(now).is_some());
-        }
-        stale.heard(now + 30 * SECOND);
-        assert_eq!(stale.silent_for(now + 69 * SECOND), None);
-        assert_eq!(Stale::new(None, now).silent_for(now + 1_000_000 * SECOND), None);
+        let mut stale = Stale::new(Some(40 * SECOND), now, 7 * SECOND);
+        let silent =
+            |stale: &Stale, awake: u32, slept: u32| stale.silent_for(now + awake * SECOND, || slept * SECOND);
+        assert_eq!((silent(&stale, 39, 7), silent(&stale, 40, 7)), (None, Some(40 * SECOND)));
+        // it slept since
+        assert_eq!((silent(&stale, 0, 46), silent(&stale, 0, 47)), (None, Some(40 * SECOND)));
+        assert_eq!((silent(&stale, 9, 37), silent(&stale, 10, 37)), (None, Some(40 * SECOND)));
+        stale.heard(now + 30 * SECOND, || 60 * SECOND);
+        assert_eq!((silent(&stale, 69, 60), silent(&stale, 69, 61)), (None, Some(40 * SECOND)));
+    }
+
+    #[test]
+    fn without_a_limit_nothing_is_too_old() {
+        let now = Instant::now();
+        let stale = Stale::new(None, now, Duration::ZERO);
+        assert_eq!(stale.silent_for(now + 1_000_000 * SECOND, || 1_000_000 * SECOND), None);
     }
 }

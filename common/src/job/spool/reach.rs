@@ -7,8 +7,9 @@ use crate::wire::{Fault, FaultCode};
 
 /// How far above the highest that was seen: far more than a manager gives out to one agent while that is away.
 const REACH: u64 = 1 << 32;
-/// The highest that a new spool takes: it knows nothing of what the manager has given out.
-const FIRST_REACH: u64 = 1 << 60;
+/// The highest that a new spool takes: it knows nothing of what the manager has given out. More than what a manager goes on from that an
+/// older spool has shown it, or a new spool would not help where numbers were burnt.
+const FIRST_REACH: u64 = (1 << 62) + (1 << 61);
 
 impl<T> Spool<T> {
     /// Whether a manager can have come to this number.

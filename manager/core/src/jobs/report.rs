@@ -31,8 +31,9 @@ impl<T> Jobs<T> {
             // one offer has one answer: an agent that took it cannot have refused it
             _ if accepted => {}
             OfferAnswer::Refused(fault) if is_proof(&fault.code) => {
-                // a session that is crowded, or stops, refuses before the spool has seen the number
-                if !is_passing(&fault.code) {
+                // a session that is crowded, or stops, refuses before the spool has seen the number, and so may one that cannot take
+                // the offer as it is
+                if !is_passing(&fault.code) && fault.code != FaultCode::BadArguments {
                     self.saw(agent, dno);
                 }
                 if fault.code == FaultCode::ShuttingDown {

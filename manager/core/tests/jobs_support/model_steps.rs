@@ -344,7 +344,8 @@ impl Pair {
 }
 
 fn clock(base: i16, set_by: i8) -> Input<u32> {
-    let anchor = Anchor { boot: None, base_ms: i64::from(base), ahead_ms: i64::from(set_by) };
+    let (ahead_ms, ahead_at_boot_ms) = (i64::from(set_by), i64::from(base % 64));
+    let anchor = Anchor { boot: None, base_ms: i64::from(base), ahead_ms, ahead_at_boot_ms };
     Input::Clock { anchor, set_by_ms: i64::from(set_by / 2) * 1_000 }
 }
 

@@ -177,7 +177,7 @@ pub(crate) const EVENTS: &[(&str, Event)] = &[
     ("the disk is full", |bench| bench.feed(Input::StoreFull(true))),
     ("nobody waits for what is in doubt any more", |bench| bench.impatient()),
     ("the clock is set", |bench| {
-        let anchor = Anchor { boot: None, base_ms: 5, ahead_ms: 7 };
+        let anchor = Anchor { boot: None, base_ms: 5, ahead_ms: 7, ahead_at_boot_ms: 0 };
         bench.feed(Input::Clock { anchor, set_by_ms: 7_000 });
     }),
     ("the manager stood still", |bench| bench.feed(Input::StoodStill)),

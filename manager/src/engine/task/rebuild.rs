@@ -41,6 +41,7 @@ impl Task {
         self.step(Step::Anew).await;
         info!("the store takes changes again");
         self.turn().await;
+        self.looked_ms = self.now();
         true
     }
 

@@ -65,15 +65,35 @@ pub(super) fn clock(db: &Connection) -> rusqlite::Result<(Option<Anchor>, u64)> 
     // a boot that is none of a kernel's is none of ours
     let kept = db.query_row(sql, [], |row| {
         let boot: Option<Vec<u8>> = row.get(0)?;
+        let ahead_ms: i64 = row.get(2)?;
         Ok(Anchor {
             boot: boot.and_then(|boot| boot.try_into().ok()),
             base_ms: row.get(1)?,
-            ahead_ms: row.get(2)?,
+            ahead_ms,
+            ahead_at_boot_ms: ahead_ms,
         })
     });
+    let kept = match kept.optional()? {
+        Some(anchor) => {
+            let ahead_at_boot_ms = ahead_at_boot(db, &anchor)?.unwrap_or(anchor.ahead_ms);
+            Some(Anchor { ahead_at_boot_ms, ..anchor })
+        }
+        None => None,
+    };
     let newest = "SELECT at_ms FROM event ORDER BY n DESC LIMIT 1";
     let newest: Option<i64> = db.query_row(newest, [], |row| row.get(0)).optional()?;
-    Ok((kept.optional()?, newest.and_then(|at| u64::try_from(at).ok()).unwrap_or(0)))
+    Ok((kept, newest.and_then(|at| u64::try_from(at).ok()).unwrap_or(0)))
+}
+
+/// How far the wall clock was ahead at the boot of an anchor, unless the build does not know of it that wrote the anchor down.
+fn ahead_at_boot(db: &Connection, anchor: &Anchor) -> rusqlite::Result<Option<i64>> {
+    let table = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'clock_boot'";
+    let tables: i64 = db.query_row(table, [], |row| row.get(0))?;
+    if tables == 0 {
+        return Ok(None);
+    }
+    let sql = "SELECT ahead_ms FROM clock_boot WHERE id = 1 AND boot = ?1";
+    db.query_row(sql, params![anchor.boot], |row| row.get(0)).optional()
 }
 
 pub(super) fn job(db: &Connection, id: JobId) -> Result<Option<JobRecord>, ReadError> {

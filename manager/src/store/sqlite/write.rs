@@ -273,5 +273,14 @@ fn key_of(denied: &Denied) -> (&'static str, &str, &str) {
 fn anchored(db: &Connection, anchor: Anchor) -> rusqlite::Result<()> {
     let sql = "INSERT INTO clock (id, boot, base_ms, ahead_ms) VALUES (1, ?1, ?2, ?3) \
         ON CONFLICT (id) DO UPDATE SET boot = excluded.boot, base_ms = excluded.base_ms, ahead_ms = excluded.ahead_ms";
-    run(db, sql, params![anchor.boot, anchor.base_ms, anchor.ahead_ms])
+    run(db, sql, params![anchor.boot, anchor.base_ms, anchor.ahead_ms])?;
+    run(db, CLOCK_BOOT, [])?;
+    let sql = "INSERT INTO clock_boot (id, boot, ahead_ms) VALUES (1, ?1, ?2) \
+        ON CONFLICT (id) DO UPDATE SET boot = excluded.boot, ahead_ms = excluded.ahead_ms";
+    run(db, sql, params![anchor.boot, anchor.ahead_at_boot_ms])
 }
+
+/// How far the wall clock was ahead at a boot. It is no step of the migrations: a build that does not know of it uses the database as
+/// well, and what it leaves here is told from ours by the name of the boot.
+const CLOCK_BOOT: &str = "CREATE TABLE IF NOT EXISTS clock_boot \
+    (id INTEGER PRIMARY KEY CHECK (id = 1), boot BLOB, ahead_ms INTEGER NOT NULL) STRICT";

@@ -121,7 +121,7 @@ def manager(where: str, values: Any) -> None:
         raise DeclarationError(f'{where}: manager.calls is a list of at most {_MAX_CALLS} names such as ["site.*"], not {calls!r}')
     for name in calls:
         good = isinstance(name, str) and _CALLED.match(name) and len(name) <= _MAX_CALLED
-        if not good or name.split(".")[0] == "rp":
+        if not good or name.split(".")[0].lower() == "rp":
             raise DeclarationError(f'{where}: manager.calls: {name!r} is no procedure of the manager, such as "site.*" or "site.note@1"')
 
 
@@ -143,8 +143,8 @@ def schedule(where: str, values: Any) -> None:
     if "every" not in values:
         raise DeclarationError(f'{where}: schedule says how often, such as schedule={{"every": "1h"}}')
     every = duration(where, "schedule.every", values["every"], "1s", "365d")
-    if "jitter" in values and duration(where, "schedule.jitter", values["jitter"], "0s", "365d") > every:
-        raise DeclarationError(f"{where}: schedule.jitter is longer than every")
+    if "jitter" in values and duration(where, "schedule.jitter", values["jitter"], "0s", "365d") >= every:
+        raise DeclarationError(f"{where}: schedule.jitter is not shorter than every")
     flag(where, "schedule.at_start", values.get("at_start", False))
     _table(where, "schedule.kwargs", values.get("kwargs", {}))
 

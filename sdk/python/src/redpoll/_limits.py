@@ -37,23 +37,37 @@ Arg.__module__ = "redpoll"
 
 def narrowed(kind: Kind, arg: Arg, where: str) -> Kind:
     """A kind with an Arg: of ``Optional[T]`` its bounds are those of `T`."""
-    if not isinstance(kind, Either):
+    if not isinstance(_bare(kind), Either):
         return Narrowed(kind, arg, where)
     told = Arg(description=arg.description, examples=arg.examples)
     bounds = replace(arg, description=None, examples=())
     if any(bound is not None for bound in (arg.min, arg.max, arg.min_length, arg.max_length, arg.pattern)):
-        within = kind.mapped(lambda kind: Narrowed(kind, bounds, where))
-        if within is None:
-            raise DeclarationError(f"{where}: which of several types is narrowed? Write it there, such as Union[Annotated[int, Arg(min=1)], str]")
-        kind = within
+        kind = _within(kind, bounds, where)
     return Narrowed(kind, told, where)
+
+
+def _bare(kind: Kind) -> Kind:
+    """A kind without what was told of it."""
+    while isinstance(kind, Narrowed):
+        kind = kind.kind
+    return kind
+
+
+def _within(kind: Kind, bounds: Arg, where: str) -> Kind:
+    """Bounds at the one type of an Either; what was told of the whole stays around it."""
+    if isinstance(kind, Narrowed):
+        return Narrowed(_within(kind.kind, bounds, where), kind.arg, where)
+    within = kind.mapped(lambda kind: narrowed(kind, bounds, where)) if isinstance(kind, Either) else None
+    if within is None:
+        raise DeclarationError(f"{where}: which of several types is narrowed? Write it there, such as Union[Annotated[int, Arg(min=1)], str]")
+    return within
 
 
 class Narrowed(Kind):
     """A kind with an :class:`Arg`."""
 
     def __init__(self, kind: Kind, arg: Arg, where: str) -> None:
-        self._kind, self._arg = kind, arg
+        self.kind, self.arg = kind, arg
         self.words = kind.words
         name = kind.json_type()
         if (arg.min is not None or arg.max is not None) and name not in _NUMBERS:
@@ -76,13 +90,13 @@ class Narrowed(Kind):
         self._lengths = {"string": "Length", "array": "Items", "object": "Properties"}.get(str(name), "")
 
     def inside(self) -> "Sequence[Kind]":
-        return [self._kind]
+        return [self.kind]
 
     def measured(self, value: Any) -> Any:
-        return self._kind.measured(value)
+        return self.kind.measured(value)
 
     def schema(self) -> "dict[str, Any]":
-        schema, arg = self._kind.schema(), self._arg
+        schema, arg = self.kind.schema(), self.arg
         rules = {
             "minimum": arg.min,
             "maximum": arg.max,
@@ -96,7 +110,7 @@ class Narrowed(Kind):
         return schema
 
     def read(self, value: Any, path: str) -> Any:
-        read, arg = self._kind.read(value, path), self._arg
+        read, arg = self.kind.read(value, path), self.arg
         if arg.min is not None and read < arg.min:
             raise ArgumentError(path, f"expected at least {arg.min}")
         if arg.max is not None and read > arg.max:

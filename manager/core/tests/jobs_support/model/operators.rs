@@ -191,7 +191,7 @@ impl Model {
             let before_boot = self.anchor.filter(|anchor| *ended_ms < anchor.at(0));
             let old = self.settings.keep_ms.is_some_and(|keep| {
                 let due = before_boot.map_or(ended_ms + keep, |anchor| {
-                    let set_back = anchor.ahead_ms.min(0).unsigned_abs();
+                    let set_back = (anchor.ahead_ms - anchor.ahead_at_boot_ms).min(0).unsigned_abs();
                     (ended_ms + keep + set_back).max(anchor.at(0) + 3_600_000)
                 });
                 due <= self.now
