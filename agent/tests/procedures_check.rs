@@ -55,7 +55,8 @@ fn without_a_folder_that_of_the_configuration_is_checked_and_a_file_is_no_folder
     fs::create_dir(&folder).unwrap();
     write(&folder.join("good.toml"), "name = \"a.b\"\ncommand = [\"true\"]\n");
     write(&policy, &OPEN.replace("OWN", &redpoll_agent::gate::Own::of_process().name));
-    write(&config, &format!("procedures.dir = {folder:?}\n"));
+    let manager = "manager.addresses = [\"m.example:7051\"]\n";
+    write(&config, &format!("{manager}procedures.dir = {folder:?}\n"));
     let check = |more: &[&Path]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_redpoll-agent"));
         command.args(["procedures", "check", "--policy"]).arg(&policy).arg("--config").arg(&config);

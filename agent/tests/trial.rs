@@ -117,7 +117,7 @@ async fn what_is_switched_off_or_badly_called_would_be_refused_also_when_it_is_b
     let done: SwitchAnswer = offered.start(call).answer.await.unwrap().decode().unwrap();
     assert!(done.changed);
     let (code, _, text) = refused(test(&offered, "p@2", json!([1]), json!({})).await);
-    assert!(code == "unknown_procedure" && text.contains("disabled here by the manager"), "{code} {text}");
+    assert!(code == "unknown_procedure" && text.contains("switched off by the manager"), "{code} {text}");
     assert_eq!(test(&offered, "p", json!([1]), json!({})).await.procedure.as_deref(), Some("p@1"));
 
     // what runs within the agent reads its arguments itself, and of a trial nothing runs

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "test code")]
 
 mod jobs_desk;
+mod store_folder;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -30,6 +31,7 @@ use redpoll_net::memory::{self, MemoryNetwork};
 use redpoll_net::registry::RegistryService;
 use redpoll_net::service::detached_call;
 use redpoll_net::{Call, CallError, DriverOptions, Registry};
+use store_folder::StoreFolder;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -196,6 +198,7 @@ async fn an_agent_calls_the_managers_procedures_at_its_pace() {
     config.store.path = Some(folder.path().join("store"));
     let manager = Arc::new(Manager::new(identity("spiffe://home/manager/m1"), config));
     let (engine, running) = start_engine(&manager).await.unwrap();
+    let _folder = StoreFolder::of(folder, engine.store());
     let registry = Arc::new(methods::registry(&manager, &engine).unwrap());
     let sessions = Sessions::new(manager.clone(), registry, engine);
     let (network, listener) = MemoryNetwork::new(identity("spiffe://home/manager/m1"));

@@ -198,7 +198,7 @@ async fn a_clock_that_is_ahead_after_a_boot_deletes_nothing() {
 #[tokio::test]
 async fn how_far_the_clock_was_ahead_at_the_boot_is_kept_and_of_older_builds_taken_as_it_is() {
     let mut world = World::new().await;
-    let database = world.folder.path().join("jobs.db");
+    let database = world.folder.path().join("store/jobs.db");
     let ahead = |world: &World| {
         let anchor = world.desk.store.clock().anchor();
         (anchor.ahead_ms, anchor.ahead_at_boot_ms)

@@ -1,6 +1,8 @@
 //! An agent whose list is asked for and does not come: it is asked again within the session, later and later, and not for ever.
 #![expect(clippy::unwrap_used, reason = "test code")]
 
+mod store_folder;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +23,7 @@ use redpoll_net::memory::MemoryNetwork;
 use redpoll_net::registry::RegistryService;
 use redpoll_net::{Call, DriverOptions, Peer, ProcedureInfo, Registry};
 use serde_json::{Value, json};
+use store_folder::StoreFolder;
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -38,7 +41,7 @@ struct World {
     network: MemoryNetwork,
     tracker: TaskTracker,
     operator: Peer,
-    _folder: TempDir,
+    _folder: StoreFolder,
 }
 
 impl World {
@@ -48,6 +51,7 @@ impl World {
         config.store.path = Some(folder.path().join("store"));
         let manager = Arc::new(Manager::new(identity("manager/m1"), config));
         let (engine, _running) = start_engine(&manager).await.unwrap();
+        let folder = StoreFolder::of(folder, engine.store());
         let registry = Arc::new(methods::registry(&manager, &engine).unwrap());
         let sessions = Sessions::new(manager, registry, engine);
         let (network, listener) = MemoryNetwork::new(identity("manager/m1"));

@@ -1,6 +1,8 @@
 //! `rp.jobs.preview` with a procedure: what is asked of agents, how many at a time and how long, and what is made of their answers.
 #![expect(clippy::unwrap_used, reason = "test code")]
 
+mod store_folder;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,6 +29,7 @@ use redpoll_net::memory::MemoryNetwork;
 use redpoll_net::registry::RegistryService;
 use redpoll_net::{Call, CallContext, DriverOptions, Peer, ProcedureInfo, Registry};
 use serde_json::json;
+use store_folder::StoreFolder;
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -46,7 +49,7 @@ struct World {
     tracker: TaskTracker,
     operator: Peer,
     agents: Vec<Peer>,
-    _folder: TempDir,
+    _folder: StoreFolder,
 }
 
 fn identity(uri: &str) -> Identity {
@@ -76,6 +79,7 @@ impl World {
         (config.admission.accept_rate, config.admission.accept_burst) = (100_000, 100_000);
         let manager = Arc::new(Manager::new(identity("spiffe://home/manager/m1"), config));
         let (engine, _running) = start_engine(&manager).await.unwrap();
+        let folder = StoreFolder::of(folder, engine.store());
         let registry = Arc::new(methods::registry(&manager, &engine).unwrap());
         let sessions = Sessions::new(manager.clone(), registry, engine);
         let (network, listener) = MemoryNetwork::new(identity("spiffe://home/manager/m1"));

@@ -138,7 +138,9 @@ async fn agents_and_operators_call_what_the_manifests_allow_them_and_nothing_els
     let shown: Value = serde_json::from_str(&text).unwrap();
     assert_eq!((&shown["values"], &shown["result"]["kwargs"]), (&json!([7]), &json!({"a": "b"})));
     // the nearest that he may call, in words
-    for (typed, hint) in [("Site.Secret", "is \"site.secret\" meant?"), ("Site.Ask", "with rp.call")] {
+    for (typed, hint) in
+        [("Site.Secret", "is \"site.secret\" meant?"), ("Site.Ask", "rpctl call AGENT PROCEDURE")]
+    {
         let fault = world.operator.ask(typed, &json!({})).await.unwrap_err();
         assert!(fault.code == FaultCode::UnknownProcedure && fault.message.ends_with(hint), "{fault}");
     }

@@ -17,7 +17,7 @@ async fn an_operator_reloads_disables_and_enables_through_the_manager() {
     let done = ask("rp.procedures.disable", echo.clone()).await.unwrap();
     assert_eq!(done, json!({"procedure": "sys.echo", "enabled": false, "changed": true}));
     let fault = ask("rp.call", echo.clone()).await.unwrap_err();
-    assert!(fault.to_string().contains("disabled here by the manager"), "{fault}");
+    assert!(fault.to_string().contains("switched off by the manager"), "{fault}");
     assert!(ask("rp.procedures.enable", echo.clone()).await.unwrap()["changed"].as_bool().unwrap());
     assert!(ask("rp.call", echo.clone()).await.is_ok());
     assert!(!ask("rp.procedures.enable", echo).await.unwrap()["changed"].as_bool().unwrap());

@@ -196,12 +196,12 @@ async fn output_that_cannot_be_written_is_told_with_what_became_of_the_work() {
     };
     // the job goes on, and whoever follows it again misses nothing
     let (code, err) = ended(printing(&["run"], "echo first; sleep 60")).await;
-    assert!(code == Some(70) && err.contains("goes on without rpctl"), "{err}");
+    assert!(code == Some(8) && err.contains("goes on without rpctl"), "{err}");
     assert!(err.contains("rpctl jobs follow") && !err.contains("--since"), "{err}");
     let job = err.split("rpctl jobs cancel ").nth(1).unwrap().trim().to_owned();
     assert_eq!(world.run_rpctl(&["jobs", "cancel", &job, "--yes"]).await.status.code(), Some(0));
     // a call has nobody else who reads it
     let (code, err) = ended(printing(&["call"], "echo first; sleep 60")).await;
-    assert!(code == Some(70) && err.contains("was told to stop"), "{err}");
+    assert!(code == Some(8) && err.contains("was told to stop"), "{err}");
     world.nobody_else_noticed().await;
 }

@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+#[path = "../store_folder/mod.rs"]
+mod store_folder;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +30,8 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use store_folder::StoreFolder;
+
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) struct World {
@@ -34,7 +39,7 @@ pub(crate) struct World {
     pub(crate) engine: Engine,
     pub(crate) network: MemoryNetwork,
     pub(crate) tracker: TaskTracker,
-    _folder: TempDir,
+    _folder: StoreFolder,
 }
 
 pub(crate) fn identity(uri: &str) -> Identity {
@@ -56,6 +61,7 @@ impl World {
         config.store.path = Some(folder.path().join("store"));
         let manager = Arc::new(Manager::new(identity("spiffe://home/manager/m1"), config));
         let (engine, _running) = start_engine(&manager).await.unwrap();
+        let folder = StoreFolder::of(folder, engine.store());
         let registry = Arc::new(methods::registry(&manager, &engine).unwrap());
         let sessions = Sessions::new(manager, registry, engine.clone());
         let (network, listener) = MemoryNetwork::new(identity("spiffe://home/manager/m1"));

@@ -43,10 +43,11 @@ fn jobs_are_listed_page_after_page_up_to_the_limit() {
     manager.nothing_more();
     let output = ask(home.path(), &manager, &["jobs", "list", "-o", "jsonl"]);
     assert_eq!((out(&output).lines().count(), err(&output).as_str()), (5, ""));
-    assert!(at(&manager.asked("rp.jobs.list"), "since_ms_ago").is_nil());
     let output = ask(home.path(), &manager, &["jobs", "list", "-o", "jsonl", "--since", "1d"]);
     assert_eq!(code(&output), 0, "{}", err(&output));
-    assert_eq!(at(&manager.asked("rp.jobs.list"), "since_ms_ago"), 86_400_000.into(), "the manager reckons");
+    // after the pages of the list without it
+    let mut ago = std::iter::repeat_with(|| at(&manager.asked("rp.jobs.list"), "since_ms_ago"));
+    assert_eq!(ago.find(|ago| !ago.is_nil()), Some(86_400_000.into()), "the manager reckons");
     let output = ask(home.path(), &manager, &["jobs", "list", "-o", "jsonl", "--state", "expired"]);
     assert_eq!(out(&output).lines().count(), 5, "an empty page is not the end");
 }

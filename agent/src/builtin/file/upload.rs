@@ -190,6 +190,8 @@ impl Part {
         });
         let now = fstat(&self.file).map_err(|errno| FileError::os("look at", path, errno))?;
         let names = Names::open(&self.target)?;
+        // what it takes descriptors to look at afterwards, it takes as many to look at now; what is seen counts then
+        let _seen = self.is_at(place, guard)?;
         // from here on it is not this agent's alone: what fails now is not gone on with
         self.hand_over(place, (owner, group, mode), &now, guard).map_err(FileError::for_good).and_then(
             |looks| {
