@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "test code")]
 
+#[path = "../../common/exec/tests/exec_support/mod.rs"]
+mod exec_support;
 mod log_support;
 mod procedures_support;
 
@@ -9,6 +11,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
+use exec_support::eventually;
 use log_support::log;
 use procedures_support::{Offer, offer};
 use redpoll_common::session::StopReason;
@@ -85,19 +88,22 @@ esac; done"#;
 
 #[tokio::test]
 async fn a_free_worker_is_asked_whether_it_is_well_as_often_as_its_file_says() {
-    let offer = described(&format!("{WORKER}\nhealth_interval = \"1s\""), WELL);
+    let folder = tempfile::tempdir().unwrap();
+    let mark = folder.path().join("asked");
+    let telling =
+        WELL.replace("pings=$((pings+1));", &format!("pings=$((pings+1)); : > {};", mark.display()));
+    assert_ne!(telling, WELL);
+    let offer = described(&format!("{WORKER}\nhealth_interval = \"1s\""), &telling);
     assert_eq!(offer.call(json!({})).await.unwrap(), 0);
-    let asked = async {
-        // the same worker counts: another one would begin at 0
-        let mut before = 0;
-        while before < 2 {
-            tokio::time::sleep(Duration::from_millis(1100)).await;
-            let now = offer.call(json!({})).await.unwrap().as_u64().unwrap();
-            assert!(now >= before, "{now} {before}");
-            before = now;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), asked).await.unwrap();
+    // the same worker counts: another one would begin at 0
+    let mut before = 0;
+    for _ in 0..2 {
+        eventually("it is asked while it is free", || mark.exists()).await;
+        fs::remove_file(&mark).unwrap();
+        let pings = offer.call(json!({})).await.unwrap().as_u64().unwrap();
+        assert!(pings > before, "{pings} after {before}");
+        before = pings;
+    }
 }
 
 #[tokio::test]
